@@ -1,0 +1,27 @@
+package wire
+
+import "time"
+
+// Topics of events.
+const (
+	TopicComponent = "component"
+	TopicService   = "service"
+	TopicJob       = "job"
+	TopicMember    = "member"
+	TopicLock      = "lock"
+	TopicFlow      = "flow"
+)
+
+// Event is one piece of news about the replicated state. Every coordinator
+// tells the same events in the same order, by (Index, Seq).
+type Event struct {
+	Index  uint64    `json:"index"`
+	Seq    int       `json:"seq"` // order within one index, from 0
+	Topic  string    `json:"topic"`
+	Kind   string    `json:"kind"` // signed_in, moved, signed_out, expired, removed; submitted, assigned, ...
+	Key    string    `json:"key"`  // full name, job id, coordinator id
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"` // the proposer's clock: a label, never a judge
+	// Data is the row after the change; receivers treat it as read only.
+	Data any `json:"data,omitempty"`
+}

@@ -1,0 +1,363 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Duration is a time.Duration written as "15s" in JSON; a bare number is
+// seconds.
+type Duration time.Duration
+
+// MarshalJSON writes "15s".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON reads "15s" or a number of seconds.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err == nil {
+		v, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("a duration is written like \"15s\", not %q", s)
+		}
+		*d = Duration(v)
+		return nil
+	}
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil || f > 1e9 || f < -1e9 {
+		return fmt.Errorf("a duration is written like \"15s\", not %s", b)
+	}
+	*d = Duration(f * float64(time.Second))
+	return nil
+}
+
+// Place says where a session runs; scopes are judged by it.
+type Place struct {
+	Host  string `json:"host,omitempty"`
+	Group string `json:"group,omitempty"`
+}
+
+// SignIn is the body of POST /v1/components.
+type SignIn struct {
+	Name      string            `json:"name"`
+	Namespace string            `json:"namespace,omitempty"` // default: that of the coordinator asked
+	Session   string            `json:"session,omitempty"`   // with Secret: takes the name over
+	Secret    string            `json:"secret,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Place     Place             `json:"place,omitzero"`
+	Lease     Duration          `json:"lease,omitempty"` // default 15s
+	Runtimes  []string          `json:"runtimes,omitempty"`
+	Slots     int               `json:"slots,omitempty"`
+}
+
+// SignedIn answers a sign-in.
+type SignedIn struct {
+	FullName  string   `json:"full_name"`
+	Session   string   `json:"session"`
+	Secret    string   `json:"secret"`
+	Namespace string   `json:"namespace"`
+	Home      string   `json:"home"`
+	Lease     Duration `json:"lease"`
+	Index     uint64   `json:"index"`
+}
+
+// Component is one signed-in component as everybody may see it.
+type Component struct {
+	FullName  string            `json:"full_name"`
+	Name      string            `json:"name"`
+	Namespace string            `json:"namespace"`
+	Home      string            `json:"home"`
+	Session   string            `json:"session"`
+	Kind      string            `json:"kind"` // rest, native, leco
+	Labels    map[string]string `json:"labels,omitempty"`
+	Place     Place             `json:"place,omitzero"`
+	Lease     Duration          `json:"lease"`
+	Runtimes  []string          `json:"runtimes,omitempty"`
+	Slots     int               `json:"slots,omitempty"`
+	Since     time.Time         `json:"since"`
+	Index     uint64            `json:"index"`
+}
+
+// Components is the answer of GET /v1/components. Next continues the list by
+// ?after=; it is empty at the end.
+type Components struct {
+	Components []Component `json:"components"`
+	Next       string      `json:"next,omitempty"`
+}
+
+// Namespace is one row of the address book.
+type Namespace struct {
+	Coordinator string   `json:"coordinator"`
+	Components  []string `json:"components"`
+}
+
+// SendMessage is the body of POST /v1/messages. The sender is the session
+// whose secret is in X-Session; From, if given, must be its own full name.
+type SendMessage struct {
+	To             string          `json:"to"`
+	From           string          `json:"from,omitempty"`
+	ConversationID string          `json:"conversation_id,omitempty"` // UUID; default a new v7
+	Content        json.RawMessage `json:"content,omitempty"`         // first payload frame, as JSON
+	Payload        [][]byte        `json:"payload,omitempty"`         // further frames, base64
+	Timeout        Duration        `json:"timeout,omitempty"`         // default 5s
+}
+
+// Sent answers a send.
+type Sent struct {
+	Outcome        string `json:"outcome"` // delivered
+	ConversationID string `json:"conversation_id"`
+}
+
+// Received is one message in an inbox.
+type Received struct {
+	Seq            uint64          `json:"seq"` // order in this inbox; pass it as ?after= to acknowledge
+	To             string          `json:"to"`
+	From           string          `json:"from"`
+	ConversationID string          `json:"conversation_id"`
+	Type           int             `json:"type"`
+	Content        json.RawMessage `json:"content,omitempty"`
+	Payload        [][]byte        `json:"payload,omitempty"`
+}
+
+// Inbox is the long-poll answer of GET /v1/components/{full}/messages.
+type Inbox struct {
+	Messages []Received `json:"messages"`
+}
+
+// SubmitJob is the body of POST /v1/jobs.
+type SubmitJob struct {
+	ID          string            `json:"id,omitempty"` // same id twice is the same job
+	Name        string            `json:"name,omitempty"`
+	Runtime     string            `json:"runtime"` // python3, sh
+	Script      string            `json:"script"`
+	Args        json.RawMessage   `json:"args,omitempty"`
+	Items       []json.RawMessage `json:"items,omitempty"`
+	Range       *Range            `json:"range,omitempty"`
+	Priority    *int              `json:"priority,omitempty"` // 0..100, default 50; higher first
+	Group       string            `json:"group,omitempty"`    // jobs of one group run one at a time
+	Parallel    int               `json:"parallel,omitempty"` // parts at once; 0 is no limit
+	MaxAttempts int               `json:"max_attempts,omitempty"`
+	Timeout     Duration          `json:"timeout,omitempty"`
+	PartTimeout Duration          `json:"part_timeout,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"` // a worker must carry all of them
+	Keep        Duration          `json:"keep,omitempty"`   // how long after its end; default 24h
+	// Known to the contract, refused by name until they are served.
+	Split  json.RawMessage `json:"split,omitempty"`
+	Reduce json.RawMessage `json:"reduce,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+// Range makes one part for every Chunk numbers of [From, To).
+type Range struct {
+	From  int64 `json:"from"`
+	To    int64 `json:"to"`
+	Chunk int64 `json:"chunk,omitempty"` // default 1
+}
+
+// Job is a job as everybody may see it.
+type Job struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name,omitempty"`
+	State       string            `json:"state"` // queued running done failed cancelled
+	Reason      string            `json:"reason,omitempty"`
+	Runtime     string            `json:"runtime"`
+	Priority    int               `json:"priority"`
+	Group       string            `json:"group,omitempty"`
+	Parallel    int               `json:"parallel,omitempty"`
+	MaxAttempts int               `json:"max_attempts"`
+	Timeout     Duration          `json:"timeout,omitempty"`
+	PartTimeout Duration          `json:"part_timeout"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Keep        Duration          `json:"keep"`
+	Parts       PartCounts        `json:"parts"`
+	By          string            `json:"by,omitempty"`
+	Submitted   time.Time         `json:"submitted"`
+	Started     time.Time         `json:"started,omitzero"`
+	Ended       time.Time         `json:"ended,omitzero"`
+	Index       uint64            `json:"index"` // of its last change
+	// Script and Args are only in the answer for one job.
+	Script string          `json:"script,omitempty"`
+	Args   json.RawMessage `json:"args,omitempty"`
+}
+
+// PartCounts counts a job's parts by state.
+type PartCounts struct {
+	Total     int `json:"total"`
+	Waiting   int `json:"waiting"`
+	Assigned  int `json:"assigned"`
+	Running   int `json:"running"`
+	Done      int `json:"done"`
+	Failed    int `json:"failed"`
+	Cancelled int `json:"cancelled"`
+	Lost      int `json:"lost"`
+	Retries   int `json:"retries"` // attempts beyond the first, over all parts
+}
+
+// Jobs is the answer of GET /v1/jobs.
+type Jobs struct {
+	Jobs []Job  `json:"jobs"`
+	Next string `json:"next,omitempty"`
+}
+
+// Part is one piece of a job.
+type Part struct {
+	Job      string          `json:"job"`
+	Part     int             `json:"part"`
+	State    string          `json:"state"` // waiting assigned running done failed cancelled lost
+	Attempt  int             `json:"attempt"`
+	Worker   string          `json:"worker,omitempty"`
+	Home     string          `json:"home,omitempty"` // coordinator that keeps its log
+	Item     json.RawMessage `json:"item,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	Started  time.Time       `json:"started,omitzero"`
+	Ended    time.Time       `json:"ended,omitzero"`
+	Millis   int64           `json:"millis,omitempty"` // the worker's own measure of the run
+	Failures int             `json:"failures,omitempty"`
+	Losses   int             `json:"losses,omitempty"`
+}
+
+// Parts is the answer of GET /v1/jobs/{id}/parts.
+type Parts struct {
+	Parts []Part `json:"parts"`
+	Next  string `json:"next,omitempty"`
+}
+
+// PartResult is one line of GET /v1/jobs/{id}/results.
+type PartResult struct {
+	Part    int             `json:"part"`
+	State   string          `json:"state"`
+	Attempt int             `json:"attempt"`
+	Worker  string          `json:"worker,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Error   string          `json:"error,omitempty"`
+	Millis  int64           `json:"millis,omitempty"`
+}
+
+// Worker is a component that runs parts.
+type Worker struct {
+	FullName string            `json:"full_name"`
+	Home     string            `json:"home"`
+	Runtimes []string          `json:"runtimes"`
+	Slots    int               `json:"slots"`
+	Busy     int               `json:"busy"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Place    Place             `json:"place,omitzero"`
+}
+
+// Workers is the answer of GET /v1/workers.
+type Workers struct {
+	Workers []Worker `json:"workers"`
+}
+
+// Member is one coordinator of the cluster.
+type Member struct {
+	ID            string  `json:"id"`
+	ServerID      string  `json:"server_id"`
+	Namespace     string  `json:"namespace"`
+	Address       string  `json:"address"`
+	HTTPAddress   string  `json:"http_address"`
+	Suffrage      string  `json:"suffrage"` // voter, nonvoter
+	State         string  `json:"state"`    // leader, follower, candidate, unreachable
+	Alive         bool    `json:"alive"`
+	LastIndex     uint64  `json:"last_index"`
+	AppliedIndex  uint64  `json:"applied_index"`
+	LastContactMs float64 `json:"last_contact_ms"` // since it last answered the coordinator asked; -1: never
+	Version       string  `json:"version"`
+	Healthy       bool    `json:"healthy"`
+}
+
+// Members is the answer of GET /v1/members.
+type Members struct {
+	Members []Member `json:"members"`
+}
+
+// AddMember is the body of POST /v1/members: the peer address of a running
+// coordinator to take in.
+type AddMember struct {
+	Address  string `json:"address"`
+	NonVoter bool   `json:"non_voter,omitempty"`
+}
+
+// Transfer is the body of POST /v1/leader/transfer.
+type Transfer struct {
+	To string `json:"to,omitempty"` // a coordinator's id; default: the best follower
+}
+
+// Leader is the answer of GET /v1/leader.
+type Leader struct {
+	ID          string `json:"id"`
+	ServerID    string `json:"server_id"`
+	Address     string `json:"address"`
+	HTTPAddress string `json:"http_address"`
+	Term        uint64 `json:"term"`
+}
+
+// Status is the answer of GET /v1/status: this coordinator.
+type Status struct {
+	ID             string            `json:"id"`
+	ServerID       string            `json:"server_id"`
+	Namespace      string            `json:"namespace"`
+	ClusterID      string            `json:"cluster_id"`
+	State          string            `json:"state"`
+	Leader         string            `json:"leader"`
+	Term           uint64            `json:"term"`
+	Version        string            `json:"version"`
+	Level          int               `json:"level"`
+	StartedAt      time.Time         `json:"started_at"`
+	UptimeMs       int64             `json:"uptime_ms"`
+	LastIndex      uint64            `json:"last_index"`
+	CommitIndex    uint64            `json:"commit_index"`
+	AppliedIndex   uint64            `json:"applied_index"`
+	Ready          bool              `json:"ready"`
+	ReadyReason    string            `json:"ready_reason,omitempty"`
+	Members        int               `json:"members"`
+	Voters         int               `json:"voters"`
+	Tolerance      int               `json:"failure_tolerance"` // voters that may fail now; -1 when nobody can tell
+	Components     int               `json:"components"`
+	LocalSessions  int               `json:"local_sessions"`
+	Jobs           map[string]int    `json:"jobs"` // by state
+	Workers        int               `json:"workers"`
+	Links          map[string]string `json:"links"` // coordinator id: up, or the last error
+	LogStore       string            `json:"log_store"`
+	DataDir        string            `json:"data_dir"`
+	PreVote        bool              `json:"pre_vote"`
+	LastSnapshot   uint64            `json:"last_snapshot"`
+	HTTPAddress    string            `json:"http_address"`
+	PeerAddress    string            `json:"peer_address"`
+	RaftTimeouts   map[string]string `json:"raft_timeouts"`
+	LeaderChanges  uint64            `json:"leader_changes"` // seen by this process
+	GoVersion      string            `json:"go_version"`
+	ProcessID      int               `json:"pid"`
+	Goroutines     int               `json:"goroutines"`
+	HeapBytes      uint64            `json:"heap_bytes"`
+	MessageCounts  map[string]uint64 `json:"messages"` // by outcome, since the start
+	WriteCounts    map[string]uint64 `json:"writes"`   // by outcome, since the start
+	InsecureReason string            `json:"insecure,omitempty"`
+}
+
+// Digest is the answer of GET /v1/digest.
+type Digest struct {
+	Index  uint64 `json:"index"`
+	Digest string `json:"digest"`
+}
+
+// Beat answers a heartbeat: the lease runs anew from now.
+type Beat struct {
+	FullName string   `json:"full_name"`
+	Session  string   `json:"session"`
+	Home     string   `json:"home"`
+	Lease    Duration `json:"lease"`
+}
+
+// Problem is RFC 9457's application/problem+json with our code.
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Code      Code   `json:"code"`
+	Field     string `json:"field,omitempty"`
+	RequestID string `json:"request_id"`
+}
