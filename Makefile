@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test fuzz fmt lint build bench ci release clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the tour: three coordinators, a job on real input, the leader killed
+	go run ./cmd/coordinator demo
+
+dev: ## three coordinators in one process, until interrupted
+	go run ./cmd/coordinator dev
+
+test: ## all tests, with the race detector
+	go test -race ./...
+
+fuzz: ## every decoder for FUZZTIME (default 30s) each
+	@for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} ./$$dir || exit 1; done; done
+
+bin/gofumpt bin/staticcheck: tools/go.mod
+	go -C tools build -o ../bin/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
+
+fmt: bin/gofumpt ## format
+	git ls-files '*.go' | xargs bin/gofumpt -w
+
+lint: bin/gofumpt bin/staticcheck ## what CI checks before the tests
+	@test -z "$$(git ls-files '*.go' | xargs bin/gofumpt -l)" || { echo "run make fmt"; exit 1; }
+	go vet ./...
+	bin/staticcheck ./...
+
+build: ## bin/coordinator bin/raftctl bin/worker
+	go build -trimpath -o bin/ ./cmd/...
+
+bench: ## beside etcd, in one run: docs/performance.md says what was seen
+	go -C bench run . -help
+
+release: ## static binaries with their version: make release VERSION=v0.1.0
+	@test -n "$(VERSION)" || { echo "give VERSION=v..."; exit 1; }
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/release/ ./cmd/...
+
+ci: ## what CI runs
+	bash .ci/run
+
+clean: ## remove what was built
+	rm -rf bin

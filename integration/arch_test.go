@@ -1,0 +1,289 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/folkmoot/folkmoot/"
+
+// may lists which of our own packages each package may import, and why. A
+// package that is not in the table fails the test: put it in with a reason.
+var may = map[string]struct {
+	imports []string
+	why     string
+}{
+	"wire":            {nil, "words alone; everybody may know them, they know nobody"},
+	"registry":        {[]string{"wire"}, "pure domain"},
+	"jobs":            {[]string{"wire"}, "pure domain"},
+	"fsm":             {[]string{"wire", "registry", "jobs"}, "ties the domains to the log"},
+	"registry/lease":  {[]string{"wire", "registry", "fsm"}, "hands: reads views, proposes expiry"},
+	"jobs/dispatch":   {[]string{"wire", "registry", "jobs", "fsm"}, "hands: reads views, proposes assignments"},
+	"jobs/work":       {[]string{"wire"}, "the worker's side runs far from any coordinator"},
+	"raftnode/peer":   {[]string{"wire"}, "a port carries bytes"},
+	"raftnode":        {[]string{"wire", "raftnode/peer"}, "replicates bytes, never reads them"},
+	"router":          {[]string{"wire"}, "reads names and headers; the directory is an interface"},
+	"control":         {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "fsm", "raftnode", "raftnode/peer", "router"}, "the use cases: the only place where state, log and mail meet"},
+	"httpapi":         {[]string{"wire", "control", "router"}, "a door translates"},
+	"client":          {[]string{"wire"}, "an SDK has no server inside"},
+	"client/worker":   {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
+	"node":            {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "control", "httpapi", "client", "client/worker"}, "puts one coordinator together"},
+	"cmd/coordinator": {[]string{"wire", "node", "client", "client/worker"}, "a main"},
+	"cmd/raftctl":     {[]string{"wire", "client"}, "a main"},
+	"cmd/worker":      {[]string{"wire", "client", "client/worker", "jobs/work"}, "a main"},
+	"integration":     {[]string{"wire", "client"}, "drives real processes from outside"},
+}
+
+// only lists the packages that alone may import a library.
+var only = map[string][]string{
+	"github.com/hashicorp/raft":                {"raftnode"},
+	"github.com/hashicorp/raft-boltdb/v2":      {"raftnode"},
+	"github.com/hashicorp/raft-wal":            {"raftnode"},
+	"go.etcd.io/bbolt":                         {"raftnode"},
+	"github.com/labstack/echo/v4":              {"httpapi"},
+	"github.com/tidwall/btree":                 {"registry", "jobs", "fsm"},
+	"github.com/prometheus/client_golang":      {"node", "httpapi", "raftnode"},
+	"github.com/spf13/cobra":                   {"cmd/coordinator", "cmd/raftctl", "cmd/worker"},
+	"github.com/jedib0t/go-pretty/v6":          {"cmd/coordinator", "cmd/raftctl", "cmd/worker"},
+	"github.com/knadh/koanf/v2":                {"cmd/coordinator"},
+	"github.com/getkin/kin-openapi":            {},
+	"github.com/anishathalye/porcupine":        {},
+	"github.com/hashicorp/go-metrics":          {},
+	"github.com/armon/go-metrics":              {"raftnode", "node"},
+	"github.com/hashicorp/go-hclog":            {"raftnode"},
+	"github.com/cenkalti/backoff/v5":           {"client", "router", "raftnode", "raftnode/peer", "node"},
+	"github.com/hashicorp/raft-autopilot":      {},
+	"github.com/prometheus/client_golang/docs": {},
+}
+
+// pure packages have no clock, no chance, no I/O, no goroutine and no range
+// over a map: the same log must give the same state on every machine.
+var pure = []string{"registry", "jobs", "fsm"}
+
+var (
+	impureImports = []string{"os", "os/exec", "net", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "runtime", "syscall", "unsafe", "time/tzdata"}
+	// impureCalls lists functions a pure package must not call, by import path.
+	impureCalls = map[string][]string{
+		"time": {"Now", "Since", "Until", "After", "Sleep", "NewTimer", "NewTicker", "AfterFunc", "Tick"},
+		"maps": {"Keys", "Values", "All"},
+	}
+	// excused imports, each with its reason.
+	excused = map[string][]string{
+		"fsm": {"context"}, // Wait blocks a reader, never Apply
+	}
+)
+
+type pkg struct {
+	Dir, ImportPath  string
+	Imports, GoFiles []string
+}
+
+func packages(t *testing.T) (ps []pkg) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return ps
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+}
+
+// wrongImports lists what p imports against the tables.
+func wrongImports(p pkg) (wrong []string) {
+	name := strings.TrimPrefix(p.ImportPath, module)
+	row, known := may[name]
+	if !known {
+		return []string{name + " is not in the import table: add it with a reason"}
+	}
+	for _, i := range p.Imports {
+		if own, ours := strings.CutPrefix(i, module); ours {
+			if !slices.Contains(row.imports, own) {
+				wrong = append(wrong, fmt.Sprintf("%s must not import %s (%s)", name, own, row.why))
+			}
+			continue
+		}
+		for lib, users := range only {
+			if (i == lib || strings.HasPrefix(i, lib+"/")) && !slices.Contains(users, name) {
+				wrong = append(wrong, fmt.Sprintf("%s must not import %s: only %v may", name, i, users))
+			}
+		}
+		if slices.Contains(pure, name) && slices.Contains(append(impureImports, "context"), i) && !slices.Contains(excused[name], i) {
+			wrong = append(wrong, fmt.Sprintf("%s is pure and must not import %s", name, i))
+		}
+	}
+	return wrong
+}
+
+// impurities lists clocks, chance, goroutines and map ranges in checked files.
+func impurities(fset *token.FileSet, files []*ast.File, info *types.Info) (found []string) {
+	say := func(n ast.Node, what string) {
+		found = append(found, fmt.Sprintf("%s: %s in a pure package", fset.Position(n.Pos()), what))
+	}
+	for _, f := range files {
+		sorted := map[ast.Node]bool{} // maps.Keys directly inside slices.Sorted has an order
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if path, fn := callee(info, n.Fun); path == "slices" && fn == "Sorted" && len(n.Args) == 1 {
+					if inner, ok := n.Args[0].(*ast.CallExpr); ok {
+						sorted[inner.Fun] = true
+					}
+				}
+			case *ast.SelectorExpr:
+				path, fn := callee(info, n)
+				if slices.Contains(impureCalls[path], fn) && !sorted[n] {
+					say(n, path+"."+fn)
+				}
+			case *ast.GoStmt:
+				say(n, "goroutine")
+			case *ast.RangeStmt:
+				if tv, ok := info.Types[n.X]; ok && tv.Type != nil {
+					if _, isMap := tv.Type.Underlying().(*types.Map); isMap {
+						say(n, "range over a map")
+					}
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// callee returns the package path and the function that a selector names.
+func callee(info *types.Info, e ast.Expr) (path, name string) {
+	sel, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return "", ""
+	}
+	x, ok := sel.X.(*ast.Ident)
+	if !ok {
+		return "", ""
+	}
+	if pn, ok := info.Uses[x].(*types.PkgName); ok {
+		return pn.Imported().Path(), sel.Sel.Name
+	}
+	return "", ""
+}
+
+func check(t *testing.T, path string, fset *token.FileSet, files []*ast.File) *types.Info {
+	t.Helper()
+	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}}
+	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	if _, err := conf.Check(path, fset, files, info); err != nil {
+		t.Fatalf("type-check %s: %v", path, err)
+	}
+	return info
+}
+
+// Calls go down, news comes up, and libraries stay behind one package each.
+func TestImportsFollowTheTable(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, w := range wrongImports(p) {
+			t.Error(w)
+		}
+	}
+}
+
+// The domains and the state machine are functions of the log alone.
+func TestDomainsArePure(t *testing.T) {
+	for _, p := range packages(t) {
+		if !slices.Contains(pure, strings.TrimPrefix(p.ImportPath, module)) {
+			continue
+		}
+		fset := token.NewFileSet()
+		var files []*ast.File
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+		for _, f := range impurities(fset, files, check(t, p.ImportPath, fset, files)) {
+			t.Error(f)
+		}
+	}
+}
+
+// The two checks find what they are for: each line below is a planted fault.
+func TestArchTestFindsPlantedFaults(t *testing.T) {
+	for _, c := range []struct{ name, imports, want string }{
+		{"registry", module + "raftnode", "registry must not import raftnode"},
+		{"registry", "os", "registry is pure and must not import os"},
+		{"jobs", "math/rand/v2", "jobs is pure and must not import math/rand/v2"},
+		{"jobs", "context", "jobs is pure and must not import context"},
+		{"httpapi", "github.com/hashicorp/raft", "httpapi must not import github.com/hashicorp/raft"},
+		{"control", "github.com/labstack/echo/v4/middleware", "control must not import github.com/labstack/echo/v4/middleware"},
+		{"client", module + "fsm", "client must not import fsm"},
+		{"helpers", "fmt", "helpers is not in the import table"},
+	} {
+		got := wrongImports(pkg{ImportPath: module + c.name, Imports: []string{c.imports}})
+		if len(got) != 1 || !strings.HasPrefix(got[0], c.want) {
+			t.Errorf("%s importing %s: got %q, want one fault starting %q", c.name, c.imports, got, c.want)
+		}
+	}
+	for body, want := range map[string]string{
+		`func f() time.Time { return time.Now() }`:                                            "time.Now",
+		`func f() { time.Sleep(time.Second) }`:                                                "time.Sleep",
+		`var clock = time.Now`:                                                                "time.Now",
+		`func f(m map[int]int) (n int) { for k := range m { n = k }; return }`:                "range over a map",
+		`type set map[int]bool; func f(m set) (n int) { for k := range m { n = k }; return }`: "range over a map",
+		`func f(m map[int]int) []int { return slices.Collect(maps.Keys(m)) }`:                 "maps.Keys",
+		`func f() { go func() {}() }`:                                                         "goroutine",
+	} {
+		if got := impuritiesOf(t, body); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: got %q, want one fault of %q", body, got, want)
+		}
+	}
+	for _, body := range []string{
+		`func f(m map[int]int) []int { return slices.Sorted(maps.Keys(m)) }`,
+		`func f(s []int) (n int) { for _, x := range s { n += x }; return }`,
+		`func f(t time.Time) time.Time { return t.Add(time.Second) }`,
+	} {
+		if got := impuritiesOf(t, body); len(got) != 0 {
+			t.Errorf("%s: got %q, want no fault", body, got)
+		}
+	}
+}
+
+func impuritiesOf(t *testing.T, body string) []string {
+	t.Helper()
+	src := "package planted\n"
+	for _, p := range []string{"maps", "slices", "time"} {
+		if strings.Contains(body, p+".") {
+			src += fmt.Sprintf("import %q\n", p)
+		}
+	}
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "planted.go", src+body, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return impurities(fset, []*ast.File{f}, check(t, "planted", fset, []*ast.File{f}))
+}

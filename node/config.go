@@ -1,0 +1,213 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything one coordinator is told. The zero value with a
+// DataDir is a cluster of one on loopback with free ports.
+type Config struct {
+	ID        string // stable name; default the host's
+	Namespace string // the namespace it presides over; default the id
+	DataDir   string // everything it keeps; made with mode 0700
+
+	HTTPAddr  string // REST and streams
+	PeerAddr  string // raft, links and calls
+	Advertise string // the name others dial; default the bound peer address
+	OpsAddr   string // health and metrics
+
+	Join      []string // addresses or names of coordinators, tried in turn for ever
+	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
+	NonVoter  bool     // replicate and route, never vote
+	Worker    bool     // run job parts in this process's care
+	Slots     int      // parts at once of that worker; default one for each processor
+	Insecure  bool     // allow addresses off loopback without TLS and tokens
+	TokenFile string   // bearer tokens for REST, one a line
+
+	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
+	HTTPCert, HTTPKey         string // TLS on REST
+
+	LogStore          string        // bolt or wal; fixed once the data directory exists
+	HeartbeatTimeout  time.Duration // 0: raftnode's default; so below
+	ElectionTimeout   time.Duration
+	SnapshotInterval  time.Duration
+	SnapshotThreshold uint64
+	TrailingLogs      uint64
+
+	Grace time.Duration // how long a lost coordinator's sessions wait before they expire; default 10 s
+
+	Logger  *slog.Logger // default slog.Default
+	Version string       // of this build
+	// Fatal ends the process after a storage error; default logs and exits
+	// with 3. It must not return normally in production.
+	Fatal func(error)
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// withDefaults returns c with every empty field filled in.
+func (c Config) withDefaults() (Config, error) {
+	if c.ID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("host name (give --id): %w", err)
+		}
+		c.ID, _, _ = strings.Cut(host, ".")
+	}
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&c.Namespace, c.ID)
+	def(&c.DataDir, "./data")
+	def(&c.HTTPAddr, "127.0.0.1:0")
+	def(&c.PeerAddr, "127.0.0.1:0")
+	def(&c.OpsAddr, "127.0.0.1:0")
+	def(&c.LogStore, "bolt")
+	def(&c.Version, "dev")
+	if c.Expect == 0 && len(c.Join) == 0 {
+		c.Expect = 1
+	}
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Fatal == nil {
+		log := c.Logger
+		c.Fatal = func(err error) {
+			log.Error("stopping at once: the state on disk can no longer be trusted to be written", "err", err)
+			os.Exit(3)
+		}
+	}
+	return c, nil
+}
+
+// Validate reports the first setting that cannot work, by its flag's name.
+func (c Config) Validate() error {
+	if !validID.MatchString(c.ID) {
+		return fmt.Errorf("--id %q: letters, digits, - and _, at most 63, starting with a letter or digit", c.ID)
+	}
+	if !validID.MatchString(c.Namespace) {
+		return fmt.Errorf("--namespace %q: letters, digits, - and _, at most 63, starting with a letter or digit", c.Namespace)
+	}
+	if c.LogStore != "bolt" && c.LogStore != "wal" {
+		return fmt.Errorf("--log-store %q: bolt or wal", c.LogStore)
+	}
+	if c.Expect < 0 || c.Expect > 99 {
+		return fmt.Errorf("--bootstrap-expect %d: 1 to 99", c.Expect)
+	}
+	if c.Expect > 1 && len(c.Join) == 0 {
+		return fmt.Errorf("--bootstrap-expect %d needs --join with the addresses of the others", c.Expect)
+	}
+	if c.Slots < 0 || c.Slots > 1024 {
+		return fmt.Errorf("--slots %d: 0 to 1024", c.Slots)
+	}
+	for flag, d := range map[string]time.Duration{
+		"heartbeat-timeout": c.HeartbeatTimeout, "election-timeout": c.ElectionTimeout,
+		"snapshot-interval": c.SnapshotInterval, "grace": c.Grace,
+	} {
+		if d != 0 && (d < 10*time.Millisecond || d > time.Hour) {
+			return fmt.Errorf("--%s %s: 10ms to 1h", flag, d)
+		}
+	}
+	if err := together("--peer-ca, --peer-cert and --peer-key", c.PeerCA, c.PeerCert, c.PeerKey); err != nil {
+		return err
+	}
+	if err := together("--http-cert and --http-key", c.HTTPCert, c.HTTPKey); err != nil {
+		return err
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr},
+	} {
+		if err := checkAddr(a.flag, a.addr, true); err != nil {
+			return err
+		}
+	}
+	if c.Advertise != "" {
+		if err := checkAddr("--advertise", c.Advertise, false); err != nil {
+			return err
+		}
+		if host, _, _ := net.SplitHostPort(c.Advertise); host == "" || host == "0.0.0.0" || host == "::" {
+			return fmt.Errorf("--advertise %q: others cannot dial that; give a name or an address", c.Advertise)
+		}
+	} else if host, _, _ := net.SplitHostPort(c.PeerAddr); host == "" || host == "0.0.0.0" || host == "::" {
+		return fmt.Errorf("--peer-addr %q listens everywhere: say with --advertise which name others dial", c.PeerAddr)
+	}
+	return c.checkSecurity()
+}
+
+// checkSecurity refuses to open a door to other machines without locks on it.
+func (c Config) checkSecurity() error {
+	if c.Insecure {
+		return nil
+	}
+	if !loopback(c.PeerAddr) && c.PeerCA == "" {
+		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
+	}
+	if !loopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
+	}
+	if !loopback(c.OpsAddr) {
+		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)
+	}
+	return nil
+}
+
+// insecureReason says what stands open because of --insecure, if anything.
+func (c Config) insecureReason() string {
+	secure := c
+	secure.Insecure = false
+	if err := secure.checkSecurity(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func together(what string, files ...string) error {
+	n := 0
+	for _, f := range files {
+		if f != "" {
+			n++
+		}
+	}
+	if n != 0 && n != len(files) {
+		return errors.New(what + " go together: give all or none")
+	}
+	return nil
+}
+
+func checkAddr(flag, addr string, zero bool) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s %q: want host:port", flag, addr)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 && !zero {
+		return fmt.Errorf("%s %q: the port is a number from 1 to 65535", flag, addr)
+	}
+	return nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,58 @@
+package node_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/node"
+)
+
+func good() node.Config {
+	return node.Config{ID: "n1", Namespace: "n1", DataDir: "d", HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", LogStore: "bolt", Expect: 1}
+}
+
+// Every refusal names the flag that is wrong.
+func TestValidateNamesTheFlag(t *testing.T) {
+	if err := good().Validate(); err != nil {
+		t.Fatalf("a good config is refused: %v", err)
+	}
+	for want, spoil := range map[string]func(*node.Config){
+		"--id":               func(c *node.Config) { c.ID = "a.b" },
+		"--namespace":        func(c *node.Config) { c.Namespace = "a b" },
+		"--log-store":        func(c *node.Config) { c.LogStore = "tape" },
+		"--bootstrap-expect": func(c *node.Config) { c.Expect = 3 },
+		"--slots":            func(c *node.Config) { c.Slots = -1 },
+		"--election-timeout": func(c *node.Config) { c.ElectionTimeout = time.Millisecond },
+		"--peer-ca":          func(c *node.Config) { c.PeerCA = "ca.pem" },
+		"--http-cert":        func(c *node.Config) { c.HTTPKey = "key.pem" },
+		"--http-addr":        func(c *node.Config) { c.HTTPAddr = "7380" },
+		"--peer-addr":        func(c *node.Config) { c.PeerAddr = "127.0.0.1:http" },
+		"--advertise":        func(c *node.Config) { c.Advertise = "0.0.0.0:7300" },
+	} {
+		c := good()
+		spoil(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("spoilt %s: got %v, want an error naming it", want, err)
+		}
+	}
+}
+
+// A door that other machines reach needs a lock, or the word --insecure.
+func TestOffLoopbackNeedsLocks(t *testing.T) {
+	for want, open := range map[string]func(*node.Config){
+		"--http-addr": func(c *node.Config) { c.HTTPAddr = "192.0.2.1:7380" },
+		"--peer-addr": func(c *node.Config) { c.PeerAddr = "192.0.2.1:7300" },
+		"--ops-addr":  func(c *node.Config) { c.OpsAddr = ":7390" },
+	} {
+		c := good()
+		open(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--insecure") {
+			t.Errorf("%s off loopback: got %v, want a refusal that names the way out", want, err)
+		}
+		c.Insecure = true
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s off loopback with --insecure: %v", want, err)
+		}
+	}
+}

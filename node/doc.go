@@ -1,0 +1,2 @@
+// Package node puts one coordinator together.
+package node
