@@ -1,0 +1,148 @@
+package jobs
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Start notes that attempts began, line by line. A stale line is a conflict
+// and tells the worker to drop that attempt; the others go on.
+func (t *Table) Start(c Start, at time.Time) ([]Verdict, error) {
+	verdicts := make([]Verdict, len(c.Parts))
+	for i, ref := range c.Parts {
+		verdicts[i] = t.start(ref, at)
+	}
+	return verdicts, nil
+}
+
+func (t *Table) start(ref Ref, at time.Time) Verdict {
+	r, p, v := t.fence(ref)
+	if v.Code != "" {
+		return v
+	}
+	switch p.State {
+	case Running:
+		return v // told twice
+	case Assigned:
+	default:
+		return refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
+	}
+	r = t.writable(r)
+	old := r.job
+	p.State, p.Started = Running, at
+	t.move(r, Assigned, p)
+	t.saveJob(r, old)
+	t.tellPart(EventPartStarted, p, "", at)
+	return v
+}
+
+// Finish takes the outcomes of attempts, line by line. The first report of the
+// current attempt counts; told again it is accepted and changes nothing. A
+// stale attempt or session is a conflict.
+func (t *Table) Finish(c Finish, at time.Time) ([]Verdict, error) {
+	verdicts := make([]Verdict, len(c.Parts))
+	for i, d := range c.Parts {
+		verdicts[i] = t.finish(d, at)
+	}
+	return verdicts, nil
+}
+
+func (t *Table) finish(d PartDone, at time.Time) Verdict {
+	r, p, v := t.fence(d.Ref)
+	if v.Code != "" {
+		return v
+	}
+	switch p.State {
+	case Assigned, Running:
+	case Cancelled:
+		return refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("job %s is %s", p.Job, r.job.State))
+	default:
+		return v // told twice: done, failed, or waiting after this very attempt failed
+	}
+	if d.OK && len(d.Result) > wire.MaxResult {
+		return refuse(v.PartRef, wire.CodeTooLarge, fmt.Sprintf("the result is %d bytes; the limit is %d", len(d.Result), wire.MaxResult))
+	}
+	r = t.writable(r)
+	if d.OK {
+		t.finishWell(r, p, d, at)
+	} else {
+		t.finishBadly(r, p, d, at)
+	}
+	return v
+}
+
+func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
+	old, from := r.job, p.State
+	p.State, p.Result, p.Error, p.Millis = Done, d.Result, "", d.Millis
+	p.Ended, p.EndedIndex = at, t.index
+	t.move(r, from, p)
+	t.saveJob(r, old)
+	t.tellPart(EventPartDone, p, "", at)
+	if r.job.Counts.Done == r.job.Total {
+		t.end(r, Done, "", at)
+	}
+}
+
+func (t *Table) finishBadly(r *record, p Part, d PartDone, at time.Time) {
+	old, from := r.job, p.State
+	p.Failures++
+	p.Error, p.Millis = clip(d.Error), d.Millis
+	if p.Failures < r.job.MaxAttempts {
+		p.State = Waiting // Session stays: the same report told twice is known by it
+		t.move(r, from, p)
+		t.saveJob(r, old)
+		t.tellPart(EventPartRetried, p, p.Error, at)
+		return
+	}
+	p.State, p.Ended, p.EndedIndex = Failed, at, t.index
+	t.move(r, from, p)
+	t.saveJob(r, old)
+	t.tellPart(EventPartFailed, p, p.Error, at)
+	t.end(r, Failed, giveUp(p, p.Failures, "tried")+" and failed: "+lastLine(p.Error), at)
+}
+
+// fence finds the part a report is about, or refuses the report.
+func (t *Table) fence(ref Ref) (*record, Part, Verdict) {
+	v := Verdict{PartRef: ref.Wire()}
+	r, ok := t.jobs.Get(ref.Job)
+	if !ok {
+		return nil, Part{}, refuse(v.PartRef, wire.CodeNotFound, "there is no job "+ref.Job)
+	}
+	if ref.Part < 0 || ref.Part >= r.job.Total {
+		return nil, Part{}, refuse(v.PartRef, wire.CodeNotFound, fmt.Sprintf("job %s has no part %d", ref.Job, ref.Part))
+	}
+	p := r.part(ref.Part)
+	if ref.Session == "" || p.Attempt != ref.Attempt || p.Session != ref.Session {
+		return nil, Part{}, refuse(v.PartRef, wire.CodeConflict,
+			fmt.Sprintf("attempt %d of part %d of job %s is not with this session: the part is %s at attempt %d", ref.Attempt, ref.Part, ref.Job, p.State, p.Attempt))
+	}
+	return r, p, v
+}
+
+// clip keeps an error text short enough for the log, at a character's border.
+func clip(s string) string {
+	if len(s) <= maxErrorText {
+		return s
+	}
+	s = s[:maxErrorText]
+	for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+		s = s[:len(s)-1]
+	}
+	return s + " ..."
+}
+
+// lastLine is the telling line of a traceback.
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	if i := strings.LastIndexByte(s, '\n'); i >= 0 {
+		s = s[i+1:]
+	}
+	if len(s) > 200 {
+		s = strings.ToValidUTF8(s[:200], "") + " ..."
+	}
+	return s
+}

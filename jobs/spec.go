@@ -1,0 +1,270 @@
+package jobs
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Limits and defaults of jobs. Sizes are in bytes.
+const (
+	MaxInput        = 192 << 10 // script, args and items together
+	MaxSpec         = 240 << 10 // the whole spec as JSON, so that its command fits into the log
+	MaxID           = 128
+	MaxAttempts     = 100
+	MaxPartTimeout  = 24 * time.Hour
+	MaxTime         = 30 * 24 * time.Hour // of a job's timeout and keep
+	DefaultPriority = 50
+	DefaultAttempts = 3
+	DefaultTimeout  = time.Minute // of a part
+	DefaultKeep     = 24 * time.Hour
+	LossLimit       = 10 // a part lost so often is given up
+	maxErrorText    = 4 << 10
+)
+
+var runtimes = []string{"python3", "sh"}
+
+// Runtimes returns the names of the runtimes a job may ask for.
+func Runtimes() []string { return slices.Clone(runtimes) }
+
+// Spec is what a job is to do, with all defaults filled in. It never changes.
+type Spec struct {
+	Name        string            `json:"name,omitempty"`
+	Runtime     string            `json:"runtime"`
+	Script      string            `json:"script"`
+	Args        json.RawMessage   `json:"args,omitempty"`
+	Items       []json.RawMessage `json:"items,omitempty"`
+	Range       wire.Range        `json:"range,omitzero"`
+	Priority    int               `json:"priority"`
+	Group       string            `json:"group,omitempty"`
+	Parallel    int               `json:"parallel,omitempty"`
+	MaxAttempts int               `json:"max_attempts"`
+	Timeout     wire.Duration     `json:"timeout,omitempty"`
+	PartTimeout wire.Duration     `json:"part_timeout"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Keep        wire.Duration     `json:"keep"`
+}
+
+// Check turns a request into a spec with its defaults, or says which field is
+// wrong. It does not keep the request's slices.
+func Check(in wire.SubmitJob) (Spec, error) {
+	for _, f := range []struct {
+		name  string
+		value json.RawMessage
+	}{{"split", in.Split}, {"reduce", in.Reduce}, {"after", in.After}} {
+		if len(f.value) > 0 && string(f.value) != "null" {
+			return Spec{}, wire.Invalid(f.name, "%s is not offered by this version", f.name)
+		}
+	}
+	if in.ID != "" {
+		if err := CheckID(in.ID); err != nil {
+			return Spec{}, err
+		}
+	}
+	s := Spec{
+		Name: in.Name, Runtime: in.Runtime, Script: in.Script, Priority: DefaultPriority, Group: in.Group,
+		Parallel: in.Parallel, MaxAttempts: in.MaxAttempts, Timeout: in.Timeout, PartTimeout: in.PartTimeout, Keep: in.Keep,
+	}
+	if in.Priority != nil {
+		s.Priority = *in.Priority
+	}
+	if s.MaxAttempts == 0 {
+		s.MaxAttempts = DefaultAttempts
+	}
+	if s.PartTimeout == 0 {
+		s.PartTimeout = wire.Duration(DefaultTimeout)
+	}
+	if s.Keep == 0 {
+		s.Keep = wire.Duration(DefaultKeep)
+	}
+	if in.Range != nil {
+		s.Range = *in.Range
+		if s.Range.Chunk == 0 {
+			s.Range.Chunk = 1
+		}
+		if len(in.Items) > 0 {
+			return Spec{}, wire.Invalid("items", "a job has items or a range, not both")
+		}
+	}
+	var err error
+	if s.Args, err = compact("args", in.Args); err != nil {
+		return Spec{}, err
+	}
+	if len(in.Items) > wire.MaxParts {
+		return Spec{}, wire.Invalid("items", "%d items are too many: a job has at most %d parts", len(in.Items), wire.MaxParts)
+	}
+	for _, item := range in.Items {
+		if item, err = compact("items", item); err != nil {
+			return Spec{}, err
+		}
+		if item == nil {
+			item = json.RawMessage("null")
+		}
+		s.Items = append(s.Items, item)
+	}
+	if len(in.Labels) > 0 {
+		s.Labels = make(map[string]string, len(in.Labels))
+		for k, v := range sorted(in.Labels) {
+			s.Labels[k] = v
+		}
+	}
+	return s, s.Validate()
+}
+
+// Validate says which field of a spec is wrong.
+func (s Spec) Validate() error {
+	switch {
+	case !slices.Contains(runtimes, s.Runtime):
+		return wire.Invalid("runtime", "runtime %q is not known; offered are %s", s.Runtime, strings.Join(runtimes, ", "))
+	case strings.TrimSpace(s.Script) == "":
+		return wire.Invalid("script", "the script is empty")
+	case !utf8.ValidString(s.Script) || strings.ContainsRune(s.Script, 0):
+		return wire.Invalid("script", "the script is not text: it must be UTF-8 without NUL")
+	case s.Priority < 0 || s.Priority > 100:
+		return wire.Invalid("priority", "priority %d is not within 0 and 100", s.Priority)
+	case s.Parallel < 0 || s.Parallel > wire.MaxParts:
+		return wire.Invalid("parallel", "parallel %d is not within 0 (no limit) and %d", s.Parallel, wire.MaxParts)
+	case s.MaxAttempts < 1 || s.MaxAttempts > MaxAttempts:
+		return wire.Invalid("max_attempts", "max_attempts %d is not within 1 and %d", s.MaxAttempts, MaxAttempts)
+	case s.Timeout < 0 || time.Duration(s.Timeout) > MaxTime:
+		return wire.Invalid("timeout", "timeout %v is not within 0 (none) and %v", time.Duration(s.Timeout), MaxTime)
+	case s.PartTimeout <= 0 || time.Duration(s.PartTimeout) > MaxPartTimeout:
+		return wire.Invalid("part_timeout", "part_timeout %v is not above 0 and at most %v", time.Duration(s.PartTimeout), MaxPartTimeout)
+	case s.Keep <= 0 || time.Duration(s.Keep) > MaxTime:
+		return wire.Invalid("keep", "keep %v is not above 0 and at most %v", time.Duration(s.Keep), MaxTime)
+	}
+	for _, f := range [][2]string{{"name", s.Name}, {"group", s.Group}} {
+		if len(f[1]) > wire.MaxName || !utf8.ValidString(f[1]) {
+			return wire.Invalid(f[0], "the %s is longer than %d bytes or not UTF-8", f[0], wire.MaxName)
+		}
+	}
+	if len(s.Labels) > wire.MaxLabels {
+		return wire.Invalid("labels", "%d labels are too many: at most %d", len(s.Labels), wire.MaxLabels)
+	}
+	for k, v := range sorted(s.Labels) {
+		if k == "" || len(k)+len(v) > wire.MaxLabelSize || !utf8.ValidString(k+v) {
+			return wire.Invalid("labels", "label %.40q is empty, longer than %d bytes or not UTF-8", k, wire.MaxLabelSize)
+		}
+	}
+	if err := s.validateParts(); err != nil {
+		return err
+	}
+	return s.validateSize()
+}
+
+func (s Spec) validateParts() error {
+	if len(s.Items) > 0 {
+		if s.Range != (wire.Range{}) {
+			return wire.Invalid("items", "a job has items or a range, not both")
+		}
+		if len(s.Items) > wire.MaxParts {
+			return wire.Invalid("items", "%d items are too many: a job has at most %d parts", len(s.Items), wire.MaxParts)
+		}
+		return nil
+	}
+	if s.Range == (wire.Range{}) {
+		return wire.Invalid("items", "a job needs items or a range")
+	}
+	r := s.Range
+	switch {
+	case r.Chunk < 1:
+		return wire.Invalid("range", "chunk %d is not positive", r.Chunk)
+	case r.From >= r.To:
+		return wire.Invalid("range", "the range from %d to %d is empty", r.From, r.To)
+	case chunks(r) > wire.MaxParts:
+		return wire.Invalid("range", "the range makes more than %d parts: take a larger chunk", wire.MaxParts)
+	}
+	return nil
+}
+
+func (s Spec) validateSize() error {
+	size := len(s.Script) + len(s.Args)
+	for _, item := range s.Items {
+		size += len(item)
+	}
+	if size > MaxInput {
+		return wire.Refuse(wire.CodeTooLarge, "script, args and items are %d bytes together; the limit is %d", size, MaxInput)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return wire.Invalid("items", "items or args are not JSON: %v", err)
+	}
+	if len(b) > MaxSpec {
+		return wire.Refuse(wire.CodeTooLarge, "the job is %d bytes as JSON; the limit is %d", len(b), MaxSpec)
+	}
+	return nil
+}
+
+// Parts returns how many parts the job has.
+func (s Spec) Parts() int {
+	if len(s.Items) > 0 {
+		return len(s.Items)
+	}
+	return int(chunks(s.Range))
+}
+
+// Item returns what part n works on: its item, or {"from":a,"to":b}.
+func (s Spec) Item(n int) json.RawMessage {
+	if len(s.Items) > 0 {
+		if n < 0 || n >= len(s.Items) {
+			return nil
+		}
+		return s.Items[n]
+	}
+	if n < 0 || uint64(n) >= chunks(s.Range) {
+		return nil
+	}
+	from := s.Range.From + int64(n)*s.Range.Chunk
+	to := s.Range.To
+	if uint64(to)-uint64(from) > uint64(s.Range.Chunk) {
+		to = from + s.Range.Chunk
+	}
+	b, _ := json.Marshal(struct {
+		From int64 `json:"from"`
+		To   int64 `json:"to"`
+	}{from, to})
+	return b
+}
+
+// chunks counts without overflow: To-From may exceed an int64.
+func chunks(r wire.Range) uint64 {
+	if r.Chunk < 1 || r.From >= r.To {
+		return 0
+	}
+	return (uint64(r.To)-uint64(r.From)-1)/uint64(r.Chunk) + 1
+}
+
+func (s Spec) same(o Spec) bool {
+	a, errA := json.Marshal(s)
+	b, errB := json.Marshal(o)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// CheckID says what is wrong with a job's id: it is 1 to 128 letters, digits
+// and the characters -_.:~ .
+func CheckID(id string) error {
+	ok := len(id) >= 1 && len(id) <= MaxID && id != "." && id != ".."
+	for _, c := range []byte(id) {
+		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.:~", c) >= 0)
+	}
+	if !ok {
+		return wire.Invalid("id", "the id %.140q is not 1 to %d letters, digits and -_.:~", id, MaxID)
+	}
+	return nil
+}
+
+func compact(field string, raw json.RawMessage) (json.RawMessage, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return nil, wire.Invalid(field, "%s is not JSON: %v", field, err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,274 @@
+// Package jobs is the life of a job and its parts: a pure table, the commands
+// that change it, and the plan that says which part goes to which worker.
+package jobs
+
+import (
+	"cmp"
+	"encoding/json"
+	"iter"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Table holds all jobs and parts. The zero value is an empty table. A table
+// that others may see is frozen: only the applying goroutine calls Next, Put
+// and the commands, and only on the newest copy. Reads need no lock.
+type Table struct {
+	index uint64
+	news  []wire.Event
+	// own marks the records this copy may change in place. Only the applying
+	// goroutine looks at it.
+	own *owner
+
+	jobs     btree.Map[string, *record]
+	active   tree[activeKey]           // queued and running jobs
+	ready    tree[activeKey]           // those of them that have waiting parts
+	expiring tree[expiryKey]           // final jobs, by the time they may be forgotten
+	groups   btree.Map[string, string] // group: its one running job
+	held     tree[heldKey]             // assigned and running parts by session
+	holds    btree.Map[string, int]    // how many parts a session holds
+}
+
+type owner struct{ _ byte }
+
+// record is a job with its parts. A record is copied before its first change
+// in a copy of the table, which costs the same for one part as for 100,000.
+type record struct {
+	own     *owner
+	job     Job
+	parts   btree.Map[int, *Part] // rows; parts from job.NextPart on have none
+	waiting btree.Set[int]        // rows that wait for another attempt
+	busy    btree.Set[int]        // rows assigned or running
+	ended   tree[endedKey]        // final rows in order of ending
+}
+
+type activeKey struct {
+	priority int
+	index    uint64
+	id       string
+}
+
+func (a activeKey) compare(b activeKey) int {
+	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.index, b.index), cmp.Compare(a.id, b.id))
+}
+
+type expiryKey struct {
+	at int64 // Unix nanoseconds
+	id string
+}
+
+func (a expiryKey) compare(b expiryKey) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
+}
+
+type heldKey struct {
+	session, job string
+	n            int
+}
+
+func (a heldKey) compare(b heldKey) int {
+	return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.job, b.job), cmp.Compare(a.n, b.n))
+}
+
+type endedKey struct {
+	index uint64
+	n     int
+}
+
+func (a endedKey) compare(b endedKey) int {
+	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.n, b.n))
+}
+
+// Next returns a copy of t for the commands of the log entry at index, at the
+// cost of a few pointers. t itself is frozen from then on.
+func (t *Table) Next(index uint64) *Table {
+	c := &Table{
+		index:    index,
+		own:      new(owner),
+		jobs:     *t.jobs.Copy(),
+		active:   t.active.copy(),
+		ready:    t.ready.copy(),
+		expiring: t.expiring.copy(),
+		groups:   *t.groups.Copy(),
+		held:     t.held.copy(),
+		holds:    *t.holds.Copy(),
+	}
+	t.own = new(owner)
+	return c
+}
+
+// News returns the events of the commands carried out on this copy, in order.
+// The data of a job's event is a wire.Job without script, that of a part's
+// event a Part without result.
+func (t *Table) News() []wire.Event { return t.news }
+
+func (t *Table) tell(kind, key, reason string, at time.Time, data any) {
+	t.news = append(t.news, wire.Event{
+		Index: t.index, Seq: len(t.news), Topic: wire.TopicJob, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
+	})
+}
+
+// Len returns the number of jobs.
+func (t *Table) Len() int { return t.jobs.Len() }
+
+// Job returns the job of that id.
+func (t *Table) Job(id string) (Job, bool) {
+	r, ok := t.jobs.Get(id)
+	if !ok {
+		return Job{}, false
+	}
+	return r.job, true
+}
+
+// Jobs yields all jobs by id.
+func (t *Table) Jobs() iter.Seq[Job] { return t.JobsAfter("") }
+
+// JobsAfter yields the jobs with an id after the given one.
+func (t *Table) JobsAfter(id string) iter.Seq[Job] {
+	return func(yield func(Job) bool) {
+		t.jobs.Ascend(id, func(k string, r *record) bool { return k == id || yield(r.job) })
+	}
+}
+
+// Active yields the queued and running jobs, highest priority first, then by
+// the order of submission.
+func (t *Table) Active() iter.Seq[Job] {
+	return func(yield func(Job) bool) {
+		t.active.scan(func(k activeKey) bool {
+			r, _ := t.jobs.Get(k.id)
+			return yield(r.job)
+		})
+	}
+}
+
+// Expired yields the final jobs whose Ended and Keep lie before now, longest
+// expired first.
+func (t *Table) Expired(now time.Time) iter.Seq[Job] {
+	return func(yield func(Job) bool) {
+		t.expiring.scan(func(k expiryKey) bool {
+			if k.at > now.UnixNano() {
+				return false
+			}
+			r, _ := t.jobs.Get(k.id)
+			return yield(r.job)
+		})
+	}
+}
+
+// Part returns part n of a job; one that was never assigned has no row and is
+// made up here.
+func (t *Table) Part(job string, n int) (Part, bool) {
+	r, ok := t.jobs.Get(job)
+	if !ok || n < 0 || n >= r.job.Total {
+		return Part{}, false
+	}
+	return r.part(n), true
+}
+
+// Parts yields all parts of a job by number.
+func (t *Table) Parts(job string) iter.Seq[Part] { return t.PartsAfter(job, -1) }
+
+// PartsAfter yields the parts of a job after part n, by number.
+func (t *Table) PartsAfter(job string, n int) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		r, ok := t.jobs.Get(job)
+		if !ok {
+			return
+		}
+		for i := max(n+1, 0); i < r.job.Total; i++ {
+			if !yield(r.part(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Ended yields the final parts of a job in the order (EndedIndex, N), from
+// after that place on; (0, -1) is the beginning.
+func (t *Table) Ended(job string, afterIndex uint64, afterPart int) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		r, ok := t.jobs.Get(job)
+		if !ok {
+			return
+		}
+		from, on := endedKey{afterIndex, afterPart}, true
+		r.ended.ascend(from, func(k endedKey) bool {
+			on = k == from || yield(r.part(k.n))
+			return on
+		})
+		if !on || !Final(r.job.State) || r.job.EndIndex < afterIndex {
+			return
+		}
+		// Those never assigned ended with their job; their numbers are higher
+		// than all that have a row.
+		n := r.job.NextPart
+		if r.job.EndIndex == afterIndex {
+			n = max(n, afterPart+1)
+		}
+		for ; n < r.job.Total; n++ {
+			if !yield(r.part(n)) {
+				return
+			}
+		}
+	}
+}
+
+// Item returns what part n of j works on: its item, or {"from":a,"to":b}.
+func (t *Table) Item(j Job, n int) json.RawMessage { return j.Item(n) }
+
+// HeldBy yields the assigned and running parts of a session, by job and number.
+func (t *Table) HeldBy(session string) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		t.held.ascend(heldKey{session: session}, func(k heldKey) bool {
+			return k.session == session && yield(t.at(k.job, k.n))
+		})
+	}
+}
+
+// Busy yields all assigned and running parts, by session.
+func (t *Table) Busy() iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		t.held.scan(func(k heldKey) bool { return yield(t.at(k.job, k.n)) })
+	}
+}
+
+// Held returns how many parts a session holds.
+func (t *Table) Held(session string) int {
+	n, _ := t.holds.Get(session)
+	return n
+}
+
+// Rows yields the rows of parts to write into a snapshot, by job and number.
+// Those never assigned are not among them; PutJob and PutPart are enough to
+// build the same table again.
+func (t *Table) Rows() iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		t.jobs.Scan(func(_ string, r *record) bool {
+			on := true
+			r.parts.Scan(func(_ int, p *Part) bool {
+				on = yield(*p)
+				return on
+			})
+			return on
+		})
+	}
+}
+
+func (t *Table) at(job string, n int) Part {
+	r, _ := t.jobs.Get(job)
+	return r.part(n)
+}
+
+func (r *record) part(n int) Part {
+	if p, ok := r.parts.Get(n); ok {
+		return *p
+	}
+	p := Part{Job: r.job.ID, N: n, State: Waiting}
+	if Final(r.job.State) {
+		p.State, p.Ended, p.EndedIndex = Cancelled, r.job.Ended, r.job.EndIndex
+	}
+	return p
+}

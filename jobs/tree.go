@@ -1,0 +1,54 @@
+package jobs
+
+import "github.com/tidwall/btree"
+
+// tree is an ordered, copy-on-write set of keys with several fields; its zero
+// value is empty.
+type tree[K interface{ compare(K) int }] struct{ b *btree.BTreeG[K] }
+
+func (x *tree[K]) insert(k K) {
+	if x.b == nil {
+		x.b = btree.NewBTreeGOptions(func(a, b K) bool { return a.compare(b) < 0 }, btree.Options{NoLocks: true})
+	}
+	x.b.Set(k)
+}
+
+func (x *tree[K]) remove(k K) {
+	if x.b != nil {
+		x.b.Delete(k)
+	}
+}
+
+func (x *tree[K]) copy() tree[K] {
+	if x.b == nil {
+		return tree[K]{}
+	}
+	return tree[K]{b: x.b.Copy()}
+}
+
+func (x *tree[K]) has(k K) bool {
+	if x.b == nil {
+		return false
+	}
+	_, ok := x.b.Get(k)
+	return ok
+}
+
+func (x *tree[K]) len() int {
+	if x.b == nil {
+		return 0
+	}
+	return x.b.Len()
+}
+
+func (x *tree[K]) scan(yield func(K) bool) {
+	if x.b != nil {
+		x.b.Scan(yield)
+	}
+}
+
+func (x *tree[K]) ascend(from K, yield func(K) bool) {
+	if x.b != nil {
+		x.b.Ascend(from, yield)
+	}
+}
