@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Announce tells the cluster where a coordinator is and what it presides over.
+// Since and Index of the row given are not read.
+type Announce struct {
+	Coordinator Coordinator `json:"coordinator"`
+}
+
+// Announce puts a coordinator's row, by id. A new server id of the same id
+// replaces the old row: the coordinator has come back with an empty disk. A
+// namespace another coordinator presides over is a conflict.
+func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
+	row := c.Coordinator
+	if err := checkCoordinator(&row); err != nil {
+		return Coordinator{}, err
+	}
+	if other, ok := t.namespaces.Get(row.Namespace); ok && other.ID != row.ID {
+		return Coordinator{}, wire.Refuse(wire.CodeConflict,
+			"coordinator %s presides over namespace %s", other.ID, row.Namespace)
+	}
+	row.Since, row.Index = at, t.index
+	if old, ok := t.coordinators.Get(row.ID); ok {
+		if old.ServerID == row.ServerID {
+			row.Since = old.Since
+			same := row
+			same.Index = old.Index
+			if same == *old {
+				return *old, nil // told twice
+			}
+		}
+		t.namespaces.Delete(old.Namespace)
+	}
+	t.putCoordinator(&row)
+	t.tell(wire.TopicMember, EventAnnounced, row.ID, "", at, row)
+	return row, nil
+}
+
+func (t *Table) putCoordinator(c *Coordinator) {
+	t.coordinators.Set(c.ID, c)
+	t.namespaces.Set(c.Namespace, c)
+}
+
+func checkCoordinator(c *Coordinator) error {
+	if err := checkID("id", c.ID); err != nil {
+		return err
+	}
+	if strings.ContainsAny(c.ID, "/ ") {
+		return wire.Invalid("id", "id %q has a '/' or a blank in it", c.ID)
+	}
+	if err := CheckName("namespace", c.Namespace); err != nil {
+		return err
+	}
+	if c.Level < 0 {
+		return wire.Invalid("level", "level %d is below 1", c.Level)
+	}
+	c.Level = max(c.Level, 1)
+	for _, f := range []struct{ name, value string }{
+		{"server_id", c.ServerID}, {"peer_addr", c.PeerAddr}, {"http_addr", c.HTTPAddr},
+		{"component_addr", c.ComponentAddr}, {"version", c.Version},
+	} {
+		if err := checkText(f.name, f.value, 2*wire.MaxName+1); err != nil {
+			return err
+		}
+	}
+	if c.ServerID == "" {
+		return wire.Invalid("server_id", "server_id is empty")
+	}
+	return nil
+}
+
+// Forget takes the row of a coordinator that was removed from the cluster out
+// of the table. ServerID must be that of the row, so that a late Forget does
+// not hit its successor.
+type Forget struct {
+	ID       string `json:"id"`
+	ServerID string `json:"server_id"`
+}
+
+// Forget also ends the sessions that still have their home there: nobody
+// judges their leases any more. A component that is alive takes its name over
+// at another coordinator.
+func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
+	row, ok := t.coordinators.Get(c.ID)
+	if !ok {
+		return struct{}{}, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s", c.ID)
+	}
+	if row.ServerID != c.ServerID {
+		return struct{}{}, wire.Refuse(wire.CodeConflict,
+			"coordinator %s is server %s now, not %s", c.ID, row.ServerID, c.ServerID)
+	}
+	t.coordinators.Delete(row.ID)
+	t.namespaces.Delete(row.Namespace)
+	var orphans []*Session
+	t.byHome.Ascend(homeKey(row.ID, ""), func(_ string, s *Session) bool {
+		if s.Home != row.ID {
+			return false
+		}
+		orphans = append(orphans, s)
+		return true
+	})
+	for _, s := range orphans {
+		t.end(s, EventExpired, "home "+row.ID+" was removed", at)
+	}
+	t.tell(wire.TopicMember, EventForgotten, row.ID, "", at, *row)
+	return struct{}{}, nil
+}

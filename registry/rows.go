@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Kinds of the commands, as the log knows them. Kinds are for ever.
+const (
+	KindAnnounce = "registry.announce"
+	KindForget   = "registry.forget"
+	KindSignIn   = "registry.sign_in"
+	KindSignOut  = "registry.sign_out"
+	KindExpire   = "registry.expire"
+	KindRemove   = "registry.remove"
+)
+
+// Kinds of the events. Of the first three, Data is a Session; of the next
+// three, an Ended; of the last two, a Coordinator.
+const (
+	EventSignedIn = "signed_in" // a new session
+	EventMoved    = "moved"     // taken over by another home
+	EventUpdated  = "updated"   // taken over by the same home with other labels, slots, ...
+
+	EventSignedOut = "signed_out" // by its own wish
+	EventExpired   = "expired"    // its lease ran out or its home was lost
+	EventRemoved   = "removed"    // by an operator
+
+	EventAnnounced = "announced" // topic member
+	EventForgotten = "forgotten" // topic member
+)
+
+// Limits of a session's fields beyond those of package wire.
+const (
+	DefaultLease = 15 * time.Second
+	MaxLease     = 24 * time.Hour
+	MaxSlots     = 10_000
+	MaxRuntimes  = 64
+	MaxReason    = 1024 // bytes
+	// KeepEnded is how many ended sessions are remembered, and apart from them
+	// how many removed ones: a thousand expired sessions must not make a removed
+	// one welcome again.
+	KeepEnded = 1000
+)
+
+// Coordinator is one coordinator as the cluster knows it.
+type Coordinator struct {
+	ID            string    `json:"id"`
+	ServerID      string    `json:"server_id"` // id/incarnation: an empty disk is a new server
+	Namespace     string    `json:"namespace"` // the one it presides over
+	PeerAddr      string    `json:"peer_addr"`
+	HTTPAddr      string    `json:"http_addr,omitempty"`
+	ComponentAddr string    `json:"component_addr,omitempty"`
+	Version       string    `json:"version,omitempty"`
+	Level         int       `json:"level"` // highest level its binary knows; 0 in Announce means 1
+	NonVoter      bool      `json:"non_voter,omitempty"`
+	Since         time.Time `json:"since"` // of this server; set by Announce
+	Index         uint64    `json:"index"` // of its last change; set by Announce
+}
+
+// Session is one signed-in life of a component. Labels and Runtimes are shared
+// with the table: read only.
+type Session struct {
+	FullName   string            `json:"full_name"`
+	Name       string            `json:"name"`
+	Namespace  string            `json:"namespace"`
+	ID         string            `json:"id"`
+	SecretHash string            `json:"secret_hash"`
+	Home       string            `json:"home"` // id of the coordinator that holds its connection
+	Kind       string            `json:"kind"` // rest, native, leco
+	Epoch      uint64            `json:"epoch"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Place      wire.Place        `json:"place,omitzero"`
+	Lease      time.Duration     `json:"lease"` // nanoseconds
+	Runtimes   []string          `json:"runtimes,omitempty"`
+	Slots      int               `json:"slots,omitempty"`
+	Since      time.Time         `json:"since"`
+	Index      uint64            `json:"index"` // of its last change
+}
+
+// Ended is what is remembered of a session that is gone.
+type Ended struct {
+	ID       string    `json:"id"`
+	FullName string    `json:"full_name"`
+	Home     string    `json:"home"`
+	Kind     string    `json:"kind"` // signed_out, expired, removed
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+	Index    uint64    `json:"index"`
+}

@@ -1,0 +1,199 @@
+package registry
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// SignIn begins a session, or with TakeOver goes on with one at another home.
+// Session is minted by whoever proposes and is the command's own id: told
+// twice, there is one row. A lease of 0 is DefaultLease.
+type SignIn struct {
+	Name       string            `json:"name"`
+	Namespace  string            `json:"namespace"`
+	Session    string            `json:"session"`
+	SecretHash string            `json:"secret_hash"` // HashSecret of the secret
+	Home       string            `json:"home"`
+	Kind       string            `json:"kind,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Place      wire.Place        `json:"place,omitzero"`
+	Lease      time.Duration     `json:"lease,omitempty"` // nanoseconds
+	Runtimes   []string          `json:"runtimes,omitempty"`
+	Slots      int               `json:"slots,omitempty"`
+	TakeOver   bool              `json:"take_over,omitempty"`
+}
+
+// SignIn refuses with name_taken when somebody else has the name, forbidden
+// when the secret is wrong or an operator removed the session, not_found when
+// no coordinator presides over the namespace, and conflict when the session is
+// over and the command comes late: only a take-over brings a session back.
+func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
+	row, err := t.newSession(c, at)
+	if err != nil {
+		return Session{}, err
+	}
+	if old, ok := t.sessions.Get(row.FullName); ok {
+		return t.signInAgain(old, row, c.TakeOver, at)
+	}
+	if other, ok := t.byID.Get(c.Session); ok {
+		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
+	}
+	if e, ok := t.removed.get(c.Session); ok {
+		return Session{}, wire.Refuse(wire.CodeForbidden, "%s was removed by an operator: %s", row.FullName, e.Reason)
+	}
+	if e, ok := t.ended.get(c.Session); ok {
+		if !c.TakeOver {
+			return Session{}, wire.Refuse(wire.CodeConflict,
+				"session %s of %s is over: %s", c.Session, e.FullName, e.Reason)
+		}
+		t.ended.drop(c.Session)
+	}
+	t.put(row)
+	t.tell(wire.TopicComponent, EventSignedIn, row.FullName, "", at, *row)
+	return *row, nil
+}
+
+// signInAgain answers a sign-in for a name that is taken: by the same session
+// told twice, by the same session at another home, or by somebody else.
+func (t *Table) signInAgain(old, row *Session, takeOver bool, at time.Time) (Session, error) {
+	switch {
+	case old.ID != row.ID || old.SecretHash != row.SecretHash && !takeOver:
+		return Session{}, wire.Refuse(wire.CodeNameTaken, "%s is signed in by another session", old.FullName)
+	case old.SecretHash != row.SecretHash:
+		return Session{}, wire.Refuse(wire.CodeForbidden, "the secret is not that of session %s", old.ID)
+	case !takeOver:
+		return *old, nil // told twice
+	}
+	row.Epoch, row.Since = old.Epoch, old.Since
+	kind, reason := EventUpdated, ""
+	if row.Home != old.Home {
+		kind, reason = EventMoved, "from "+old.Home
+		row.Epoch++
+	} else if sameTerms(old, row) {
+		return *old, nil // told twice
+	}
+	t.take(old)
+	t.put(row)
+	t.tell(wire.TopicComponent, kind, row.FullName, reason, at, *row)
+	return *row, nil
+}
+
+func sameTerms(a, b *Session) bool {
+	return a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
+		slices.Equal(a.Runtimes, b.Runtimes) && maps.Equal(a.Labels, b.Labels)
+}
+
+// put and take keep the four orders of the sessions in step.
+func (t *Table) put(s *Session) {
+	t.sessions.Set(s.FullName, s)
+	t.byID.Set(s.ID, s)
+	t.byHome.Set(homeKey(s.Home, s.FullName), s)
+	if s.Slots > 0 {
+		t.workers.Set(s.FullName, s)
+	}
+}
+
+func (t *Table) take(s *Session) {
+	t.sessions.Delete(s.FullName)
+	t.byID.Delete(s.ID)
+	t.byHome.Delete(homeKey(s.Home, s.FullName))
+	if s.Slots > 0 {
+		t.workers.Delete(s.FullName)
+	}
+}
+
+// newSession is the row a sign-in asks for, of epoch 1.
+func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
+	if err := checkSignIn(&c); err != nil {
+		return nil, err
+	}
+	presider, ok := t.namespaces.Get(c.Namespace)
+	if !ok {
+		return nil, wire.Refuse(wire.CodeNotFound, "no coordinator presides over namespace %s", c.Namespace)
+	}
+	home := presider
+	if home.ID != c.Home {
+		if home, ok = t.coordinators.Get(c.Home); !ok {
+			return nil, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s to be a home", c.Home)
+		}
+	}
+	full := FullName(c.Namespace, c.Name)
+	s := &Session{
+		// One string serves all three names.
+		FullName: full, Name: full[len(c.Namespace)+1:], Namespace: full[:len(c.Namespace)],
+		ID: c.Session, SecretHash: c.SecretHash, Home: home.ID, Kind: c.Kind, Epoch: 1,
+		Place: c.Place, Lease: c.Lease, Slots: c.Slots, Since: at, Index: t.index,
+	}
+	if s.Lease == 0 {
+		s.Lease = DefaultLease
+	}
+	// An empty map and none are one and the same in a snapshot.
+	if len(c.Labels) > 0 {
+		s.Labels = c.Labels
+	}
+	if len(c.Runtimes) > 0 {
+		s.Runtimes = c.Runtimes
+	}
+	return s, nil
+}
+
+func checkSignIn(c *SignIn) error {
+	if err := CheckName("namespace", c.Namespace); err != nil {
+		return err
+	}
+	if err := CheckName("name", c.Name); err != nil {
+		return err
+	}
+	if err := checkID("session", c.Session); err != nil {
+		return err
+	}
+	if err := checkID("secret_hash", c.SecretHash); err != nil {
+		return err
+	}
+	if err := checkID("home", c.Home); err != nil {
+		return err
+	}
+	if err := checkText("kind", c.Kind, wire.MaxName); err != nil {
+		return err
+	}
+	switch {
+	case c.Lease < 0 || c.Lease > MaxLease:
+		return wire.Invalid("lease", "lease %s is not within 0s..%s", c.Lease, MaxLease)
+	case c.Slots < 0 || c.Slots > MaxSlots:
+		return wire.Invalid("slots", "slots %d is not within 0..%d", c.Slots, MaxSlots)
+	case len(c.Runtimes) > MaxRuntimes:
+		return wire.Invalid("runtimes", "%d runtimes, at most %d are allowed", len(c.Runtimes), MaxRuntimes)
+	case len(c.Place.Host) > wire.MaxName || len(c.Place.Group) > wire.MaxName:
+		return wire.Invalid("place", "place has a host or group of more than %d bytes", wire.MaxName)
+	}
+	for _, r := range c.Runtimes {
+		if err := checkID("runtimes", r); err != nil {
+			return err
+		}
+	}
+	return checkLabels(c.Labels)
+}
+
+// checkLabels looks at the keys in order, so that the first bad one named is
+// the same on every coordinator.
+func checkLabels(labels map[string]string) error {
+	if len(labels) == 0 {
+		return nil
+	}
+	if len(labels) > wire.MaxLabels {
+		return wire.Invalid("labels", "%d labels, at most %d are allowed", len(labels), wire.MaxLabels)
+	}
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if k == "" || strings.ContainsRune(k, '=') {
+			return wire.Invalid("labels", "label %q: a key is not empty and has no '='", k)
+		}
+		if len(k)+len(labels[k]) > wire.MaxLabelSize {
+			return wire.Invalid("labels", "label %.40q has more than %d bytes", k, wire.MaxLabelSize)
+		}
+	}
+	return nil
+}

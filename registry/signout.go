@@ -1,0 +1,106 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// SignOut ends a session by its own wish.
+type SignOut struct {
+	FullName string `json:"full_name"`
+	Session  string `json:"session"`
+}
+
+// SignOut of a session that is over already is done; of one nobody remembers,
+// or of somebody else's name, not_found.
+func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
+	s, ok := t.sessions.Get(c.FullName)
+	if ok && s.ID == c.Session {
+		t.end(s, EventSignedOut, "signed out", at)
+		return struct{}{}, nil
+	}
+	if e, ok := t.Ended(c.Session); ok && e.FullName == c.FullName {
+		return struct{}{}, nil // told twice
+	}
+	return struct{}{}, wire.Refuse(wire.CodeNotFound, "session %s is not signed in as %s", c.Session, c.FullName)
+}
+
+// Fence names one stay of a session at one home; after a move it is stale.
+type Fence struct {
+	FullName string `json:"full_name"`
+	Session  string `json:"session"`
+	Epoch    uint64 `json:"epoch"`
+}
+
+// Fence of this session as it is now.
+func (s Session) Fence() Fence { return Fence{s.FullName, s.ID, s.Epoch} }
+
+// Expire ends sessions whose lease ran out or whose home was lost.
+type Expire struct {
+	Sessions []Fence `json:"sessions"`
+	Reason   string  `json:"reason"`
+}
+
+// Expire returns the full names that it ended, in the order asked. Stale
+// fences are skipped: that session moved, or is another one by now.
+func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
+	if err := checkReason(c.Reason); err != nil {
+		return nil, err
+	}
+	gone := []string{}
+	for _, f := range c.Sessions {
+		s, ok := t.sessions.Get(f.FullName)
+		if !ok || s.ID != f.Session || s.Epoch != f.Epoch {
+			continue
+		}
+		t.end(s, EventExpired, c.Reason, at)
+		gone = append(gone, s.FullName)
+	}
+	return gone, nil
+}
+
+// Remove is the operator's way to end a session. It stays removed: its
+// component cannot take the name over again, only sign in anew. With Session
+// it is fenced: a repeat does not hit whoever has the name by then.
+type Remove struct {
+	FullName string `json:"full_name"`
+	Session  string `json:"session,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+// Remove returns the session it ended. A fenced repeat returns what is
+// remembered of it.
+func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
+	if err := checkReason(c.Reason); err != nil {
+		return Session{}, err
+	}
+	s, ok := t.sessions.Get(c.FullName)
+	if ok && (c.Session == "" || c.Session == s.ID) {
+		t.end(s, EventRemoved, c.Reason, at)
+		return *s, nil
+	}
+	if e, ok := t.removed.get(c.Session); ok && e.FullName == c.FullName {
+		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // told twice
+	}
+	return Session{}, wire.Refuse(wire.CodeNotFound, "%s is not signed in", c.FullName)
+}
+
+func checkReason(reason string) error {
+	if len(reason) > MaxReason {
+		return wire.Invalid("reason", "reason has %d bytes, at most %d are allowed", len(reason), MaxReason)
+	}
+	return nil
+}
+
+// end takes a session out, remembers why, and tells.
+func (t *Table) end(s *Session, kind, reason string, at time.Time) {
+	t.take(s)
+	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index}
+	if kind == EventRemoved {
+		t.removed.put(e)
+	} else {
+		t.ended.put(e)
+	}
+	t.tell(wire.TopicComponent, kind, s.FullName, reason, at, *e)
+}
