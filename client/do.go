@@ -1,0 +1,276 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// maxAnswer bounds what is read of one answer that is no stream.
+const maxAnswer = 256 << 20
+
+// request is one call before it is known who answers it.
+type request struct {
+	method, path string // path below /v1, escaped
+	query        url.Values
+	body         any // JSON; nil for none
+	session      string
+	key          string // Idempotency-Key; makes the request harmless
+	repeat       repeat
+	extra        time.Duration // granted to an attempt beyond Config.Attempt: it blocks by intent
+	rounds       int           // 0: Config.Rounds
+	header       http.Header
+}
+
+func (r *request) write() bool { return r.method != http.MethodGet }
+
+// do asks one coordinator after the other until one answers. A nil out drops the body; Meta.Body keeps it anyway.
+func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
+	payload, err := r.payload()
+	if err != nil {
+		return Meta{}, err
+	}
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+r.extra)
+		defer cancel()
+	}
+	var meta Meta
+	ce := c.each(ctx, r, func(base string) *CallError {
+		limit := c.cfg.Attempt + r.extra
+		ctx, cancel := context.WithTimeoutCause(ctx, limit, silence(limit))
+		defer cancel()
+		res, ce := c.connect(ctx, base, r, payload)
+		if ce != nil {
+			return ce
+		}
+		defer res.Body.Close()
+		meta = metaOf(res.Header, base)
+		if err := meta.read(res.Body, out); err != nil {
+			return r.lost(ctx, base, err, false)
+		}
+		return nil
+	})
+	if ce != nil {
+		return ce.Meta, ce
+	}
+	return meta, nil
+}
+
+// read takes the whole answer in and reads out, if there is one, from it.
+func (m *Meta) read(from io.Reader, out any) error {
+	body, err := io.ReadAll(io.LimitReader(from, maxAnswer+1))
+	switch {
+	case err != nil:
+		return err
+	case len(body) > maxAnswer:
+		return fmt.Errorf("the answer is above %d bytes", maxAnswer)
+	}
+	m.Body = body
+	if out == nil || len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("the answer is not the JSON expected: %w", err)
+	}
+	return nil
+}
+
+// each runs the loop over addresses and rounds until try succeeds, is refused, or ctx ends.
+func (c *Client) each(ctx context.Context, r request, try func(base string) *CallError) *CallError {
+	again := r.repeat == harmless || !r.write() || r.key != ""
+	rounds := r.rounds
+	if rounds == 0 {
+		rounds = c.cfg.Rounds
+	}
+	pause := newPause()
+	happened := false // an attempt ended without its outcome being known
+	var last *CallError
+	for round := 1; ; round++ {
+		for _, base := range c.addrs.order() {
+			if ctx.Err() != nil {
+				return r.ended(ctx, last, happened)
+			}
+			if last = try(base); last == nil {
+				return nil
+			}
+			code := last.Err.Code
+			happened = happened || (r.write() && code == wire.CodeUnknown)
+			if code != wire.CodeUnavailable && (code != wire.CodeUnknown || !again) {
+				return last
+			}
+			c.addrs.failed(base)
+		}
+		if rounds > 0 && round >= rounds || !sleep(ctx, pause.NextBackOff()) {
+			return r.ended(ctx, last, happened)
+		}
+	}
+}
+
+// ended is the outcome when nobody is left to ask: unknown if any attempt may have happened, else not tried.
+func (r request) ended(ctx context.Context, last *CallError, happened bool) *CallError {
+	if last == nil {
+		cause := context.Cause(ctx)
+		return &CallError{Method: r.method, Path: r.path, Err: wire.NotTried("nobody was asked: %v", cause), Cause: cause}
+	}
+	if happened && last.Err.Code != wire.CodeUnknown {
+		last.Err = &wire.Error{Code: wire.CodeUnknown, Message: "an earlier attempt may have happened; the last one: " + last.Err.Message}
+	}
+	if last.Cause == nil {
+		last.Cause = ctx.Err()
+	}
+	return last
+}
+
+// connect sends the request to one coordinator; an answer that is no success is an error. The caller closes the body.
+func (c *Client) connect(ctx context.Context, base string, r request, payload []byte) (*http.Response, *CallError) {
+	// The request may have been read by somebody only once there was a connection.
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	req, err := c.build(ctx, base, r, payload)
+	if err != nil {
+		return nil, r.failed(base, wire.Invalid("", "%v", err), err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, r.lost(ctx, base, err, c.traced() && !connected.Load())
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	e, id := problem(res, body, r.write())
+	ce := r.failed(base, e, nil)
+	ce.RequestID, ce.Meta = id, metaOf(res.Header, base)
+	return nil, ce
+}
+
+func (r request) failed(base string, e *wire.Error, cause error) *CallError {
+	return &CallError{Method: r.method, Path: r.path, Addr: hostOf(base), Err: e, Cause: cause, Meta: Meta{Addr: base}}
+}
+
+// lost is an attempt without an answer: a write may have happened unless it is known not to have been sent.
+func (r request) lost(ctx context.Context, base string, err error, unsent bool) *CallError {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if !r.write() || unsent || errors.Is(err, ErrNotSent) {
+		return r.failed(base, wire.NotTried("%s", short(err)), err)
+	}
+	return r.failed(base, wire.Unknown(errors.New(short(err))), err)
+}
+
+// payload is the body as JSON, nil if there is none.
+func (r request) payload() ([]byte, error) {
+	if r.body == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(r.body)
+	if err != nil {
+		return nil, &CallError{Method: r.method, Path: r.path, Err: wire.Invalid("", "the request cannot be written as JSON: %v", err), Cause: err}
+	}
+	return b, nil
+}
+
+// ErrNotSent, wrapped in the error of a RoundTripper of the caller's own, says that nothing was sent.
+var ErrNotSent = errors.New("not sent")
+
+// silence is the cause of an attempt given up.
+func silence(d time.Duration) error {
+	return fmt.Errorf("no answer within %s: %w", d, context.DeadlineExceeded)
+}
+
+// traced tells whether connections are traced: a RoundTripper of the caller's may not tell of them, so silence of the
+// trace proves nothing there.
+func (c *Client) traced() bool {
+	_, ok := c.http.Transport.(*http.Transport)
+	return ok || c.http.Transport == nil
+}
+
+func (c *Client) build(ctx context.Context, base string, r request, payload []byte) (*http.Request, error) {
+	u := base + "/v1" + r.path
+	if len(r.query) > 0 {
+		u += "?" + r.query.Encode()
+	}
+	var body io.Reader
+	if payload != nil {
+		body = bytes.NewReader(payload)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, u, body)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range r.header {
+		req.Header[k] = v
+	}
+	if payload != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	if c.cfg.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
+	}
+	if r.session != "" {
+		req.Header.Set("X-Session", r.session)
+	}
+	if r.key != "" {
+		req.Header.Set("Idempotency-Key", r.key)
+	}
+	return req, nil
+}
+
+// newPause is a full-jitter back-off between rounds: about 0.1 s, growing to about 2 s, without an end.
+func newPause() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 100 * time.Millisecond
+	b.MaxInterval = 2 * time.Second
+	b.Multiplier = 1.6
+	b.RandomizationFactor = 1
+	b.Reset()
+	return b
+}
+
+// sleep waits d or until ctx ends; it tells whether the whole time passed.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func hostOf(base string) string {
+	if _, host, ok := strings.Cut(base, "://"); ok {
+		return host
+	}
+	return base
+}
+
+// short leaves out what net/http repeats of the request.
+func short(err error) string {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err.Error()
+	}
+	return err.Error()
+}

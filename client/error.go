@@ -1,0 +1,88 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// CallError says what was asked of whom and what came of it. errors.As finds the *wire.Error in it, errors.Is the cause
+// (context.DeadlineExceeded, for one).
+type CallError struct {
+	Method, Path string
+	Addr         string // who answered, or was asked last; empty if nobody was
+	RequestID    string // names the request in that coordinator's log
+	Err          *wire.Error
+	Cause        error // why there was no answer; nil when there was one
+	Meta         Meta
+}
+
+func (e *CallError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", e.Method, e.Path)
+	if e.Addr != "" {
+		fmt.Fprintf(&b, " at %s", e.Addr)
+	}
+	fmt.Fprintf(&b, ": %s: %s", e.Err.Code, e.Err.Message)
+	return b.String()
+}
+
+// Unwrap gives the wire error and the cause.
+func (e *CallError) Unwrap() []error {
+	if e.Cause != nil {
+		return []error{e.Err, e.Cause}
+	}
+	return []error{e.Err}
+}
+
+// repeat says which failures of a request may be answered by asking again.
+type repeat int
+
+const (
+	once     repeat = iota // only what was certainly not tried
+	harmless               // anything unanswered: a read, or a write that a second time changes nothing
+)
+
+// problem turns an answer that is no success into an error. An answer that is not ours (a proxy's) is judged by its
+// status, and for a write a 5xx of unknown making is unknown.
+func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) {
+	retry := time.Duration(0)
+	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
+		retry = time.Duration(s) * time.Second
+	}
+	var p wire.Problem
+	if json.Unmarshal(body, &p) == nil && p.Code != "" {
+		msg := p.Detail
+		if msg == "" {
+			msg = p.Title
+		}
+		return &wire.Error{Code: p.Code, Message: msg, Field: p.Field, RetryAfter: retry}, p.RequestID
+	}
+	code := wire.CodeInternal
+	switch s := res.StatusCode; {
+	case s == http.StatusUnauthorized:
+		code = wire.CodeUnauthorized
+	case s == http.StatusForbidden:
+		code = wire.CodeForbidden
+	case s == http.StatusNotFound:
+		code = wire.CodeNotFound
+	case s == http.StatusConflict:
+		code = wire.CodeConflict
+	case s == http.StatusRequestEntityTooLarge:
+		code = wire.CodeTooLarge
+	case s == http.StatusTooManyRequests:
+		code = wire.CodeBusy
+	case s >= 500 && write:
+		code = wire.CodeUnknown
+	case s >= 500:
+		code = wire.CodeUnavailable
+	case s >= 400:
+		code = wire.CodeInvalid
+	}
+	return &wire.Error{Code: code, Message: "answered " + res.Status, RetryAfter: retry}, ""
+}

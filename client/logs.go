@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// LogChunk is some output of one try of a part, as it came.
+type LogChunk struct {
+	Part    int    `json:"part"`
+	Attempt int    `json:"attempt"`
+	Worker  string `json:"worker,omitempty"`
+	Offset  int64  `json:"offset"` // bytes of this try's log before Data
+	Data    []byte `json:"data"`
+}
+
+// Logs yields the output of a job's parts, of one part if part is not negative. With follow it goes on until the job has
+// ended. Output that a broken stream tells again is dropped.
+func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) iter.Seq2[LogChunk, error] {
+	r := request{method: http.MethodGet, path: jobPath(id) + "/logs", query: url.Values{}}
+	if part >= 0 {
+		r.query.Set("part", strconv.Itoa(part))
+	}
+	if follow {
+		r.query.Set("follow", "1")
+	}
+	return func(yield func(LogChunk, error) bool) {
+		type try struct{ part, attempt int }
+		told := map[try]int64{} // bytes yielded
+		over := func() bool { return !follow || c.final(ctx, id) }
+		for n, err := range c.follow(ctx, r, "", over) {
+			var chunk LogChunk
+			if err == nil {
+				if err = json.Unmarshal(n.data, &chunk); err != nil {
+					err = fmt.Errorf("log of job %s is not the JSON expected: %w", id, err)
+				}
+			}
+			if err != nil {
+				yield(chunk, err)
+				return
+			}
+			t := try{chunk.Part, chunk.Attempt}
+			if repeated := told[t] - chunk.Offset; repeated > 0 {
+				if repeated >= int64(len(chunk.Data)) {
+					continue
+				}
+				chunk.Data, chunk.Offset = chunk.Data[repeated:], told[t]
+			}
+			told[t] = chunk.Offset + int64(len(chunk.Data))
+			if !yield(chunk, nil) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package client
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Meta is what every answer tells about itself.
+type Meta struct {
+	Index       uint64 // of the state it was read from or written at
+	Leader      string // id of the leader as the answering coordinator sees it
+	Consistency string // stale, default or strict
+	StaleMs     int64  // age of what was read
+	Addr        string // base URL of the coordinator that answered
+	Body        []byte // the answer as it came
+}
+
+func metaOf(h http.Header, addr string) Meta {
+	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Addr: addr}
+	m.Index, _ = strconv.ParseUint(h.Get("X-Index"), 10, 64)
+	m.StaleMs, _ = strconv.ParseInt(h.Get("X-Stale-Ms"), 10, 64)
+	return m
+}
+
+// Read is how fresh an answer must be. The zero value is a default read, now.
+type Read struct {
+	Consistency string        // stale, default or strict
+	Index       uint64        // blocks until the state is newer than this
+	Wait        time.Duration // how long to block at most
+}
+
+func (r Read) into(q url.Values) url.Values {
+	if r.Consistency != "" {
+		q.Set("consistency", r.Consistency)
+	}
+	if r.Index > 0 {
+		q.Set("index", strconv.FormatUint(r.Index, 10))
+	}
+	if r.Wait > 0 {
+		q.Set("wait", r.Wait.String())
+	}
+	return q
+}
+
+// Page asks for a part of a list: at most Limit rows after the one named.
+type Page struct {
+	Limit int
+	After string
+}
+
+func (p Page) into(q url.Values) url.Values {
+	if p.Limit > 0 {
+		q.Set("limit", strconv.Itoa(p.Limit))
+	}
+	if p.After != "" {
+		q.Set("after", p.After)
+	}
+	return q
+}
+
+func set(q url.Values, key, value string) {
+	if value != "" {
+		q.Set(key, value)
+	}
+}
