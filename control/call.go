@@ -1,0 +1,43 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Call carries out a method of COORDINATOR as the session that secret belongs
+// to, and returns its result, ready to be written as JSON, and the index of
+// the write if there was one (else 0). The methods are in the document that
+// rpc.discover answers. Errors: unauthorized, forbidden, not_found (method or
+// session), invalid, and what the method itself refuses.
+func (c *Control) Call(ctx context.Context, secret, method string, params json.RawMessage) (any, uint64, error) {
+	s, err := c.whose(ctx, secret)
+	if err != nil {
+		return nil, 0, err
+	}
+	return c.call(ctx, s, method, params)
+}
+
+// Request carries a JSON-RPC request to a component and brings back its
+// result. The coordinator asks in its own name (namespace.COORDINATOR) when
+// secret is "", else the answer would go to the session's inbox: then secret
+// only proves who asks. It blocks until the answer, or ctx's end (10 s without
+// a deadline). Errors: not_found (receiver_unknown), busy, unavailable,
+// unknown (no answer in time); an error answer of the component is conflict
+// with its text.
+func (c *Control) Request(ctx context.Context, secret, to, method string, params json.RawMessage) (json.RawMessage, error) {
+	if secret != "" {
+		if _, err := c.whose(ctx, secret); err != nil {
+			return nil, err
+		}
+	}
+	if method == "" || !label(method, 256) {
+		return nil, wire.Invalid("method", "a method is 1 to 256 bytes of plain text")
+	}
+	if len(params) > 0 && !json.Valid(params) {
+		return nil, wire.Invalid("params", "params are not JSON")
+	}
+	return c.request(ctx, to, method, params)
+}

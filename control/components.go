@@ -1,0 +1,179 @@
+package control
+
+import (
+	"context"
+	"iter"
+	"regexp"
+	"strings"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Page is one page of a list: at most Limit rows (0: DefaultPage, at most
+// MaxPage) that come after the row After.
+type Page struct {
+	Limit int
+	After string
+}
+
+// Sizes of pages.
+const (
+	DefaultPage = 1000
+	MaxPage     = 10_000
+)
+
+func (p Page) size() (int, error) {
+	switch {
+	case p.Limit < 0 || p.Limit > MaxPage:
+		return 0, wire.Invalid("limit", "limit is 1 to %d, not %d", MaxPage, p.Limit)
+	case p.Limit == 0:
+		return DefaultPage, nil
+	}
+	return p.Limit, nil
+}
+
+// ComponentFilter chooses components; the zero value chooses all.
+type ComponentFilter struct {
+	Namespace string
+	Prefix    string            // of the full name
+	Match     string            // regular expression over the whole full name
+	Labels    map[string]string // a component must carry all of them
+	Home      string            // id of a coordinator
+}
+
+// Components lists the signed-in components by full name. Errors: invalid
+// (match, limit), unavailable.
+func (c *Control) Components(ctx context.Context, r Read, f ComponentFilter, p Page) (wire.Components, Fresh, error) {
+	limit, err := p.size()
+	if err != nil {
+		return wire.Components{}, Fresh{}, err
+	}
+	match, err := f.pattern()
+	if err != nil {
+		return wire.Components{}, Fresh{}, err
+	}
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Components{}, fresh, err
+	}
+	list := wire.Components{Components: []wire.Component{}}
+	for s := range f.rows(view.Registry, p.After) {
+		if !strings.HasPrefix(s.FullName, f.first()) && s.FullName > f.first() {
+			break // rows are in order: nothing with this prefix follows
+		}
+		if !f.has(s) || match != nil && !match.MatchString(s.FullName) {
+			continue
+		}
+		if len(list.Components) == limit {
+			list.Next = list.Components[limit-1].FullName
+			break
+		}
+		list.Components = append(list.Components, component(s))
+	}
+	return list, fresh, nil
+}
+
+// Component returns one signed-in component. Errors: not_found, unavailable.
+func (c *Control) Component(ctx context.Context, r Read, full string) (wire.Component, Fresh, error) {
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Component{}, fresh, err
+	}
+	s, ok := view.Registry.Session(full)
+	if !ok {
+		return wire.Component{}, fresh, wire.Refuse(wire.CodeNotFound, "no component %.600q", full)
+	}
+	return component(s), fresh, nil
+}
+
+// Namespaces returns the address book: the namespace of every coordinator,
+// and the plain names in it. A namespace whose coordinator left and that still
+// has components is listed without a coordinator.
+func (c *Control) Namespaces(ctx context.Context, r Read) (map[string]wire.Namespace, Fresh, error) {
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return nil, fresh, err
+	}
+	return addressBook(view.Registry), fresh, nil
+}
+
+func addressBook(t *registry.Table) map[string]wire.Namespace {
+	book := map[string]wire.Namespace{}
+	for co := range t.Coordinators() {
+		book[co.Namespace] = wire.Namespace{Coordinator: co.ID, Components: []string{}}
+	}
+	for s := range t.Sessions() {
+		n := book[s.Namespace]
+		n.Components = append(n.Components, s.Name)
+		book[s.Namespace] = n
+	}
+	return book
+}
+
+// pattern compiles Match so that it must match the whole name.
+func (f ComponentFilter) pattern() (*regexp.Regexp, error) {
+	if f.Match == "" {
+		return nil, nil
+	}
+	if len(f.Match) > 1024 {
+		return nil, wire.Invalid("match", "a pattern is at most 1024 bytes")
+	}
+	if _, err := regexp.Compile(f.Match); err != nil { // alone: "a)|(b" must not close the group below
+		return nil, wire.Invalid("match", "match is not a regular expression: %v", err)
+	}
+	re, err := regexp.Compile(`^(?:` + f.Match + `)$`)
+	if err != nil {
+		return nil, wire.Invalid("match", "match is not a regular expression: %v", err)
+	}
+	return re, nil
+}
+
+// first returns what every chosen full name begins with.
+func (f ComponentFilter) first() string {
+	if f.Namespace == "" {
+		return f.Prefix
+	}
+	whole := f.Namespace + "."
+	if strings.HasPrefix(f.Prefix, whole) {
+		return f.Prefix
+	}
+	return whole
+}
+
+// rows walks from where chosen rows can begin.
+func (f ComponentFilter) rows(t *registry.Table, after string) iter.Seq[registry.Session] {
+	if first := f.first(); first > after {
+		return func(yield func(registry.Session) bool) {
+			if s, ok := t.Session(first); ok && !yield(s) {
+				return
+			}
+			t.SessionsAfter(first)(yield)
+		}
+	}
+	if after == "" {
+		return t.Sessions()
+	}
+	return t.SessionsAfter(after)
+}
+
+func (f ComponentFilter) has(s registry.Session) bool {
+	if f.Namespace != "" && s.Namespace != f.Namespace || !strings.HasPrefix(s.FullName, f.Prefix) || f.Home != "" && s.Home != f.Home {
+		return false
+	}
+	for k, v := range f.Labels {
+		if got, ok := s.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// component is a session as everybody may see it: without the secret's hash.
+func component(s registry.Session) wire.Component {
+	return wire.Component{
+		FullName: s.FullName, Name: s.Name, Namespace: s.Namespace, Home: s.Home, Session: s.ID, Kind: s.Kind,
+		Labels: s.Labels, Place: s.Place, Lease: wire.Duration(s.Lease), Runtimes: s.Runtimes, Slots: s.Slots,
+		Since: s.Since, Index: s.Index,
+	}
+}

@@ -1,0 +1,178 @@
+package control
+
+import (
+	"context"
+	"iter"
+	"strconv"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Submit hands a job in and returns it with the index of the write. Without
+// in.ID the id comes from the idempotency key (a repeat is the same job), or a
+// new one is minted. The same id with another content is conflict. Errors:
+// invalid (with the field), too_large, conflict, unavailable, unknown (repeat
+// with the same id or key).
+func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
+	if err := checkKey(key); err != nil {
+		return wire.Job{}, 0, err
+	}
+	spec, err := jobs.Check(in)
+	if err != nil {
+		return wire.Job{}, 0, err
+	}
+	id := in.ID
+	switch {
+	case id == "." || id == "..":
+		return wire.Job{}, 0, wire.Invalid("id", "a job must not be called %q", id)
+	case id == "" && key != "":
+		id, _ = derived(key, "job")
+	case id == "":
+		if id, _, err = c.minted(); err != nil {
+			return wire.Job{}, 0, err
+		}
+	}
+	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.by(), jobs.Submit{ID: id, Spec: spec, By: who.by()})
+	if err != nil {
+		return wire.Job{}, index, err
+	}
+	return job.Wire(true), index, nil
+}
+
+// CancelJob ends a job that has not ended; one that was cancelled before is
+// answered as it is. reason "" is "cancelled by its user". Errors: not_found,
+// conflict (it ended otherwise), unavailable, unknown.
+func (c *Control) CancelJob(ctx context.Context, id, reason string) (wire.Job, uint64, error) {
+	if reason == "" {
+		reason = "cancelled by its user"
+	}
+	if !label(reason, 1024) {
+		return wire.Job{}, 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
+	}
+	job, index, err := propose[jobs.Job](ctx, c, jobs.KindCancel, "user", jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	if err != nil {
+		return wire.Job{}, index, err
+	}
+	return job.Wire(true), index, nil
+}
+
+// JobFilter chooses jobs; the zero value chooses all.
+type JobFilter struct{ State, Name, Group string }
+
+// Jobs lists jobs by id, without their scripts. Errors: invalid, unavailable.
+func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.Jobs, Fresh, error) {
+	limit, err := p.size()
+	if err != nil {
+		return wire.Jobs{}, Fresh{}, err
+	}
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Jobs{}, fresh, err
+	}
+	list := wire.Jobs{Jobs: []wire.Job{}}
+	rows := view.Jobs.Jobs()
+	if p.After != "" {
+		rows = view.Jobs.JobsAfter(p.After)
+	}
+	for j := range rows {
+		w := j.Wire(false)
+		if f.State != "" && w.State != f.State || f.Name != "" && w.Name != f.Name || f.Group != "" && w.Group != f.Group {
+			continue
+		}
+		if len(list.Jobs) == limit {
+			list.Next = list.Jobs[limit-1].ID
+			break
+		}
+		list.Jobs = append(list.Jobs, w)
+	}
+	return list, fresh, nil
+}
+
+// Job returns one job with its script. Errors: not_found, unavailable.
+func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, error) {
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Job{}, fresh, err
+	}
+	j, err := jobOf(view, id)
+	if err != nil {
+		return wire.Job{}, fresh, err
+	}
+	return j.Wire(true), fresh, nil
+}
+
+// Parts lists the parts of a job by number, in the given state only if state
+// is not "", with items and results. Page.After is the number of the last part
+// before. Errors: not_found, invalid, unavailable.
+func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (wire.Parts, Fresh, error) {
+	limit, err := p.size()
+	if err != nil {
+		return wire.Parts{}, Fresh{}, err
+	}
+	after := -1
+	if p.After != "" {
+		if after, err = strconv.Atoi(p.After); err != nil || after < 0 {
+			return wire.Parts{}, Fresh{}, wire.Invalid("after", "after is the number of a part, not %.40q", p.After)
+		}
+	}
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Parts{}, fresh, err
+	}
+	job, err := jobOf(view, id)
+	if err != nil {
+		return wire.Parts{}, fresh, err
+	}
+	list := wire.Parts{Parts: []wire.Part{}}
+	for part := range partsAfter(view, id, after) {
+		if state != "" && part.State != state {
+			continue
+		}
+		if len(list.Parts) == limit {
+			list.Next = strconv.Itoa(list.Parts[limit-1].Part)
+			break
+		}
+		w := part.Wire()
+		w.Item = view.Jobs.Item(job, part.N)
+		list.Parts = append(list.Parts, w)
+	}
+	return list, fresh, nil
+}
+
+// Workers lists the components that run parts, and how busy they are.
+// Errors: unavailable.
+func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, error) {
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Workers{}, fresh, err
+	}
+	list := wire.Workers{Workers: []wire.Worker{}}
+	for s := range view.Registry.Workers() {
+		runtimes := s.Runtimes
+		if runtimes == nil {
+			runtimes = []string{}
+		}
+		list.Workers = append(list.Workers, wire.Worker{
+			FullName: s.FullName, Home: s.Home, Runtimes: runtimes, Slots: s.Slots,
+			Busy: view.Jobs.Held(s.ID), Labels: s.Labels, Place: s.Place,
+		})
+	}
+	return list, fresh, nil
+}
+
+func partsAfter(view *fsm.State, job string, after int) iter.Seq[jobs.Part] {
+	if after < 0 {
+		return view.Jobs.Parts(job)
+	}
+	return view.Jobs.PartsAfter(job, after)
+}
+
+func jobOf(view *fsm.State, id string) (jobs.Job, error) {
+	j, ok := view.Jobs.Job(id)
+	if !ok {
+		return j, wire.Refuse(wire.CodeNotFound, "no job %.130q", id)
+	}
+	return j, nil
+}

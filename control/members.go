@@ -1,0 +1,97 @@
+package control
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Members lists the coordinators of the cluster. The strength of the read
+// counts for their namespaces and addresses; who is alive is as this
+// coordinator sees it. Errors: unavailable.
+func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, error) {
+	view, fresh, err := c.View(ctx, r)
+	if err != nil {
+		return wire.Members{}, fresh, err
+	}
+	infos, err := c.node.Members(ctx)
+	if err != nil {
+		return wire.Members{}, fresh, asRead(err)
+	}
+	list := wire.Members{Members: []wire.Member{}}
+	for _, m := range infos {
+		list.Members = append(list.Members, c.member(view.Registry, m))
+	}
+	return list, fresh, nil
+}
+
+// AddMember takes the coordinator at a peer address in. Errors: invalid,
+// conflict, unavailable, unknown.
+func (c *Control) AddMember(ctx context.Context, in wire.AddMember) (wire.Member, error) {
+	if in.Address == "" || len(in.Address) > 512 || !strings.Contains(in.Address, ":") {
+		return wire.Member{}, wire.Invalid("address", "an address is host:port, not %.80q", in.Address)
+	}
+	m, err := c.node.AddMember(ctx, in.Address, in.NonVoter)
+	if err != nil {
+		return wire.Member{}, asWire(err)
+	}
+	return c.member(c.machine.View().Registry, m), nil
+}
+
+// RemoveMember takes a coordinator out, by id or server id. Errors: not_found,
+// conflict (the rest would have no majority), unavailable, unknown.
+func (c *Control) RemoveMember(ctx context.Context, id string) error {
+	return c.change(ctx, id, c.node.RemoveMember)
+}
+
+// Promote gives a non-voter its vote. Errors as of RemoveMember.
+func (c *Control) Promote(ctx context.Context, id string) error {
+	return c.change(ctx, id, c.node.Promote)
+}
+
+// Demote takes the vote from a voter. Errors as of RemoveMember.
+func (c *Control) Demote(ctx context.Context, id string) error {
+	return c.change(ctx, id, c.node.Demote)
+}
+
+func (c *Control) change(ctx context.Context, id string, do func(context.Context, string) error) error {
+	if id == "" {
+		return wire.Invalid("id", "a member's id is missing")
+	}
+	return asWire(do(ctx, id))
+}
+
+// Transfer hands leadership over, to the best follower unless one is named.
+// It blocks until that is done. Errors: not_found, conflict, unavailable.
+func (c *Control) Transfer(ctx context.Context, in wire.Transfer) error {
+	return asWire(c.node.Transfer(ctx, in.To))
+}
+
+// Leader returns the leader as known here. Errors: unavailable (none is known).
+func (c *Control) Leader(context.Context) (wire.Leader, error) {
+	id, server, addr, term := c.node.LeaderInfo()
+	if id == "" {
+		return wire.Leader{}, wire.NotTried("no leader is known")
+	}
+	l := wire.Leader{ID: id, ServerID: server, Address: addr, Term: term}
+	if row, ok := c.machine.View().Registry.Coordinator(id); ok {
+		l.HTTPAddress = row.HTTPAddr
+	}
+	return l, nil
+}
+
+// asRead is asWire for what changes nothing: an error without a code is
+// unavailable.
+func asRead(err error) error {
+	if wire.CodeOf(err) == wire.CodeInternal {
+		return wire.NotTried("%v", err)
+	}
+	return err
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+var _ raftnode.MemberInfo

@@ -1,0 +1,82 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Read says how fresh an answer must be. The zero value is the default
+// strength at any index.
+type Read struct {
+	Consistency string // stale, default or strict; "" is default
+	// Index: without Wait the answer is at least as new as Index.
+	Index uint64
+	// Wait: block until the state is newer than Index, at most this long
+	// (capped at 10 minutes); then answer with what is there.
+	Wait time.Duration
+}
+
+// Fresh tells how fresh an answer is.
+type Fresh struct {
+	Index       uint64 // of the view it was read from, or of the write
+	Leader      string // id; "" when none is known
+	Consistency string
+	StaleMs     int64
+}
+
+const (
+	readTimeout = 5 * time.Second
+	longestWait = 10 * time.Minute
+)
+
+// View returns a frozen state that is as fresh as asked. It blocks for the
+// read round and for Read.Wait. Errors: invalid (consistency), unavailable.
+func (c *Control) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
+	strength, err := consistency(r.Consistency)
+	if err != nil {
+		return nil, Fresh{}, err
+	}
+	atLeast := r.Index
+	if r.Wait > 0 {
+		atLeast = 0
+		waiting, cancel := context.WithTimeout(ctx, min(r.Wait, longestWait))
+		err := c.machine.Wait(waiting, r.Index+1)
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			return nil, Fresh{}, wire.NotTried("the read was given up: %v", ctx.Err())
+		}
+	}
+	asking, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	f, err := c.node.Ready(asking, strength, atLeast)
+	if err != nil {
+		var known *wire.Error
+		if errors.As(err, &known) {
+			return nil, Fresh{}, known
+		}
+		return nil, Fresh{}, wire.NotTried("no %s read now: %v", strength, err)
+	}
+	view := c.machine.View()
+	return view, Fresh{Index: view.Index, Leader: f.Leader, Consistency: string(f.Consistency), StaleMs: f.StaleMs}, nil
+}
+
+// Leads returns the id of the leader as known here, "" when none is.
+func (c *Control) Leads() string {
+	id, _, _, _ := c.node.LeaderInfo()
+	return id
+}
+
+func consistency(s string) (raftnode.Consistency, error) {
+	switch s {
+	case "":
+		return raftnode.Default, nil
+	case string(raftnode.Stale), string(raftnode.Default), string(raftnode.Strict):
+		return raftnode.Consistency(s), nil
+	}
+	return "", wire.Invalid("consistency", "consistency is stale, default or strict, not %q", s)
+}

@@ -1,0 +1,141 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Message types (pyleco-state, header byte 20).
+const (
+	typeOther byte = 0
+	typeJSON  byte = 1
+)
+
+// sendTimeout is how long a send waits for its outcome unless it says so.
+const sendTimeout = 5 * time.Second
+
+// Send sends one message as the session that secret belongs to and blocks for
+// its one outcome. A receiver without a dot is looked for in the sender's own
+// namespace; COORDINATOR is the coordinator asked. With an idempotency key a
+// repeat at this coordinator within 10 minutes answers the outcome of the
+// first and sends nothing. Errors: unauthorized, forbidden (from is somebody
+// else), invalid, not_found (receiver_unknown), busy, too_large, unavailable,
+// unknown (it may have been delivered).
+func (c *Control) Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error) {
+	s, err := c.whose(ctx, secret)
+	if err != nil {
+		return wire.Sent{}, err
+	}
+	if in.From != "" && in.From != s.FullName {
+		return wire.Sent{}, c.counted.message(wire.Refuse(wire.CodeForbidden, "%s must not send as %q", s.FullName, in.From))
+	}
+	if err := checkKey(key); err != nil {
+		return wire.Sent{}, err
+	}
+	m, err := c.message(s, in, key)
+	if err != nil {
+		return wire.Sent{}, c.counted.message(err)
+	}
+	timeout := time.Duration(in.Timeout)
+	if timeout <= 0 {
+		timeout = sendTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, time.Minute))
+	defer cancel()
+	sent := wire.Sent{Outcome: "delivered", ConversationID: uuid.UUID(m.Conversation).String()}
+	if key == "" {
+		return sent, c.counted.message(asWire(c.mail.Send(ctx, m)))
+	}
+	err = c.sends.once(ctx, s.ID, key, fingerprint(in), c.now(), func() error {
+		return c.counted.message(asWire(c.mail.Send(ctx, m)))
+	})
+	return sent, err
+}
+
+// message makes the frame of a send. A keyed send without a conversation id
+// gets one from its key, so that a repeat answers the same.
+func (c *Control) message(s registry.Session, in wire.SendMessage, key string) (wire.Message, error) {
+	m := wire.Message{From: s.FullName}
+	to, err := c.receiver(s.Namespace, in.To)
+	if err != nil {
+		return m, err
+	}
+	m.To = to
+	switch {
+	case in.ConversationID != "":
+		id, err := uuid.Parse(in.ConversationID)
+		if err != nil || len(in.ConversationID) != 36 {
+			return m, wire.Invalid("conversation_id", "a conversation id is a UUID, not %.80q", in.ConversationID)
+		}
+		m.Conversation = id
+	case key != "":
+		id := digest("folkmoot conversation v1", s.ID, key)
+		copy(m.Conversation[:], id[:])
+		m.Conversation[6] = m.Conversation[6]&0x0f | 0x80
+		m.Conversation[8] = m.Conversation[8]&0x3f | 0x80
+	default:
+		if m.Conversation, err = c.conversation(); err != nil {
+			return m, err
+		}
+	}
+	m.Type = typeOther
+	if len(in.Content) > 0 {
+		if !json.Valid(in.Content) {
+			return m, wire.Invalid("content", "content is not JSON; other bytes go into payload")
+		}
+		m.Type, m.Payload = typeJSON, [][]byte{in.Content}
+	}
+	m.Payload = append(m.Payload, in.Payload...)
+	if len(m.Payload) == 0 {
+		return m, wire.Invalid("content", "there is nothing to send: give content or payload")
+	}
+	size := 0
+	for _, p := range m.Payload {
+		size += len(p)
+	}
+	if size > wire.MaxMessage {
+		return m, wire.Refuse(wire.CodeTooLarge, "a message is at most %d bytes, not %d", wire.MaxMessage, size)
+	}
+	return m, nil
+}
+
+func (c *Control) conversation() ([16]byte, error) {
+	id, err := uuid.NewV7FromReader(c.random)
+	if err != nil {
+		return id, fmt.Errorf("mint a conversation id: %w", err)
+	}
+	return id, nil
+}
+
+// receiver completes a receiver's name.
+func (c *Control) receiver(namespace, to string) (string, error) {
+	switch {
+	case to == "":
+		return "", wire.Invalid("to", "a message needs a receiver")
+	case len(to) > 2*wire.MaxName+1:
+		return "", wire.Invalid("to", "a receiver's name is at most %d bytes", 2*wire.MaxName+1)
+	case to == wire.Coordinator:
+		return registry.FullName(c.self.Namespace, wire.Coordinator), nil
+	case !strings.Contains(to, "."):
+		return registry.FullName(namespace, to), nil
+	case strings.Count(to, ".") > 1:
+		return "", wire.Invalid("to", "a full name has one dot, %.80q has more", to)
+	}
+	return to, nil
+}
+
+func fingerprint(in wire.SendMessage) [32]byte {
+	b, err := json.Marshal(in)
+	if err != nil { // content was checked; a failure only makes the key stricter
+		return digest(in.To, err.Error())
+	}
+	return digest(string(b))
+}

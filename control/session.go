@@ -1,0 +1,69 @@
+package control
+
+import (
+	"context"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// SignOut ends the session that secret belongs to and frees its name. It works
+// at any coordinator, whether the home lives or not. It returns the index.
+// Errors: unauthorized, forbidden, not_found (with the reason if the session
+// ended before), unavailable, unknown.
+func (c *Control) SignOut(ctx context.Context, full, secret string) (uint64, error) {
+	s, err := c.owner(ctx, full, secret)
+	if err != nil {
+		return 0, err
+	}
+	return c.signOut(ctx, s)
+}
+
+func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, error) {
+	_, index, err := propose[struct{}](ctx, c, registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID})
+	if err == nil {
+		c.dismiss(s.FullName, s.ID, "signed out")
+	}
+	return index, err
+}
+
+// Heartbeat lets the session's lease run anew. It is judged at the session's
+// home; elsewhere it costs one call to it. Errors: unauthorized, forbidden,
+// not_found (with the reason), unavailable (the home is not reached: take the
+// name over).
+func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat, error) {
+	s, err := c.owner(ctx, full, secret)
+	if err != nil {
+		return wire.Beat{}, err
+	}
+	if s.Home != c.self.ID {
+		return atHome[wire.Beat](ctx, c, s.Home, "control.heartbeat", beatAt{Session: s.ID, Epoch: s.Epoch})
+	}
+	return c.beat(s)
+}
+
+func (c *Control) beat(s registry.Session) (wire.Beat, error) {
+	if !c.leases.Renew(s.ID) {
+		// The view knows the session and the loop has not come to it yet.
+		c.adopt(s)
+	}
+	return wire.Beat{FullName: s.FullName, Session: s.ID, Home: c.self.ID, Lease: wire.Duration(s.Lease)}, nil
+}
+
+// RemoveComponent ends a session against its will. It stays removed: its
+// secret does not take the name over any more. reason is shown to it and to
+// others; "" is "removed by an operator". It returns the index. Errors:
+// not_found, invalid, unavailable, unknown.
+func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uint64, error) {
+	if reason == "" {
+		reason = "removed by an operator"
+	}
+	if !label(reason, 1024) {
+		return 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
+	}
+	s, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator", registry.Remove{FullName: full, Reason: reason})
+	if err == nil {
+		c.dismiss(s.FullName, s.ID, reason)
+	}
+	return index, err
+}

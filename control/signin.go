@@ -1,0 +1,165 @@
+package control
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds of a sign-in.
+const (
+	DefaultLease = 15 * time.Second
+	ShortestLease = time.Second
+	LongestLease  = 24 * time.Hour
+	MaxSlots      = 1024
+	MaxRuntimes   = 32
+)
+
+// SignIn gives a component its name and makes this coordinator its home. With
+// Session and Secret of before it takes the name over: the session moves here
+// and keeps its id, its secret and the parts it runs. With an idempotency key
+// (16..128 printable bytes) a repeat answers the same session and secret, from
+// any coordinator. It blocks for the write. Errors: invalid (with the field),
+// name_taken, forbidden, not_found (namespace), unavailable, unknown (repeat
+// with the same key).
+func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
+	if in.Namespace == "" {
+		in.Namespace = c.self.Namespace
+	}
+	if in.Lease == 0 {
+		in.Lease = wire.Duration(DefaultLease)
+	}
+	if err := checkSignIn(in); err != nil {
+		return wire.SignedIn{}, err
+	}
+	if err := checkKey(key); err != nil {
+		return wire.SignedIn{}, err
+	}
+	full := registry.FullName(in.Namespace, in.Name)
+	session, secret, over, err := c.identity(in, full, key)
+	if err != nil {
+		return wire.SignedIn{}, err
+	}
+	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.by(), registry.SignIn{
+		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
+		Home: c.self.ID, Kind: who.kind(), Labels: in.Labels, Place: in.Place, Lease: time.Duration(in.Lease),
+		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over,
+	})
+	if err != nil {
+		return wire.SignedIn{}, err
+	}
+	c.adopt(row)
+	return wire.SignedIn{
+		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
+		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,
+	}, nil
+}
+
+// identity returns the session id and secret the sign-in is made under.
+func (c *Control) identity(in wire.SignIn, full, key string) (session, secret string, over bool, err error) {
+	switch {
+	case in.Session != "" && in.Secret == "":
+		return "", "", false, wire.Invalid("secret", "to take %s over, the session's secret is needed as well", full)
+	case in.Session == "" && in.Secret != "":
+		return "", "", false, wire.Invalid("session", "to take %s over, the session's id is needed as well", full)
+	case in.Session != "":
+		if id, ok := sessionOf(in.Secret); !ok || id != in.Session {
+			return "", "", false, wire.Refuse(wire.CodeForbidden, "that is not the secret of session %q", in.Session)
+		}
+		return in.Session, in.Secret, true, nil
+	case key != "":
+		session, secret = derived(key, full)
+		return session, secret, false, nil
+	}
+	session, secret, err = c.minted()
+	return session, secret, false, err
+}
+
+func checkSignIn(in wire.SignIn) error {
+	if err := registry.CheckName("name", in.Name); err != nil {
+		return err
+	}
+	if err := registry.CheckName("namespace", in.Namespace); err != nil {
+		return err
+	}
+	if l := time.Duration(in.Lease); l < ShortestLease || l > LongestLease {
+		return wire.Invalid("lease", "a lease is %v to %v, not %v", ShortestLease, LongestLease, l)
+	}
+	if in.Slots < 0 || in.Slots > MaxSlots {
+		return wire.Invalid("slots", "slots are 0 to %d, not %d", MaxSlots, in.Slots)
+	}
+	if len(in.Session) > 64 || len(in.Secret) > 256 {
+		return wire.Invalid("session", "that is not a session id and its secret")
+	}
+	if err := checkLabels(in.Labels); err != nil {
+		return err
+	}
+	if !label(in.Place.Host, wire.MaxName) || !label(in.Place.Group, wire.MaxName) {
+		return wire.Invalid("place", "host and group are at most %d bytes of text", wire.MaxName)
+	}
+	return checkRuntimes(in.Runtimes)
+}
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) > wire.MaxLabels {
+		return wire.Invalid("labels", "at most %d labels, not %d", wire.MaxLabels, len(labels))
+	}
+	for k, v := range labels {
+		switch {
+		case k == "":
+			return wire.Invalid("labels", "a label has an empty key")
+		case len(k)+len(v) > wire.MaxLabelSize:
+			return wire.Invalid("labels", "label %.40q is longer than %d bytes", k, wire.MaxLabelSize)
+		case !label(k, wire.MaxLabelSize) || !label(v, wire.MaxLabelSize):
+			return wire.Invalid("labels", "label %.40q is not plain text", k)
+		}
+	}
+	return nil
+}
+
+func checkRuntimes(runtimes []string) error {
+	if len(runtimes) > MaxRuntimes {
+		return wire.Invalid("runtimes", "at most %d runtimes, not %d", MaxRuntimes, len(runtimes))
+	}
+	seen := make(map[string]bool, len(runtimes))
+	for _, r := range runtimes {
+		if r == "" || len(r) > 64 || strings.Trim(r, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-") != "" {
+			return wire.Invalid("runtimes", "a runtime is 1 to 64 letters, digits and ._+-, not %.80q", r)
+		}
+		if seen[r] {
+			return wire.Invalid("runtimes", "runtime %q is named twice", r)
+		}
+		seen[r] = true
+	}
+	return nil
+}
+
+// label tells whether s is text without control characters, at most size bytes.
+func label(s string, size int) bool {
+	if len(s) > size || !utf8.ValidString(s) {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
+// checkKey refuses an idempotency key that others could guess or that would
+// not travel in a header.
+func checkKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	if len(key) < 16 || len(key) > 128 {
+		return wire.Invalid("Idempotency-Key", "an idempotency key is 16 to 128 bytes, not %d", len(key))
+	}
+	for _, b := range []byte(key) {
+		if b < 0x21 || b > 0x7e {
+			return wire.Invalid("Idempotency-Key", "an idempotency key is printable ASCII without blanks")
+		}
+	}
+	return nil
+}
+

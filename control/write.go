@@ -1,0 +1,108 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Caller is who asks, as its door knows it.
+type Caller struct {
+	Name string // goes into the log as the author; "" is the address
+	Addr string // remote address
+	Kind string // rest, native or leco; "" is rest
+}
+
+func (c Caller) by() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.Addr
+}
+
+func (c Caller) kind() string {
+	if c.Kind == "" {
+		return "rest"
+	}
+	return c.Kind
+}
+
+// writeTimeout bounds a write whose door gave no deadline of its own.
+const writeTimeout = 30 * time.Second
+
+// propose carries one command through the log and returns its reply and its
+// index. The error is a refusal, unavailable or unknown.
+func propose[R any](ctx context.Context, c *Control, kind, by string, body any) (R, uint64, error) {
+	var none R
+	command, err := fsm.Encode(kind, c.now().UTC(), by, body)
+	if err != nil {
+		return none, 0, c.counted.write(asWire(err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	index, value, err := c.node.Propose(ctx, command)
+	if err != nil {
+		return none, index, c.counted.write(asWire(err))
+	}
+	reply, err := fsm.As[R](value)
+	if err != nil {
+		return none, index, c.counted.write(err)
+	}
+	return reply, index, c.counted.write(nil)
+}
+
+// asWire keeps a *wire.Error and turns everything else into unknown: of an
+// error without a code nobody can say what happened.
+func asWire(err error) error {
+	var known *wire.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return wire.Unknown(err)
+}
+
+// counters count outcomes since the start.
+type counters struct {
+	done, refused, notTried, unknown atomic.Uint64
+	delivered, nobody, unsent, lost  atomic.Uint64
+}
+
+func (n *counters) write(err error) error {
+	switch wire.CodeOf(err) {
+	case "":
+		n.done.Add(1)
+	case wire.CodeUnavailable:
+		n.notTried.Add(1)
+	case wire.CodeUnknown, wire.CodeInternal:
+		n.unknown.Add(1)
+	default:
+		n.refused.Add(1)
+	}
+	return err
+}
+
+func (n *counters) message(err error) error {
+	switch wire.CodeOf(err) {
+	case "":
+		n.delivered.Add(1)
+	case wire.CodeNotFound:
+		n.nobody.Add(1)
+	case wire.CodeUnknown, wire.CodeInternal:
+		n.lost.Add(1)
+	default:
+		n.unsent.Add(1)
+	}
+	return err
+}
+
+func (n *counters) writes() map[string]uint64 {
+	return map[string]uint64{"done": n.done.Load(), "refused": n.refused.Load(), "not_tried": n.notTried.Load(), "unknown": n.unknown.Load()}
+}
+
+func (n *counters) messages() map[string]uint64 {
+	return map[string]uint64{"delivered": n.delivered.Load(), "receiver_unknown": n.nobody.Load(), "refused": n.unsent.Load(), "unknown": n.lost.Load()}
+}
