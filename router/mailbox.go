@@ -1,0 +1,237 @@
+package router
+
+import (
+	"context"
+	"sync"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Numbered is a message in a mailbox. Numbers start at 1 and grow by one; they
+// live as long as the mailbox, which a move to another home ends.
+type Numbered struct {
+	Number  uint64
+	Message wire.Message
+}
+
+// Mailbox holds the messages for one session at its home, in order, until
+// they are acknowledged. All methods are safe for concurrent use.
+type Mailbox struct {
+	full, session   string
+	maxMsgs, maxLen int
+
+	mu     sync.Mutex
+	epoch  uint64
+	queue  []Numbered // numbers first .. first+len(queue)-1, no gaps
+	first  uint64     // number of queue[0], or of the next message when empty
+	bytes  int        // of queue
+	handed uint64     // highest number that a reader was given
+	reader *reader    // who waits; nil when nobody does
+	ended  *wire.Error
+}
+
+// reader is one Receive that waits.
+type reader struct {
+	wake chan struct{} // capacity 1
+	out  bool          // another one took over; guarded by the mailbox's mu
+}
+
+func newMailbox(full, session string, epoch uint64, l Limits) *Mailbox {
+	return &Mailbox{
+		full: full, session: session, epoch: epoch, first: 1,
+		maxMsgs: l.MailboxMessages, maxLen: l.MailboxBytes,
+	}
+}
+
+// Full returns the full name the mailbox receives for.
+func (m *Mailbox) Full() string { return m.full }
+
+// Session returns the id of the session it belongs to.
+func (m *Mailbox) Session() string { return m.session }
+
+// Len returns how many messages it holds, those handed out but not
+// acknowledged included.
+func (m *Mailbox) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue)
+}
+
+// Receive acknowledges and forgets every message up to number after, waits
+// until there is one above it, and returns at most limit (at least one) of them
+// in order. They stay in the mailbox until a later call acknowledges them; the
+// caller does not change them. An after above every number given out is from
+// another life of the mailbox (its home was restarted, or moved): it counts as
+// 0, so that everything held is returned and nothing is lost.
+//
+// A mailbox has one reader: a call takes over from one that still waits, which
+// then fails with code conflict. When the session ends Receive fails with
+// not_found, and when ctx ends with its error.
+func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbered, error) {
+	m.mu.Lock()
+	if after > m.handed {
+		after = 0
+	}
+	m.acknowledge(after)
+	if m.reader != nil {
+		m.reader.out = true
+		m.reader.rouse()
+		m.reader = nil
+	}
+	var r *reader
+	for {
+		if r != nil && r.out {
+			m.mu.Unlock()
+			return nil, wire.Refuse(wire.CodeConflict, "another reader took over the mailbox of %s", m.full)
+		}
+		if m.ended != nil {
+			m.mu.Unlock()
+			return nil, m.ended
+		}
+		if got := m.take(after, limit); len(got) > 0 {
+			m.reader = nil
+			m.mu.Unlock()
+			return got, nil
+		}
+		if r == nil {
+			r = &reader{wake: make(chan struct{}, 1)}
+			m.reader = r
+		}
+		m.mu.Unlock()
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			m.mu.Lock()
+			if m.reader == r {
+				m.reader = nil
+			}
+			m.mu.Unlock()
+			return nil, ctx.Err()
+		}
+		m.mu.Lock()
+	}
+}
+
+func (r *reader) rouse() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// acknowledge forgets all messages up to number after, which was given out; mu
+// is held.
+func (m *Mailbox) acknowledge(after uint64) {
+	if after < m.first {
+		return
+	}
+	n := int(after - m.first + 1)
+	for i := range m.queue[:n] {
+		m.bytes -= cost(&m.queue[i].Message)
+		m.queue[i].Message = wire.Message{}
+	}
+	m.queue = m.queue[n:]
+	m.first += uint64(n)
+	if len(m.queue) == 0 {
+		m.queue = nil
+	}
+}
+
+// take returns a copy of at most limit messages above number after; mu is held.
+func (m *Mailbox) take(after uint64, limit int) []Numbered {
+	skip := 0
+	if after >= m.first {
+		skip = int(after - m.first + 1)
+	}
+	if skip >= len(m.queue) {
+		return nil
+	}
+	got := m.queue[skip:]
+	if limit < 1 {
+		limit = 1
+	}
+	if len(got) > limit {
+		got = got[:limit]
+	}
+	got = append([]Numbered(nil), got...)
+	m.handed = max(m.handed, got[len(got)-1].Number)
+	return got
+}
+
+// cost is what a message weighs against the bounds in bytes.
+func cost(m *wire.Message) int { return m.FrameSize() + 64 }
+
+// verdict is what a receiving coordinator says about one message. The values
+// travel on links: add, never reuse.
+type verdict byte
+
+const (
+	accepted  verdict = 0
+	unknownTo verdict = 1 // nobody of that name here or, by the own view, anywhere
+	moved     verdict = 2 // by the own view at home elsewhere, or with another session or epoch
+	busy      verdict = 3 // the mailbox is full
+	forged    verdict = 4 // the sender is not at home at the linked coordinator
+	expired   verdict = 5 // its time had passed before it was delivered
+	malformed verdict = 6 // the message frame is wrong
+)
+
+// put appends a message, or says why not. It never waits.
+func (m *Mailbox) put(msg wire.Message) verdict {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return unknownTo
+	}
+	// One message more than the bytes allow is taken, so that even the largest
+	// fits an empty mailbox.
+	if len(m.queue) >= m.maxMsgs || m.bytes >= m.maxLen {
+		return busy
+	}
+	m.queue = append(m.queue, Numbered{Number: m.first + uint64(len(m.queue)), Message: msg})
+	m.bytes += cost(&msg)
+	if m.reader != nil {
+		m.reader.rouse()
+	}
+	return accepted
+}
+
+// end closes the mailbox and returns what no reader was ever given, and how
+// many messages were given out but not acknowledged.
+func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return nil, 0
+	}
+	m.ended = err
+	if m.handed >= m.first {
+		unacknowledged = int(m.handed - m.first + 1)
+	}
+	unread = m.queue[unacknowledged:]
+	m.queue, m.bytes = nil, 0
+	m.first += uint64(unacknowledged + len(unread))
+	if m.reader != nil {
+		m.reader.rouse()
+	}
+	return unread, unacknowledged
+}
+
+// renew takes over a higher epoch of the same session.
+func (m *Mailbox) renew(epoch uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if epoch < m.epoch || m.ended != nil {
+		return false
+	}
+	m.epoch = epoch
+	return true
+}
+
+func (m *Mailbox) isAt(session string, epoch uint64) bool {
+	if m.session != session {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch == epoch
+}
