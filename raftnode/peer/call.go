@@ -1,0 +1,376 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// errGone is a frame refused because its connection has ended.
+var errGone = errors.New("the connection has ended")
+
+func errClosed() error { return wire.NotTried("the peer port is closed") }
+
+// Call asks the coordinator at addr and waits for its answer; body stays the
+// caller's. All calls of one address share a connection, which is opened when
+// needed; its own address is answered in the process. The error is always a
+// *wire.Error: what the handler said; busy when too much waits or runs;
+// unavailable when the request certainly never left; unknown when it left and
+// the connection or ctx ended before the answer. Without a deadline in ctx a
+// call waits as long as the connection lives.
+func (p *Port) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	if method == "" || len(method) > maxMethod {
+		return nil, wire.Invalid("method", "a method's name has 1 to %d bytes, %q has %d", maxMethod, method, len(method))
+	}
+	if n := minPayload + 8 + 1 + len(method) + len(body); n > p.limits.MaxFrame {
+		return nil, wire.Refuse(wire.CodeTooLarge, "call %s of %s: a frame of %d bytes is longer than %d", method, addr, n, p.limits.MaxFrame)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, wire.NotTried("call %s of %s: %v", method, addr, err)
+	}
+	if addr == p.advertise || addr == p.Addr() {
+		return p.callSelf(ctx, method, body)
+	}
+	for again := false; ; again = true {
+		l, err := p.slot(addr).line(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := l.call(ctx, method, body)
+		if err == errGone && !again {
+			continue // it ended between the two steps: certain, so a new one is tried
+		}
+		if err == errGone {
+			return nil, wire.NotTried("call %s of %s: %v", method, addr, err)
+		}
+		return answer, err
+	}
+}
+
+// slot is what a port knows of one address: the line to it, or when it may be
+// dialed again.
+type slot struct {
+	port *Port
+	addr string
+
+	mu     sync.Mutex
+	live   *line
+	dial   *dialing // under way, or nil
+	last   error    // of the last dial
+	pause  time.Duration
+	notYet time.Time // no dial before it
+}
+
+// dialing is one attempt that all callers of an address share.
+type dialing struct {
+	done chan struct{} // closed once line or err is set
+	line *line
+	err  error
+}
+
+// slots are forgotten beyond this number, idle ones first.
+const maxSlots = 256
+
+func (p *Port) slot(addr string) *slot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.slots[addr]
+	if s == nil {
+		if len(p.slots) >= maxSlots {
+			for a, old := range p.slots {
+				if old.idle() {
+					delete(p.slots, a)
+				}
+			}
+		}
+		s = &slot{port: p, addr: addr}
+		p.slots[addr] = s
+	}
+	return s
+}
+
+// idle says whether nothing but the memory of a failed dial would be lost.
+func (s *slot) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live == nil && s.dial == nil
+}
+
+// line is the living line to the address; it dials when there is none. The
+// error is unavailable: nothing was sent.
+func (s *slot) line(ctx context.Context) (*line, error) {
+	s.mu.Lock()
+	if l := s.live; l != nil {
+		if l.fresh() {
+			s.mu.Unlock()
+			return l, nil
+		}
+		s.live = nil
+		l.retire()
+	}
+	d := s.dial
+	if d == nil {
+		if wait := time.Until(s.notYet); wait > 0 {
+			defer s.mu.Unlock()
+			return nil, &wire.Error{Code: wire.CodeUnavailable, Message: fmt.Sprintf("not tried again yet: %v", s.last), RetryAfter: wait}
+		}
+		d = &dialing{done: make(chan struct{})}
+		if !s.port.spawn(func() { s.connect(d) }) {
+			s.mu.Unlock()
+			return nil, errClosed()
+		}
+		s.dial = d
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		if d.err != nil {
+			return nil, wire.NotTried("%v", d.err)
+		}
+		return d.line, nil
+	case <-ctx.Done():
+		return nil, wire.NotTried("dial call at %s: %v", s.addr, ctx.Err())
+	}
+}
+
+// connect makes one attempt, and serves the line until it ends.
+func (s *slot) connect(d *dialing) {
+	p := s.port
+	own := p.self()
+	c, hello, err := p.dial(p.ctx, KindCall, s.addr, "")
+	s.mu.Lock()
+	s.dial = nil
+	if err != nil {
+		d.err = err
+		s.failed(err)
+		s.mu.Unlock()
+		close(d.done)
+		return
+	}
+	l := newLine(p, s.addr, own, hello)
+	d.line, s.live = l, l
+	s.mu.Unlock()
+	close(d.done)
+
+	err = l.run(c)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live == l {
+		s.live = nil
+	}
+	switch {
+	case l.retired():
+	case time.Since(l.born) < p.limits.MaxBackoff:
+		s.failed(fmt.Errorf("call connection to %s: %w", s.addr, err)) // it comes and goes: no storm
+	default:
+		s.pause = 0
+	}
+}
+
+// failed sets the pause before the next dial: doubled each time, with jitter.
+// The caller holds s.mu.
+func (s *slot) failed(err error) {
+	most := s.port.limits.MaxBackoff
+	s.pause = min(max(2*s.pause, most/20), most)
+	s.last = err
+	s.notYet = time.Now().Add(s.pause/2 + rand.N(s.pause/2+1))
+}
+
+// line is one connection to one address, with the calls that wait on it.
+type line struct {
+	port *Port
+	addr string
+	own  Hello // as it was said
+	to   Hello
+	born time.Time
+	out  *outbox
+	ctx  context.Context
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	waiting map[uint64]*call
+	next    uint64
+	used    time.Time // last call
+	leaving bool      // no new calls; ends with the last one
+	ended   bool
+}
+
+// call waits for one answer.
+type call struct {
+	parcel *parcel
+	done   chan answer // capacity 1
+}
+
+type answer struct {
+	body []byte
+	err  error
+}
+
+func newLine(p *Port, addr string, own, to Hello) *line {
+	now := time.Now()
+	l := &line{port: p, addr: addr, own: own, to: to, born: now, used: now, out: newOutbox(p.limits), waiting: map[uint64]*call{}}
+	l.ctx, l.stop = context.WithCancel(p.ctx)
+	return l
+}
+
+// fresh says whether new calls may use the line: it lives, is not too old, and
+// was opened with what the port says of itself now.
+func (l *line) fresh() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ended && !l.leaving && time.Since(l.born) < l.port.limits.MaxAge && l.own == l.port.self()
+}
+
+// retire takes no new calls and ends the line once the last one is answered.
+func (l *line) retire() {
+	l.mu.Lock()
+	l.leaving = true
+	empty := len(l.waiting) == 0
+	l.mu.Unlock()
+	if empty {
+		l.stop()
+	}
+}
+
+func (l *line) retired() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leaving
+}
+
+// call sends a request and waits. errGone means that it was not sent and that
+// a new line may be tried.
+func (l *line) call(ctx context.Context, method string, body []byte) ([]byte, error) {
+	f := frame{kind: frameRequest, method: method, body: body}
+	if d, ok := ctx.Deadline(); ok {
+		f.left = max(time.Until(d), time.Microsecond)
+	}
+	c := &call{parcel: &parcel{}, done: make(chan answer, 1)}
+	l.mu.Lock()
+	if l.ended || l.leaving {
+		l.mu.Unlock()
+		return nil, errGone
+	}
+	l.next++
+	f.id = l.next
+	l.waiting[f.id] = c
+	l.used = time.Now()
+	l.mu.Unlock()
+
+	c.parcel.data = f.encode()
+	if err := l.out.put(c.parcel); err != nil {
+		l.forget(f.id)
+		return nil, err
+	}
+	select {
+	case a := <-c.done:
+		return a.body, a.err
+	case <-ctx.Done():
+	}
+	l.forget(f.id)
+	select {
+	case a := <-c.done: // it came at the same moment
+		return a.body, a.err
+	default:
+	}
+	if l.out.withdraw(c.parcel) {
+		return nil, wire.NotTried("call %s of %s: %v before it left", method, l.addr, ctx.Err())
+	}
+	_ = l.out.put(&parcel{data: frame{kind: frameCancel, id: f.id}.encode()}) // a kindness; the deadline does it too
+	return nil, wire.Unknown(fmt.Errorf("call %s of %s: %w", method, l.addr, ctx.Err()))
+}
+
+// forget takes a call off the list, and ends a retired line with the last one.
+func (l *line) forget(id uint64) *call {
+	l.mu.Lock()
+	c := l.waiting[id]
+	delete(l.waiting, id)
+	over := l.leaving && len(l.waiting) == 0
+	l.mu.Unlock()
+	if over {
+		l.stop()
+	}
+	return c
+}
+
+// run reads answers until the connection ends; every call that still waits
+// gets its outcome then. It returns why it ended.
+func (l *line) run(c conn) error {
+	interval := l.port.limits.PingInterval
+	silence := 4 * interval
+	var wg sync.WaitGroup
+	var writing error
+	wg.Go(func() {
+		writing = l.out.write(l.ctx, c, silence, interval, l.tick)
+		c.Close()
+	})
+	err := l.read(bufio.NewReaderSize(&awake{Conn: c, silence: silence}, readStep))
+	l.stop()
+	c.Close()
+	wg.Wait()
+	if writing != nil && !errors.Is(writing, context.Canceled) {
+		err = writing
+	}
+
+	l.out.close()
+	l.mu.Lock()
+	l.ended = true
+	left := l.waiting
+	l.waiting = map[uint64]*call{}
+	l.mu.Unlock()
+	for _, c := range left {
+		if l.out.gone(c.parcel) {
+			c.done <- answer{err: wire.Unknown(fmt.Errorf("connection to %s: %w", l.addr, err))}
+		} else {
+			c.done <- answer{err: wire.NotTried("connection to %s ended before the call left: %v", l.addr, err)}
+		}
+	}
+	return err
+}
+
+// tick asks for a sign of life, and retires a line that nobody used for long.
+func (l *line) tick() {
+	l.out.beat(framePing)
+	l.mu.Lock()
+	unused := len(l.waiting) == 0 && time.Since(l.used) > l.port.limits.MaxIdle
+	l.mu.Unlock()
+	if unused {
+		l.retire()
+	}
+}
+
+func (l *line) read(r *bufio.Reader) error {
+	for {
+		f, err := readFrame(r, l.port.limits.MaxFrame)
+		if err != nil {
+			return err
+		}
+		switch f.kind {
+		case framePong:
+		case frameAnswer, frameFailure:
+			c := l.forget(f.id)
+			if c == nil {
+				continue // the caller gave up
+			}
+			a := answer{body: f.body}
+			if f.kind == frameFailure {
+				no := &wire.Error{}
+				if err := json.Unmarshal(f.body, no); err != nil || no.Code == "" {
+					no = wire.Unknown(fmt.Errorf("%s answered with a failure that cannot be read", l.to.name()))
+				}
+				a = answer{err: no}
+			}
+			c.done <- a
+		default:
+			return fmt.Errorf("frame of type %d in an answer", f.kind)
+		}
+	}
+}

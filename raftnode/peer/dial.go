@@ -1,0 +1,65 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+)
+
+// userTimeout is how long sent data may stay unacknowledged.
+const userTimeout = 10 * time.Second
+
+// keepAlive finds a dead peer on a connection where nobody speaks.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// dial opens a greeted connection of one kind. The name in addr is resolved
+// anew. It takes at most DialTimeout and HelloTimeout, and ends with ctx.
+func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, Hello, error) {
+	fail := func(err error) (conn, Hello, error) {
+		return nil, Hello{}, fmt.Errorf("dial %s at %s: %w", kind, addr, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+
+	d := net.Dialer{Timeout: p.limits.DialTimeout, KeepAliveConfig: keepAlive}
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return fail(err)
+	}
+	tcp := nc.(*net.TCPConn)
+	setUserTimeout(tcp)
+	e, ok := p.track(tcp)
+	if !ok {
+		return fail(net.ErrClosed)
+	}
+	deadline := time.Now().Add(p.limits.HelloTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	tcp.SetDeadline(deadline)
+	defer context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
+
+	var c conn = &plainConn{TCPConn: tcp, entry: e}
+	id := ""
+	if p.keys != nil {
+		t := tls.Client(tcp, p.keys.client())
+		if err := t.HandshakeContext(ctx); err != nil {
+			e.shut()
+			return fail(err)
+		}
+		id = memberOf(t.ConnectionState())
+		c = &tlsConn{Conn: t, entry: e}
+	}
+	hello, err := introduce(c, kind, p.self(), want, id, deadline)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		e.shut()
+		return fail(err)
+	}
+	return c, hello, nil
+}

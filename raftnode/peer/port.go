@@ -1,0 +1,330 @@
+// Package peer is the one port between coordinators: raft streams, links and
+// calls, told apart by their first byte after TLS and an exchange of hellos.
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Config says where a Port listens, how it is reached and who it is. Self is
+// required; every limit left zero has its default.
+type Config struct {
+	// Addr is the address to listen on, host:port; port 0 takes a free one.
+	Addr string
+	// Advertise is the address others dial, usually a name. It is the bound
+	// address when empty, which is an error when Addr means every interface.
+	// Its port 0 stands for the bound port.
+	Advertise string
+	// TLS names the files of mutual TLS; nil speaks in plain text.
+	TLS *TLSFiles
+	// Self is asked for the own Hello at every new connection and every call;
+	// it must be quick. A Version of 0 is sent as wire.Version.
+	Self func() Hello
+	// Admit may refuse another coordinator after its Hello was checked, for
+	// example one that was removed. The text of its error is sent to the other
+	// side. Nil admits everybody.
+	Admit  func(kind Kind, from Hello) error
+	Logger *slog.Logger
+	Limits Limits
+}
+
+// Limits bounds what others can make a Port hold. The zero value stands for
+// the defaults named beside the fields.
+type Limits struct {
+	MaxFrame      int           // bytes of one call frame: 4 MiB
+	MaxPending    int           // connections that have not yet said who they are: 64; a further one replaces the oldest
+	MaxConns      int           // connections taken in, all kinds: 1024
+	MaxPerPeer    int           // connections taken in from one coordinator: 128
+	MaxHandlers   int           // handlers at once per connection: 1024; a further call is answered busy
+	MaxQueue      int           // frames waiting to be written per connection: 4096; a further call is refused busy
+	MaxQueueBytes int           // bytes waiting to be written per connection: 16 MiB
+	HelloTimeout  time.Duration // TLS and hellos together: 5 s
+	DialTimeout   time.Duration // name resolution and TCP connect: 1 s
+	PingInterval  time.Duration // call connections: 2 s; a silence of four intervals ends one
+	MaxBackoff    time.Duration // longest pause between dials of one address by Call: 1 s
+	MaxAge        time.Duration // call connections are made anew after it, so that new certificates come into use: 1 h
+	MaxIdle       time.Duration // a call connection without calls is closed after it: 5 min
+}
+
+func (l Limits) withDefaults() Limits {
+	number := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	span := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	number(&l.MaxFrame, 4<<20)
+	number(&l.MaxPending, 64)
+	number(&l.MaxConns, 1024)
+	number(&l.MaxPerPeer, 128)
+	number(&l.MaxHandlers, 1024)
+	number(&l.MaxQueue, 4096)
+	number(&l.MaxQueueBytes, 16<<20)
+	span(&l.HelloTimeout, 5*time.Second)
+	span(&l.DialTimeout, time.Second)
+	span(&l.PingInterval, 2*time.Second)
+	span(&l.MaxBackoff, time.Second)
+	span(&l.MaxAge, time.Hour)
+	span(&l.MaxIdle, 5*time.Minute)
+	return l
+}
+
+// Handler answers one call of another coordinator. It owns body, and gives up
+// what it returns. An error travels as a *wire.Error: itself if it is one,
+// unknown for a context's end, internal for anything else. ctx ends at the
+// caller's deadline, when the caller gives up, when the connection is lost and
+// at Close; a handler returns soon after, for Close waits for it.
+type Handler func(ctx context.Context, from Hello, body []byte) ([]byte, error)
+
+// Port is a listening port and everything dialed from it. Its methods may be
+// called from any goroutine.
+type Port struct {
+	cfg       Config
+	limits    Limits
+	log       *slog.Logger
+	keys      *keys // nil without TLS
+	listener  net.Listener
+	advertise string
+
+	raft  *RaftLayer
+	links *streams
+
+	handlers sync.Map      // method -> Handler
+	own      chan struct{} // slots of handlers called by this port itself
+
+	ctx  context.Context // ends at Close
+	stop context.CancelFunc
+	wg   sync.WaitGroup // every goroutine of the port
+
+	mu      sync.Mutex
+	closed  bool
+	conns   map[*entry]struct{} // every socket, until it is closed
+	waiting []*entry            // not yet greeted, oldest first
+	taken   int                 // taken in and greeted
+	perPeer map[string]int      // taken in and greeted, by server id
+	slots   map[string]*slot    // by address, for Call
+
+	complaints complaints
+}
+
+// Listen opens the port and starts to take in connections. Streams wait in
+// small queues until they are accepted; calls find the handlers known so far.
+func Listen(cfg Config) (*Port, error) {
+	if cfg.Self == nil {
+		return nil, errors.New("peer port: Config.Self is missing")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Port{
+		cfg:     cfg,
+		limits:  cfg.Limits.withDefaults(),
+		log:     cfg.Logger,
+		conns:   map[*entry]struct{}{},
+		perPeer: map[string]int{},
+		slots:   map[string]*slot{},
+	}
+	if cfg.TLS != nil {
+		k, err := loadKeys(*cfg.TLS, p.log)
+		if err != nil {
+			return nil, fmt.Errorf("peer port: %w", err)
+		}
+		p.keys = k
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(context.Background(), "tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("peer port: %w", err)
+	}
+	if p.advertise, err = advertised(cfg.Advertise, l.Addr()); err != nil {
+		l.Close()
+		return nil, err
+	}
+	p.listener = l
+	p.own = make(chan struct{}, p.limits.MaxHandlers)
+	p.links = newStreams(p)
+	p.raft = &RaftLayer{streams: newStreams(p), addr: address(p.advertise), given: map[net.Conn]struct{}{}}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.spawn(p.takeIn)
+	return p, nil
+}
+
+// advertised works out the address others dial.
+func advertised(want string, bound net.Addr) (string, error) {
+	tcp := bound.(*net.TCPAddr)
+	if want == "" {
+		if tcp.IP.IsUnspecified() {
+			return "", fmt.Errorf("peer port: listening on every interface (%s) needs an address to advertise", bound)
+		}
+		return bound.String(), nil
+	}
+	host, port, err := net.SplitHostPort(want)
+	if err != nil {
+		return "", fmt.Errorf("peer port: advertise %q: %w", want, err)
+	}
+	if port == "0" {
+		port = fmt.Sprint(tcp.Port)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// Addr is the bound address, host:port.
+func (p *Port) Addr() string { return p.listener.Addr().String() }
+
+// Advertise is the address others dial.
+func (p *Port) Advertise() string { return p.advertise }
+
+// Handle answers calls of method by h from now on, replacing an earlier
+// handler. A method nobody handles is answered unavailable.
+func (p *Port) Handle(method string, h func(ctx context.Context, from Hello, body []byte) ([]byte, error)) {
+	p.handlers.Store(method, Handler(h))
+}
+
+// Close ends every connection, dialed or taken in, including the streams that
+// were handed out, cancels all handlers and waits for all it started. Calls
+// under way end with unavailable or unknown.
+func (p *Port) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		p.wg.Wait()
+		return nil
+	}
+	p.closed = true
+	open := make([]*entry, 0, len(p.conns))
+	for e := range p.conns {
+		open = append(open, e)
+	}
+	p.mu.Unlock()
+
+	p.stop()
+	err := p.listener.Close()
+	p.raft.streams.close()
+	p.links.close()
+	for _, e := range open {
+		e.shut()
+	}
+	p.wg.Wait()
+	return err
+}
+
+// spawn runs f in a goroutine that Close waits for, unless the port is closed.
+func (p *Port) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.wg.Go(f)
+	return true
+}
+
+// self is the own Hello as it is sent.
+func (p *Port) self() Hello {
+	h := p.cfg.Self()
+	if h.Version == 0 {
+		h.Version = wire.Version
+	}
+	return h
+}
+
+// entry is one socket from the moment it is open until it is closed.
+type entry struct {
+	port   *Port
+	tcp    *net.TCPConn
+	since  time.Time
+	once   sync.Once
+	taken  bool   // counted in port.taken and port.perPeer[peer]; guarded by port.mu
+	peer   string // server id of the other side; guarded by port.mu
+	gone   bool   // shut; guarded by port.mu
+	onShut func() // called once after the socket was closed, may be nil; guarded by port.mu
+}
+
+// track takes note of an open socket; false (and the socket closed) when the
+// port is closed already.
+func (p *Port) track(tcp *net.TCPConn) (*entry, bool) {
+	e := &entry{port: p, tcp: tcp, since: time.Now()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		tcp.Close()
+		return nil, false
+	}
+	p.conns[e] = struct{}{}
+	return e, true
+}
+
+// shut closes the socket and forgets it; safe to repeat.
+func (e *entry) shut() {
+	e.once.Do(func() {
+		e.tcp.Close()
+		p := e.port
+		p.mu.Lock()
+		delete(p.conns, e)
+		p.unwait(e)
+		if e.taken {
+			p.taken--
+			if p.perPeer[e.peer]--; p.perPeer[e.peer] == 0 {
+				delete(p.perPeer, e.peer)
+			}
+		}
+		e.gone = true
+		f := e.onShut
+		p.mu.Unlock()
+		if f != nil {
+			f()
+		}
+	})
+}
+
+// afterShut has f called once the socket is closed, at once if it is already.
+// No lock that f takes may be held.
+func (e *entry) afterShut(f func()) {
+	e.port.mu.Lock()
+	gone := e.gone
+	if !gone {
+		e.onShut = f
+	}
+	e.port.mu.Unlock()
+	if gone {
+		f()
+	}
+}
+
+// conn is a connection that forgets itself when closed.
+type conn interface {
+	net.Conn
+	socket() *entry
+}
+
+// plainConn and tlsConn are the connections handed out: closing one also
+// forgets it. They embed the concrete types so that net.Buffers still writes a
+// plain one with a single system call.
+type plainConn struct {
+	*net.TCPConn
+	entry *entry
+}
+
+func (c *plainConn) Close() error   { c.entry.shut(); return nil }
+func (c *plainConn) socket() *entry { return c.entry }
+
+type tlsConn struct {
+	*tls.Conn
+	entry *entry
+}
+
+func (c *tlsConn) Close() error   { c.entry.shut(); return nil }
+func (c *tlsConn) socket() *entry { return c.entry }

@@ -1,0 +1,216 @@
+package peer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// desk serves the calls of one connection that was taken in.
+type desk struct {
+	port *Port
+	from Hello
+	out  *outbox
+
+	ctx context.Context // ends with the connection
+	wg  sync.WaitGroup  // handlers and the writer
+
+	mu      sync.Mutex
+	running map[uint64]context.CancelFunc // by call id
+}
+
+// serve answers calls until the connection ends or the port closes; all
+// handlers have returned then.
+func (p *Port) serve(c conn, from Hello) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	d := &desk{port: p, from: from, out: newOutbox(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
+	silence := 4 * p.limits.PingInterval
+	d.wg.Go(func() {
+		_ = d.out.write(ctx, c, silence, silence, func() {})
+		c.Close()
+	})
+	err := d.read(bufio.NewReaderSize(&awake{Conn: c, silence: silence}, readStep))
+	cancel()
+	d.out.close()
+	c.Close()
+	d.wg.Wait()
+	if p.ctx.Err() == nil {
+		p.log.Info("call connection ended", "from", from.name(), "reason", err)
+	}
+}
+
+func (d *desk) read(r *bufio.Reader) error {
+	for {
+		f, err := readFrame(r, d.port.limits.MaxFrame)
+		if err != nil {
+			return err
+		}
+		switch f.kind {
+		case framePing:
+			d.out.beat(framePong)
+		case frameCancel:
+			d.mu.Lock()
+			cancel := d.running[f.id]
+			d.mu.Unlock()
+			if cancel != nil {
+				cancel()
+			}
+		case frameRequest:
+			if err := d.begin(f); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("frame of type %d from a caller", f.kind)
+		}
+	}
+}
+
+// begin starts a handler, or answers busy when too many run. When the caller
+// does not even read those answers, it is not read from either.
+func (d *desk) begin(f frame) error {
+	ctx, cancel := context.WithCancel(d.ctx)
+	if f.left > 0 {
+		ctx, cancel = withTimeout(ctx, cancel, f.left)
+	}
+	d.mu.Lock()
+	_, twice := d.running[f.id]
+	full := len(d.running) >= d.port.limits.MaxHandlers
+	if !twice && !full {
+		d.running[f.id] = cancel
+	}
+	d.mu.Unlock()
+	switch {
+	case twice:
+		cancel()
+		return fmt.Errorf("call id %d used twice", f.id)
+	case full:
+		cancel()
+		return d.answer(f.id, nil, wire.Refuse(wire.CodeBusy, "%d calls run on this connection, the most it takes", d.port.limits.MaxHandlers))
+	}
+	d.wg.Go(func() {
+		body, err := d.port.handle(ctx, d.from, f.method, f.body)
+		// The slot is held until the answer has room: what waits is bounded.
+		_ = d.answer(f.id, body, err)
+		cancel()
+		d.mu.Lock()
+		delete(d.running, f.id)
+		d.mu.Unlock()
+	})
+	return nil
+}
+
+func withTimeout(ctx context.Context, outer context.CancelFunc, left time.Duration) (context.Context, context.CancelFunc) {
+	inner, cancel := context.WithTimeout(ctx, left)
+	return inner, func() { cancel(); outer() }
+}
+
+func (d *desk) answer(id uint64, body []byte, no *wire.Error) error {
+	f := frame{kind: frameAnswer, id: id, body: body}
+	if no == nil && minPayload+len(body) > d.port.limits.MaxFrame {
+		no = tooLongAnswer(len(body))
+	}
+	if no != nil {
+		f.kind, f.body = frameFailure, encodeError(no)
+	}
+	return d.out.putWait(d.ctx, &parcel{data: f.encode()})
+}
+
+// tooLongAnswer is no refusal: the handler did its work.
+func tooLongAnswer(n int) *wire.Error {
+	return &wire.Error{Code: wire.CodeInternal, Message: fmt.Sprintf("an answer of %d bytes is longer than a frame", n)}
+}
+
+// encodeError is the JSON of an error, cut to what surely fits a frame.
+func encodeError(e *wire.Error) []byte {
+	short := *e
+	if len(short.Message) > maxHello {
+		short.Message = short.Message[:maxHello]
+	}
+	if len(short.Field) > maxMethod {
+		short.Field = short.Field[:maxMethod]
+	}
+	b, err := json.Marshal(short)
+	if err != nil { // not reached: strings and numbers only
+		b = []byte(`{"code":"internal","message":"an error that cannot be written"}`)
+	}
+	return b
+}
+
+// handle runs the handler of method and puts its error into words that travel.
+// A panic ends the call, not the coordinator: a caller that repeats itself
+// would otherwise end one after the other.
+func (p *Port) handle(ctx context.Context, from Hello, method string, body []byte) (answer []byte, no *wire.Error) {
+	h, ok := p.handlers.Load(method)
+	if !ok {
+		return nil, wire.NotTried("%s does not answer calls of %q", p.self().name(), method)
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Error("a handler panicked", "method", method, "from", from.name(), "panic", r, "stack", string(debug.Stack()))
+			answer, no = nil, &wire.Error{Code: wire.CodeInternal, Message: fmt.Sprintf("the handler of %q panicked", method)}
+		}
+	}()
+	answer, err := h.(Handler)(ctx, from, body)
+	if err == nil {
+		return answer, nil
+	}
+	switch {
+	case errors.As(err, &no):
+		return nil, no
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return nil, wire.Unknown(err)
+	default:
+		return nil, &wire.Error{Code: wire.CodeInternal, Message: err.Error()}
+	}
+}
+
+// callSelf is a call of the own address: the same promises without a socket.
+func (p *Port) callSelf(ctx context.Context, method string, body []byte) ([]byte, error) {
+	select {
+	case p.own <- struct{}{}:
+	default:
+		return nil, wire.Refuse(wire.CodeBusy, "%d calls to itself run, the most it takes", cap(p.own))
+	}
+	run, cancel := context.WithCancel(p.ctx)
+	if d, ok := ctx.Deadline(); ok {
+		run, cancel = withTimeout(run, cancel, time.Until(d))
+	}
+	type result struct {
+		body []byte
+		no   *wire.Error
+	}
+	done := make(chan result, 1)
+	body = bytes.Clone(body)
+	started := p.spawn(func() {
+		b, no := p.handle(run, p.self(), method, body)
+		if no == nil && minPayload+len(b) > p.limits.MaxFrame {
+			no = tooLongAnswer(len(b))
+		}
+		done <- result{b, no}
+		cancel()
+		<-p.own
+	})
+	if !started {
+		cancel()
+		<-p.own
+		return nil, errClosed()
+	}
+	select {
+	case r := <-done:
+		if r.no != nil {
+			return nil, r.no
+		}
+		return r.body, nil
+	case <-ctx.Done():
+		cancel()
+		return nil, wire.Unknown(fmt.Errorf("call %s of itself: %w", method, ctx.Err()))
+	}
+}

@@ -1,0 +1,196 @@
+package peer
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// maxUnaccepted is how many greeted streams of a kind wait to be accepted; a
+// further one is refused.
+const maxUnaccepted = 64
+
+// stream is a connection that was taken in and greeted.
+type stream struct {
+	conn
+	from Hello
+}
+
+// streams is the queue of one kind of streams between the door and Accept.
+type streams struct {
+	port  *Port
+	queue chan stream
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newStreams(p *Port) *streams {
+	return &streams{port: p, queue: make(chan stream, maxUnaccepted), done: make(chan struct{})}
+}
+
+// open says whether another stream would find room.
+func (s *streams) open() bool {
+	select {
+	case <-s.done:
+		return false
+	default:
+		return len(s.queue) < cap(s.queue)
+	}
+}
+
+// put queues a stream, or closes it when there is no room.
+func (s *streams) put(c stream) {
+	select {
+	case s.queue <- c:
+		select {
+		case <-s.done: // closed meanwhile: nobody will accept it
+			s.drain()
+		default:
+		}
+	default:
+		c.Close()
+	}
+}
+
+func (s *streams) accept() (stream, error) {
+	select {
+	case <-s.done:
+		return stream{}, net.ErrClosed
+	default:
+	}
+	select {
+	case c := <-s.queue:
+		return c, nil
+	case <-s.done:
+		return stream{}, net.ErrClosed
+	}
+}
+
+func (s *streams) close() {
+	s.once.Do(func() { close(s.done) })
+	s.drain()
+}
+
+func (s *streams) drain() {
+	for {
+		select {
+		case c := <-s.queue:
+			c.Close()
+		default:
+			return
+		}
+	}
+}
+
+// AcceptLink waits for a link dialed by another coordinator. After Close the
+// error is net.ErrClosed. The caller owns the connection; no byte of it was
+// read beyond the greeting.
+func (p *Port) AcceptLink() (net.Conn, Hello, error) {
+	s, err := p.links.accept()
+	if err != nil {
+		return nil, Hello{}, err
+	}
+	return s.conn, s.from, nil
+}
+
+// DialLink opens a link to the coordinator at addr and says who answered. A
+// want that is neither its server id nor its id is refused; "" takes anybody of
+// the own cluster. The error is a *wire.Error when one side refused.
+func (p *Port) DialLink(ctx context.Context, addr string, want string) (net.Conn, Hello, error) {
+	c, hello, err := p.dial(ctx, KindLink, addr, want)
+	if err != nil {
+		return nil, Hello{}, err
+	}
+	return c, hello, nil
+}
+
+// RaftLayer carries raft's own streams over the port. It is a net.Listener and
+// dials; raft's address type is adapted by the package that imports raft.
+type RaftLayer struct {
+	streams *streams
+	addr    address
+
+	mu     sync.Mutex
+	closed bool
+	given  map[net.Conn]struct{} // handed to raft, either direction, still open
+}
+
+var _ net.Listener = (*RaftLayer)(nil)
+
+// RaftLayer is the port's one raft layer.
+func (p *Port) RaftLayer() *RaftLayer { return p.raft }
+
+// Accept waits for a stream of another coordinator, authenticated and greeted.
+// After Close the error is net.ErrClosed.
+func (l *RaftLayer) Accept() (net.Conn, error) {
+	s, err := l.streams.accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.give(s.conn)
+}
+
+// Addr is the advertised address, not the bound one.
+func (l *RaftLayer) Addr() net.Addr { return l.addr }
+
+// Dial opens a stream to whoever answers at addr within timeout.
+func (l *RaftLayer) Dial(addr string, timeout time.Duration) (net.Conn, error) {
+	return l.DialServer(addr, "", timeout)
+}
+
+// DialServer opens a stream to the server with that id (or server id), within
+// timeout. A server that lost its disk has a new server id, so it does not
+// answer in the place of the old one.
+func (l *RaftLayer) DialServer(addr, want string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+	}
+	defer cancel()
+	c, _, err := l.streams.port.dial(ctx, KindRaft, addr, want)
+	if err != nil {
+		return nil, err
+	}
+	return l.give(c)
+}
+
+// Close ends every raft stream of both directions, and refuses new ones. The
+// port itself stays open.
+func (l *RaftLayer) Close() error {
+	l.streams.close()
+	l.mu.Lock()
+	l.closed = true
+	open := l.given
+	l.given = nil
+	l.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
+	return nil
+}
+
+// give notes a stream handed to raft, so that Close can end it: raft leaves
+// its handlers of inbound streams running.
+func (l *RaftLayer) give(c conn) (net.Conn, error) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	l.given[c] = struct{}{}
+	l.mu.Unlock()
+	c.socket().afterShut(func() {
+		l.mu.Lock()
+		delete(l.given, c)
+		l.mu.Unlock()
+	})
+	return c, nil
+}
+
+// address is an advertised address as a net.Addr.
+type address string
+
+func (a address) Network() string { return "tcp" }
+func (a address) String() string  { return string(a) }
