@@ -26,21 +26,6 @@ func (x *tree[K]) copy() tree[K] {
 	return tree[K]{b: x.b.Copy()}
 }
 
-func (x *tree[K]) has(k K) bool {
-	if x.b == nil {
-		return false
-	}
-	_, ok := x.b.Get(k)
-	return ok
-}
-
-func (x *tree[K]) len() int {
-	if x.b == nil {
-		return 0
-	}
-	return x.b.Len()
-}
-
 func (x *tree[K]) scan(yield func(K) bool) {
 	if x.b != nil {
 		x.b.Scan(yield)

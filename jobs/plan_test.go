@@ -1,0 +1,87 @@
+package jobs_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/jobs"
+)
+
+func planned(t *testing.T, situation string, got []string, want string) {
+	t.Helper()
+	if s := strings.Join(got, " "); s != want {
+		t.Errorf("%s: plan is %q, want %q", situation, s, want)
+	}
+}
+
+// The least loaded worker comes first, by the share of its slots.
+func TestPlanSpreads(t *testing.T) {
+	tab := submitted(t, "j", 10)
+	got := carryOut(t, tab, 100, worker("a", 1), worker("b", 2), worker("c", 4))
+	planned(t, "three workers of different size", got, "j/0>a j/1>b j/2>c j/3>c j/4>b j/5>c j/6>c")
+	planned(t, "no slot left", carryOut(t, tab, 100, worker("a", 1), worker("b", 2), worker("c", 4)), "")
+	accepted(t, finish(tab, ref("j", 2, 1, "c"), "1"))
+	planned(t, "one slot free again", carryOut(t, tab, 100, worker("a", 1), worker("b", 2), worker("c", 4)), "j/7>c")
+	sound(t, tab)
+}
+
+func TestPlanByPriorityThenSubmission(t *testing.T) {
+	tab := submitted(t, "low", 2, priority(10))
+	submit(t, tab.Next(2), "x", 1)
+	tab = submit(t, tab.Next(2), "b", 2)
+	tab = submit(t, tab.Next(3), "a", 2)
+	tab = submit(t, tab.Next(4), "high", 1, priority(90))
+	planned(t, "four jobs", carryOut(t, tab, 6, worker("w", 9)), "high/0>w b/0>w b/1>w a/0>w a/1>w low/0>w")
+}
+
+// Jobs of one group run one at a time, whatever their priority.
+func TestPlanGroups(t *testing.T) {
+	w := worker("w", 9)
+	tab := submitted(t, "a", 2, group("disk"))
+	tab = submit(t, tab.Next(2), "b", 2, group("disk"))
+	planned(t, "both are queued", carryOut(t, tab, 9, w), "a/0>w a/1>w")
+	tab = submit(t, tab.Next(3), "c", 1, group("disk"), priority(99))
+	tab = submit(t, tab, "d", 1, group("tape"))
+	planned(t, "a is running", carryOut(t, tab, 9, w), "d/0>w")
+	refused(t, assign(tab, "c", 0, 1, "w"), "conflict") // the table holds it, too
+	if _, err := tab.Cancel(jobs.Cancel{ID: "a"}, t0); err != nil {
+		t.Fatal(err)
+	}
+	planned(t, "a has ended", carryOut(t, tab, 9, w), "c/0>w")
+	sound(t, tab)
+}
+
+func TestPlanParallel(t *testing.T) {
+	w := worker("w", 9)
+	tab := submitted(t, "j", 5, parallel(2))
+	planned(t, "nothing at work", carryOut(t, tab, 9, w), "j/0>w j/1>w")
+	planned(t, "two at work", carryOut(t, tab, 9, w), "")
+	refused(t, assign(tab, "j", 2, 1, "w"), "conflict")
+	accepted(t, finish(tab, ref("j", 0, 1, "w"), "1"))
+	planned(t, "one at work", carryOut(t, tab, 9, w), "j/2>w")
+}
+
+// Only a worker with the runtime and all labels gets a part.
+func TestPlanRequirements(t *testing.T) {
+	tab := submitted(t, "j", 2, labelled("host", "lab1"))
+	python, other, fits := worker("python", 1), worker("other", 1), worker("fits", 1)
+	python.Runtimes, python.Labels = []string{"python3"}, map[string]string{"host": "lab1"}
+	other.Labels = map[string]string{"host": "lab2"}
+	fits.Labels = map[string]string{"host": "lab1", "more": "x"}
+	planned(t, "one of three fits", carryOut(t, tab, 9, python, other, worker("bare", 1), fits), "j/0>fits")
+}
+
+// Parts that wait for another attempt come first, and go to another worker if
+// there is one.
+func TestPlanRetries(t *testing.T) {
+	tab := submitted(t, "j", 4)
+	planned(t, "first", carryOut(t, tab, 2, worker("a", 2), worker("b", 2)), "j/0>a j/1>b")
+	accepted(t, requeue(tab, ref("j", 0, 1, "a")))
+	planned(t, "a lost part 0", carryOut(t, tab, 1, worker("a", 2), worker("b", 2)), "j/0>b")
+	accepted(t, requeue(tab, ref("j", 0, 2, "b")))
+	planned(t, "only b is there", carryOut(t, tab, 1, worker("b", 2)), "j/0>b")
+	p := partState(t, tab, "j", 0, jobs.Assigned)
+	if p.Attempt != 3 || p.Losses != 2 {
+		t.Errorf("attempt %d, losses %d; want 3 and 2", p.Attempt, p.Losses)
+	}
+}
