@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// failover kills the leader again and again, and each time waits for the next
+// acknowledged write at the servers that are left.
+func failover(ctx context.Context, o options, system, dir string, res results) error {
+	c, err := start(ctx, o, system, dir)
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	for kill := range o.kills {
+		took, err := killLeader(ctx, c, kill)
+		if err != nil {
+			return fmt.Errorf("kill %d: %w", kill+1, err)
+		}
+		res.add("failover", 0, system, sample{p50: float64(took.Microseconds()) / 1000})
+		fmt.Fprintf(os.Stderr, "  kill %d: %d ms\n", kill+1, took.Milliseconds())
+	}
+	return nil
+}
+
+func killLeader(ctx context.Context, c *cluster, kill int) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	leader, err := c.leader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	// One client at each other server, connected beforehand as a client would
+	// be, each writing until one is acknowledged.
+	first := make(chan time.Time, len(c.servers))
+	var wg sync.WaitGroup
+	ask, stop := context.WithCancel(ctx)
+	defer stop()
+	begun := make(chan struct{})
+	for i := range c.servers {
+		if i == leader {
+			continue
+		}
+		cl, err := c.client(ask, i)
+		if err != nil {
+			return 0, err
+		}
+		wg.Go(func() {
+			defer func() { cl.close() }()
+			<-begun
+			for n := 0; ask.Err() == nil; n++ {
+				try, cancel := context.WithTimeout(ask, 500*time.Millisecond)
+				err := cl.write(try, fmt.Sprintf("kill%d-%d-%d", kill, i, n), value)
+				cancel()
+				if err == nil {
+					first <- time.Now()
+					return
+				}
+				if c.system != "etcd" { // a request that timed out spoils a plain connection
+					cl.close()
+					if again, err := c.client(ask, i); err == nil {
+						cl = again
+					}
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	t0 := time.Now()
+	c.servers[leader].kill()
+	close(begun)
+	var took time.Duration
+	select {
+	case t1 := <-first:
+		took = t1.Sub(t0)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	stop()
+	wg.Wait()
+	if err := c.servers[leader].start(); err != nil {
+		return 0, err
+	}
+	c.run++
+	if err := c.settle(ctx); err != nil {
+		return 0, err
+	}
+	time.Sleep(2 * time.Second) // let the one that came back catch up
+	return took, nil
+}
+
+// soak lets 256 writers write for long and counts elections, which nothing
+// but load could have caused.
+func soak(ctx context.Context, o options, dir string) error {
+	for _, system := range o.systems {
+		if system == "etcd" {
+			continue
+		}
+		c, err := start(ctx, o, system, filepath.Join(dir, system+"-soak"))
+		if err != nil {
+			return err
+		}
+		err = soakOne(ctx, o, c)
+		c.stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", system, err)
+		}
+	}
+	return nil
+}
+
+func soakOne(ctx context.Context, o options, c *cluster) error {
+	look := func() (st folkmootState, err error) {
+		for _, s := range c.servers {
+			one, err := folkmootStatus(ctx, s.addr)
+			if err != nil {
+				return st, err
+			}
+			st.Term = max(st.Term, one.Term)
+			st.LastSnapshot = max(st.LastSnapshot, one.LastSnapshot)
+			st.Leader = one.Leader
+		}
+		return st, nil
+	}
+	before, err := look()
+	if err != nil {
+		return err
+	}
+	s, err := load(ctx, c, "write", 256, o.soak, o.spread)
+	if err != nil {
+		return err
+	}
+	after, err := look()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: 256 writers for %s: %.0f/s, p50 %.2f ms, p99 %.2f ms, errors %d, terms %d to %d (elections: %d), last snapshot at %d\n",
+		c.system, o.soak, s.rate, s.p50, s.p99, s.errors, before.Term, after.Term, after.Term-before.Term, after.LastSnapshot)
+	return nil
+}

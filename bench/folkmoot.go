@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// folkmootClient speaks HTTP/1.1 on one kept connection with as little work
+// as it can, as a load generator should.
+type folkmootClient struct {
+	conn net.Conn
+	r    *bufio.Reader
+	buf  []byte
+	host string
+}
+
+func dialFolkmoot(ctx context.Context, addr string) (client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: addr}, nil
+}
+
+func (f *folkmootClient) close() { f.conn.Close() }
+
+func (f *folkmootClient) write(ctx context.Context, key, value string) error {
+	body := fmt.Appendf(nil, `{"name":%q,"namespace":%q,"lease":"1h","labels":{"v":%q}}`, key, namespace, value)
+	status, answer, err := f.do(ctx, "POST", "/v1/components", body)
+	if err != nil {
+		return err
+	}
+	if status != 201 {
+		return fmt.Errorf("sign-in: %d %s", status, answer)
+	}
+	return nil
+}
+
+func (f *folkmootClient) read(ctx context.Context, key string, strict bool) error {
+	how := "stale"
+	if strict {
+		how = "strict"
+	}
+	status, answer, err := f.do(ctx, "GET", "/v1/components/"+namespace+"."+key+"?consistency="+how, nil)
+	if err != nil {
+		return err
+	}
+	if status != 200 {
+		return fmt.Errorf("read: %d %s", status, answer)
+	}
+	return nil
+}
+
+// do sends one request and reads its answer.
+func (f *folkmootClient) do(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
+	if d, ok := ctx.Deadline(); ok {
+		f.conn.SetDeadline(d)
+	}
+	b := fmt.Appendf(f.buf[:0], "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, f.host)
+	if body != nil {
+		b = fmt.Appendf(b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+	}
+	b = append(append(b, "\r\n"...), body...)
+	f.buf = b
+	if _, err := f.conn.Write(b); err != nil {
+		return 0, nil, err
+	}
+	line, err := f.r.ReadSlice('\n')
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(line) < 12 {
+		return 0, nil, errors.New("not an HTTP answer")
+	}
+	status, err := strconv.Atoi(string(line[9:12]))
+	if err != nil {
+		return 0, nil, err
+	}
+	length := -1
+	for {
+		line, err := f.r.ReadSlice('\n')
+		if err != nil {
+			return 0, nil, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if k, v, ok := bytes.Cut(line, []byte(": ")); ok && bytes.EqualFold(k, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(v)); err != nil {
+				return 0, nil, err
+			}
+		}
+	}
+	if length < 0 {
+		return status, nil, errors.New("an answer without a length")
+	}
+	answer := make([]byte, length)
+	_, err = io.ReadFull(f.r, answer)
+	return status, answer, err
+}
+
+// namespace is the first coordinator's; all rows are in it.
+const namespace = "n1"
+
+var plain = &http.Client{Timeout: 2 * time.Second}
+
+// folkmootLeader returns the leader's id as one coordinator sees it.
+func folkmootLeader(ctx context.Context, addr string) (string, error) {
+	st, err := folkmootStatus(ctx, addr)
+	if err == nil && st.Leader == "" {
+		err = fmt.Errorf("%s knows no leader", addr)
+	}
+	return st.Leader, err
+}
+
+type folkmootState struct {
+	Leader        string `json:"leader"`
+	LeaderChanges uint64 `json:"leader_changes"`
+	Term          uint64 `json:"term"`
+	LastSnapshot  uint64 `json:"last_snapshot"`
+}
+
+func folkmootStatus(ctx context.Context, addr string) (st folkmootState, err error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/v1/status?consistency=stale", nil)
+	if err != nil {
+		return st, err
+	}
+	resp, err := plain.Do(req)
+	if err != nil {
+		return st, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 {
+		return st, fmt.Errorf("status: %s", resp.Status)
+	}
+	return st, json.NewDecoder(resp.Body).Decode(&st)
+}
