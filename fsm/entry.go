@@ -1,0 +1,209 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// A command in the log is one line of JSON,
+//
+//	{"v":1,"kind":"registry.sign_in","at":"2026-11-02T15:04:05.123Z","by":"n1","body":{...}}
+//
+// with these fields in this order and no blanks between them, as Encode writes
+// it. It is read by its layout, which is several times faster than by its
+// grammar, and leaves no two ways to read one line. Fields of the body may be
+// added with a new level only: an older binary stops at a field it does not
+// know.
+//
+// v 1: the first release, 2026-11.
+const (
+	markKind = `{"v":1,"kind":"`
+	markAt   = `","at":"`
+	markBy   = `","by":`
+	markBody = `,"body":`
+)
+
+// maxDepth bounds the nesting in a body, so that whatever holds a part of it
+// can be decoded anywhere.
+const maxDepth = 500
+
+// Encode writes one command, without a line end. at is the proposer's clock, by
+// says who asked; both are labels. The error is a *wire.Error of code invalid
+// or too_large.
+func Encode(kind string, at time.Time, by string, body any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(struct {
+		V    int       `json:"v"`
+		Kind string    `json:"kind"`
+		At   time.Time `json:"at"`
+		By   string    `json:"by"`
+		Body any       `json:"body"`
+	}{1, kind, at.Round(0).UTC(), by, body})
+	if err != nil {
+		return nil, wire.Invalid("body", "encode command %s: %v", kind, err)
+	}
+	line := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	if len(line) > wire.MaxCommand {
+		return nil, tooLarge(len(line))
+	}
+	return line, nil
+}
+
+func tooLarge(n int) *wire.Error {
+	return wire.Refuse(wire.CodeTooLarge, "a command of %d bytes does not fit: at most %d", n, wire.MaxCommand)
+}
+
+// entry is one command, read but for its body.
+type entry struct {
+	kind []byte
+	at   time.Time
+	body []byte
+}
+
+// parse reads the envelope of one line.
+func parse(line []byte) (e entry, err error) {
+	rest, ok := bytes.CutPrefix(line, []byte(markKind))
+	if !ok {
+		return e, notACommand(line)
+	}
+	var at []byte
+	if e.kind, rest, ok = bytes.Cut(rest, []byte(markAt)); !ok {
+		return e, notACommand(line)
+	}
+	if at, rest, ok = bytes.Cut(rest, []byte(markBy)); !ok {
+		return e, notACommand(line)
+	}
+	if e.at, err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
+		return e, fmt.Errorf("time: %w", err)
+	}
+	// Years beyond these cannot be written again in UTC.
+	if e.at = e.at.UTC(); e.at.Year() < 1 || e.at.Year() > 9999 {
+		return e, fmt.Errorf("time: year %d", e.at.Year())
+	}
+	n := stringEnd(rest)
+	if n < 0 || !plain(rest[:n]) && !json.Valid(rest[:n]) {
+		return e, notACommand(line)
+	}
+	body, ok := bytes.CutPrefix(rest[n:], []byte(markBody))
+	if !ok || len(body) < 3 || body[0] != '{' || body[len(body)-1] != '}' {
+		return e, notACommand(line)
+	}
+	e.body = body[:len(body)-1]
+	return e, nil
+}
+
+func notACommand(line []byte) error {
+	var other struct {
+		V int `json:"v"`
+	}
+	if json.Unmarshal(line, &other) == nil && other.V > 1 {
+		return fmt.Errorf("a command of format %d: this binary is too old", other.V)
+	}
+	return fmt.Errorf("not a command: %.40q", line)
+}
+
+// stringEnd returns the length of the JSON string b begins with, or -1.
+func stringEnd(b []byte) int {
+	if len(b) == 0 || b[0] != '"' {
+		return -1
+	}
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return -1
+}
+
+func plain(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c > 0x7E || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// compact tells whether b, if it is JSON at all, has no blanks between its
+// tokens and no nesting beyond maxDepth. Tables may keep pieces of a body as
+// they came; a snapshot writes them compact, and both must be the same bytes.
+func compact(b []byte) bool {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			n := stringEnd(b[i:])
+			if n < 0 {
+				return false
+			}
+			i += n - 1
+		case ' ', '\t', '\n', '\r':
+			return false
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return false
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return true
+}
+
+// decodeBody is decodeStrict for the body of a command.
+func decodeBody(body []byte, into any) error {
+	if !compact(body) {
+		return fmt.Errorf("body has blanks between its tokens or is nested deeper than %d", maxDepth)
+	}
+	return decodeStrict(body, into)
+}
+
+// decodeStrict decodes exactly one JSON value. A field that into does not know
+// is an error. Nothing of b is kept.
+func decodeStrict(b []byte, into any) error {
+	d := decoders.Get().(*decoder)
+	start := d.json.InputOffset()
+	d.rest = b
+	if err := d.json.Decode(into); err != nil {
+		return err // and the decoder is dropped: it never recovers
+	}
+	if n := d.json.InputOffset() - start; n != int64(len(b)) {
+		return fmt.Errorf("%d bytes after the value", int64(len(b))-n)
+	}
+	decoders.Put(d)
+	return nil
+}
+
+// decoder is a json.Decoder that is fed one value after the other, which
+// spares json.Unmarshal's second look at every byte.
+type decoder struct {
+	json *json.Decoder
+	rest []byte
+}
+
+var decoders = sync.Pool{New: func() any {
+	d := new(decoder)
+	d.json = json.NewDecoder(d)
+	d.json.DisallowUnknownFields()
+	return d
+}}
+
+func (d *decoder) Read(p []byte) (int, error) {
+	if len(d.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,208 @@
+// Package fsm is the replicated state machine: commands in, frozen views and
+// news out.
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Level is the highest level of commands this binary knows. The replicated
+// level is raised to it, by a command, once every coordinator knows it.
+// 1: the first release, 2026-11.
+const Level = 1
+
+// State is everything the cluster agrees on, as of Index. It is frozen: read
+// it from any goroutine, for as long as you like, and change nothing.
+type State struct {
+	Index     uint64
+	ClusterID string // "" until the cluster is founded
+	Level     int
+	Registry  *registry.Table
+	Jobs      *jobs.Table
+
+	events int // told by the entry at Index
+}
+
+// Position is where in the feed this state stands: Feed.Since(Position())
+// gives exactly what happened after it.
+func (s *State) Position() (index uint64, seq int) { return s.Index, s.events - 1 }
+
+// Machine is the state machine. One goroutine at a time calls Apply and
+// Restore; everything else may be called from anywhere.
+type Machine struct {
+	// Fatal is told of a log this binary must not go on with, and why. It is
+	// set before the first Apply. If it is nil, Apply panics. If it returns, the
+	// machine stays as it was before that entry and refuses all others.
+	Fatal func(index uint64, err error)
+
+	state   atomic.Pointer[State]
+	feed    Feed
+	waiters waiters
+	kinds   map[string]command
+	known   int    // the highest level of kinds
+	replay  uint64 // owned by the applying goroutine: entries up to it may come again
+	dead    error  // owned by the applying goroutine
+}
+
+// New returns an empty machine, at index 0 and level 1.
+func New() *Machine {
+	m := &Machine{kinds: catalogue, known: Level}
+	m.state.Store(empty())
+	m.feed.reset(0, -1)
+	return m
+}
+
+func empty() *State {
+	return &State{Level: 1, Registry: new(registry.Table), Jobs: new(jobs.Table)}
+}
+
+// View returns the state as of the last entry applied.
+func (m *Machine) View() *State { return m.state.Load() }
+
+// Feed returns the news of this machine.
+func (m *Machine) Feed() *Feed { return &m.feed }
+
+// Apply carries out one log entry, which holds any number of commands (none
+// moves the index and nothing else), and answers each. A refused command
+// changes nothing: it worked on a copy that is dropped. The new view is
+// published once, before the news of it.
+//
+// An entry that was applied already is a fault of the caller, unless Restore
+// was given an older snapshot: then the entries up to the present index are
+// skipped, as they must be the same ones.
+func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
+	results := make([]wire.Result, len(commands))
+	old := m.state.Load()
+	switch {
+	case m.dead != nil:
+		return fill(results, wire.Refuse(wire.CodeInternal, "stopped: %v", m.dead))
+	case index <= old.Index && len(commands) == 0:
+		return results
+	case index <= old.Index && index <= m.replay:
+		return fill(results, wire.Unknown(fmt.Errorf("entry %d was applied before", index)))
+	case index <= old.Index:
+		return m.fatal(index, results, fmt.Errorf("log %d: the state is at %d already", index, old.Index))
+	}
+	next := *old
+	next.Index, next.events = index, 0
+	var news []wire.Event
+	for i, line := range commands {
+		value, told, err := m.carryOut(&next, line)
+		var stop *stopError
+		if errors.As(err, &stop) {
+			return m.fatal(index, results, fmt.Errorf("log %d: %w", index, stop))
+		}
+		if err != nil {
+			results[i] = wire.Result{Err: refusal(err)}
+			continue
+		}
+		results[i] = wire.Result{Value: value}
+		for _, e := range told {
+			e.Seq = len(news)
+			news = append(news, e)
+		}
+	}
+	next.events = len(news)
+	m.publish(&next, news)
+	return results
+}
+
+// publish makes a state the present one: the view first, then its news, so
+// that whoever reads the news finds a view at least as new.
+func (m *Machine) publish(s *State, news []wire.Event) {
+	m.state.Store(s)
+	m.feed.publish(s.Index, news)
+	m.waiters.wake(s.Index)
+}
+
+// carryOut carries out one command on s, or leaves s as it is.
+func (m *Machine) carryOut(s *State, line []byte) (value any, news []wire.Event, err error) {
+	e, err := parse(line)
+	if err != nil {
+		return nil, nil, &stopError{err}
+	}
+	c, ok := m.kinds[string(e.kind)]
+	if !ok {
+		return nil, nil, &stopError{unknownKind(e.kind)}
+	}
+	if err := gate(s, c, e.kind); err != nil {
+		return nil, nil, err
+	}
+	d := draft{old: s, known: m.known, level: s.Level, cluster: s.ClusterID}
+	if value, err = c.run(&d, e); err != nil {
+		return nil, nil, err
+	}
+	return value, d.keep(s), nil
+}
+
+func gate(s *State, c command, kind []byte) error {
+	if c.level > s.Level {
+		return wire.Refuse(wire.CodeConflict, "command %q needs level %d; the cluster is at level %d", kind, c.level, s.Level)
+	}
+	return nil
+}
+
+func unknownKind(kind []byte) error {
+	return fmt.Errorf("unknown command %q: this binary is too old", kind)
+}
+
+// stopError means that this binary must not go on with the log.
+type stopError struct{ error }
+
+func (e *stopError) Unwrap() error { return e.error }
+
+func (m *Machine) fatal(index uint64, results []wire.Result, err error) []wire.Result {
+	m.dead = err
+	if m.Fatal == nil {
+		panic(err)
+	}
+	m.Fatal(index, err)
+	return fill(results, wire.Refuse(wire.CodeInternal, "stopped: %v", err))
+}
+
+func fill(results []wire.Result, err *wire.Error) []wire.Result {
+	for i := range results {
+		results[i] = wire.Result{Err: err}
+	}
+	return results
+}
+
+func refusal(err error) *wire.Error {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return wire.Refuse(wire.CodeInternal, "%v", err)
+}
+
+// Check tells whether a command may go into the log: it decodes as Apply would
+// decode it and the cluster's level offers it. The error is a *wire.Error of
+// code invalid, too_large or conflict. Whether the command will be refused is
+// not judged.
+func (m *Machine) Check(line []byte) error {
+	if len(line) > wire.MaxCommand {
+		return tooLarge(len(line))
+	}
+	e, err := parse(line)
+	if err != nil {
+		return wire.Invalid("command", "%v", err)
+	}
+	c, ok := m.kinds[string(e.kind)]
+	if !ok {
+		return wire.Invalid("kind", "unknown command %q", e.kind)
+	}
+	if err := c.check(e); err != nil {
+		return wire.Invalid("body", "%v", err)
+	}
+	return gate(m.View(), c, e.kind)
+}
+
+func undecodable(kind []byte, err error) error {
+	return fmt.Errorf("command %q: %w: this binary is too old", kind, err)
+}

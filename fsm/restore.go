@@ -1,0 +1,203 @@
+package fsm
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/folkmoot/folkmoot/jobs"
+)
+
+// maxLine bounds one line of a snapshot, in bytes. A row is little more than
+// the command it came from, which wire.MaxCommand bounds.
+const maxLine = 4 << 20
+
+// Restore replaces the state by a snapshot, all of it or nothing: a snapshot
+// that is cut short, changed, of another cluster or from a newer binary is
+// refused with the line and the reason, and the state is as before. The feed
+// starts anew: readers that are not yet at the snapshot lag.
+//
+// A snapshot older than the state is checked and then left aside, since nobody
+// may see the state go back; the entries up to the present index may then be
+// applied again, and are skipped.
+func (m *Machine) Restore(r io.Reader) error {
+	in := &loader{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), state: empty(), known: m.known}
+	if err := in.load(); err != nil {
+		return fmt.Errorf("snapshot line %d: %w", in.line, err)
+	}
+	old, s := m.View(), in.state
+	if old.ClusterID != "" && s.ClusterID != old.ClusterID {
+		return fmt.Errorf("snapshot is of cluster %q, this is cluster %s", s.ClusterID, old.ClusterID)
+	}
+	if s.Index < old.Index {
+		m.replay = old.Index
+		return nil
+	}
+	m.state.Store(s)
+	m.feed.reset(s.Position())
+	m.waiters.wake(s.Index)
+	return nil
+}
+
+// loader builds a state from the lines of a snapshot.
+type loader struct {
+	r     *bufio.Reader
+	sum   hash.Hash // of all lines before the present one
+	buf   []byte    // the present line, when it is longer than r's buffer
+	line  int       // its number, from 1
+	state *State
+	known int
+	rows  int
+	job   string // the last one, and part of it: rows come in order
+	part  jobs.Part
+}
+
+func (l *loader) load() error {
+	if err := l.header(); err != nil {
+		return err
+	}
+	for {
+		line, err := l.next()
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(line, []byte(`{"rows":`)) {
+			return l.trailer(line)
+		}
+		if err := l.row(line); err != nil {
+			return err
+		}
+		l.rows++
+		l.count(line)
+	}
+}
+
+// next returns the next line without its end, good until the next call.
+func (l *loader) next() ([]byte, error) {
+	l.line++
+	l.buf = l.buf[:0]
+	for {
+		piece, err := l.r.ReadSlice('\n')
+		if err == nil && len(l.buf) == 0 {
+			return piece[:len(piece)-1], nil
+		}
+		l.buf = append(l.buf, piece...)
+		switch {
+		case len(l.buf) > maxLine:
+			return nil, fmt.Errorf("longer than %d bytes", maxLine)
+		case err == nil:
+			return l.buf[:len(l.buf)-1], nil
+		case errors.Is(err, io.EOF):
+			return nil, errors.New("the snapshot is cut short: no trailer")
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
+// count adds a line to the sum.
+func (l *loader) count(line []byte) {
+	l.sum.Write(line)
+	l.sum.Write([]byte{'\n'})
+}
+
+func (l *loader) header() error {
+	line, err := l.next()
+	if err != nil {
+		return err
+	}
+	var h header
+	if err := decodeStrict(line, &h); err != nil {
+		return fmt.Errorf("not the header of a snapshot: %w", err)
+	}
+	switch {
+	case h.V != snapshotVersion:
+		return fmt.Errorf("a snapshot of format %d: this binary reads format %d", h.V, snapshotVersion)
+	case h.Level < 1 || h.Level > l.known:
+		return fmt.Errorf("level %d: this binary knows levels 1 to %d", h.Level, l.known)
+	case h.Events < 0:
+		return fmt.Errorf("%d events", h.Events)
+	}
+	l.state.Index, l.state.events, l.state.ClusterID, l.state.Level = h.Index, h.Events, h.Cluster, h.Level
+	l.count(line)
+	return nil
+}
+
+func (l *loader) trailer(line []byte) error {
+	var end trailer
+	if err := decodeStrict(line, &end); err != nil {
+		return fmt.Errorf("not the trailer of a snapshot: %w", err)
+	}
+	if end.Rows != l.rows {
+		return fmt.Errorf("the trailer counts %d rows, there are %d", end.Rows, l.rows)
+	}
+	if got := hex.EncodeToString(l.sum.Sum(nil)); got != end.SHA256 {
+		return fmt.Errorf("the snapshot was changed: its SHA-256 is %s, the trailer says %.64q", got, end.SHA256)
+	}
+	if _, err := l.r.ReadByte(); err == nil {
+		return errors.New("there is more after the trailer")
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// row reads {"t":"...","row":...} by its layout and puts the row into its table.
+func (l *loader) row(line []byte) error {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"t":"`))
+	table, row, found := bytes.Cut(rest, []byte(`","row":`))
+	if !ok || !found || len(row) == 0 || row[len(row)-1] != '}' {
+		return fmt.Errorf("not a row: %.40q", line)
+	}
+	row = row[:len(row)-1]
+	decode := func(into any) error { return decodeStrict(row, into) }
+	var err error
+	switch name := string(table); name {
+	case rowJob:
+		err = l.jobRow(decode)
+	case rowPart:
+		err = l.partRow(decode)
+	default:
+		var known bool
+		if known, err = l.state.Registry.Load(name, decode); !known {
+			return fmt.Errorf("unknown table %.40q: this binary is too old", name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", table, err)
+	}
+	return nil
+}
+
+func (l *loader) jobRow(decode func(any) error) error {
+	var j jobs.Job
+	if err := decode(&j); err != nil {
+		return err
+	}
+	if j.ID <= l.job {
+		return fmt.Errorf("job %q is out of order", j.ID)
+	}
+	l.job = j.ID
+	l.state.Jobs.PutJob(j)
+	return nil
+}
+
+func (l *loader) partRow(decode func(any) error) error {
+	var p jobs.Part
+	if err := decode(&p); err != nil {
+		return err
+	}
+	if p.Job < l.part.Job || p.Job == l.part.Job && p.N <= l.part.N {
+		return fmt.Errorf("part %d of job %q is out of order", p.N, p.Job)
+	}
+	l.part = jobs.Part{Job: p.Job, N: p.N}
+	if !l.state.Jobs.PutPart(p) {
+		return fmt.Errorf("part %d of a job %q that is not there", p.N, p.Job)
+	}
+	return nil
+}

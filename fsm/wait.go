@@ -1,0 +1,92 @@
+package fsm
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Wait blocks until View().Index is at least index, or ctx ends; its error then
+// wraps that of ctx.
+func (m *Machine) Wait(ctx context.Context, index uint64) error {
+	if m.View().Index >= index {
+		return nil
+	}
+	w := &waiter{index: index, done: make(chan struct{})}
+	if !m.waiters.add(w, m) {
+		return nil
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		m.waiters.drop(w)
+		return fmt.Errorf("wait for index %d, the state is at %d: %w", index, m.View().Index, context.Cause(ctx))
+	}
+}
+
+// waiters are those who wait for an index, the lowest first, so that an entry
+// wakes only those it concerns.
+type waiters struct {
+	mu   sync.Mutex
+	heap waiterHeap
+}
+
+type waiter struct {
+	index uint64
+	place int // in the heap; -1 when out of it
+	done  chan struct{}
+}
+
+// add is false when the index is there already. It looks under the lock, which
+// wake takes after the view was published: no wake-up is lost.
+func (ws *waiters) add(w *waiter, m *Machine) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if m.View().Index >= w.index {
+		return false
+	}
+	heap.Push(&ws.heap, w)
+	return true
+}
+
+func (ws *waiters) drop(w *waiter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w.place >= 0 {
+		heap.Remove(&ws.heap, w.place)
+	}
+}
+
+func (ws *waiters) wake(index uint64) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for len(ws.heap) > 0 && ws.heap[0].index <= index {
+		close(heap.Pop(&ws.heap).(*waiter).done)
+	}
+}
+
+type waiterHeap []*waiter
+
+func (h waiterHeap) Len() int           { return len(h) }
+func (h waiterHeap) Less(i, j int) bool { return h[i].index < h[j].index }
+func (h waiterHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *waiterHeap) Push(x any) {
+	w := x.(*waiter)
+	w.place = len(*h)
+	*h = append(*h, w)
+}
+
+func (h *waiterHeap) Pop() any {
+	last := len(*h) - 1
+	w := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	w.place = -1
+	return w
+}
