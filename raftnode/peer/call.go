@@ -79,8 +79,8 @@ type dialing struct {
 const maxSlots = 256
 
 func (p *Port) slot(addr string) *slot {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.slotsMu.Lock()
+	defer p.slotsMu.Unlock()
 	s := p.slots[addr]
 	if s == nil {
 		if len(p.slots) >= maxSlots {
@@ -106,9 +106,10 @@ func (s *slot) idle() bool {
 // line is the living line to the address; it dials when there is none. The
 // error is unavailable: nothing was sent.
 func (s *slot) line(ctx context.Context) (*line, error) {
+	own := s.port.self()
 	s.mu.Lock()
 	if l := s.live; l != nil {
-		if l.fresh() {
+		if l.fresh(own) {
 			s.mu.Unlock()
 			return l, nil
 		}
@@ -222,11 +223,11 @@ func newLine(p *Port, addr string, own, to Hello) *line {
 }
 
 // fresh says whether new calls may use the line: it lives, is not too old, and
-// was opened with what the port says of itself now.
-func (l *line) fresh() bool {
+// was opened with the Hello the port says now.
+func (l *line) fresh(own Hello) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.ended && !l.leaving && time.Since(l.born) < l.port.limits.MaxAge && l.own == l.port.self()
+	return !l.ended && !l.leaving && time.Since(l.born) < l.port.limits.MaxAge && l.own == own
 }
 
 // retire takes no new calls and ends the line once the last one is answered.

@@ -40,7 +40,8 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 		deadline = d
 	}
 	tcp.SetDeadline(deadline)
-	defer context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
+	release := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })
+	defer release()
 
 	var c conn = &plainConn{TCPConn: tcp, entry: e}
 	id := ""
@@ -48,14 +49,14 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 		t := tls.Client(tcp, p.keys.client())
 		if err := t.HandshakeContext(ctx); err != nil {
 			e.shut()
-			return fail(err)
+			return fail(fmt.Errorf("tls: %w", err))
 		}
 		id = memberOf(t.ConnectionState())
 		c = &tlsConn{Conn: t, entry: e}
 	}
 	hello, err := introduce(c, kind, p.self(), want, id, deadline)
-	if err == nil {
-		err = ctx.Err()
+	if err == nil && !release() {
+		err = ctx.Err() // the deadline of the past is, or will be, set
 	}
 	if err != nil {
 		e.shut()

@@ -72,6 +72,8 @@ func (p *Port) wait(e *entry) (evicted *entry) {
 	for i, w := range p.waiting {
 		if w.host() == most {
 			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			w.gone = true // it is not admitted any more
+			p.evicted++
 			return w
 		}
 	}
@@ -103,7 +105,10 @@ func (p *Port) meet(e *entry) {
 	c, kind, from, err := p.greet(e)
 	if err != nil {
 		e.shut()
-		if p.ctx.Err() == nil {
+		p.mu.Lock()
+		p.refused++
+		p.mu.Unlock()
+		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // EOF: a probe that only tried the port
 			p.complaints.say(p.log, "peer connection refused", "remote", e.tcp.RemoteAddr().String(), "error", err)
 		}
 		return
@@ -201,6 +206,21 @@ func (p *Port) admit(e *entry, kind Kind, g greeting, own Hello, id string) *wir
 	p.taken++
 	p.perPeer[peer]++
 	return nil
+}
+
+// Stats counts what came to the port.
+type Stats struct {
+	Taken   int    // connections taken in and open now
+	Pending int    // connections open now that have not said who they are
+	Refused uint64 // connections that never came to anything, since the start
+	Evicted uint64 // those of them closed early to make room
+}
+
+// Stats returns the counts of this moment.
+func (p *Port) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{Taken: p.taken, Pending: len(p.waiting), Refused: p.refused, Evicted: p.evicted}
 }
 
 // hangUp ends the sending half, so that a refusal is read before the

@@ -209,6 +209,11 @@ func (o *outbox) write(ctx context.Context, c net.Conn, patience, interval time.
 			if cap(out) > 4*batchSize {
 				out = nil // do not keep the memory of one huge frame
 			}
+			select {
+			case <-t.C: // also while there is always something to write
+				tick()
+			default:
+			}
 		}
 	}
 }

@@ -115,7 +115,11 @@ type Port struct {
 	waiting []*entry            // not yet greeted, oldest first
 	taken   int                 // taken in and greeted
 	perPeer map[string]int      // taken in and greeted, by server id
-	slots   map[string]*slot    // by address, for Call
+	refused uint64
+	evicted uint64
+
+	slotsMu sync.Mutex // taken before a slot's own mutex, that before mu
+	slots   map[string]*slot
 
 	complaints complaints
 }

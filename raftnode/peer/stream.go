@@ -143,11 +143,12 @@ func (l *RaftLayer) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 // timeout. A server that lost its disk has a new server id, so it does not
 // answer in the place of the old one.
 func (l *RaftLayer) DialServer(addr, want string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx := context.Background()
 	if timeout > 0 {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
 	}
-	defer cancel()
 	c, _, err := l.streams.port.dial(ctx, KindRaft, addr, want)
 	if err != nil {
 		return nil, err

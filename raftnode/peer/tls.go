@@ -29,8 +29,10 @@ type keys struct {
 	files TLSFiles
 	log   *slog.Logger
 
+	complaints complaints
+
 	mu      sync.Mutex
-	raw     [3][]byte // what was last read, usable or not
+	raw     [3][]byte // what is in use
 	cert    tls.Certificate
 	roots   *x509.CertPool
 	cluster string // of the own certificate
@@ -59,7 +61,6 @@ func (k *keys) read() error {
 	if bytes.Equal(raw[0], k.raw[0]) && bytes.Equal(raw[1], k.raw[1]) && bytes.Equal(raw[2], k.raw[2]) {
 		return nil
 	}
-	k.raw = raw
 	roots, err := authorities(raw[0])
 	if err != nil {
 		return fmt.Errorf("tls: %s: %w", k.files.CA, err)
@@ -72,7 +73,7 @@ func (k *keys) read() error {
 	if err != nil {
 		return fmt.Errorf("tls: %s: %w", k.files.Cert, err)
 	}
-	k.cert, k.roots, k.cluster = cert, roots, cluster
+	k.raw, k.cert, k.roots, k.cluster = raw, cert, roots, cluster
 	return nil
 }
 
@@ -81,12 +82,8 @@ func (k *keys) read() error {
 func (k *keys) current() (tls.Certificate, *x509.CertPool, string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	before := k.raw
 	if err := k.read(); err != nil {
-		// Said once per content, not at every handshake.
-		if !bytes.Equal(before[0], k.raw[0]) || !bytes.Equal(before[1], k.raw[1]) || !bytes.Equal(before[2], k.raw[2]) {
-			k.log.Warn("changed tls files are not usable, the old ones stay in use", "error", err)
-		}
+		k.complaints.say(k.log, "changed tls files are not usable, the old ones stay in use", "error", err)
 	}
 	return k.cert, k.roots, k.cluster
 }
