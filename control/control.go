@@ -42,19 +42,20 @@ type Config struct {
 // Control is what doors call. All its methods are safe for concurrent use and
 // return *wire.Error for everything a caller can act on.
 type Control struct {
-	machine *fsm.Machine
-	node    Replica
-	mail    Mail
-	peers   Peers
-	self    registry.Coordinator
-	now     func() time.Time
-	random  io.Reader
-	log     *slog.Logger
-	started time.Time
+	machine  *fsm.Machine
+	node     Replica
+	mail     Mail
+	peers    Peers
+	self     registry.Coordinator
+	now      func() time.Time
+	random   io.Reader
+	log      *slog.Logger
+	started  time.Time
 	describe func(*wire.Status)
 
 	leases  *lease.Keeper
 	homed   homed
+	given   given
 	sends   outcomes
 	logs    *partLogs
 	calls   calls

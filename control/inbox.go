@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,11 +11,13 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Inbox is the mailbox of one session, here or at its home.
+// Inbox is the mailbox of one session, here or at its home. It is for one
+// goroutine and needs no closing.
 type Inbox struct {
 	control *Control
 	session registry.Session
 	secret  string
+	fresh   bool // no home elsewhere was told yet that the session asked
 }
 
 // MaxReceive is how many messages one Receive hands out at most.
@@ -25,33 +26,39 @@ const MaxReceive = 1000
 // longestPoll is how long one call to another coordinator waits for news.
 const longestPoll = 10 * time.Second
 
-// Inbox opens the mailbox of the component for its own session. Errors as of
-// Heartbeat.
+// Inbox opens the mailbox of the component for its own session; it counts as
+// a sign of life. Errors as of Heartbeat.
 func (c *Control) Inbox(ctx context.Context, full, secret string) (*Inbox, error) {
 	s, err := c.owner(ctx, full, secret)
 	if err != nil {
 		return nil, err
 	}
-	return &Inbox{control: c, session: s, secret: secret}, nil
+	if s.Home == c.self.ID {
+		c.alive(s)
+	}
+	return &Inbox{control: c, session: s, secret: secret, fresh: true}, nil
 }
 
 // Receive waits until ctx ends for messages numbered above after and returns
 // at most max of them (0: as many as there are, never above MaxReceive). The
 // ones up to after are acknowledged and forgotten. When ctx ends first the
-// answer is empty and no error. It renews the session's lease: who asks for
-// its mail is alive. Errors: not_found (the session ended, with the reason),
-// unavailable (its home is not reached).
+// answer is empty and no error. Waiting does not renew the lease: a component
+// whose connection stays open but that does not beat any more is gone. Errors:
+// not_found (the session ended, with the reason), conflict (another reader
+// took over), unavailable (its home is not reached).
 func (b *Inbox) Receive(ctx context.Context, after uint64, max int) ([]wire.Received, error) {
 	if max <= 0 || max > MaxReceive {
 		max = MaxReceive
 	}
 	for {
 		got, err := b.once(ctx, after, max)
-		if len(got) > 0 || err != nil || ctx.Err() != nil {
-			if ctx.Err() != nil && len(got) == 0 {
-				return nil, nil
-			}
-			return got, err
+		switch {
+		case len(got) > 0:
+			return got, nil
+		case ctx.Err() != nil:
+			return nil, nil
+		case err != nil:
+			return nil, err
 		}
 	}
 }
@@ -63,36 +70,38 @@ func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Receive
 	if err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, longestPoll)
-	defer cancel()
 	if s.Home == c.self.ID {
+		waiting, cancel := context.WithTimeout(ctx, longestPoll)
+		defer cancel()
 		return c.receive(waiting, s, after, max)
 	}
-	ask := receiveAt{Session: s.ID, Epoch: s.Epoch, After: after, Max: max, Wait: wire.Duration(longestPoll)}
+	ask := receiveAt{Session: s.ID, After: after, Max: max, Wait: wire.Duration(longestPoll), Alive: b.fresh}
 	if deadline, ok := ctx.Deadline(); ok {
-		ask.Wait = min(ask.Wait, wire.Duration(time.Until(deadline)*9/10))
+		// The home answers before the asker gives up.
+		ask.Wait = wire.Duration(min(longestPoll, time.Until(deadline)*9/10))
 	}
 	calling, stop := context.WithTimeout(ctx, longestPoll+callTimeout)
 	defer stop()
-	in, err := atHomeWithin[wire.Inbox](calling, c, s.Home, "control.receive", ask)
+	in, err := askHome[wire.Inbox](calling, c, s.Home, "control.receive", ask)
+	if err == nil {
+		b.fresh = false
+	}
 	return in.Messages, err
 }
 
-// receive reads the mailbox here until ctx ends.
+// receive reads the mailbox here until ctx ends; that is no error.
 func (c *Control) receive(ctx context.Context, s registry.Session, after uint64, max int) ([]wire.Received, error) {
-	c.adopt(s)
-	c.leases.Renew(s.ID)
+	c.settle(s.FullName)
 	mailed, err := c.mail.Receive(ctx, s.ID, after, max)
-	if err != nil && ctx.Err() == nil {
-		var known *wire.Error
-		if errors.As(err, &known) && known.Code == wire.CodeNotFound {
-			if e, ended := c.machine.View().Registry.Ended(s.ID); ended {
-				return nil, wire.Refuse(wire.CodeNotFound, "the session of %s ended: %s; sign in again", e.FullName, e.Reason)
-			}
-		}
-		return nil, asWire(err)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, nil
+	case wire.CodeOf(err) == wire.CodeNotFound:
+		return nil, c.gone(s.ID)
+	default:
+		return nil, asRead(err)
 	}
-	c.leases.Renew(s.ID)
 	got := make([]wire.Received, len(mailed))
 	for i, m := range mailed {
 		got[i] = received(m)

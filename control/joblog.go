@@ -5,6 +5,8 @@ import (
 	"iter"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -41,7 +43,24 @@ type LogChunk struct {
 // coordinator that keeps it. A part that never ran has an empty one. Errors:
 // not_found (job or part), invalid, unavailable (its keeper is not reached).
 func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk, error) {
-	return c.partLog(ctx, job, q)
+	if q.Offset < 0 || q.Attempt < 0 || q.Part < 0 {
+		return LogChunk{}, wire.Invalid("offset", "part, attempt and offset are not below 0")
+	}
+	view, err := c.withJob(ctx, job)
+	if err != nil {
+		return LogChunk{}, err
+	}
+	part, ok := view.Jobs.Part(job, q.Part)
+	if !ok {
+		return LogChunk{}, wire.Refuse(wire.CodeNotFound, "job %s has no part %d", job, q.Part)
+	}
+	if q.Attempt > part.Attempt {
+		return LogChunk{}, wire.Refuse(wire.CodeNotFound, "part %d of job %s has had %d tries, not %d", q.Part, job, part.Attempt, q.Attempt)
+	}
+	if q.Attempt == 0 {
+		q.Attempt = part.Attempt
+	}
+	return c.readLog(ctx, part, q)
 }
 
 // JobLogs reads the logs of all parts of a job in order, or of one part if
@@ -50,20 +69,131 @@ func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk
 // error as its last element if it cannot go on; a log whose keeper is not
 // reached is left out.
 func (c *Control) JobLogs(ctx context.Context, job string, part int, follow bool) (iter.Seq2[LogChunk, error], error) {
-	view := c.machine.View()
-	if _, err := jobOf(view, job); err != nil {
-		// It may be younger than this view.
-		if view, _, err = c.View(ctx, Read{}); err != nil {
-			return nil, err
-		}
-		if _, err = jobOf(view, job); err != nil {
-			return nil, err
-		}
+	view, err := c.withJob(ctx, job)
+	if err != nil {
+		return nil, err
 	}
 	if part >= 0 {
 		if _, ok := view.Jobs.Part(job, part); !ok {
 			return nil, wire.Refuse(wire.CodeNotFound, "job %s has no part %d", job, part)
 		}
 	}
-	return c.jobLogs(ctx, job, part, follow), nil
+	return func(yield func(LogChunk, error) bool) {
+		t := &tail{control: c, job: job, only: part, at: map[int]LogQuery{}, done: map[int]bool{}}
+		for {
+			view := c.machine.View()
+			j, err := jobOf(view, job)
+			if err != nil {
+				yield(LogChunk{}, err)
+				return
+			}
+			ended := jobs.Final(j.State)
+			if !t.round(ctx, view, ended || !follow, yield) || ended || !follow {
+				return
+			}
+			select {
+			case <-time.After(logPoll):
+			case <-ctx.Done():
+				yield(LogChunk{}, ctx.Err())
+				return
+			}
+		}
+	}, nil
+}
+
+// withJob returns a view that has the job; one that it does not know yet is
+// looked for once more in a fresh one.
+func (c *Control) withJob(ctx context.Context, job string) (*fsm.State, error) {
+	view := c.machine.View()
+	if _, err := jobOf(view, job); err == nil {
+		return view, nil
+	}
+	view, _, err := c.View(ctx, Read{})
+	if err != nil {
+		return nil, err
+	}
+	_, err = jobOf(view, job)
+	return view, err
+}
+
+// readLog reads one chunk wherever it is. part is of a view from before the
+// read: if the try had ended in it, nothing follows what is read now.
+func (c *Control) readLog(ctx context.Context, part jobs.Part, q LogQuery) (LogChunk, error) {
+	over := q.Attempt < part.Attempt || part.State != jobs.Assigned && part.State != jobs.Running
+	if q.Attempt == 0 {
+		return LogChunk{Part: part.N, Offset: q.Offset, End: jobs.Final(part.State)}, nil
+	}
+	keepers := []string{part.Home}
+	if q.Attempt < part.Attempt {
+		// Only the newest try's keeper is in the row.
+		keepers = keepers[:0]
+		for row := range c.machine.View().Registry.Coordinators() {
+			keepers = append(keepers, row.ID)
+		}
+	}
+	var chunk LogChunk
+	var err error
+	for _, keeper := range keepers {
+		if keeper == c.self.ID {
+			chunk, err = c.logs.read(part.Job, part.N, q.Attempt, q.Offset)
+		} else {
+			asking, cancel := context.WithTimeout(ctx, callTimeout)
+			chunk, err = askHome[LogChunk](asking, c, keeper, "control.read_log", readLogAt{Job: part.Job, Part: part.N, Attempt: q.Attempt, Offset: q.Offset})
+			cancel()
+		}
+		if err == nil && len(chunk.Data) > 0 {
+			break
+		}
+	}
+	if err != nil && len(chunk.Data) == 0 {
+		return LogChunk{}, asRead(err)
+	}
+	chunk.Part, chunk.Attempt, chunk.Offset = part.N, q.Attempt, q.Offset
+	chunk.End = over && len(chunk.Data) < logChunk
+	return chunk, nil
+}
+
+// tail is how far the logs of a job were read.
+type tail struct {
+	control *Control
+	job     string
+	only    int // one part; below 0: all
+	at      map[int]LogQuery
+	done    map[int]bool
+}
+
+// round reads what there is; last says that no round follows. It is false when
+// the taker wants no more or ctx ended.
+func (t *tail) round(ctx context.Context, view *fsm.State, last bool, yield func(LogChunk, error) bool) bool {
+	for part := range view.Jobs.Parts(t.job) {
+		if t.only >= 0 && part.N != t.only || t.done[part.N] || part.Attempt == 0 {
+			continue
+		}
+		q := t.at[part.N]
+		if q.Attempt != part.Attempt {
+			q = LogQuery{Part: part.N, Attempt: part.Attempt}
+		}
+		for {
+			if ctx.Err() != nil {
+				yield(LogChunk{}, ctx.Err())
+				return false
+			}
+			chunk, err := t.control.readLog(ctx, part, q)
+			if err != nil {
+				break // its keeper is not reached: perhaps in the next round
+			}
+			q.Offset += int64(len(chunk.Data))
+			if len(chunk.Data) > 0 && !yield(chunk, nil) {
+				return false
+			}
+			if chunk.End && jobs.Final(part.State) {
+				t.done[part.N] = true
+			}
+			if len(chunk.Data) < logChunk {
+				break
+			}
+		}
+		t.at[part.N] = q
+	}
+	return !last
 }

@@ -25,8 +25,6 @@ func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key
 	}
 	id := in.ID
 	switch {
-	case id == "." || id == "..":
-		return wire.Job{}, 0, wire.Invalid("id", "a job must not be called %q", id)
 	case id == "" && key != "":
 		id, _ = derived(key, "job")
 	case id == "":
@@ -135,7 +133,7 @@ func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (
 			break
 		}
 		w := part.Wire()
-		w.Item = view.Jobs.Item(job, part.N)
+		w.Item = job.Item(part.N)
 		list.Parts = append(list.Parts, w)
 	}
 	return list, fresh, nil

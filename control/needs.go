@@ -44,6 +44,9 @@ type Mail interface {
 	// Send blocks for the one outcome; an error is a *wire.Error: not_found
 	// for an unknown receiver, a refusal, or unknown.
 	Send(ctx context.Context, m wire.Message) error
+	// Post is Send without blocking; done is called exactly once, and must not
+	// block.
+	Post(m wire.Message, done func(error))
 	// Links tells the state of the link to every other coordinator.
 	Links() map[string]string
 }

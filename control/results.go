@@ -79,7 +79,7 @@ type reader struct {
 // ended in this view; more is false when the taker wants no more.
 func (r *reader) some(view *fsm.State, yield func(wire.PartResult, error) bool) (ended, more bool) {
 	j, ok := view.Jobs.Job(r.job)
-	ended = !ok || final(j.State)
+	ended = !ok || jobs.Final(j.State)
 	if r.query.Order == ByEnd {
 		for p := range view.Jobs.Ended(r.job, r.index, r.part) {
 			r.index, r.part = p.EndedIndex, p.N
@@ -90,7 +90,7 @@ func (r *reader) some(view *fsm.State, yield func(wire.PartResult, error) bool) 
 		return ended, true
 	}
 	for p := range partsAfter(view, r.job, r.part) {
-		if !final(p.State) {
+		if !jobs.Final(p.State) {
 			if ended || !r.query.Follow {
 				continue // no more of it will come
 			}
@@ -108,14 +108,5 @@ func (r *reader) give(p jobs.Part, yield func(wire.PartResult, error) bool) bool
 	if r.query.State != "" && p.State != r.query.State {
 		return true
 	}
-	return yield(wire.PartResult{Part: p.N, State: p.State, Attempt: p.Attempt, Worker: p.Worker, Result: p.Result, Error: p.Error, Millis: p.Millis}, nil)
-}
-
-// final tells whether a job or a part in this state has ended.
-func final(state string) bool {
-	switch state {
-	case "done", "failed", "cancelled", "lost":
-		return true
-	}
-	return false
+	return yield(p.Line(), nil)
 }

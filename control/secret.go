@@ -98,10 +98,7 @@ func (c *Control) check(id, secret string) (registry.Session, error) {
 	table := c.machine.View().Registry
 	s, ok := table.SessionByID(id)
 	if !ok {
-		if e, ended := table.Ended(id); ended {
-			return s, wire.Refuse(wire.CodeNotFound, "the session of %s ended: %s; sign in again", e.FullName, e.Reason)
-		}
-		return s, wire.Refuse(wire.CodeNotFound, "no session %s: sign in", id)
+		return s, c.gone(id)
 	}
 	if subtle.ConstantTimeCompare([]byte(registry.HashSecret(secret)), []byte(s.SecretHash)) != 1 {
 		return registry.Session{}, wire.Refuse(wire.CodeForbidden, "that is not the secret of %s", s.FullName)

@@ -13,51 +13,66 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Message types (pyleco-state, header byte 20).
+// sendTimeout is how long a send waits for its outcome unless it says so, and
+// longestSend how long it may say.
 const (
-	typeOther byte = 0
-	typeJSON  byte = 1
+	sendTimeout = 5 * time.Second
+	longestSend = time.Minute
 )
-
-// sendTimeout is how long a send waits for its outcome unless it says so.
-const sendTimeout = 5 * time.Second
 
 // Send sends one message as the session that secret belongs to and blocks for
 // its one outcome. A receiver without a dot is looked for in the sender's own
-// namespace; COORDINATOR is the coordinator asked. With an idempotency key a
-// repeat at this coordinator within 10 minutes answers the outcome of the
-// first and sends nothing. Errors: unauthorized, forbidden (from is somebody
-// else), invalid, not_found (receiver_unknown), busy, too_large, unavailable,
-// unknown (it may have been delivered).
+// namespace; COORDINATOR is the sender's home, whose answer comes into the
+// sender's inbox. It leaves from the session's home, so that messages of one
+// sender to one receiver stay in order. With an idempotency key a repeat
+// within 10 minutes answers the outcome of the first and sends nothing.
+// Errors: unauthorized, forbidden (from is somebody else), invalid, not_found
+// (receiver_unknown; or the session ended), conflict (key used for another
+// message), busy, too_large, unavailable, unknown (it may have been
+// delivered).
 func (c *Control) Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error) {
 	s, err := c.whose(ctx, secret)
 	if err != nil {
 		return wire.Sent{}, err
 	}
 	if in.From != "" && in.From != s.FullName {
-		return wire.Sent{}, c.counted.message(wire.Refuse(wire.CodeForbidden, "%s must not send as %q", s.FullName, in.From))
+		return wire.Sent{}, c.counted.message(wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", s.FullName, in.From))
 	}
 	if err := checkKey(key); err != nil {
 		return wire.Sent{}, err
 	}
+	timeout := time.Duration(in.Timeout)
+	if timeout < 0 || timeout > longestSend {
+		return wire.Sent{}, wire.Invalid("timeout", "a timeout is at most %v, not %v", longestSend, timeout)
+	}
+	if timeout == 0 {
+		timeout = sendTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if s.Home != c.self.ID {
+		return atHome[wire.Sent](ctx, c, s.Home, "control.send", sendAt{Session: s.ID, Message: in, Key: key})
+	}
+	return c.send(ctx, s, in, key)
+}
+
+// send is Send at the session's home.
+func (c *Control) send(ctx context.Context, s registry.Session, in wire.SendMessage, key string) (wire.Sent, error) {
+	c.alive(s)
 	m, err := c.message(s, in, key)
 	if err != nil {
 		return wire.Sent{}, c.counted.message(err)
 	}
-	timeout := time.Duration(in.Timeout)
-	if timeout <= 0 {
-		timeout = sendTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, min(timeout, time.Minute))
-	defer cancel()
-	sent := wire.Sent{Outcome: "delivered", ConversationID: uuid.UUID(m.Conversation).String()}
+	now := func() error { return c.counted.message(asWire(c.mail.Send(ctx, m))) }
 	if key == "" {
-		return sent, c.counted.message(asWire(c.mail.Send(ctx, m)))
+		err = now()
+	} else {
+		err = c.sends.once(ctx, s.ID, key, fingerprint(in), c.now(), now)
 	}
-	err = c.sends.once(ctx, s.ID, key, fingerprint(in), c.now(), func() error {
-		return c.counted.message(asWire(c.mail.Send(ctx, m)))
-	})
-	return sent, err
+	if err != nil {
+		return wire.Sent{}, err
+	}
+	return wire.Sent{Outcome: "delivered", ConversationID: uuid.UUID(m.Conversation).String()}, nil
 }
 
 // message makes the frame of a send. A keyed send without a conversation id
@@ -86,25 +101,17 @@ func (c *Control) message(s registry.Session, in wire.SendMessage, key string) (
 			return m, err
 		}
 	}
-	m.Type = typeOther
 	if len(in.Content) > 0 {
 		if !json.Valid(in.Content) {
 			return m, wire.Invalid("content", "content is not JSON; other bytes go into payload")
 		}
-		m.Type, m.Payload = typeJSON, [][]byte{in.Content}
+		m.Type, m.Payload = wire.TypeJSON, [][]byte{in.Content}
 	}
 	m.Payload = append(m.Payload, in.Payload...)
 	if len(m.Payload) == 0 {
 		return m, wire.Invalid("content", "there is nothing to send: give content or payload")
 	}
-	size := 0
-	for _, p := range m.Payload {
-		size += len(p)
-	}
-	if size > wire.MaxMessage {
-		return m, wire.Refuse(wire.CodeTooLarge, "a message is at most %d bytes, not %d", wire.MaxMessage, size)
-	}
-	return m, nil
+	return m, asWire(m.Check())
 }
 
 func (c *Control) conversation() ([16]byte, error) {

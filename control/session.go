@@ -22,7 +22,7 @@ func (c *Control) SignOut(ctx context.Context, full, secret string) (uint64, err
 func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, error) {
 	_, index, err := propose[struct{}](ctx, c, registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID})
 	if err == nil {
-		c.dismiss(s.FullName, s.ID, "signed out")
+		c.settle(s.FullName)
 	}
 	return index, err
 }
@@ -37,17 +37,24 @@ func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat
 		return wire.Beat{}, err
 	}
 	if s.Home != c.self.ID {
-		return atHome[wire.Beat](ctx, c, s.Home, "control.heartbeat", beatAt{Session: s.ID, Epoch: s.Epoch})
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return askHome[wire.Beat](ctx, c, s.Home, "control.heartbeat", beatAt{Session: s.ID})
 	}
 	return c.beat(s)
 }
 
 func (c *Control) beat(s registry.Session) (wire.Beat, error) {
-	if !c.leases.Renew(s.ID) {
-		// The view knows the session and the loop has not come to it yet.
-		c.adopt(s)
-	}
+	c.alive(s)
 	return wire.Beat{FullName: s.FullName, Session: s.ID, Home: c.self.ID, Lease: wire.Duration(s.Lease)}, nil
+}
+
+// alive lets the lease of a session at home here run anew: every request of
+// its own is a sign of life.
+func (c *Control) alive(s registry.Session) {
+	if !c.leases.Renew(s.ID) {
+		c.settle(s.FullName) // the loop has not come to it yet: this grants the lease
+	}
 }
 
 // RemoveComponent ends a session against its will. It stays removed: its
@@ -61,9 +68,12 @@ func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uin
 	if !label(reason, 1024) {
 		return 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
-	s, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator", registry.Remove{FullName: full, Reason: reason})
+	// Fenced by the session seen now, a repeat cannot hit who comes after it.
+	row, _ := c.machine.View().Registry.Session(full)
+	_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator",
+		registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 	if err == nil {
-		c.dismiss(s.FullName, s.ID, reason)
+		c.settle(full)
 	}
 	return index, err
 }

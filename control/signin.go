@@ -12,7 +12,7 @@ import (
 
 // Bounds of a sign-in.
 const (
-	DefaultLease = 15 * time.Second
+	DefaultLease  = 15 * time.Second
 	ShortestLease = time.Second
 	LongestLease  = 24 * time.Hour
 	MaxSlots      = 1024
@@ -52,7 +52,7 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err != nil {
 		return wire.SignedIn{}, err
 	}
-	c.adopt(row)
+	c.settle(row.FullName)
 	return wire.SignedIn{
 		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
 		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,
@@ -110,8 +110,8 @@ func checkLabels(labels map[string]string) error {
 	}
 	for k, v := range labels {
 		switch {
-		case k == "":
-			return wire.Invalid("labels", "a label has an empty key")
+		case k == "" || strings.ContainsRune(k, '='):
+			return wire.Invalid("labels", "label %.40q: a key is not empty and has no '='", k)
 		case len(k)+len(v) > wire.MaxLabelSize:
 			return wire.Invalid("labels", "label %.40q is longer than %d bytes", k, wire.MaxLabelSize)
 		case !label(k, wire.MaxLabelSize) || !label(v, wire.MaxLabelSize):
@@ -162,4 +162,3 @@ func checkKey(key string) error {
 	}
 	return nil
 }
-

@@ -1,0 +1,174 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// clerks answer messages to COORDINATOR; each sender has one, so that its
+// requests are carried out in order.
+const (
+	clerks    = 16
+	clerkDesk = 16 // messages that wait for one clerk; then the mailbox fills
+	served    = 256
+)
+
+// answer takes the messages to COORDINATOR out of its mailbox and has them
+// answered, until ctx ends.
+func (c *Control) answer(ctx context.Context) error {
+	own := registry.FullName(c.self.Namespace, wire.Coordinator)
+	if err := c.mail.Attach(own, "", 0); err != nil {
+		return fmt.Errorf("open the mailbox of %s: %w", own, err)
+	}
+	defer c.mail.Detach("", "its coordinator stops")
+	g, ctx := errgroup.WithContext(ctx)
+	var desks [clerks]chan wire.Message
+	for i := range desks {
+		desk := make(chan wire.Message, clerkDesk)
+		desks[i] = desk
+		g.Go(func() error {
+			for {
+				select {
+				case m := <-desk:
+					c.reply(ctx, own, m)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		})
+	}
+	g.Go(func() error {
+		var after uint64
+		for {
+			got, err := c.mail.Receive(ctx, "", after, served)
+			if err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return fmt.Errorf("read the mailbox of %s: %w", own, err)
+			}
+			for _, m := range got {
+				after = m.Seq
+				if c.calls.resolve(m.Message) {
+					continue
+				}
+				select {
+				case desks[clerkOf(m.Message.From)] <- m.Message:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+	})
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return context.Canceled
+}
+
+func clerkOf(sender string) int {
+	h := fnv.New32a()
+	h.Write([]byte(sender))
+	return int(h.Sum32() % clerks)
+}
+
+// reply carries out what one message asks for. What does not come from a
+// session gets no answer: coordinators must not talk in circles.
+func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
+	s, ok := c.machine.View().Registry.Session(m.From)
+	if !ok {
+		return
+	}
+	if len(m.Payload) == 0 {
+		if s.Home == c.self.ID {
+			c.alive(s) // an empty message is LECO's heartbeat
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	out := c.serve(ctx, s, m.Payload[0])
+	if out == nil {
+		return
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		c.log.Error("an answer of COORDINATOR is no JSON", "to", m.From, "error", err)
+		return
+	}
+	c.mail.Post(wire.Message{
+		To: m.From, From: own, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{body},
+	}, func(err error) {
+		if err != nil {
+			c.log.Debug("an answer of COORDINATOR was not delivered", "to", m.From, "error", err)
+		}
+	})
+}
+
+// requestTimeout is how long Request waits without a deadline of its caller.
+const requestTimeout = 10 * time.Second
+
+// request is Request after its checks.
+func (c *Control) request(ctx context.Context, to, method string, params json.RawMessage) (json.RawMessage, error) {
+	to, err := c.receiver(c.self.Namespace, to)
+	if err != nil {
+		return nil, err
+	}
+	conversation, err := c.conversation()
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(rpcCall{ID: 1, Method: method, Params: params, Version: "2.0"})
+	if err != nil {
+		return nil, wire.Invalid("params", "params: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	answer, err := c.calls.open(conversation)
+	if err != nil {
+		return nil, err
+	}
+	defer c.calls.close(conversation)
+	err = c.counted.message(asWire(c.mail.Send(ctx, wire.Message{
+		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
+		Type: wire.TypeJSON, Payload: [][]byte{body},
+	})))
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case content := <-answer:
+		return rpcAnswer(to, content)
+	case <-ctx.Done():
+		return nil, wire.Unknown(fmt.Errorf("%s has the request and did not answer: %w", to, context.Cause(ctx)))
+	}
+}
+
+// rpcAnswer takes the result out of an answer.
+func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
+	var in struct {
+		Result json.RawMessage `json:"result"`
+		Error  *rpcError       `json:"error"`
+	}
+	if err := json.Unmarshal(content, &in); err != nil {
+		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
+	}
+	switch {
+	case in.Error == nil:
+		return in.Result, nil
+	case in.Error.Code == rpcNoMethod:
+		return nil, wire.Refuse(wire.CodeNotFound, "%s: %s", from, in.Error.Message)
+	case in.Error.Code == rpcBadParams:
+		return nil, wire.Invalid("params", "%s: %s", from, in.Error.Message)
+	}
+	return nil, wire.Refuse(wire.CodeConflict, "%s: %s (%d)", from, in.Error.Message, in.Error.Code)
+}

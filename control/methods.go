@@ -1,0 +1,140 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// method is one method of COORDINATOR.
+type method struct {
+	summary string
+	params  []param
+	do      func(c *Control, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error)
+}
+
+type param struct {
+	Name     string         `json:"name"`
+	Schema   map[string]any `json:"schema"`
+	Required bool           `json:"required"`
+}
+
+func (m method) names() []string {
+	names := make([]string, len(m.params))
+	for i, p := range m.params {
+		names[i] = p.Name
+	}
+	return names
+}
+
+func need(name, kind string) param {
+	return param{Name: name, Schema: map[string]any{"type": kind}, Required: true}
+}
+
+// with makes a method of a function over decoded params.
+func with[P any](summary string, do func(*Control, context.Context, registry.Session, P) (any, uint64, error), takes ...param) method {
+	m := method{summary: summary, params: takes}
+	names := m.names()
+	m.do = func(c *Control, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error) {
+		var in P
+		if err := params(raw, names, &in); err != nil {
+			return nil, 0, err
+		}
+		return do(c, ctx, s, in)
+	}
+	return m
+}
+
+type none struct{}
+
+// methods of COORDINATOR: those of LECO's coordinator that make sense for a
+// component of a cluster, and those of workers.
+var methods = map[string]method{
+	"pong": with("Nothing: the message counts as a sign of life.",
+		func(*Control, context.Context, registry.Session, none) (any, uint64, error) { return nil, 0, nil }),
+	"sign_out": with("Sign the sender out.",
+		func(c *Control, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
+			index, err := c.signOut(ctx, s)
+			return nil, index, err
+		}),
+	"send_local_components": with("The plain names in this coordinator's namespace.",
+		func(c *Control, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
+			names := addressBook(c.machine.View().Registry)[c.self.Namespace].Components
+			if names == nil {
+				names = []string{}
+			}
+			return names, 0, nil
+		}),
+	"send_global_components": with("The plain names in every namespace.",
+		func(c *Control, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
+			book := map[string][]string{}
+			for namespace, n := range addressBook(c.machine.View().Registry) {
+				book[namespace] = n.Components
+			}
+			return book, 0, nil
+		}),
+	"send_nodes": with("The address for components of every namespace's coordinator.",
+		func(c *Control, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
+			nodes := map[string]string{}
+			for row := range c.machine.View().Registry.Coordinators() {
+				nodes[row.Namespace] = row.ComponentAddr
+				if row.ComponentAddr == "" {
+					nodes[row.Namespace] = row.PeerAddr
+				}
+			}
+			return nodes, 0, nil
+		}),
+	"start_parts":  with("The sender, a worker, has begun to run parts.", (*Control).startParts, need("parts", "array")),
+	"finish_parts": with("The sender, a worker, has run parts.", (*Control).finishParts, need("parts", "array")),
+	"append_log": with("More output of a part the sender runs.", (*Control).appendLog,
+		need("job", "string"), need("part", "integer"), need("attempt", "integer"), need("offset", "integer"), need("data", "string")),
+	"sync_parts": with("Compare what the sender, a worker, holds with what it should.", (*Control).syncParts, need("holding", "array")),
+}
+
+// call carries out a method as the session s; elsewhere than at its home it is
+// passed on, once.
+func (c *Control) call(ctx context.Context, s registry.Session, name string, raw json.RawMessage) (any, uint64, error) {
+	if name == "rpc.discover" {
+		return c.discover(), 0, nil
+	}
+	m, ok := methods[name]
+	if !ok {
+		return nil, 0, errNoMethod{wire.Refuse(wire.CodeNotFound, "COORDINATOR has no method %.80q", name)}
+	}
+	if s.Home != c.self.ID {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		out, err := atHome[called](ctx, c, s.Home, "control.call", callAt{Session: s.ID, Method: name, Params: raw})
+		return out.Result, out.Index, err
+	}
+	c.alive(s)
+	return m.do(c, ctx, s, raw)
+}
+
+// discover is the OpenRPC document of COORDINATOR; rpc.discover is not in it.
+func (c *Control) discover() any {
+	type described struct {
+		Name    string         `json:"name"`
+		Summary string         `json:"summary"`
+		Params  []param        `json:"params"`
+		Result  map[string]any `json:"result"`
+	}
+	list := []described{}
+	for _, name := range slices.Sorted(maps.Keys(methods)) {
+		m := methods[name]
+		p := m.params
+		if p == nil {
+			p = []param{}
+		}
+		list = append(list, described{name, m.summary, p, map[string]any{"name": "result", "schema": map[string]any{}}})
+	}
+	return map[string]any{
+		"openrpc": "1.2.6",
+		"info":    map[string]any{"title": registry.FullName(c.self.Namespace, wire.Coordinator), "version": c.self.Version},
+		"methods": list,
+	}
+}

@@ -1,0 +1,189 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// partLogs are the logs of parts whose workers are homed here: the file
+// <job>/<part>.<attempt>.log under the root for every try. The root is an
+// os.Root, so that no name leads out of it, whatever it is.
+type partLogs struct {
+	root   *os.Root // nil: none are kept
+	budget int64
+
+	// mu guards used and orders what changes files.
+	mu   sync.Mutex
+	used int64 // bytes of all logs
+}
+
+func openPartLogs(dir string, budget int64) (*partLogs, error) {
+	l := &partLogs{budget: budget}
+	if dir == "" {
+		return l, nil
+	}
+	dir = filepath.Join(dir, "joblogs")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of part logs: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of part logs: %w", err)
+	}
+	l.root = root
+	for _, job := range l.jobs() {
+		l.used += l.size(job)
+	}
+	return l, nil
+}
+
+func (l *partLogs) close() {
+	if l.root != nil {
+		l.root.Close()
+	}
+}
+
+// jobs returns the jobs that have logs here.
+func (l *partLogs) jobs() (ids []string) {
+	if l.root == nil {
+		return nil
+	}
+	entries, err := fs.ReadDir(l.root.FS(), ".")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids
+}
+
+func (l *partLogs) size(job string) (sum int64) {
+	entries, err := fs.ReadDir(l.root.FS(), job)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
+// file returns the name of a log, or refuses what could not be one.
+func (l *partLogs) file(job string, part, attempt int) (string, error) {
+	if err := jobs.CheckID(job); err != nil {
+		return "", err
+	}
+	if strings.ContainsAny(job, `/\`) || job == "." || job == ".." || part < 0 || attempt < 1 {
+		return "", wire.Invalid("id", "job %.130q, part %d, try %d has no log", job, part, attempt)
+	}
+	return job + "/" + strconv.Itoa(part) + "." + strconv.Itoa(attempt) + ".log", nil
+}
+
+// append writes at the given offset what is not there yet and returns the size
+// of the log. Bytes beyond MaxPartLog are dropped. An offset behind the end is
+// conflict: the worker goes on from the size it is told.
+func (l *partLogs) append(in wire.AppendLog) (int64, error) {
+	name, err := l.file(in.Job, in.Part, in.Attempt)
+	if err != nil {
+		return 0, err
+	}
+	if in.Offset < 0 {
+		return 0, wire.Invalid("offset", "offset is not below 0")
+	}
+	if l.root == nil {
+		return 0, wire.Refuse(wire.CodeForbidden, "this coordinator keeps no part logs")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.root.Mkdir(in.Job, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return 0, fmt.Errorf("make the folder of job %s's logs: %w", in.Job, err)
+	}
+	f, err := l.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("open part log: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("measure part log: %w", err)
+	}
+	data := in.Data
+	switch {
+	case in.Offset > size && size < MaxPartLog:
+		return size, wire.Refuse(wire.CodeConflict, "the log of part %d of job %s has %d bytes: nothing goes in at %d", in.Part, in.Job, size, in.Offset)
+	case in.Offset > size || in.Offset+int64(len(data)) <= size:
+		return size, nil // cut, or told twice
+	}
+	data = data[size-in.Offset:]
+	data = data[:min(int64(len(data)), MaxPartLog-size)]
+	if l.used+int64(len(data)) > l.budget {
+		return size, wire.Refuse(wire.CodeBusy, "the part logs of this coordinator have %d bytes, the most they may", l.used)
+	}
+	n, err := f.WriteAt(data, size)
+	l.used += int64(n)
+	if err != nil {
+		return size + int64(n), fmt.Errorf("write part log: %w", err)
+	}
+	return size + int64(n), nil
+}
+
+// read returns a chunk of a log from offset on; one that is not there is empty.
+func (l *partLogs) read(job string, part, attempt int, offset int64) (LogChunk, error) {
+	chunk := LogChunk{Part: part, Attempt: attempt, Offset: offset}
+	name, err := l.file(job, part, attempt)
+	if err != nil {
+		return chunk, err
+	}
+	if l.root == nil {
+		return chunk, nil
+	}
+	f, err := l.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return chunk, nil
+	}
+	if err != nil {
+		return chunk, fmt.Errorf("open part log: %w", err)
+	}
+	defer f.Close()
+	data := make([]byte, logChunk)
+	n, err := f.ReadAt(data, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return chunk, fmt.Errorf("read part log: %w", err)
+	}
+	chunk.Data = data[:n]
+	chunk.Cut = offset+int64(n) >= MaxPartLog
+	return chunk, nil
+}
+
+// remove deletes the logs of a job.
+func (l *partLogs) remove(job string) error {
+	if l.root == nil {
+		return nil
+	}
+	if _, err := l.file(job, 0, 1); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := l.size(job)
+	if err := l.root.RemoveAll(job); err != nil {
+		return fmt.Errorf("remove the logs of job %s: %w", job, err)
+	}
+	l.used -= size
+	return nil
+}

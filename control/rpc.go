@@ -1,0 +1,177 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// JSON-RPC 2.0 as LECO speaks it (LECO control protocol): a reply holds id,
+// jsonrpc and either result or error, and nothing else.
+type (
+	rpcRequest struct {
+		ID      json.RawMessage `json:"id"` // nil: a notification
+		Method  string          `json:"method"`
+		Params  json.RawMessage `json:"params"`
+		Version string          `json:"jsonrpc"`
+		Result  json.RawMessage `json:"result"`
+		Error   json.RawMessage `json:"error"`
+	}
+	rpcCall struct {
+		ID      int             `json:"id"`
+		Method  string          `json:"method"`
+		Params  json.RawMessage `json:"params,omitempty"`
+		Version string          `json:"jsonrpc"`
+	}
+	rpcNote struct {
+		Method  string `json:"method"`
+		Params  any    `json:"params,omitempty"`
+		Version string `json:"jsonrpc"`
+	}
+	rpcResult struct {
+		ID      json.RawMessage `json:"id"`
+		Result  any             `json:"result"`
+		Version string          `json:"jsonrpc"`
+	}
+	rpcFailure struct {
+		ID      json.RawMessage `json:"id"`
+		Error   rpcError        `json:"error"`
+		Version string          `json:"jsonrpc"`
+	}
+	rpcError struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Data    any    `json:"data,omitempty"`
+	}
+)
+
+// Codes of JSON-RPC 2.0, section 5.1, and LECO's for all else.
+const (
+	rpcParse     = -32700
+	rpcRefused   = -32600 // not a request
+	rpcNoMethod  = -32601
+	rpcBadParams = -32602
+	rpcServer    = -32000
+)
+
+// maxBatch bounds the requests of one JSON-RPC batch.
+const maxBatch = 100
+
+// rpcNull is the id of an answer to nobody knows what.
+var rpcNull = json.RawMessage("null")
+
+// errNoMethod marks the not_found of a method from other ones.
+type errNoMethod struct{ *wire.Error }
+
+func (e errNoMethod) Unwrap() error { return e.Error }
+
+// rpcErrorOf dresses an error for JSON-RPC; the code of ours is in its data.
+func rpcErrorOf(err error) rpcError {
+	var missing errNoMethod
+	if errors.As(err, &missing) {
+		return rpcError{Code: rpcNoMethod, Message: missing.Message}
+	}
+	var known *wire.Error
+	if !errors.As(err, &known) {
+		return rpcError{Code: rpcServer, Message: err.Error(), Data: wire.Error{Code: wire.CodeInternal, Message: err.Error()}}
+	}
+	code := rpcServer
+	if known.Code == wire.CodeInvalid {
+		code = rpcBadParams
+	}
+	return rpcError{Code: code, Message: known.Message, Data: known}
+}
+
+// serve answers the content of a message to COORDINATOR: one request or a
+// batch. nil is no answer.
+func (c *Control) serve(ctx context.Context, s registry.Session, content []byte) any {
+	content = bytes.TrimSpace(content)
+	if len(content) > 0 && content[0] == '[' {
+		var batch []json.RawMessage
+		if json.Unmarshal(content, &batch) != nil {
+			return failure(rpcNull, rpcParse, "the content is not JSON")
+		}
+		if len(batch) == 0 || len(batch) > maxBatch {
+			return failure(rpcNull, rpcRefused, "a batch has 1 to 100 requests")
+		}
+		answers := []any{}
+		for _, one := range batch {
+			if a := c.serveOne(ctx, s, one); a != nil {
+				answers = append(answers, a)
+			}
+		}
+		if len(answers) == 0 {
+			return nil
+		}
+		return answers
+	}
+	return c.serveOne(ctx, s, content)
+}
+
+func (c *Control) serveOne(ctx context.Context, s registry.Session, content []byte) any {
+	var in rpcRequest
+	if err := json.Unmarshal(content, &in); err != nil {
+		if !json.Valid(content) {
+			return failure(rpcNull, rpcParse, "the content is not JSON")
+		}
+		return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request")
+	}
+	if in.Method == "" {
+		if in.Result != nil || in.Error != nil {
+			return nil // an answer to one of ours: swallowed, never answered
+		}
+		return failure(rpcNull, rpcRefused, "the request has no method")
+	}
+	result, _, err := c.call(ctx, s, in.Method, in.Params)
+	switch {
+	case in.ID == nil:
+		return nil
+	case err != nil:
+		return rpcFailure{ID: in.ID, Error: rpcErrorOf(err), Version: "2.0"}
+	}
+	return rpcResult{ID: in.ID, Result: result, Version: "2.0"}
+}
+
+func failure(id json.RawMessage, code int, message string) rpcFailure {
+	return rpcFailure{ID: id, Error: rpcError{Code: code, Message: message}, Version: "2.0"}
+}
+
+// params decodes params, an object or an array in the order of names, strictly.
+func params(raw json.RawMessage, names []string, into any) error {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || bytes.Equal(raw, rpcNull) {
+		raw = json.RawMessage("{}")
+	}
+	if raw[0] == '[' {
+		var list []json.RawMessage
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return wire.Invalid("params", "params are not JSON: %v", err)
+		}
+		if len(list) > len(names) {
+			return wire.Invalid("params", "the method takes %d params, not %d", len(names), len(list))
+		}
+		object := map[string]json.RawMessage{}
+		for i, v := range list {
+			object[names[i]] = v
+		}
+		var err error
+		if raw, err = json.Marshal(object); err != nil {
+			return wire.Invalid("params", "params are not JSON: %v", err)
+		}
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return wire.Invalid("params", "params: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return wire.Invalid("params", "something follows the params")
+	}
+	return nil
+}

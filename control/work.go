@@ -1,0 +1,124 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// maxReport bounds the parts of one report of a worker.
+const maxReport = 4096
+
+// commandRoom is how many bytes of lines go into one command; the rest of
+// wire.MaxCommand is left to the envelope and to escapes.
+const commandRoom = wire.MaxCommand * 3 / 4
+
+func checkReport(n int) error {
+	if n == 0 || n > maxReport {
+		return wire.Invalid("parts", "a report has 1 to %d parts, not %d", maxReport, n)
+	}
+	return nil
+}
+
+func (c *Control) startParts(ctx context.Context, s registry.Session, in wire.PartRefs) (any, uint64, error) {
+	if err := checkReport(len(in.Parts)); err != nil {
+		return nil, 0, err
+	}
+	lines := make([]jobs.Ref, len(in.Parts))
+	for i, p := range in.Parts {
+		lines[i] = jobs.RefOf(p, s.ID)
+	}
+	return report(ctx, c, s, jobs.KindStart, lines, func(part []jobs.Ref) any { return jobs.Start{Parts: part} })
+}
+
+func (c *Control) finishParts(ctx context.Context, s registry.Session, in wire.FinishParts) (any, uint64, error) {
+	if err := checkReport(len(in.Parts)); err != nil {
+		return nil, 0, err
+	}
+	lines := make([]jobs.PartDone, len(in.Parts))
+	for i, p := range in.Parts {
+		lines[i] = jobs.PartDone{Ref: jobs.RefOf(p.PartRef, s.ID), OK: p.OK, Result: p.Result, Error: p.Error, Millis: p.Millis}
+		if len(p.Result) > wire.MaxResult {
+			// It must not fill the log to be refused there.
+			lines[i].OK, lines[i].Result = false, nil
+			lines[i].Error = wire.Refuse(wire.CodeTooLarge, "the result is %d bytes; the limit is %d", len(p.Result), wire.MaxResult).Message
+		}
+	}
+	return report(ctx, c, s, jobs.KindFinish, lines, func(part []jobs.PartDone) any { return jobs.Finish{Parts: part} })
+}
+
+// report carries the lines through the log in as few commands as hold them.
+// When one fails, those before it stay: a repeat of the whole is harmless.
+func report[L any](ctx context.Context, c *Control, s registry.Session, kind string, lines []L, command func([]L) any) (any, uint64, error) {
+	out := wire.PartVerdicts{Parts: make([]wire.PartVerdict, 0, len(lines))}
+	var index uint64
+	for len(lines) > 0 {
+		n, err := fitting(lines)
+		if err != nil {
+			return nil, index, err
+		}
+		verdicts, at, err := propose[[]jobs.Verdict](ctx, c, kind, s.FullName, command(lines[:n]))
+		if err != nil {
+			return nil, at, err
+		}
+		out.Parts, index, lines = append(out.Parts, verdicts...), at, lines[n:]
+	}
+	return out, index, nil
+}
+
+// fitting returns how many of the lines go into one command, at least one.
+func fitting[L any](lines []L) (int, error) {
+	size := 0
+	for i, l := range lines {
+		b, err := json.Marshal(l)
+		if err != nil {
+			return 0, wire.Invalid("parts", "part %d of the report: %v", i, err)
+		}
+		if size += len(b) + 1; size > commandRoom && i > 0 {
+			return i, nil
+		}
+	}
+	return len(lines), nil
+}
+
+// syncParts answers from a state that is as new as the leader's: a home that
+// has just taken a worker over must not make it drop what it runs.
+func (c *Control) syncParts(ctx context.Context, s registry.Session, in wire.SyncParts) (any, uint64, error) {
+	if len(in.Holding) > maxReport {
+		return nil, 0, wire.Invalid("holding", "a worker holds at most %d parts, not %d", maxReport, len(in.Holding))
+	}
+	view, _, err := c.View(ctx, Read{})
+	if err != nil {
+		return nil, 0, err
+	}
+	todo := jobs.Sync(view.Jobs, s.ID, in.Holding)
+	c.given.note(s.ID, todo.Run, todo.Cancel)
+	return todo, 0, nil
+}
+
+// appended answers append_log: how long the log is now.
+type appended struct {
+	Size int64 `json:"size"`
+}
+
+func (c *Control) appendLog(ctx context.Context, s registry.Session, in wire.AppendLog) (any, uint64, error) {
+	part, ok := c.machine.View().Jobs.Part(in.Job, in.Part)
+	switch {
+	case !ok:
+		return nil, 0, wire.Refuse(wire.CodeNotFound, "there is no part %d of job %.130q", in.Part, in.Job)
+	case part.Session != s.ID || part.Attempt != in.Attempt:
+		return nil, 0, wire.Refuse(wire.CodeConflict, "try %d of part %d of job %s is not %s's", in.Attempt, in.Part, in.Job, s.FullName)
+	}
+	if part.Home != c.self.ID {
+		// The worker moved; its log stays where the part says it is.
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		out, err := askHome[appended](ctx, c, part.Home, "control.append_log", in)
+		return out, 0, err
+	}
+	size, err := c.logs.append(in)
+	return appended{Size: size}, 0, err
+}

@@ -1,0 +1,234 @@
+// Package lease judges who is gone: a home its own sessions, the leader the homes.
+package lease
+
+import (
+	"container/heap"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/registry"
+)
+
+// Propose ends sessions through the log. nil means that all of the fences are
+// over or were stale; on any error they are proposed again later, which is
+// harmless. It blocks.
+type Propose func(ctx context.Context, sessions []registry.Fence, reason string) error
+
+// Config is what a Keeper is made of. Only Propose is needed.
+type Config struct {
+	Propose Propose
+	Tick    time.Duration // how often leases are looked at; default 200 ms
+	Retry   time.Duration // between two proposals for one session; default 1 s
+	Batch   int           // fences of one proposal; default 500
+	Logger  *slog.Logger
+}
+
+// Reason is why a session ended whose lease ran out.
+const Reason = "its lease ran out"
+
+// proposeTimeout bounds one proposal.
+const proposeTimeout = 10 * time.Second
+
+// pause is how late a tick must be to count as a pause of this process: the
+// heartbeats of that time could not be heard and must not be missed.
+const pause = time.Second
+
+// Keeper holds the leases of the sessions homed here. Renewing is a map look-up
+// and a store: a lease is only moved in the queue when its old end has come.
+// All methods are safe for concurrent use.
+type Keeper struct {
+	cfg Config
+
+	// mu guards all below. It is not held while something is proposed.
+	mu    sync.Mutex
+	by    map[string]*held // by session id
+	queue queue
+}
+
+// held is one lease.
+type held struct {
+	fence registry.Fence
+	lease time.Duration
+	ends  time.Time
+	due   time.Time // when to look at it, never after ends but for a retry
+	place int       // in the queue
+}
+
+// New returns a Keeper without leases; they are judged while Run runs.
+func New(cfg Config) *Keeper {
+	if cfg.Tick <= 0 {
+		cfg.Tick = 200 * time.Millisecond
+	}
+	if cfg.Retry <= 0 {
+		cfg.Retry = time.Second
+	}
+	if cfg.Batch <= 0 {
+		cfg.Batch = 500
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{cfg: cfg, by: map[string]*held{}}
+}
+
+// Grant gives a session that is homed here its full lease from now. A fence of
+// an older epoch than the one known is ignored.
+func (k *Keeper) Grant(fence registry.Fence, lease time.Duration) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, known := k.by[fence.Session]
+	if known && h.fence.Epoch > fence.Epoch {
+		return
+	}
+	if !known {
+		h = &held{}
+		k.by[fence.Session] = h
+	}
+	h.fence, h.lease, h.ends, h.due = fence, lease, now.Add(lease), now.Add(lease)
+	if known {
+		heap.Fix(&k.queue, h.place)
+	} else {
+		heap.Push(&k.queue, h)
+	}
+}
+
+// Renew lets a lease run anew from now; false if there is none of that session.
+func (k *Keeper) Renew(session string) bool {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, ok := k.by[session]
+	if ok {
+		h.ends = now.Add(h.lease)
+	}
+	return ok
+}
+
+// Drop forgets the lease of a session that ended or moved.
+func (k *Keeper) Drop(session string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h, ok := k.by[session]; ok {
+		delete(k.by, session)
+		heap.Remove(&k.queue, h.place)
+	}
+}
+
+// Len returns the number of leases.
+func (k *Keeper) Len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.by)
+}
+
+// Run proposes the end of sessions whose lease ran out, in batches, until ctx
+// ends; it returns ctx's error. What could not be proposed is proposed again
+// as long as the lease is neither renewed nor dropped.
+func (k *Keeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(k.cfg.Tick)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		now := time.Now()
+		if late := now.Sub(last) - k.cfg.Tick; late > pause {
+			k.cfg.Logger.Warn("this process stood still: leases run on by that much", "for", late)
+			k.extend(late)
+		}
+		k.expire(ctx, now)
+		last = time.Now() // what a proposal took is no pause: heartbeats were heard
+	}
+}
+
+// expire proposes all that is due.
+func (k *Keeper) expire(ctx context.Context, now time.Time) {
+	for ctx.Err() == nil {
+		over := k.over(now)
+		if len(over) == 0 {
+			return
+		}
+		proposing, cancel := context.WithTimeout(ctx, proposeTimeout)
+		err := k.cfg.Propose(proposing, over, Reason)
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil {
+				k.cfg.Logger.Warn("sessions could not be expired; they are tried again", "sessions", len(over), "error", err)
+			}
+			return
+		}
+		k.cfg.Logger.Info("sessions expired", "sessions", len(over), "first", over[0].FullName)
+		k.forget(over)
+	}
+}
+
+// over returns a batch of fences whose leases ran out. They stay in the queue,
+// to be looked at again after Retry.
+func (k *Keeper) over(now time.Time) (batch []registry.Fence) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for len(batch) < k.cfg.Batch && len(k.queue) > 0 {
+		h := k.queue[0]
+		if h.due.After(now) {
+			break
+		}
+		if h.ends.After(now) {
+			h.due = h.ends // it was renewed
+		} else {
+			h.due = now.Add(k.cfg.Retry)
+			batch = append(batch, h.fence)
+		}
+		heap.Fix(&k.queue, 0)
+	}
+	return batch
+}
+
+// forget drops the leases that ended with these fences.
+func (k *Keeper) forget(over []registry.Fence) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range over {
+		if h, ok := k.by[f.Session]; ok && h.fence == f {
+			delete(k.by, f.Session)
+			heap.Remove(&k.queue, h.place)
+		}
+	}
+}
+
+// extend moves the end of every lease. All move by the same, so the queue
+// stays in order but for what waits for a retry.
+func (k *Keeper) extend(by time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, h := range k.queue {
+		h.ends = h.ends.Add(by)
+	}
+}
+
+// queue is a heap by due.
+type queue []*held
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+func (q *queue) Push(x any) {
+	h := x.(*held)
+	h.place = len(*q)
+	*q = append(*q, h)
+}
+func (q *queue) Pop() any {
+	old := *q
+	h := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return h
+}
