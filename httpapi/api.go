@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/labstack/echo/v4"
+)
+
+// API is the server of /v1.
+type API struct {
+	cfg     Config
+	control Control
+	tokens  tokens
+	hosts   []string // nil: any
+	echo    *echo.Echo
+	srv     *server
+	metrics *metrics
+	streams streams
+	encoded encodedEvents
+	ids     requestIDs
+	fresh   freshHeaders
+	doc     func() ([]byte, error) // the contract, made once
+	pool    sync.Pool              // of *request
+}
+
+// New returns an API that answers once Serve is called.
+func New(cfg Config) (*API, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	a := &API{cfg: cfg, control: cfg.Control, ids: newRequestIDs(), doc: sync.OnceValues(Contract)}
+	if a.tokens, err = parseTokens(cfg.TokenHashes); err != nil {
+		return nil, err
+	}
+	if len(a.tokens) == 0 {
+		a.hosts = append([]string{}, cfg.Hosts...)
+	}
+	a.pool.New = func() any { return &request{api: a} }
+	a.streams.init(cfg.MaxStreams)
+	a.srv = newServer(cfg, a)
+	a.metrics = newMetrics(a)
+	a.echo = newEcho(a.routerError)
+	a.memberRoutes()
+	a.componentRoutes()
+	a.messageRoutes()
+	a.callRoutes()
+	a.jobRoutes()
+	a.statusRoutes()
+	a.eventRoutes()
+	a.contractRoutes()
+	return a, nil
+}
+
+// newEcho returns a router that trusts no forwarded address and whose own
+// refusals (no such path, no such method) go to onError.
+func newEcho(onError echo.HTTPErrorHandler) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = onError
+	return e
+}
+
+// Serve answers connections of l until Close; it then returns nil. It is
+// called once and owns l.
+func (a *API) Serve(l net.Listener) error { return a.srv.serve(l) }
+
+// Close ends all streams with a last word, lets running requests finish and
+// closes what is left when ctx ends. It may be called without Serve.
+func (a *API) Close(ctx context.Context) error {
+	a.streams.close()
+	return a.srv.close(ctx)
+}
+
+// ServeHTTP is what every request passes before it is routed: the id it is
+// found by, who may call at all, and the headers of every answer.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["X-Content-Type-Options"] = nosniff
+	a.ids.name(h, r)
+	err := checkOrigin(r, a.hosts)
+	if err == nil {
+		err = a.tokens.check(r)
+	}
+	if err != nil {
+		a.refuse(w, r, err)
+		return
+	}
+	a.echo.ServeHTTP(w, r)
+}
+
+// refuse answers a request that never came to a route.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	a.fresh.write(w.Header(), a.control.Now())
+	a.metrics.unrouted(r.Method, writeProblem(w, err))
+}
+
+func (a *API) routerError(err error, c echo.Context) {
+	if !c.Response().Committed {
+		a.refuse(c.Response().Writer, c.Request(), err)
+	}
+}

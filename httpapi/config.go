@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Limits of bodies, in bytes. They are checked before a body is read.
+const (
+	MaxBody        = 1 << 20  // any call but those below
+	MaxMessageBody = 16 << 20 // POST /v1/messages and /v1/call
+	maxHeader      = 16 << 10
+)
+
+// longestWait caps ?wait= of blocking reads and long polls.
+const longestWait = 10 * time.Minute
+
+// Config is what an API server is made of. Control is needed, the rest has
+// defaults.
+type Config struct {
+	Control Control
+	Logger  *slog.Logger // default: discard
+
+	// TokenHashes are the SHA-256 of the bearer tokens that open /v1, in hex
+	// (HashToken). Empty: no token is asked for.
+	TokenHashes []string
+	// Hosts are further names this server is called by (a load balancer's).
+	// Addresses, names without a dot and private names always pass; "*" lets
+	// any name pass. With tokens no Host is refused, since a page that a
+	// browser was tricked into has none.
+	Hosts []string
+	// TLS, if given, is used for every connection.
+	TLS *tls.Config
+
+	MaxConns   int // connections on the port; default 16,384
+	MaxStreams int // streams, blocking reads and long polls together; default three quarters of MaxConns
+
+	KeepAlive    time.Duration // between comments on a silent stream; default 15s
+	WriteTimeout time.Duration // of an answer, or of one write to a stream; default 30s
+	ReadTimeout  time.Duration // of a whole request; default 30s
+	IdleTimeout  time.Duration // of a kept connection; default 2m
+	HeadTimeout  time.Duration // of a request's headers; default 5s
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Control == nil {
+		return c, errors.New("httpapi: no Control")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	orElse(&c.MaxConns, 16_384)
+	orElse(&c.MaxStreams, max(1, c.MaxConns*3/4))
+	orElse(&c.KeepAlive, 15*time.Second)
+	orElse(&c.WriteTimeout, 30*time.Second)
+	orElse(&c.ReadTimeout, 30*time.Second)
+	orElse(&c.IdleTimeout, 2*time.Minute)
+	orElse(&c.HeadTimeout, 5*time.Second)
+	return c, nil
+}
+
+func orElse[T int | time.Duration](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}

@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Control is what this door asks of a coordinator; Over makes one of a
+// *control.Control, whose documentation says what each does and refuses.
+type Control interface {
+	UseCases
+	// Now tells without blocking how fresh this coordinator's own state is.
+	Now() control.Fresh
+	Inbox(ctx context.Context, full, secret string) (Inbox, error)
+	Events(topics []string, after *control.Position) (Cursor, error)
+}
+
+// UseCases is the part of Control that *control.Control has as it is.
+type UseCases interface {
+	Leads() string
+
+	SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error)
+	SignOut(ctx context.Context, full, secret string) (uint64, error)
+	Heartbeat(ctx context.Context, full, secret string) (wire.Beat, error)
+	RemoveComponent(ctx context.Context, full, reason string) (uint64, error)
+	Components(ctx context.Context, r control.Read, f control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error)
+	Component(ctx context.Context, r control.Read, full string) (wire.Component, control.Fresh, error)
+	Namespaces(ctx context.Context, r control.Read) (map[string]wire.Namespace, control.Fresh, error)
+
+	Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error)
+	Call(ctx context.Context, secret, method string, params json.RawMessage) (any, uint64, error)
+	Request(ctx context.Context, secret, to, method string, params json.RawMessage) (json.RawMessage, error)
+
+	Submit(ctx context.Context, who control.Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error)
+	CancelJob(ctx context.Context, id, reason string) (wire.Job, uint64, error)
+	Jobs(ctx context.Context, r control.Read, f control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
+	Job(ctx context.Context, r control.Read, id string) (wire.Job, control.Fresh, error)
+	Parts(ctx context.Context, r control.Read, id, state string, p control.Page) (wire.Parts, control.Fresh, error)
+	Results(ctx context.Context, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error)
+	PartLog(ctx context.Context, job string, q control.LogQuery) (control.LogChunk, error)
+	JobLogs(ctx context.Context, job string, part int, follow bool) (iter.Seq2[control.LogChunk, error], error)
+	Workers(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error)
+
+	Members(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error)
+	AddMember(ctx context.Context, in wire.AddMember) (wire.Member, error)
+	RemoveMember(ctx context.Context, id string) error
+	Promote(ctx context.Context, id string) error
+	Demote(ctx context.Context, id string) error
+	Transfer(ctx context.Context, in wire.Transfer) error
+	Leader(ctx context.Context) (wire.Leader, error)
+	Status(ctx context.Context) (wire.Status, error)
+	Digest(ctx context.Context, r control.Read) (wire.Digest, control.Fresh, error)
+}
+
+// Inbox is the mailbox of one session, as *control.Inbox is one.
+type Inbox interface {
+	Receive(ctx context.Context, after uint64, max int) ([]wire.Received, error)
+}
+
+// Cursor reads the feed, as *control.Cursor does.
+type Cursor interface {
+	Next(ctx context.Context) (events []wire.Event, lagged bool, err error)
+	At() control.Position
+}
+
+// Over returns c as this door needs it.
+func Over(c *control.Control) Control { return over{c} }
+
+type over struct{ *control.Control }
+
+func (o over) Inbox(ctx context.Context, full, secret string) (Inbox, error) {
+	b, err := o.Control.Inbox(ctx, full, secret)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (o over) Events(topics []string, after *control.Position) (Cursor, error) {
+	c, err := o.Control.Events(topics, after)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o over) Now() control.Fresh {
+	_, fresh, err := o.View(context.Background(), control.Read{Consistency: "stale"})
+	if err != nil { // too early in this coordinator's life
+		return control.Fresh{Leader: o.Leads(), Consistency: "stale"}
+	}
+	return fresh
+}

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *API) jobRoutes() {
+	a.add(route{method: http.MethodPost, path: "/jobs", params: none, body: MaxBody, handle: a.submit})
+	a.add(route{method: http.MethodGet, path: "/jobs", params: with(listParams, "state", "name", "group"), handle: a.jobs})
+	a.add(route{method: http.MethodGet, path: "/jobs/:id", params: readParams, handle: a.job})
+	a.add(route{method: http.MethodDelete, path: "/jobs/:id", params: []string{"reason"}, handle: a.cancelJob})
+	a.add(route{method: http.MethodGet, path: "/jobs/:id/parts", params: with(readParams, "limit", "after", "state"), handle: a.parts})
+	a.add(route{method: http.MethodGet, path: "/jobs/:id/results", params: with(readParams, "follow", "order", "state"), handle: a.results})
+	a.add(route{method: http.MethodGet, path: "/jobs/:id/logs", params: []string{"part", "attempt", "offset", "follow"}, handle: a.logs})
+}
+
+var submitShape = shapeOf[wire.SubmitJob]()
+
+func (a *API) submit(rq *request) error {
+	var in wire.SubmitJob
+	if err := rq.decode(submitShape, &in); err != nil {
+		return err
+	}
+	job, index, err := a.control.Submit(rq.context(), rq.caller(), in, rq.key())
+	if err != nil {
+		return err
+	}
+	rq.wrote(index)
+	return rq.json(http.StatusAccepted, &job)
+}
+
+func (a *API) cancelJob(rq *request) error {
+	id, err := rq.arg("id")
+	if err != nil {
+		return err
+	}
+	job, index, err := a.control.CancelJob(rq.context(), id, rq.params.get("reason"))
+	if err != nil {
+		return err
+	}
+	rq.wrote(index)
+	return rq.json(http.StatusOK, &job)
+}
+
+func (a *API) job(rq *request) error {
+	id, err := rq.arg("id")
+	if err != nil {
+		return err
+	}
+	return read(rq, func(ctx context.Context, r control.Read) (wire.Job, control.Fresh, error) {
+		return a.control.Job(ctx, r, id)
+	})
+}
+
+var jobFields = selectors[wire.Job]{
+	"id":      func(j *wire.Job) string { return j.ID },
+	"name":    func(j *wire.Job) string { return j.Name },
+	"state":   func(j *wire.Job) string { return j.State },
+	"runtime": func(j *wire.Job) string { return j.Runtime },
+	"group":   func(j *wire.Job) string { return j.Group },
+	"by":      func(j *wire.Job) string { return j.By },
+}
+
+func jobLabels(j *wire.Job) map[string]string { return j.Labels }
+
+func (a *API) jobs(rq *request) error {
+	p := rq.params
+	r, err := p.read()
+	if err != nil {
+		return err
+	}
+	page, err := p.page()
+	if err != nil {
+		return err
+	}
+	keep, err := parseFilter(p.get("filter"), jobFields, jobLabels)
+	if err != nil {
+		return err
+	}
+	choose := control.JobFilter{State: p.get("state"), Name: p.get("name"), Group: p.get("group")}
+	return rq.blocking(r.Wait, func(ctx context.Context) error {
+		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Job, string, error) {
+			list, fresh, err := a.control.Jobs(ctx, r, choose, p)
+			r.Wait = 0 // further pages of this answer do not wait again
+			return list.Jobs, list.Next, rq.readFrom(fresh, err)
+		}, func(j *wire.Job) string { return j.ID })
+		if err != nil {
+			return err
+		}
+		return rq.json(http.StatusOK, wire.Jobs{Jobs: rows, Next: next})
+	})
+}
+
+func (a *API) parts(rq *request) error {
+	id, err := rq.arg("id")
+	if err != nil {
+		return err
+	}
+	page, err := rq.params.page()
+	if err != nil {
+		return err
+	}
+	return read(rq, func(ctx context.Context, r control.Read) (wire.Parts, control.Fresh, error) {
+		return a.control.Parts(ctx, r, id, rq.params.get("state"), page)
+	})
+}

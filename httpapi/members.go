@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *API) memberRoutes() {
+	a.add(route{method: http.MethodGet, path: "/members", params: readParams, handle: a.members})
+	a.add(route{method: http.MethodPost, path: "/members", params: none, body: MaxBody, handle: a.addMember})
+	a.add(route{method: http.MethodDelete, path: "/members/:id", params: none, handle: a.changeMember(a.control.RemoveMember)})
+	a.add(route{method: http.MethodPost, path: "/members/:id/promote", params: none, handle: a.changeMember(a.control.Promote)})
+	a.add(route{method: http.MethodPost, path: "/members/:id/demote", params: none, handle: a.changeMember(a.control.Demote)})
+	a.add(route{method: http.MethodGet, path: "/leader", params: none, handle: a.leader})
+	a.add(route{method: http.MethodPost, path: "/leader/transfer", params: none, body: MaxBody, handle: a.transfer})
+}
+
+func (a *API) members(rq *request) error { return read(rq, a.control.Members) }
+
+var addMemberShape = shapeOf[wire.AddMember]()
+
+func (a *API) addMember(rq *request) error {
+	var in wire.AddMember
+	if err := rq.decode(addMemberShape, &in); err != nil {
+		return err
+	}
+	return rq.patient(func(ctx context.Context) error {
+		m, err := a.control.AddMember(ctx, in)
+		if err != nil {
+			return err
+		}
+		return rq.json(http.StatusCreated, m)
+	})
+}
+
+// changed answers a change of membership.
+type changed struct {
+	ID string `json:"id"`
+}
+
+func (a *API) changeMember(change func(context.Context, string) error) func(*request) error {
+	return func(rq *request) error {
+		id, err := rq.arg("id")
+		if err != nil {
+			return err
+		}
+		return rq.patient(func(ctx context.Context) error {
+			if err := change(ctx, id); err != nil {
+				return err
+			}
+			return rq.json(http.StatusOK, changed{id})
+		})
+	}
+}
+
+func (a *API) leader(rq *request) error {
+	l, err := a.control.Leader(rq.context())
+	if err != nil {
+		return err
+	}
+	return rq.json(http.StatusOK, l)
+}
+
+var transferShape = shapeOf[wire.Transfer]()
+
+// transfer takes no body at all for {}. It answers the new leader.
+func (a *API) transfer(rq *request) error {
+	var in wire.Transfer
+	if err := rq.read(); err != nil {
+		return err
+	}
+	if rq.body != nil {
+		if err := decodeStrict(rq.body, transferShape, &in); err != nil {
+			return err
+		}
+	}
+	return rq.patient(func(ctx context.Context) error {
+		if err := a.control.Transfer(ctx, in); err != nil {
+			return err
+		}
+		// The transfer is done: that the new leader is not known here yet
+		// does not make it fail.
+		l, err := a.control.Leader(ctx)
+		if err != nil {
+			l = wire.Leader{ID: in.To}
+		}
+		return rq.json(http.StatusOK, l)
+	})
+}

@@ -1,0 +1,81 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are this door's own numbers, in a registry of their own.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(a *API) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "folkmoot_http_requests_total",
+			Help: "Requests answered, by method, route template and class of the status.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "folkmoot_http_request_seconds",
+			Help:    "Time from the routed request to its answer; streams count with their whole life.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"method", "route"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "folkmoot_http_streams", Help: "Streams, blocking reads and long polls now."},
+			func() float64 { return float64(a.streams.count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "folkmoot_http_connections", Help: "Connections now."},
+			func() float64 { now, _ := a.srv.conns(); return float64(now) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "folkmoot_http_connections_displaced_total", Help: "Connections closed since the port was full."},
+			func() float64 { _, turned := a.srv.conns(); return float64(turned) }),
+	)
+	return m
+}
+
+// Metrics returns the numbers of this door, for OpsConfig.Gatherers.
+func (a *API) Metrics() prometheus.Gatherer { return a.metrics.registry }
+
+// routeMetrics are the numbers of one route, looked up once.
+type routeMetrics struct {
+	classes [6]prometheus.Counter // by status/100
+	seconds prometheus.Observer
+}
+
+var classes = [6]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+func (m *metrics) route(method, path string) *routeMetrics {
+	r := &routeMetrics{seconds: m.seconds.WithLabelValues(method, "/v1"+path)}
+	for i, class := range classes {
+		r.classes[i] = m.requests.WithLabelValues(method, "/v1"+path, class)
+	}
+	return r
+}
+
+func (r *routeMetrics) done(status int, took time.Duration) {
+	r.classes[classOf(status)].Inc()
+	r.seconds.Observe(took.Seconds())
+}
+
+func classOf(status int) int {
+	if class := status / 100; class >= 1 && class <= 5 {
+		return class
+	}
+	return 0
+}
+
+// unrouted counts a request that came to no route. Its path is not a label,
+// and its method only if it is a known one, since callers choose both (promhttp
+// CVE-2022-21698).
+func (m *metrics) unrouted(method string, status int) {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(method, "none", classes[classOf(status)]).Inc()
+}

@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// orders are the values of ?order=: done is as they end.
+var orders = map[string]string{"": control.ByPart, "part": control.ByPart, "done": control.ByEnd, "ended": control.ByEnd}
+
+// results writes a line of JSON for every part that has ended; with follow it
+// goes on until the job has ended. Empty lines keep a silent stream alive. A
+// stream that cannot go on ends with a problem as its last line.
+func (a *API) results(rq *request) error {
+	id, err := rq.arg("id")
+	if err != nil {
+		return err
+	}
+	follow, err := rq.params.flag("follow")
+	if err != nil {
+		return err
+	}
+	order, ok := orders[rq.params.get("order")]
+	if !ok {
+		return wire.Invalid("order", "order is part or done, not %q", short(rq.params.get("order")))
+	}
+	r, err := rq.params.read()
+	if err != nil {
+		return err
+	}
+	query := control.ResultQuery{Order: order, Follow: follow, State: rq.params.get("state")}
+	return rq.long(0, func(ctx context.Context) error {
+		seq, fresh, err := a.control.Results(ctx, r, id, query)
+		if rq.readFrom(fresh, err) != nil {
+			return err
+		}
+		s, err := rq.begin(typeNDJSON, "\n", "")
+		if err != nil {
+			return nil // the reader is gone
+		}
+		s.lines = true
+		s.failed(relay(ctx, s, seq, func(p wire.PartResult) error { return s.line(&p) }))
+		return nil
+	})
+}
+
+func (s *stream) line(v any) error {
+	enc := json.NewEncoder(&s.rq.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// logs streams the logs of a job's parts as events "log". With attempt or
+// offset it is one try of one part.
+func (a *API) logs(rq *request) error {
+	id, err := rq.arg("id")
+	if err != nil {
+		return err
+	}
+	p := rq.params
+	part, err := p.number("part", 0, wire.MaxParts, -1)
+	if err != nil {
+		return err
+	}
+	attempt, err := p.number("attempt", 1, 1<<20, 0)
+	if err != nil {
+		return err
+	}
+	offset, err := p.number("offset", 0, control.MaxPartLog, 0)
+	if err != nil {
+		return err
+	}
+	follow, err := p.flag("follow")
+	if err != nil {
+		return err
+	}
+	if p.has("attempt") || p.has("offset") {
+		if part < 0 || follow {
+			return wire.Invalid("attempt", "attempt and offset go with part and without follow")
+		}
+		return a.partLog(rq, id, control.LogQuery{Part: part, Attempt: attempt, Offset: int64(offset)})
+	}
+	return rq.long(0, func(ctx context.Context) error {
+		seq, err := a.control.JobLogs(ctx, id, part, follow)
+		if err != nil {
+			return err
+		}
+		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		if err != nil {
+			return nil // the reader is gone
+		}
+		defer s.lastWord()
+		s.failed(relay(ctx, s, seq, s.chunk))
+		return nil
+	})
+}
+
+func (s *stream) chunk(c control.LogChunk) error {
+	data, err := json.Marshal(&c)
+	if err == nil {
+		s.news("", "log", data)
+	}
+	return err
+}
+
+// partLog streams what there is of the log of one try.
+func (a *API) partLog(rq *request, id string, q control.LogQuery) error {
+	return rq.long(time.Minute, func(ctx context.Context) error {
+		c, err := a.control.PartLog(ctx, id, q)
+		if err != nil {
+			return err
+		}
+		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		for err == nil {
+			if err = s.chunk(c); err != nil || len(c.Data) == 0 {
+				break
+			}
+			if err = s.flush(); err != nil {
+				return nil // the reader is gone
+			}
+			q.Attempt, q.Offset = c.Attempt, c.Offset+int64(len(c.Data))
+			c, err = a.control.PartLog(ctx, id, q)
+		}
+		if s != nil {
+			_ = s.flush()
+			s.failed(err)
+		}
+		return nil
+	})
+}
