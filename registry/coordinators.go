@@ -21,12 +21,12 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 	if err := checkCoordinator(&row); err != nil {
 		return Coordinator{}, err
 	}
-	if other, ok := t.namespaces.Get(row.Namespace); ok && other.ID != row.ID {
+	if other, ok := t.read().namespaces.Get(row.Namespace); ok && other.ID != row.ID {
 		return Coordinator{}, wire.Refuse(wire.CodeConflict,
 			"coordinator %s presides over namespace %s", other.ID, row.Namespace)
 	}
 	row.Since, row.Index = at, t.index
-	if old, ok := t.coordinators.Get(row.ID); ok {
+	if old, ok := t.read().coordinators.Get(row.ID); ok {
 		if old.ServerID == row.ServerID {
 			row.Since = old.Since
 			same := row
@@ -35,7 +35,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 				return *old, nil // told twice
 			}
 		}
-		t.namespaces.Delete(old.Namespace)
+		t.change().namespaces.Delete(old.Namespace)
 	}
 	t.putCoordinator(&row)
 	t.tell(wire.TopicMember, EventAnnounced, row.ID, "", at, row)
@@ -43,8 +43,9 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 }
 
 func (t *Table) putCoordinator(c *Coordinator) {
-	t.coordinators.Set(c.ID, c)
-	t.namespaces.Set(c.Namespace, c)
+	r := t.change()
+	r.coordinators.Set(c.ID, c)
+	r.namespaces.Set(c.Namespace, c)
 }
 
 func checkCoordinator(c *Coordinator) error {
@@ -87,7 +88,7 @@ type Forget struct {
 // judges their leases any more. A component that is alive takes its name over
 // at another coordinator.
 func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
-	row, ok := t.coordinators.Get(c.ID)
+	row, ok := t.read().coordinators.Get(c.ID)
 	if !ok {
 		return struct{}{}, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s", c.ID)
 	}
@@ -95,10 +96,10 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 		return struct{}{}, wire.Refuse(wire.CodeConflict,
 			"coordinator %s is server %s now, not %s", c.ID, row.ServerID, c.ServerID)
 	}
-	t.coordinators.Delete(row.ID)
-	t.namespaces.Delete(row.Namespace)
+	t.change().coordinators.Delete(row.ID)
+	t.change().namespaces.Delete(row.Namespace)
 	var orphans []*Session
-	t.byHome.Ascend(homeKey(row.ID, ""), func(_ string, s *Session) bool {
+	t.homes.ascend(Session{Home: row.ID}, func(s *Session) bool {
 		if s.Home != row.ID {
 			return false
 		}

@@ -36,21 +36,21 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	if old, ok := t.sessions.Get(row.FullName); ok {
+	if old, ok := t.sessions.get(Session{FullName: row.FullName}); ok {
 		return t.signInAgain(old, row, c.TakeOver, at)
 	}
-	if other, ok := t.byID.Get(c.Session); ok {
+	if other, ok := t.ids.get(Session{ID: c.Session}); ok {
 		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
 	}
-	if e, ok := t.removed.get(c.Session); ok {
+	if e, ok := t.read().removed.get(c.Session); ok {
 		return Session{}, wire.Refuse(wire.CodeForbidden, "%s was removed by an operator: %s", row.FullName, e.Reason)
 	}
-	if e, ok := t.ended.get(c.Session); ok {
+	if e, ok := t.read().ended.get(c.Session); ok {
 		if !c.TakeOver {
 			return Session{}, wire.Refuse(wire.CodeConflict,
 				"session %s of %s is over: %s", c.Session, e.FullName, e.Reason)
 		}
-		t.ended.drop(c.Session)
+		t.change().ended.drop(c.Session)
 	}
 	t.put(row)
 	t.tell(wire.TopicComponent, EventSignedIn, row.FullName, "", at, *row)
@@ -89,20 +89,20 @@ func sameTerms(a, b *Session) bool {
 
 // put and take keep the four orders of the sessions in step.
 func (t *Table) put(s *Session) {
-	t.sessions.Set(s.FullName, s)
-	t.byID.Set(s.ID, s)
-	t.byHome.Set(homeKey(s.Home, s.FullName), s)
+	t.sessions.writable(byFullName).Set(s)
+	t.ids.writable(byID).Set(s)
+	t.homes.writable(byHome).Set(s)
 	if s.Slots > 0 {
-		t.workers.Set(s.FullName, s)
+		t.workers.writable(byFullName).Set(s)
 	}
 }
 
 func (t *Table) take(s *Session) {
-	t.sessions.Delete(s.FullName)
-	t.byID.Delete(s.ID)
-	t.byHome.Delete(homeKey(s.Home, s.FullName))
+	t.sessions.writable(byFullName).Delete(s)
+	t.ids.writable(byID).Delete(s)
+	t.homes.writable(byHome).Delete(s)
 	if s.Slots > 0 {
-		t.workers.Delete(s.FullName)
+		t.workers.writable(byFullName).Delete(s)
 	}
 }
 
@@ -111,13 +111,13 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 	if err := checkSignIn(&c); err != nil {
 		return nil, err
 	}
-	presider, ok := t.namespaces.Get(c.Namespace)
+	presider, ok := t.read().namespaces.Get(c.Namespace)
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "no coordinator presides over namespace %s", c.Namespace)
 	}
 	home := presider
 	if home.ID != c.Home {
-		if home, ok = t.coordinators.Get(c.Home); !ok {
+		if home, ok = t.read().coordinators.Get(c.Home); !ok {
 			return nil, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s to be a home", c.Home)
 		}
 	}

@@ -15,7 +15,7 @@ type SignOut struct {
 // SignOut of a session that is over already is done; of one nobody remembers,
 // or of somebody else's name, not_found.
 func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
-	s, ok := t.sessions.Get(c.FullName)
+	s, ok := t.sessions.get(Session{FullName: c.FullName})
 	if ok && s.ID == c.Session {
 		t.end(s, EventSignedOut, "signed out", at)
 		return struct{}{}, nil
@@ -50,7 +50,7 @@ func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
 	}
 	gone := []string{}
 	for _, f := range c.Sessions {
-		s, ok := t.sessions.Get(f.FullName)
+		s, ok := t.sessions.get(Session{FullName: f.FullName})
 		if !ok || s.ID != f.Session || s.Epoch != f.Epoch {
 			continue
 		}
@@ -75,12 +75,12 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 	if err := checkReason(c.Reason); err != nil {
 		return Session{}, err
 	}
-	s, ok := t.sessions.Get(c.FullName)
+	s, ok := t.sessions.get(Session{FullName: c.FullName})
 	if ok && (c.Session == "" || c.Session == s.ID) {
 		t.end(s, EventRemoved, c.Reason, at)
 		return *s, nil
 	}
-	if e, ok := t.removed.get(c.Session); ok && e.FullName == c.FullName {
+	if e, ok := t.read().removed.get(c.Session); ok && e.FullName == c.FullName {
 		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // told twice
 	}
 	return Session{}, wire.Refuse(wire.CodeNotFound, "%s is not signed in", c.FullName)
@@ -98,9 +98,9 @@ func (t *Table) end(s *Session, kind, reason string, at time.Time) {
 	t.take(s)
 	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index}
 	if kind == EventRemoved {
-		t.removed.put(e)
+		t.change().removed.put(e)
 	} else {
-		t.ended.put(e)
+		t.change().ended.put(e)
 	}
 	t.tell(wire.TopicComponent, kind, s.FullName, reason, at, *e)
 }

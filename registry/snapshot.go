@@ -18,7 +18,7 @@ const (
 func (t *Table) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		_ = each(rowCoordinator, t.Coordinators(), yield) && each(rowSession, t.Sessions(), yield) &&
-			each(rowEnded, t.ended.all(), yield) && each(rowRemoved, t.removed.all(), yield)
+			each(rowEnded, t.read().ended.all(), yield) && each(rowRemoved, t.read().removed.all(), yield)
 	}
 }
 
@@ -42,8 +42,8 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		if err := decode(c); err != nil {
 			return true, err
 		}
-		_, twice := t.coordinators.Get(c.ID)
-		_, shared := t.namespaces.Get(c.Namespace)
+		_, twice := t.read().coordinators.Get(c.ID)
+		_, shared := t.read().namespaces.Get(c.Namespace)
 		if twice || shared {
 			return true, fmt.Errorf("coordinator %s or its namespace %s is there twice", c.ID, c.Namespace)
 		}
@@ -55,9 +55,9 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		}
 		return true, t.loadSession(s)
 	case rowEnded:
-		return true, t.ended.load(decode)
+		return true, t.change().ended.load(decode)
 	case rowRemoved:
-		return true, t.removed.load(decode)
+		return true, t.change().removed.load(decode)
 	default:
 		return false, nil
 	}
@@ -68,13 +68,13 @@ func (t *Table) loadSession(s *Session) error {
 	if s.FullName != FullName(s.Namespace, s.Name) {
 		return fmt.Errorf("session %s: %s is not %s.%s", s.ID, s.FullName, s.Namespace, s.Name)
 	}
-	_, named := t.sessions.Get(s.FullName)
-	_, known := t.byID.Get(s.ID)
+	_, named := t.sessions.get(Session{FullName: s.FullName})
+	_, known := t.ids.get(Session{ID: s.ID})
 	if named || known {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}
 	s.Name, s.Namespace = s.FullName[len(s.Namespace)+1:], s.FullName[:len(s.Namespace)]
-	if home, ok := t.coordinators.Get(s.Home); ok {
+	if home, ok := t.read().coordinators.Get(s.Home); ok {
 		s.Home = home.ID // one string for all sessions of a home
 	}
 	t.put(s)

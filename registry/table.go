@@ -18,30 +18,56 @@ type Table struct {
 	index uint64
 	news  []wire.Event
 
-	coordinators btree.Map[string, *Coordinator] // by id
-	namespaces   btree.Map[string, *Coordinator]
-	sessions     btree.Map[string, *Session] // by full name
-	byID         btree.Map[string, *Session]
-	byHome       btree.Map[string, *Session] // by home, 0x00, full name
-	workers      btree.Map[string, *Session] // by full name; Slots > 0
-	ended        graveyard                   // signed out or expired
-	removed      graveyard                   // by an operator
+	sessions tree // by full name
+	ids      tree
+	homes    tree // by home, then full name
+	workers  tree // by full name; Slots > 0
+	rest     *rest
+	mine     bool // rest is of this copy alone
 }
 
+// rest is what changes seldom, copied as one before its first change.
+type rest struct {
+	coordinators btree.Map[string, *Coordinator] // by id
+	namespaces   btree.Map[string, *Coordinator]
+	ended        graveyard // signed out or expired
+	removed      graveyard // by an operator
+}
+
+var nothing rest // read only
+
 // Next returns a copy for the entry at index, without news. It costs the same
-// however many rows there are. Only the applying goroutine may call it.
+// however many rows there are. Only the applying goroutine may call it, or any
+// method that changes the copy.
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
-		index:        index,
-		coordinators: *t.coordinators.Copy(),
-		namespaces:   *t.namespaces.Copy(),
-		sessions:     *t.sessions.Copy(),
-		byID:         *t.byID.Copy(),
-		byHome:       *t.byHome.Copy(),
-		workers:      *t.workers.Copy(),
-		ended:        t.ended.copy(),
-		removed:      t.removed.copy(),
+		index: index, rest: t.rest,
+		sessions: t.sessions.shared(), ids: t.ids.shared(), homes: t.homes.shared(), workers: t.workers.shared(),
 	}
+}
+
+// read returns the rest, not to be changed.
+func (t *Table) read() *rest {
+	if t.rest == nil {
+		return &nothing
+	}
+	return t.rest
+}
+
+// change returns the rest of this copy alone.
+func (t *Table) change() *rest {
+	if !t.mine {
+		r := t.read()
+		if t.rest == nil {
+			r = new(rest)
+		}
+		t.rest = &rest{
+			coordinators: *r.coordinators.Copy(), namespaces: *r.namespaces.Copy(),
+			ended: r.ended.copy(), removed: r.removed.copy(),
+		}
+		t.mine = true
+	}
+	return t.rest
 }
 
 // News returns the events of the commands carried out on this copy, in order,
@@ -55,61 +81,68 @@ func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
 }
 
 // Session returns the live session of a full name.
-func (t *Table) Session(full string) (Session, bool) { return deref(t.sessions.Get(full)) }
+func (t *Table) Session(full string) (Session, bool) {
+	return deref(t.sessions.get(Session{FullName: full}))
+}
 
 // SessionByID returns the live session of an id.
-func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.byID.Get(id)) }
+func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(Session{ID: id})) }
 
 // Ended tells how a session ended, if it is among the last KeepEnded ones.
 func (t *Table) Ended(id string) (Ended, bool) {
-	if e, ok := t.removed.get(id); ok {
+	if e, ok := t.read().removed.get(id); ok {
 		return e, true
 	}
-	return t.ended.get(id)
+	return t.read().ended.get(id)
 }
 
 // Coordinator returns the row of a coordinator's id.
-func (t *Table) Coordinator(id string) (Coordinator, bool) { return deref(t.coordinators.Get(id)) }
+func (t *Table) Coordinator(id string) (Coordinator, bool) {
+	return deref(t.read().coordinators.Get(id))
+}
 
 // Presider returns the coordinator that presides over a namespace.
 func (t *Table) Presider(namespace string) (Coordinator, bool) {
-	return deref(t.namespaces.Get(namespace))
+	return deref(t.read().namespaces.Get(namespace))
 }
 
 // Len is the number of live sessions.
-func (t *Table) Len() int { return t.sessions.Len() }
+func (t *Table) Len() int { return t.sessions.len() }
 
 // Sessions yields all live sessions by full name.
-func (t *Table) Sessions() iter.Seq[Session] { return rows(&t.sessions) }
+func (t *Table) Sessions() iter.Seq[Session] {
+	return func(yield func(Session) bool) {
+		t.sessions.scan(func(s *Session) bool { return yield(*s) })
+	}
+}
 
 // SessionsAfter yields the live sessions whose full name is beyond full.
 func (t *Table) SessionsAfter(full string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.sessions.Ascend(full, func(key string, s *Session) bool { return key == full || yield(*s) })
+		t.sessions.ascend(Session{FullName: full}, func(s *Session) bool {
+			return s.FullName == full || yield(*s)
+		})
 	}
 }
 
 // SessionsOf yields the live sessions of one home by full name.
 func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.byHome.Ascend(homeKey(home, ""), func(_ string, s *Session) bool {
-			return s.Home == home && yield(*s)
-		})
+		t.homes.ascend(Session{Home: home}, func(s *Session) bool { return s.Home == home && yield(*s) })
 	}
 }
 
 // Workers yields the live sessions that have slots, by full name.
-func (t *Table) Workers() iter.Seq[Session] { return rows(&t.workers) }
+func (t *Table) Workers() iter.Seq[Session] {
+	return func(yield func(Session) bool) {
+		t.workers.scan(func(s *Session) bool { return yield(*s) })
+	}
+}
 
 // Coordinators yields all coordinators by id.
-func (t *Table) Coordinators() iter.Seq[Coordinator] { return rows(&t.coordinators) }
-
-// homeKey sorts by home first; no name holds a zero byte.
-func homeKey(home, full string) string { return home + "\x00" + full }
-
-func rows[R any](m *btree.Map[string, *R]) iter.Seq[R] {
-	return func(yield func(R) bool) {
-		m.Scan(func(_ string, r *R) bool { return yield(*r) })
+func (t *Table) Coordinators() iter.Seq[Coordinator] {
+	return func(yield func(Coordinator) bool) {
+		t.read().coordinators.Scan(func(_ string, c *Coordinator) bool { return yield(*c) })
 	}
 }
 

@@ -137,14 +137,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		now := time.Now()
-		if late := now.Sub(last) - k.cfg.Tick; late > pause {
-			k.cfg.Logger.Warn("this process stood still: leases run on by that much", "for", late)
-			k.extend(late)
-		}
-		k.expire(ctx, now)
+		k.look(ctx, last, time.Now())
 		last = time.Now() // what a proposal took is no pause: heartbeats were heard
 	}
+}
+
+// look does what is due now; it looked last at the given time.
+func (k *Keeper) look(ctx context.Context, last, now time.Time) {
+	if late := now.Sub(last) - k.cfg.Tick; late > pause {
+		k.cfg.Logger.Warn("this process stood still: leases run on by that much", "for", late)
+		k.extend(late)
+	}
+	k.expire(ctx, now)
 }
 
 // expire proposes all that is due.
