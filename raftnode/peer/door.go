@@ -136,6 +136,13 @@ func (p *Port) greet(e *entry) (conn, Kind, Hello, error) {
 		defer cancel()
 		t := tls.Server(e.tcp, p.keys.server())
 		if err := t.HandshakeContext(ctx); err != nil {
+			var plain tls.RecordHeaderError
+			if errors.As(err, &plain) && plain.Conn != nil && isKind(plain.RecordHeader[0]) {
+				no := wire.Refuse(wire.CodeForbidden, "this port speaks TLS only")
+				_ = writeGreeting(e.tcp, refused, no)
+				hangUp(e.tcp)
+				return fail(errors.New("a coordinator without TLS"))
+			}
 			return fail(fmt.Errorf("tls: %w", err))
 		}
 		id = memberOf(t.ConnectionState())
@@ -146,9 +153,9 @@ func (p *Port) greet(e *entry) (conn, Kind, Hello, error) {
 		return fail(fmt.Errorf("no first byte: %w", err))
 	}
 	kind := Kind(first[0])
-	switch kind {
-	case KindRaft, KindLink, KindCall:
-	case 0x16:
+	switch {
+	case isKind(first[0]):
+	case first[0] == 0x16:
 		return fail(errors.New("it speaks TLS, this port does not"))
 	default:
 		return fail(fmt.Errorf("no coordinator: first byte 0x%02x", first[0]))
@@ -223,12 +230,14 @@ func (p *Port) Stats() Stats {
 	return Stats{Taken: p.taken, Pending: len(p.waiting), Refused: p.refused, Evicted: p.evicted}
 }
 
-// hangUp ends the sending half, so that a refusal is read before the
-// connection's end.
-func hangUp(c conn) {
+// hangUp ends the sending half and reads what still comes, at most one hello
+// and until the greeting's deadline: a socket closed with unread bytes would
+// take the refusal back.
+func hangUp(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
+	_, _ = io.CopyN(io.Discard, c, maxHello)
 }
 
 // complaints lets one line a second through, with the number it held back: a

@@ -53,6 +53,11 @@ const (
 	KindCall Kind = 'C'
 )
 
+func isKind(b byte) bool {
+	k := Kind(b)
+	return k == KindRaft || k == KindLink || k == KindCall
+}
+
 func (k Kind) String() string {
 	switch k {
 	case KindRaft:

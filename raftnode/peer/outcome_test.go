@@ -141,11 +141,11 @@ func TestSilentPeerIsFoundOut(t *testing.T) {
 // Pings keep a connection up on which nobody calls for long.
 func TestIdleConnectionStaysUp(t *testing.T) {
 	t.Parallel()
-	l := limits(peer.Limits{PingInterval: 30 * time.Millisecond})
+	l := limits(peer.Limits{PingInterval: 300 * time.Millisecond})
 	n1, n2 := open(t, "n1", l), open(t, "n2", l)
 	n2.Handle("wait", func(ctx context.Context, _ peer.Hello, _ []byte) ([]byte, error) {
 		select {
-		case <-time.After(500 * time.Millisecond): // more than four intervals
+		case <-time.After(1500 * time.Millisecond): // more than four intervals
 			return nil, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
