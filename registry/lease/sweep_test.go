@@ -1,0 +1,219 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/registry/lease"
+)
+
+// cluster is a machine whose log is a list in memory, and who is alive.
+type cluster struct {
+	t       *testing.T
+	machine *fsm.Machine
+
+	mu    sync.Mutex
+	index uint64
+	dead  map[string]bool
+	fail  error
+	tries int
+	sizes []int
+}
+
+func newCluster(t *testing.T, ids ...string) *cluster {
+	c := &cluster{t: t, machine: fsm.New(), dead: map[string]bool{}}
+	for _, id := range ids {
+		c.apply(registry.KindAnnounce, registry.Announce{Coordinator: registry.Coordinator{
+			ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", Level: 1,
+		}})
+	}
+	return c
+}
+
+func (c *cluster) apply(kind string, body any) any {
+	c.t.Helper()
+	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index++
+	r := c.machine.Apply(c.index, [][]byte{command})[0]
+	if r.Err != nil {
+		c.t.Fatalf("%s: %v", kind, r.Err)
+	}
+	return r.Value
+}
+
+func (c *cluster) signIn(home, name string, takeOver bool) {
+	c.t.Helper()
+	c.apply(registry.KindSignIn, registry.SignIn{
+		Name: name, Namespace: "n1", Session: "s-" + name, SecretHash: registry.HashSecret(name), Home: home, TakeOver: takeOver,
+	})
+}
+
+func (c *cluster) propose(_ context.Context, sessions []registry.Fence, reason string) error {
+	c.mu.Lock()
+	fail := c.fail
+	c.tries++
+	c.sizes = append(c.sizes, len(sessions))
+	c.mu.Unlock()
+	if fail != nil {
+		return fail
+	}
+	c.apply(registry.KindExpire, registry.Expire{Sessions: sessions, Reason: reason})
+	return nil
+}
+
+func (c *cluster) alive(id string) (bool, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.dead[id], time.Time{}
+}
+
+func (c *cluster) kill(id string, dead bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dead[id] = dead
+}
+
+func (c *cluster) names() (names []string) {
+	for s := range c.machine.View().Registry.Sessions() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// lead runs a sweep as the leader n1 until the returned function is called.
+func (c *cluster) lead() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- lease.Sweep(ctx, lease.SweepConfig{Self: "n1", View: c.machine.View, Alive: c.alive, Propose: c.propose})
+	}()
+	return func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			c.t.Errorf("the sweep ended with %v", err)
+		}
+	}
+}
+
+// A home that is lost for the whole grace loses its sessions, with the reason;
+// those of others stay, and so does one that moved meanwhile.
+func TestLostHomeExpiresAfterGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2", "n3")
+		c.signIn("n1", "laser", false)
+		c.signIn("n2", "stage", false)
+		c.signIn("n2", "camera", false)
+		stop := c.lead()
+		defer stop()
+		c.kill("n2", true)
+		pass(9 * time.Second)
+		if got := c.names(); len(got) != 3 {
+			t.Fatalf("signed in within the grace: %v, want all three", got)
+		}
+		c.signIn("n3", "camera", true)
+		pass(4 * time.Second)
+		if got := c.names(); !slices.Equal(got, []string{"camera", "laser"}) {
+			t.Fatalf("signed in after the grace: %v, want the moved camera and the laser of a living home", got)
+		}
+		if e, ok := c.machine.View().Registry.Ended("s-stage"); !ok || !strings.Contains(e.Reason, "home n2 lost") {
+			t.Errorf("the reason is %q, want that home n2 is lost", e.Reason)
+		}
+	})
+}
+
+// A home that comes back within the grace loses nothing, however often.
+func TestHomeThatComesBackKeepsItsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		c.signIn("n2", "stage", false)
+		defer c.lead()()
+		for range 5 {
+			c.kill("n2", true)
+			pass(8 * time.Second)
+			c.kill("n2", false)
+			pass(3 * time.Second)
+		}
+		if got := c.names(); len(got) != 1 {
+			t.Fatal("a home that always came back lost its session")
+		}
+	})
+}
+
+// Nothing expires because the leader changed: each one begins the grace anew.
+func TestLeaderChangeExpiresNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		c.signIn("n2", "stage", false)
+		c.kill("n2", true)
+		for range 5 {
+			stop := c.lead()
+			pass(9 * time.Second)
+			stop()
+		}
+		if got := c.names(); len(got) != 1 {
+			t.Fatal("45 s under five leaders of 9 s each: the session expired")
+		}
+		defer c.lead()()
+		pass(13 * time.Second)
+		if got := c.names(); len(got) != 0 {
+			t.Fatalf("signed in after a whole grace: %v, want none", got)
+		}
+	})
+}
+
+// A lost home's sessions end in batches of at most 500, and a failed proposal
+// is made again.
+func TestLostHomeInBatchesWithRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		for i := range 1100 {
+			c.signIn("n2", fmt.Sprintf("c%04d", i), false)
+		}
+		c.fail = errors.New("no quorum")
+		defer c.lead()()
+		c.kill("n2", true)
+		pass(15 * time.Second)
+		if got := c.names(); len(got) != 1100 || c.tries < 2 {
+			t.Fatalf("%d sessions, %d tries: want 1100 and several", len(got), c.tries)
+		}
+		c.mu.Lock()
+		c.fail, c.sizes = nil, nil
+		c.mu.Unlock()
+		pass(3 * time.Second)
+		if got := c.names(); len(got) != 0 || !slices.Equal(c.sizes, []int{500, 500, 100}) {
+			t.Fatalf("%d sessions left, batches of %v: want none, 500, 500, 100", len(got), c.sizes)
+		}
+	})
+}
+
+// A home that was removed from the cluster is lost like a dead one, and the
+// leader's own sessions are never judged by it.
+func TestRemovedHome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		c.signIn("n1", "laser", false)
+		c.signIn("n2", "stage", false)
+		c.apply(registry.KindForget, registry.Forget{ID: "n2", ServerID: "n2/1"})
+		c.kill("n1", true)
+		c.kill("n2", true)
+		defer c.lead()()
+		pass(13 * time.Second)
+		if got := c.names(); !slices.Equal(got, []string{"laser"}) {
+			t.Fatalf("signed in: %v, want the leader's own laser", got)
+		}
+	})
+}
