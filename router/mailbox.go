@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -20,8 +21,9 @@ type Mailbox struct {
 	full, session   string
 	maxMsgs, maxLen int
 
+	epoch atomic.Uint64
+
 	mu     sync.Mutex
-	epoch  uint64
 	queue  []Numbered // numbers first .. first+len(queue)-1, no gaps
 	first  uint64     // number of queue[0], or of the next message when empty
 	bytes  int        // of queue
@@ -37,10 +39,9 @@ type reader struct {
 }
 
 func newMailbox(full, session string, epoch uint64, l Limits) *Mailbox {
-	return &Mailbox{
-		full: full, session: session, epoch: epoch, first: 1,
-		maxMsgs: l.MailboxMessages, maxLen: l.MailboxBytes,
-	}
+	m := &Mailbox{full: full, session: session, first: 1, maxMsgs: l.MailboxMessages, maxLen: l.MailboxBytes}
+	m.epoch.Store(epoch)
+	return m
 }
 
 // Full returns the full name the mailbox receives for.
@@ -75,7 +76,7 @@ func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbe
 	m.acknowledge(after)
 	if m.reader != nil {
 		m.reader.out = true
-		m.reader.rouse()
+		rouse(m.reader.wake)
 		m.reader = nil
 	}
 	var r *reader
@@ -109,13 +110,6 @@ func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbe
 			return nil, ctx.Err()
 		}
 		m.mu.Lock()
-	}
-}
-
-func (r *reader) rouse() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -161,20 +155,6 @@ func (m *Mailbox) take(after uint64, limit int) []Numbered {
 // cost is what a message weighs against the bounds in bytes.
 func cost(m *wire.Message) int { return m.FrameSize() + 64 }
 
-// verdict is what a receiving coordinator says about one message. The values
-// travel on links: add, never reuse.
-type verdict byte
-
-const (
-	accepted  verdict = 0
-	unknownTo verdict = 1 // nobody of that name here or, by the own view, anywhere
-	moved     verdict = 2 // by the own view at home elsewhere, or with another session or epoch
-	busy      verdict = 3 // the mailbox is full
-	forged    verdict = 4 // the sender is not at home at the linked coordinator
-	expired   verdict = 5 // its time had passed before it was delivered
-	malformed verdict = 6 // the message frame is wrong
-)
-
 // put appends a message, or says why not. It never waits.
 func (m *Mailbox) put(msg wire.Message) verdict {
 	m.mu.Lock()
@@ -190,7 +170,7 @@ func (m *Mailbox) put(msg wire.Message) verdict {
 	m.queue = append(m.queue, Numbered{Number: m.first + uint64(len(m.queue)), Message: msg})
 	m.bytes += cost(&msg)
 	if m.reader != nil {
-		m.reader.rouse()
+		rouse(m.reader.wake)
 	}
 	return accepted
 }
@@ -211,27 +191,18 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	m.queue, m.bytes = nil, 0
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {
-		m.reader.rouse()
+		rouse(m.reader.wake)
 	}
 	return unread, unacknowledged
 }
 
-// renew takes over a higher epoch of the same session.
+// renew takes over a higher epoch of the same session; the router's mu is held.
 func (m *Mailbox) renew(epoch uint64) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if epoch < m.epoch || m.ended != nil {
+	if epoch < m.epoch.Load() {
 		return false
 	}
-	m.epoch = epoch
+	m.epoch.Store(epoch)
 	return true
 }
 
-func (m *Mailbox) isAt(session string, epoch uint64) bool {
-	if m.session != session {
-		return false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.epoch == epoch
-}
+func (m *Mailbox) isAt(epoch uint64) bool { return m.epoch.Load() == epoch }

@@ -2,9 +2,14 @@ package router
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
+	"hash/maphash"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -14,11 +19,34 @@ import (
 type Router struct {
 	self, namespace string
 	dir             Directory
+	dialer          Dialer
+	log             *slog.Logger
 	limits          Limits
+	instance        [16]byte
+	stats           stats
+	forgeries       *rate.Limiter // of log lines
+	lookups         lookups
+	unresolved      account // messages whose receiver's home is not known yet
 
-	mu    sync.RWMutex // guards the two maps; never held while a message is handed over
+	ctx    context.Context // of every goroutine
+	cancel context.CancelFunc
+	closed atomic.Bool
+	goMu   sync.Mutex // guards running.Add against Close
+	wg     sync.WaitGroup
+
+	seed   maphash.Seed
+	shards [shards]shard
+
+	mu    sync.RWMutex // guards the mailboxes; never held while a message is handed over
 	byID  map[string]*Mailbox
 	names map[string]*Mailbox // by full name
+
+	linksMu sync.RWMutex
+	links   map[string]*outLink // by the other coordinator's id
+
+	seatsMu sync.Mutex
+	seats   map[string]*inLink // accepted links, by the other coordinator's id
+	last    map[string]seat    // the newest ever accepted
 }
 
 // Open starts a router; Close ends it.
@@ -26,38 +54,149 @@ func Open(c Config) *Router {
 	if c.Namespace == "" {
 		c.Namespace = c.Self
 	}
-	return &Router{
-		self: c.Self, namespace: c.Namespace, dir: c.Directory, limits: c.Limits.withDefaults(),
-		byID: make(map[string]*Mailbox), names: make(map[string]*Mailbox),
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Router{
+		self: c.Self, namespace: c.Namespace, dir: c.Directory, dialer: c.Dialer, log: c.Logger,
+		limits:    c.Limits.withDefaults(),
+		forgeries: rate.NewLimiter(1, 5),
+		lookups:   lookups{wake: make(chan struct{}, 1)},
+		seed:      maphash.MakeSeed(),
+		byID:      make(map[string]*Mailbox), names: make(map[string]*Mailbox),
+		links: make(map[string]*outLink),
+		seats: make(map[string]*inLink), last: make(map[string]seat),
+	}
+	_, _ = rand.Read(r.instance[:]) // never fails
+	r.unresolved = account{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
+	for i := range r.shards {
+		r.shards[i].pairs = make(map[pairKey]*pair)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.own(func() { r.lookUp(r.ctx) })
+	r.own(func() { r.tend(r.ctx) })
+	if r.dialer != nil {
+		// Not waited for by Close: it ends when the port it waits at does.
+		go r.accept()
+	}
+	return r
+}
+
+// own starts a goroutine that Close waits for, unless Close has begun to wait.
+func (r *Router) own(f func()) bool {
+	r.goMu.Lock()
+	defer r.goMu.Unlock()
+	if r.ctx.Err() != nil {
+		return false
+	}
+	r.wg.Go(f)
+	return true
+}
+
+// Close ends all mailboxes, waits at most Limits.Drain for outcomes that are
+// under way, ends all links and answers every message that still waits:
+// unavailable if it has not left, else unknown. After it nothing of the router
+// runs but the wait for AcceptLink, which ends with the Dialer's port.
+func (r *Router) Close() {
+	r.mu.RLock()
+	sessions := make([]string, 0, len(r.byID))
+	for id := range r.byID {
+		sessions = append(sessions, id)
+	}
+	r.mu.RUnlock()
+	for _, id := range sessions {
+		r.Detach(id, "its home is stopping")
+	}
+	r.linksMu.Lock() // so that no link is made after this
+	r.closed.Store(true)
+	links := make([]*outLink, 0, len(r.links))
+	for _, l := range r.links {
+		links = append(links, l)
+	}
+	r.linksMu.Unlock()
+	r.eachPair(func(p *pair) { r.pump(p, nil) })
+	limit := time.NewTimer(r.limits.Drain)
+	defer limit.Stop()
+drain:
+	for _, l := range links {
+		select {
+		case <-l.drained():
+		case <-limit.C:
+			break drain
+		}
+	}
+	r.goMu.Lock()
+	r.cancel()
+	r.goMu.Unlock()
+	for _, l := range links {
+		<-l.ended
+	}
+	r.wg.Wait()
+}
+
+// eachPair calls f for every pair with its shard's mu held. f may let go of it.
+func (r *Router) eachPair(f func(*pair)) {
+	var all []*pair
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.Lock()
+		all = all[:0]
+		for _, p := range sh.pairs {
+			all = append(all, p)
+		}
+		for _, p := range all {
+			f(p)
+		}
+		sh.mu.Unlock()
 	}
 }
 
-// Close ends all links and answers every message that still waits.
-func (r *Router) Close() {}
+// Links tells, for every other coordinator, "up" or the last error.
+func (r *Router) Links() map[string]string {
+	r.linksMu.RLock()
+	defer r.linksMu.RUnlock()
+	all := make(map[string]string, len(r.links))
+	for id, l := range r.links {
+		all[id] = l.status()
+	}
+	return all
+}
 
 // Attach opens the mailbox of a session that is at home here. A mailbox the
 // session already has is kept, with the higher epoch; one of another session
 // of the same name is ended. A lower epoch is a conflict.
 func (r *Router) Attach(full, session string, epoch uint64) (*Mailbox, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	if r.closed.Load() {
+		r.mu.Unlock()
+		return nil, wire.NotTried("no mailbox for %s: this coordinator is stopping", full)
+	}
 	if m, ok := r.byID[session]; ok {
+		defer r.mu.Unlock()
 		if m.full != full {
 			return nil, wire.Refuse(wire.CodeConflict, "session %s has the mailbox of %s, not of %s", session, m.full, full)
 		}
 		if !m.renew(epoch) {
-			return nil, wire.Refuse(wire.CodeConflict, "session %s of %s is already at a later epoch than %d", session, full, epoch)
+			return nil, wire.Refuse(wire.CodeConflict, "session %s of %s is at a later epoch than %d", session, full, epoch)
 		}
 		return m, nil
 	}
+	before := r.names[full]
 	m := newMailbox(full, session, epoch, r.limits)
 	r.byID[session], r.names[full] = m, m
+	if before != nil {
+		delete(r.byID, before.session)
+	}
+	r.mu.Unlock()
+	if before != nil {
+		r.end(before, "another session has its name")
+	}
 	return m, nil
 }
 
 // Detach ends a session's mailbox; its reader gets not_found with the reason.
 // What no reader was given goes back to its senders as a JSON-RPC error from
-// COORDINATOR in the same conversation.
+// COORDINATOR in the same conversation. It does not wait for that.
 func (r *Router) Detach(session, reason string) {
 	r.mu.Lock()
 	m, ok := r.byID[session]
@@ -69,7 +208,7 @@ func (r *Router) Detach(session, reason string) {
 	}
 	r.mu.Unlock()
 	if ok {
-		m.end(wire.Refuse(wire.CodeNotFound, "the session of %s has ended: %s", m.full, reason))
+		r.end(m, reason)
 	}
 }
 
@@ -80,58 +219,3 @@ func (r *Router) Mailbox(session string) (*Mailbox, bool) {
 	m, ok := r.byID[session]
 	return m, ok
 }
-
-// Send brings one message to its receiver and waits for the one outcome, at
-// most until ctx ends (or for Limits.Timeout if it has no deadline). The error
-// is nil exactly when the outcome is Delivered. Nobody may change the payload
-// before Send returns; a delivered one never.
-func (r *Router) Send(ctx context.Context, m wire.Message) (Outcome, error) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(r.limits.Timeout)
-	}
-	type answer struct {
-		outcome Outcome
-		err     error
-	}
-	done := make(chan answer, 1)
-	r.PostUntil(m, deadline, func(o Outcome, err error) { done <- answer{o, err} })
-	select {
-	case a := <-done:
-		return a.outcome, a.err
-	case <-ctx.Done():
-		return Unknown, wire.Unknown(errors.New("no outcome in time"))
-	}
-}
-
-// Post is Send without waiting; the message has Limits.Timeout. done is called
-// exactly once, and in the order of the posts for one sender and receiver.
-func (r *Router) Post(m wire.Message, done func(Outcome, error)) {
-	r.PostUntil(m, time.Now().Add(r.limits.Timeout), done)
-}
-
-// PostUntil is Post with an own deadline.
-func (r *Router) PostUntil(m wire.Message, deadline time.Time, done func(Outcome, error)) {
-	if err := m.Check(); err != nil {
-		done(Refused, err)
-		return
-	}
-	r.mu.RLock()
-	box := r.names[m.To]
-	r.mu.RUnlock()
-	if box == nil {
-		done(ReceiverUnknown, wire.Refuse(wire.CodeNotFound, "nobody is signed in as %s", m.To))
-		return
-	}
-	if box.put(m) != accepted {
-		done(Refused, wire.Refuse(wire.CodeBusy, "the mailbox of %s is full", m.To))
-		return
-	}
-	done(Delivered, nil)
-}
-
-// Stats counts outcomes and events since the start, by name.
-func (r *Router) Stats() map[string]uint64 { return map[string]uint64{} }
-
-// Links tells, for every other coordinator, "up" or the last error.
-func (r *Router) Links() map[string]string { return map[string]string{} }

@@ -1,0 +1,251 @@
+package router
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds of what a link may have wait for a fresh directory.
+const (
+	maxHeldMsgs  = 1024
+	maxHeldBytes = 4 << 20
+)
+
+// incoming is one message that came by a link.
+type incoming struct {
+	m        wire.Message
+	id       uint32
+	session  string
+	epoch    uint64
+	deadline time.Time // zero for one that never waited
+}
+
+// heldFrom are the messages of one sender that wait for a fresh directory, and
+// those that came behind them.
+type heldFrom struct {
+	msgs  []incoming
+	final int // of them, so many were there when the round began: it decides
+}
+
+// partial is a large message of which not all chunks are here.
+type partial struct {
+	body  []byte
+	total int
+	since time.Time
+}
+
+// chunk handles one piece of a large message.
+func (in *inLink) chunk(body []byte) error {
+	if len(body) < 5 {
+		return broken("a chunk of %d bytes", len(body))
+	}
+	id, flags := binary.BigEndian.Uint32(body), body[4]
+	body = body[5:]
+	p := in.large[id]
+	if (flags&chunkFirst != 0) == (p != nil) {
+		return broken("chunk with flags %d of message %d, begun: %t", flags, id, p != nil)
+	}
+	if flags&chunkAbort != 0 {
+		if p == nil {
+			return broken("message %d is given up before it began", id)
+		}
+		delete(in.large, id)
+		return nil
+	}
+	if p == nil {
+		if len(body) < 4 {
+			return broken("the first chunk of message %d has no length", id)
+		}
+		total := binary.BigEndian.Uint32(body)
+		body = body[4:]
+		if total <= maxBody || total > maxLarge {
+			return broken("message %d in chunks announces %d bytes, possible are %d to %d", id, total, maxBody+1, maxLarge)
+		}
+		if len(in.large) >= largeAtOnce {
+			return broken("more than %d large messages at once", largeAtOnce)
+		}
+		p = &partial{total: int(total), since: time.Now()}
+		in.large[id] = p
+	}
+	if err := p.add(body); err != nil {
+		return err
+	}
+	if flags&chunkLast == 0 {
+		return nil
+	}
+	delete(in.large, id)
+	if len(p.body) != p.total {
+		return broken("message %d ends after %d of %d bytes", id, len(p.body), p.total)
+	}
+	d, err := parseData(p.body)
+	if err != nil {
+		return err
+	}
+	if d.id != id {
+		return broken("message %d is in the chunks of message %d", d.id, id)
+	}
+	return in.message(&d, true, p.since)
+}
+
+// add appends a piece. It never holds more than twice what has come.
+func (p *partial) add(b []byte) error {
+	if len(b) > p.total-len(p.body) {
+		return broken("a large message of %d bytes is longer than announced", p.total)
+	}
+	if need := len(p.body) + len(b); need > cap(p.body) {
+		larger := make([]byte, len(p.body), min(p.total, max(2*cap(p.body), need)))
+		copy(larger, p.body)
+		p.body = larger
+	}
+	p.body = append(p.body, b...)
+	return nil
+}
+
+// message judges one message and notes its outcome, or holds it. The payload
+// aliases the read buffer unless owned is true.
+func (in *inLink) message(d *data, owned bool, since time.Time) error {
+	m, err := parseMessage(d.message, &in.names)
+	if err != nil {
+		return err
+	}
+	msg := incoming{m: m, id: d.id, epoch: d.epoch}
+	if !since.IsZero() {
+		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
+	}
+	key := pairKey{m.From, m.To}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if err := in.lift(d.seen); err != nil {
+		return err
+	}
+	h := in.held[m.From]
+	if h == nil {
+		if v, ok := in.judge(&msg, d.session, owned, false, nil); ok {
+			in.verdict(msg.id, key, v)
+			return nil
+		}
+	}
+	size := cost(&m)
+	if in.heldMsgs >= maxHeldMsgs || in.heldBytes >= maxHeldBytes {
+		in.verdict(msg.id, key, busy)
+		return nil
+	}
+	if msg.deadline.IsZero() {
+		msg.deadline = time.Now().Add(time.Duration(d.left) * time.Millisecond)
+	}
+	msg.session = string(d.session)
+	if !owned {
+		own(&msg.m)
+	}
+	in.heldMsgs++
+	in.heldBytes += size
+	if h == nil {
+		h = new(heldFrom)
+		in.held[m.From] = h
+		in.r.lookups.add(senderAsks{in, m.From})
+	}
+	h.msgs = append(h.msgs, msg)
+	return nil
+}
+
+// own copies a payload out of the read buffer.
+func own(m *wire.Message) {
+	all := make([]byte, 0, m.Size())
+	for i, p := range m.Payload {
+		all = append(all, p...)
+		m.Payload[i] = all[len(all)-len(p) : len(all) : len(all)]
+	}
+}
+
+// judge delivers a message or says why not. When final is false it gives no
+// answer (false) on what a fresh directory could change; fault is why there is
+// no fresh one. mu is held.
+func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault *wire.Error) (verdict, bool) {
+	r, m := in.r, &msg.m
+	if _, ok := in.byKey[pairKey{m.From, m.To}]; ok {
+		return moved, true
+	}
+	if !msg.deadline.IsZero() && !time.Now().Before(msg.deadline) {
+		return expired, true
+	}
+	if home, _, _, ok := r.dir.Home(m.From); !ok || home != in.from {
+		switch {
+		case !final:
+			return 0, false
+		case fault != nil:
+			return unchecked, true
+		}
+		r.stats.add(cForged)
+		if r.forgeries.Allow() {
+			r.log.Warn("message dropped: its sender is not at home where it came from", "from", m.From, "to", m.To, "link", in.from, "home", home)
+		}
+		return forged, true
+	}
+	r.mu.RLock()
+	box := r.names[m.To]
+	r.mu.RUnlock()
+	if box != nil && box.session == string(session) && box.isAt(msg.epoch) {
+		if !owned {
+			own(m)
+		}
+		v := box.put(*m)
+		switch v {
+		case accepted:
+			r.stats.add(cReceived)
+		case busy:
+			r.stats.add(cMailboxFull)
+		}
+		return v, true
+	}
+	switch {
+	case !final:
+		return 0, false
+	case fault != nil:
+		return unchecked, true
+	}
+	r.stats.add(cMoved)
+	if rt := r.route(m.To); rt.ok && (rt.home != r.self || rt.session != string(session) || rt.epoch != msg.epoch) {
+		return moved, true
+	}
+	return unknownTo, true
+}
+
+// senderAsks has the messages of one sender wait for a fresh directory.
+type senderAsks struct {
+	in   *inLink
+	from string
+}
+
+func (a senderAsks) asks() {
+	a.in.mu.Lock()
+	defer a.in.mu.Unlock()
+	h := a.in.held[a.from]
+	h.final = len(h.msgs)
+}
+
+func (a senderAsks) told(err *wire.Error) {
+	in := a.in
+	in.mu.Lock()
+	h := in.held[a.from]
+	for len(h.msgs) > 0 && !in.over {
+		msg := &h.msgs[0]
+		v, ok := in.judge(msg, []byte(msg.session), true, h.final > 0, err)
+		if !ok {
+			in.r.lookups.add(a)
+			in.mu.Unlock()
+			return
+		}
+		in.verdict(msg.id, pairKey{msg.m.From, msg.m.To}, v)
+		in.heldMsgs--
+		in.heldBytes -= cost(&msg.m)
+		h.msgs = h.msgs[1:]
+		h.final--
+	}
+	delete(in.held, a.from)
+	in.mu.Unlock()
+	if err := in.flush(); err != nil {
+		in.conn.Close()
+	}
+}

@@ -1,0 +1,179 @@
+package router
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// entry is one message on its way. It is in exactly one place: a pair's list
+// (guarded by the shard's mu) or a link's slot (guarded by the link's mu).
+type entry struct {
+	reply
+	m        wire.Message
+	deadline time.Time
+	pair     *pair
+	acct     *account
+	size     int
+
+	asked, fresh bool        // a look-up that began after the post is under way, has ended
+	freshErr     *wire.Error // of that look-up
+	retried      bool        // refused by a receiver's coordinator once
+
+	slot     uint32
+	seq      uint64 // order of appending on a link
+	cutting  *large // not nil until its last chunk was cut
+	answered bool   // done was called; only its slot is still in use
+
+	next *entry
+}
+
+var entries = sync.Pool{New: func() any { return new(entry) }}
+
+// free gives an entry back once it is in no place and answered.
+func free(e *entry) {
+	e.acct.give(e.size)
+	*e = entry{}
+	entries.Put(e)
+}
+
+// reply is where a message's outcome goes.
+type reply struct {
+	done func(Outcome, error) // may be nil
+	w    *waiter              // instead, set by Send
+}
+
+// waiter is the caller of a Send, who may go away before the outcome is there.
+type waiter struct {
+	state  atomic.Int32
+	answer chan *wire.Error // capacity 1
+}
+
+const (
+	here      int32 = iota // the message has not left
+	left                   // it has, or is just leaving
+	withdrawn              // the caller went away before it left
+	abandoned              // the caller went away after it left
+	answered
+)
+
+// leave marks the message as leaving; false means that its sender withdrew it.
+func (a reply) leave() bool {
+	return a.w == nil || a.w.state.CompareAndSwap(here, left)
+}
+
+// stay takes leave back, for a message that certainly was not handed over;
+// false means that its sender went away meanwhile.
+func (a reply) stay() bool {
+	return a.w == nil || a.w.state.CompareAndSwap(left, here)
+}
+
+func (a reply) gone() bool {
+	return a.w != nil && (a.w.state.Load() == withdrawn || a.w.state.Load() == abandoned)
+}
+
+// answer gives a message its one outcome. No lock is held.
+func (r *Router) answer(a reply, err *wire.Error) {
+	if a.w != nil {
+		if s := a.w.state.Swap(answered); s == withdrawn || s == abandoned {
+			return // Send has counted it and returned
+		}
+		r.stats.outcome(err)
+		a.w.answer <- err
+		return
+	}
+	r.stats.outcome(err)
+	switch {
+	case a.done == nil:
+	case err == nil:
+		a.done(Delivered, nil)
+	default:
+		a.done(outcomeOf(err), err)
+	}
+}
+
+// list is a queue of entries.
+type list struct{ head, tail *entry }
+
+func (l *list) push(e *entry) {
+	e.next = nil
+	if l.tail == nil {
+		l.head = e
+	} else {
+		l.tail.next = e
+	}
+	l.tail = e
+}
+
+func (l *list) pop() *entry {
+	e := l.head
+	if l.head = e.next; l.head == nil {
+		l.tail = nil
+	}
+	e.next = nil
+	return e
+}
+
+// prepend puts all of front before l and empties front.
+func (l *list) prepend(front *list) {
+	if front.head == nil {
+		return
+	}
+	front.tail.next = l.head
+	if l.tail == nil {
+		l.tail = front.tail
+	}
+	l.head = front.head
+	*front = list{}
+}
+
+// filter moves every entry for which drop is true to the end of out.
+func (l *list) filter(out *list, drop func(*entry) bool) {
+	var keep list
+	for l.head != nil {
+		e := l.pop()
+		if drop(e) {
+			out.push(e)
+		} else {
+			keep.push(e)
+		}
+	}
+	*l = keep
+}
+
+// account bounds the messages that wait in one place.
+type account struct {
+	msgs, bytes       atomic.Int64
+	maxMsgs, maxBytes int64
+}
+
+// take counts a message in, or is false if the account is full. One message
+// more than the bytes allow is taken.
+func (a *account) take(size int) bool {
+	if a.msgs.Add(1) > a.maxMsgs {
+		a.msgs.Add(-1)
+		return false
+	}
+	if a.bytes.Add(int64(size))-int64(size) >= a.maxBytes {
+		a.give(size)
+		return false
+	}
+	return true
+}
+
+// force counts a message in that was taken by another account before.
+func (a *account) force(size int) {
+	a.msgs.Add(1)
+	a.bytes.Add(int64(size))
+}
+
+// give counts a message out; nil is the account of messages that never wait.
+func (a *account) give(size int) {
+	if a == nil {
+		return
+	}
+	a.msgs.Add(-1)
+	a.bytes.Add(-int64(size))
+}

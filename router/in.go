@@ -1,0 +1,316 @@
+package router
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+const (
+	openLimit = 5 * time.Second // from accept to the open frame
+	maxOpen   = 64              // accepted links that have not sent it
+	maxOut    = 4 << 20         // bytes for a dialler that does not read
+)
+
+// inLink is a link that another coordinator dialled. Its messages come in and
+// their outcomes go out.
+type inLink struct {
+	r        *Router
+	from     string // id of the other coordinator
+	conn     net.Conn
+	instance [16]byte
+	number   uint64
+	ended    chan struct{}
+	wake     chan struct{} // capacity 1: the writer has work
+
+	names wire.Names          // owned by the reader
+	large map[uint32]*partial // owned by the reader
+
+	mu    sync.Mutex
+	out   []byte // frames not yet written
+	batch []byte // outcomes not yet framed
+	over  bool   // nothing more is delivered
+	fences
+	held      map[string]*heldFrom
+	heldMsgs  int
+	heldBytes int
+}
+
+// fences are the pairs of which a message was refused as unknownTo or moved,
+// until the dialler is known to have read that. They are as many as such
+// verdicts are under way.
+type fences struct {
+	count uint64             // such verdicts on this link
+	byKey map[pairKey]uint64 // number of the verdict
+	order []pairKey          // oldest first
+}
+
+// accept takes links until the dialler's port is closed.
+func (r *Router) accept() {
+	slots := make(chan struct{}, maxOpen)
+	for {
+		conn, from, err := r.dialer.AcceptLink()
+		switch {
+		case err != nil && (r.closed.Load() || errors.Is(err, net.ErrClosed)):
+			return
+		case err != nil:
+			r.log.Warn("no link accepted", "reason", err)
+			select {
+			case <-time.After(r.limits.BackoffMin):
+			case <-r.ctx.Done():
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		if !r.own(func() { r.serveIn(conn, from, func() { <-slots }) }) {
+			conn.Close()
+			return
+		}
+	}
+}
+
+var errStopping = errors.New("closed by this coordinator")
+
+// serveIn uses one accepted connection until it ends.
+func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	defer hurry(ctx, conn)()
+	frames := newFrameReader(conn)
+	in, err := r.opened(ctx, conn, from, frames)
+	opened()
+	if err == nil {
+		err = r.seat(in)
+	}
+	if err != nil {
+		r.broke("from", from, err)
+		return
+	}
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		in.write(ctx)
+		conn.Close()
+	}()
+	err = in.read(ctx, frames)
+	in.mu.Lock()
+	in.over = true
+	in.mu.Unlock()
+	_ = in.flush()
+	if r.ctx.Err() != nil {
+		err = errStopping
+	}
+	var p protocolError
+	if errors.As(err, &p) {
+		in.say(appendFrame(nil, kindBye, []byte(p)))
+	}
+	cancel()
+	<-wrote
+	r.broke("from", from, err)
+	r.unseat(in)
+}
+
+// opened reads the open frame.
+func (r *Router) opened(ctx context.Context, conn net.Conn, from string, frames *frameReader) (*inLink, error) {
+	if err := awaitBytes(ctx, conn, openLimit); err != nil {
+		return nil, err
+	}
+	kind, body, err := frames.next()
+	if err != nil {
+		return nil, silence(err, openLimit)
+	}
+	if kind != kindOpen || len(body) != 25 {
+		return nil, broken("the first frame is of kind %d with %d bytes", kind, len(body))
+	}
+	if body[0] != linkVersion {
+		return nil, broken("link version %d, this build speaks %d", body[0], linkVersion)
+	}
+	in := &inLink{
+		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
+		ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		large:  make(map[uint32]*partial),
+		fences: fences{byKey: make(map[pairKey]uint64)},
+		held:   make(map[string]*heldFrom),
+	}
+	copy(in.instance[:], body[1:])
+	return in, nil
+}
+
+// seat makes in the one link from its coordinator: it waits until the one
+// before has delivered its last message. An older link never follows a newer
+// one.
+func (r *Router) seat(in *inLink) error {
+	for {
+		r.seatsMu.Lock()
+		last := r.last[in.from]
+		if last.instance == in.instance && last.number >= in.number {
+			r.seatsMu.Unlock()
+			return fmt.Errorf("link number %d is older than number %d", in.number, last.number)
+		}
+		before := r.seats[in.from]
+		if before == nil {
+			r.seats[in.from] = in
+			r.last[in.from] = seat{in.instance, in.number}
+			r.seatsMu.Unlock()
+			return nil
+		}
+		r.seatsMu.Unlock()
+		before.conn.Close()
+		<-before.ended
+	}
+}
+
+func (r *Router) unseat(in *inLink) {
+	r.seatsMu.Lock()
+	delete(r.seats, in.from)
+	r.seatsMu.Unlock()
+	close(in.ended)
+}
+
+// seat remembers the newest link of a coordinator.
+type seat struct {
+	instance [16]byte
+	number   uint64
+}
+
+// read delivers what comes until the connection fails or is dead. Outcomes
+// leave when everything that came with one read of the socket is handled.
+func (in *inLink) read(ctx context.Context, frames *frameReader) error {
+	dead := deadAfter * in.r.limits.Ping
+	for {
+		if !frames.ready() {
+			if err := in.flush(); err != nil {
+				return err
+			}
+			if err := awaitBytes(ctx, in.conn, dead); err != nil {
+				return err
+			}
+		}
+		kind, body, err := frames.next()
+		if err != nil {
+			return silence(err, dead)
+		}
+		switch kind {
+		case kindData:
+			err = in.data(body)
+		case kindChunk:
+			err = in.chunk(body)
+		case kindPing:
+			if len(body) != 8 {
+				return broken("a ping of %d bytes", len(body))
+			}
+			in.say(appendFrame(nil, kindPong, body))
+		case kindBye:
+			err = fmt.Errorf("coordinator %s said bye: %q", in.from, body)
+		default:
+			err = broken("frame of kind %d from the dialling side", kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// data handles one message that came in one frame.
+func (in *inLink) data(body []byte) error {
+	d, err := parseData(body)
+	if err != nil {
+		return err
+	}
+	return in.message(&d, false, time.Time{})
+}
+
+// say appends one frame for the writer.
+func (in *inLink) say(frame []byte) {
+	in.mu.Lock()
+	in.out = append(in.out, frame...)
+	in.mu.Unlock()
+	rouse(in.wake)
+}
+
+// verdict notes one outcome; mu is held.
+func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
+	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
+	if v == unknownTo || v == moved {
+		in.count++
+		if _, ok := in.byKey[key]; !ok {
+			in.byKey[key] = in.count
+			in.order = append(in.order, key)
+		}
+	}
+}
+
+// lift takes away the fences that the dialler knows of; mu is held.
+func (f *fences) lift(seen uint64) error {
+	if seen > f.count {
+		return broken("%d refusals seen of %d", seen, f.count)
+	}
+	for len(f.order) > 0 && f.byKey[f.order[0]] <= seen {
+		delete(f.byKey, f.order[0])
+		f.order = f.order[1:]
+	}
+	return nil
+}
+
+// flush hands the outcomes noted so far to the writer.
+func (in *inLink) flush() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.batch) == 0 {
+		return nil
+	}
+	for rest := in.batch; len(rest) > 0; {
+		n := min(len(rest), maxBody/outcomeSize*outcomeSize)
+		in.out = appendFrame(in.out, kindOutcomes, rest[:n])
+		rest = rest[n:]
+	}
+	in.batch = in.batch[:0]
+	if len(in.out) > maxOut {
+		return broken("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
+	}
+	rouse(in.wake)
+	return nil
+}
+
+// write writes what say and flush left, and the rest once ctx has ended. A
+// dialler that does not read is dead.
+func (in *inLink) write(ctx context.Context) {
+	var spare []byte
+	for open := true; open; {
+		select {
+		case <-in.wake:
+		case <-ctx.Done():
+		}
+		_ = in.conn.SetWriteDeadline(time.Now().Add(deadAfter * in.r.limits.Ping))
+		if ctx.Err() != nil {
+			open = false
+			_ = in.conn.SetWriteDeadline(time.Now().Add(farewell))
+		}
+		in.mu.Lock()
+		out := in.out
+		in.out = spare[:0]
+		in.mu.Unlock()
+		if !open {
+			out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
+		}
+		if _, err := in.conn.Write(out); err != nil {
+			return
+		}
+		spare = nil
+		if cap(out) <= keepBuffer {
+			spare = out
+		}
+	}
+}

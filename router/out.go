@@ -1,0 +1,331 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// outLink is the link this coordinator dials to another one. Messages go out
+// on it and their outcomes come back. run owns its connection.
+type outLink struct {
+	r      *Router
+	id     string // of the other coordinator
+	acct   account
+	cancel context.CancelFunc // ends run
+	ended  chan struct{}      // closed when run has returned
+	wake   chan struct{}      // capacity 1: the writer has work
+
+	// seen counts the verdicts unknownTo and moved that were read on this
+	// connection. It is raised with the shard's mu of the pair held, before
+	// anything else of that pair can leave.
+	seen atomic.Uint64
+
+	// mu guards what follows. It may be taken with a shard's mu held, never
+	// the other way round.
+	mu      sync.Mutex
+	up      bool
+	gone    bool     // run has ended: look for another link
+	err     string   // why it is not up
+	data    []byte   // frames not yet taken by the writer
+	control []byte   // the same, first lane
+	spare   []byte   // a written buffer, for reuse
+	slots   []*entry // messages whose outcome is not there, by id
+	unused  []uint32 // free slots
+	seq     uint64   // of the last message appended
+	taken   uint64   // of the last message the writer has taken: it may have left
+	large   []*large // being cut, in turn
+	queued  []*large // to be cut after them
+	waiting []*pair  // to be pumped when it is up
+	idle    chan struct{}
+}
+
+// keepBuffer is the largest buffer that is kept for reuse.
+const keepBuffer = 4 << 20
+
+// linkTo returns the link to a coordinator and starts it if there is none; nil
+// when the router is closed or has no way to dial.
+func (r *Router) linkTo(id string) *outLink {
+	r.linksMu.RLock()
+	l := r.links[id]
+	r.linksMu.RUnlock()
+	if l != nil {
+		return l
+	}
+	r.linksMu.Lock()
+	defer r.linksMu.Unlock()
+	if l := r.links[id]; l != nil {
+		return l
+	}
+	if r.closed.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	l = &outLink{
+		r: r, id: id, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1), err: "connecting",
+		acct: account{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)},
+	}
+	r.links[id] = l
+	go func() {
+		defer close(l.ended)
+		l.run(ctx)
+	}()
+	return l
+}
+
+// sending is what became of a send.
+type sending int
+
+const (
+	appended sending = iota
+	notUp            // the pair is pumped when the link is up
+	gone             // there is another link by now, or the router is closed
+)
+
+// send gives a message a slot and appends it to the buffer of the link. The mu
+// of p's shard is held. A large message sets p.cutting.
+func (l *outLink) send(e *entry, p *pair, rt route) sending {
+	d := data{seen: l.seen.Load(), left: remaining(e.deadline), epoch: rt.epoch}
+	size := dataHead + len(rt.session) + e.m.FrameSize()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.gone:
+		return gone
+	case !l.up:
+		if !p.waiting {
+			p.waiting = true
+			l.waiting = append(l.waiting, p)
+		}
+		return notUp
+	}
+	if n := len(l.unused); n > 0 {
+		e.slot = l.unused[n-1]
+		l.unused = l.unused[:n-1]
+		l.slots[e.slot] = e
+	} else {
+		e.slot = uint32(len(l.slots))
+		l.slots = append(l.slots, e)
+	}
+	d.id = e.slot
+	l.seq++
+	e.seq = l.seq
+	if size > maxBody {
+		p.cutting = true
+		l.startLarge(newLarge(e, &d, rt.session, size))
+	} else {
+		start := len(l.data)
+		l.data = appendDataHead(beginFrame(l.data, kindData), &d, rt.session)
+		l.data = wire.AppendFrameHead(l.data, &e.m)
+		for _, f := range e.m.Payload {
+			l.data = append(l.data, byte(len(f)>>24), byte(len(f)>>16), byte(len(f)>>8), byte(len(f)))
+			l.data = append(l.data, f...)
+		}
+		endFrame(l.data, start)
+	}
+	rouse(l.wake)
+	return appended
+}
+
+// remaining is the time a message has left, as it travels: never 0.
+func remaining(deadline time.Time) uint32 {
+	ms := time.Until(deadline).Milliseconds()
+	return uint32(max(1, min(ms, 1<<31)))
+}
+
+// release takes the entries of a batch of outcomes out of their slots. An id
+// that is not in use, or whose message has not left whole, is an error.
+func (l *outLink) release(batch []byte, to []*entry) ([]*entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; len(batch) > 0; batch = batch[outcomeSize:] {
+		id := uint32(batch[0])<<24 | uint32(batch[1])<<16 | uint32(batch[2])<<8 | uint32(batch[3])
+		if uint64(id) >= uint64(len(l.slots)) || l.slots[id] == nil || l.slots[id].cutting != nil || l.slots[id].seq > l.taken {
+			return to, broken("an outcome for message %d, which is not under way", id)
+		}
+		to = append(to, l.slots[id])
+		l.vacate(id)
+	}
+	return to, nil
+}
+
+// vacate frees a slot; mu is held.
+func (l *outLink) vacate(id uint32) {
+	l.slots[id] = nil
+	l.unused = append(l.unused, id)
+	if l.idle != nil && len(l.unused) == len(l.slots) {
+		close(l.idle)
+		l.idle = nil
+	}
+}
+
+// drained returns a channel that is closed when no outcome is missing.
+func (l *outLink) drained() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := make(chan struct{})
+	if len(l.unused) == len(l.slots) {
+		close(c)
+	} else {
+		l.idle = c
+	}
+	return c
+}
+
+// outcomes tells the senders of a batch, in order.
+func (l *outLink) outcomes(batch []byte, scratch *[]*entry) error {
+	if len(batch)%outcomeSize != 0 {
+		return broken("outcomes of %d bytes", len(batch))
+	}
+	es, err := l.release(batch, (*scratch)[:0])
+	for i, e := range es {
+		v := verdict(batch[i*outcomeSize+4])
+		if v > lastVerdict {
+			// Its slot is free already: the outcome is one we can not read.
+			l.settle(e, wire.Unknown(broken("verdict %d of coordinator %s", v, l.id)))
+			err = broken("verdict %d, the last one known is %d", v, lastVerdict)
+			continue
+		}
+		l.outcome(e, v)
+	}
+	clear(es)
+	*scratch = es
+	return err
+}
+
+// outcome handles one verdict. done is called before the pair counts the
+// message as landed, so that nothing overtakes it on another way.
+func (l *outLink) outcome(e *entry, v verdict) {
+	p, r := e.pair, l.r
+	if v != unknownTo && v != moved {
+		l.settle(e, refusal(v, e.m.To))
+		return
+	}
+	again := !e.answered && !e.retried && time.Now().Before(e.deadline) && e.stay()
+	p.shard.mu.Lock()
+	p.hold = true
+	l.seen.Add(1)
+	if again {
+		r.stats.add(cRetried)
+		e.retried, e.fresh, e.asked, e.freshErr = true, false, false, nil
+		p.returned.push(e)
+		r.landed(p, 1)
+	}
+	p.shard.mu.Unlock()
+	if !again {
+		l.settle(e, refusal(v, e.m.To))
+	}
+}
+
+// settle answers a message that has left its slot and lets its pair go on.
+func (l *outLink) settle(e *entry, err *wire.Error) {
+	p := e.pair
+	if !e.answered {
+		l.r.answer(e.reply, err)
+	}
+	free(e)
+	p.shard.mu.Lock()
+	l.r.landed(p, 1)
+	p.shard.mu.Unlock()
+}
+
+// kick pumps every pair that waits for the link.
+func (l *outLink) kick() {
+	l.mu.Lock()
+	pairs := l.waiting
+	l.waiting = nil
+	l.mu.Unlock()
+	for _, p := range pairs {
+		p.shard.mu.Lock()
+		p.waiting = false
+		l.r.pump(p, nil)
+		p.shard.mu.Unlock()
+	}
+}
+
+// lost ends a connection: what may have left is unknown, what certainly has
+// not goes back to its pair, to leave by the next connection or another way
+// within its time. Reader and writer have ended.
+func (l *outLink) lost(cause error) {
+	l.mu.Lock()
+	l.up, l.err = false, cause.Error()
+	var es []*entry
+	for _, e := range l.slots {
+		if e != nil {
+			es = append(es, e)
+		}
+	}
+	taken := l.taken
+	l.slots, l.unused, l.large, l.queued = nil, nil, nil, nil
+	l.data, l.control = l.data[:0], l.control[:0]
+	if l.idle != nil {
+		close(l.idle)
+		l.idle = nil
+	}
+	l.mu.Unlock()
+	slices.SortFunc(es, func(a, b *entry) int {
+		if a.seq < b.seq {
+			return -1
+		}
+		return 1
+	})
+	unknown := wire.Unknown(broken("the link to coordinator %s was lost: %v", l.id, cause))
+	for _, e := range es {
+		p := e.pair
+		whole := e.cutting == nil
+		if e.cutting != nil {
+			p.shard.mu.Lock()
+			p.cutting = false
+			p.shard.mu.Unlock()
+			e.cutting = nil
+		}
+		if e.answered || whole && e.seq <= taken || !e.stay() {
+			l.settle(e, unknown)
+			continue
+		}
+		e.fresh, e.asked, e.freshErr = e.fresh && !e.retried, false, nil
+		p.shard.mu.Lock()
+		p.hold = true
+		p.returned.push(e)
+		l.r.landed(p, 1)
+		p.shard.mu.Unlock()
+	}
+}
+
+// overdue answers the messages in slots whose time is over; they keep their
+// slot until their outcome comes. One that is still being cut is left to the
+// writer, which gives it up.
+func (l *outLink) overdue(now time.Time) {
+	type late struct {
+		reply
+		to string
+	}
+	var all []late
+	l.mu.Lock()
+	if len(l.slots) > len(l.unused) {
+		for _, e := range l.slots {
+			if e != nil && !e.answered && e.cutting == nil && now.After(e.deadline) {
+				e.answered = true
+				all = append(all, late{e.reply, e.m.To})
+			}
+		}
+	}
+	l.mu.Unlock()
+	for _, e := range all {
+		l.r.answer(e.reply, wire.Unknown(broken("coordinator %s did not say in time what became of the message to %s", l.id, e.to)))
+	}
+}
+
+// status is the line of Links.
+func (l *outLink) status() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up {
+		return "up"
+	}
+	return l.err
+}

@@ -1,0 +1,304 @@
+package router
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// pair is one sender and one receiver between whom messages are under way: it
+// keeps their order. It exists only while there are any. The shard's mu guards
+// all of it.
+type pair struct {
+	key   pairKey
+	shard *shard
+
+	link     *outLink // the link with its messages in flight; nil when there are none
+	inflight int      // messages in link's slots
+
+	running bool // a goroutine is in pump; it sees every change made meanwhile
+	hold    bool // one was refused as moved or not sent: nothing leaves until all in flight have come back
+	cutting bool // its own large message is being cut; the next goes behind its last chunk
+	looking bool // waits for a fresh directory
+	waiting bool // in the waiting list of a link
+
+	returned list // come back from link in order; before parked
+	parked   list
+}
+
+type pairKey struct{ from, to string }
+
+// shards bounds how many goroutines contend for the same pairs.
+const shards = 64
+
+type shard struct {
+	mu    sync.Mutex
+	pairs map[pairKey]*pair
+}
+
+func (r *Router) shardOf(k pairKey) *shard {
+	return &r.shards[maphash.Comparable(r.seed, k)%shards]
+}
+
+// route is where the directory says a receiver is.
+type route struct {
+	home, session string
+	epoch         uint64
+	ok            bool
+}
+
+func (r *Router) route(to string) (rt route) {
+	rt.home, rt.session, rt.epoch, rt.ok = r.dir.Home(to)
+	return rt
+}
+
+// local puts a message into a mailbox of this coordinator.
+func (r *Router) local(rt route, m *wire.Message) verdict {
+	r.mu.RLock()
+	box := r.names[m.To]
+	r.mu.RUnlock()
+	if box == nil || box.session != rt.session {
+		return unknownTo
+	}
+	v := box.put(*m)
+	if v == busy {
+		r.stats.add(cMailboxFull)
+	}
+	return v
+}
+
+// post sends a new message on its way. Without anything under way between its
+// pair and with the receiver at home here it is delivered at once.
+func (r *Router) post(e *entry) {
+	key := pairKey{e.m.From, e.m.To}
+	sh := r.shardOf(key)
+	sh.mu.Lock()
+	if r.closed.Load() {
+		sh.mu.Unlock()
+		r.finish(e, stopping(e.m.To))
+		return
+	}
+	p := sh.pairs[key]
+	var rt route
+	var known bool
+	if p == nil {
+		rt, known = r.route(e.m.To), true
+		if rt.ok && rt.home == r.self {
+			sh.mu.Unlock()
+			if !e.leave() {
+				free(e)
+				return
+			}
+			if v := r.local(rt, &e.m); v != unknownTo {
+				r.finish(e, refusal(v, e.m.To))
+				return
+			}
+			if !e.stay() {
+				free(e)
+				return
+			}
+			sh.mu.Lock()
+			p = sh.pairs[key]
+		}
+		if p == nil {
+			p = &pair{key: key, shard: sh}
+			sh.pairs[key] = p
+		}
+	}
+	e.pair = p
+	acct := r.accountFor(p, rt)
+	if !acct.take(e.size) {
+		r.tidy(p)
+		sh.mu.Unlock()
+		r.finish(e, wire.Refuse(wire.CodeBusy, "too many messages wait on the way to %s", e.m.To))
+		return
+	}
+	e.acct = acct
+	p.parked.push(e)
+	if known {
+		r.pump(p, &rt)
+	} else {
+		r.pump(p, nil)
+	}
+	sh.mu.Unlock()
+}
+
+// accountFor says which bound a new message of a pair counts against: that of
+// the one before it, else that of the link it will take.
+func (r *Router) accountFor(p *pair, rt route) *account {
+	switch {
+	case p.parked.tail != nil && p.parked.tail.acct != nil:
+		return p.parked.tail.acct
+	case p.link != nil:
+		return &p.link.acct
+	case rt.ok && rt.home != r.self:
+		if l := r.linkTo(rt.home); l != nil {
+			return &l.acct
+		}
+	}
+	return &r.unresolved
+}
+
+// finish answers an entry that is in no place and forgets it. No lock is held.
+func (r *Router) finish(e *entry, err *wire.Error) {
+	r.answer(e.reply, err)
+	free(e)
+}
+
+// pump moves a pair's messages on, in order, as far as they can go now. first
+// is the route of the first one if it is known already. The shard's mu is held
+// at the call and at the return, not while a mailbox or a caller is told.
+func (r *Router) pump(p *pair, first *route) {
+	if p.running {
+		return
+	}
+	p.running = true
+	for {
+		if p.inflight == 0 {
+			p.link, p.hold = nil, false
+			p.parked.prepend(&p.returned)
+		}
+		e := p.parked.head
+		if e == nil {
+			break
+		}
+		if err, over := r.hopeless(e); over {
+			r.drop(p, err)
+			continue
+		}
+		if p.hold || p.cutting || p.looking {
+			break
+		}
+		if e.retried && !e.fresh {
+			r.look(p)
+			break
+		}
+		if e.freshErr != nil && e.retried {
+			r.drop(p, e.freshErr)
+			continue
+		}
+		var rt route
+		if first != nil {
+			rt, first = *first, nil
+		} else {
+			rt = r.route(e.m.To)
+		}
+		if rt.ok && rt.home != r.self {
+			if !r.handOver(p, e, rt) {
+				break
+			}
+			continue
+		}
+		if p.inflight > 0 {
+			break // the receiver was elsewhere: the link's answers come first
+		}
+		if rt.ok && r.deliverHere(p, rt) {
+			continue
+		}
+		switch {
+		case !e.fresh:
+			r.look(p)
+		case e.freshErr != nil:
+			r.drop(p, e.freshErr)
+			continue
+		default:
+			r.drop(p, refusal(unknownTo, e.m.To))
+			continue
+		}
+		break
+	}
+	p.running = false
+	r.tidy(p)
+}
+
+// hopeless tells whether a message that has not left will not leave.
+func (r *Router) hopeless(e *entry) (*wire.Error, bool) {
+	switch {
+	case r.closed.Load():
+		return stopping(e.m.To), true
+	case e.gone():
+		return nil, true
+	case !time.Now().Before(e.deadline):
+		return late(e.m.To), true
+	}
+	return nil, false
+}
+
+// drop answers the first parked message. It lets go of the shard's mu for it.
+func (r *Router) drop(p *pair, err *wire.Error) {
+	e := p.parked.pop()
+	p.shard.mu.Unlock()
+	r.finish(e, err)
+	p.shard.mu.Lock()
+}
+
+// deliverHere delivers the first parked message to a mailbox of this
+// coordinator; false means that there is none and nothing has changed. It lets
+// go of the shard's mu.
+func (r *Router) deliverHere(p *pair, rt route) bool {
+	e := p.parked.head
+	if !e.leave() {
+		r.drop(p, nil)
+		return true
+	}
+	v := r.local(rt, &e.m)
+	if v == unknownTo {
+		e.stay() // a caller that went away meanwhile is found by hopeless
+		return false
+	}
+	r.drop(p, refusal(v, e.m.To))
+	return true
+}
+
+// handOver appends the first parked message to the link to its receiver's
+// home; false means that nothing more can leave now.
+func (r *Router) handOver(p *pair, e *entry, rt route) bool {
+	l := r.linkTo(rt.home)
+	if l == nil || p.inflight > 0 && p.link != l {
+		return false
+	}
+	if e.acct != &l.acct {
+		e.acct.give(e.size)
+		e.acct = &l.acct
+		e.acct.force(e.size)
+	}
+	if !e.leave() {
+		r.drop(p, nil)
+		return true
+	}
+	p.parked.pop()
+	if s := l.send(e, p, rt); s != appended {
+		e.stay() // a caller that went away meanwhile is found by hopeless
+		p.parked.prepend(&list{e, e})
+		return s == gone // then once more, by the new one
+	}
+	p.link = l
+	p.inflight++
+	return true
+}
+
+// tidy forgets a pair with nothing under way; the shard's mu is held.
+func (r *Router) tidy(p *pair) {
+	if p.running || p.inflight > 0 || p.looking || p.waiting || p.parked.head != nil || p.returned.head != nil {
+		return
+	}
+	delete(p.shard.pairs, p.key)
+}
+
+// landed counts n messages of a pair out of its link; the shard's mu is held.
+func (r *Router) landed(p *pair, n int) {
+	p.inflight -= n
+	if p.inflight == 0 || p.parked.head != nil {
+		r.pump(p, nil)
+	}
+}
+
+func stopping(to string) *wire.Error {
+	return wire.NotTried("the message to %s was not sent: this coordinator is stopping", to)
+}
+
+func late(to string) *wire.Error {
+	return wire.NotTried("the message to %s was not sent in its time", to)
+}

@@ -1,0 +1,250 @@
+package router
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// deadAfter is how many pings may pass without a byte before a link is dead.
+const deadAfter = 3
+
+// farewell is how long a link that is closed in order may take to say bye.
+const farewell = 200 * time.Millisecond
+
+// run dials, serves and redials until ctx ends.
+func (l *outLink) run(ctx context.Context) {
+	// Full jitter: the library draws from 0 to twice the interval.
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = l.r.limits.BackoffMin / 2
+	pause.MaxInterval = l.r.limits.BackoffMax / 2
+	pause.RandomizationFactor = 1
+	pause.Multiplier = 2
+	for number := uint64(1); ; number++ {
+		conn, err := l.dial(ctx)
+		if err == nil {
+			var good bool
+			if good, err = l.serve(ctx, conn, number); good {
+				pause.Reset()
+			}
+		}
+		if ctx.Err() != nil {
+			l.mu.Lock()
+			l.gone = true
+			l.mu.Unlock()
+			l.kick() // those who wait find another way, or that there is none
+			return
+		}
+		l.mu.Lock()
+		l.err = err.Error()
+		l.mu.Unlock()
+		wait := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+		}
+	}
+}
+
+func (l *outLink) dial(ctx context.Context) (net.Conn, error) {
+	addr, ok := l.r.dir.Address(l.id)
+	if !ok {
+		return nil, fmt.Errorf("no address of coordinator %s is known", l.id)
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.r.limits.DialTimeout)
+	defer cancel()
+	conn, err := l.r.dialer.DialLink(ctx, addr, l.id)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+// serve uses one connection until it ends. good tells whether the other side
+// ever answered a ping.
+func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (good bool, err error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer hurry(ctx, conn)()
+	l.seen.Store(0)
+	l.mu.Lock()
+	l.control = appendPing(l.appendOpen(l.control[:0], number))
+	l.seq, l.taken = 0, 0
+	l.up, l.err = true, ""
+	l.mu.Unlock()
+	l.r.stats.add(cLinksOpened)
+	l.r.log.Info("link up", "to", l.id, "number", number)
+
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		cancel(l.write(ctx, conn))
+		conn.Close()
+	}()
+	l.kick()
+	good, err = l.read(ctx, conn)
+	cancel(err) // the first reason stays
+	if parent.Err() == nil {
+		conn.Close() // at once: nobody is left to say bye to
+	}
+	<-wrote
+	if err = context.Cause(ctx); parent.Err() != nil {
+		err = errStopping
+	}
+	l.lost(err)
+	l.r.stats.add(cLinksLost)
+	l.r.broke("to", l.id, err)
+	return good, err
+}
+
+// hurry makes a connection's reads fail and its writes end soon once ctx ends.
+func hurry(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		now := time.Now()
+		_ = conn.SetReadDeadline(now)
+		_ = conn.SetWriteDeadline(now.Add(farewell))
+	})
+}
+
+// awaitBytes gives the next read its deadline; it fails when ctx has ended, so
+// that the deadline set by hurry is never taken back.
+func awaitBytes(ctx context.Context, conn net.Conn, d time.Duration) error {
+	if err := conn.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// silence words a read that timed out.
+func silence(err error, d time.Duration) error {
+	var t net.Error
+	if errors.As(err, &t) && t.Timeout() {
+		return fmt.Errorf("nothing came for %s", d)
+	}
+	return err
+}
+
+// broke logs the end of a link and counts it if the other side's bytes were
+// the reason.
+func (r *Router) broke(direction, id string, err error) {
+	var p protocolError
+	if errors.As(err, &p) {
+		r.stats.add(cLinkErrors)
+		r.log.Warn("link broken by the other side", direction, id, "reason", err)
+		return
+	}
+	r.log.Info("link down", direction, id, "reason", err)
+}
+
+func (l *outLink) appendOpen(dst []byte, number uint64) []byte {
+	start := len(dst)
+	dst = append(beginFrame(dst, kindOpen), linkVersion)
+	dst = append(dst, l.r.instance[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, number)
+	endFrame(dst, start)
+	return dst
+}
+
+func appendPing(dst []byte) []byte {
+	return appendFrame(dst, kindPing, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano())))
+}
+
+// write takes what was appended and writes it, pings first, large messages one
+// chunk a time. It ends with an error, or with nil after saying bye.
+func (l *outLink) write(ctx context.Context, conn net.Conn) error {
+	ping := time.NewTicker(l.r.limits.Ping)
+	defer ping.Stop()
+	var chunk []byte
+	for {
+		select {
+		case <-ctx.Done():
+			_, _ = conn.Write(appendFrame(nil, kindBye, []byte("closed by its coordinator")))
+			return nil
+		case <-ping.C:
+			l.mu.Lock()
+			l.control = appendPing(l.control)
+			l.mu.Unlock()
+		default:
+		}
+		control, data := l.takeAll()
+		chunk = l.cutOne(chunk[:0])
+		if len(control)+len(data)+len(chunk) == 0 {
+			select {
+			case <-l.wake:
+			case <-ping.C:
+				l.mu.Lock()
+				l.control = appendPing(l.control)
+				l.mu.Unlock()
+			case <-ctx.Done():
+			}
+			continue
+		}
+		for _, b := range [...][]byte{control, data, chunk} {
+			if len(b) == 0 {
+				continue
+			}
+			if _, err := conn.Write(b); err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+		}
+		l.recycle(data)
+	}
+}
+
+// takeAll takes what waits to be written; from now on it may have left.
+func (l *outLink) takeAll() (control, data []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	control, l.control = l.control, nil
+	if len(l.data) > 0 {
+		data, l.data = l.data, l.spare[:0]
+		l.spare = nil
+	}
+	l.taken = l.seq
+	return control, data
+}
+
+func (l *outLink) recycle(data []byte) {
+	if cap(data) == 0 || cap(data) > keepBuffer {
+		return
+	}
+	l.mu.Lock()
+	l.spare = data[:0]
+	l.mu.Unlock()
+}
+
+// read takes outcomes until the connection fails or is dead.
+func (l *outLink) read(ctx context.Context, conn net.Conn) (good bool, err error) {
+	frames := newFrameReader(conn)
+	dead := deadAfter * l.r.limits.Ping
+	var scratch []*entry
+	for {
+		if !frames.ready() {
+			if err := awaitBytes(ctx, conn, dead); err != nil {
+				return good, err
+			}
+		}
+		kind, body, err := frames.next()
+		if err != nil {
+			return good, silence(err, dead)
+		}
+		switch kind {
+		case kindOutcomes:
+			err = l.outcomes(body, &scratch)
+		case kindPong:
+			good = true
+		case kindBye:
+			err = fmt.Errorf("coordinator %s said bye: %q", l.id, body)
+		default:
+			err = broken("frame of kind %d from the accepting side", kind)
+		}
+		if err != nil {
+			return good, err
+		}
+	}
+}

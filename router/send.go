@@ -1,0 +1,84 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Send brings one message to its receiver and waits for the one outcome, at
+// most until ctx ends (or for Limits.Timeout if it has no deadline). The error
+// is nil exactly when the outcome is Delivered. The sender's name is the
+// caller's word: whoever calls has checked it. Nobody may change the payload
+// after the call: a mailbox may hold it.
+func (r *Router) Send(ctx context.Context, m wire.Message) (Outcome, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(r.limits.Timeout)
+	}
+	w := &waiter{answer: make(chan *wire.Error, 1)}
+	r.begin(m, deadline, reply{w: w})
+	select {
+	case err := <-w.answer:
+		return result(err)
+	case <-ctx.Done():
+	}
+	var err *wire.Error
+	switch {
+	case w.state.CompareAndSwap(here, withdrawn):
+		err = wire.NotTried("the message to %s was not sent: %v", m.To, context.Cause(ctx))
+	case w.state.CompareAndSwap(left, abandoned):
+		err = wire.Unknown(context.Cause(ctx))
+	case w.state.CompareAndSwap(here, withdrawn): // it came back in between
+		err = wire.NotTried("the message to %s was not sent: %v", m.To, context.Cause(ctx))
+	default:
+		return result(<-w.answer)
+	}
+	r.stats.outcome(err)
+	return result(err)
+}
+
+func result(err *wire.Error) (Outcome, error) {
+	if err == nil {
+		return Delivered, nil
+	}
+	return outcomeOf(err), err
+}
+
+// Post is Send without waiting; the message has Limits.Timeout. done (nil: not
+// told) is called exactly once, perhaps before Post returns, and must not
+// wait: links run on it. For one sender and receiver the calls come in the
+// order of the posts, but for messages that were refused at once (invalid,
+// too_large, busy) and for those whose time was over before an outcome came.
+func (r *Router) Post(m wire.Message, done func(Outcome, error)) {
+	r.PostUntil(m, time.Now().Add(r.limits.Timeout), done)
+}
+
+// PostUntil is Post with an own deadline.
+func (r *Router) PostUntil(m wire.Message, deadline time.Time, done func(Outcome, error)) {
+	r.begin(m, deadline, reply{done: done})
+}
+
+func (r *Router) begin(m wire.Message, deadline time.Time, to reply) {
+	if err := r.check(&m); err != nil {
+		r.answer(to, err)
+		return
+	}
+	e := entries.Get().(*entry)
+	e.reply, e.m, e.deadline, e.size = to, m, deadline, cost(&m)
+	r.post(e)
+}
+
+func (r *Router) check(m *wire.Message) *wire.Error {
+	switch {
+	case m.To == "":
+		return wire.Invalid("to", "a message needs a receiver")
+	case m.From == "":
+		return wire.Invalid("from", "a message needs a sender")
+	}
+	if err := m.Check(); err != nil {
+		return err.(*wire.Error)
+	}
+	return nil
+}

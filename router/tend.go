@@ -1,0 +1,101 @@
+package router
+
+import (
+	"context"
+	"time"
+)
+
+// tick is how often deadlines and the directory's changes are looked at: so
+// late may an outcome for a message that ran out of time be.
+const tick = 50 * time.Millisecond
+
+// tend keeps one link to every other coordinator and answers messages whose
+// time is over, so that no message needs a timer of its own.
+func (r *Router) tend(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	changed := r.dir.Changed()
+	r.reconcile()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		select {
+		case <-changed:
+			changed = r.dir.Changed() // before looking, so that nothing is missed
+			r.reconcile()
+			r.reroute()
+		default:
+		}
+		r.expire(time.Now())
+	}
+}
+
+// allLinks returns the links at this moment.
+func (r *Router) allLinks() []*outLink {
+	r.linksMu.RLock()
+	defer r.linksMu.RUnlock()
+	all := make([]*outLink, 0, len(r.links))
+	for _, l := range r.links {
+		all = append(all, l)
+	}
+	return all
+}
+
+// reconcile starts links to new coordinators and ends those to gone ones.
+func (r *Router) reconcile() {
+	if r.dialer == nil {
+		return
+	}
+	known := make(map[string]bool)
+	for _, id := range r.dir.Coordinators() {
+		if id != r.self {
+			known[id] = true
+			r.linkTo(id)
+		}
+	}
+	for _, l := range r.allLinks() {
+		if known[l.id] || l.acct.msgs.Load() > 0 {
+			continue
+		}
+		r.linksMu.Lock()
+		delete(r.links, l.id)
+		r.linksMu.Unlock()
+		l.cancel()
+		<-l.ended
+	}
+}
+
+// reroute pumps the pairs that wait for a link that is not up: their receivers
+// may have another home by now.
+func (r *Router) reroute() {
+	for _, l := range r.allLinks() {
+		if l.status() != "up" {
+			l.kick()
+		}
+	}
+}
+
+// expire answers every message whose time is over: not tried if it has not
+// left, else unknown.
+func (r *Router) expire(now time.Time) {
+	var out list
+	r.eachPair(func(p *pair) {
+		if p.parked.head == nil && p.returned.head == nil {
+			return
+		}
+		over := func(e *entry) bool { return e.gone() || now.After(e.deadline) }
+		p.parked.filter(&out, over)
+		p.returned.filter(&out, over)
+		r.tidy(p)
+	})
+	for out.head != nil {
+		e := out.pop()
+		r.finish(e, late(e.m.To))
+	}
+	for _, l := range r.allLinks() {
+		l.overdue(now)
+	}
+}
