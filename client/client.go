@@ -38,8 +38,9 @@ type Config struct {
 	Timeout time.Duration
 	// Attempt bounds one attempt at one address, so that a coordinator that hangs costs no more than this.
 	Attempt time.Duration
-	// Rounds ends a call after that many rounds over all addresses, even before its deadline; 0 is no limit.
-	Rounds int
+	// Silent ends a call after that many rounds in which no address answered at all, even before its deadline; 0 is no
+	// limit. A person waiting wants to hear soon that nobody is there.
+	Silent int
 	// HTTPClient replaces the client's own connections; its Timeout must be 0, since it would cut streams off.
 	HTTPClient *http.Client
 	// UserAgent is sent with every request; default "folkmoot-client".

@@ -64,8 +64,11 @@ func (c *Client) Heartbeat(ctx context.Context, full, secret string) (wire.Beat,
 	return out, meta, err
 }
 
-// SignOut ends the session.
+// SignOut ends the session of secret.
 func (c *Client) SignOut(ctx context.Context, full, secret string) (Meta, error) {
+	if secret == "" { // without one it would be an operator's removal
+		return Meta{}, wire.Invalid("secret", "sign out %s: the session's secret is missing", full)
+	}
 	return c.do(ctx, request{method: http.MethodDelete, path: componentPath(full), session: secret}, nil)
 }
 

@@ -31,7 +31,7 @@ type request struct {
 	key          string // Idempotency-Key; makes the request harmless
 	repeat       repeat
 	extra        time.Duration // granted to an attempt beyond Config.Attempt: it blocks by intent
-	rounds       int           // 0: Config.Rounds
+	rounds       int           // at most so many over all addresses; 0 is no limit
 	header       http.Header
 }
 
@@ -92,20 +92,19 @@ func (m *Meta) read(from io.Reader, out any) error {
 // each runs the loop over addresses and rounds until try succeeds, is refused, or ctx ends.
 func (c *Client) each(ctx context.Context, r request, try func(base string) *CallError) *CallError {
 	again := r.repeat == harmless || !r.write() || r.key != ""
-	rounds := r.rounds
-	if rounds == 0 {
-		rounds = c.cfg.Rounds
-	}
 	pause := newPause()
 	happened := false // an attempt ended without its outcome being known
 	var last *CallError
-	for round := 1; ; round++ {
+	for round, silent := 1, 1; ; round, silent = round+1, silent+1 {
 		for _, base := range c.addrs.order() {
 			if ctx.Err() != nil {
 				return r.ended(ctx, last, happened)
 			}
 			if last = try(base); last == nil {
 				return nil
+			}
+			if last.Cause == nil {
+				silent = 0
 			}
 			code := last.Err.Code
 			happened = happened || (r.write() && code == wire.CodeUnknown)
@@ -114,7 +113,7 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 			}
 			c.addrs.failed(base)
 		}
-		if rounds > 0 && round >= rounds || !sleep(ctx, pause.NextBackOff()) {
+		if round == r.rounds || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
 			return r.ended(ctx, last, happened)
 		}
 	}

@@ -33,7 +33,7 @@ func (c *Client) Events(ctx context.Context, sel Events) iter.Seq2[wire.Event, e
 	}
 	r := request{method: http.MethodGet, path: "/events", query: q}
 	return func(yield func(wire.Event, error) bool) {
-		for n, err := range c.follow(ctx, r, sel.LastID, nil) {
+		for n, err := range c.follow(ctx, following{request: r, lastID: sel.LastID}) {
 			var e wire.Event
 			if err == nil && len(n.data) > 0 {
 				if err = json.Unmarshal(n.data, &e); err != nil {

@@ -17,9 +17,14 @@ import (
 // stays at its home, and ends by ctx or a refusal, with an error. What was yielded counts as acknowledged once the stream
 // asks for more. Open does this for a session that also moves.
 func (c *Client) Inbox(ctx context.Context, full, secret string) iter.Seq2[wire.Received, error] {
-	r := request{method: http.MethodGet, path: componentPath(full) + "/messages", session: secret}
+	return c.inbox(ctx, full, secret, nil)
+}
+
+// inbox calls broke, if there is one, whenever the stream broke and is about to be opened again.
+func (c *Client) inbox(ctx context.Context, full, secret string, broke func()) iter.Seq2[wire.Received, error] {
+	f := following{broke: broke, request: request{method: http.MethodGet, path: componentPath(full) + "/messages", session: secret}}
 	return func(yield func(wire.Received, error) bool) {
-		for n, err := range c.follow(ctx, r, "", nil) {
+		for n, err := range c.follow(ctx, f) {
 			var m wire.Received
 			if err == nil {
 				if n.name != "" && n.name != "message" {

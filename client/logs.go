@@ -14,9 +14,10 @@ import (
 type LogChunk struct {
 	Part    int    `json:"part"`
 	Attempt int    `json:"attempt"`
-	Worker  string `json:"worker,omitempty"`
-	Offset  int64  `json:"offset"` // bytes of this try's log before Data
-	Data    []byte `json:"data"`
+	Offset  int64  `json:"offset"`        // bytes of this try's log before Data
+	Data    []byte `json:"data"`          // stdout and stderr as they came
+	End     bool   `json:"end"`           // the try has ended and nothing follows
+	Cut     bool   `json:"cut,omitempty"` // the log was too long, the rest of it was dropped
 }
 
 // Logs yields the output of a job's parts, of one part if part is not negative. With follow it goes on until the job has
@@ -33,7 +34,7 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 		type try struct{ part, attempt int }
 		told := map[try]int64{} // bytes yielded
 		over := func() bool { return !follow || c.final(ctx, id) }
-		for n, err := range c.follow(ctx, r, "", over) {
+		for n, err := range c.follow(ctx, following{request: r, over: over}) {
 			var chunk LogChunk
 			if err == nil {
 				if err = json.Unmarshal(n.data, &chunk); err != nil {
@@ -46,12 +47,13 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 			}
 			t := try{chunk.Part, chunk.Attempt}
 			if repeated := told[t] - chunk.Offset; repeated > 0 {
-				if repeated >= int64(len(chunk.Data)) {
-					continue
-				}
-				chunk.Data, chunk.Offset = chunk.Data[repeated:], told[t]
+				repeated = min(repeated, int64(len(chunk.Data)))
+				chunk.Data, chunk.Offset = chunk.Data[repeated:], chunk.Offset+repeated
 			}
-			told[t] = chunk.Offset + int64(len(chunk.Data))
+			if len(chunk.Data) == 0 && !chunk.End && !chunk.Cut {
+				continue
+			}
+			told[t] = max(told[t], chunk.Offset+int64(len(chunk.Data)))
 			if !yield(chunk, nil) {
 				return
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -17,17 +16,17 @@ import (
 // resultLine is a line of the results, or the error that ends them.
 type resultLine struct {
 	wire.PartResult
-	Code   wire.Code `json:"code"`
-	Detail string    `json:"detail"`
+	Code wire.Code `json:"code"`
 }
 
-// Results yields the results of a job's final parts in the order in which they ended, each once. With follow it waits for
-// the rest of a running job, at the next coordinator when one goes away.
+// Results yields the results of a job's final parts, each once: in the order of the parts, or with follow as they end, until
+// the job has ended, at the next coordinator when one goes away.
 func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[wire.PartResult, error] {
 	r := request{method: http.MethodGet, path: jobPath(id) + "/results", query: url.Values{},
 		header: http.Header{"Accept": {"application/x-ndjson"}}}
 	if follow {
 		r.query.Set("follow", "1")
+		r.query.Set("order", "done")
 	}
 	return func(yield func(wire.PartResult, error) bool) {
 		seen := map[int]bool{}
@@ -41,7 +40,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 			in := bufio.NewReaderSize(s, 64<<10)
 			for {
 				var line resultLine
-				if line, err = readResult(in); err != nil {
+				if line, err = readResult(r, s.meta, in); err != nil {
 					break
 				}
 				if seen[line.Part] {
@@ -59,7 +58,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 			switch {
 			case errors.Is(err, io.EOF) && (!follow || c.final(ctx, id)):
 				return
-			case errors.As(err, &refused):
+			case errors.As(err, &refused) && !retryable(err):
 				yield(wire.PartResult{}, err)
 				return
 			}
@@ -72,7 +71,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 	}
 }
 
-func readResult(in *bufio.Reader) (resultLine, error) {
+func readResult(r request, m Meta, in *bufio.Reader) (resultLine, error) {
 	for {
 		b, err := readLine(in)
 		if err != nil {
@@ -83,10 +82,10 @@ func readResult(in *bufio.Reader) (resultLine, error) {
 		}
 		var line resultLine
 		if err := json.Unmarshal(b, &line); err != nil {
-			return line, wire.Refuse(wire.CodeInternal, "%v", fmt.Errorf("result line is not the JSON expected: %w", err))
+			return line, r.failed(m.Addr, wire.Invalid("", "result line is not the JSON expected: %v", err), err)
 		}
 		if line.Code != "" {
-			return line, &wire.Error{Code: line.Code, Message: line.Detail}
+			return line, told(r, m, b)
 		}
 		return line, nil
 	}

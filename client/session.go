@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -280,7 +279,6 @@ func (s *Session) receive() {
 		in, moved := s.in, s.moved
 		s.mu.Unlock()
 		ctx, cancel := context.WithCancel(s.ctx)
-		stop := context.AfterFunc(ctx, func() {})
 		s.wg.Go(func() {
 			select {
 			case <-moved:
@@ -290,29 +288,23 @@ func (s *Session) receive() {
 		})
 		s.read(ctx, in)
 		cancel()
-		stop()
 	}
 }
 
-// read hands on what one home's stream tells until it breaks or the session moves.
+// read hands on what one home's stream tells until the session moves or the stream is refused.
 func (s *Session) read(ctx context.Context, in wire.SignedIn) {
-	for m, err := range s.client.Inbox(ctx, in.FullName, in.Secret) {
+	for m, err := range s.client.inbox(ctx, in.FullName, in.Secret, s.checkNow) {
 		if err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("inbox broken", "error", err)
+				s.log.Warn("inbox refused", "error", err)
 				s.checkNow()
 				sleep(ctx, time.Second)
 			}
 			return
 		}
 		select {
-		case s.messages <- m:
-		case <-ctx.Done():
-			// Moved with a message in hand: it was taken from the mailbox, so it is handed on.
-			select {
-			case s.messages <- m:
-			case <-s.ctx.Done():
-			}
+		case s.messages <- m: // also after a move: it was taken from the old mailbox
+		case <-s.ctx.Done():
 			return
 		}
 	}
@@ -325,5 +317,3 @@ func (s *Session) checkNow() {
 	default:
 	}
 }
-
-var _ json.Marshaler = wire.Duration(0)

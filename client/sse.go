@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // maxLine bounds one line of a stream: a whole message, in base64, with room.
@@ -127,12 +130,39 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
+// told is the problem that a stream ended with.
+func told(r request, m Meta, data []byte) error {
+	var p wire.Problem
+	if err := json.Unmarshal(data, &p); err != nil || p.Code == "" {
+		p.Code, p.Detail = wire.CodeUnavailable, "the stream ended with an error that cannot be read"
+	}
+	ce := r.failed(m.Addr, &wire.Error{Code: p.Code, Message: p.Detail, Field: p.Field}, nil)
+	ce.RequestID, ce.Meta = p.RequestID, m
+	return ce
+}
+
+// retryable tells whether another coordinator may do better.
+func retryable(err error) bool {
+	code := wire.CodeOf(err)
+	return code == wire.CodeUnavailable || code == wire.CodeUnknown || code == wire.CodeInternal
+}
+
+// following is a stream of events that outlives the coordinators that tell it.
+type following struct {
+	request request
+	lastID  string      // where to begin
+	over    func() bool // whether a clean end of a stream was the end; nil: never
+	broke   func()      // told when a stream broke; may be nil
+}
+
 // follow yields the events of a stream for ever, at the next coordinator when one goes away, from where it stopped. It
-// ends by ctx, by the caller, by a refusal, or when over says that a stream's clean end was the end. lastID is where to begin.
-func (c *Client) follow(ctx context.Context, r request, lastID string, over func() bool) iter.Seq2[news, error] {
+// ends by ctx, by the caller, by a refusal, or when the stream is over.
+func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error] {
 	return func(yield func(news, error) bool) {
+		lastID := f.lastID
 		pause := newPause()
 		for {
+			r := f.request
 			r.header = http.Header{"Accept": {"text/event-stream"}, "Cache-Control": {"no-store"}}
 			if lastID != "" {
 				r.header.Set("Last-Event-ID", lastID)
@@ -148,6 +178,14 @@ func (c *Client) follow(ctx context.Context, r request, lastID string, over func
 				if n, err = readNews(in, lastID); err != nil {
 					break
 				}
+				if n.name == "error" {
+					if err = told(r, s.meta, n.data); retryable(err) {
+						break
+					}
+					s.Close()
+					yield(news{}, err)
+					return
+				}
 				pause.Reset()
 				lastID = n.id
 				if !yield(n, nil) {
@@ -156,10 +194,13 @@ func (c *Client) follow(ctx context.Context, r request, lastID string, over func
 				}
 			}
 			s.Close()
-			if errors.Is(err, io.EOF) && over != nil && over() {
+			if errors.Is(err, io.EOF) && f.over != nil && f.over() {
 				return
 			}
 			c.addrs.failed(s.meta.Addr)
+			if f.broke != nil && ctx.Err() == nil {
+				f.broke()
+			}
 			if !sleep(ctx, pause.NextBackOff()) {
 				yield(news{}, context.Cause(ctx))
 				return

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *app) componentsCmd() *cobra.Command {
+	return group("components", "Programs that are signed in", a.componentsListCmd(), a.componentsGetCmd(), a.componentsRemoveCmd())
+}
+
+func (a *app) componentsListCmd() *cobra.Command {
+	r := reading{wantWatch: true}
+	var sel client.Components
+	var pairs []string
+	cmd := r.define(&cobra.Command{
+		Use: "list", Short: "List components by full name", Aliases: []string{"ls"}, Args: cobra.NoArgs,
+		Example: "  raftctl components list\n  raftctl components list --namespace n1 --label role=camera --watch",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if sel.Labels, err = keyValues("--label", pairs); err != nil {
+				return err
+			}
+			return a.list(cmd.Context(), r, 0, func(ctx context.Context, read client.Read) (answer, client.Meta, error) {
+				rows, meta, err := a.allComponents(ctx, sel, read)
+				v := answer{body: meta.Body, table: func(wide bool) *table { return a.componentsTable(rows, wide) }}
+				for _, c := range rows {
+					v.names = append(v.names, "component/"+c.FullName)
+				}
+				return v, meta, err
+			})
+		},
+	})
+	f := cmd.Flags()
+	f.StringVar(&sel.Namespace, "namespace", "", "only of this namespace")
+	f.StringVar(&sel.Prefix, "prefix", "", "only full names that begin so")
+	f.StringVar(&sel.Match, "match", "", "only full names that match this regular expression")
+	f.StringArrayVar(&pairs, "label", nil, "only with this label, k=v; may be repeated")
+	f.IntVar(&sel.Limit, "limit", 0, "at most so many; 0 is all")
+	f.StringVar(&sel.After, "after", "", "only after this full name")
+	return cmd
+}
+
+// allComponents follows the pages, unless one page was asked for. Several pages are one body.
+func (a *app) allComponents(ctx context.Context, sel client.Components, read client.Read) ([]wire.Component, client.Meta, error) {
+	sel.Read = read
+	page, meta, err := a.client.Components(ctx, sel)
+	if err != nil || page.Next == "" || sel.Limit > 0 {
+		return page.Components, meta, err
+	}
+	all := page.Components
+	for page.Next != "" {
+		sel.After, sel.Read = page.Next, client.Read{Consistency: read.Consistency}
+		if page, _, err = a.client.Components(ctx, sel); err != nil {
+			return nil, meta, err
+		}
+		all = append(all, page.Components...)
+	}
+	meta.Body, err = json.Marshal(wire.Components{Components: all})
+	return all, meta, err
+}
+
+func (a *app) componentsTable(rows []wire.Component, wide bool) *table {
+	heads := []string{"name", "home", "kind", "lease", "age", "labels"}
+	if wide {
+		heads = append(heads, "host", "group", "runtimes", "slots", "index", "session")
+	}
+	t := a.table(heads...).numbers("age", "lease", "slots", "index")
+	for _, c := range rows {
+		cells := []any{c.FullName, c.Home, c.Kind, time.Duration(c.Lease), a.age(c.Since), labels(c.Labels)}
+		if wide {
+			cells = append(cells, c.Place.Host, c.Place.Group, strings.Join(c.Runtimes, ","), c.Slots, c.Index, c.Session)
+		}
+		t.row(cells...)
+	}
+	return t
+}
+
+func (a *app) componentsGetCmd() *cobra.Command {
+	var r reading
+	return r.define(&cobra.Command{
+		Use: "get NAME", Short: "Show one component", Args: cobra.ExactArgs(1), Example: "  raftctl components get n1.laser -o yaml",
+		ValidArgsFunction: a.completeComponents,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, meta, err := a.client.Component(cmd.Context(), args[0], r.read())
+			if err != nil {
+				return err
+			}
+			return a.show(a.out, answer{body: meta.Body, names: []string{"component/" + c.FullName},
+				table: func(wide bool) *table { return a.componentsTable([]wire.Component{c}, wide) }})
+		},
+	})
+}
+
+func (a *app) componentsRemoveCmd() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "remove NAME", Short: "End a component's session for good", Aliases: []string{"rm"}, Args: cobra.ExactArgs(1),
+		Long:              "Ends a component's session. It is told why and cannot take its name over again; the name is free at once.",
+		Example:           "  raftctl components remove n1.laser --reason 'replaced' --yes",
+		ValidArgsFunction: a.completeComponents,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.confirm("remove component " + args[0]); err != nil {
+				return err
+			}
+			meta, err := a.client.RemoveComponent(cmd.Context(), args[0], reason)
+			if err != nil {
+				return err
+			}
+			return a.done(meta.Body, "component/"+args[0], "component %s removed", args[0])
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "told to the component and shown to others")
+	return cmd
+}
+
+// keyValues reads k=v pairs.
+func keyValues(flag string, pairs []string) (map[string]string, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	m := map[string]string{}
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || k == "" {
+			return nil, usage("%s %q: want KEY=VALUE", flag, p)
+		}
+		m[k] = v
+	}
+	return m, nil
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Exit codes; scripts hold on to them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnavailable = 3
+	exitUnknown     = 4
+)
+
+// usageError is a command line that cannot be carried out as it is.
+type usageError struct{ msg string }
+
+func (e usageError) Error() string { return e.msg }
+
+func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// errReported is a failure of which everything has been said already.
+var errReported = errors.New("reported")
+
+// report tells err on stderr, naming what was asked of whom, and gives the exit code.
+func (a *app) report(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	name := "raftctl"
+	if cmd != nil {
+		name = cmd.CommandPath()
+	}
+	var u usageError
+	if errors.As(err, &u) || !a.started {
+		fmt.Fprintf(a.err, "%s: %v\nSee %s --help.\n", name, err, name)
+		return exitUsage
+	}
+	if errors.Is(err, errReported) {
+		return exitFailed
+	}
+	fmt.Fprintf(a.err, "%s: %v\n", name, err)
+	var ce *client.CallError
+	if errors.As(err, &ce) {
+		a.hint(ce)
+	}
+	switch {
+	case ce != nil && ce.Err.Code == wire.CodeUnavailable:
+		return exitUnavailable
+	case ce != nil && (ce.Err.Code == wire.CodeUnknown || ce.Err.Code == wire.CodeInternal && ce.Method != "GET"):
+		return exitUnknown
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// hint says what to do next, where that is known.
+func (a *app) hint(e *client.CallError) {
+	switch e.Err.Code {
+	case wire.CodeUnavailable:
+		if e.Cause != nil {
+			fmt.Fprintf(a.err, "asked: %s (choose others by --addr or FOLKMOOT_ADDR)\n", strings.Join(a.client.Addrs(), ", "))
+		}
+	case wire.CodeUnknown:
+		fmt.Fprintln(a.err, "it may or may not have happened: look before you repeat it")
+	case wire.CodeUnauthorized:
+		fmt.Fprintln(a.err, "give a token by --token-file, FOLKMOOT_TOKEN or a context")
+	}
+	if e.Err.RetryAfter > 0 {
+		fmt.Fprintf(a.err, "try again in %s\n", e.Err.RetryAfter)
+	}
+	if e.RequestID != "" {
+		fmt.Fprintf(a.err, "request %s\n", e.RequestID)
+	}
+}

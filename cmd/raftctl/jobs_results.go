@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *app) jobsResultsCmd() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "results ID", Short: "Print the results of a job's parts", Args: cobra.ExactArgs(1),
+		Long:              "Prints the results there are, in the order of the parts; with --follow as they come, until the job has ended. JSON is one line a part.",
+		Example:           "  raftctl jobs results quality\n  raftctl jobs results quality --follow -o json",
+		ValidArgsFunction: a.completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow {
+				j, _, err := a.client.Job(cmd.Context(), args[0], client.Read{})
+				if err != nil {
+					return err
+				}
+				return a.follow(cmd.Context(), j)
+			}
+			var rows []wire.PartResult
+			for r, err := range a.client.Results(cmd.Context(), args[0], false) {
+				if err != nil {
+					return err
+				}
+				rows = append(rows, r)
+			}
+			return a.showResults(rows)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for the end; exit 1 if the job did not end as done")
+	return cmd
+}
+
+// showResults prints all at once: a table, or what showResult prints of each.
+func (a *app) showResults(rows []wire.PartResult) error {
+	if a.flags.output != "table" && a.flags.output != "wide" {
+		for _, r := range rows {
+			if err := a.showResult(a.out, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	t := a.table("part", "state", "attempt", "worker", "ms", "result").numbers("part", "attempt", "ms")
+	for _, r := range rows {
+		t.row(r.Part, mood(r.State), r.Attempt, r.Worker, r.Millis, resultOf(compact(r.Result), r.Error))
+	}
+	return t.render(a.out)
+}
+
+// showResult prints one result, a line.
+func (a *app) showResult(w io.Writer, r wire.PartResult) error {
+	switch a.flags.output {
+	case "name":
+		_, err := fmt.Fprintf(w, "part/%d\n", r.Part)
+		return err
+	case "json", "yaml":
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+		if a.flags.output == "yaml" {
+			fmt.Fprintln(w, "---")
+			return writeYAML(w, b.Bytes())
+		}
+		return writeJSON(w, b.Bytes())
+	}
+	_, err := fmt.Fprintf(w, "part %d %s by %s in %dms: %s\n", r.Part, mood(r.State), orDash(r.Worker), r.Millis,
+		clean(resultOf(compact(r.Result), r.Error)))
+	return err
+}
+
+// follow prints a job's results until its end: on a terminal below a bar of progress, then as a table; else as they come.
+// A job that did not end as done is a failure.
+func (a *app) follow(ctx context.Context, j wire.Job) error {
+	bar := a.bar(j)
+	defer bar.stop()
+	var rows []wire.PartResult
+	for r, err := range a.client.Results(ctx, j.ID, true) {
+		if err != nil {
+			bar.stop()
+			if errors.Is(err, context.Canceled) {
+				fmt.Fprintf(a.err, "interrupted; the job goes on: raftctl jobs results %s --follow\n", j.ID)
+				return errReported
+			}
+			return err
+		}
+		rows = append(rows, r)
+		bar.add(r)
+		if !bar.shown() {
+			if err := a.showResult(a.out, r); err != nil {
+				return err
+			}
+		}
+	}
+	bar.stop()
+	if bar.shown() {
+		if err := a.showResults(rows); err != nil {
+			return err
+		}
+	}
+	// The stream's end is the job's: look at how it ended, from a state that has it.
+	end, _, err := a.client.Job(ctx, j.ID, client.Read{})
+	if err != nil {
+		return err
+	}
+	line := fmt.Sprintf("job %s %s: %d of %d parts done", end.ID, ending(end), end.Parts.Done, end.Parts.Total)
+	if end.Parts.Retries > 0 {
+		line += fmt.Sprintf(", %d retries", end.Parts.Retries)
+	}
+	if !end.Ended.IsZero() && !end.Submitted.IsZero() {
+		line += ", " + span(end.Ended.Sub(end.Submitted))
+	}
+	fmt.Fprintln(a.err, line)
+	if end.State != "done" {
+		return errReported
+	}
+	return nil
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return clean(s)
+}
+
+// compact takes line feeds out of a result.
+func compact(result json.RawMessage) json.RawMessage {
+	var b bytes.Buffer
+	if json.Compact(&b, result) != nil {
+		return result
+	}
+	return b.Bytes()
+}

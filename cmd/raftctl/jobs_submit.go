@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *app) jobsSubmitCmd() *cobra.Command {
+	var id string
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "submit FILE", Short: "Hand in a job from a JSON or YAML file", Args: cobra.ExactArgs(1),
+		Long:    "Hands in the job that FILE (- is standard input) holds as JSON or YAML, with the fields of POST /v1/jobs.",
+		Example: "  raftctl jobs submit quality.yaml --follow\n  raftctl jobs submit - < quality.json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := a.readFile(args[0])
+			if err != nil {
+				return usage("%v", err)
+			}
+			job, err := parseJob(text)
+			if err != nil {
+				return usage("%s: %v", args[0], err)
+			}
+			if id != "" {
+				job.ID = id
+			}
+			return a.submit(cmd.Context(), job, follow)
+		},
+	}
+	cmd.Flags().StringVar(&id, "id", "", "id of the job: the same id twice is the same job")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for the end and print the results")
+	return cmd
+}
+
+// submit hands a job in, and with follow stays until its end.
+func (a *app) submit(ctx context.Context, job wire.SubmitJob, follow bool) error {
+	j, meta, err := a.client.Submit(ctx, job)
+	if err != nil {
+		return err
+	}
+	if follow {
+		return a.follow(ctx, j)
+	}
+	return a.done(meta.Body, "job/"+j.ID, "job %s %s, %d parts", j.ID, j.State, j.Parts.Total)
+}
+
+func (a *app) readFile(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(a.in)
+	}
+	return os.ReadFile(name)
+}
+
+// parseJob reads a job from YAML, of which JSON is a part; words it does not know are refused.
+func parseJob(text []byte) (wire.SubmitJob, error) {
+	var job wire.SubmitJob
+	if !json.Valid(text) {
+		var tree any
+		if err := yaml.Unmarshal(text, &tree); err != nil {
+			return job, err
+		}
+		var err error
+		if text, err = json.Marshal(tree); err != nil {
+			return job, err
+		}
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&job); err != nil {
+		return job, fmt.Errorf("job: %w", err)
+	}
+	return job, nil
+}

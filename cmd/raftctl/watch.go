@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/client"
+)
+
+// fetch asks for a list that is newer than r says.
+type fetch func(ctx context.Context, r client.Read) (answer, client.Meta, error)
+
+// reading are the flags of commands that read.
+type reading struct {
+	consistency      string
+	stale, strict    bool
+	index            uint64
+	watch, wantWatch bool
+}
+
+func (r *reading) define(cmd *cobra.Command) *cobra.Command {
+	f := cmd.Flags()
+	f.StringVar(&r.consistency, "consistency", "", "stale, default or strict")
+	f.BoolVar(&r.stale, "stale", false, "the same as --consistency stale")
+	f.BoolVar(&r.strict, "consistent", false, "the same as --consistency strict")
+	f.Uint64Var(&r.index, "index", 0, "at least as new as this index")
+	if r.wantWatch {
+		f.BoolVarP(&r.watch, "watch", "w", false, "show it again whenever it changes")
+	}
+	cmd.MarkFlagsMutuallyExclusive("stale", "consistent", "consistency")
+	cmd.RegisterFlagCompletionFunc("consistency", cobra.FixedCompletions([]string{"stale", "default", "strict"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (r *reading) read() client.Read {
+	out := client.Read{Consistency: r.consistency, Index: r.index}
+	if r.index > 0 {
+		out.Index = r.index - 1 // blocks until newer than
+		out.Wait = client.DefaultAttempt
+	}
+	if r.stale {
+		out.Consistency = "stale"
+	}
+	if r.strict {
+		out.Consistency = "strict"
+	}
+	return out
+}
+
+// list shows what get gives: once, or with --watch again at every change, until interrupted. every is how often to look
+// where the answer holds more than the replicated state; 0 waits for the index to move.
+func (a *app) list(ctx context.Context, r reading, every time.Duration, get fetch) error {
+	v, meta, err := get(ctx, r.read())
+	if err != nil {
+		return err
+	}
+	if !r.watch {
+		return a.show(a.out, v)
+	}
+	next := r.read()
+	var last string
+	for {
+		var b bytes.Buffer
+		if err == nil {
+			err = a.show(&b, v)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			fmt.Fprintf(a.err, "raftctl: %v\n", err)
+		case b.String() != last:
+			last = b.String()
+			if err := a.redraw(last); err != nil {
+				return err
+			}
+		}
+		wait := every
+		if every == 0 && err == nil {
+			if next.Index = meta.Index; next.Index > 0 {
+				next.Wait, wait = 30*time.Second, 100*time.Millisecond
+			}
+		}
+		select {
+		case <-time.After(max(wait, 100*time.Millisecond)):
+		case <-ctx.Done():
+			return nil
+		}
+		v, meta, err = get(ctx, next)
+	}
+}
+
+// redraw shows a new state of a watched list: on a terminal in place of the old one, else below it.
+func (a *app) redraw(s string) error {
+	if terminal(a.out) {
+		_, err := io.WriteString(a.out, "\x1b[H\x1b[2J"+s)
+		return err
+	}
+	if a.flags.output == "table" || a.flags.output == "wide" {
+		s = strings.TrimRight(s, "\n") + "\n\n"
+	} else if a.flags.output == "yaml" {
+		s = "---\n" + s
+	}
+	_, err := io.WriteString(a.out, s)
+	return err
+}
