@@ -1,0 +1,85 @@
+# Runs part(item) or part(item, args) of a script and hands the result over on
+# file descriptor 3: "+" and JSON, or "-" and the text of an error. Whatever the
+# script prints goes to its log and cannot be taken for a result.
+import json
+import os
+import sys
+import traceback
+import types
+
+
+class NoPart(Exception):
+    pass
+
+
+def load(path):
+    module = types.ModuleType("script")
+    module.__file__ = path
+    sys.modules["script"] = module
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    exec(compile(text, path, "exec"), module.__dict__)
+    part = getattr(module, "part", None)
+    if not callable(part):
+        raise NoPart("the script defines no function part(item) or part(item, args)")
+    return part
+
+
+def takes_args(part):
+    code = getattr(part, "__code__", None)
+    if code is None:
+        import inspect
+
+        return len(inspect.signature(part).parameters) >= 2
+    return code.co_argcount >= 2 or bool(code.co_flags & 4)
+
+
+def encode(value):
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def explain(e):
+    if isinstance(e, NoPart):
+        return str(e)
+    if isinstance(e, SystemExit):
+        return "the script called exit(%s)" % ("" if e.code is None else repr(e.code))
+    tb = e.__traceback__
+    while tb and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    text = "".join(traceback.format_exception(type(e), e, tb))
+    return text if len(text) <= 3000 else "... " + text[-3000:]
+
+
+def main():
+    os.set_inheritable(3, False)
+    out = os.fdopen(3, "wb")
+    with sys.stdin:
+        task = json.load(sys.stdin)
+    sys.stdin = open(os.devnull, encoding="utf-8")
+    script = task["script"]
+    sys.argv = [script]
+    try:
+        part = load(script)
+        value = part(task["item"], task["args"]) if takes_args(part) else part(task["item"])
+        if hasattr(value, "__await__"):
+            import asyncio
+
+            value = asyncio.run(value)
+    except BaseException as e:  # even SystemExit: the part is over either way
+        answer = b"-" + explain(e).encode("utf-8", "replace")
+    else:
+        try:
+            answer = b"+" + encode(value)
+        except (TypeError, ValueError, RecursionError) as e:
+            answer = b"-" + ("the result is not JSON: %s" % e).encode("utf-8", "replace")
+    try:
+        sys.stdout.flush()
+    finally:
+        out.write(answer)
+        out.close()
+
+
+main()

@@ -1,0 +1,180 @@
+package work
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+//go:embed runner.py
+var runner []byte
+
+// Runtime is one way of running scripts that was found to work here.
+type Runtime struct {
+	Name string // as a job asks for it
+	Path string // of the interpreter
+}
+
+// Offered returns those of the named runtimes that work on this machine; an
+// empty list of names means all that are known. It runs each interpreter once
+// and takes at most 10 s for each.
+func Offered(names []string) []Runtime {
+	if len(names) == 0 {
+		names = []string{"python3", "sh"}
+	}
+	var found []Runtime
+	for _, name := range names {
+		probe := map[string]string{
+			"python3": "import sys, json; print(sys.executable)",
+			"sh":      "command -v sh",
+		}[name]
+		if probe == "" {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		out, err := exec.CommandContext(ctx, name, "-c", probe).Output()
+		cancel()
+		// The interpreter itself, not a wrapper that chooses one each time.
+		if path := strings.TrimSpace(string(out)); err == nil && filepath.IsAbs(path) {
+			found = append(found, Runtime{Name: name, Path: path})
+		}
+	}
+	return found
+}
+
+// Names returns the names of runtimes, for a sign-in.
+func Names(runtimes []Runtime) []string {
+	names := make([]string, len(runtimes))
+	for i, r := range runtimes {
+		names[i] = r.Name
+	}
+	return names
+}
+
+// maxEnv bounds a value in the environment; the kernel takes 128 KiB a string.
+const maxEnv = 64 << 10
+
+// prepare writes what the part needs into dir and returns the command that
+// runs it, with its input but without outputs.
+func (r Runtime) prepare(dir string, p wire.RunPart) (*exec.Cmd, *os.File, error) {
+	args := p.Args
+	if len(args) == 0 {
+		args = json.RawMessage("null")
+	}
+	item := p.Item
+	if len(item) == 0 {
+		item = json.RawMessage("null")
+	}
+	script := filepath.Join(dir, "script."+map[string]string{"python3": "py"}[r.Name])
+	input := item
+	env := environment(dir, p)
+	var argv []string
+	if r.Name == "python3" {
+		run := filepath.Join(dir, "folkmoot_runner.py")
+		if err := os.WriteFile(run, runner, 0o600); err != nil {
+			return nil, nil, err
+		}
+		var err error
+		if input, err = json.Marshal(map[string]any{"script": script, "item": item, "args": args}); err != nil {
+			return nil, nil, fmt.Errorf("item or args: %w", err)
+		}
+		argv = []string{"-B", run}
+		env = append(env, "PYTHONUNBUFFERED=1", "PYTHONIOENCODING=utf-8")
+	} else {
+		script = filepath.Join(dir, "script.sh")
+		argsFile := filepath.Join(dir, "args.json")
+		if err := os.WriteFile(argsFile, args, 0o600); err != nil {
+			return nil, nil, err
+		}
+		argv = []string{script}
+		env = append(env, "ARGS_FILE="+argsFile)
+		for name, value := range map[string]string{"ITEM": plain(item), "ARGS": string(args)} {
+			if len(value) <= maxEnv {
+				env = append(env, name+"="+value)
+			}
+		}
+	}
+	if err := os.WriteFile(script, []byte(p.Script), 0o600); err != nil {
+		return nil, nil, err
+	}
+	in := filepath.Join(dir, "input.json")
+	if err := os.WriteFile(in, input, 0o600); err != nil {
+		return nil, nil, err
+	}
+	stdin, err := os.Open(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(r.Path, argv...)
+	cmd.Dir, cmd.Env, cmd.Stdin = dir, env, stdin
+	return cmd, stdin, nil
+}
+
+// environment is an allow-list: what the worker has in its own (tokens, keys)
+// is not the script's.
+func environment(dir string, p wire.RunPart) []string {
+	env := []string{
+		"HOME=" + dir, "TMPDIR=" + dir, "LANG=" + orElse(os.Getenv("LANG"), "C.UTF-8"),
+		"PATH=" + orElse(os.Getenv("PATH"), "/usr/local/bin:/usr/bin:/bin"),
+		"FOLKMOOT_JOB=" + p.Job, fmt.Sprintf("FOLKMOOT_PART=%d", p.Part), fmt.Sprintf("FOLKMOOT_ATTEMPT=%d", p.Attempt),
+	}
+	return env
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// plain is a JSON string's text, and any other JSON as it is.
+func plain(item json.RawMessage) string {
+	var s string
+	if json.Unmarshal(item, &s) == nil && item[0] == '"' && !strings.ContainsRune(s, 0) {
+		return s
+	}
+	return string(item)
+}
+
+// result reads what the process left: for python3 on its descriptor, for sh on
+// its standard output.
+func (r Runtime) result(raw []byte) (json.RawMessage, string) {
+	if r.Name == "python3" {
+		switch {
+		case len(raw) == 0:
+			return nil, "the process ended without a result"
+		case raw[0] == '-':
+			return nil, strings.ToValidUTF8(string(raw[1:]), "\uFFFD")
+		}
+		raw = raw[1:]
+	} else {
+		raw = []byte(strings.TrimRight(string(raw), "\r\n"))
+		switch {
+		case len(raw) == 0:
+			raw = []byte("null")
+		case !json.Valid(raw):
+			raw, _ = json.Marshal(strings.ToValidUTF8(string(raw), "\uFFFD"))
+		}
+	}
+	b, err := json.Marshal(json.RawMessage(raw)) // compact, as it will be told
+	if err != nil {
+		return nil, fmt.Sprintf("the result is not JSON: %v", err)
+	}
+	if len(b) > wire.MaxResult {
+		return nil, tooLarge(fmt.Sprintf("is %d bytes as JSON", len(b)))
+	}
+	return b, ""
+}
+
+func tooLarge(how string) string {
+	return fmt.Sprintf("the result %s; the limit is %d", how, wire.MaxResult)
+}

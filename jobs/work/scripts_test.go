@@ -1,0 +1,139 @@
+package work_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/jobs/work"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// What a script is given, and what counts as its result or its failure.
+func TestScripts(t *testing.T) {
+	t.Setenv("FOLKMOOT_TEST_SECRET", "do not tell")
+	args := json.RawMessage(`{"k":[1,2]}`)
+	for name, c := range map[string]struct {
+		part   wire.RunPart
+		result string
+		fails  []string // all of these are in the error
+		log    string
+	}{
+		"python: one argument":   {part: python(t, 0, `3`, "def part(item): return item * 2"), result: `6`},
+		"python: with args":      {part: python(t, 0, `1`, "def part(item, args): return args['k'][item]"), result: `2`},
+		"python: prints are log": {part: python(t, 0, `1`, "import sys\nprint('+666')\ndef part(item):\n  print('-x', file=sys.stderr); return None"), result: `null`, log: "+666\n-x\n"},
+		"python: prints through os": {part: python(t, 0, `1`, "import os\ndef part(item):\n  os.system('echo hello'); return 'a<b\u00e9'"),
+			result: `"a\u003cbé"`, log: "hello\n"},
+		"python: exception": {part: python(t, 0, `0`, "def inner(x):\n    return 1 / x\ndef part(item):\n    return inner(item)"),
+			fails: []string{"Traceback", "line 2, in inner", "return 1 / x", "ZeroDivisionError: division by zero"}},
+		"python: KeyError":         {part: python(t, 0, `0`, "def part(item):\n    return {}['missing']"), fails: []string{"Traceback", "KeyError: 'missing'"}},
+		"python: syntax":           {part: python(t, 0, `0`, "def part(item)\n  pass"), fails: []string{"SyntaxError", "line 1"}},
+		"python: no part":          {part: python(t, 0, `0`, "x = 1"), fails: []string{"defines no function part(item)"}},
+		"python: exit":             {part: python(t, 0, `0`, "import sys\ndef part(item): sys.exit(3)"), fails: []string{"the script called exit(3)"}},
+		"python: killed":           {part: python(t, 0, `0`, "import os\ndef part(item):\n  print('last words'); os.kill(os.getpid(), 9)"), fails: []string{"without a result", "signal: killed", "last words"}},
+		"python: not JSON":         {part: python(t, 0, `0`, "def part(item): return {1, 2}"), fails: []string{"the result is not JSON", "set"}},
+		"python: NaN":              {part: python(t, 0, `0`, "def part(item): return float('nan')"), fails: []string{"the result is not JSON"}},
+		"python: too large":        {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536"}},
+		"python: huge":             {part: python(t, 0, `0`, "def part(item): return 'x' * 5000000"), fails: []string{"the result is", "the limit is 65536"}},
+		"python: deep recursion":   {part: python(t, 0, `0`, "def part(item): return part(item)"), fails: []string{"RecursionError"}},
+		"python: async":            {part: python(t, 0, `4`, "async def part(item): return item"), result: `4`},
+		"python: dataclass":        {part: python(t, 0, `4`, "import dataclasses\n@dataclasses.dataclass\nclass C:\n  x: int\ndef part(item): return dataclasses.asdict(C(item))"), result: `{"x":4}`},
+		"python: no main":          {part: python(t, 0, `4`, "if __name__ == '__main__': 1/0\ndef part(item): return 1"), result: `1`},
+		"python: environment":      {part: python(t, 7, `0`, "import os\ndef part(item): return [os.environ.get('FOLKMOOT_TEST_SECRET'), os.environ['FOLKMOOT_PART'], os.getcwd() == os.environ['HOME']]"), result: `[null,"7",true]`},
+		"python: a surrogate":      {part: python(t, 0, `0`, "def part(item): return '\\ud800'"), result: `"\ud800"`},
+		"sh: item on stdin":        {part: shell(0, `{"a": 1}`, "cat"), result: `{"a":1}`},
+		"sh: item in $ITEM":        {part: shell(0, `5`, `echo $((ITEM + 1)); echo noise >&2`), result: `6`, log: "noise\n"},
+		"sh: text in $ITEM":        {part: shell(0, `"two words; exit 1"`, `printf '%s' "$ITEM"`), result: `"two words; exit 1"`},
+		"sh: args":                 {part: shell(0, `0`, `echo "$ARGS"; cmp -s "$ARGS_FILE" - <<E || true`+"\nE\n"), result: `{"k":[1,2]}`},
+		"sh: a string":             {part: shell(0, `0`, `echo not json`), result: `"not json"`},
+		"sh: nothing":              {part: shell(0, `0`, `:`), result: `null`},
+		"sh: exit status":          {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
+		"sh: too large":            {part: shell(0, `0`, `head -c 70000 /dev/zero | tr '\0' x`), fails: []string{"the result is larger", "65536"}},
+		"sh: environment":          {part: shell(7, `0`, `echo "$FOLKMOOT_TEST_SECRET/$FOLKMOOT_JOB/$FOLKMOOT_PART/$FOLKMOOT_ATTEMPT"`), result: `"/job/7/1"`},
+		"sh: large item":           {part: shell(0, `"`+strings.Repeat("y", 150_000)+`"`, `echo "${ITEM-unset}"; wc -c`), result: `"unset\n150002"`},
+		"unknown runtime":          {part: part(0, "perl", `0`, "1"), fails: []string{`runtime "perl" is not offered`}},
+		"timeout":                  {part: timeout(shell(0, `0`, "sleep 60"), 100*time.Millisecond), fails: []string{"timed out", "part_timeout of 100ms"}},
+		"timeout, SIGTERM unheard": {part: timeout(shell(0, `0`, "trap '' TERM\nsleep 60\nsleep 60"), 100*time.Millisecond), fails: []string{"timed out"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHome()
+			c.part.Args = args
+			h.assign(c.part)
+			w := open(t, h)
+			d := h.result(t, c.part)
+			if d.OK != (c.fails == nil) || string(d.Result) != c.result {
+				t.Errorf("ok %v, result %.200s, error %q; want result %.200s", d.OK, d.Result, d.Error, c.result)
+			}
+			for _, want := range c.fails {
+				if !strings.Contains(d.Error, want) {
+					t.Errorf("the error does not say %q:\n%s", want, d.Error)
+				}
+			}
+			if strings.Contains(d.Error, "folkmoot_runner") {
+				t.Errorf("the error shows the runner's own frames:\n%s", d.Error)
+			}
+			eventually(t, fmt.Sprintf("log %q, have %q", c.log, h.log(c.part)), func() bool {
+				return c.log == "" || h.log(c.part) == c.log
+			})
+			eventually(t, "the desk is empty", func() bool { return w.Stats().Held == 0 })
+		})
+	}
+}
+
+func timeout(p wire.RunPart, d time.Duration) wire.RunPart {
+	p.PartTimeout = wire.Duration(d)
+	return p
+}
+
+// A log is cut at 1 MiB, says so, and does not stop the script.
+func TestLogIsCut(t *testing.T) {
+	h := newHome()
+	p := shell(0, `0`, `head -c 3000000 /dev/zero | tr '\0' x >&2; echo 1`)
+	h.assign(p)
+	open(t, h)
+	if d := h.result(t, p); string(d.Result) != "1" {
+		t.Fatalf("result %s (%s), want 1", d.Result, d.Error)
+	}
+	eventually(t, "the mark at the end of the log", func() bool { return strings.HasSuffix(h.log(p), "at most 1 MiB]\n") })
+	if got := strings.Count(h.log(p), "x"); got != 1<<20 {
+		t.Errorf("%d bytes of log, want 1 MiB", got)
+	}
+}
+
+// Output comes while the part runs, and twice is once after a lost answer.
+func TestLogIsLive(t *testing.T) {
+	h := newHome()
+	fails := 3
+	h.fail = func(call string, _ int) error {
+		if call == "log" && fails > 0 {
+			fails--
+			return wire.NotTried("no leader")
+		}
+		return nil
+	}
+	stop := filepath.Join(t.TempDir(), "stop")
+	p := shell(0, `0`, `echo one >&2; while [ ! -e '`+stop+`' ]; do sleep 0.01; done; echo two >&2`)
+	h.assign(p)
+	open(t, h)
+	eventually(t, "the first line, while the part runs", func() bool { return h.log(p) == "one\n" })
+	touch(t, stop)
+	h.result(t, p)
+	eventually(t, "the whole log", func() bool { return h.log(p) == "one\ntwo\n" })
+}
+
+// Only what works is offered.
+func TestOffered(t *testing.T) {
+	if got := work.Names(work.Offered([]string{"sh", "cobol"})); strings.Join(got, " ") != "sh" {
+		t.Errorf("offered %v, want sh alone", got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := work.Offered(nil); len(got) != 0 {
+		t.Errorf("offered %v with nothing on the path, want nothing", got)
+	}
+	if _, err := work.Open(newHome(), work.Config{}); wire.CodeOf(err) != wire.CodeInvalid {
+		t.Errorf("open without runtimes: %v, want invalid", err)
+	}
+}

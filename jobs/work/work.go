@@ -1,0 +1,302 @@
+// Package work runs the parts a worker's home gives it, each in a process
+// group of its own.
+package work
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Home is how a worker reaches its coordinator, under its own session. Every
+// call may be repeated with the same words.
+type Home interface {
+	// Start and Finish answer with one verdict for each part, in order.
+	Start(ctx context.Context, parts []wire.PartRef) ([]wire.PartVerdict, error)
+	Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error)
+	AppendLog(ctx context.Context, log wire.AppendLog) error
+	// Sync tells all the worker holds and hears what to run and what to drop.
+	Sync(ctx context.Context, holding []wire.PartRef) (wire.SyncedParts, error)
+	// Hints are news that need not arrive; nil is fine. It is asked for once.
+	Hints() <-chan Hint
+}
+
+// Hint is what a coordinator said unasked. An empty one says: sync now.
+type Hint struct {
+	Run    []wire.RunPart
+	Cancel []wire.PartRef
+}
+
+// Config of a worker; only Runtimes has no default.
+type Config struct {
+	Slots     int           // parts at once; default 1
+	Runtimes  []Runtime     // as Offered returns them
+	Dir       string        // where temporary directories go; default os.TempDir
+	SyncEvery time.Duration // default 3s
+	// StartDelay is how long a part may run before its start is told; one that
+	// ends sooner is only told as finished. Default 200ms.
+	StartDelay  time.Duration
+	KillDelay   time.Duration // from SIGTERM to SIGKILL; default 2s
+	CallTimeout time.Duration // of one call to the home; default 10s
+	LogEvery    time.Duration // how often new output is told; default 500ms
+	Logger      *slog.Logger  // default none
+}
+
+func (c Config) withDefaults() (Config, error) {
+	c.Slots = cmp.Or(c.Slots, 1)
+	c.Dir = cmp.Or(c.Dir, os.TempDir())
+	c.SyncEvery = cmp.Or(c.SyncEvery, 3*time.Second)
+	c.StartDelay = cmp.Or(c.StartDelay, 200*time.Millisecond)
+	c.KillDelay = cmp.Or(c.KillDelay, 2*time.Second)
+	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Second)
+	c.LogEvery = cmp.Or(c.LogEvery, 500*time.Millisecond)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Slots < 1 || c.Slots > 10_000 {
+		return c, wire.Invalid("slots", "%d slots are not within 1 and 10,000", c.Slots)
+	}
+	if len(c.Runtimes) == 0 {
+		return c, wire.Invalid("runtimes", "a worker without a runtime can run nothing")
+	}
+	return c, nil
+}
+
+// Stats counts what a worker did since it was opened.
+type Stats struct {
+	Held    int    // parts known here, whatever their state
+	Running int    // processes
+	Done    uint64 // reports accepted, by outcome
+	Failed  uint64
+	Dropped uint64 // cancelled, or refused as stale
+}
+
+// Worker runs parts until it is closed.
+type Worker struct {
+	home   Home
+	cfg    Config
+	dir    string
+	log    *slog.Logger
+	ctx    context.Context // of everything the worker started; ended by Close
+	cancel context.CancelFunc
+	do     chan func()   // news from calls and processes, for the loop
+	gone   chan struct{} // closed when the loop has ended
+	wg     sync.WaitGroup
+	// desk is owned by the loop.
+	desk desk
+	err  error // of removing the directory; read after gone
+}
+
+// Open starts a worker that takes parts from home until Close.
+func Open(home Home, cfg Config) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(cfg.Dir, "folkmoot-work-")
+	if err != nil {
+		return nil, fmt.Errorf("directory for parts: %w", err)
+	}
+	w := &Worker{home: home, cfg: cfg, dir: dir, log: cfg.Logger, do: make(chan func()), gone: make(chan struct{})}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.desk = newDesk()
+	go w.loop()
+	return w, nil
+}
+
+// Close ends all processes (SIGTERM, KillDelay, SIGKILL), tries once more to
+// report what is finished, and removes every temporary file. Parts that were
+// still running are not reported: they go to others when the session ends.
+func (w *Worker) Close() error {
+	w.cancel()
+	<-w.gone
+	return w.err
+}
+
+// Stats returns the counts of now; all zero once the worker is closed.
+func (w *Worker) Stats() Stats {
+	got := make(chan Stats, 1)
+	select {
+	case w.do <- func() { got <- w.desk.stats() }:
+		return <-got
+	case <-w.gone:
+		return Stats{}
+	}
+}
+
+func (w *Worker) loop() {
+	defer close(w.gone)
+	hints := w.home.Hints()
+	w.sync()
+	timer := time.NewTimer(w.cfg.SyncEvery)
+	defer timer.Stop()
+	for w.ctx.Err() == nil {
+		w.pump()
+		timer.Reset(max(time.Until(w.desk.wake()), time.Millisecond))
+		select {
+		case <-w.ctx.Done():
+		case f := <-w.do:
+			f()
+		case h, ok := <-hints:
+			if !ok {
+				hints = nil // the syncs go on
+				continue
+			}
+			w.hint(h)
+		case <-timer.C:
+		}
+	}
+	w.drain()
+	w.lastWords()
+	if err := os.RemoveAll(w.dir); err != nil {
+		w.err = fmt.Errorf("remove the directory of parts: %w", err)
+	}
+}
+
+// drain waits for everything the loop started, hearing it out.
+func (w *Worker) drain() {
+	idle := make(chan struct{})
+	go func() {
+		w.wg.Wait()
+		close(idle)
+	}()
+	for {
+		select {
+		case f := <-w.do:
+			f()
+		case <-idle:
+			return
+		}
+	}
+}
+
+// lastWords reports what was finished before Close and not accepted yet.
+func (w *Worker) lastWords() {
+	for _, batch := range w.desk.allEnded() {
+		ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, w.cfg.CallTimeout))
+		verdicts, err := w.home.Finish(ctx, batch)
+		cancel()
+		if err != nil {
+			w.log.Warn("finished parts are not reported", "parts", len(batch), "error", err)
+			return
+		}
+		w.desk.finished(batch, verdicts)
+	}
+}
+
+// hint takes news and, when it says nothing, asks.
+func (w *Worker) hint(h Hint) {
+	w.take(h.Run)
+	for _, ref := range h.Cancel {
+		w.drop(ref, "cancelled")
+	}
+	if len(h.Run)+len(h.Cancel) == 0 {
+		w.desk.syncAt = time.Now()
+	}
+}
+
+// take puts parts on the desk, unless they are there or were settled before.
+func (w *Worker) take(parts []wire.RunPart) {
+	for _, p := range parts {
+		if w.desk.tasks[p.PartRef] != nil || w.desk.settled.has(p.PartRef) {
+			continue
+		}
+		if len(w.desk.tasks) >= 4*w.cfg.Slots+64 {
+			w.log.Warn("more parts than slots: left for the next sync", "job", p.Job, "part", p.Part)
+			return
+		}
+		for ref := range w.desk.tasks {
+			if ref.Job == p.Job && ref.Part == p.Part && ref.Attempt < p.Attempt {
+				w.drop(ref, "a later attempt was given")
+			}
+		}
+		w.desk.add(p)
+	}
+}
+
+// drop forgets a part: its process ends and no report is made. One that ended
+// already stays until the verdict on its report: who cancels may be behind.
+func (w *Worker) drop(ref wire.PartRef, reason string) {
+	t := w.desk.tasks[ref]
+	if t == nil || t.state == dropped || t.state == ended {
+		return
+	}
+	w.log.Info("part dropped", "job", ref.Job, "part", ref.Part, "attempt", ref.Attempt, "reason", reason)
+	w.desk.dropped++
+	if t.state == running {
+		t.state = dropped // it leaves the desk when its process is gone
+		t.stop()
+		return
+	}
+	w.desk.remove(t)
+}
+
+// pump does what is due: processes for waiting parts, and calls.
+func (w *Worker) pump() {
+	for w.desk.running < w.cfg.Slots {
+		t := w.desk.next()
+		if t == nil {
+			break
+		}
+		w.launch(t)
+	}
+	now := time.Now()
+	if !w.desk.syncing && !now.Before(w.desk.syncAt) {
+		w.sync()
+	}
+	if !w.desk.starting && !now.Before(w.desk.startAt) {
+		w.tellStarts(now)
+	}
+	if !w.desk.finishing && !now.Before(w.desk.finishAt) {
+		w.tellFinishes()
+	}
+}
+
+// launch runs a part in a goroutine of its own.
+func (w *Worker) launch(t *task) {
+	i := slices.IndexFunc(w.cfg.Runtimes, func(r Runtime) bool { return r.Name == t.part.Runtime })
+	if i < 0 {
+		w.desk.end(t, outcome{err: fmt.Sprintf("runtime %q is not offered by this worker", t.part.Runtime)})
+		return
+	}
+	ctx, stop := context.WithCancel(w.ctx)
+	t.stop = stop
+	w.desk.begin(t, time.Now().Add(w.cfg.StartDelay))
+	w.wg.Go(func() {
+		defer stop()
+		out := w.run(ctx, w.cfg.Runtimes[i], t.part)
+		w.do <- func() { w.ended(t, out) }
+	})
+}
+
+func (w *Worker) ended(t *task, out outcome) {
+	w.desk.running--
+	if t.state == dropped || out.stopped {
+		w.desk.remove(t)
+		return
+	}
+	w.desk.end(t, out)
+}
+
+// refusal says whether repeating the same words is useless.
+func refusal(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && (e.Code == wire.CodeInvalid || e.Code == wire.CodeTooLarge)
+}
+
+// tail is the end of a text, for an error message.
+func tail(s string, n int) string {
+	if len(s) > n {
+		s = "... " + strings.ToValidUTF8(s[len(s)-n:], "")
+	}
+	return strings.TrimSpace(s)
+}
