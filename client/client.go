@@ -115,7 +115,10 @@ func (c *Client) withOwnOrder(first string) *Client {
 }
 
 func baseURL(addr string, secure bool) (string, error) {
-	a := strings.TrimRight(strings.TrimSpace(addr), "/")
+	a := strings.TrimSpace(addr)
+	if !strings.HasSuffix(a, "//") {
+		a = strings.TrimSuffix(a, "/")
+	}
 	if !strings.Contains(a, "://") {
 		if secure {
 			a = "https://" + a

@@ -1,0 +1,237 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// An address that failed goes to the back: the next call begins with the one that answered.
+func TestDeadAddressGoesToTheBack(t *testing.T) {
+	t.Parallel()
+	dead := deadAddr(t)
+	live, asked := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, wire.Leader{ID: "n2"}) })
+	c := dial(t, client.Config{Addrs: []string{dead, live.URL}})
+	l, meta, err := c.Leader(t.Context())
+	if err != nil || l.ID != "n2" {
+		t.Fatalf("leader with the first of two addresses dead: got %+v, %v, want n2", l, err)
+	}
+	if diff := cmp.Diff([]string{live.URL, dead}, c.Addrs()); diff != "" {
+		t.Errorf("order after one dial failed (-want +got):\n%s", diff)
+	}
+	want := client.Meta{Index: 812, Leader: "n2", Consistency: "default", StaleMs: 3, Addr: live.URL, Body: meta.Body}
+	if diff := cmp.Diff(want, meta); diff != "" {
+		t.Errorf("meta (-want +got):\n%s", diff)
+	}
+	if asked.times() != 1 {
+		t.Errorf("the live coordinator was asked %d times, want once", asked.times())
+	}
+}
+
+// What one coordinator did not try, another one may.
+func TestUnavailableIsAskedAtTheNextCoordinator(t *testing.T) {
+	t.Parallel()
+	none, a := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
+	live, b := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 201, wire.Member{ID: "n4"}) })
+	c := dial(t, client.Config{Addrs: []string{none.URL, live.URL}})
+	m, _, err := c.AddMember(t.Context(), wire.AddMember{Address: "n4:7300"})
+	if err != nil || m.ID != "n4" {
+		t.Fatalf("add member, 503 at the first: got %+v, %v", m, err)
+	}
+	if a.times() != 1 || b.times() != 1 {
+		t.Errorf("asked %d and %d times, want once each", a.times(), b.times())
+	}
+}
+
+// Everything unavailable until the context ends is unavailable, and names who was asked.
+func TestUnavailableEverywhere(t *testing.T) {
+	t.Parallel()
+	none, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
+	c := dial(t, client.Config{Addrs: []string{none.URL, deadAddr(t)}})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := c.RemoveMember(ctx, "n4")
+	wantCode(t, err, wire.CodeUnavailable, "remove member, nobody can")
+	if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
+		t.Errorf("error %v: want the deadline or the refused dial as cause", err)
+	}
+	if !strings.Contains(err.Error(), "DELETE /members/n4 at 127.0.0.1:") {
+		t.Errorf("error %q does not say what was asked of whom", err)
+	}
+}
+
+// With Silent a call gives up when nobody listens anywhere.
+func TestSilentRoundsEndACall(t *testing.T) {
+	t.Parallel()
+	c := dial(t, client.Config{Addrs: []string{deadAddr(t)}, Silent: 2, Timeout: time.Minute})
+	begun := time.Now()
+	_, _, err := c.Leader(t.Context())
+	wantCode(t, err, wire.CodeUnavailable, "nobody listens")
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("gave up after %s, want long before the deadline of a minute", took)
+	}
+}
+
+// A write of unknown outcome is not repeated, unless its id makes a repeat harmless.
+func TestUnknownIsRepeatedOnlyWithAnID(t *testing.T) {
+	t.Parallel()
+	unknown := func(w http.ResponseWriter, r *http.Request) { refuse(w, 504, wire.CodeUnknown, "leadership lost") }
+	first, a := coordinator(t, unknown)
+	second, b := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		say(w, 202, wire.Job{ID: r.Header.Get("Idempotency-Key")})
+	})
+	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}})
+
+	_, err := c.RemoveMember(t.Context(), "n4")
+	wantCode(t, err, wire.CodeUnknown, "remove member")
+	if a.times() != 1 || b.times() != 0 {
+		t.Fatalf("remove member of unknown outcome: asked %d and %d times, want 1 and 0", a.times(), b.times())
+	}
+	j, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh"})
+	if err != nil || len(j.ID) != 32 {
+		t.Fatalf("submit, first attempt unknown: got %+v, %v, want the job under the key minted", j, err)
+	}
+}
+
+// An attempt that may have happened stays unknown, whatever later attempts were told.
+func TestUnknownIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	first, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
+	second, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
+	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}, Timeout: 300 * time.Millisecond})
+	_, _, err := c.CancelJob(t.Context(), "j1", "")
+	wantCode(t, err, wire.CodeUnknown, "cancel: connection lost at one, not tried at the other")
+}
+
+// A connection that breaks after the request was sent is unknown for a write and asked again for a read.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	cut, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
+	live, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, wire.Members{}) })
+	c := dial(t, client.Config{Addrs: []string{cut.URL, live.URL}})
+	_, _, err := c.Send(t.Context(), "secret", wire.SendMessage{To: "n1.x"}, "")
+	wantCode(t, err, wire.CodeUnknown, "send, connection cut")
+	if _, _, err := c.Members(t.Context(), client.Read{}); err != nil {
+		t.Fatalf("members, connection cut at the first: %v", err)
+	}
+}
+
+// A coordinator that hangs costs one attempt, not the whole call.
+func TestHangingCoordinatorIsPassedOver(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	hung, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(release)
+	live, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, wire.Leader{ID: "n2"}) })
+	c := dial(t, client.Config{Addrs: []string{hung.URL, live.URL}, Attempt: 100 * time.Millisecond})
+	if l, _, err := c.Leader(t.Context()); err != nil || l.ID != "n2" {
+		t.Fatalf("leader with the first coordinator hanging: got %+v, %v", l, err)
+	}
+}
+
+// Every refusal arrives as the wire error it left as, and is not repeated.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status int
+		code   wire.Code
+	}{{400, wire.CodeInvalid}, {401, wire.CodeUnauthorized}, {403, wire.CodeForbidden}, {404, wire.CodeNotFound},
+		{409, wire.CodeNameTaken}, {409, wire.CodeConflict}, {413, wire.CodeTooLarge}, {429, wire.CodeBusy}, {500, wire.CodeInternal}} {
+		s, asked := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "2")
+			refuse(w, tc.status, tc.code, "because")
+		})
+		other, never := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, nil) })
+		c := dial(t, client.Config{Addrs: []string{s.URL, other.URL}})
+		_, _, err := c.SignIn(t.Context(), wire.SignIn{Name: "laser"}, "")
+		var e *wire.Error
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: got %T %v, want a *wire.Error inside", tc.code, err, err)
+		}
+		want := &wire.Error{Code: tc.code, Message: "because", RetryAfter: 2 * time.Second}
+		if diff := cmp.Diff(want, e); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.code, diff)
+		}
+		if asked.times() != 1 || never.times() != 0 {
+			t.Errorf("%s: asked %d and %d times, want 1 and 0: a refusal is certain", tc.code, asked.times(), never.times())
+		}
+	}
+}
+
+// An answer that is no coordinator's: a proxy's 502 may have let the write through.
+func TestForeignAnswers(t *testing.T) {
+	t.Parallel()
+	s, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) })
+	c := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: 200 * time.Millisecond})
+	_, err := c.RemoveMember(t.Context(), "n4")
+	wantCode(t, err, wire.CodeUnknown, "write through a proxy that answers 502")
+	_, _, err = c.Leader(t.Context())
+	wantCode(t, err, wire.CodeUnavailable, "read through a proxy that answers 502")
+}
+
+// A sign-out without a secret would be an operator's removal: it is not sent.
+func TestSignOutNeedsTheSecret(t *testing.T) {
+	t.Parallel()
+	s, asked := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, nil) })
+	c := dial(t, client.Config{Addrs: []string{s.URL}})
+	_, err := c.SignOut(t.Context(), "n1.laser", "")
+	wantCode(t, err, wire.CodeInvalid, "sign out without a secret")
+	if asked.times() != 0 {
+		t.Errorf("it was sent %d times, want never", asked.times())
+	}
+}
+
+func TestNewRefusesBadAddresses(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{"", "ftp://n1:7380", "http://n1:7380/v1", "http://n1:7380?x=1", "http://"} {
+		if _, err := client.New(client.Config{Addrs: []string{addr}}); err == nil {
+			t.Errorf("address %q: got none, want an error", addr)
+		}
+	}
+}
+
+// Queries are written as the contract names them.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	var got string
+	s, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { got = r.URL.RequestURI(); say(w, 200, struct{}{}) })
+	c := dial(t, client.Config{Addrs: []string{s.URL}, Token: "t"})
+	for _, tc := range []struct {
+		call func() error
+		want string
+	}{
+		{func() error {
+			_, _, err := c.Components(t.Context(), client.Components{Namespace: "n1", Prefix: "n1.l", Match: "^n1", Labels: map[string]string{"role": "cam"},
+				Page: client.Page{Limit: 5, After: "n1.a"}, Read: client.Read{Consistency: "strict", Index: 7, Wait: 30 * time.Second}})
+			return err
+		}, "/v1/components?after=n1.a&consistency=strict&index=7&label=role%3Dcam&limit=5&match=%5En1&namespace=n1&prefix=n1.l&wait=30s"},
+		{func() error { _, _, err := c.Component(t.Context(), "n1.a/b c", client.Read{}); return err }, "/v1/components/n1.a%2Fb%20c"},
+		{func() error { _, _, err := c.Digest(t.Context(), 12); return err }, "/v1/digest?index=12"},
+		{func() error { _, _, err := c.Parts(t.Context(), "j1", client.Page{After: "9"}, client.Read{}); return err }, "/v1/jobs/j1/parts?after=9"},
+		{func() error { _, err := c.RemoveComponent(t.Context(), "n1.x", "old one"); return err }, "/v1/components/n1.x?reason=old+one"},
+		{func() error {
+			_, err := c.Call(t.Context(), "s", wire.Coordinator, "sync_parts", wire.SyncParts{}, nil, time.Second, true)
+			return err
+		}, "/v1/call/COORDINATOR/sync_parts?timeout=1s"},
+	} {
+		if err := tc.call(); err != nil {
+			t.Fatalf("%s: %v", tc.want, err)
+		}
+		if got != tc.want {
+			t.Errorf("got  %s\nwant %s", got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/jobs/work"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// home is the coordinator as the worker's hands see it: four methods and an inbox.
+type home struct {
+	session *client.Session
+	hints   chan work.Hint
+	closing atomic.Bool // no new parts are taken
+	wg      sync.WaitGroup
+}
+
+var _ work.Home = (*home)(nil)
+
+func newHome(s *client.Session) *home {
+	h := &home{session: s, hints: make(chan work.Hint, 1)}
+	h.wg.Go(h.listen)
+	return h
+}
+
+// wait returns when the session has ended and its inbox is read.
+func (h *home) wait() { h.wg.Wait() }
+
+func (h *home) Start(ctx context.Context, parts []wire.PartRef) ([]wire.PartVerdict, error) {
+	var out wire.PartVerdicts
+	err := h.session.Coordinator(ctx, "start_parts", wire.PartRefs{Parts: parts}, &out)
+	return out.Parts, err
+}
+
+func (h *home) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error) {
+	var out wire.PartVerdicts
+	err := h.session.Coordinator(ctx, "finish_parts", wire.FinishParts{Parts: parts}, &out)
+	return out.Parts, err
+}
+
+func (h *home) AppendLog(ctx context.Context, log wire.AppendLog) error {
+	return h.session.Coordinator(ctx, "append_log", log, nil)
+}
+
+func (h *home) Sync(ctx context.Context, holding []wire.PartRef) (wire.SyncedParts, error) {
+	if holding == nil {
+		holding = []wire.PartRef{}
+	}
+	var out wire.SyncedParts
+	err := h.session.Coordinator(ctx, "sync_parts", wire.SyncParts{Holding: holding}, &out)
+	if h.closing.Load() {
+		out.Run = nil
+	}
+	return out, err
+}
+
+func (h *home) Hints() <-chan work.Hint { return h.hints }
+
+// listen reads the inbox as long as the session lives; the hands take a hint as soon as they look up.
+func (h *home) listen() {
+	defer close(h.hints)
+	for m := range h.session.Messages() {
+		hint, ok := read(m)
+		if !ok {
+			continue
+		}
+		if h.closing.Load() {
+			hint.Run = nil
+		}
+		if len(hint.Run)+len(hint.Cancel) == 0 {
+			continue
+		}
+		select {
+		case h.hints <- hint:
+		case <-h.session.Done():
+		}
+	}
+}
+
+// read takes a hint from a message. Only a coordinator gives work: parts are programs to run here.
+func read(m wire.Received) (work.Hint, bool) {
+	if m.From != wire.Coordinator && !strings.HasSuffix(m.From, "."+wire.Coordinator) {
+		return work.Hint{}, false
+	}
+	var note struct {
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
+	}
+	if json.Unmarshal(m.Content, &note) != nil {
+		return work.Hint{}, false
+	}
+	switch note.Method {
+	case "run_parts":
+		var p wire.RunParts
+		err := json.Unmarshal(note.Params, &p)
+		return work.Hint{Run: p.Parts}, err == nil
+	case "cancel_parts":
+		var p wire.PartRefs
+		err := json.Unmarshal(note.Params, &p)
+		return work.Hint{Cancel: p.Parts}, err == nil
+	}
+	return work.Hint{}, false
+}
