@@ -6,11 +6,11 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// degree of the trees: nodes of at most 15 pointers. Applying an entry copies
-// one node of every level, and what it costs is the bytes it leaves behind:
-// small nodes leave 5 KiB for a sign-in among 200,000, the library's default
-// 22 KiB.
-const degree = 8
+// degree of the trees: nodes of at most 23 pointers. Applying an entry copies
+// one node of every level, and what that costs is the bytes it leaves behind:
+// small nodes leave 8 KiB for a sign-in among 200,000, the library's default
+// with keys beside the pointers 22 KiB.
+const degree = 12
 
 // tree is an ordered set of sessions. Its copies share all nodes until they
 // are written to, and nothing is copied before the first write.

@@ -1,0 +1,433 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var t0 = time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC)
+
+// house is a table as the state machine uses it: every command works on a copy
+// of its own, which is kept when the command is carried out.
+type house struct {
+	*testing.T
+	table *registry.Table
+	index uint64
+	at    time.Time
+}
+
+// open is a house with coordinators n1 and n2.
+func open(t *testing.T) *house {
+	h := &house{T: t, table: new(registry.Table), at: t0}
+	for _, id := range []string{"n1", "n2"} {
+		do(h, (*registry.Table).Announce, announce(id))
+	}
+	return h
+}
+
+func try[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error), c C) (R, error) {
+	h.Helper()
+	h.index++
+	h.at = h.at.Add(time.Second)
+	before, next := print(h.table), h.table.Next(h.index)
+	r, err := method(next, c, h.at)
+	if got := print(h.table); got != before {
+		h.Fatalf("%T: the table it was copied from has changed:\n%s", c, cmp.Diff(before, got))
+	}
+	if err == nil {
+		h.table = next
+	} else if got := print(next); got != before {
+		h.Errorf("%T was refused (%v), yet it changed:\n%s", c, err, cmp.Diff(before, got))
+	} else if len(next.News()) > 0 {
+		h.Errorf("%T was refused (%v), yet it told %v", c, err, next.News())
+	}
+	return r, err
+}
+
+// do carries out a command that must not be refused.
+func do[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error), c C) R {
+	h.Helper()
+	r, err := try(h, method, c)
+	if err != nil {
+		h.Fatalf("%+v was refused: %v", c, err)
+	}
+	return r
+}
+
+// refused carries out a command that must be refused.
+func refused[C, R any](h *house, code wire.Code, method func(*registry.Table, C, time.Time) (R, error), c C) {
+	h.Helper()
+	if r, err := try(h, method, c); wire.CodeOf(err) != code {
+		h.Errorf("%+v: got %+v, error %v of code %q; want code %q", c, r, err, wire.CodeOf(err), code)
+	}
+}
+
+func (h *house) told(want ...string) {
+	h.Helper()
+	var got []string
+	for _, e := range h.table.News() {
+		got = append(got, e.Kind+" "+e.Key)
+	}
+	if !slices.Equal(got, want) {
+		h.Errorf("told %q, want %q", got, want)
+	}
+}
+
+func print(t *registry.Table) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	for name, row := range t.Rows() {
+		b.WriteString(name + " ")
+		if err := enc.Encode(row); err != nil {
+			panic(err)
+		}
+	}
+	return b.String()
+}
+
+func announce(id string) registry.Announce {
+	return registry.Announce{Coordinator: registry.Coordinator{
+		ID: id, ServerID: id + "/a", Namespace: id, PeerAddr: id + ":7300", Level: 1,
+	}}
+}
+
+// signIn is that of session s1 as n1.laser at n1, with changes.
+func signIn(changes ...func(*registry.SignIn)) registry.SignIn {
+	c := registry.SignIn{
+		Name: "laser", Namespace: "n1", Session: "s1", SecretHash: registry.HashSecret("secret of s1"),
+		Home: "n1", Kind: "rest", Lease: 15 * time.Second,
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	return c
+}
+
+func session(id string) func(*registry.SignIn) {
+	return func(c *registry.SignIn) { c.Session, c.SecretHash = id, registry.HashSecret("secret of "+id) }
+}
+
+func name(s string) func(*registry.SignIn) { return func(c *registry.SignIn) { c.Name = s } }
+
+func takeOver(home string) func(*registry.SignIn) {
+	return func(c *registry.SignIn) { c.Home, c.TakeOver = home, true }
+}
+
+var (
+	opSignIn   = (*registry.Table).SignIn
+	opSignOut  = (*registry.Table).SignOut
+	opExpire   = (*registry.Table).Expire
+	opRemove   = (*registry.Table).Remove
+	opAnnounce = (*registry.Table).Announce
+	opForget   = (*registry.Table).Forget
+)
+
+func TestSignIn(t *testing.T) {
+	h := open(t)
+	got := do(h, opSignIn, signIn())
+	h.told("signed_in n1.laser")
+	want := registry.Session{
+		FullName: "n1.laser", Name: "laser", Namespace: "n1", ID: "s1", SecretHash: registry.HashSecret("secret of s1"),
+		Home: "n1", Kind: "rest", Epoch: 1, Lease: 15 * time.Second, Since: t0.Add(3 * time.Second), Index: 3,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("signed in otherwise than asked (-want +got):\n%s", diff)
+	}
+	if byID, ok := h.table.SessionByID("s1"); !ok || byID.FullName != "n1.laser" {
+		t.Errorf("session s1 is %+v, %v; want n1.laser", byID, ok)
+	}
+}
+
+func TestTheSameSignInToldTwiceIsOneSession(t *testing.T) {
+	h := open(t)
+	first := do(h, opSignIn, signIn())
+	second := do(h, opSignIn, signIn())
+	h.told()
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("the second answer differs (-first +second):\n%s", diff)
+	}
+	if n := h.table.Len(); n != 1 {
+		t.Errorf("%d sessions after one sign-in told twice, want 1", n)
+	}
+}
+
+func TestANameHasOneSession(t *testing.T) {
+	h := open(t)
+	do(h, opSignIn, signIn())
+	refused(h, wire.CodeNameTaken, opSignIn, signIn(session("s2")))
+	refused(h, wire.CodeNameTaken, opSignIn, signIn(func(c *registry.SignIn) { c.SecretHash = registry.HashSecret("guess") }))
+	refused(h, wire.CodeConflict, opSignIn, signIn(name("camera"))) // the id is somebody's already
+	do(h, opSignIn, signIn(name("camera"), session("s2")))
+	do(h, opSignIn, signIn(session("s3"), func(c *registry.SignIn) { c.Namespace = "n2" }))
+}
+
+// A name is free again once its session is gone.
+func TestNameIsFreedBySignOut(t *testing.T) {
+	h := open(t)
+	do(h, opSignIn, signIn())
+	refused(h, wire.CodeNotFound, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s2"})
+	refused(h, wire.CodeNotFound, opSignOut, registry.SignOut{FullName: "n1.camera", Session: "s1"})
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
+	h.told("signed_out n1.laser")
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told twice
+	h.told()
+	refused(h, wire.CodeConflict, opSignIn, signIn()) // its sign-in told again, late
+	do(h, opSignIn, signIn(session("s2")))
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told a third time: s2 stays
+	if s, ok := h.table.Session("n1.laser"); !ok || s.ID != "s2" {
+		t.Errorf("n1.laser is %+v, %v; want session s2", s, ok)
+	}
+}
+
+func TestSignInNeedsWhoPresides(t *testing.T) {
+	h := open(t)
+	refused(h, wire.CodeNotFound, opSignIn, signIn(func(c *registry.SignIn) { c.Namespace = "n3" }))
+	refused(h, wire.CodeNotFound, opSignIn, signIn(func(c *registry.SignIn) { c.Home = "n3" }))
+	do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Home = "n2" })) // another's namespace is fine
+}
+
+func TestTakeOver(t *testing.T) {
+	h := open(t)
+	first := do(h, opSignIn, signIn())
+	refused(h, wire.CodeForbidden, opSignIn, signIn(takeOver("n2"), func(c *registry.SignIn) { c.SecretHash = registry.HashSecret("guess") }))
+	refused(h, wire.CodeNameTaken, opSignIn, signIn(takeOver("n2"), session("s2")))
+
+	moved := do(h, opSignIn, signIn(takeOver("n2")))
+	h.told("moved n1.laser")
+	if moved.Home != "n2" || moved.Epoch != 2 || !moved.Since.Equal(first.Since) || moved.Index == first.Index {
+		t.Errorf("moved to %+v; want home n2, epoch 2, since %v, a new index", moved, first.Since)
+	}
+	again := do(h, opSignIn, signIn(takeOver("n2"))) // told twice
+	h.told()
+	if diff := cmp.Diff(moved, again); diff != "" {
+		t.Errorf("the take-over told twice (-first +second):\n%s", diff)
+	}
+	for home, want := range map[string]int{"n1": 0, "n2": 1} {
+		if got := slices.Collect(h.table.SessionsOf(home)); len(got) != want {
+			t.Errorf("%s has %d sessions after the move, want %d", home, len(got), want)
+		}
+	}
+	// What it says of itself may change with it.
+	do(h, opSignIn, signIn(takeOver("n2"), func(c *registry.SignIn) { c.Slots = 4 }))
+	h.told("updated n1.laser")
+	if w := slices.Collect(h.table.Workers()); len(w) != 1 || w[0].Epoch != 2 {
+		t.Errorf("workers are %+v, want n1.laser at epoch 2", w)
+	}
+}
+
+func TestTakeOverOfASessionThatEnded(t *testing.T) {
+	h := open(t)
+	s := do(h, opSignIn, signIn())
+	do(h, opExpire, registry.Expire{Sessions: []registry.Fence{s.Fence()}, Reason: "home n1 lost"})
+	h.told("expired n1.laser")
+	back := do(h, opSignIn, signIn(takeOver("n2")))
+	h.told("signed_in n1.laser")
+	if back.Epoch != 1 || back.ID != "s1" || back.Home != "n2" {
+		t.Errorf("came back as %+v; want session s1 at n2, epoch 1", back)
+	}
+	if e, ok := h.table.Ended("s1"); ok {
+		t.Errorf("a live session is remembered as %+v", e)
+	}
+	// Somebody else was faster.
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
+	do(h, opSignIn, signIn(session("s2")))
+	refused(h, wire.CodeNameTaken, opSignIn, signIn(takeOver("n2")))
+}
+
+// A session an operator removed stays removed, however many end after it.
+func TestRemovedStaysRemoved(t *testing.T) {
+	h := open(t)
+	do(h, opSignIn, signIn())
+	gone := do(h, opRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"})
+	h.told("removed n1.laser")
+	if gone.ID != "s1" {
+		t.Errorf("removed %+v, want session s1", gone)
+	}
+	for i := range registry.KeepEnded + 1 {
+		id := fmt.Sprint("x", i)
+		next := h.table.Next(h.index)
+		if _, err := next.SignIn(signIn(name(id), session(id)), t0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := next.SignOut(registry.SignOut{FullName: "n1." + id, Session: id}, t0); err != nil {
+			t.Fatal(err)
+		}
+		h.table = next
+	}
+	if _, ok := h.table.Ended("x0"); ok {
+		t.Errorf("the oldest of %d ended sessions is still remembered", registry.KeepEnded+1)
+	}
+	if e, ok := h.table.Ended(fmt.Sprint("x", registry.KeepEnded)); !ok || e.Kind != registry.EventSignedOut {
+		t.Errorf("the newest ended session is %+v, %v; want it signed_out", e, ok)
+	}
+	refused(h, wire.CodeForbidden, opSignIn, signIn(takeOver("n2")))
+	refused(h, wire.CodeForbidden, opSignIn, signIn())
+	if _, err := try(h, opSignIn, signIn(takeOver("n2"))); !strings.Contains(fmt.Sprint(err), "removed by an operator: a ghost") {
+		t.Errorf("the refusal reads %q; want the operator's reason in it", err)
+	}
+	do(h, opSignIn, signIn(session("s2"))) // the name is free all the same
+	do(h, opRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"})
+	h.told() // told twice: s2 stays
+	refused(h, wire.CodeNotFound, opRemove, registry.Remove{FullName: "n1.camera"})
+	do(h, opRemove, registry.Remove{FullName: "n1.laser"}) // no fence: whoever it is
+	h.told("removed n1.laser")
+}
+
+func TestExpireSkipsStaleFences(t *testing.T) {
+	h := open(t)
+	laser := do(h, opSignIn, signIn())
+	camera := do(h, opSignIn, signIn(name("camera"), session("s2")))
+	do(h, opSignIn, signIn(takeOver("n2"))) // the laser moves: its first fence is stale
+	fences := []registry.Fence{
+		laser.Fence(), camera.Fence(), camera.Fence(),
+		{FullName: "n1.nobody", Session: "s9", Epoch: 1},
+		{FullName: "n1.camera", Session: "s9", Epoch: 1},
+	}
+	got := do(h, opExpire, registry.Expire{Sessions: fences, Reason: "lease ran out"})
+	if want := []string{"n1.camera"}; !slices.Equal(got, want) {
+		t.Errorf("expired %q, want %q", got, want)
+	}
+	h.told("expired n1.camera")
+	if again := do(h, opExpire, registry.Expire{Sessions: fences, Reason: "lease ran out"}); len(again) != 0 {
+		t.Errorf("told twice it expired %q, want nothing", again)
+	}
+	if e, ok := h.table.Ended("s2"); !ok || e.Reason != "lease ran out" || e.Home != "n1" {
+		t.Errorf("s2 is remembered as %+v, %v; want the reason and its home", e, ok)
+	}
+}
+
+func TestAnnounce(t *testing.T) {
+	h := open(t)
+	first, _ := h.table.Coordinator("n1")
+	if again := do(h, opAnnounce, announce("n1")); again != first {
+		t.Errorf("told twice the row is %+v, want %+v", again, first)
+	}
+	h.told()
+
+	thief := announce("n3")
+	thief.Coordinator.Namespace = "n1"
+	refused(h, wire.CodeConflict, opAnnounce, thief)
+
+	elsewhere := announce("n1")
+	elsewhere.Coordinator.PeerAddr = "other:7300"
+	if got := do(h, opAnnounce, elsewhere); got.PeerAddr != "other:7300" || !got.Since.Equal(first.Since) {
+		t.Errorf("after an address changed the row is %+v; want the new address, since %v", got, first.Since)
+	}
+	h.told("announced n1")
+
+	reborn := announce("n1") // an empty disk is a new server of the old id
+	reborn.Coordinator.ServerID, reborn.Coordinator.Namespace = "n1/b", "lab"
+	if got := do(h, opAnnounce, reborn); got.ServerID != "n1/b" || got.Since.Equal(first.Since) {
+		t.Errorf("the new server's row is %+v; want n1/b, since now", got)
+	}
+	if c, ok := h.table.Presider("n1"); ok {
+		t.Errorf("namespace n1 is still presided over by %+v", c)
+	}
+	if c, ok := h.table.Presider("lab"); !ok || c.ID != "n1" {
+		t.Errorf("namespace lab is presided over by %+v, %v; want n1", c, ok)
+	}
+	do(h, opAnnounce, thief) // n1 is free now
+}
+
+func TestAnnounceRefusesNonsense(t *testing.T) {
+	h := open(t)
+	for what, change := range map[string]func(*registry.Coordinator){
+		"no id":                func(c *registry.Coordinator) { c.ID = "" },
+		"a slash in the id":    func(c *registry.Coordinator) { c.ID = "n3/1" },
+		"no server id":         func(c *registry.Coordinator) { c.ServerID = "" },
+		"no namespace":         func(c *registry.Coordinator) { c.Namespace = "" },
+		"a dotted namespace":   func(c *registry.Coordinator) { c.Namespace = "lab.host" },
+		"reserved namespace":   func(c *registry.Coordinator) { c.Namespace = "Coordinator" },
+		"a line in an address": func(c *registry.Coordinator) { c.PeerAddr = "a\nb" },
+		"level below 1":        func(c *registry.Coordinator) { c.Level = -1 },
+	} {
+		c := announce("n3")
+		change(&c.Coordinator)
+		if _, err := try(h, opAnnounce, c); wire.CodeOf(err) != wire.CodeInvalid {
+			t.Errorf("%s: error %v, want invalid", what, err)
+		}
+	}
+}
+
+// Nobody judges the leases of a coordinator that is gone, so its sessions end
+// with it.
+func TestForget(t *testing.T) {
+	h := open(t)
+	do(h, opSignIn, signIn())
+	do(h, opSignIn, signIn(name("camera"), session("s2"), func(c *registry.SignIn) { c.Home = "n2" }))
+	refused(h, wire.CodeConflict, opForget, registry.Forget{ID: "n1", ServerID: "n1/b"})
+	refused(h, wire.CodeNotFound, opForget, registry.Forget{ID: "n3", ServerID: "n3/a"})
+	do(h, opForget, registry.Forget{ID: "n1", ServerID: "n1/a"})
+	h.told("expired n1.laser", "forgotten n1")
+	refused(h, wire.CodeNotFound, opForget, registry.Forget{ID: "n1", ServerID: "n1/a"})
+	if _, ok := h.table.Session("n1.camera"); !ok {
+		t.Error("n1.camera at n2 ended with coordinator n1")
+	}
+}
+
+func TestListsAreInOrder(t *testing.T) {
+	h := open(t)
+	for i, n := range []string{"c", "a", "b", "d"} {
+		do(h, opSignIn, signIn(name(n), session(fmt.Sprint("s", i)), func(c *registry.SignIn) {
+			c.Home = []string{"n1", "n2"}[i%2]
+			c.Slots = i % 3
+		}))
+	}
+	names := func(seq func(func(registry.Session) bool)) (out []string) {
+		for s := range seq {
+			out = append(out, s.Name)
+		}
+		return out
+	}
+	for _, c := range []struct {
+		what string
+		got  []string
+		want string
+	}{
+		{"all", names(h.table.Sessions()), "a b c d"},
+		{"after n1.b", names(h.table.SessionsAfter("n1.b")), "c d"},
+		{"after n1.bb, which is nobody", names(h.table.SessionsAfter("n1.bb")), "c d"},
+		{"of n1", names(h.table.SessionsOf("n1")), "b c"},
+		{"of n2", names(h.table.SessionsOf("n2")), "a d"},
+		{"of n3", names(h.table.SessionsOf("n3")), ""},
+		{"workers", names(h.table.Workers()), "a b"},
+	} {
+		if got := strings.Join(c.got, " "); got != c.want {
+			t.Errorf("sessions, %s: got %q, want %q", c.what, got, c.want)
+		}
+	}
+	for s := range h.table.Sessions() { // stopping early is allowed
+		if s.Name == "b" {
+			break
+		}
+	}
+}
+
+// What Next returns goes its own way; what it was copied from is frozen.
+func TestViewsAreFrozen(t *testing.T) {
+	h := open(t)
+	var views []*registry.Table
+	var prints []string
+	for i := range 300 {
+		id := fmt.Sprint("s", i)
+		s := do(h, opSignIn, signIn(name(id), session(id)))
+		if i%3 == 0 {
+			do(h, opSignOut, registry.SignOut{FullName: s.FullName, Session: s.ID})
+		}
+		views, prints = append(views, h.table), append(prints, print(h.table))
+	}
+	for i, v := range views {
+		if print(v) != prints[i] {
+			t.Fatalf("view %d of %d changed after it was taken", i, len(views))
+		}
+	}
+}
