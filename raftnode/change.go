@@ -1,0 +1,216 @@
+package raftnode
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// admit takes in the server p, or takes note of its new address. It is
+// idempotent. A coordinator that comes back with an empty disk is a new
+// server: its old one, which has votes that the new one does not know of, is
+// removed first, if it is really gone.
+func (n *Node) admit(ctx context.Context, p Peer, nonVoter bool) (serverID string, err error) {
+	if p.ServerID == "" || p.ID == "" || p.Address == "" || nameOf(p.ServerID) != p.ID {
+		return "", wire.Invalid("peer", "a server needs an id, a server id that begins with it, and an address; not %q, %q, %q", p.ID, p.ServerID, p.Address)
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		id := string(s.ID)
+		switch {
+		case id == p.ServerID && string(s.Address) == p.Address:
+			return id, nil
+		case id == p.ServerID:
+			return id, n.move(ctx, s, p.Address)
+		case nameOf(id) == p.ID:
+			if err := n.replace(ctx, s, p); err != nil {
+				return "", err
+			}
+		case string(s.Address) == p.Address:
+			return "", wire.Refuse(wire.CodeConflict, "the address %s of %s is that of the member %s", p.Address, p.ServerID, id)
+		}
+	}
+	n.log.Info("a server joins without a vote", "server", p.ServerID, "address", p.Address, "stays_so", nonVoter)
+	return p.ServerID, n.change(ctx, n.raft.AddNonvoter(raft.ServerID(p.ServerID), raft.ServerAddress(p.Address), 0, enqueue))
+}
+
+// move writes a member's new address into the configuration. The library's
+// AddNonvoter leaves a voter its vote.
+func (n *Node) move(ctx context.Context, s raft.Server, addr string) error {
+	n.log.Info("a member has a new address", "server", s.ID, "from", s.Address, "to", addr)
+	return n.change(ctx, n.raft.AddNonvoter(s.ID, raft.ServerAddress(addr), 0, enqueue))
+}
+
+// replace removes the old server of a coordinator, unless it still answers.
+func (n *Node) replace(ctx context.Context, old raft.Server, p Peer) error {
+	addr, _ := n.book.address(string(old.ID))
+	for _, a := range []string{addr, string(old.Address)} {
+		if h, err := n.ask(ctx, a, string(old.ID)); err == nil && h.ServerID == string(old.ID) {
+			return wire.Refuse(wire.CodeConflict, "a coordinator with the id %s is a member and alive at %s (server %s): %s needs another id", p.ID, a, old.ID, p.ServerID)
+		}
+	}
+	if err := n.mayLose(old); err != nil {
+		return err
+	}
+	n.log.Warn("a coordinator came back with an empty disk: its old server is removed", "old", old.ID, "new", p.ServerID)
+	return n.change(ctx, n.raft.RemoveServer(old.ID, 0, enqueue))
+}
+
+// invite asks who runs at addr and takes it in.
+func (n *Node) invite(ctx context.Context, addr string, nonVoter bool) (string, error) {
+	if addr == "" {
+		return "", wire.Invalid("address", "no address is given")
+	}
+	h, err := n.ask(ctx, addr, "")
+	switch {
+	case err != nil && hopeless(err):
+		return "", err
+	case err != nil:
+		return "", wire.Refuse(wire.CodeConflict, "no coordinator answers at %s: %v", addr, err)
+	case h.Cluster != "" && h.Cluster != n.local.Cluster():
+		return "", wire.Refuse(wire.CodeConflict, "%s at %s belongs to another cluster, %s", h.ServerID, addr, h.Cluster)
+	}
+	if nonVoter != h.Observer && h.ServerID != n.serverID {
+		if err := n.tell(ctx, h.Address, h.ServerID, nonVoter); err != nil {
+			return "", err
+		}
+	}
+	return n.admit(ctx, h.Peer, nonVoter)
+}
+
+// mayLose refuses to take the vote of s away when the voters that are left
+// could not agree on anything, that very change included.
+func (n *Node) mayLose(s raft.Server) error {
+	if s.Suffrage != raft.Voter {
+		return nil
+	}
+	left, answering := 0, 0
+	for _, v := range n.raft.GetConfiguration().Configuration().Servers {
+		if v.Suffrage != raft.Voter || v.ID == s.ID {
+			continue
+		}
+		left++
+		if alive, _ := n.contacts.alive(string(v.ID)); alive || string(v.ID) == n.serverID {
+			answering++
+		}
+	}
+	switch {
+	case left == 0:
+		return wire.Refuse(wire.CodeConflict, "%s has the last vote", nameOf(string(s.ID)))
+	case answering < left/2+1:
+		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", nameOf(string(s.ID)), answering, left)
+	}
+	return nil
+}
+
+// stepAside hands leadership over when the order is about this server itself.
+// The order is then carried out by the next leader.
+func (n *Node) stepAside(ctx context.Context, s raft.Server) error {
+	if string(s.ID) != n.serverID {
+		return nil
+	}
+	if err := n.handOver(ctx, ""); err != nil {
+		return err
+	}
+	return errNotLeader
+}
+
+func (n *Node) remove(ctx context.Context, id string) error {
+	s, err := n.find(id)
+	if err != nil {
+		return err
+	}
+	if err := n.mayLose(s); err != nil {
+		return err
+	}
+	if err := n.stepAside(ctx, s); err != nil {
+		return err
+	}
+	n.log.Info("a member is removed", "server", s.ID)
+	return n.change(ctx, n.raft.RemoveServer(s.ID, 0, enqueue))
+}
+
+func (n *Node) promote(ctx context.Context, id string) error {
+	s, err := n.find(id)
+	if err != nil || s.Suffrage == raft.Voter {
+		return err
+	}
+	if alive, _ := n.contacts.alive(string(s.ID)); !alive {
+		return wire.Refuse(wire.CodeConflict, "%s does not answer: a vote of its own would only be missing", id)
+	}
+	addr, _ := n.book.address(string(s.ID))
+	if err := n.tell(ctx, addr, string(s.ID), false); err != nil {
+		return err
+	}
+	n.log.Info("a member gets a vote", "server", s.ID)
+	return n.change(ctx, n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, enqueue))
+}
+
+func (n *Node) demote(ctx context.Context, id string) error {
+	s, err := n.find(id)
+	if err != nil || s.Suffrage != raft.Voter {
+		return err
+	}
+	if err := n.mayLose(s); err != nil {
+		return err
+	}
+	if err := n.stepAside(ctx, s); err != nil {
+		return err
+	}
+	addr, _ := n.book.address(string(s.ID))
+	if err := n.tell(ctx, addr, string(s.ID), true); err != nil {
+		return err
+	}
+	n.log.Info("a member loses its vote", "server", s.ID)
+	return n.change(ctx, n.raft.DemoteVoter(s.ID, 0, enqueue))
+}
+
+// vote tells a server whether it is to stay without a vote. It remembers that
+// itself, on disk, so that no later leader gives it one.
+type vote struct {
+	ServerID string `json:"server_id"`
+	NonVoter bool   `json:"non_voter"`
+}
+
+func (n *Node) tell(ctx context.Context, addr, serverID string, nonVoter bool) error {
+	body, err := json.Marshal(vote{ServerID: serverID, NonVoter: nonVoter})
+	if err != nil {
+		return err
+	}
+	if _, err := n.calls.Call(ctx, addr, methodVote, body); err != nil {
+		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", nameOf(serverID), err)
+	}
+	return nil
+}
+
+func (n *Node) onVote(_ context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	var v vote
+	if err := json.Unmarshal(body, &v); err != nil || v.ServerID != n.serverID {
+		return nil, wire.Invalid("vote", "not for %s", n.serverID)
+	}
+	err := n.local.change(func(l *localSelf) {
+		if l.Role = roleVoter; v.NonVoter {
+			l.Role = roleNonVoter
+		}
+	})
+	if err != nil {
+		n.localFailed(err)
+		return nil, err
+	}
+	return nil, nil
+}
+
+// observer tells whether this server is to stay without a vote: by an
+// operator's last word, else by its configuration.
+func (n *Node) observer() bool {
+	switch n.local.read().Role {
+	case roleVoter:
+		return false
+	case roleNonVoter:
+		return true
+	}
+	return n.cfg.NonVoter
+}

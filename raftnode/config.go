@@ -1,0 +1,197 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Machine is what a node replicates. The node calls Apply, Freeze and Restore
+// from one goroutine at a time; Check from any.
+type Machine interface {
+	// Apply carries out the commands of the log entry at index and answers
+	// each. An entry may have none: then only the index moves on.
+	Apply(index uint64, commands [][]byte) []wire.Result
+	// Check refuses a command that Apply would not understand.
+	Check(command []byte) error
+	// Freeze returns the present state; writing it runs beside later Applies.
+	Freeze() io.WriterTo
+	// Restore replaces the state, or leaves it as it was and returns an error.
+	Restore(io.Reader) error
+}
+
+// Calls is how a node asks other coordinators; *peer.Port is the real one.
+type Calls interface {
+	Handle(method string, h func(ctx context.Context, from peer.Hello, body []byte) ([]byte, error))
+	Call(ctx context.Context, addr, method string, body []byte) ([]byte, error)
+}
+
+// Log stores.
+const (
+	LogStoreBolt = "bolt" // raft-boltdb, the default
+	LogStoreWAL  = "wal"  // raft-wal for the log, bbolt for the votes
+)
+
+// Config says how a node is made. ID, Dir and Machine are required, and either
+// Port or all of Inject's network seams.
+type Config struct {
+	ID       string    // the coordinator's name: the first half of its server id
+	Dir      string    // data directory, made with mode 0700
+	Identity *Identity // already opened by OpenIdentity; nil: Open opens it. Owned by the node either way
+	Port     *peer.Port
+	Machine  Machine
+
+	Join     []string // addresses of coordinators that may know the cluster; may contain the own
+	Expect   int      // found a cluster once this many empty coordinators have found each other; 0: never
+	NonVoter bool     // stay without a vote
+	Version  string   // this build, shown in Members
+
+	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
+	// HeartbeatTimeout is how long a follower waits for its leader, and
+	// ElectionTimeout how long a candidate for votes: 350 ms both. Fail-over
+	// takes about one and three quarters of the first.
+	HeartbeatTimeout, ElectionTimeout time.Duration
+	LeaderLease                       time.Duration // a leader without a quorum steps down after it: half of HeartbeatTimeout
+	CommitTimeout                     time.Duration // a follower learns of commits at the latest after it: 20 ms
+	SnapshotInterval                  time.Duration // how often a snapshot is considered: 30 s
+	SnapshotThreshold                 uint64        // entries since the last snapshot that make one: 16384
+	TrailingLogs                      uint64        // entries kept behind a snapshot for slow followers: 10240
+	MaxAppendEntries                  int           // entries in one message: 256
+	MaxFileSize                       int           // bytes raft.db may grow to; 0: no limit
+
+	Patience  time.Duration // how long a call waits for a leader before it is unavailable: 3 s
+	Ping      time.Duration // pause between questions to each member: 1 s
+	Stabilize time.Duration // how long a new member must be well before it may vote: 10 s
+	MaxLag    uint64        // entries a new member may be behind when it gets its vote: 250
+
+	QueueCount int // proposals that may wait at the leader: 65536; then busy
+	QueueBytes int // bytes of them: 64 MiB
+
+	Logger *slog.Logger
+	// Fatal ends the process; it is called once, with the first error of the
+	// storage. If it returns, the goroutine that met the error ends. Default:
+	// log and exit 1.
+	Fatal func(error)
+
+	Inject Inject
+}
+
+// Inject replaces parts of the outside world, for tests.
+type Inject struct {
+	Transport raft.Transport
+	Calls     Calls
+	Address   string // what Port.Advertise would say
+	Logs      raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+	// Resolve turns a join address into the addresses to try.
+	Resolve func(ctx context.Context, addr string) []string
+}
+
+// withDefaults fills in what is zero and refuses what cannot work.
+func (c Config) withDefaults() (Config, error) {
+	if c.ID == "" || strings.ContainsAny(c.ID, "/|\n") {
+		return c, wire.Invalid("id", "the coordinator id %q is empty or contains one of / | or a line end", c.ID)
+	}
+	if c.Dir == "" && c.Identity == nil {
+		return c, wire.Invalid("dir", "no data directory is given")
+	}
+	if c.Machine == nil {
+		return c, errors.New("raftnode: Config.Machine is missing")
+	}
+	if c.Port == nil && (c.Inject.Transport == nil || c.Inject.Calls == nil) {
+		return c, errors.New("raftnode: Config.Port is missing")
+	}
+	if c.Expect < 0 || c.Expect > 0 && c.NonVoter {
+		return c, wire.Invalid("bootstrap_expect", "a non-voter cannot found a cluster, and %d founders make no sense", c.Expect)
+	}
+	if c.Expect > 1 && len(c.Join) == 0 {
+		return c, wire.Invalid("join", "%d coordinators are to found the cluster, but no address to find the others is given", c.Expect)
+	}
+	if c.LogStore != "" && c.LogStore != LogStoreBolt && c.LogStore != LogStoreWAL {
+		return c, wire.Invalid("log_store", "the log store %q is neither %s nor %s", c.LogStore, LogStoreBolt, LogStoreWAL)
+	}
+	orTime(&c.HeartbeatTimeout, 350*time.Millisecond)
+	orTime(&c.ElectionTimeout, c.HeartbeatTimeout)
+	orTime(&c.LeaderLease, c.HeartbeatTimeout/2)
+	orTime(&c.CommitTimeout, 20*time.Millisecond)
+	orTime(&c.SnapshotInterval, 30*time.Second)
+	orTime(&c.Patience, 3*time.Second)
+	orTime(&c.Ping, time.Second)
+	orTime(&c.Stabilize, 10*time.Second)
+	or(&c.SnapshotThreshold, 16384)
+	or(&c.TrailingLogs, 10240)
+	or(&c.MaxAppendEntries, 256)
+	or(&c.MaxLag, 250)
+	or(&c.QueueCount, 65536)
+	or(&c.QueueBytes, 64<<20)
+	if c.LeaderLease > c.HeartbeatTimeout || c.ElectionTimeout < c.HeartbeatTimeout {
+		return c, wire.Invalid("heartbeat_timeout", "the election timeout %s must not be below the heartbeat timeout %s, nor that below the leader's lease %s",
+			c.ElectionTimeout, c.HeartbeatTimeout, c.LeaderLease)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Fatal == nil {
+		log := c.Logger
+		c.Fatal = func(err error) {
+			log.Error("storage failed, stopping", "error", err)
+			fmt.Fprintln(os.Stderr, "storage failed:", err)
+			os.Exit(1)
+		}
+	}
+	if c.Port != nil {
+		if c.Inject.Calls == nil {
+			c.Inject.Calls = c.Port
+		}
+		if c.Inject.Address == "" {
+			c.Inject.Address = c.Port.Advertise()
+		}
+	} else if c.Inject.Address == "" {
+		c.Inject.Address = string(c.Inject.Transport.LocalAddr())
+	}
+	if c.Inject.Resolve == nil {
+		c.Inject.Resolve = resolve
+	}
+	return c, nil
+}
+
+func orTime(v *time.Duration, d time.Duration) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+func or[T int | uint64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// raftConfig is the library's own configuration.
+func (c Config) raftConfig(serverID string) *raft.Config {
+	r := raft.DefaultConfig()
+	r.LocalID = raft.ServerID(serverID)
+	r.HeartbeatTimeout = c.HeartbeatTimeout
+	r.ElectionTimeout = c.ElectionTimeout
+	r.LeaderLeaseTimeout = c.LeaderLease
+	r.CommitTimeout = c.CommitTimeout
+	r.SnapshotInterval = c.SnapshotInterval
+	r.SnapshotThreshold = c.SnapshotThreshold
+	r.TrailingLogs = c.TrailingLogs
+	r.MaxAppendEntries = c.MaxAppendEntries
+	r.ShutdownOnRemove = false // a removed server says so instead of vanishing
+	r.NoLegacyTelemetry = true
+	r.Logger = adaptLogger(c.Logger.With("part", "raft"))
+	return r
+}

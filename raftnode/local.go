@@ -1,0 +1,304 @@
+package raftnode
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+)
+
+// Identity is who a coordinator is, and the few things that it alone knows,
+// kept in local.db of its data directory: incarnation, boot counter, cluster
+// and where the others were last. Its methods may be called from any goroutine.
+type Identity struct {
+	db   *bbolt.DB
+	path string
+	dir  string
+
+	mu    sync.Mutex
+	self  localSelf
+	peers map[string]Peer // by server id
+}
+
+// localSelf is the one record about this server. Version 1: 2026-11.
+type localSelf struct {
+	Version     int    `json:"version"`
+	ID          string `json:"id"`
+	Incarnation string `json:"incarnation"`
+	Boot        uint64 `json:"boot"`
+	Cluster     string `json:"cluster,omitempty"`
+	LogStore    string `json:"log_store,omitempty"` // set once the log exists
+	Member      bool   `json:"member,omitempty"`    // was in the configuration once
+	Removed     bool   `json:"removed,omitempty"`
+	Role        string `json:"role,omitempty"` // an operator's word against the configuration
+}
+
+// Roles an operator has given.
+const (
+	roleVoter    = "voter"
+	roleNonVoter = "nonvoter"
+)
+
+// Peer is where a server was last known to be. Of two records of one server
+// the one with the higher boot is right.
+type Peer struct {
+	ServerID string `json:"server_id"`
+	ID       string `json:"id"`
+	Address  string `json:"address"`
+	Boot     uint64 `json:"boot"`
+	NonVoter bool   `json:"non_voter,omitempty"` // wants to stay without a vote
+	Version  string `json:"version,omitempty"`
+}
+
+const (
+	localFile   = "local.db"
+	localFormat = 1
+)
+
+var (
+	bucketSelf  = []byte("self")
+	bucketPeers = []byte("peers")
+	keySelf     = []byte("self")
+)
+
+// OpenIdentity opens the data directory of coordinator id for this process
+// alone, making it at the first start, and counts one more boot. Its Hello is
+// what the peer port says. Pass it on in Config.Identity, or Close it.
+func OpenIdentity(dir, id string) (*Identity, error) {
+	if err := prepareDir(dir); err != nil {
+		return nil, err
+	}
+	path := join(dir, localFile)
+	old, err := exists(path)
+	if err != nil {
+		return nil, err
+	}
+	if !old {
+		// local.db is made first, so any other data without it is a leftover.
+		for _, name := range []string{boltFile, walDir, snapshotDir} {
+			if there, err := exists(join(dir, name)); err != nil || there {
+				return nil, fmt.Errorf("%s is missing beside %s: the data directory is not whole", path, join(dir, name))
+			}
+		}
+	}
+	db, err := openBolt(path, 0)
+	if err != nil {
+		return nil, err
+	}
+	l := &Identity{db: db, path: path, dir: dir, peers: map[string]Peer{}}
+	if err := guarded(path, func() error { return l.load(id, !old) }); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return l, syncDir(dir)
+}
+
+// load reads the records and counts the boot.
+func (l *Identity) load(id string, fresh bool) error {
+	return l.db.Update(func(tx *bbolt.Tx) error {
+		self, err := tx.CreateBucketIfNotExists(bucketSelf)
+		if err != nil {
+			return err
+		}
+		peers, err := tx.CreateBucketIfNotExists(bucketPeers)
+		if err != nil {
+			return err
+		}
+		// A crash before the first commit leaves an empty file behind.
+		sealed := self.Get(keySelf)
+		if sealed == nil && !fresh {
+			if there, err := exists(join(l.dir, boltFile)); err != nil || there {
+				return fmt.Errorf("it holds no identity, but %s exists", boltFile)
+			}
+		}
+		if sealed == nil {
+			l.self = localSelf{Version: localFormat, ID: id, Incarnation: newIncarnation()}
+		} else if err := unsealJSON(keySelf, sealed, &l.self); err != nil {
+			return err
+		}
+		switch {
+		case l.self.Version != localFormat:
+			return fmt.Errorf("format %d is not known to this build (it knows %d)", l.self.Version, localFormat)
+		case l.self.ID != id:
+			return fmt.Errorf("it belongs to coordinator %q, not to %q", l.self.ID, id)
+		}
+		l.self.Boot++
+		if err := putJSON(self, keySelf, l.self); err != nil {
+			return err
+		}
+		return peers.ForEach(func(k, v []byte) error {
+			var p Peer
+			if err := unsealJSON(k, v, &p); err != nil {
+				return err
+			}
+			l.peers[p.ServerID] = p
+			return nil
+		})
+	})
+}
+
+func newIncarnation() string {
+	b := make([]byte, 8)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+func putJSON(b *bbolt.Bucket, key []byte, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, seal(key, text))
+}
+
+func unsealJSON(key, sealed []byte, v any) error {
+	text, err := unseal(key, sealed)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}
+
+// Close gives the data directory free. Only for an Identity that no node owns.
+func (l *Identity) Close() error { return l.db.Close() }
+
+// ID is the coordinator's name.
+func (l *Identity) ID() string { return l.read().ID }
+
+// Incarnation tells two disks of one coordinator apart.
+func (l *Identity) Incarnation() string { return l.read().Incarnation }
+
+// ServerID is the raft server id, name/incarnation.
+func (l *Identity) ServerID() string {
+	s := l.read()
+	return s.ID + "/" + s.Incarnation
+}
+
+// Cluster is the id of the cluster, "" while there is none yet.
+func (l *Identity) Cluster() string { return l.read().Cluster }
+
+// Hello is what the peer port says about this coordinator, now.
+func (l *Identity) Hello() peer.Hello {
+	s := l.read()
+	return peer.Hello{Cluster: s.Cluster, ServerID: s.ID + "/" + s.Incarnation, ID: s.ID, Boot: s.Boot}
+}
+
+func (l *Identity) read() localSelf {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.self
+}
+
+// change edits the own record, on disk before it counts.
+func (l *Identity) change(edit func(*localSelf)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.self
+	if edit(&next); next == l.self {
+		return nil
+	}
+	err := l.db.Update(func(tx *bbolt.Tx) error { return putJSON(tx.Bucket(bucketSelf), keySelf, next) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	l.self = next
+	return nil
+}
+
+// learn takes in records of others, and tells which of them were news.
+func (l *Identity) learn(records []Peer) (news []Peer, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own := l.self.ID + "/" + l.self.Incarnation
+	for _, p := range records {
+		old, known := l.peers[p.ServerID]
+		if p.ServerID == "" || p.Address == "" || p.ServerID == own || known && p.Boot <= old.Boot || !known && len(l.peers) >= maxPeers {
+			continue
+		}
+		news = append(news, p)
+	}
+	if len(news) == 0 {
+		return nil, nil
+	}
+	err = l.db.Update(func(tx *bbolt.Tx) error {
+		for _, p := range news {
+			if err := putJSON(tx.Bucket(bucketPeers), []byte(p.ServerID), p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.path, err)
+	}
+	for _, p := range news {
+		l.peers[p.ServerID] = p
+	}
+	return news, nil
+}
+
+// maxPeers bounds what others can make this server remember.
+const maxPeers = 256
+
+// forget drops the records of servers that keep does not want.
+func (l *Identity) forget(keep func(serverID string) bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var gone []string
+	for id := range l.peers {
+		if !keep(id) {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	err := l.db.Update(func(tx *bbolt.Tx) error {
+		for _, id := range gone {
+			if err := tx.Bucket(bucketPeers).Delete([]byte(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	for _, id := range gone {
+		delete(l.peers, id)
+	}
+	return nil
+}
+
+// peer is the record of one server.
+func (l *Identity) peer(serverID string) (Peer, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.peers[serverID]
+	return p, ok
+}
+
+// known is every record, the own not among them.
+func (l *Identity) known() []Peer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]Peer, 0, len(l.peers))
+	for _, p := range l.peers {
+		all = append(all, p)
+	}
+	return all
+}
+
+// nameOf is the coordinator's name in a server id.
+func nameOf(serverID string) string {
+	if i := strings.LastIndexByte(serverID, '/'); i >= 0 {
+		return serverID[:i]
+	}
+	return serverID
+}

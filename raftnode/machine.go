@@ -1,0 +1,89 @@
+package raftnode
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// applied is what raft passes from the machine to whoever proposed an entry.
+type applied struct {
+	term    uint64
+	results []wire.Result
+}
+
+// replica dresses a Machine as a raft.BatchingFSM. Batching is not for speed:
+// it is the only way to be shown configuration entries too, and with them the
+// machine's index has no holes but a term's first, empty entry.
+type replica struct {
+	machine  Machine
+	progress *progress
+}
+
+// Apply is for one entry; raft uses ApplyBatch.
+func (r *replica) Apply(l *raft.Log) any { return r.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch hands every entry to the machine and tells how far it is.
+func (r *replica) ApplyBatch(logs []*raft.Log) []any {
+	answers := make([]any, len(logs))
+	for i, l := range logs {
+		var commands [][]byte
+		if l.Type == raft.LogCommand {
+			commands = splitCommands(l.Data)
+		}
+		results := r.machine.Apply(l.Index, commands)
+		if len(results) != len(commands) {
+			panic(fmt.Sprintf("log %d: the machine answered %d of %d commands", l.Index, len(results), len(commands)))
+		}
+		answers[i] = applied{term: l.Term, results: results}
+	}
+	last := logs[len(logs)-1]
+	r.progress.reached(last.Index, last.Term)
+	return answers
+}
+
+// Snapshot freezes the machine; it is written beside later entries.
+func (r *replica) Snapshot() (raft.FSMSnapshot, error) { return frozen{r.machine.Freeze()}, nil }
+
+// Restore replaces the machine's state by a snapshot.
+func (r *replica) Restore(in io.ReadCloser) error {
+	defer in.Close()
+	meta, ok := placeOf(in)
+	if !ok {
+		return errors.New("a snapshot came without its place in the log")
+	}
+	if err := r.machine.Restore(in); err != nil {
+		return fmt.Errorf("restore snapshot %s: %w", meta.ID, err)
+	}
+	r.progress.reached(meta.Index, meta.Term)
+	return nil
+}
+
+type frozen struct{ io.WriterTo }
+
+func (frozen) Release() {}
+
+func (f frozen) Persist(sink raft.SnapshotSink) error {
+	if _, err := f.WriteTo(sink); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+
+// Many commands share one entry, a line each.
+const separator = '\n'
+
+func joinCommands(commands [][]byte) []byte { return bytes.Join(commands, []byte{separator}) }
+
+// splitCommands undoes joinCommands; an empty entry has no commands.
+func splitCommands(data []byte) [][]byte {
+	if len(data) == 0 {
+		return nil
+	}
+	return bytes.Split(data, []byte{separator})
+}

@@ -1,0 +1,262 @@
+package raftnode
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// MemberInfo is one server of the group as this node sees it.
+type MemberInfo struct {
+	ID, ServerID, Address string
+	Suffrage              string // voter, nonvoter
+	State                 string // leader, follower, candidate, stopped; unreachable
+	Alive, Healthy        bool
+	NonVoter              bool // is to stay without a vote
+	LastIndex             uint64
+	AppliedIndex          uint64
+	LastContact           time.Duration // since its last answer to this node; -1: never
+	Version               string
+	Boot                  uint64
+}
+
+// Members lists raft's newest configuration, with what this node itself has
+// heard of each server. It asks nobody and so never fails while others do.
+func (n *Node) Members(context.Context) ([]MemberInfo, error) {
+	servers := n.raft.GetConfiguration().Configuration().Servers
+	all := make([]MemberInfo, len(servers))
+	for i, s := range servers {
+		all[i] = n.info(s)
+	}
+	return all, nil
+}
+
+func (n *Node) info(s raft.Server) MemberInfo {
+	id := string(s.ID)
+	m := MemberInfo{
+		ID: nameOf(id), ServerID: id, Address: string(s.Address),
+		Suffrage: strings.ToLower(s.Suffrage.String()), State: "unreachable", LastContact: -1,
+	}
+	if addr, ok := n.book.address(id); ok {
+		m.Address = addr
+	}
+	var h hello
+	if id == n.serverID {
+		h = n.say("")
+		m.Alive, m.LastContact = true, 0
+	} else if k, ok := n.contacts.of(id); ok {
+		h = k.hello
+		m.LastContact = time.Since(k.at)
+		m.Alive = m.LastContact <= n.contacts.patience
+	}
+	if m.Alive {
+		m.State = h.State
+	}
+	m.LastIndex, m.AppliedIndex, m.Version, m.Boot, m.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.Observer
+	m.Healthy = m.Alive && h.Leader != "" && h.Last+n.cfg.MaxLag >= n.raft.CommitIndex()
+	return m
+}
+
+// The orders that any coordinator takes and the leader carries out.
+const (
+	opJoin     = "join"
+	opAdd      = "add"
+	opRemove   = "remove"
+	opPromote  = "promote"
+	opDemote   = "demote"
+	opTransfer = "transfer"
+)
+
+// order is one of them. Version 1: 2026-11.
+type order struct {
+	Op        string `json:"op"`
+	ID        string `json:"id,omitempty"` // coordinator id or server id
+	Address   string `json:"address,omitempty"`
+	Peer      Peer   `json:"peer,omitzero"`
+	NonVoter  bool   `json:"non_voter,omitempty"`
+	Forwarded bool   `json:"forwarded,omitempty"` // made its one hop
+}
+
+// ordered is the answer to an order.
+type ordered struct {
+	Cluster string     `json:"cluster"`
+	Member  MemberInfo `json:"member"`
+}
+
+// AddMember takes in the coordinator that runs at addr, without a vote at
+// first: unless it is to stay so, it gets one when it has been well for a
+// while. Adding a member again is no error.
+func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool) (MemberInfo, error) {
+	done, err := n.command(ctx, order{Op: opAdd, Address: addr, NonVoter: nonVoter})
+	return done.Member, err
+}
+
+// RemoveMember removes the coordinator id (or the server of that server id)
+// from the cluster for good. Conflict when the cluster could not go on.
+func (n *Node) RemoveMember(ctx context.Context, id string) error {
+	_, err := n.command(ctx, order{Op: opRemove, ID: id})
+	return err
+}
+
+// Promote gives the coordinator id a vote.
+func (n *Node) Promote(ctx context.Context, id string) error {
+	_, err := n.command(ctx, order{Op: opPromote, ID: id})
+	return err
+}
+
+// Demote takes the vote of the coordinator id, until Promote.
+func (n *Node) Demote(ctx context.Context, id string) error {
+	_, err := n.command(ctx, order{Op: opDemote, ID: id})
+	return err
+}
+
+// Transfer hands leadership to the coordinator to, or to the best follower
+// when it is "".
+func (n *Node) Transfer(ctx context.Context, to string) error {
+	_, err := n.command(ctx, order{Op: opTransfer, ID: to})
+	return err
+}
+
+// command has an order carried out by the leader, here or one hop away.
+func (n *Node) command(ctx context.Context, o order) (done ordered, err error) {
+	err = n.insist(ctx, func() (err error) {
+		_, addr, here, err := n.leader()
+		switch {
+		case err != nil:
+		case here:
+			done, err = n.carryOut(ctx, o)
+		default:
+			o.Forwarded = true
+			done, err = n.send(ctx, addr, o)
+		}
+		return err
+	})
+	return done, err
+}
+
+func (n *Node) send(ctx context.Context, addr string, o order) (done ordered, err error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return done, err
+	}
+	if body, err = n.calls.Call(ctx, addr, methodOrder, body); err != nil {
+		return done, unlessCoded(err)
+	}
+	if err := json.Unmarshal(body, &done); err != nil {
+		return done, wire.Unknown(err)
+	}
+	return done, nil
+}
+
+// onOrder serves orders; one that has made its hop goes no further.
+func (n *Node) onOrder(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	var o order
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, wire.Invalid("order", "%v", err)
+	}
+	var done ordered
+	var err error
+	if o.Forwarded {
+		done, err = n.carryOut(ctx, o)
+	} else {
+		done, err = n.command(ctx, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(done)
+}
+
+// carryOut is for the leader. Orders are carried out one at a time, each on
+// the configuration that the one before has left.
+func (n *Node) carryOut(ctx context.Context, o order) (done ordered, err error) {
+	select {
+	case n.changing <- struct{}{}:
+		defer func() { <-n.changing }()
+	case <-ctx.Done():
+		return done, wire.NotTried("another change of the membership is under way: %v", context.Cause(ctx))
+	}
+	if _, ok := n.leading(); !ok {
+		return done, errNotLeader
+	}
+	var id string
+	switch o.Op {
+	case opJoin:
+		id, err = n.admit(ctx, o.Peer, o.NonVoter)
+	case opAdd:
+		id, err = n.invite(ctx, o.Address, o.NonVoter)
+	case opRemove:
+		err = n.remove(ctx, o.ID)
+	case opPromote:
+		err = n.promote(ctx, o.ID)
+	case opDemote:
+		err = n.demote(ctx, o.ID)
+	case opTransfer:
+		err = n.transfer(ctx, o.ID)
+	default:
+		err = wire.Invalid("op", "unknown order %q", o.Op)
+	}
+	if err != nil {
+		return done, err
+	}
+	done.Cluster = n.local.Cluster()
+	if s, ok := n.server(id); ok {
+		done.Member = n.info(s)
+	}
+	return done, nil
+}
+
+// find returns the one server that id means.
+func (n *Node) find(id string) (raft.Server, error) {
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if id == string(s.ID) || id == nameOf(string(s.ID)) {
+			return s, nil
+		}
+	}
+	return raft.Server{}, wire.Refuse(wire.CodeNotFound, "%q is no member of the cluster", id)
+}
+
+// enqueue is how long a change may wait for the one before it.
+const enqueue = 2 * time.Second
+
+// change waits for a change of the configuration.
+func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
+	err := await(ctx, f)
+	switch {
+	case err == nil:
+		poke(n.pingNow)
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return outcome(err)
+	case strings.Contains(err.Error(), "configuration"): // refused by the library's own check
+		return wire.Refuse(wire.CodeConflict, "%v", err)
+	}
+	return wire.Unknown(err)
+}
+
+// transfer refuses what cannot become leader.
+func (n *Node) transfer(ctx context.Context, to string) error {
+	if to == "" {
+		if n.otherVoters() == 0 {
+			return wire.Refuse(wire.CodeConflict, "there is no other voter to hand leadership to")
+		}
+		return n.handOver(ctx, "")
+	}
+	s, err := n.find(to)
+	switch {
+	case err != nil:
+		return err
+	case string(s.ID) == n.serverID:
+		return nil
+	case s.Suffrage != raft.Voter:
+		return wire.Refuse(wire.CodeConflict, "%s has no vote and cannot lead", to)
+	}
+	return n.handOver(ctx, string(s.ID))
+}

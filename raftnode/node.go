@@ -1,0 +1,340 @@
+// Package raftnode keeps copies of one log on several machines; it carries
+// bytes and never reads them.
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Node is one server of the group. Its methods may be called from any
+// goroutine, and all that wait do so no longer than their context.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	local    *Identity
+	serverID string
+	self     Peer // this run's record
+	stores   *stores
+	machine  Machine
+	progress *progress
+	trans    *quietTransport
+	book     *book
+	calls    Calls
+	raft     *raft.Raft
+	queue    *queue
+	reads    reads
+	lease    lease
+	throne   throne
+	contacts contacts
+	outcomes outcomes
+	hearsay  hearsay
+
+	changing  chan struct{} // held by the one membership change under way
+	seekNow   chan struct{} // wakes seek
+	pingNow   chan struct{} // wakes ping
+	founding  atomic.Pointer[string]
+	caughtUp  atomic.Bool
+	draining  atomic.Bool
+	silenced  atomic.Bool // told to stop campaigning
+	broken    atomic.Pointer[error]
+	changes   atomic.Uint64 // of the leader, seen by this process
+	closeOnce sync.Once
+	closeErr  error
+
+	ctx  context.Context // ends in Close, when raft has stopped
+	stop context.CancelFunc
+	mu   sync.Mutex // guards wg against a Go beside Wait
+	done bool
+	wg   sync.WaitGroup
+}
+
+// Open opens the data directory and starts raft. A server with state is back
+// in its cluster as soon as the others are reached; one without goes on
+// looking for a cluster, or for the other founders, in the background until it
+// is a member. Errors of Open name the file or setting that is wrong.
+func Open(ctx context.Context, c Config) (n *Node, err error) {
+	if c, err = c.withDefaults(); err != nil {
+		if c.Identity != nil {
+			c.Identity.Close()
+		}
+		return nil, err
+	}
+	if c.Identity == nil {
+		if c.Identity, err = OpenIdentity(c.Dir, c.ID); err != nil {
+			return nil, err
+		}
+	}
+	c.Dir = c.Identity.dir
+	n = &Node{
+		cfg:      c,
+		log:      c.Logger,
+		local:    c.Identity,
+		serverID: c.Identity.ServerID(),
+		machine:  c.Machine,
+		progress: &progress{},
+		calls:    c.Inject.Calls,
+		changing: make(chan struct{}, 1),
+		seekNow:  make(chan struct{}, 1),
+		pingNow:  make(chan struct{}, 1),
+	}
+	n.self = Peer{
+		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
+		Boot: c.Identity.read().Boot, NonVoter: c.NonVoter, Version: c.Version,
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			n.stop()
+			if n.trans != nil {
+				n.trans.Close()
+			}
+			if n.stores != nil {
+				n.stores.close()
+			}
+			n.local.Close()
+			n = nil
+		}
+	}()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	stop := &failStop{fatal: c.Fatal, tell: func(err error) { n.broken.Store(&err) }}
+	if n.stores, err = openStores(c, n.local, stop); err != nil {
+		return nil, err
+	}
+	if err := n.recallCluster(); err != nil {
+		return nil, err
+	}
+	if err := n.startRaft(); err != nil {
+		return nil, err
+	}
+	n.startRest()
+	return n, nil
+}
+
+// startRaft makes the library's server over the opened stores.
+func (n *Node) startRaft() (err error) {
+	n.book = &book{local: n.local, self: n.self}
+	var under preVoteTransport
+	if t := n.cfg.Inject.Transport; t != nil {
+		pre, ok := t.(preVoteTransport)
+		if !ok {
+			return errors.New("raftnode: Inject.Transport has no RequestPreVote or Close")
+		}
+		under = pre
+	} else {
+		under = networkTransport(n.cfg, n.book)
+	}
+	n.trans = quiet(under)
+	n.throne.notify = make(chan bool, 64)
+	n.throne.turn, n.throne.over = make(chan struct{}, 1), make(chan struct{})
+	rc := n.cfg.raftConfig(n.serverID)
+	rc.NotifyCh = n.throne.notify
+	if n.local.read().Removed {
+		silence(rc)
+		n.silenced.Store(true)
+	}
+	machine := &replica{machine: n.machine, progress: n.progress}
+	err = guarded(n.cfg.Dir, func() (err error) {
+		n.raft, err = raft.NewRaft(rc, machine, n.stores.log, n.stores.stable, n.stores.snapshots, n.trans)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, n.stores.snapshots.failure())
+	}
+	n.book.configured = func(id string) (string, bool) {
+		s, ok := n.server(id)
+		return string(s.Address), ok
+	}
+	return nil
+}
+
+// startRest starts everything that needs raft.
+func (n *Node) startRest() {
+	n.queue = newQueue(n)
+	n.reads.init(n)
+	n.contacts.init(n.cfg.Ping)
+	n.handle()
+	n.spawn(n.record)
+	n.spawn(n.rule)
+	n.spawn(n.watchLeaders)
+	n.spawn(n.ping)
+	n.spawn(n.seek)
+	n.spawn(n.catchUpOnce)
+	n.WhileLeading("autopilot", n.autopilot)
+	s := n.raft.GetConfiguration().Configuration()
+	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.local.Cluster(),
+		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.kind, "pre_vote", true)
+}
+
+// spawn runs f in a goroutine that Close waits for, unless it is too late.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.done {
+		return false
+	}
+	n.wg.Go(f)
+	return true
+}
+
+// Close hands leadership over, stops raft and closes the data directory. The
+// server stays a member: it is expected back. Proposals under way are answered
+// first, as far as ctx allows.
+func (n *Node) Close(ctx context.Context) error {
+	n.closeOnce.Do(func() { n.closeErr = n.close(ctx) })
+	return n.closeErr
+}
+
+func (n *Node) close(ctx context.Context) error {
+	// Not ready from now on, so that nobody comes who would have to be sent away.
+	n.draining.Store(true)
+	// A leader that vanishes costs everybody an election timeout.
+	if n.raft.State() == raft.Leader && n.otherVoters() > 0 {
+		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
+		if err := n.handOver(hand, ""); err != nil {
+			n.log.Warn("leadership could not be handed over", "error", err)
+		}
+		cancel()
+	}
+	// Futures of raft may never answer after its shutdown, so they come first.
+	drain, cancel := context.WithTimeout(ctx, 5*time.Second)
+	n.queue.close(drain)
+	cancel()
+	n.throne.end()
+	down := make(chan struct{})
+	go func() {
+		defer close(down)
+		n.raft.Shutdown().Error() // waits for raft's goroutines, then closes the transport
+	}()
+	n.stop()
+	n.mu.Lock()
+	n.done = true
+	n.mu.Unlock()
+	n.wg.Wait()
+	select {
+	case <-down:
+	case <-ctx.Done():
+		// The storage may still be in use: closing it under raft would be worse.
+		return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
+	}
+	return errors.Join(n.stores.close(), n.local.Close())
+}
+
+// server is a server of raft's newest configuration.
+func (n *Node) server(id string) (raft.Server, bool) {
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if string(s.ID) == id {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// member tells whether this server is in its own newest configuration.
+func (n *Node) member() bool {
+	_, ok := n.server(n.serverID)
+	return ok
+}
+
+func (n *Node) otherVoters() (count int) {
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter && string(s.ID) != n.serverID {
+			count++
+		}
+	}
+	return count
+}
+
+// leading returns the term in which this server leads and has applied an entry
+// of its own. Before that it may not know all that was committed earlier. The
+// term cannot rise while raft is leader, so reading it twice pins the state.
+func (n *Node) leading() (term uint64, ok bool) {
+	term = n.raft.CurrentTerm()
+	_, applied := n.progress.now()
+	ok = n.raft.State() == raft.Leader && applied == term && n.raft.CurrentTerm() == term
+	return term, ok
+}
+
+// leader is where the leader is; here says that it is this server.
+func (n *Node) leader() (serverID, addr string, here bool, err error) {
+	a, id := n.raft.LeaderWithID()
+	switch {
+	case id == "":
+		return "", "", false, wire.NotTried("no leader is known")
+	case string(id) == n.serverID:
+		return n.serverID, n.self.Address, true, nil
+	}
+	addr, ok := n.book.address(string(id))
+	if !ok {
+		addr = string(a)
+	}
+	return string(id), addr, false, nil
+}
+
+// insist repeats try while it says that nothing was tried, until the patience
+// or ctx is at its end: leaders change, and most callers are better off late.
+func (n *Node) insist(ctx context.Context, try func() error) error {
+	end := time.NewTimer(n.cfg.Patience)
+	defer end.Stop()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := try()
+		if err == nil || !notTried(err) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-end.C:
+			return err
+		case <-ctx.Done():
+			return err
+		case <-n.ctx.Done():
+			return errClosed
+		}
+	}
+}
+
+var errClosed = wire.NotTried("this coordinator is stopping")
+
+// LeaderInfo names the leader as far as this node knows; empty strings when it
+// knows none. The term is this node's.
+func (n *Node) LeaderInfo() (id, serverID, addr string, term uint64) {
+	term = n.raft.CurrentTerm()
+	serverID, addr, _, err := n.leader()
+	if err != nil {
+		return "", "", "", term
+	}
+	return nameOf(serverID), serverID, addr, term
+}
+
+// IsLeader tells whether this node leads and has applied an entry of its own
+// term. It may be wrong a moment later.
+func (n *Node) IsLeader() bool {
+	_, ok := n.leading()
+	return ok
+}
+
+// ServerID is the raft server id, name/incarnation.
+func (n *Node) ServerID() string { return n.serverID }
+
+// Incarnation tells two disks of one coordinator apart.
+func (n *Node) Incarnation() string { return n.local.Incarnation() }
+
+// ClusterID is "" until the cluster is founded or joined.
+func (n *Node) ClusterID() string { return n.local.Cluster() }
+
+// AppliedIndex is how far this process's machine is.
+func (n *Node) AppliedIndex() uint64 {
+	index, _ := n.progress.now()
+	return index
+}

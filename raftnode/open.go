@@ -1,0 +1,235 @@
+package raftnode
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	raftwal "github.com/hashicorp/raft-wal"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// What a data directory holds, beside local.db.
+const (
+	boltFile = "raft.db" // votes, and with LogStoreBolt the log
+	walDir   = "wal"     // the log with LogStoreWAL
+)
+
+// cachedEntries is how many of the newest entries are kept in memory, so that
+// replication and apply do not read them back from disk.
+const cachedEntries = 1024
+
+// stores is what a node keeps on disk, opened and checked.
+type stores struct {
+	kind      string
+	log       raft.LogStore // fail-stop, checksums, cache
+	stable    raft.StableStore
+	snapshots *snapshots
+	stop      *failStop
+	closers   []func() error
+}
+
+func (s *stores) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// keyServer names the server that the votes in raft.db belong to.
+var keyServer = []byte("folkmoot.server")
+
+// openStores opens log, votes and snapshots, makes them at the first start,
+// and reads every entry once. Its errors name the file.
+func openStores(c Config, id *Identity, stop *failStop) (s *stores, err error) {
+	s = &stores{stop: stop}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	self := id.read()
+	if s.kind, err = logStoreKind(c, self); err != nil {
+		return nil, err
+	}
+	inject := c.Inject
+	logs, stable := inject.Logs, inject.Stable
+	if logs == nil {
+		if logs, stable, err = s.openFiles(c, id, self.LogStore != ""); err != nil {
+			return nil, err
+		}
+	}
+	if inject.Snapshots != nil {
+		s.snapshots = &snapshots{SnapshotStore: inject.Snapshots}
+	} else if s.snapshots, err = openSnapshots(c.Dir, adaptLogger(c.Logger).(*logAdapter)); err != nil {
+		return nil, err
+	}
+	if err := checkEntries(join(c.Dir, logFile(s.kind)), logs, s.snapshots); err != nil {
+		return nil, err
+	}
+	s.log = logStore{to: logs, stop: stop}
+	if s.log, err = raft.NewLogCache(cachedEntries, s.log); err != nil {
+		return nil, err
+	}
+	s.stable = stableStore{to: stable, stop: stop}
+	return s, id.change(func(l *localSelf) { l.LogStore = s.kind })
+}
+
+func logFile(kind string) string {
+	if kind == LogStoreWAL {
+		return walDir
+	}
+	return boltFile
+}
+
+// logStoreKind is what the first start chose; another choice later is refused.
+func logStoreKind(c Config, self localSelf) (string, error) {
+	switch {
+	case self.LogStore == "" && c.LogStore == "":
+		return LogStoreBolt, nil
+	case self.LogStore == "":
+		return c.LogStore, nil
+	case c.LogStore != "" && c.LogStore != self.LogStore:
+		return "", wire.Invalid("log_store", "%s was begun with the log store %s and cannot go on with %s", c.Dir, self.LogStore, c.LogStore)
+	}
+	return self.LogStore, nil
+}
+
+// openFiles opens raft.db and, with LogStoreWAL, the directory of the log.
+// begun says that they must be there already.
+func (s *stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, raft.StableStore, error) {
+	path := join(c.Dir, boltFile)
+	if begun {
+		for _, p := range []string{path, join(c.Dir, logFile(s.kind))} {
+			if info, err := os.Stat(p); err != nil || info.Size() == 0 {
+				return nil, nil, fmt.Errorf("%s is missing or empty: the data directory is not whole; remove this coordinator, empty the directory and let it join anew", p)
+			}
+		}
+	}
+	var bolt *raftboltdb.BoltStore
+	err := guarded(path, func() (err error) {
+		bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(c.MaxFileSize)})
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.closers = append(s.closers, bolt.Close)
+	if err := guarded(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
+		return nil, nil, err
+	}
+	if s.kind == LogStoreBolt {
+		return bolt, bolt, syncDir(c.Dir)
+	}
+	wal, err := s.openWAL(c)
+	return wal, bolt, err
+}
+
+func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
+	dir := join(c.Dir, walDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	// raft-wal keeps its list of segments in a bbolt file of its own.
+	metaPath := join(dir, "wal-meta.db")
+	err = guarded(metaPath, func() error {
+		f, err := os.Open(metaPath)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return checkPages(f)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = guarded(dir, func() (err error) {
+		wal, err = raftwal.Open(dir, raftwal.WithLogger(adaptLogger(c.Logger)))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, wal.Close)
+	return wal, syncDir(c.Dir)
+}
+
+// checkVotes makes sure that the votes are whole and this server's own.
+func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
+	owner, err := stable.Get(keyServer)
+	switch {
+	case notFound(err) && !begun:
+		return stable.Set(keyServer, seal(keyServer, []byte(serverID)))
+	case notFound(err):
+		return errors.New("it was emptied: it does not say which server it belongs to")
+	case err != nil:
+		return err
+	}
+	if owner, err = unseal(keyServer, owner); err != nil {
+		return err
+	}
+	if string(owner) != serverID {
+		return fmt.Errorf("it belongs to server %s, not to %s", owner, serverID)
+	}
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm", "LastVoteCand"} {
+		sealed, err := stable.Get([]byte(key))
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := unseal([]byte(key), sealed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEntries reads the whole log once, so that damage shows now and not in
+// the middle of an election. A gap is right only below the newest snapshot.
+func checkEntries(path string, logs raft.LogStore, snaps *snapshots) error {
+	list, err := snaps.List()
+	if err != nil {
+		return err
+	}
+	var covered uint64
+	if len(list) > 0 {
+		covered = list[0].Index
+	}
+	return guarded(path, func() error {
+		first, err := logs.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := logs.LastIndex()
+		if err != nil {
+			return err
+		}
+		if first > covered+1 {
+			return fmt.Errorf("the log begins at %d, but the newest snapshot ends at %d: entries or snapshots are missing", first, covered)
+		}
+		if first == 0 {
+			return nil
+		}
+		for i := first; i <= last; i++ {
+			var l raft.Log
+			err := readEntry(logs, i, &l)
+			if errors.Is(err, raft.ErrLogNotFound) && i <= covered {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,75 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// outcome turns raft's answer to a write into ours. Only three of its errors
+// promise that nothing happened; after any other the entry may be in some log
+// and may be applied, now or under a later leader.
+func outcome(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return errNotLeader
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return wire.NotTried("the leader did not take the entry in time")
+	default:
+		return wire.Unknown(err)
+	}
+}
+
+// errNotLeader says that this node did not try because it does not lead (any
+// more, or yet): asking again elsewhere is safe.
+var errNotLeader = wire.NotTried("this coordinator is not the leader")
+
+// notTried tells whether err promises that nothing happened and that a later
+// try may succeed.
+func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }
+
+// await waits for a future of raft, or for ctx. The one goroutine that may ask
+// the future lives until it answers: Close makes all of them answer.
+func await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for raft: %w", context.Cause(ctx))
+	}
+}
+
+// Outcomes counts what became of writes since the start.
+type Outcomes struct {
+	Done, Refused, NotTried, Unknown uint64
+}
+
+type outcomes struct {
+	done, refused, notTried, unknown atomic.Uint64
+}
+
+func (o *outcomes) count(err error) {
+	switch wire.CodeOf(err) {
+	case "":
+		o.done.Add(1)
+	case wire.CodeUnavailable:
+		o.notTried.Add(1)
+	case wire.CodeUnknown, wire.CodeInternal:
+		o.unknown.Add(1)
+	default:
+		o.refused.Add(1)
+	}
+}
+
+func (o *outcomes) read() Outcomes {
+	return Outcomes{Done: o.done.Load(), Refused: o.refused.Load(), NotTried: o.notTried.Load(), Unknown: o.unknown.Load()}
+}

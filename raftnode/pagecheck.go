@@ -1,0 +1,191 @@
+package raftnode
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"os"
+)
+
+// The layout of a bbolt file, version 2 (bbolt 1.3 to 1.5): little-endian on
+// every machine we build for; pages of pageSize bytes, each with a header
+// {id u64, flags u16, count u16, overflow u32}; pages 0 and 1 are metas.
+const (
+	pageHeader   = 16
+	branchPage   = 0x01
+	leafPage     = 0x02
+	metaPage     = 0x04
+	metaSize     = 64
+	boltMagic    = 0xED0CDAED
+	boltVersion  = 2
+	elementSize  = 16 // of a branch and of a leaf alike
+	bucketHeader = 16
+	bucketLeaf   = 0x01
+	maxDepth     = 64
+)
+
+// pages checks the tree of a bbolt file without trusting any number in it.
+type pages struct {
+	f     *os.File
+	size  int64           // bytes per page
+	limit uint64          // first page id past the end, by the meta page and by the file
+	seen  map[uint64]bool // a page belongs to one place
+}
+
+// checkPages walks all pages that are reachable in f. An empty file is new and
+// right. Both meta pages must be whole: bbolt would quietly fall back to the
+// older one and so forget the last transaction, a vote or an entry that others
+// count on.
+func checkPages(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		return nil
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("it is not a regular file")
+	}
+	p := &pages{f: f, seen: map[uint64]bool{}}
+	var newest meta
+	for id := range uint64(2) {
+		m, err := p.meta(id, newest.pageSize)
+		if err != nil {
+			return fmt.Errorf("meta page %d: %w", id, err)
+		}
+		if m.txid >= newest.txid {
+			newest = m
+		}
+	}
+	p.size = int64(newest.pageSize)
+	p.limit = min(newest.high, uint64(info.Size()/p.size))
+	if newest.high > p.limit {
+		return fmt.Errorf("the file has %d pages, but says that it has %d", p.limit, newest.high)
+	}
+	return p.walk(newest.root, 0)
+}
+
+type meta struct {
+	pageSize   uint32
+	root, high uint64
+	txid       uint64
+}
+
+func (p *pages) meta(id uint64, pageSize uint32) (meta, error) {
+	b := make([]byte, pageHeader+metaSize)
+	if err := readFullAt(p.f, b, int64(id)*int64(pageSize)); err != nil {
+		return meta{}, err
+	}
+	if binary.LittleEndian.Uint64(b) != id || binary.LittleEndian.Uint16(b[8:]) != metaPage {
+		return meta{}, fmt.Errorf("its header is damaged")
+	}
+	b = b[pageHeader:]
+	sum := fnv.New64a()
+	sum.Write(b[:metaSize-8])
+	m := meta{
+		pageSize: binary.LittleEndian.Uint32(b[8:]),
+		root:     binary.LittleEndian.Uint64(b[16:]),
+		high:     binary.LittleEndian.Uint64(b[40:]),
+		txid:     binary.LittleEndian.Uint64(b[48:]),
+	}
+	switch {
+	case binary.LittleEndian.Uint32(b) != boltMagic:
+		return meta{}, fmt.Errorf("it is not a bbolt file")
+	case binary.LittleEndian.Uint32(b[4:]) != boltVersion:
+		return meta{}, fmt.Errorf("unknown version %d", binary.LittleEndian.Uint32(b[4:]))
+	case sum.Sum64() != binary.LittleEndian.Uint64(b[metaSize-8:]):
+		return meta{}, fmt.Errorf("it does not fit its checksum")
+	case m.pageSize < 512 || m.pageSize > 1<<20 || m.pageSize&(m.pageSize-1) != 0:
+		return meta{}, fmt.Errorf("pages of %d bytes make no sense", m.pageSize)
+	}
+	return m, nil
+}
+
+// walk checks the page id and all below it.
+func (p *pages) walk(id uint64, depth int) error {
+	head := make([]byte, pageHeader)
+	if id < 2 || id >= p.limit || depth > maxDepth {
+		return fmt.Errorf("page %d is out of place (of %d, at depth %d)", id, p.limit, depth)
+	}
+	if err := readFullAt(p.f, head, int64(id)*p.size); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	overflow := uint64(binary.LittleEndian.Uint32(head[12:]))
+	if binary.LittleEndian.Uint64(head) != id || overflow >= p.limit-id {
+		return fmt.Errorf("page %d: its header is damaged", id)
+	}
+	for n := id; n <= id+overflow; n++ {
+		if p.seen[n] {
+			return fmt.Errorf("page %d belongs to two places", n)
+		}
+		p.seen[n] = true
+	}
+	body := make([]byte, p.size*int64(overflow+1))
+	if err := readFullAt(p.f, body, int64(id)*p.size); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	if err := p.elements(body, depth); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	return nil
+}
+
+// elements checks one page in memory, or a small bucket kept within a leaf.
+func (p *pages) elements(page []byte, depth int) error {
+	flags := binary.LittleEndian.Uint16(page[8:])
+	count := int(binary.LittleEndian.Uint16(page[10:]))
+	if pageHeader+count*elementSize > len(page) {
+		return fmt.Errorf("%d elements do not fit", count)
+	}
+	var last []byte
+	for i := range count {
+		at := pageHeader + i*elementSize
+		e := page[at:]
+		var pos, keySize, valueSize uint64
+		switch flags {
+		case branchPage: // {pos u32, ksize u32, page u64}
+			pos, keySize = u32(e[0:]), u32(e[4:])
+		case leafPage: // {flags u32, pos u32, ksize u32, vsize u32}
+			pos, keySize, valueSize = u32(e[4:]), u32(e[8:]), u32(e[12:])
+		default:
+			return fmt.Errorf("its kind %#x is unknown", flags)
+		}
+		start := uint64(at) + pos
+		if pos < elementSize || start+keySize+valueSize > uint64(len(page)) {
+			return fmt.Errorf("element %d reaches past the page", i)
+		}
+		key := page[start : start+keySize]
+		if i > 0 && bytes.Compare(last, key) >= 0 {
+			return fmt.Errorf("element %d is out of order", i)
+		}
+		last = key
+		if err := p.below(flags, e, page[start+keySize:start+keySize+valueSize], depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below follows an element to the page or bucket that it names.
+func (p *pages) below(flags uint16, e, value []byte, depth int) error {
+	if flags == branchPage {
+		return p.walk(binary.LittleEndian.Uint64(e[8:]), depth+1)
+	}
+	switch kind := u32(e); {
+	case kind == 0:
+		return nil
+	case kind != bucketLeaf || len(value) < bucketHeader:
+		return fmt.Errorf("an element of unknown kind %#x", kind)
+	}
+	if root := binary.LittleEndian.Uint64(value); root != 0 {
+		return p.walk(root, depth+1)
+	}
+	if value = value[bucketHeader:]; len(value) < pageHeader || depth > maxDepth {
+		return fmt.Errorf("a bucket within it is cut off")
+	}
+	return p.elements(value, depth+1)
+}
+
+func u32(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }

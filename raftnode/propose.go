@@ -1,0 +1,130 @@
+package raftnode
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// followUp is how long an acknowledged write waits for this node's own
+// machine, so that the writer reads its write here.
+const followUp = time.Second
+
+// Propose writes command to the log, from any coordinator: on the leader with
+// what else is waiting there, else through one hop to it. The result is the
+// command's own: value, or a refusal. Other errors are unavailable, when
+// certainly nothing happened, and unknown. A command is one line without its
+// end. After nil this node's machine has the command, unless ctx or a second
+// ended first.
+func (n *Node) Propose(ctx context.Context, command []byte) (index uint64, value any, err error) {
+	a, err := n.propose(ctx, command)
+	if err == nil && a.result.Err != nil {
+		err = a.result.Err
+	}
+	n.outcomes.count(err)
+	return a.index, a.result.Value, err
+}
+
+func (n *Node) propose(ctx context.Context, command []byte) (a answer, err error) {
+	switch {
+	case len(command) == 0:
+		return a, wire.Invalid("command", "a command is empty")
+	case len(command) > wire.MaxCommand:
+		return a, wire.Refuse(wire.CodeTooLarge, "a command of %d bytes is larger than %d", len(command), wire.MaxCommand)
+	case bytes.IndexByte(command, separator) >= 0:
+		return a, wire.Invalid("command", "a command contains a line end")
+	}
+	err = n.insist(ctx, func() (err error) {
+		_, addr, here, err := n.leader()
+		switch {
+		case err != nil:
+		case here:
+			a, err = n.proposeHere(ctx, command)
+		default:
+			a, err = n.proposeAt(ctx, addr, command)
+		}
+		return err
+	})
+	if err == nil {
+		n.follow(ctx, a.index, a.term)
+	}
+	return a, err
+}
+
+// proposeHere is for the leader; the machine's own check comes before the
+// queue, so that a bad command never reaches a log.
+func (n *Node) proposeHere(ctx context.Context, command []byte) (answer, error) {
+	if err := n.machine.Check(command); err != nil {
+		return answer{}, err
+	}
+	return n.queue.put(ctx, command)
+}
+
+// proposed is the answer to a forwarded proposal. Version 1: 2026-11.
+type proposed struct {
+	Index uint64          `json:"index"`
+	Term  uint64          `json:"term"`
+	Value json.RawMessage `json:"value,omitempty"`
+	Err   *wire.Error     `json:"err,omitempty"`
+}
+
+func (n *Node) proposeAt(ctx context.Context, addr string, command []byte) (a answer, err error) {
+	body, err := n.calls.Call(ctx, addr, methodPropose, command)
+	if err != nil {
+		return a, unlessCoded(err)
+	}
+	var p proposed
+	if err := json.Unmarshal(body, &p); err != nil {
+		return a, wire.Unknown(fmt.Errorf("answer of the leader: %w", err))
+	}
+	a = answer{index: p.Index, term: p.Term, result: wire.Result{Err: p.Err}}
+	if p.Value != nil {
+		a.result.Value = p.Value
+	}
+	return a, nil
+}
+
+// unlessCoded takes an error without a code, which may have come from anywhere
+// on the way, for unknown.
+func unlessCoded(err error) error {
+	if c := wire.CodeOf(err); c == wire.CodeInternal {
+		return wire.Unknown(err)
+	}
+	return err
+}
+
+// onPropose serves the one hop; it never makes a second one.
+func (n *Node) onPropose(ctx context.Context, _ peer.Hello, command []byte) ([]byte, error) {
+	if n.raft.State() != raft.Leader {
+		return nil, errNotLeader
+	}
+	if len(command) == 0 || len(command) > wire.MaxCommand || bytes.IndexByte(command, separator) >= 0 {
+		return nil, wire.Invalid("command", "the forwarded command is empty, too long or of several lines")
+	}
+	a, err := n.proposeHere(ctx, command)
+	if err != nil {
+		return nil, err
+	}
+	p := proposed{Index: a.index, Term: a.term, Err: a.result.Err}
+	if a.result.Value != nil {
+		if p.Value, err = json.Marshal(a.result.Value); err != nil {
+			return nil, wire.Unknown(fmt.Errorf("the write is done, but its value has no JSON: %w", err))
+		}
+	}
+	return json.Marshal(p)
+}
+
+// follow waits, within limits, until the own machine has index, an entry that
+// the leader of term says is committed.
+func (n *Node) follow(ctx context.Context, index, term uint64) {
+	ctx, cancel := context.WithTimeout(ctx, followUp)
+	defer cancel()
+	_ = n.reach(ctx, index, term) // the write is done either way
+}

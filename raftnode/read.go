@@ -1,0 +1,274 @@
+package raftnode
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Consistency is how fresh a read must be.
+type Consistency string
+
+// The three strengths of a read.
+const (
+	// Stale reads what this coordinator has, now.
+	Stale Consistency = "stale"
+	// Default reads under the leader's lease: fresh unless clocks run apart or
+	// a voter restarted within the last lease.
+	Default Consistency = "default"
+	// Strict reads are linearizable, whatever the clocks do.
+	Strict Consistency = "strict"
+)
+
+// Freshness is how fresh a read is.
+type Freshness struct {
+	Consistency Consistency
+	StaleMs     int64  // since this node heard of the leader; 0 for fresh reads, -1: never
+	Leader      string // server id, "" if none is known
+}
+
+// Ready waits until the machine may be read: with a view at least as new as
+// index (0 for any), and as fresh as c says. The error is unavailable when
+// that is not so before ctx, or the patience with missing leaders, ends.
+func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshness, error) {
+	f := Freshness{Consistency: c}
+	switch c {
+	case Stale:
+		f.Leader, f.StaleMs = n.staleness()
+		if index == 0 {
+			return f, nil
+		}
+		if err := n.progress.wait(ctx, index); err != nil {
+			return f, wire.NotTried("%v", err)
+		}
+		return f, nil
+	case Default, Strict:
+	default:
+		return f, wire.Invalid("consistency", "%q is none of %s, %s and %s", c, Stale, Default, Strict)
+	}
+	err := n.insist(ctx, func() error {
+		m, err := n.reads.mark(ctx, c)
+		if err != nil {
+			return asNotTried(err)
+		}
+		f.Leader = m.Leader
+		if err := n.reach(ctx, m.Index, m.Term); err != nil {
+			return wire.NotTried("%v", err)
+		}
+		return nil
+	})
+	if err == nil && index > 0 {
+		if err := n.progress.wait(ctx, index); err != nil {
+			return f, wire.NotTried("%v", err)
+		}
+	}
+	return f, err
+}
+
+// asNotTried is for reads: they change nothing, so no failure leaves doubt.
+func asNotTried(err error) error {
+	switch wire.CodeOf(err) {
+	case wire.CodeUnknown, wire.CodeInternal:
+		return wire.NotTried("%v", err)
+	}
+	return err
+}
+
+// staleness is how long ago this node heard of its leader.
+func (n *Node) staleness() (leader string, ms int64) {
+	_, id := n.raft.LeaderWithID()
+	if _, ok := n.leading(); ok {
+		return string(id), 0
+	}
+	last := n.raft.LastContact()
+	if last.IsZero() {
+		return string(id), -1
+	}
+	return string(id), time.Since(last).Milliseconds()
+}
+
+// reads holds the shared rounds. The leader's own are apart from those that
+// ask the leader, so that a question never travels twice.
+type reads struct {
+	node     *Node
+	here     rounds // strict, on the leader
+	away     rounds // strict, asking the leader
+	awayFast rounds // default, asking the leader
+}
+
+func (r *reads) init(n *Node) {
+	r.node = n
+	r.here = rounds{node: n, ask: n.readIndex}
+	r.away = rounds{node: n, ask: func(ctx context.Context) (mark, error) { return n.askLeader(ctx, Strict) }}
+	r.awayFast = rounds{node: n, ask: func(ctx context.Context) (mark, error) { return n.askLeader(ctx, Default) }}
+}
+
+// mark finds out what a read that begins now has to wait for.
+func (r *reads) mark(ctx context.Context, c Consistency) (mark, error) {
+	if r.node.raft.State() == raft.Leader {
+		return r.markHere(ctx, c)
+	}
+	if c == Strict {
+		return r.away.join(ctx)
+	}
+	return r.awayFast.join(ctx)
+}
+
+// markHere is for the leader: a default read rides on the lease, if it holds.
+func (r *reads) markHere(ctx context.Context, c Consistency) (mark, error) {
+	if c == Default {
+		if m, ok := r.node.leased(); ok {
+			return m, nil
+		}
+	}
+	return r.here.join(ctx)
+}
+
+// readIndex is one strict round on the leader. The commit index is noted
+// first. Then a majority of the voters says that its term is not above ours:
+// so when the round began no newer leader had been elected, for it would have
+// that very majority's newer term, and nothing had been committed that our log
+// lacks. The own term's first entry is applied, so the noted index covers all
+// that was committed before it.
+func (n *Node) readIndex(ctx context.Context) (mark, error) {
+	term, ok := n.leading()
+	if !ok {
+		return mark{}, errNotLeader
+	}
+	m := mark{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
+	if err := n.confirm(ctx, term); err != nil {
+		return mark{}, err
+	}
+	if now, ok := n.leading(); !ok || now != term {
+		return mark{}, errNotLeader
+	}
+	return m, nil
+}
+
+// termAnswer is a voter's answer to the question for its term.
+type termAnswer struct {
+	ServerID string `json:"server_id"`
+	Term     uint64 `json:"term"`
+	Leader   string `json:"leader"` // server id, as the voter knows it
+	// Promise is how long, from the answer on, the voter will not vote for
+	// anybody but Leader of its own accord, in milliseconds.
+	Promise int64 `json:"promise"`
+}
+
+// confirm asks the other voters for their terms until a majority, this server
+// included, is not above term. Their promises make the lease.
+func (n *Node) confirm(ctx context.Context, term uint64) error {
+	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	servers := n.raft.GetConfiguration().Configuration().Servers
+	answers := make(chan termAnswer, len(servers)) // never blocks an asker
+	var askers sync.WaitGroup
+	defer askers.Wait()
+	defer cancel()
+	voters, asked := 0, 0
+	for _, s := range servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if string(s.ID) != n.serverID {
+			asked++
+			askers.Go(func() { answers <- n.askTerm(ctx, string(s.ID)) })
+		}
+	}
+	need := voters/2 + 1 - (voters - asked) // this server's own term counts, if it votes
+	lease := n.cfg.LeaderLease
+	for got := 0; need > 0; got++ {
+		if got == asked {
+			return wire.NotTried("a majority of the voters did not confirm the leader")
+		}
+		select {
+		case a := <-answers:
+			if a.ServerID == "" || a.Term > term {
+				continue
+			}
+			need--
+			promise := time.Duration(a.Promise) * time.Millisecond
+			if a.Leader != n.serverID || a.Term != term {
+				promise = 0
+			}
+			lease = min(lease, promise)
+		case <-ctx.Done():
+			return wire.NotTried("a majority of the voters did not confirm the leader in time")
+		}
+	}
+	n.lease.extend(term, began.Add(lease))
+	return nil
+}
+
+// askTerm asks one voter. An answer of another server, one that took over the
+// address, counts as none.
+func (n *Node) askTerm(ctx context.Context, serverID string) termAnswer {
+	addr, ok := n.book.address(serverID)
+	if !ok {
+		return termAnswer{}
+	}
+	body, err := n.calls.Call(ctx, addr, methodTerm, nil)
+	var a termAnswer
+	if err != nil || json.Unmarshal(body, &a) != nil || a.ServerID != serverID {
+		return termAnswer{}
+	}
+	return a
+}
+
+// onTerm answers with the term as it is now. It is on disk before any vote of
+// that term is sent, so an answer that is not above the asker's term means that
+// this server has not helped to elect anybody newer.
+func (n *Node) onTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
+	_, leader := n.raft.LeaderWithID()
+	promise := n.cfg.HeartbeatTimeout - time.Since(n.raft.LastContact())
+	return json.Marshal(termAnswer{
+		ServerID: n.serverID,
+		Term:     n.raft.CurrentTerm(),
+		Leader:   string(leader),
+		Promise:  max(0, promise.Milliseconds()-1),
+	})
+}
+
+// askLeader is one round of a follower.
+func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error) {
+	_, addr, here, err := n.leader()
+	if err != nil {
+		return m, err
+	}
+	if here {
+		return m, errNotLeader // it became leader meanwhile; the caller comes again
+	}
+	body, err := n.calls.Call(ctx, addr, methodRead, []byte(c))
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, fmt.Errorf("answer of the leader: %w", err)
+	}
+	return m, nil
+}
+
+// onRead serves the followers' rounds.
+func (n *Node) onRead(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	c := Consistency(body)
+	if c != Strict && c != Default {
+		return nil, wire.Invalid("consistency", "%q is neither %s nor %s", c, Default, Strict)
+	}
+	if n.raft.State() != raft.Leader {
+		return nil, errNotLeader
+	}
+	m, err := n.reads.markHere(ctx, c)
+	if err != nil {
+		return nil, asNotTried(err)
+	}
+	return json.Marshal(m)
+}

@@ -1,0 +1,166 @@
+package raftnode
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// keepSnapshots is how many snapshots stay on disk.
+const keepSnapshots = 3
+
+// snapshotDir is where raft's file store puts snapshots below its base.
+const snapshotDir = "snapshots"
+
+// snapshots is a raft.SnapshotStore that shows raft its newest snapshot only,
+// so that a damaged one is an error and not a silent fall back to an older
+// state with a hole behind it. It tells who reads from one what index it is.
+type snapshots struct {
+	raft.SnapshotStore
+	dir string // "" when there are no files
+
+	lastIndex atomic.Uint64 // of the newest snapshot, as far as this process has looked
+
+	mu   sync.Mutex
+	last error // why the last Open failed
+}
+
+// openSnapshots removes what crashed writers left and checks that every
+// snapshot is whole as far as its description goes.
+func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
+	dir := filepath.Join(base, snapshotDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasSuffix(e.Name(), ".tmp") {
+			log.Warn("removing a snapshot that was never finished", "path", path)
+			if err := os.RemoveAll(path); err != nil {
+				return nil, fmt.Errorf("remove unfinished snapshot: %w", err)
+			}
+			continue
+		}
+		if !e.IsDir() {
+			continue
+		}
+		if err := checkMeta(path); err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", path, err)
+		}
+	}
+	store, err := raft.NewFileSnapshotStoreWithLogger(base, keepSnapshots, log)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots %s: %w", dir, err)
+	}
+	return &snapshots{SnapshotStore: store, dir: dir}, nil
+}
+
+// checkMeta makes sure that a snapshot's description can be read and that its
+// state has the size it names; raft checks the state's checksum when it reads.
+func checkMeta(dir string) error {
+	path := filepath.Join(dir, "meta.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var meta raft.SnapshotMeta
+	if err := json.Unmarshal(text, &meta); err != nil {
+		return fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	if meta.Index == 0 || meta.Term == 0 || meta.ID != filepath.Base(dir) || len(meta.Configuration.Servers) == 0 {
+		return fmt.Errorf("%s is damaged: it names index %d, term %d, id %q and %d servers", path, meta.Index, meta.Term, meta.ID, len(meta.Configuration.Servers))
+	}
+	info, err := os.Stat(filepath.Join(dir, "state.bin"))
+	if err != nil {
+		return err
+	}
+	if info.Size() != meta.Size {
+		return fmt.Errorf("state.bin has %d bytes, not %d", info.Size(), meta.Size)
+	}
+	return nil
+}
+
+// List tells the newest snapshot.
+func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
+	list, err := s.SnapshotStore.List()
+	list = list[:min(1, len(list))]
+	if len(list) > 0 {
+		s.lastIndex.Store(list[0].Index)
+	}
+	return list, err
+}
+
+// Create begins a snapshot, which counts as the newest once it is closed.
+func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
+	sink, err := s.SnapshotStore.Create(v, index, term, c, at, t)
+	if err != nil {
+		return nil, err
+	}
+	return &countedSink{SnapshotSink: sink, done: func() { s.lastIndex.Store(index) }}, nil
+}
+
+type countedSink struct {
+	raft.SnapshotSink
+	done func()
+}
+
+func (s *countedSink) Close() error {
+	err := s.SnapshotSink.Close()
+	if err == nil {
+		s.done()
+	}
+	return err
+}
+
+// Open reads a snapshot; the reader knows what it reads.
+func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := s.SnapshotStore.Open(id)
+	if err != nil {
+		path := id
+		if s.dir != "" {
+			path = filepath.Join(s.dir, id)
+		}
+		err = fmt.Errorf("snapshot %s is damaged: %w", path, err)
+		s.mu.Lock()
+		s.last = err
+		s.mu.Unlock()
+		return nil, nil, err
+	}
+	return meta, &snapshotReader{ReadCloser: r, meta: meta}, nil
+}
+
+// failure is why the last Open failed.
+func (s *snapshots) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// snapshotReader is a snapshot being read, with its place in the log.
+type snapshotReader struct {
+	io.ReadCloser
+	meta *raft.SnapshotMeta
+}
+
+// placeOf finds the snapshotReader inside what raft hands to Restore.
+func placeOf(r io.ReadCloser) (*raft.SnapshotMeta, bool) {
+	for {
+		switch v := r.(type) {
+		case *snapshotReader:
+			return v.meta, true
+		case raft.ReadCloserWrapper:
+			r = v.WrappedReadCloser()
+		default:
+			return nil, false
+		}
+	}
+}

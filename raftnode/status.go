@@ -1,0 +1,127 @@
+package raftnode
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Status is what a node knows of itself.
+type Status struct {
+	ID, ServerID, ClusterID string
+	State                   string // leader, follower, candidate, stopped
+	Leader                  string // server id, "" if none is known
+	Term                    uint64
+	LastIndex               uint64 // in the log
+	CommitIndex             uint64
+	AppliedIndex            uint64 // of this process's own machine
+	LastSnapshot            uint64
+	LastContact             time.Duration // since the leader was heard; 0 as leader, -1: never
+	Members, Voters         int
+	Tolerance               int // voters that may fail now; -1 when nobody can tell
+	LogStore                string
+	PreVote                 bool
+	Removed                 bool
+	Address                 string
+	Boot                    uint64
+	LeaderChanges           uint64 // seen by this process
+	Outcomes                Outcomes
+	Waiting                 int // proposals in the leader's queue
+	HeartbeatTimeout        time.Duration
+	ElectionTimeout         time.Duration
+	LeaderLease             time.Duration
+	CommitTimeout           time.Duration
+}
+
+// Status never blocks and never asks others.
+func (n *Node) Status() Status {
+	self := n.local.read()
+	leader, ms := n.staleness()
+	s := Status{
+		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
+		State: n.state(), Leader: leader, Term: n.raft.CurrentTerm(),
+		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
+		LastSnapshot: n.stores.snapshots.lastIndex.Load(), LastContact: time.Duration(ms) * time.Millisecond,
+		LogStore: n.stores.kind, PreVote: true, Removed: self.Removed,
+		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.changes.Load(),
+		Outcomes: n.outcomes.read(), Waiting: n.queue.length(),
+		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout,
+		LeaderLease: n.cfg.LeaderLease, CommitTimeout: n.cfg.CommitTimeout,
+	}
+	if ms < 0 {
+		s.LastContact = -1
+	}
+	alive := 0
+	for _, m := range n.raft.GetConfiguration().Configuration().Servers {
+		s.Members++
+		if m.Suffrage != raft.Voter {
+			continue
+		}
+		s.Voters++
+		if ok, _ := n.contacts.alive(string(m.ID)); ok || string(m.ID) == n.serverID {
+			alive++
+		}
+	}
+	s.Tolerance = max(0, alive-(s.Voters/2+1))
+	if leader == "" || s.Voters == 0 {
+		s.Tolerance = -1
+	}
+	return s
+}
+
+// maxBehind is how many entries a coordinator may be behind the leader and
+// still be offered to clients.
+const maxBehind = 5000
+
+// Health tells whether clients and budgets may count on this node, and if not,
+// why: it is a member, in touch with a leader, and nearly up to date.
+func (n *Node) Health() (ready bool, reason string) {
+	switch self := n.local.read(); {
+	case n.broken.Load() != nil:
+		return false, fmt.Sprintf("the storage failed: %v", *n.broken.Load())
+	case n.draining.Load():
+		return false, "stopping"
+	case self.Removed:
+		return false, "removed from the cluster"
+	case !n.member() && self.Member:
+		return false, "not in the configuration any more"
+	case !n.member():
+		return false, "not yet a member of a cluster"
+	case !n.caughtUp.Load():
+		return false, "catching up with the log"
+	}
+	if _, ok := n.leading(); ok {
+		return true, ""
+	}
+	_, leader := n.raft.LeaderWithID()
+	silence := time.Since(n.raft.LastContact())
+	switch {
+	case leader == "":
+		return false, "no leader is known"
+	case string(leader) == n.serverID:
+		return false, "just elected, not yet in charge"
+	case silence > 2*n.cfg.ElectionTimeout:
+		return false, fmt.Sprintf("the leader has been silent for %s", silence.Round(time.Millisecond))
+	}
+	if k, ok := n.contacts.of(string(leader)); ok && k.hello.Commit > n.AppliedIndex()+maxBehind {
+		return false, fmt.Sprintf("%d entries behind the leader", k.hello.Commit-n.AppliedIndex())
+	}
+	return true, ""
+}
+
+// Started tells whether the data directory is open and raft runs: always, once
+// Open has returned.
+func (n *Node) Started() bool { return true }
+
+// Live returns why this process cannot go on by itself and had better be
+// started anew; a missing leader is no reason.
+func (n *Node) Live() error {
+	if err := n.broken.Load(); err != nil {
+		return fmt.Errorf("the storage failed: %w", *err)
+	}
+	if n.raft.State() == raft.Shutdown && !n.draining.Load() {
+		return fmt.Errorf("raft has stopped")
+	}
+	return nil
+}

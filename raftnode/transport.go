@@ -1,0 +1,171 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+)
+
+// quietTransport is a raft.Transport without the heartbeat fast path: a
+// heartbeat handled beside raft's main loop can raise the term under a leader
+// that is writing (hashicorp/raft issue 695). It also lets this process put a
+// request of its own into raft's queue. Embedding keeps RequestPreVote visible.
+type quietTransport struct {
+	preVoteTransport
+	out  chan raft.RPC
+	ctx  context.Context // ends at Close
+	stop context.CancelFunc
+	wg   sync.WaitGroup // the pump
+}
+
+// preVoteTransport is the part of the library's transports that raft looks
+// for; without RequestPreVote it would go on with only a warning.
+type preVoteTransport interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+}
+
+var (
+	_ raft.WithPreVote = (*quietTransport)(nil)
+	_ raft.WithClose   = (*quietTransport)(nil)
+)
+
+func quiet(t preVoteTransport) *quietTransport {
+	q := &quietTransport{preVoteTransport: t, out: make(chan raft.RPC)}
+	q.ctx, q.stop = context.WithCancel(context.Background())
+	q.wg.Go(q.pump)
+	return q
+}
+
+// SetHeartbeatHandler does nothing: heartbeats go the way of all requests.
+func (q *quietTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// EncodePeer tells an address as it is, without asking the address book.
+func (q *quietTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
+	return []byte(addr)
+}
+
+// Consumer is where raft takes requests from.
+func (q *quietTransport) Consumer() <-chan raft.RPC { return q.out }
+
+func (q *quietTransport) pump() {
+	in := q.preVoteTransport.Consumer()
+	for {
+		select {
+		case rpc := <-in:
+			select {
+			case q.out <- rpc:
+			case <-q.ctx.Done():
+				rpc.Respond(nil, raft.ErrTransportShutdown)
+				return
+			}
+		case <-q.ctx.Done():
+			return
+		}
+	}
+}
+
+// inject hands raft a request as if it had come from outside, and waits for
+// its answer.
+func (q *quietTransport) inject(ctx context.Context, command any) (any, error) {
+	answer := make(chan raft.RPCResponse, 1)
+	select {
+	case q.out <- raft.RPC{Command: command, RespChan: answer}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-q.ctx.Done():
+		return nil, raft.ErrTransportShutdown
+	}
+	select {
+	case a := <-answer:
+		return a.Response, a.Error
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-q.ctx.Done():
+		return nil, raft.ErrTransportShutdown
+	}
+}
+
+// Close ends the pump and the transport below.
+func (q *quietTransport) Close() error {
+	q.stop()
+	err := q.preVoteTransport.Close()
+	q.wg.Wait()
+	return err
+}
+
+// Network timeouts of raft's own streams.
+const (
+	raftDial = time.Second      // name resolution and connect
+	raftIO   = 10 * time.Second // one request; a snapshot gets as many times that as it has 256 KiB
+	raftPool = 3                // idle streams kept per server
+)
+
+// networkTransport runs raft over the peer port. Every stream is dialed at the
+// server's newest address and must be answered by that very server: a message
+// that reached another one would count as the acknowledgement of two.
+func networkTransport(c Config, book raft.ServerAddressProvider) *raft.NetworkTransport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		ServerAddressProvider: book,
+		Logger:                adaptLogger(c.Logger.With("part", "raft-net")),
+		Stream:                streamLayer{c.Port.RaftLayer()},
+		MaxPool:               raftPool,
+		Timeout:               raftIO,
+		// False keeps the time format that all releases of ours have spoken.
+		MsgpackUseNewTimeFormat: false,
+	})
+}
+
+// streamLayer adapts raft's address type to the port's.
+type streamLayer struct{ *peer.RaftLayer }
+
+// at joins server and address into what Dial takes apart again.
+func at(serverID, addr string) raft.ServerAddress { return raft.ServerAddress(serverID + "|" + addr) }
+
+func (s streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	want, addr, ok := strings.Cut(string(to), "|")
+	if !ok {
+		want, addr = "", want
+	}
+	return s.DialServer(addr, want, min(timeout, raftDial))
+}
+
+// book tells raft where a server is now, whatever its configuration says.
+type book struct {
+	local *Identity
+	self  Peer
+	// configured is the address in raft's configuration, set once raft exists.
+	configured func(serverID string) (string, bool)
+}
+
+var errNoAddress = errors.New("its address is not known")
+
+// ServerAddr is called for every stream that is dialed or taken from the pool.
+func (b *book) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	addr, ok := b.address(string(id))
+	if !ok {
+		return "", errNoAddress
+	}
+	return at(string(id), addr), nil
+}
+
+func (b *book) address(serverID string) (string, bool) {
+	if serverID == b.self.ServerID {
+		return b.self.Address, true
+	}
+	if p, ok := b.local.peer(serverID); ok {
+		return p.Address, true
+	}
+	if b.configured == nil {
+		return "", false
+	}
+	return b.configured(serverID)
+}
