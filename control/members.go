@@ -3,9 +3,7 @@ package control
 import (
 	"context"
 	"strings"
-	"time"
 
-	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -91,7 +89,3 @@ func asRead(err error) error {
 	}
 	return err
 }
-
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-var _ raftnode.MemberInfo

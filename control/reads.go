@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
@@ -62,7 +63,8 @@ func (c *Control) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
 		return nil, Fresh{}, wire.NotTried("no %s read now: %v", strength, err)
 	}
 	view := c.machine.View()
-	return view, Fresh{Index: view.Index, Leader: f.Leader, Consistency: string(f.Consistency), StaleMs: f.StaleMs}, nil
+	leader, _, _ := strings.Cut(f.Leader, "/") // of a server id the name
+	return view, Fresh{Index: view.Index, Leader: leader, Consistency: string(f.Consistency), StaleMs: f.StaleMs}, nil
 }
 
 // Leads returns the id of the leader as known here, "" when none is.

@@ -67,15 +67,16 @@ const maxBatch = 100
 var rpcNull = json.RawMessage("null")
 
 // errNoMethod marks the not_found of a method from other ones.
-type errNoMethod struct{ *wire.Error }
+type errNoMethod struct{ refusal *wire.Error }
 
-func (e errNoMethod) Unwrap() error { return e.Error }
+func (e errNoMethod) Error() string { return e.refusal.Message }
+func (e errNoMethod) Unwrap() error { return e.refusal }
 
 // rpcErrorOf dresses an error for JSON-RPC; the code of ours is in its data.
 func rpcErrorOf(err error) rpcError {
 	var missing errNoMethod
 	if errors.As(err, &missing) {
-		return rpcError{Code: rpcNoMethod, Message: missing.Message}
+		return rpcError{Code: rpcNoMethod, Message: missing.Error()}
 	}
 	var known *wire.Error
 	if !errors.As(err, &known) {

@@ -2,13 +2,49 @@ package control
 
 import (
 	"context"
+	"os"
+	"runtime"
 
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Status describes this coordinator. It answers at once, from what is here,
 // also without a leader.
-func (c *Control) Status(ctx context.Context) (wire.Status, error) { return c.status(), nil }
+func (c *Control) Status(context.Context) (wire.Status, error) {
+	view := c.machine.View()
+	leader, _, _, term := c.node.LeaderInfo()
+	ready, reason := c.node.Health()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s := wire.Status{
+		ID: c.self.ID, ServerID: c.self.ServerID, Namespace: c.self.Namespace, ClusterID: view.ClusterID,
+		Leader: leader, Term: term, Version: c.self.Version, Level: view.Level,
+		StartedAt: c.started, UptimeMs: c.now().Sub(c.started).Milliseconds(), AppliedIndex: view.Index,
+		Ready: ready, ReadyReason: reason, Components: view.Registry.Len(), LocalSessions: c.homed.len(),
+		Jobs: map[string]int{}, Links: c.mail.Links(),
+		HTTPAddress: c.self.HTTPAddr, PeerAddress: c.self.PeerAddr,
+		GoVersion: runtime.Version(), ProcessID: os.Getpid(), Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
+		MessageCounts: c.counted.messages(), WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},
+	}
+	for _, state := range []string{jobs.Queued, jobs.Running, jobs.Done, jobs.Failed, jobs.Cancelled} {
+		s.Jobs[state] = 0
+	}
+	for j := range view.Jobs.Jobs() {
+		s.Jobs[j.State]++
+	}
+	for range view.Registry.Workers() {
+		s.Workers++
+	}
+	if s.Links == nil {
+		s.Links = map[string]string{}
+	}
+	c.replica(&s)
+	if c.describe != nil {
+		c.describe(&s)
+	}
+	return s, nil
+}
 
 // Digest returns the fingerprint of the replicated state: coordinators with
 // the same index have the same digest. It costs a walk over the whole state.

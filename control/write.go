@@ -40,7 +40,10 @@ func propose[R any](ctx context.Context, c *Control, kind, by string, body any) 
 	var none R
 	command, err := fsm.Encode(kind, c.now().UTC(), by, body)
 	if err != nil {
-		return none, 0, c.counted.write(asWire(err))
+		if wire.CodeOf(err) == wire.CodeInternal {
+			err = wire.Invalid("", "%v", err) // it never left: nothing is unknown about it
+		}
+		return none, 0, c.counted.write(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()

@@ -1,0 +1,392 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// world is a few coordinators over one log that never fails unless it is told
+// to, with post and calls between them in memory.
+type world struct {
+	t *testing.T
+
+	mu    sync.Mutex
+	index uint64
+	fail  error           // of the next proposals
+	down  map[string]bool // coordinators that are not reached
+	sites map[string]*site
+}
+
+// site is one coordinator.
+type site struct {
+	*control.Control
+	id      string
+	world   *world
+	machine *fsm.Machine
+	mail    *post
+	dir     string
+	calls   map[string]func(context.Context, peer.Hello, []byte) ([]byte, error)
+	stop    func()
+}
+
+// inWorld plays a test in a bubble with coordinators of these ids, each
+// presiding over the namespace of its name.
+func inWorld(t *testing.T, play func(w *world), ids ...string) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, down: map[string]bool{}, sites: map[string]*site{}}
+		for _, id := range ids {
+			w.sites[id] = &site{id: id, world: w, machine: fsm.New(), dir: t.TempDir()}
+		}
+		for _, id := range ids {
+			w.apply(registry.KindAnnounce, registry.Announce{Coordinator: w.self(id)})
+		}
+		for _, id := range ids {
+			w.start(id)
+		}
+		synctest.Wait()
+		play(w)
+		for _, id := range ids {
+			w.sites[id].stop()
+		}
+	})
+}
+
+func (w *world) self(id string) registry.Coordinator {
+	return registry.Coordinator{ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", HTTPAddr: id + ":7380", Level: 1, Version: "test"}
+}
+
+// start begins the life of a coordinator; again after stop it is a restart.
+func (w *world) start(id string) {
+	w.t.Helper()
+	s := w.sites[id]
+	s.mail = &post{site: s, boxes: map[string]*box{}}
+	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
+	c, err := control.New(control.Config{
+		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.Control = c
+	done := make(chan error, 1)
+	go func() { done <- c.Run(context.Background()) }()
+	s.stop = sync.OnceFunc(func() {
+		c.Close()
+		if err := <-done; err != nil {
+			w.t.Errorf("%s: Run ended with %v, want nil", id, err)
+		}
+	})
+}
+
+// apply carries one command out everywhere.
+func (w *world) apply(kind string, body any) wire.Result {
+	w.t.Helper()
+	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.commit("", command)
+}
+
+// commit applies a command to every coordinator's machine and returns what it
+// answers at one.
+func (w *world) commit(at string, command []byte) (answer wire.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.index++
+	for id, s := range w.sites {
+		r := s.machine.Apply(w.index, [][]byte{command})[0]
+		if id == at || at == "" {
+			answer = r
+		}
+	}
+	return answer
+}
+
+func (w *world) failing(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail = err
+}
+
+func (w *world) cut(id string, down bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down[id] = down
+}
+
+func (w *world) reach(addr string) (*site, error) {
+	id := strings.TrimSuffix(addr, ":7300")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s, ok := w.sites[id]; ok && !w.down[id] {
+		return s, nil
+	}
+	return nil, wire.NotTried("dial %s: refused", addr)
+}
+
+// replica is a site's control.Replica.
+type replica struct{ *site }
+
+var _ control.Replica = replica{}
+
+func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error) {
+	s.world.mu.Lock()
+	fail := s.world.fail
+	s.world.mu.Unlock()
+	if fail != nil {
+		return 0, nil, fail
+	}
+	r := s.world.commit(s.id, command)
+	if r.Err != nil {
+		return s.machine.View().Index, nil, r.Err
+	}
+	return s.machine.View().Index, r.Value, nil
+}
+
+func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64) (raftnode.Freshness, error) {
+	s.world.mu.Lock()
+	fail := s.world.fail
+	s.world.mu.Unlock()
+	if fail != nil && c != raftnode.Stale {
+		return raftnode.Freshness{}, wire.NotTried("no leader")
+	}
+	return raftnode.Freshness{Consistency: c, Leader: "n1/1"}, s.machine.Wait(ctx, index)
+}
+
+func (s replica) LeaderInfo() (string, string, string, uint64) { return "n1", "n1/1", "n1:7300", 3 }
+func (s replica) Health() (bool, string)                       { return true, "" }
+func (s replica) Alive(string) (bool, time.Time)               { return true, time.Now() }
+func (s replica) Status() raftnode.Status                      { return raftnode.Status{} }
+func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
+	return []raftnode.MemberInfo{{ID: "n1", ServerID: "n1/1"}, {ID: "n2", ServerID: "n2/1"}}, nil
+}
+func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
+	return raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, nil
+}
+func (s replica) RemoveMember(_ context.Context, id string) error {
+	if id != "n2" {
+		return wire.Refuse(wire.CodeNotFound, "no member %s", id)
+	}
+	return nil
+}
+func (s replica) Promote(context.Context, string) error  { return nil }
+func (s replica) Demote(context.Context, string) error   { return nil }
+func (s replica) Transfer(context.Context, string) error { return wire.Unknown(context.DeadlineExceeded) }
+
+// lines are a site's control.Peers.
+type lines struct{ *site }
+
+
+var _ control.Peers = lines{}
+
+func (s lines) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
+	s.calls[method] = h
+}
+
+func (s lines) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	to, err := s.world.reach(addr)
+	if err != nil {
+		return nil, err
+	}
+	return to.calls[method](ctx, peer.Hello{ID: s.id}, body)
+}
+
+// call is Control.Call without the index, its params written as JSON.
+func (s *site) call(t *testing.T, secret, method string, params any) (any, error) {
+	t.Helper()
+	raw, err := json.Marshal(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if params == nil {
+		raw = nil
+	}
+	value, _, err := s.Control.Call(t.Context(), secret, method, raw)
+	return value, err
+}
+
+// post is one coordinator's control.Mail.
+type post struct {
+	site *site
+
+	mu    sync.Mutex
+	boxes map[string]*box // by session
+	full  bool            // refuse everything as busy
+	sent  int
+}
+
+type box struct {
+	next    uint64
+	queue   []control.Mailed
+	changed chan struct{}
+	gone    bool
+}
+
+var _ control.Mail = (*post)(nil)
+
+func (p *post) Attach(full, session string, epoch uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.boxes[session] == nil {
+		p.boxes[session] = &box{changed: make(chan struct{})}
+	}
+	return nil
+}
+
+func (p *post) Detach(session, _ string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.boxes[session]; b != nil {
+		b.gone = true
+		close(b.changed)
+		delete(p.boxes, session)
+	}
+}
+
+func (p *post) attached(session string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.boxes[session] != nil
+}
+
+func (p *post) Receive(ctx context.Context, session string, after uint64, max int) ([]control.Mailed, error) {
+	for {
+		p.mu.Lock()
+		b := p.boxes[session]
+		if b == nil {
+			p.mu.Unlock()
+			return nil, wire.Refuse(wire.CodeNotFound, "no mailbox of %s", session)
+		}
+		for len(b.queue) > 0 && b.queue[0].Seq <= after {
+			b.queue = b.queue[1:]
+		}
+		got := append([]control.Mailed(nil), b.queue[:min(max, len(b.queue))]...)
+		changed := b.changed
+		p.mu.Unlock()
+		if len(got) > 0 {
+			return got, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (p *post) Send(_ context.Context, m wire.Message) error {
+	home, session, _, ok := control.NewDirectory(p.site.machine, replica{p.site}).Home(m.To)
+	if !ok {
+		return wire.Refuse(wire.CodeNotFound, "receiver_unknown: %s", m.To)
+	}
+	to, err := p.site.world.reach(home + ":7300")
+	if err != nil {
+		return wire.Unknown(err)
+	}
+	to.mail.mu.Lock()
+	defer to.mail.mu.Unlock()
+	to.mail.sent++
+	b := to.mail.boxes[session]
+	if b == nil {
+		return wire.Refuse(wire.CodeNotFound, "receiver_unknown: %s", m.To)
+	}
+	if to.mail.full {
+		return wire.Refuse(wire.CodeBusy, "the mailbox of %s is full", m.To)
+	}
+	b.next++
+	b.queue = append(b.queue, control.Mailed{Seq: b.next, Message: m})
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return nil
+}
+
+func (p *post) Post(m wire.Message, done func(error)) { done(p.Send(context.Background(), m)) }
+
+func (p *post) Links() map[string]string { return nil }
+
+// Words of the tests.
+
+func (s *site) signIn(t *testing.T, name string) wire.SignedIn {
+	t.Helper()
+	in, err := s.SignIn(t.Context(), control.Caller{Name: "test"}, wire.SignIn{Name: name}, "")
+	if err != nil {
+		t.Fatalf("sign in %s at %s: %v", name, s.id, err)
+	}
+	return in
+}
+
+func (s *site) worker(t *testing.T, name string) wire.SignedIn {
+	t.Helper()
+	in, err := s.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: name, Slots: 4, Runtimes: []string{"python3", "sh"}, Lease: wire.Duration(time.Hour)}, "")
+	if err != nil {
+		t.Fatalf("sign in worker %s at %s: %v", name, s.id, err)
+	}
+	return in
+}
+
+// refused checks the code of an error and that its text says something.
+func refused(t *testing.T, err error, code wire.Code, says string) {
+	t.Helper()
+	if wire.CodeOf(err) != code {
+		t.Fatalf("got %v (code %q), want code %q", err, wire.CodeOf(err), code)
+	}
+	if !strings.Contains(err.Error(), says) {
+		t.Fatalf("the error is %q, want it to say %q", err, says)
+	}
+}
+
+func fine(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inbox takes what is in a component's inbox, from number after on; it waits
+// for one message at least.
+func (s *site) inbox(t *testing.T, in wire.SignedIn, after uint64) []wire.Received {
+	t.Helper()
+	b, err := s.Inbox(t.Context(), in.FullName, in.Secret)
+	fine(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	got, err := b.Receive(ctx, after, 0)
+	fine(t, err)
+	return got
+}
+
+// submit hands a job of n parts in and returns its id.
+func (s *site) submit(t *testing.T, id string, n int) string {
+	t.Helper()
+	j, _, err := s.Submit(t.Context(), control.Caller{Name: "test"}, wire.SubmitJob{
+		ID: id, Runtime: "sh", Script: "echo $ITEM", Range: &wire.Range{From: 0, To: int64(n)},
+	}, "")
+	fine(t, err)
+	return j.ID
+}
+
+// assign gives a part to a worker as the dispatcher would.
+func (w *world) assign(job string, part, attempt int, to wire.SignedIn) wire.PartRef {
+	w.t.Helper()
+	r := w.apply(jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{{
+		Job: job, Part: part, Attempt: attempt, Worker: to.FullName, Session: to.Session, Home: to.Home,
+	}}})
+	if v := r.Value.([]jobs.Verdict); len(v) != 1 || v[0].Code != "" {
+		w.t.Fatalf("assign part %d of %s: %+v", part, job, r)
+	}
+	return wire.PartRef{Job: job, Part: part, Attempt: attempt}
+}
