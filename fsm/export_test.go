@@ -1,0 +1,33 @@
+package fsm
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Kinds of the catalogue, in order.
+func Kinds() []string { return slices.Sorted(maps.Keys(catalogue)) }
+
+// Learn makes m a newer binary: one that knows level 2 and its command
+// "test.shout".
+func (m *Machine) Learn() {
+	type shout struct{ Word string }
+	m.known = 2
+	m.kinds = maps.Clone(m.kinds)
+	m.kinds["test.shout"] = on(2, func(_ *draft, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
+}
+
+// Botch teaches m a command that changes a table before it is refused.
+func (m *Machine) Botch() {
+	m.kinds = maps.Clone(m.kinds)
+	m.kinds["test.botch"] = on(1, func(d *draft, c registry.SignIn, at time.Time) (any, error) {
+		if _, err := d.registry().SignIn(c, at); err != nil {
+			return nil, err
+		}
+		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")
+	})
+}

@@ -1,0 +1,203 @@
+package fsm_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// story is a random log: entries of some commands each, of all kinds, by
+// proposers whose clocks disagree. Most of them make sense in the state they
+// meet, many do not.
+type story struct {
+	tb      testing.TB
+	r       *rand.Rand
+	machine *fsm.Machine
+	entries [][][]byte
+}
+
+func tell(tb testing.TB, seed uint64, entries int) [][][]byte {
+	s := &story{tb: tb, r: rand.New(rand.NewPCG(seed, 1)), machine: fsm.New()}
+	for _, id := range []string{"n0", "n1", "n2"} {
+		s.add(encode(tb, registry.KindAnnounce, s.clock(), announce(id)))
+	}
+	for range entries {
+		var lines [][]byte
+		for range s.r.IntN(5) {
+			lines = append(lines, s.line())
+		}
+		s.add(lines...)
+	}
+	return s.entries
+}
+
+func (s *story) add(lines ...[]byte) {
+	s.tb.Helper()
+	for _, line := range lines {
+		if err := s.machine.Check(line); err != nil {
+			s.tb.Fatalf("%s is not offered: %v", line, err)
+		}
+	}
+	s.entries = append(s.entries, lines)
+	s.machine.Apply(s.machine.View().Index+1, lines)
+}
+
+func (s *story) line() []byte {
+	kinds := fsm.Kinds()
+	kind := kinds[s.r.IntN(len(kinds))]
+	if s.r.IntN(3) == 0 {
+		kind = []string{registry.KindSignIn, jobs.KindSubmit, jobs.KindAssign, jobs.KindFinish}[s.r.IntN(4)]
+	}
+	return encode(s.tb, kind, s.clock(), s.body(kind))
+}
+
+func (s *story) clock() time.Time {
+	zone := time.FixedZone("", s.r.IntN(24)*3600-12*3600)
+	return t0.Add(time.Duration(s.r.Int64N(int64(5 * time.Minute)))).In(zone)
+}
+
+func (s *story) one(words ...string) string { return words[s.r.IntN(len(words))] }
+func (s *story) often(p int) bool           { return s.r.IntN(100) < p }
+
+func (s *story) body(kind string) any {
+	name, session := fmt.Sprint("c", s.r.IntN(8)), fmt.Sprint("s", s.r.IntN(16))
+	home, job := fmt.Sprint("n", s.r.IntN(4)), fmt.Sprint("j", s.r.IntN(6))
+	reason := s.one("", "lease ran out", "a \"ghost\" <&>\u2028")
+	switch kind {
+	case fsm.KindFound:
+		return fsm.Found{Cluster: s.one("", "c1", "c1", "c2")}
+	case fsm.KindRaiseLevel:
+		return fsm.RaiseLevel{Level: s.r.IntN(3) - 1}
+	case registry.KindAnnounce:
+		c := announce(fmt.Sprint("n", s.r.IntN(5)))
+		c.Coordinator.ServerID += s.one("", "", "b")
+		c.Coordinator.Namespace = s.one(c.Coordinator.ID, c.Coordinator.ID, "n1", "lab", "a.b")
+		c.Coordinator.Level = s.r.IntN(3)
+		return c
+	case registry.KindForget:
+		return registry.Forget{ID: home, ServerID: home + s.one("/1", "/1b", "")}
+	case registry.KindSignIn:
+		c := registry.SignIn{
+			Name: name, Namespace: s.one("n0", "n1", "n2", "nowhere"), Session: session, SecretHash: s.one("h1", "h1", "h1", "h2"),
+			Home: home, Kind: "rest", Slots: s.r.IntN(4), Runtimes: []string{"sh", "python3"}, TakeOver: s.often(30),
+		}
+		if s.often(30) {
+			c.Labels = map[string]string{"z": "<1>", "a": "ä\u2028", "host": "lab"}
+		}
+		if s.often(5) {
+			c.Name = s.one("", ".", "COORDINATOR", "a\x00b", "\xff\xfe")
+		}
+		return c
+	case registry.KindSignOut:
+		if live, ok := s.live(); ok && s.often(60) {
+			return registry.SignOut{FullName: live.FullName, Session: live.ID}
+		}
+		return registry.SignOut{FullName: home + "." + name, Session: session}
+	case registry.KindExpire:
+		c := registry.Expire{Reason: reason}
+		for range s.r.IntN(3) {
+			if live, ok := s.live(); ok {
+				c.Sessions = append(c.Sessions, live.Fence())
+			}
+			c.Sessions = append(c.Sessions, registry.Fence{FullName: home + "." + name, Session: session, Epoch: s.r.Uint64N(3)})
+		}
+		return c
+	case registry.KindRemove:
+		return registry.Remove{FullName: home + "." + name, Session: s.one("", session), Reason: reason}
+	}
+	return s.jobBody(kind, job, session, reason)
+}
+
+func (s *story) live() (registry.Session, bool) {
+	t := s.machine.View().Registry
+	skip := s.r.IntN(t.Len() + 1)
+	for live := range t.Sessions() {
+		if skip--; skip < 0 {
+			return live, true
+		}
+	}
+	return registry.Session{}, false
+}
+
+func (s *story) jobBody(kind, job, session, reason string) any {
+	switch kind {
+	case jobs.KindSubmit:
+		return jobs.Submit{ID: s.one(job, job, job, job, ""), Spec: s.spec(), By: "alice"}
+	case jobs.KindAssign:
+		t := s.machine.View()
+		var workers []jobs.Worker
+		for w := range t.Registry.Workers() {
+			workers = append(workers, jobs.Worker{
+				FullName: w.FullName, Session: w.ID, Home: w.Home, Runtimes: w.Runtimes, Slots: w.Slots, Labels: w.Labels,
+			})
+		}
+		plan := jobs.Plan(t.Jobs, workers, 1+s.r.IntN(6))
+		if s.often(30) {
+			plan = append(plan, jobs.Assignment{
+				Job: job, Part: s.r.IntN(8) - 1, Attempt: s.r.IntN(4), Worker: "n1.c1", Session: s.one(session, ""), Home: "n1",
+			})
+		}
+		return jobs.Assign{Assignments: plan}
+	case jobs.KindStart:
+		return jobs.Start{Parts: s.refs(job, session)}
+	case jobs.KindRequeue:
+		return jobs.Requeue{Parts: s.refs(job, session), Reason: reason}
+	case jobs.KindFinish:
+		var c jobs.Finish
+		for _, ref := range s.refs(job, session) {
+			c.Parts = append(c.Parts, jobs.PartDone{
+				Ref: ref, OK: s.often(70), Error: s.one("", "Traceback:\nboom\xff"), Millis: s.r.Int64N(3000) - 1,
+				Result: json.RawMessage(s.one(`{"b":1,"a":[1e5,"<&>"]}`, `null`, `"ä"`, `[ 1, 2 ]`)),
+			})
+		}
+		return c
+	case jobs.KindCancel:
+		return jobs.Cancel{ID: job, Reason: reason, State: s.one("", "failed", "cancelled", "done")}
+	case jobs.KindForget:
+		return jobs.Forget{ID: job}
+	}
+	s.tb.Fatalf("no story is told about %s", kind)
+	return nil
+}
+
+func (s *story) spec() jobs.Spec {
+	in := wire.SubmitJob{
+		Name: s.one("", "quality"), Runtime: "sh", Script: "echo \"$ITEM\" <&>\n", Args: json.RawMessage(s.one("", "null", `{"z":1,"a":"<"}`)),
+		Group: s.one("", "", "g"), Parallel: s.r.IntN(3), MaxAttempts: s.r.IntN(3),
+		Timeout: wire.Duration(s.r.IntN(3)) * wire.Duration(1_500_000_001),
+	}
+	if s.often(20) {
+		in.Labels = map[string]string{"host": "lab", "a": "ä\u2028"}
+	}
+	if s.often(50) {
+		in.Range = &wire.Range{From: -3, To: int64(s.r.IntN(9)), Chunk: int64(s.r.IntN(4))}
+	} else {
+		for range 1 + s.r.IntN(5) {
+			in.Items = append(in.Items, json.RawMessage(s.one(`1`, `null`, `{"b":"<&>","a":1.50}`, `"\u2028"`)))
+		}
+	}
+	spec, _ := jobs.Check(in)
+	if s.often(5) {
+		spec = jobs.Spec{Runtime: "cobol"}
+	}
+	return spec
+}
+
+func (s *story) refs(job, session string) (refs []jobs.Ref) {
+	for p := range s.machine.View().Jobs.Busy() {
+		if s.often(40) {
+			refs = append(refs, p.Ref())
+		}
+	}
+	if s.often(20) {
+		refs = append(refs, jobs.Ref{Job: job, Part: s.r.IntN(6) - 1, Attempt: s.r.IntN(3), Session: session})
+	}
+	return refs
+}
