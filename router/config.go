@@ -60,7 +60,8 @@ type Limits struct {
 	MailboxBytes    int
 	// LinkMessages (65,536) and LinkBytes (64 MiB) count, for one link, every
 	// message that waits for it or for its outcome; beyond them a message is
-	// refused as busy. The same bounds hold for messages whose receiver's home
+	// refused as busy. The bytes of messages above 64 KiB are counted apart, to
+	// the same bound, so that they never refuse small ones. The same bounds hold for messages whose receiver's home
 	// is still being looked up.
 	LinkMessages int
 	LinkBytes    int

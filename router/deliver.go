@@ -9,8 +9,8 @@ import (
 
 // Bounds of what a link may have wait for a fresh directory.
 const (
-	maxHeldMsgs  = 1024
-	maxHeldBytes = 4 << 20
+	maxHeldMsgs  = 16 << 10
+	maxHeldBytes = 16 << 20
 )
 
 // incoming is one message that came by a link.

@@ -143,10 +143,19 @@ func (l *list) filter(out *list, drop func(*entry) bool) {
 	*l = keep
 }
 
-// account bounds the messages that wait in one place.
+// account bounds the messages that wait in one place. The bytes of large
+// messages are counted apart, so that they never refuse small ones.
 type account struct {
-	msgs, bytes       atomic.Int64
+	msgs              atomic.Int64
+	bytes             [2]atomic.Int64 // of small, of large ones
 	maxMsgs, maxBytes int64
+}
+
+func (a *account) bytesFor(size int) *atomic.Int64 {
+	if size > maxBody {
+		return &a.bytes[1]
+	}
+	return &a.bytes[0]
 }
 
 // take counts a message in, or is false if the account is full. One message
@@ -156,7 +165,7 @@ func (a *account) take(size int) bool {
 		a.msgs.Add(-1)
 		return false
 	}
-	if a.bytes.Add(int64(size))-int64(size) >= a.maxBytes {
+	if a.bytesFor(size).Add(int64(size))-int64(size) >= a.maxBytes {
 		a.give(size)
 		return false
 	}
@@ -166,7 +175,7 @@ func (a *account) take(size int) bool {
 // force counts a message in that was taken by another account before.
 func (a *account) force(size int) {
 	a.msgs.Add(1)
-	a.bytes.Add(int64(size))
+	a.bytesFor(size).Add(int64(size))
 }
 
 // give counts a message out; nil is the account of messages that never wait.
@@ -175,5 +184,5 @@ func (a *account) give(size int) {
 		return
 	}
 	a.msgs.Add(-1)
-	a.bytes.Add(-int64(size))
+	a.bytesFor(size).Add(-int64(size))
 }

@@ -58,6 +58,21 @@ func (m *Mailbox) Len() int {
 	return len(m.queue)
 }
 
+// Unread returns how many messages no reader was given yet.
+func (m *Mailbox) Unread() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue) - m.unacknowledged()
+}
+
+// unacknowledged is how many of the queue were given to a reader; mu is held.
+func (m *Mailbox) unacknowledged() int {
+	if m.handed < m.first {
+		return 0
+	}
+	return int(m.handed - m.first + 1)
+}
+
 // Receive acknowledges and forgets every message up to number after, waits
 // until there is one above it, and returns at most limit (at least one) of them
 // in order. They stay in the mailbox until a later call acknowledges them; the
@@ -184,9 +199,7 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 		return nil, 0
 	}
 	m.ended = err
-	if m.handed >= m.first {
-		unacknowledged = int(m.handed - m.first + 1)
-	}
+	unacknowledged = m.unacknowledged()
 	unread = m.queue[unacknowledged:]
 	m.queue, m.bytes = nil, 0
 	m.first += uint64(unacknowledged + len(unread))
