@@ -1,0 +1,134 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bodies that are refused, and what is said of them.
+func TestBadBodies(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	deep := func(n int) string {
+		return `{"name":"a","labels":` + strings.Repeat(`{"a":`, n) + `1` + strings.Repeat(`}`, n) + `}`
+	}
+	for _, c := range []struct {
+		what, path, body string
+		status           int
+		code             wire.Code
+		field            string
+	}{
+		{"not JSON", "/v1/components", `{"name":`, 400, "invalid", ""},
+		{"words", "/v1/components", `name=laser`, 400, "invalid", ""},
+		{"a list", "/v1/components", `[{"name":"laser"}]`, 400, "invalid", ""},
+		{"null", "/v1/components", `null`, 400, "invalid", ""},
+		{"a number", "/v1/components", `7`, 400, "invalid", ""},
+		{"blank", "/v1/components", ` `, 400, "invalid", ""},
+		{"nothing", "/v1/components", ``, 400, "invalid", ""},
+		{"unknown field", "/v1/components", `{"name":"laser","nmae":"x"}`, 400, "invalid", "nmae"},
+		{"unknown field in escapes", "/v1/components", `{"\u006eame2":"laser"}`, 400, "invalid", "name2"},
+		{"field in capitals", "/v1/components", `{"NAME":"laser"}`, 400, "invalid", "NAME"},
+		{"unknown inner field", "/v1/components", `{"name":"laser","place":{"house":"x"}}`, 400, "invalid", "house"},
+		{"wrong type", "/v1/components", `{"name":["laser"]}`, 400, "invalid", "name"},
+		{"wrong inner type", "/v1/components", `{"name":"a","place":{"host":1}}`, 400, "invalid", "place.host"},
+		{"fraction for a whole", "/v1/components", `{"name":"a","slots":1.5}`, 400, "invalid", "slots"},
+		{"too large a number", "/v1/components", `{"name":"a","slots":1e308}`, 400, "invalid", "slots"},
+		{"no lease", "/v1/components", `{"name":"a","lease":"soon"}`, 400, "invalid", "lease"},
+		{"lease beyond time", "/v1/components", `{"name":"a","lease":1e308}`, 400, "invalid", "lease"},
+		{"lease of a list", "/v1/components", `{"name":"a","lease":[]}`, 400, "invalid", "lease"},
+		{"trailing data", "/v1/components", `{"name":"a"}{"name":"b"}`, 400, "invalid", ""},
+		{"trailing bracket", "/v1/components", `{"name":"a"}}`, 400, "invalid", ""},
+		{"not UTF-8", "/v1/components", "{\"name\":\"\xff\"}", 400, "invalid", ""},
+		{"deep", "/v1/components", deep(64), 400, "invalid", ""},
+		{"very deep", "/v1/components", deep(5000), 400, "invalid", ""},
+		{"deep lists, not closed", "/v1/components", `{"name":` + strings.Repeat("[", 500_000), 400, "invalid", ""},
+		{"too large", "/v1/components", `{"name":"` + strings.Repeat("a", httpapi.MaxBody) + `"}`, 413, "too_large", ""},
+		{"too large a message", "/v1/messages", `{"to":"` + strings.Repeat("a", httpapi.MaxMessageBody) + `"}`, 413, "too_large", ""},
+		{"payload not base64", "/v1/messages", `{"to":"a","payload":["%"]}`, 400, "invalid", "payload"},
+		{"send for years", "/v1/messages", `{"to":"a","timeout":"9000h"}`, 400, "invalid", "timeout"},
+		{"job with an unknown field", "/v1/jobs", `{"runtime":"sh","script":"","cron":"* * * * *"}`, 400, "invalid", "cron"},
+		{"range of text", "/v1/jobs", `{"runtime":"sh","script":"","range":{"from":"a"}}`, 400, "invalid", "range.from"},
+		{"transfer to a number", "/v1/leader/transfer", `{"to":1}`, 400, "invalid", "to"},
+		{"member without an address", "/v1/members", `{"adress":"x"}`, 400, "invalid", "adress"},
+		{"params cut off", "/v1/call/COORDINATOR/echo", `{"a":[1,2}`, 400, "invalid", ""},
+		{"params twice", "/v1/call/COORDINATOR/echo", `{} {}`, 400, "invalid", ""},
+		{"params too deep", "/v1/call/COORDINATOR/echo", strings.Repeat("[", 5000) + strings.Repeat("]", 5000), 400, "invalid", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			d := *d
+			d.t = t
+			d.ask("POST", c.path, c.body).refused(c.status, c.code, c.field)
+		})
+	}
+	if n := len(d.fake.sessions); n != 0 {
+		t.Errorf("%d sessions signed in by refused bodies", n)
+	}
+}
+
+// A field told twice is not refused: the last one counts.
+func TestDuplicateFieldsAreTolerated(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	var in wire.SignedIn
+	d.ask("POST", "/v1/components", `{"name":"a","name":"b"}`).is(201).into(&in)
+	if in.FullName != "n1.b" {
+		t.Errorf("signed in as %s, want n1.b", in.FullName)
+	}
+}
+
+// A body is JSON by its type, in one piece and as it is.
+func TestBodyTypes(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, c := range []struct {
+		headers []string
+		status  int
+	}{
+		{[]string{"Content-Type", "application/json; charset=UTF-8"}, 201},
+		{[]string{"Content-Type", "text/plain"}, 415},
+		{[]string{"Content-Type", ""}, 415},
+		{[]string{"Content-Type", "application/x-www-form-urlencoded"}, 415},
+		{[]string{"Content-Type", "application/json; charset=latin1"}, 415},
+		{[]string{"Content-Type", "application/json; charset"}, 415},
+		{[]string{"Content-Encoding", "gzip"}, 415},
+	} {
+		a := d.ask("POST", "/v1/components", `{"name":"a"}`, c.headers...)
+		if c.status == 415 {
+			a.refused(415, wire.CodeInvalid, "")
+		} else {
+			a.is(c.status)
+		}
+	}
+}
+
+// A body whose length is not announced is measured as it comes.
+func TestUnannouncedLength(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	req := d.request("POST", "/v1/components", "x")
+	req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(`{"name":"`), bytes.NewReader(make([]byte, httpapi.MaxBody+1)))), -1
+	res, err := d.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("got %d, want 413", res.StatusCode)
+	}
+}
+
+// The largest message passes.
+func TestLargestMessage(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.signIn("laser")
+	content := `"` + strings.Repeat("x", httpapi.MaxMessageBody-100) + `"`
+	d.ask("POST", "/v1/messages", fmt.Sprintf(`{"to":"n1.laser","content":%s}`, content), "X-Session", "x").is(200)
+}

@@ -1,0 +1,63 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"regexp"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+)
+
+// The contract is a valid OpenAPI 3 document and is served as it is.
+func TestContractIsValid(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	a := d.ask("GET", "/v1/openapi.json", "").is(200)
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(a.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Fatalf("the contract is not valid: %.600v", err)
+	}
+}
+
+// Every route is in the contract, and everything in the contract is a route.
+func TestContractAndRoutesAreTheSame(t *testing.T) {
+	t.Parallel()
+	api, err := httpapi.New(httpapi.Config{Control: newFake()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := httpapi.Contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[httpapi.Route]bool{}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			written[httpapi.Route{Method: method, Path: "/v1" + path}] = true
+		}
+	}
+	template := regexp.MustCompile(`:(\w+)`)
+	for _, r := range api.Routes() {
+		r.Path = template.ReplaceAllString(r.Path, "{$1}")
+		if !written[r] {
+			t.Errorf("route %s %s is not in the contract", r.Method, r.Path)
+		}
+		delete(written, r)
+	}
+	for r := range written {
+		t.Errorf("the contract has %s %s, which is no route", r.Method, r.Path)
+	}
+	if !json.Valid(body) {
+		t.Error("the contract is not JSON")
+	}
+}

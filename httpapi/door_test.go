@@ -1,0 +1,279 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+	"go.uber.org/goleak"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// door is an API on a real port, and a client of it that holds every answer to
+// the contract.
+type door struct {
+	t      *testing.T
+	api    *httpapi.API
+	fake   *fake
+	addr   string
+	client *http.Client
+	close  func() error
+}
+
+func open(t *testing.T, change ...func(*httpapi.Config)) *door {
+	t.Helper()
+	d := &door{t: t, fake: newFake()}
+	cfg := httpapi.Config{Control: d.fake, KeepAlive: 50 * time.Millisecond}
+	for _, c := range change {
+		c(&cfg)
+	}
+	api, err := httpapi.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(l) }()
+	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	d.api, d.addr, d.client = api, l.Addr().String(), &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	d.close = sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return errors.Join(api.Close(ctx), <-served)
+	})
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := d.close(); err != nil {
+			t.Errorf("close the door: %v", err)
+		}
+	})
+	return d
+}
+
+type answer struct {
+	t      *testing.T
+	status int
+	header http.Header
+	body   string
+	said   string // the request, for failures
+}
+
+// ask sends one request; headers are name, value, name, value.
+func (d *door) ask(method, path, body string, headers ...string) answer {
+	d.t.Helper()
+	req := d.request(method, path, body, headers...)
+	res, err := d.client.Do(req)
+	if err != nil {
+		d.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		d.t.Fatalf("%s %s: read the answer: %v", method, path, err)
+	}
+	a := answer{t: d.t, status: res.StatusCode, header: res.Header, body: string(b), said: method + " " + path + " " + body}
+	if len(a.said) > 200 {
+		a.said = a.said[:200] + "..."
+	}
+	fits(d.t, req, a)
+	return a
+}
+
+func (d *door) request(method, path, body string, headers ...string) *http.Request {
+	d.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, "http://"+d.addr+path, r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+	}
+	return req
+}
+
+func (d *door) signIn(name string) wire.SignedIn {
+	d.t.Helper()
+	var in wire.SignedIn
+	d.ask("POST", "/v1/components", `{"name":"`+name+`"}`).is(201).into(&in)
+	return in
+}
+
+func (a answer) is(status int) answer {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("%s: got %d %s, want %d", a.said, a.status, a.body, status)
+	}
+	return a
+}
+
+func (a answer) into(v any) answer {
+	a.t.Helper()
+	if err := json.Unmarshal([]byte(a.body), v); err != nil {
+		a.t.Fatalf("%s: answer %q: %v", a.said, a.body, err)
+	}
+	return a
+}
+
+type problem struct {
+	wire.Problem
+	Outcome string `json:"outcome"`
+}
+
+// refused checks the problem of a refusal and returns it.
+func (a answer) refused(status int, code wire.Code, field string) problem {
+	a.t.Helper()
+	a.is(status)
+	var p problem
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		a.t.Fatalf("%s: type %q of a problem: %s", a.said, got, a.body)
+	}
+	a.into(&p)
+	if p.Code != code || p.Field != field || p.Status != status || p.Detail == "" || p.RequestID == "" || p.RequestID != a.header.Get("X-Request-Id") {
+		a.t.Errorf("%s: got %s, want code %s field %q status %d with detail and request_id", a.said, a.body, code, field, status)
+	}
+	return p
+}
+
+var contract = sync.OnceValues(func() (routers.Router, error) {
+	body, err := httpapi.Contract()
+	if err != nil {
+		return nil, err
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(body)
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range []string{"text/event-stream", "application/x-ndjson"} {
+		openapi3filter.RegisterBodyDecoder(kind, func(body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+			b, err := io.ReadAll(body)
+			return string(b), err
+		})
+	}
+	return legacy.NewRouter(doc)
+})
+
+// fits holds an answer to the contract; paths outside of it are not in there.
+func fits(t *testing.T, req *http.Request, a answer) {
+	t.Helper()
+	router, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := req.Clone(context.Background())
+	here.URL = &url.URL{Path: req.URL.Path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery} // as the contract's server is written
+	found, params, err := router.FindRoute(here)
+	if err != nil {
+		if a.status != 404 && a.status != 405 && a.status != 401 && a.status != 403 && a.status != 204 {
+			t.Errorf("%s: answered %d and is not in the contract", a.said, a.status)
+		}
+		return
+	}
+	in := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: here, PathParams: params, Route: found},
+		Status:                 a.status, Header: a.header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	in.SetBodyBytes([]byte(a.body))
+	if err := openapi3filter.ValidateResponse(context.Background(), in); err != nil {
+		why := err.Error()
+		t.Errorf("%s: the answer %d %.300s does not fit the contract: %.300s", a.said, a.status, a.body, why)
+	}
+}
+
+// reader reads a stream.
+type reader struct {
+	t     *testing.T
+	res   *http.Response
+	lines *bufio.Scanner
+}
+
+func (d *door) stream(path string, headers ...string) *reader {
+	d.t.Helper()
+	req := d.request("GET", path, "", headers...)
+	res, err := d.client.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { res.Body.Close() })
+	if res.StatusCode != 200 {
+		b, _ := io.ReadAll(res.Body)
+		d.t.Fatalf("GET %s: got %d %s, want a stream", path, res.StatusCode, b)
+	}
+	fits(d.t, req, answer{t: d.t, status: 200, header: res.Header, said: "GET " + path, body: "a stream"})
+	return &reader{d.t, res, bufio.NewScanner(res.Body)}
+}
+
+type event struct{ id, name, data string }
+
+// event reads the next event; comments are left out.
+func (r *reader) event() event {
+	r.t.Helper()
+	var e event
+	for r.lines.Scan() {
+		field, value, _ := strings.Cut(r.lines.Text(), ": ")
+		switch field {
+		case "id":
+			e.id = value
+		case "event":
+			e.name = value
+		case "data":
+			e.data = value
+		case "":
+			if e.data != "" {
+				return e
+			}
+		}
+	}
+	r.t.Fatalf("the stream ended (%v), want an event", r.lines.Err())
+	return e
+}
+
+// until reads lines up to one that is want.
+func (r *reader) until(want string) {
+	r.t.Helper()
+	for r.lines.Scan() {
+		if r.lines.Text() == want {
+			return
+		}
+	}
+	r.t.Fatalf("the stream ended (%v) without %q", r.lines.Err(), want)
+}
+
+// rest reads to the end.
+func (r *reader) rest() string {
+	var b strings.Builder
+	for r.lines.Scan() {
+		b.WriteString(r.lines.Text() + "\n")
+	}
+	return b.String()
+}

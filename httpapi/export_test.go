@@ -1,0 +1,31 @@
+package httpapi
+
+import "github.com/folkmoot/folkmoot/wire"
+
+// Route is one method of one path template, for the contract test.
+type Route struct{ Method, Path string }
+
+// Routes lists what the router answers.
+func (a *API) Routes() []Route {
+	var rs []Route
+	for _, r := range a.echo.Routes() {
+		rs = append(rs, Route{r.Method, r.Path})
+	}
+	return rs
+}
+
+// Written returns what the direct writers make of v.
+func Written(v any) string {
+	rq := &request{}
+	switch v := v.(type) {
+	case wire.SignedIn:
+		putSignedIn(&rq.out, &v)
+	case wire.Beat:
+		putBeat(&rq.out, &v)
+	case wire.Component:
+		putComponent(&rq.out, &v)
+	case wire.Components:
+		putComponents(rq, v.Components, v.Next)
+	}
+	return rq.out.String()
+}

@@ -1,0 +1,496 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var t0 = time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
+
+// fake is a coordinator of one map: enough to see what the door makes of
+// requests and answers.
+type fake struct {
+	mu       sync.Mutex
+	changed  chan struct{}
+	index    uint64
+	sessions map[string]wire.Component
+	secrets  map[string]string // secret by full name
+	mail     map[string][]wire.Received
+	news     []wire.Event
+	jobs     map[string]wire.Job
+	results  []wire.PartResult
+
+	lag      bool // the next cursor has fallen behind
+	lastRead control.Read
+	lastKey  string
+	lastWho  control.Caller
+	lastCall json.RawMessage
+	refusal  error // of the next call
+	sign     func(wire.SignIn) error
+}
+
+func newFake() *fake {
+	return &fake{changed: make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
+		mail: map[string][]wire.Received{}, jobs: map[string]wire.Job{}}
+}
+
+var _ httpapi.Control = (*fake)(nil)
+
+// change runs under the lock and wakes who waits.
+func (f *fake) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fake) refused() error {
+	err := f.refusal
+	f.refusal = nil
+	return err
+}
+
+func (f *fake) fresh(strength string) control.Fresh {
+	if strength == "" {
+		strength = "default"
+	}
+	return control.Fresh{Index: f.index, Leader: "n1", Consistency: strength, StaleMs: 3}
+}
+
+// read waits as control does.
+func (f *fake) read(ctx context.Context, r control.Read) (control.Fresh, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastRead = r
+	if err := f.refused(); err != nil {
+		return control.Fresh{}, err
+	}
+	if r.Wait > 0 {
+		timeout := time.NewTimer(r.Wait)
+		defer timeout.Stop()
+		for f.index <= r.Index {
+			changed := f.changed
+			f.mu.Unlock()
+			select {
+			case <-changed:
+			case <-timeout.C:
+				f.mu.Lock()
+				return f.fresh(r.Consistency), nil
+			case <-ctx.Done():
+				f.mu.Lock()
+				return control.Fresh{}, wire.NotTried("the read was given up")
+			}
+			f.mu.Lock()
+		}
+	}
+	return f.fresh(r.Consistency), nil
+}
+
+func (f *fake) Leads() string { return "n1" }
+
+func (f *fake) Now() control.Fresh {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fresh("stale")
+}
+
+func (f *fake) SignIn(_ context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
+	var out wire.SignedIn
+	f.mu.Lock()
+	f.lastWho, f.lastKey = who, key
+	err := f.refused()
+	if err == nil && f.sign != nil {
+		err = f.sign(in)
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return out, err
+	}
+	full := "n1." + in.Name
+	f.change(func() {
+		f.index++
+		f.secrets[full] = "secret of " + in.Name
+		f.sessions[full] = wire.Component{FullName: full, Name: in.Name, Namespace: "n1", Home: "n1", Session: "s-" + in.Name, Kind: "rest",
+			Labels: in.Labels, Place: in.Place, Lease: in.Lease, Runtimes: in.Runtimes, Slots: in.Slots, Since: t0, Index: f.index}
+		f.news = append(f.news, wire.Event{Index: f.index, Topic: wire.TopicComponent, Kind: "signed_in", Key: full, At: t0, Data: f.sessions[full]})
+		out = wire.SignedIn{FullName: full, Session: "s-" + in.Name, Secret: f.secrets[full], Namespace: "n1", Home: "n1", Lease: wire.Duration(15 * time.Second), Index: f.index}
+	})
+	return out, nil
+}
+
+func (f *fake) owner(full, secret string) error {
+	switch known, ok := f.secrets[full]; {
+	case secret == "":
+		return wire.Refuse(wire.CodeUnauthorized, "no session")
+	case !ok:
+		return wire.Refuse(wire.CodeNotFound, "no component %q", full)
+	case known != secret:
+		return wire.Refuse(wire.CodeForbidden, "not your session")
+	}
+	return nil
+}
+
+func (f *fake) end(full string, err error) (uint64, error) {
+	if err != nil {
+		return 0, err
+	}
+	f.change(func() {
+		f.index++
+		delete(f.sessions, full)
+		delete(f.secrets, full)
+	})
+	return f.index, nil
+}
+
+func (f *fake) SignOut(_ context.Context, full, secret string) (uint64, error) {
+	f.mu.Lock()
+	err := f.owner(full, secret)
+	f.mu.Unlock()
+	return f.end(full, err)
+}
+
+func (f *fake) RemoveComponent(_ context.Context, full, _ string) (uint64, error) {
+	f.mu.Lock()
+	_, ok := f.sessions[full]
+	f.mu.Unlock()
+	if !ok {
+		return f.end(full, wire.Refuse(wire.CodeNotFound, "no component %q", full))
+	}
+	return f.end(full, nil)
+}
+
+func (f *fake) Heartbeat(_ context.Context, full, secret string) (wire.Beat, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return wire.Beat{FullName: full, Session: f.sessions[full].Session, Home: "n1", Lease: wire.Duration(15 * time.Second)}, f.owner(full, secret)
+}
+
+func (f *fake) Components(ctx context.Context, r control.Read, c control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := wire.Components{Components: []wire.Component{}}
+	var names []string
+	for name, s := range f.sessions {
+		if name > p.After && strings.HasPrefix(name, c.Prefix) && (c.Labels == nil || s.Labels["host"] == c.Labels["host"]) {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	if p.Limit == 0 {
+		p.Limit = control.DefaultPage
+	}
+	for _, name := range names {
+		if len(list.Components) == p.Limit {
+			list.Next = list.Components[p.Limit-1].FullName
+			break
+		}
+		list.Components = append(list.Components, f.sessions[name])
+	}
+	return list, fresh, err
+}
+
+func (f *fake) Component(ctx context.Context, r control.Read, full string) (wire.Component, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.sessions[full]
+	if err == nil && !ok {
+		err = wire.Refuse(wire.CodeNotFound, "no component %q", full)
+	}
+	return c, fresh, err
+}
+
+func (f *fake) Namespaces(ctx context.Context, r control.Read) (map[string]wire.Namespace, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return map[string]wire.Namespace{"n1": {Coordinator: "n1", Components: []string{"laser"}}}, fresh, err
+}
+
+func (f *fake) Send(_ context.Context, secret string, in wire.SendMessage, _ string) (wire.Sent, error) {
+	var err error
+	f.change(func() {
+		if err = f.refused(); err != nil {
+			return
+		}
+		if _, ok := f.sessions[in.To]; !ok {
+			err = wire.Refuse(wire.CodeNotFound, "nobody is signed in as %q", in.To)
+			return
+		}
+		box := f.mail[in.To]
+		f.mail[in.To] = append(box, wire.Received{Seq: uint64(len(box) + 1), To: in.To, From: "n1.sender", ConversationID: in.ConversationID, Type: 1, Content: in.Content, Payload: in.Payload})
+	})
+	return wire.Sent{Outcome: "delivered", ConversationID: "0192f0c1-2345-7abc-8def-0123456789ab"}, err
+}
+
+func (f *fake) Call(_ context.Context, _, method string, params json.RawMessage) (any, uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastCall = append(json.RawMessage(nil), params...)
+	switch method {
+	case "pong":
+		return nil, 0, f.refused()
+	case "panic":
+		panic("out of cheese")
+	case "echo":
+		return f.lastCall, 0, f.refused()
+	}
+	return nil, 0, wire.Refuse(wire.CodeNotFound, "no method %q", method)
+}
+
+func (f *fake) Request(_ context.Context, _, to, method string, params json.RawMessage) (json.RawMessage, error) {
+	if to != "n1.laser" {
+		return nil, wire.Refuse(wire.CodeNotFound, "nobody is signed in as %q", to)
+	}
+	return json.RawMessage(`{"method":"` + method + `"}`), nil
+}
+
+func (f *fake) Submit(_ context.Context, _ control.Caller, in wire.SubmitJob, _ string) (wire.Job, uint64, error) {
+	j := wire.Job{ID: in.ID, Name: in.Name, State: "queued", Runtime: in.Runtime, Priority: 50, MaxAttempts: 3, Parts: wire.PartCounts{Total: len(in.Items)}, Submitted: t0, Script: in.Script}
+	f.change(func() { f.index++; j.Index = f.index; f.jobs[j.ID] = j })
+	return j, j.Index, nil
+}
+
+func (f *fake) CancelJob(_ context.Context, id, reason string) (wire.Job, uint64, error) {
+	var err error
+	var j wire.Job
+	f.change(func() {
+		var ok bool
+		if j, ok = f.jobs[id]; !ok {
+			err = wire.Refuse(wire.CodeNotFound, "no job %q", id)
+			return
+		}
+		f.index++
+		j.State, j.Reason, j.Index = "cancelled", reason, f.index
+		f.jobs[id] = j
+	})
+	return j, j.Index, err
+}
+
+func (f *fake) Jobs(ctx context.Context, r control.Read, c control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := wire.Jobs{Jobs: []wire.Job{}}
+	for _, j := range f.jobs {
+		if c.State == "" || c.State == j.State {
+			list.Jobs = append(list.Jobs, j)
+		}
+	}
+	return list, fresh, err
+}
+
+func (f *fake) Job(ctx context.Context, r control.Read, id string) (wire.Job, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j, ok := f.jobs[id]
+	if !ok {
+		err = wire.Refuse(wire.CodeNotFound, "no job %q", id)
+	}
+	return j, fresh, err
+}
+
+func (f *fake) Parts(ctx context.Context, r control.Read, id, _ string, _ control.Page) (wire.Parts, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Parts{Parts: []wire.Part{{Job: id, State: "done", Attempt: 1, Item: json.RawMessage("1"), Result: json.RawMessage("null")}}}, fresh, err
+}
+
+func (f *fake) Results(ctx context.Context, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	if err != nil {
+		return nil, fresh, err
+	}
+	if _, ok := f.jobs[id]; !ok {
+		return nil, fresh, wire.Refuse(wire.CodeNotFound, "no job %q", id)
+	}
+	return func(yield func(wire.PartResult, error) bool) {
+		for told := 0; ; {
+			f.mu.Lock()
+			changed, ready, state := f.changed, f.results[told:], f.jobs[id].State
+			_, known := f.jobs[id]
+			f.mu.Unlock()
+			for _, p := range ready {
+				told++
+				p.Worker = q.Order
+				if !yield(p, nil) {
+					return
+				}
+			}
+			if !known {
+				yield(wire.PartResult{}, wire.Refuse(wire.CodeNotFound, "job %q was forgotten", id))
+				return
+			}
+			if !q.Follow || state == "done" {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				yield(wire.PartResult{}, ctx.Err())
+				return
+			}
+		}
+	}, fresh, nil
+}
+
+func (f *fake) PartLog(_ context.Context, job string, q control.LogQuery) (control.LogChunk, error) {
+	text := "one\ntwo\n"
+	return control.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(text[min(int(q.Offset), len(text)):]), End: true}, nil
+}
+
+func (f *fake) JobLogs(_ context.Context, job string, part int, _ bool) (iter.Seq2[control.LogChunk, error], error) {
+	return func(yield func(control.LogChunk, error) bool) {
+		for n := range 3 {
+			if part >= 0 && n != part {
+				continue
+			}
+			if !yield(control.LogChunk{Part: n, Attempt: 1, Data: []byte("line\n"), End: true}, nil) {
+				return
+			}
+		}
+	}, nil
+}
+
+func (f *fake) Workers(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Workers{Workers: []wire.Worker{{FullName: "n1.w", Home: "n1", Runtimes: []string{"sh"}, Slots: 2}}}, fresh, err
+}
+
+var member = wire.Member{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "127.0.0.1:1", Suffrage: "voter", State: "leader", Alive: true, Healthy: true}
+
+func (f *fake) Members(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Members{Members: []wire.Member{member}}, fresh, err
+}
+
+func (f *fake) AddMember(_ context.Context, in wire.AddMember) (wire.Member, error) {
+	m := member
+	m.Address = in.Address
+	return m, nil
+}
+
+func (f *fake) known(id string) error {
+	if id != "n1" {
+		return wire.Refuse(wire.CodeNotFound, "no coordinator %q", id)
+	}
+	return nil
+}
+
+func (f *fake) RemoveMember(_ context.Context, id string) error    { return f.known(id) }
+func (f *fake) Promote(_ context.Context, id string) error         { return f.known(id) }
+func (f *fake) Demote(_ context.Context, id string) error          { return f.known(id) }
+func (f *fake) Transfer(_ context.Context, in wire.Transfer) error { return nil }
+func (f *fake) Leader(context.Context) (wire.Leader, error) {
+	return wire.Leader{ID: "n1", Term: 2}, f.refused()
+}
+func (f *fake) Status(context.Context) (wire.Status, error) {
+	return wire.Status{ID: "n1", Leader: "n1"}, nil
+}
+
+func (f *fake) Digest(ctx context.Context, r control.Read) (wire.Digest, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Digest{Index: fresh.Index, Digest: "00ff"}, fresh, err
+}
+
+type box struct {
+	f    *fake
+	full string
+}
+
+func (f *fake) Inbox(_ context.Context, full, secret string) (httpapi.Inbox, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.owner(full, secret); err != nil {
+		return nil, err
+	}
+	return box{f, full}, nil
+}
+
+func (b box) Receive(ctx context.Context, after uint64, max int) ([]wire.Received, error) {
+	for {
+		b.f.mu.Lock()
+		if _, ok := b.f.sessions[b.full]; !ok {
+			b.f.mu.Unlock()
+			return nil, wire.Refuse(wire.CodeNotFound, "the session of %s ended", b.full)
+		}
+		changed := b.f.changed
+		var got []wire.Received
+		for _, m := range b.f.mail[b.full] {
+			if m.Seq > after && (max == 0 || len(got) < max) {
+				got = append(got, m)
+			}
+		}
+		b.f.mu.Unlock()
+		if len(got) > 0 {
+			return got, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+type cursor struct {
+	f      *fake
+	at     control.Position
+	topics []string
+	lag    bool
+}
+
+func (f *fake) Events(topics []string, after *control.Position) (httpapi.Cursor, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, topic := range topics {
+		if topic != wire.TopicComponent && topic != wire.TopicJob {
+			return nil, wire.Invalid("topic", "no topic %q", topic)
+		}
+	}
+	c := &cursor{f: f, topics: topics, at: control.Position{Index: f.index, Seq: 1 << 30}, lag: f.lag}
+	f.lag = false
+	if after != nil {
+		c.at = *after
+	}
+	return c, nil
+}
+
+func (c *cursor) At() control.Position { return c.at }
+
+func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
+	if c.lag {
+		c.lag = false
+		return nil, true, nil
+	}
+	for {
+		c.f.mu.Lock()
+		changed := c.f.changed
+		var got []wire.Event
+		for _, e := range c.f.news {
+			if (e.Index > c.at.Index || e.Index == c.at.Index && e.Seq > c.at.Seq) && (c.topics == nil || strings.Contains(strings.Join(c.topics, ","), e.Topic)) {
+				got = append(got, e)
+			}
+		}
+		c.f.mu.Unlock()
+		if len(got) > 0 {
+			last := got[len(got)-1]
+			c.at = control.Position{Index: last.Index, Seq: last.Seq}
+			return got, false, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Every code has its one status.
+func TestStatuses(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for code, status := range map[wire.Code]int{
+		"invalid": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "name_taken": 409, "conflict": 409, "busy": 429,
+		"too_large": 413, "unavailable": 503, "unknown": 504, "internal": 500,
+	} {
+		d.fake.refusal = wire.Refuse(code, "because")
+		p := d.ask("POST", "/v1/components", `{"name":"a"}`).refused(status, code, "")
+		if p.Detail != "because" || p.Title != http.StatusText(status) {
+			t.Errorf("%s: got %+v", code, p)
+		}
+	}
+	d.fake.refusal = fmt.Errorf("disk on fire")
+	d.ask("POST", "/v1/components", `{"name":"a"}`).refused(500, "internal", "")
+	d.fake.refusal = wire.Invalid("name", "no")
+	d.ask("POST", "/v1/components", `{"name":"a"}`).refused(400, "invalid", "name")
+}
+
+// Busy and unavailable say when to come again.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for after, want := range map[time.Duration]string{0: "1", time.Millisecond: "1", 1500 * time.Millisecond: "2", 1000 * time.Hour: "3600"} {
+		for _, code := range []wire.Code{wire.CodeBusy, wire.CodeUnavailable} {
+			d.fake.refusal = &wire.Error{Code: code, Message: "later", RetryAfter: after}
+			if got := d.ask("GET", "/v1/leader", "").header.Get("Retry-After"); got != want {
+				t.Errorf("%s after %v: Retry-After %q, want %q", code, after, got, want)
+			}
+		}
+	}
+}
+
+// What is not there, and what is there but not that way, are problems too.
+func TestRouting(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/components", "/v1/nothing", "/v1/components/", "/v1/components/a/b", "/debug/pprof/", "/metrics", "/v1/../etc/passwd", "/v1/%2e%2e/x"} {
+		d.ask("GET", path, "").refused(404, wire.CodeNotFound, "")
+	}
+	for _, c := range [][3]string{{"PUT", "/v1/components", "GET"}, {"DELETE", "/v1/status", "GET"}, {"PATCH", "/v1/jobs", "POST"}, {"BREW", "/v1/jobs", "POST"}, {"GET", "/v1/messages", "POST"}} {
+		a := d.ask(c[0], c[1], "")
+		a.refused(405, wire.CodeInvalid, "")
+		if allow := a.header.Get("Allow"); !strings.Contains(allow, c[2]) {
+			t.Errorf("%s %s: Allow %q, want %s in it", c[0], c[1], allow, c[2])
+		}
+	}
+}
+
+// Every answer tells how fresh it is, under which id it is found, and that its
+// type is meant.
+func TestEveryAnswerHasItsHeaders(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.signIn("laser")
+	for _, a := range []answer{
+		d.ask("GET", "/v1/components", ""),
+		d.ask("GET", "/v1/components/n1.laser?stale", ""),
+		d.ask("GET", "/v1/components/n1.nobody", ""),
+		d.ask("GET", "/v1/status", ""),
+		d.ask("GET", "/v1/nothing", ""),
+		d.ask("POST", "/v1/components", "{"),
+		d.ask("POST", "/v1/components", `{"name":"b"}`),
+		d.ask("GET", "/v1/leader", "", "Origin", "http://evil.example"),
+	} {
+		for _, name := range []string{"X-Index", "X-Leader", "X-Consistency", "X-Stale-Ms", "X-Request-Id", "X-Content-Type-Options"} {
+			if a.header.Get(name) == "" {
+				t.Errorf("%s: %d without %s: %v", a.said, a.status, name, a.header)
+			}
+		}
+		if a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: CORS", a.said)
+		}
+	}
+	a := d.ask("GET", "/v1/components?consistency=strict", "")
+	if a.header.Get("X-Index") != strconv.FormatUint(d.fake.index, 10) || a.header.Get("X-Leader") != "n1" || a.header.Get("X-Consistency") != "strict" || a.header.Get("X-Stale-Ms") != "3" {
+		t.Errorf("headers of a strict read: %v", a.header)
+	}
+}
+
+// A caller's own request id is kept if it is harmless.
+func TestRequestID(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for id, kept := range map[string]bool{"my-id_1.2:3": true, "": false, "with blank": false, `"quoted"`: false, strings.Repeat("a", 129): false, "ü": false} {
+		a := d.ask("GET", "/v1/nothing", "", "X-Request-Id", id)
+		if got := a.header.Get("X-Request-Id"); (got == id) != kept || got == "" {
+			t.Errorf("id %q: answered under %q, kept: want %v", id, got, kept)
+		}
+		a.refused(404, wire.CodeNotFound, "")
+	}
+}
+
+// Query parameters are understood or refused by name.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, c := range []struct{ query, field string }{
+		{"consistency=strict", ""}, {"consistency=eventual", "consistency"}, {"stale", ""}, {"stale=1", ""}, {"stale=maybe", "stale"},
+		{"consistent", ""}, {"stale&consistent", "consistent"}, {"index=7", ""}, {"index=-1", "index"}, {"index=1e3", "index"},
+		{"index=18446744073709551616", "index"}, {"index=1&wait=1ms", ""}, {"wait=1", ""}, {"wait=soon", "wait"}, {"wait=-1s", "wait"},
+		{"wait=NaN", "wait"}, {"limit=10", ""}, {"limit=0", "limit"}, {"limit=10001", "limit"}, {"limit=ten", "limit"}, {"colour=red", "colour"},
+		{"index=1&index=2", "index"}, {"label=a=b&label=c=d", ""}, {"label=a", "label"}, {"label==b", "label"}, {"prefix=%zz", "prefix"},
+		{"prefix=%00", "prefix"}, {"prefix=%ff", "prefix"}, {"a;b=1", "a;b"}, {"Stale=1", "Stale"}, {"", ""}, {"&&", ""},
+		{"filter=home+==+n1", ""}, {"filter=colour==red", "filter"}, {"filter=home", "filter"}, {"filter=home+matches+n", "filter"},
+		{"filter=home==n1+or+home==n2", "filter"}, {"filter=home%3D%3D%22n1", "filter"}, {"filter=home==n1+and", "filter"},
+		{"filter=labels.host+!=+lab1+and+place.host==%22a+b%22", ""},
+	} {
+		a := d.ask("GET", "/v1/components?"+c.query, "")
+		if c.field == "" {
+			a.is(200)
+		} else {
+			a.refused(400, wire.CodeInvalid, c.field)
+		}
+	}
+	d.ask("GET", "/v1/status?pretty", "").refused(400, wire.CodeInvalid, "pretty")
+	d.ask("GET", "/v1/components?"+strings.Repeat("label=a=b&", 65), "").refused(400, wire.CodeInvalid, "")
+}
+
+// A name with any printable character is found under its escaped path.
+func TestEscapedPaths(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, name := range []string{"a b", "a/b", "100%", "a%2Fb", "a?b#c", "é", "..", "a+b", "messages"} {
+		full := "n1." + name
+		d.fake.sessions[full] = wire.Component{FullName: full, Name: name, Since: t0}
+		var c wire.Component
+		d.ask("GET", "/v1/components/"+url.PathEscape(full), "").is(200).into(&c)
+		if c.FullName != full {
+			t.Errorf("asked for %q, got %q", full, c.FullName)
+		}
+	}
+	for _, bad := range []string{"%00", "%ff", "a%0ab"} {
+		d.ask("GET", "/v1/components/"+bad, "").refused(400, wire.CodeInvalid, "full")
+	}
+}
+
+// With tokens every call of /v1 needs one of them, whatever the path.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) {
+		c.TokenHashes = []string{httpapi.HashToken("one"), httpapi.HashToken("two")}
+	})
+	for _, token := range []string{"", "Bearer", "Bearer three", "Basic one", "one", "Bearer " + httpapi.HashToken("one")} {
+		for _, path := range []string{"/v1/status", "/v1/nothing", "/v1/openapi.json", "/v1/events"} {
+			var headers []string
+			if token != "" {
+				headers = []string{"Authorization", token}
+			}
+			a := d.ask("GET", path, "", headers...)
+			a.refused(401, wire.CodeUnauthorized, "")
+			if a.header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%q: no WWW-Authenticate", token)
+			}
+		}
+	}
+	d.ask("GET", "/v1/status", "", "Authorization", "Bearer two").is(200)
+	d.ask("GET", "/v1/status", "", "Authorization", "bearer one", "Host", "any.example.com").is(200)
+	if _, err := httpapi.New(httpapi.Config{Control: newFake(), TokenHashes: []string{"one"}}); err == nil {
+		t.Error("a token instead of its hash was taken")
+	}
+}
+
+// Pages of other sites are kept out; programs and this coordinator's own pages
+// are not.
+func TestForeignPages(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.Hosts = []string{"folkmoot.example.com"} })
+	for _, c := range []struct {
+		headers []string
+		status  int
+	}{
+		{nil, 200},
+		{[]string{"Origin", "http://" + d.addr}, 200},
+		{[]string{"Origin", "http://evil.example"}, 403},
+		{[]string{"Origin", "null"}, 403},
+		{[]string{"Origin", "http://" + d.addr + ".evil.example"}, 403},
+		{[]string{"Host", "evil.example"}, 403},
+		{[]string{"Host", "evil.example", "Origin", "http://evil.example"}, 403},
+		{[]string{"Host", "folkmoot.example.com:7380"}, 200},
+		{[]string{"Host", "folkmoot-0"}, 200},
+		{[]string{"Host", "folkmoot-0.folkmoot.default.svc.cluster.local:7380"}, 200},
+		{[]string{"Host", "localhost:7380"}, 200},
+		{[]string{"Host", "[::1]:7380"}, 200},
+		{[]string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{[]string{"Sec-Fetch-Site", "same-origin"}, 200},
+	} {
+		a := d.ask("GET", "/v1/status", "", c.headers...)
+		if c.status == 403 {
+			a.refused(403, wire.CodeForbidden, "")
+		} else if a.status != c.status {
+			t.Errorf("%v: got %d %s, want %d", c.headers, a.status, a.body, c.status)
+		}
+	}
+}
+
+// A forwarded address is not believed.
+func TestForwardedAddressIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/components", `{"name":"a"}`, "X-Forwarded-For", "10.1.2.3", "X-Real-IP", "10.1.2.3").is(201)
+	if host, _, _ := net.SplitHostPort(d.fake.lastWho.Addr); host != "127.0.0.1" {
+		t.Errorf("the caller is %q, want 127.0.0.1", d.fake.lastWho.Addr)
+	}
+}
+
+// A handler's fault is one request's fault.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	p := d.ask("POST", "/v1/call/COORDINATOR/panic", `{}`).refused(500, wire.CodeInternal, "")
+	if strings.Contains(p.Detail, "cheese") {
+		t.Errorf("the fault is told to the caller: %s", p.Detail)
+	}
+	d.ask("GET", "/v1/status", "").is(200)
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Headers are bounded in size and in time.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.HeadTimeout = 100 * time.Millisecond })
+	c := dial(t, d.addr)
+	go func() {
+		_, _ = fmt.Fprintf(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Big: %s\r\n\r\n", strings.Repeat("a", 64<<10))
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("64 KiB of headers: got %d, want 431", res.StatusCode)
+	}
+	slow := dial(t, d.addr)
+	if _, err := io.WriteString(slow, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := io.ReadAll(slow); strings.HasPrefix(string(b), "HTTP/1.1 2") { // ends when the server gives up
+		t.Errorf("a request without an end was answered: %s", b)
+	}
+}
+
+// A body that never comes does not hold its connection for ever.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.ReadTimeout = 100 * time.Millisecond })
+	c := dial(t, d.addr)
+	if _, err := io.WriteString(c, "POST /v1/components HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"name\""); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 400 ") {
+		t.Errorf("got %q, %v, want 400 and the end", b, err)
+	}
+}
