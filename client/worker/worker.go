@@ -63,13 +63,16 @@ func Run(ctx context.Context, cfg Config) error {
 		if cfg.Signed != nil {
 			cfg.Signed(last)
 		}
-		if err := life(ctx, cfg, s); ctx.Err() != nil || !errors.Is(err, client.ErrLost) {
+		err = life(ctx, cfg, s)
+		switch lost := errors.Is(err, client.ErrLost); {
+		case lost && ctx.Err() != nil:
+			return nil // it was to end anyway
+		case !lost:
 			return err
-		} else if client.Removed(err) {
+		case client.Removed(err):
 			return fmt.Errorf("not signing in again: %w", err)
-		} else {
-			cfg.Logger.Warn("signing in again", "error", err)
 		}
+		cfg.Logger.Warn("signing in again", "error", err)
 		last = s.SignedIn()
 	}
 }

@@ -1,0 +1,279 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/client/worker"
+	"github.com/folkmoot/folkmoot/jobs/work"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cluster is what the coordinators of a test share: one worker's session, and its parts.
+type cluster struct {
+	mu       sync.Mutex
+	home     string
+	ended    string
+	signIns  int
+	moves    int
+	signOuts int
+	waiting  []wire.RunPart // given by sync_parts until they are done
+	done     []wire.PartDone
+	changed  chan struct{} // closed at every change
+	inbox    chan wire.Received
+}
+
+func newCluster() *cluster {
+	return &cluster{changed: make(chan struct{}), inbox: make(chan wire.Received, 8)}
+}
+
+// update changes the state and wakes whoever waits for it.
+func (c *cluster) update(do func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	do()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// until waits until the state is as wanted.
+func (c *cluster) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		c.mu.Lock()
+		ok, changed := holds(), c.changed
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func (c *cluster) coordinator(t *testing.T, id string) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(id, w, r) }))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
+	say := func(status int, v any) {
+		w.Header().Set("X-Index", "9")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(v)
+	}
+	refuse := func(status int, code wire.Code, detail string) {
+		say(status, wire.Problem{Status: status, Code: code, Detail: detail})
+	}
+	switch op := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1"); op {
+	case "POST /components":
+		var in wire.SignIn
+		json.NewDecoder(r.Body).Decode(&in)
+		c.mu.Lock()
+		ended := c.ended
+		c.mu.Unlock()
+		if ended != "" && in.Session != "" || in.Name == "taken" {
+			refuse(403, wire.CodeForbidden, ended)
+			return
+		}
+		c.update(func() {
+			c.home, c.ended = id, ""
+			c.signIns++
+			if in.Session != "" {
+				c.moves++
+			}
+		})
+		say(201, wire.SignedIn{FullName: "n1." + in.Name, Session: "s", Secret: "secret", Namespace: "n1", Home: id, Lease: in.Lease, Index: 9})
+	case "PUT /components/n1.w/heartbeat":
+		if c.ended != "" {
+			refuse(404, wire.CodeNotFound, c.ended)
+			return
+		}
+		say(200, wire.Beat{FullName: "n1.w", Home: id})
+	case "DELETE /components/n1.w":
+		c.update(func() { c.signOuts++ })
+		say(200, struct{}{})
+	case "GET /components/n1.w/messages":
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.(http.Flusher).Flush()
+		for {
+			select {
+			case m := <-c.inbox:
+				b, _ := json.Marshal(m)
+				fmt.Fprintf(w, "event: message\ndata: %s\n\n", b)
+				w.(http.Flusher).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+	case "POST /call/COORDINATOR/sync_parts":
+		c.mu.Lock()
+		out := wire.SyncedParts{Run: c.waiting, Cancel: []wire.PartRef{}}
+		c.mu.Unlock()
+		say(200, out)
+	case "POST /call/COORDINATOR/start_parts":
+		var in wire.PartRefs
+		json.NewDecoder(r.Body).Decode(&in)
+		say(200, wire.PartVerdicts{Parts: accepted(in.Parts)})
+	case "POST /call/COORDINATOR/finish_parts":
+		var in wire.FinishParts
+		json.NewDecoder(r.Body).Decode(&in)
+		var refs []wire.PartRef
+		for _, p := range in.Parts {
+			refs = append(refs, p.PartRef)
+		}
+		c.update(func() {
+			c.done = append(c.done, in.Parts...)
+			c.waiting = nil
+		})
+		say(200, wire.PartVerdicts{Parts: accepted(refs)})
+	default:
+		say(200, struct{}{})
+	}
+}
+
+func accepted(refs []wire.PartRef) []wire.PartVerdict {
+	var out []wire.PartVerdict
+	for _, r := range refs {
+		out = append(out, wire.PartVerdict{PartRef: r})
+	}
+	return out
+}
+
+func part(n int, script string) wire.RunPart {
+	return wire.RunPart{PartRef: wire.PartRef{Job: "j1", Part: n, Attempt: 1}, Runtime: "sh", Script: script,
+		Item: json.RawMessage(`7`), PartTimeout: wire.Duration(20 * time.Second)}
+}
+
+func note(from, method string, params any) wire.Received {
+	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "method": method, "params": params})
+	return wire.Received{Seq: 1, From: from, Type: 1, Content: body}
+}
+
+// start runs a worker called name; stop ends it and gives what Run returned.
+func start(t *testing.T, name string, addrs ...string) (stop func() error, ended <-chan error) {
+	t.Helper()
+	cl, err := client.New(client.Config{Addrs: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan error, 1)
+	go func() {
+		defer cl.Close()
+		out <- worker.Run(ctx, worker.Config{Client: cl, Name: name, Lease: 3 * time.Second, Runtimes: work.Offered([]string{"sh"}),
+			Slots: 2, Dir: t.TempDir()})
+	}()
+	t.Cleanup(cancel)
+	return func() error { cancel(); return <-out }, out
+}
+
+// A worker runs what it is told by a message and what it finds by asking, and signs out at its end.
+func TestWorkerRunsParts(t *testing.T) {
+	c := newCluster()
+	c.waiting = []wire.RunPart{part(0, "cat")}
+	stop, _ := start(t, "w", c.coordinator(t, "a").URL)
+	c.until(t, "the part given by sync_parts is done", func() bool { return len(c.done) == 1 })
+	c.inbox <- note("n1.COORDINATOR", "run_parts", wire.RunParts{Parts: []wire.RunPart{part(1, "echo $ITEM")}})
+	c.until(t, "the part given by a message is done", func() bool { return len(c.done) == 2 })
+	for _, d := range c.done {
+		if !d.OK || string(d.Result) != "7" {
+			t.Errorf("part %d: got ok=%v result=%s error=%q, want 7", d.Part, d.OK, d.Result, d.Error)
+		}
+	}
+	if err := stop(); err != nil || c.signOuts != 1 {
+		t.Errorf("at the end: got %v and %d sign-outs, want none and 1", err, c.signOuts)
+	}
+}
+
+// Parts are programs: they are taken from coordinators only, whatever other components send.
+func TestOnlyCoordinatorsGiveWork(t *testing.T) {
+	c := newCluster()
+	stop, _ := start(t, "w", c.coordinator(t, "a").URL)
+	c.inbox <- note("n1.mallory", "run_parts", wire.RunParts{Parts: []wire.RunPart{part(0, "echo evil")}})
+	c.inbox <- note("n1.COORDINATOR", "run_parts", wire.RunParts{Parts: []wire.RunPart{part(1, "echo good")}})
+	c.until(t, "the coordinator's part is done", func() bool { return len(c.done) > 0 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.done) != 1 || c.done[0].Part != 1 {
+		t.Errorf("done: got %+v, want part 1 alone", c.done)
+	}
+}
+
+// When its coordinator dies a worker takes its name to the next and goes on with what it was at.
+func TestWorkerMoves(t *testing.T) {
+	c := newCluster()
+	gate := t.TempDir() + "/go"
+	c.waiting = []wire.RunPart{part(0, "while [ ! -e "+gate+" ]; do sleep 0.05; done; echo through")}
+	a, b := c.coordinator(t, "a"), c.coordinator(t, "b")
+	stop, _ := start(t, "w", a.URL, b.URL)
+	c.until(t, "signed in at a", func() bool { return c.home == "a" })
+	a.Listener.Close()
+	a.CloseClientConnections()
+	c.until(t, "moved to b", func() bool { return c.home == "b" && c.moves == 1 })
+	if err := touch(gate); err != nil {
+		t.Fatal(err)
+	}
+	c.until(t, "the part is done", func() bool { return len(c.done) == 1 })
+	if string(c.done[0].Result) != `"through"` {
+		t.Errorf("result: got %s, want \"through\"", c.done[0].Result)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Told to end, a worker lets the part under way finish within the grace.
+func TestWorkerFinishesWithinItsGrace(t *testing.T) {
+	c := newCluster()
+	dir := t.TempDir()
+	c.waiting = []wire.RunPart{part(0, "touch "+dir+"/begun; while [ ! -e "+dir+"/go ]; do sleep 0.05; done; echo 1")}
+	stop, _ := start(t, "w", c.coordinator(t, "a").URL)
+	poll(t, dir+"/begun")
+	result := make(chan error)
+	go func() { result <- stop() }()
+	if err := touch(dir + "/go"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	if len(c.done) != 1 || !c.done[0].OK || c.signOuts != 1 {
+		t.Errorf("at the end: got %+v and %d sign-outs, want the part done and 1", c.done, c.signOuts)
+	}
+}
+
+// A worker removed by an operator does not come back; one whose sign-in is refused does not start.
+func TestRefusedWorkers(t *testing.T) {
+	c := newCluster()
+	a := c.coordinator(t, "a")
+	_, ended := start(t, "w", a.URL)
+	c.until(t, "signed in", func() bool { return c.signIns == 1 })
+	c.update(func() { c.ended = "removed by an operator: spare" })
+	if err := <-ended; !client.Removed(err) {
+		t.Errorf("removed: got %v, want a refusal", err)
+	}
+	_, ended = start(t, "taken", a.URL)
+	if err := <-ended; wire.CodeOf(err) != wire.CodeForbidden {
+		t.Errorf("refused: got %v, want forbidden", err)
+	}
+}
