@@ -103,8 +103,15 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 		})
 		say(201, wire.SignedIn{FullName: "n1." + in.Name, Session: "s", Secret: "secret", Namespace: "n1", Home: id, Lease: in.Lease, Index: 9})
 	case "PUT /components/n1.w/heartbeat":
-		if c.ended != "" {
-			refuse(404, wire.CodeNotFound, c.ended)
+		c.mu.Lock()
+		ended, home := c.ended, c.home
+		c.mu.Unlock()
+		switch {
+		case ended != "":
+			refuse(404, wire.CodeNotFound, ended)
+			return
+		case home != id: // asked only when the home is dead
+			refuse(503, wire.CodeUnavailable, "its home "+home+" is not reached: take the name over")
 			return
 		}
 		say(200, wire.Beat{FullName: "n1.w", Home: id})
