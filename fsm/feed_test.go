@@ -1,0 +1,203 @@
+package fsm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/registry"
+)
+
+func TestFeed(t *testing.T) {
+	m := fsm.New()
+	if index, seq := m.Feed().Last(); index != 0 || seq != -1 {
+		t.Errorf("an empty feed is at (%d, %d), want (0, -1)", index, seq)
+	}
+	changed := m.Feed().Changed()
+	m.Apply(5, [][]byte{
+		encode(t, registry.KindAnnounce, t0, announce("n1")),
+		encode(t, registry.KindSignIn, t0, signIn("a", "sa")),
+		encode(t, registry.KindSignIn, t0, signIn("b", "sb")),
+	})
+	select {
+	case <-changed:
+	default:
+		t.Error("Changed is still open after events were published")
+	}
+	m.Apply(7, [][]byte{encode(t, registry.KindSignIn, t0, signIn("c", "sc"))})
+	for _, c := range []struct {
+		index uint64
+		seq   int
+		want  string
+	}{
+		{0, -1, "n1 n1.a n1.b n1.c "},
+		{4, math.MaxInt, "n1 n1.a n1.b n1.c "},
+		{5, -1, "n1 n1.a n1.b n1.c "},
+		{5, 0, "n1.a n1.b n1.c "},
+		{5, 1, "n1.b n1.c "},
+		{5, 2, "n1.c "},
+		{6, 0, "n1.c "},
+		{7, 0, ""},
+		{9, 0, ""},
+	} {
+		events, lagged := m.Feed().Since(c.index, c.seq)
+		got := ""
+		for _, e := range events {
+			got += e.Key + " "
+		}
+		if got != c.want || lagged {
+			t.Errorf("Since(%d, %d): got %q, lagged %v; want %q", c.index, c.seq, got, lagged, c.want)
+		}
+	}
+	m.Apply(8, nil)
+	if index, seq := m.Feed().Last(); index != 8 || seq != -1 {
+		t.Errorf("after an entry without events Last is (%d, %d), want (8, -1)", index, seq)
+	}
+}
+
+// An index alone is news, too: somebody waits for it.
+func TestChangedTellsOfTheIndex(t *testing.T) {
+	m := fsm.New()
+	changed := m.Feed().Changed()
+	m.Apply(1, nil)
+	select {
+	case <-changed:
+	default:
+		t.Error("Changed is still open after an index was published")
+	}
+}
+
+// A reader that falls behind the ring is told; one that keeps up misses nothing.
+func TestLagged(t *testing.T) {
+	m := founded(t)
+	slow, slowSeq := m.View().Position()
+	readIndex, readSeq := slow, slowSeq
+	read, told := 0, 0
+	for told <= fsm.FeedSize+10 {
+		var lines [][]byte
+		for i := range 250 {
+			id := fmt.Sprint(told, "-", i)
+			lines = append(lines,
+				encode(t, registry.KindSignIn, t0, signIn("x", id)),
+				encode(t, registry.KindSignOut, t0, registry.SignOut{FullName: "n1.x", Session: id}))
+		}
+		m.Apply(m.View().Index+1, lines)
+		told += len(lines)
+		for {
+			events, lagged := m.Feed().Since(readIndex, readSeq)
+			if lagged {
+				t.Fatalf("a reader that keeps up lags at (%d, %d)", readIndex, readSeq)
+			}
+			if len(events) == 0 {
+				break
+			}
+			if len(events) > fsm.FeedBatch {
+				t.Fatalf("%d events at once, want at most %d", len(events), fsm.FeedBatch)
+			}
+			for _, e := range events {
+				if next := e.Index == readIndex && e.Seq == readSeq+1 || e.Index == readIndex+1 && e.Seq == 0; !next {
+					t.Fatalf("(%d, %d) follows (%d, %d)", e.Index, e.Seq, readIndex, readSeq)
+				}
+				readIndex, readSeq = e.Index, e.Seq
+			}
+			read += len(events)
+		}
+	}
+	if read != told {
+		t.Errorf("read %d events of %d", read, told)
+	}
+	if events, lagged := m.Feed().Since(slow, slowSeq); !lagged || len(events) > 0 {
+		t.Errorf("a reader %d events behind: %d events, lagged %v; want to be told", told, len(events), lagged)
+	}
+	// The oldest event that is kept can be read from the place before it.
+	first := told - fsm.FeedSize // events lost
+	index, seq := slow+1+uint64((first-1)/500), (first-1)%500
+	events, lagged := m.Feed().Since(index, seq)
+	if lagged || len(events) != fsm.FeedBatch {
+		t.Errorf("Since(%d, %d), right at the edge: %d events, lagged %v; want %d", index, seq, len(events), lagged, fsm.FeedBatch)
+	}
+	if _, lagged := m.Feed().Since(index, seq-1); !lagged {
+		t.Errorf("Since(%d, %d), one before the edge, does not lag", index, seq-1)
+	}
+}
+
+// After a restore, whoever was elsewhere lags; whoever lists from the new view
+// goes on from there.
+func TestRestoreLags(t *testing.T) {
+	a := founded(t)
+	apply(t, a, registry.KindSignIn, signIn("laser", "s1"))
+	m := fsm.New()
+	changed := m.Feed().Changed()
+	if err := m.Restore(bytes.NewReader(snapshot(t, a))); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("Changed is still open after a restore")
+	}
+	for _, p := range []struct {
+		index uint64
+		seq   int
+		want  bool
+	}{{0, -1, true}, {1, 5, true}, {2, -1, true}, {2, 0, false}, {2, 7, false}, {3, 0, false}} {
+		if _, lagged := m.Feed().Since(p.index, p.seq); lagged != p.want {
+			t.Errorf("Since(%d, %d) after a restore at 2: lagged %v, want %v", p.index, p.seq, lagged, p.want)
+		}
+	}
+	index, seq := m.View().Position()
+	if i, s := m.Feed().Last(); i != index || s != seq {
+		t.Errorf("the feed is at (%d, %d), the view at (%d, %d)", i, s, index, seq)
+	}
+	apply(t, m, registry.KindSignIn, signIn("camera", "s2"))
+	if events, lagged := m.Feed().Since(index, seq); lagged || len(events) != 1 || events[0].Key != "n1.camera" {
+		t.Errorf("after the view: %v, lagged %v; want n1.camera", events, lagged)
+	}
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fsm.New()
+		m.Apply(3, nil)
+		if err := m.Wait(t.Context(), 3); err != nil {
+			t.Errorf("wait for the present index: %v", err)
+		}
+		woken := make(chan uint64, 10)
+		for _, index := range []uint64{9, 5, 7, 5} {
+			go func() {
+				if err := m.Wait(t.Context(), index); err != nil {
+					t.Errorf("wait for %d: %v", index, err)
+				}
+				woken <- index
+			}()
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := m.Wait(short, 6)
+		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "wait for index 6, the state is at 3: context deadline exceeded" {
+			t.Errorf("wait that ran out of time: %v", err)
+		}
+		for _, step := range []struct{ index, woken uint64 }{{4, 0}, {6, 2}, {7, 3}} {
+			m.Apply(step.index, nil)
+			synctest.Wait()
+			if got := uint64(len(woken)); got != step.woken {
+				t.Errorf("at index %d %d are awake, want %d", step.index, got, step.woken)
+			}
+		}
+		big := fsm.New()
+		big.Apply(12, nil)
+		if err := m.Restore(bytes.NewReader(snapshot(t, big))); err != nil { // wakes, too
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(woken) != 4 {
+			t.Errorf("after a restore at 12 %d are awake, want all 4", len(woken))
+		}
+	})
+}
