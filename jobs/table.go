@@ -272,3 +272,10 @@ func (r *record) part(n int) Part {
 	}
 	return p
 }
+
+// Waiting says whether any active job has a part that waits for an attempt.
+func (t *Table) Waiting() bool {
+	some := false
+	t.ready.scan(func(activeKey) bool { some = true; return false })
+	return some
+}

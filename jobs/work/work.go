@@ -36,9 +36,12 @@ type Hint struct {
 	Cancel []wire.PartRef
 }
 
+// maxSlots keeps all a worker holds within one sync_parts, which takes 4096.
+const maxSlots = 1000
+
 // Config of a worker; only Runtimes has no default.
 type Config struct {
-	Slots     int           // parts at once; default 1
+	Slots     int           // parts at once, at most 1000; default 1
 	Runtimes  []Runtime     // as Offered returns them
 	Dir       string        // where temporary directories go; default os.TempDir
 	SyncEvery time.Duration // default 3s
@@ -62,8 +65,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Slots < 1 || c.Slots > 10_000 {
-		return c, wire.Invalid("slots", "%d slots are not within 1 and 10,000", c.Slots)
+	if c.Slots < 1 || c.Slots > maxSlots {
+		return c, wire.Invalid("slots", "%d slots are not within 1 and %d", c.Slots, maxSlots)
 	}
 	if len(c.Runtimes) == 0 {
 		return c, wire.Invalid("runtimes", "a worker without a runtime can run nothing")

@@ -1,0 +1,168 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+)
+
+// judge measures how long things take on the leader's own clock: the log's
+// times are labels of many clocks.
+type judge struct {
+	cfg   Config
+	parts map[partKey]partMark
+	jobs  map[string]time.Time // running jobs with a timeout: first seen so
+	shun  map[string]time.Time // sessions that started nothing: until when
+	last  time.Time            // of the last look
+}
+
+type partKey struct {
+	job string
+	n   int
+}
+
+type partMark struct {
+	ref   jobs.Ref
+	state string
+	since time.Time
+}
+
+// overdue is an attempt to be taken back, with the reason.
+type overdue struct {
+	ref    jobs.Ref
+	reason string
+}
+
+func newJudge(cfg Config) *judge {
+	return &judge{cfg: cfg, parts: map[partKey]partMark{}, jobs: map[string]time.Time{}, shun: map[string]time.Time{}}
+}
+
+func (j *judge) shunned(session string, now time.Time) bool {
+	until, ok := j.shun[session]
+	return ok && now.Before(until)
+}
+
+// begin forgets all marks when this process, or the log, stood still: then
+// nobody could report, and everybody gets the whole time again.
+func (j *judge) begin(now time.Time) {
+	if !j.last.IsZero() && now.Sub(j.last) > j.cfg.Tick+standstill {
+		clear(j.parts)
+		clear(j.jobs)
+	}
+	j.last = now
+	for session, until := range j.shun {
+		if !now.Before(until) {
+			delete(j.shun, session)
+		}
+	}
+}
+
+// late returns the attempts whose time is over or whose session is gone.
+func (j *judge) late(view *fsm.State, now time.Time) (list []overdue) {
+	marks := make(map[partKey]partMark, len(j.parts))
+	for p := range view.Jobs.Busy() {
+		k, ref := partKey{p.Job, p.N}, p.Ref()
+		m := j.parts[k]
+		if m.ref != ref || m.state != p.State {
+			m = partMark{ref: ref, state: p.State, since: now}
+		}
+		marks[k] = m
+		if reason := j.verdict(view, p, now.Sub(m.since)); reason != "" {
+			list = append(list, overdue{ref, reason})
+			if p.State == jobs.Assigned {
+				j.shun[p.Session] = now.Add(j.cfg.Shun)
+			}
+		}
+	}
+	j.parts = marks
+	return list
+}
+
+func (j *judge) verdict(view *fsm.State, p jobs.Part, took time.Duration) string {
+	if _, ok := view.Registry.SessionByID(p.Session); !ok {
+		return fmt.Sprintf("worker %s is gone", p.Worker)
+	}
+	if p.State == jobs.Assigned {
+		if took < j.cfg.StartGrace {
+			return ""
+		}
+		return fmt.Sprintf("worker %s did not start it within %v", p.Worker, j.cfg.StartGrace)
+	}
+	job, _ := view.Jobs.Job(p.Job)
+	if limit := time.Duration(job.PartTimeout) + j.cfg.FinishGrace; took >= limit {
+		return fmt.Sprintf("worker %s did not finish it within %v", p.Worker, limit)
+	}
+	return ""
+}
+
+// timedOut returns the running jobs that took longer than their timeout.
+func (j *judge) timedOut(view *fsm.State, now time.Time) (list []jobs.Job) {
+	marks := make(map[string]time.Time, len(j.jobs))
+	for job := range view.Jobs.Active() {
+		if job.Timeout <= 0 || job.State != jobs.Running {
+			continue
+		}
+		since, ok := j.jobs[job.ID]
+		if !ok {
+			since = now
+		}
+		marks[job.ID] = since
+		if now.Sub(since) >= time.Duration(job.Timeout) && len(list) < batchJobs {
+			list = append(list, job)
+		}
+	}
+	j.jobs = marks
+	return list
+}
+
+// look ends what has taken too long: attempts, jobs, and the time that a final
+// job is kept. The first failed proposal ends it; the next look goes on.
+func (d *dispatcher) look(ctx context.Context) error {
+	now := time.Now()
+	d.judge.begin(now)
+	view := d.Machine.View()
+	if err := d.takeBack(ctx, d.judge.late(view, now)); err != nil {
+		return fmt.Errorf("take parts back: %w", err)
+	}
+	for _, job := range d.judge.timedOut(view, now) {
+		reason := fmt.Sprintf("timed out: it ran longer than its timeout of %v", time.Duration(job.Timeout))
+		_, err := propose[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
+		if err != nil && !settled(err) {
+			return fmt.Errorf("end job %s: %w", job.ID, err)
+		}
+		d.Logger.Info("job timed out", "job", job.ID, "timeout", time.Duration(job.Timeout))
+	}
+	forgotten := 0
+	for job := range view.Jobs.Expired(now) {
+		if forgotten++; forgotten > batchJobs {
+			break
+		}
+		if _, err := propose[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !settled(err) {
+			return fmt.Errorf("forget job %s: %w", job.ID, err)
+		}
+	}
+	return nil
+}
+
+// takeBack proposes to requeue attempts, those with the same reason together.
+func (d *dispatcher) takeBack(ctx context.Context, late []overdue) error {
+	for len(late) > 0 {
+		n := 1
+		for n < len(late) && n < batchParts && late[n].reason == late[0].reason {
+			n++
+		}
+		refs := make([]jobs.Ref, n)
+		for i := range refs {
+			refs[i] = late[i].ref
+		}
+		if _, err := propose[[]jobs.Verdict](ctx, d, jobs.KindRequeue, jobs.Requeue{Parts: refs, Reason: late[0].reason}); err != nil {
+			return err
+		}
+		d.Logger.Info("parts taken back", "parts", n, "reason", late[0].reason)
+		late = late[n:]
+	}
+	return nil
+}
