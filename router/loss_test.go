@@ -196,7 +196,12 @@ func TestWaitingMessageFollowsItsReceiver(t *testing.T) {
 	n[0].signIn(t, "n1.a")
 	n[1].signInAs(t, "n2.b", "s", 1)
 	answer := make(chan router.Outcome, 1)
-	n[0].Post(text("n1.a", "n2.b", "x"), func(o router.Outcome, _ error) { answer <- o })
+	n[0].Post(text("n1.a", "n2.b", "x"), func(o router.Outcome, err error) {
+		if err != nil {
+			t.Errorf("waiting message: %v", err)
+		}
+		answer <- o
+	})
 	box := n[2].signInAs(t, "n2.b", "s", 2)
 	if o := <-answer; o != router.Delivered {
 		t.Fatalf("got %s, want delivered", o)

@@ -74,7 +74,8 @@ func Open(c Config) *Router {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.own(func() { r.lookUp(r.ctx) })
-	r.own(func() { r.tend(r.ctx) })
+	changed := r.dir.Changed()
+	r.own(func() { r.tend(r.ctx, changed) })
 	if r.dialer != nil {
 		// Not waited for by Close: it ends when the port it waits at does.
 		go r.accept()

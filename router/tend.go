@@ -11,10 +11,10 @@ const tick = 50 * time.Millisecond
 
 // tend keeps one link to every other coordinator and answers messages whose
 // time is over, so that no message needs a timer of its own.
-func (r *Router) tend(ctx context.Context) {
+// changed is the directory's channel from before the first message.
+func (r *Router) tend(ctx context.Context, changed <-chan struct{}) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	changed := r.dir.Changed()
 	r.reconcile()
 	for {
 		select {
