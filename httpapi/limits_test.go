@@ -1,0 +1,255 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// gauge waits until a number of the door is want.
+func gauge(t *testing.T, api *httpapi.API, name string, want float64) {
+	t.Helper()
+	var got float64
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		families, err := api.Metrics().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == name {
+				if got = f.GetMetric()[0].GetGauge().GetValue(); got == want {
+					return
+				}
+			}
+		}
+		time.Sleep(5 * time.Millisecond) // between looks
+	}
+	t.Fatalf("%s is %v, want %v", name, got, want)
+}
+
+// 2,000 connections that say nothing, or have said something once, keep nobody
+// out; the longest silent give way.
+func TestIdleConnectionsDoNotStopService(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.HeadTimeout = 500, time.Minute })
+	asked := dial(t, d.addr)
+	if _, err := io.WriteString(asked, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s := d.stream("/v1/events")
+	s.until(": still here")
+	conns := make([]net.Conn, 2000)
+	for i := range conns {
+		conns[i] = dial(t, d.addr)
+	}
+	d.ask("GET", "/v1/status", "", "Connection", "close").is(200)
+	d.signIn("laser")
+	if e := s.event(); e.id != "8.0" { // the busy one has stayed
+		t.Errorf("the stream got %+v", e)
+	}
+	if _, err := io.Copy(io.Discard, asked); errors.Is(err, context.DeadlineExceeded) {
+		t.Error("the longest silent connection is still open")
+	}
+}
+
+// A port full of busy connections turns new ones away at once.
+func TestBusyConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.MaxStreams = 3, 10 })
+	for range 3 {
+		d.stream("/v1/events").until(": still here")
+	}
+	c := dial(t, d.addr)
+	_, _ = io.WriteString(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n") // it may be closed already
+	if b, _ := io.ReadAll(c); len(b) != 0 {
+		t.Errorf("a fourth connection was answered %q", b)
+	}
+}
+
+// Streams and waiting reads are bounded together; plain calls go on.
+func TestStreamsAreBounded(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.MaxStreams = 2 })
+	d.stream("/v1/events").until(": still here")
+	second := d.stream("/v1/events")
+	second.until(": still here")
+	for _, path := range []string{"/v1/events", "/v1/components?index=7&wait=1s"} {
+		a := d.ask("GET", path, "")
+		a.refused(429, wire.CodeBusy, "")
+		if a.header.Get("Retry-After") != "5" {
+			t.Errorf("%s: Retry-After %q", path, a.header.Get("Retry-After"))
+		}
+	}
+	d.ask("GET", "/v1/components", "").is(200)
+	second.res.Body.Close()
+	gauge(t, d.api, "folkmoot_http_streams", 1)
+	d.ask("GET", "/v1/components?index=7&wait=1ms", "").is(200)
+}
+
+// A reader that does not read is cut off and its place is free again.
+func TestReaderThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.WriteTimeout = 100 * time.Millisecond })
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	big := wire.PartResult{State: "done", Error: strings.Repeat("x", 1<<20)}
+	d.fake.change(func() {
+		for range 64 {
+			d.fake.results = append(d.fake.results, big)
+		}
+	})
+	c := dial(t, d.addr)
+	if _, err := io.WriteString(c, "GET /v1/jobs/j1/results?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	gauge(t, d.api, "folkmoot_http_streams", 0)
+}
+
+// Callers choose paths and methods, so these are no labels.
+func TestMetricsHaveNoForeignLabels(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("GET", "/v1/no/such/path", "")
+	d.ask("EVIL", "/v1/status", "")
+	d.ask("GET", "/v1/components/n1.secretname", "")
+	families, err := d.api.Metrics().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			line := f.GetName()
+			for _, l := range m.GetLabel() {
+				line += " " + l.GetValue()
+				for _, foreign := range []string{"EVIL", "such", "secretname"} {
+					if strings.Contains(l.GetValue(), foreign) {
+						t.Errorf("label %s=%q", l.GetName(), l.GetValue())
+					}
+				}
+			}
+			if m.GetCounter().GetValue() > 0 {
+				seen[line] = true
+			}
+		}
+	}
+	for _, want := range []string{"folkmoot_http_requests_total GET none 4xx", "folkmoot_http_requests_total other none 4xx", "folkmoot_http_requests_total GET /v1/components/:full 4xx"} {
+		if !seen[want] {
+			t.Errorf("no %q in %v", want, seen)
+		}
+	}
+}
+
+// The operator's server tells life, readiness, start, numbers and profiles.
+func TestOps(t *testing.T) {
+	t.Parallel()
+	numbers := prometheus.NewRegistry()
+	numbers.MustRegister(collectors.NewGoCollector())
+	api, err := httpapi.New(httpapi.Config{Control: newFake()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := struct {
+		live    error
+		ready   bool
+		started bool
+	}{}
+	ops, err := httpapi.NewOps(httpapi.OpsConfig{
+		Live:      func() error { return state.live },
+		Ready:     func() (bool, string) { return state.ready, "catching up: 7 of 9" },
+		Started:   func() bool { return state.started },
+		Gatherers: []prometheus.Gatherer{numbers, api.Metrics()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- ops.Serve(l) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	d := &door{t: t, addr: l.Addr().String(), client: client}
+	defer func() {
+		client.CloseIdleConnections()
+		if err := errors.Join(ops.Close(context.Background()), <-served); err != nil {
+			t.Error(err)
+		}
+	}()
+	get := func(path string, headers ...string) answer {
+		t.Helper()
+		res, err := client.Do(d.request("GET", path, "", headers...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer{t: t, status: res.StatusCode, header: res.Header, body: string(b), said: "GET " + path}
+	}
+	get("/livez").is(200)
+	if p := get("/readyz").refused(503, wire.CodeUnavailable, ""); p.Detail != "catching up: 7 of 9" {
+		t.Errorf("not ready since %q", p.Detail)
+	}
+	get("/startupz").refused(503, wire.CodeUnavailable, "")
+	state.live, state.ready, state.started = errors.New("the disk hangs"), true, true
+	get("/livez").refused(503, wire.CodeUnavailable, "")
+	get("/readyz").is(200)
+	get("/startupz").is(200)
+	body := get("/metrics").is(200).body
+	for _, want := range []string{"go_goroutines", "folkmoot_http_connections 0"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("/metrics has no %s", want)
+		}
+	}
+	get("/debug/pprof/").is(200)
+	get("/debug/pprof/goroutine?debug=1").is(200)
+	get("/v1/status").refused(404, wire.CodeNotFound, "")
+	get("/metrics", "Host", "evil.example").refused(403, wire.CodeForbidden, "")
+	get("/metrics", "Origin", "http://evil.example").refused(403, wire.CodeForbidden, "")
+	if _, err := httpapi.NewOps(httpapi.OpsConfig{}); err == nil {
+		t.Error("a server without probes was made")
+	}
+}
+
+// A door can be closed before it was opened, and without a Control there is
+// none.
+func TestCloseBeforeServe(t *testing.T) {
+	t.Parallel()
+	api, err := httpapi.New(httpapi.Config{Control: newFake()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Serve(l); err != nil {
+		t.Errorf("serve a closed door: %v", err)
+	}
+	if _, err := httpapi.New(httpapi.Config{}); err == nil {
+		t.Error("a door without Control was made")
+	}
+}

@@ -1,0 +1,167 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// The life of a session: in, seen, alive, out.
+func TestSession(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	var me wire.SignedIn
+	a := d.ask("POST", "/v1/components", `{"name":"laser","labels":{"host":"lab1"},"place":{"host":"lab1"},"lease":"20s","runtimes":["sh"],"slots":2}`,
+		"Idempotency-Key", "0123456789abcdef").is(201).into(&me)
+	if me.FullName != "n1.laser" || me.Index != 8 || a.header.Get("X-Index") != "8" || a.header.Get("X-Consistency") != "strict" {
+		t.Errorf("signed in as %+v with %v", me, a.header)
+	}
+	if d.fake.lastKey != "0123456789abcdef" || d.fake.lastWho.Kind != "rest" {
+		t.Errorf("control saw key %q and %+v", d.fake.lastKey, d.fake.lastWho)
+	}
+	var c wire.Component
+	d.ask("GET", "/v1/components/n1.laser?consistency=strict", "").is(200).into(&c)
+	if c.Home != "n1" || c.Slots != 2 || c.Lease != wire.Duration(20*time.Second) || c.Labels["host"] != "lab1" {
+		t.Errorf("seen as %+v", c)
+	}
+	d.ask("PUT", "/v1/components/n1.laser/heartbeat", "", "X-Session", me.Secret).is(200)
+	d.ask("PUT", "/v1/components/n1.laser/heartbeat", "{}", "X-Session", "wrong").refused(403, wire.CodeForbidden, "")
+	d.ask("DELETE", "/v1/components/n1.laser?reason=x", "", "X-Session", me.Secret).refused(400, wire.CodeInvalid, "reason")
+	d.ask("DELETE", "/v1/components/n1.laser", "", "X-Session", "").refused(401, wire.CodeUnauthorized, "")
+	if a := d.ask("DELETE", "/v1/components/n1.laser", "", "X-Session", me.Secret).is(200); a.header.Get("X-Index") != "9" {
+		t.Errorf("signed out at %s", a.header.Get("X-Index"))
+	}
+	d.ask("GET", "/v1/components/n1.laser", "").refused(404, wire.CodeNotFound, "")
+	d.signIn("ghost")
+	d.ask("DELETE", "/v1/components/n1.ghost?reason=gone", "").is(200)
+	d.ask("DELETE", "/v1/components/n1.ghost", "").refused(404, wire.CodeNotFound, "")
+}
+
+// Lists come in pages, and filtered ones in full pages.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for i := range 10 {
+		d.ask("POST", "/v1/components", fmt.Sprintf(`{"name":"c%d","labels":{"host":"h%d"}}`, i, i%2)).is(201)
+	}
+	list := func(query string) (names string, next string) {
+		t.Helper()
+		var l wire.Components
+		d.ask("GET", "/v1/components"+query, "").is(200).into(&l)
+		for _, c := range l.Components {
+			names += c.Name
+		}
+		return names, l.Next
+	}
+	for _, c := range []struct{ query, names, next string }{
+		{"", "c0c1c2c3c4c5c6c7c8c9", ""},
+		{"?limit=3", "c0c1c2", "n1.c2"},
+		{"?limit=3&after=n1.c8", "c9", ""},
+		{"?label=host=h1", "c1c3c5c7c9", ""},
+		{`?filter=labels.host+==+h1&limit=2`, "c1c3", "n1.c3"},
+		{`?filter=labels.host+==+h1&limit=3&after=n1.c3`, "c5c7c9", ""},
+		{`?filter=labels.host+==+h1+and+name+!=+%22c5%22&prefix=n1.c`, "c1c3c7c9", ""},
+		{`?filter=home==n2`, "", ""},
+	} {
+		if names, next := list(c.query); names != c.names || next != c.next {
+			t.Errorf("%s: got %s next %q, want %s next %q", c.query, names, next, c.names, c.next)
+		}
+	}
+	d.ask("POST", "/v1/jobs", `{"id":"a","runtime":"sh","script":"true"}`).is(202)
+	d.ask("POST", "/v1/jobs", `{"id":"b","runtime":"python3","script":"x"}`).is(202)
+	var jobs wire.Jobs
+	d.ask("GET", "/v1/jobs?filter=runtime==sh&state=queued", "").is(200).into(&jobs)
+	if len(jobs.Jobs) != 1 || jobs.Jobs[0].ID != "a" {
+		t.Errorf("filtered jobs: %+v", jobs)
+	}
+}
+
+// The rest of the resources answers in its shape; the contract is checked by ask.
+func TestResources(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"GET", "/v1/namespaces", "", 200},
+		{"GET", "/v1/members", "", 200},
+		{"POST", "/v1/members", `{"address":"127.0.0.1:9"}`, 201},
+		{"DELETE", "/v1/members/n1", "", 200},
+		{"DELETE", "/v1/members/n9", "", 404},
+		{"POST", "/v1/members/n1/promote", "", 200},
+		{"POST", "/v1/members/n1/demote", "", 200},
+		{"GET", "/v1/leader", "", 200},
+		{"POST", "/v1/leader/transfer", "", 200},
+		{"POST", "/v1/leader/transfer", `{"to":"n1"}`, 200},
+		{"GET", "/v1/status", "", 200},
+		{"GET", "/v1/digest?index=7", "", 200},
+		{"GET", "/v1/workers?stale", "", 200},
+		{"POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1],"timeout":"1m"}`, 202},
+		{"GET", "/v1/jobs", "", 200},
+		{"GET", "/v1/jobs/j1", "", 200},
+		{"GET", "/v1/jobs/j2", "", 404},
+		{"GET", "/v1/jobs/j1/parts?limit=1&after=3&state=done", "", 200},
+		{"DELETE", "/v1/jobs/j1?reason=enough", "", 200},
+	} {
+		d.ask(c.method, c.path, c.body).is(c.status)
+	}
+}
+
+// A call carries its params as they are, or from the query; its answer is the
+// result.
+func TestCall(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, params := range []string{`{"a":1}`, `[1,"x"]`, `7`, ``} {
+		d.ask("POST", "/v1/call/COORDINATOR/echo?timeout=1s", params).is(200)
+		if string(d.fake.lastCall) != params {
+			t.Errorf("params %q arrived as %q", params, d.fake.lastCall)
+		}
+	}
+	if a := d.ask("GET", "/v1/call/COORDINATOR/echo?n=1&who=laser&on=true&list=[1]&timeout=1s", "").is(200); a.body != `{"list":[1],"n":1,"on":true,"who":"laser"}`+"\n" {
+		t.Errorf("params of a query: %s", a.body)
+	}
+	if a := d.ask("POST", "/v1/call/COORDINATOR/pong", "").is(200); a.body != "null\n" {
+		t.Errorf("no result: %q", a.body)
+	}
+	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}` {
+		t.Errorf("of a component: %q", a.body)
+	}
+	d.ask("POST", "/v1/call/n1.nobody/status", "{}").refused(404, wire.CodeNotFound, "")
+	d.ask("POST", "/v1/call/service:x/status", "{}").refused(404, wire.CodeNotFound, "")
+	d.ask("POST", "/v1/call/COORDINATOR/nothing", "{}").refused(404, wire.CodeNotFound, "")
+	d.ask("POST", "/v1/call/COORDINATOR/echo?timeout=soon", "{}").refused(400, wire.CodeInvalid, "timeout")
+}
+
+// What is written directly is what encoding/json writes.
+func TestDirectWriters(t *testing.T) {
+	t.Parallel()
+	full := wire.Component{FullName: `n1.a"b\c`, Name: "<é>\x7f\u2028", Namespace: "n1", Home: "n\t1", Session: "s", Kind: "rest",
+		Labels: map[string]string{"b": "2", "a": "1", `"`: "\n"}, Place: wire.Place{Host: "h", Group: "g"}, Lease: wire.Duration(90 * time.Second),
+		Runtimes: []string{"sh", "python3"}, Slots: 3, Since: t0, Index: 1<<64 - 1}
+	group := full
+	group.Place = wire.Place{Group: "g"}
+	for _, v := range []any{
+		wire.Component{}, full, group,
+		wire.Components{Components: []wire.Component{}}, wire.Components{Components: []wire.Component{full, {}}, Next: `n1."`},
+		wire.SignedIn{FullName: `n1."x"`, Session: "s", Secret: "x", Namespace: "n", Home: "h", Lease: wire.Duration(time.Millisecond), Index: 9},
+		wire.Beat{FullName: "n1.x", Session: "s", Home: "h", Lease: wire.Duration(15 * time.Second)},
+	} {
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			t.Fatal(err)
+		}
+		got := []byte(httpapi.Written(v))
+		if !bytes.Equal(bytes.TrimSpace(got), bytes.TrimSpace(want.Bytes())) {
+			t.Errorf("%T:\n got %s\nwant %s", v, got, want.Bytes())
+		}
+	}
+}

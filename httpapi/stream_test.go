@@ -1,0 +1,269 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// The feed is told from now on, from an index on, or from where a reader left
+// off; its ids are places in the feed.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	now := d.stream("/v1/events")
+	now.until(": still here") // the cursor is placed
+	d.signIn("a")
+	d.signIn("b")
+	e := now.event()
+	var news wire.Event
+	if err := json.Unmarshal([]byte(e.data), &news); err != nil {
+		t.Fatal(err)
+	}
+	if e.id != "8.0" || e.name != "component" || news.Kind != "signed_in" || news.Key != "n1.a" || news.Index != 8 || news.Data == nil {
+		t.Errorf("first event: %+v", e)
+	}
+	if e := now.event(); e.id != "9.0" {
+		t.Errorf("second event: %+v", e)
+	}
+	if e := d.stream("/v1/events", "Last-Event-ID", "8.0").event(); e.id != "9.0" {
+		t.Errorf("after 8.0: got %+v, want 9.0", e)
+	}
+	if e := d.stream("/v1/events?index=0", "Last-Event-ID", "8.0").event(); e.id != "9.0" {
+		t.Errorf("Last-Event-ID and index: got %+v, want 9.0", e)
+	}
+	if e := d.stream("/v1/events?index=7&topic=job,component").event(); e.id != "8.0" {
+		t.Errorf("from index 7: got %+v, want 8.0", e)
+	}
+	d.ask("GET", "/v1/events?topic=gossip", "").refused(400, wire.CodeInvalid, "topic")
+	d.ask("GET", "/v1/events?index=x", "").refused(400, wire.CodeInvalid, "index")
+	d.ask("GET", "/v1/events", "", "Last-Event-ID", "yesterday").refused(400, wire.CodeInvalid, "Last-Event-ID")
+}
+
+// A reader that fell behind is told so and goes on.
+func TestEventsLagged(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.fake.lag = true
+	s := d.stream("/v1/events?index=1")
+	if e := s.event(); e.name != "lagged" || !strings.Contains(e.data, `"kind":"lagged"`) || e.id != "1" {
+		t.Errorf("got %+v, want lagged", e)
+	}
+	d.signIn("a")
+	if e := s.event(); e.id != "8.0" {
+		t.Errorf("after lagged: got %+v", e)
+	}
+}
+
+// Closing the door ends streams with a last word, blocking reads with
+// unavailable, and refuses new ones.
+func TestCloseEndsStreams(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	s := d.stream("/v1/events")
+	s.until(": still here")
+	waiting := make(chan answer)
+	d.signIn("a")
+	go func() { waiting <- d.ask("GET", "/v1/components?index=8&wait=10m", "") }()
+	gauge(t, d.api, "folkmoot_http_streams", 2)
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	if rest := s.rest(); !strings.Contains(rest, ": this coordinator is closing\nretry: 200\n") {
+		t.Errorf("last words: %q", rest)
+	}
+	a := <-waiting
+	a.refused(503, wire.CodeUnavailable, "")
+}
+
+// An inbox streams what is there and what comes; a reader that comes back goes
+// on behind the last it has.
+func TestInboxStream(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	me := d.signIn("laser")
+	path := "/v1/components/n1.laser/messages"
+	d.ask("GET", path, "").refused(401, wire.CodeUnauthorized, "")
+	d.ask("GET", path, "", "X-Session", "wrong").refused(403, wire.CodeForbidden, "")
+	send := func(text string) {
+		t.Helper()
+		d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":"`+text+`","payload":["AAEC"]}`, "X-Session", "any").is(200)
+	}
+	send("one")
+	s := d.stream(path, "X-Session", me.Secret, "Accept", "text/event-stream")
+	if e := s.event(); e.id != "1" || e.name != "message" || !strings.Contains(e.data, `"content":"one"`) {
+		t.Errorf("got %+v, want message 1", e)
+	}
+	send("two")
+	if e := s.event(); e.id != "2" {
+		t.Errorf("got %+v, want message 2", e)
+	}
+	if e := d.stream(path, "X-Session", me.Secret, "Last-Event-ID", "1").event(); e.id != "2" {
+		t.Errorf("after 1: got %+v, want message 2", e)
+	}
+	d.fake.change(func() { d.fake.mail["n1.laser"] = d.fake.mail["n1.laser"][1:] })
+	send("again two")
+	d.fake.change(func() { m := d.fake.mail["n1.laser"]; m[len(m)-1].Seq = 5 })
+	late := d.stream(path+"?after=2", "X-Session", me.Secret)
+	if e := late.event(); e.name != "gap" || e.data != `{"after":2,"next":5}` {
+		t.Errorf("got %+v, want a gap", e)
+	}
+	d.ask("DELETE", "/v1/components/n1.laser", "").is(200)
+	e := late.event() // message 5
+	for e.name == "message" {
+		e = late.event()
+	}
+	if e.name != "error" || !strings.Contains(e.data, `"code":"not_found"`) {
+		t.Errorf("got %+v, want the error that ends the stream", e)
+	}
+}
+
+// An inbox is polled by JSON; the poll waits and acknowledges by after.
+func TestInboxPoll(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	me := d.signIn("laser")
+	poll := func(query string) wire.Inbox {
+		t.Helper()
+		var in wire.Inbox
+		a := d.ask("GET", "/v1/components/n1.laser/messages"+query, "", "X-Session", me.Secret, "Accept", "application/json").is(200).into(&in)
+		if in.Messages == nil {
+			t.Errorf("%s: no list in %s", query, a.body)
+		}
+		return in
+	}
+	if got := poll("?wait=1ms"); len(got.Messages) != 0 {
+		t.Errorf("an empty inbox has %v", got)
+	}
+	got := make(chan wire.Inbox)
+	go func() { got <- poll("?wait=1m") }()
+	gauge(t, d.api, "folkmoot_http_streams", 1)
+	for range 3 {
+		d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":{"a":[1]}}`, "X-Session", "any").is(200)
+	}
+	if in := <-got; len(in.Messages) == 0 || in.Messages[0].Seq != 1 || string(in.Messages[0].Content) != `{"a":[1]}` {
+		t.Errorf("polled %+v", in)
+	}
+	if in := poll("?after=1&limit=1"); len(in.Messages) != 1 || in.Messages[0].Seq != 2 {
+		t.Errorf("after 1: %+v", in)
+	}
+	d.ask("GET", "/v1/components/n1.laser/messages?limit=1001", "", "X-Session", me.Secret).refused(400, wire.CodeInvalid, "limit")
+}
+
+// A send that fails tells its outcome beside the code.
+func TestSendOutcomes(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.signIn("laser")
+	var sent wire.Sent
+	d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`, "X-Session", "x").is(200).into(&sent)
+	if sent.Outcome != "delivered" || sent.ConversationID == "" {
+		t.Errorf("sent %+v", sent)
+	}
+	if p := d.ask("POST", "/v1/messages", `{"to":"n1.nobody","content":1}`).refused(404, wire.CodeNotFound, ""); p.Outcome != "receiver_unknown" {
+		t.Errorf("outcome %q", p.Outcome)
+	}
+	for code, want := range map[wire.Code]string{wire.CodeBusy: "refused", wire.CodeForbidden: "refused", wire.CodeTooLarge: "refused", wire.CodeUnavailable: "refused", wire.CodeUnknown: "unknown"} {
+		d.fake.refusal = wire.Refuse(code, "because")
+		if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(httpapi.Status(code), code, ""); p.Outcome != want {
+			t.Errorf("%s: outcome %q, want %q", code, p.Outcome, want)
+		}
+	}
+}
+
+// Results are lines as they come; with follow until the job has ended.
+func TestResults(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1,2]}`).is(202)
+	d.fake.change(func() {
+		d.fake.results = append(d.fake.results, wire.PartResult{Part: 0, State: "done", Attempt: 1, Result: json.RawMessage(`{"a":"<b>"}`)})
+	})
+	a := d.ask("GET", "/v1/jobs/j1/results?order=done", "").is(200)
+	if want := `{"part":0,"state":"done","attempt":1,"worker":"ended","result":{"a":"<b>"}}` + "\n"; a.body != want {
+		t.Errorf("got %q, want %q", a.body, want)
+	}
+	s := d.stream("/v1/jobs/j1/results?follow=1&order=part")
+	s.until(`{"part":0,"state":"done","attempt":1,"worker":"part","result":{"a":"<b>"}}`)
+	s.until("") // nothing for a while keeps it alive
+	d.fake.change(func() {
+		d.fake.results = append(d.fake.results, wire.PartResult{Part: 1, State: "failed", Attempt: 3, Error: "exit 1"})
+	})
+	s.until(`{"part":1,"state":"failed","attempt":3,"worker":"part","error":"exit 1"}`)
+	d.fake.change(func() { j := d.fake.jobs["j1"]; j.State = "done"; d.fake.jobs["j1"] = j })
+	if rest := strings.TrimLeft(s.rest(), "\n"); rest != "" {
+		t.Errorf("behind the last result: %q", rest)
+	}
+	d.ask("GET", "/v1/jobs/j2/results", "").refused(404, wire.CodeNotFound, "")
+	d.ask("GET", "/v1/jobs/j1/results?order=random", "").refused(400, wire.CodeInvalid, "order")
+	d.ask("GET", "/v1/jobs/j1/results?follow=perhaps", "").refused(400, wire.CodeInvalid, "follow")
+}
+
+// A stream of results that cannot go on says why in its last line.
+func TestResultsOfAForgottenJob(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	s := d.stream("/v1/jobs/j1/results?follow=1")
+	s.until("")
+	d.fake.change(func() { delete(d.fake.jobs, "j1") })
+	var p wire.Problem
+	last := strings.TrimSpace(s.rest())
+	if err := json.Unmarshal([]byte(last), &p); err != nil || p.Code != wire.CodeNotFound {
+		t.Errorf("last line %q, want a problem", last)
+	}
+}
+
+// Logs are events, of all parts, one part or one try.
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	all := d.stream("/v1/jobs/j1/logs?follow=1")
+	for part := range 3 {
+		var c struct {
+			Part int
+			Data []byte
+		}
+		e := all.event()
+		if err := json.Unmarshal([]byte(e.data), &c); err != nil || e.name != "log" || c.Part != part || string(c.Data) != "line\n" {
+			t.Errorf("log %d: %+v %v", part, e, err)
+		}
+	}
+	if rest := all.rest(); rest != "" {
+		t.Errorf("behind the last log: %q", rest)
+	}
+	if e := d.stream("/v1/jobs/j1/logs?part=2").event(); !strings.Contains(e.data, `"part":2`) {
+		t.Errorf("part 2: %+v", e)
+	}
+	if e := d.stream("/v1/jobs/j1/logs?part=0&offset=4").event(); !strings.Contains(e.data, `"data":"dHdvCg=="`) {
+		t.Errorf("from offset 4: %+v", e)
+	}
+	d.ask("GET", "/v1/jobs/j1/logs?part=-1", "").refused(400, wire.CodeInvalid, "part")
+	d.ask("GET", "/v1/jobs/j1/logs?attempt=1", "").refused(400, wire.CodeInvalid, "attempt")
+}
+
+// A read with index and wait answers when there is something newer.
+func TestBlockingRead(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	got := make(chan answer)
+	go func() { got <- d.ask("GET", "/v1/components?index=7&wait=1m", "") }()
+	gauge(t, d.api, "folkmoot_http_streams", 1)
+	d.signIn("laser")
+	var list wire.Components
+	(<-got).is(200).into(&list)
+	if len(list.Components) != 1 {
+		t.Errorf("woken with %+v", list)
+	}
+	if a := d.ask("GET", "/v1/components?index=8&wait=5ms", "").is(200); a.header.Get("X-Index") != "8" {
+		t.Errorf("nothing newer: X-Index %s", a.header.Get("X-Index"))
+	}
+	d.ask("GET", "/v1/components?wait=9999h", "").is(200)
+	if d.fake.lastRead.Wait != 10*time.Minute {
+		t.Errorf("wait is %v, want it capped at 10m", d.fake.lastRead.Wait)
+	}
+}
