@@ -2,12 +2,9 @@ package raftnode
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // autopilot is a task of the leader: it writes changed addresses into the
@@ -104,9 +101,6 @@ func (n *Node) catchUpOnce() {
 		cancel()
 		if err == nil {
 			n.caughtUp.Store(true)
-			return
-		}
-		if errors.Is(err, errClosed) || wire.CodeOf(err) == "" {
 			return
 		}
 		select {

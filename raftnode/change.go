@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -46,9 +47,11 @@ func (n *Node) move(ctx context.Context, s raft.Server, addr string) error {
 
 // replace removes the old server of a coordinator, unless it still answers.
 func (n *Node) replace(ctx context.Context, old raft.Server, p Peer) error {
+	probe, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	addr, _ := n.book.address(string(old.ID))
 	for _, a := range []string{addr, string(old.Address)} {
-		if h, err := n.ask(ctx, a, string(old.ID)); err == nil && h.ServerID == string(old.ID) {
+		if h, err := n.ask(probe, a, string(old.ID)); err == nil && h.ServerID == string(old.ID) {
 			return wire.Refuse(wire.CodeConflict, "a coordinator with the id %s is a member and alive at %s (server %s): %s needs another id", p.ID, a, old.ID, p.ServerID)
 		}
 	}

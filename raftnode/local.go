@@ -52,7 +52,6 @@ type Peer struct {
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Boot     uint64 `json:"boot"`
-	NonVoter bool   `json:"non_voter,omitempty"` // wants to stay without a vote
 	Version  string `json:"version,omitempty"`
 }
 

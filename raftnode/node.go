@@ -89,7 +89,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}
 	n.self = Peer{
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
-		Boot: c.Identity.read().Boot, NonVoter: c.NonVoter, Version: c.Version,
+		Boot: c.Identity.read().Boot, Version: c.Version,
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {

@@ -1,0 +1,453 @@
+package raftnode_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// diary is a machine that remembers every command it was given.
+type diary struct {
+	mu    sync.Mutex
+	index uint64
+	lines []string
+	sizes []int         // commands per entry
+	gate  chan struct{} // if not nil, every Apply of commands takes one from it
+
+}
+
+func (d *diary) Apply(index uint64, commands [][]byte) []wire.Result {
+	if d.gate != nil && len(commands) > 0 {
+		<-d.gate
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index = index
+	if len(commands) > 0 {
+		d.sizes = append(d.sizes, len(commands))
+	}
+	results := make([]wire.Result, len(commands))
+	for i, c := range commands {
+		if strings.HasPrefix(string(c), "refuse") {
+			results[i].Err = wire.Refuse(wire.CodeConflict, "refused %s", c)
+			continue
+		}
+		d.lines = append(d.lines, string(c))
+		results[i].Value = "did " + string(c)
+	}
+	return results
+}
+
+func (d *diary) Check(c []byte) error {
+	if strings.HasPrefix(string(c), "bad") {
+		return wire.Invalid("command", "bad command")
+	}
+	return nil
+}
+
+type frozenDiary struct {
+	Index uint64
+	Lines []string
+}
+
+func (f frozenDiary) WriteTo(w io.Writer) (int64, error) {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(b)
+	return int64(n), err
+}
+
+func (d *diary) Freeze() io.WriterTo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return frozenDiary{d.index, slices.Clone(d.lines)}
+}
+
+func (d *diary) Restore(r io.Reader) error {
+	var f frozenDiary
+	if err := json.NewDecoder(r).Decode(&f); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index, d.lines = f.Index, f.Lines
+	return nil
+}
+
+func (d *diary) text() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.lines, " ")
+}
+
+func (d *diary) has(line string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.lines, line)
+}
+
+// world is a network without sockets: raft's in-memory transports and calls
+// that are plain function calls, both cut at will.
+type world struct {
+	t  *testing.T
+	mu sync.Mutex
+	// by address
+	trans map[string]*raft.InmemTransport
+	calls map[string]*fakeCalls
+	cut   map[[2]string]bool
+	seen  map[string]int // calls by method
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t: t, trans: map[string]*raft.InmemTransport{}, calls: map[string]*fakeCalls{},
+		cut: map[[2]string]bool{}, seen: map[string]int{},
+	}
+}
+
+type fakeCalls struct {
+	world *world
+	addr  string
+	self  func() peer.Hello
+	mu    sync.Mutex
+	by    map[string]peer.Handler
+}
+
+func (c *fakeCalls) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.by[method] = h
+}
+
+// Call is a network call: a cut one takes a second to fail.
+func (c *fakeCalls) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	w := c.world
+	w.mu.Lock()
+	to, blocked := w.calls[addr], w.cut[[2]string{c.addr, addr}]
+	w.seen[method]++
+	w.mu.Unlock()
+	if to == nil || blocked {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		return nil, wire.NotTried("%s is not reached", addr)
+	}
+	to.mu.Lock()
+	h := to.by[method]
+	to.mu.Unlock()
+	if h == nil {
+		return nil, wire.NotTried("nobody handles %s", method)
+	}
+	time.Sleep(100 * time.Microsecond)
+	if own, his := c.self(), to.self(); own.Cluster != "" && his.Cluster != "" && own.Cluster != his.Cluster {
+		return nil, wire.Refuse(wire.CodeForbidden, "foreign cluster")
+	}
+	out, err := h(ctx, c.self(), slices.Clone(body))
+	time.Sleep(100 * time.Microsecond)
+	w.mu.Lock()
+	blocked = w.cut[[2]string{addr, c.addr}]
+	w.mu.Unlock()
+	if blocked {
+		<-ctx.Done()
+		return nil, wire.Unknown(context.Cause(ctx))
+	}
+	var coded *wire.Error
+	if err != nil && !errors.As(err, &coded) {
+		err = &wire.Error{Code: wire.CodeInternal, Message: err.Error()}
+	}
+	return out, err
+}
+
+// part cuts every line between the two groups of addresses.
+func (w *world) part(group, others []string) {
+	for _, a := range group {
+		for _, b := range others {
+			w.line(a, b, false)
+			w.line(b, a, false)
+		}
+	}
+}
+
+// heal mends every line.
+func (w *world) heal() {
+	for a := range w.trans {
+		for b := range w.trans {
+			if a != b {
+				w.line(a, b, true)
+			}
+		}
+	}
+}
+
+// line opens or cuts the way from one address to another, raft and calls.
+func (w *world) line(from, to string, open bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut[[2]string{from, to}] = !open
+	w.raftLine(from, to, open)
+}
+
+func (w *world) raftLine(from, to string, open bool) {
+	if a, b := w.trans[from], w.trans[to]; a != nil && b != nil && open {
+		a.Connect(raft.ServerAddress(to), b)
+	} else if a != nil {
+		a.Disconnect(raft.ServerAddress(to))
+	}
+}
+
+// server is one coordinator of a world, with what survives its process.
+type server struct {
+	*raftnode.Node
+	w      *world
+	cfg    raftnode.Config
+	diary  *diary
+	logs   *raft.InmemStore
+	snaps  raft.SnapshotStore
+	addr   string
+	fatal  chan error
+	wrap   func(*raft.InmemTransport) raft.Transport
+	closed bool
+}
+
+type option func(*server)
+
+// fast makes the waits of membership short.
+func fast(s *server) { s.cfg.Stabilize = 2 * time.Second }
+
+func with(edit func(*raftnode.Config)) option { return func(s *server) { edit(&s.cfg) } }
+
+// add makes a server and starts it.
+func (w *world) add(id string, opts ...option) *server {
+	w.t.Helper()
+	s := &server{
+		w: w, diary: &diary{}, logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
+		addr: id + ":1", fatal: make(chan error, 16),
+	}
+	s.cfg = raftnode.Config{
+		ID: id, Dir: w.t.TempDir(), Version: "test", Logger: testLogger(w.t, id),
+		Fatal: func(err error) { s.fatal <- err },
+	}
+	for _, o := range opts {
+		o(s)
+	}
+	s.start()
+	return s
+}
+
+// start opens the node anew over what it left on its disk.
+func (s *server) start() {
+	s.w.t.Helper()
+	if err := s.tryStart(); err != nil {
+		s.w.t.Fatalf("open %s: %v", s.cfg.ID, err)
+	}
+}
+
+func (s *server) tryStart() error {
+	id, err := raftnode.OpenIdentity(s.cfg.Dir, s.cfg.ID)
+	if err != nil {
+		return err
+	}
+	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(s.addr), 500*time.Millisecond)
+	calls := &fakeCalls{world: s.w, addr: s.addr, self: id.Hello, by: map[string]peer.Handler{}}
+	s.w.mu.Lock()
+	s.w.trans[s.addr], s.w.calls[s.addr] = trans, calls
+	for other := range s.w.trans {
+		if other != s.addr {
+			s.w.raftLine(s.addr, other, !s.w.cut[[2]string{s.addr, other}])
+			s.w.raftLine(other, s.addr, !s.w.cut[[2]string{other, s.addr}])
+		}
+	}
+	s.w.mu.Unlock()
+	c := s.cfg
+	c.Identity, c.Machine = id, s.diary
+	c.Inject.Calls, c.Inject.Address = calls, s.addr
+	c.Inject.Transport = trans
+	if s.wrap != nil {
+		c.Inject.Transport = s.wrap(trans)
+	}
+	if c.Inject.Logs == nil {
+		c.Inject.Logs, c.Inject.Stable = s.logs, s.logs
+	}
+	if c.Inject.Snapshots == nil {
+		c.Inject.Snapshots = s.snaps
+	}
+	c.Inject.Resolve = func(_ context.Context, a string) []string { return strings.Split(a, ",") }
+	s.Node, err = raftnode.Open(context.Background(), c)
+	s.closed = err != nil
+	return err
+}
+
+// stop closes the node; its address falls silent.
+func (s *server) stop() {
+	s.w.t.Helper()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		s.w.t.Errorf("close %s: %v", s.cfg.ID, err)
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	delete(s.w.trans, s.addr)
+	delete(s.w.calls, s.addr)
+	for other := range s.w.trans {
+		s.w.raftLine(other, s.addr, false)
+	}
+}
+
+// three starts a cluster of three and waits until it has a leader.
+func three(w *world, opts ...option) []*server {
+	w.t.Helper()
+	join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 })
+	var all []*server
+	for i := range 3 {
+		all = append(all, w.add(fmt.Sprintf("n%d", i+1), append([]option{join}, opts...)...))
+	}
+	eventually(w.t, "the three are ready", func() bool {
+		return !slices.ContainsFunc(all, func(s *server) bool { ok, _ := s.Health(); return !ok })
+	})
+	return all
+}
+
+func stopAll(all []*server) {
+	for _, s := range all {
+		s.stop()
+	}
+}
+
+// eventually waits for a condition, in fake or real time.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still not so after a minute: %s", what)
+		}
+	}
+}
+
+// leaderOf waits for the one leader among the servers and returns the others too.
+func leaderOf(t *testing.T, all []*server) (leader *server, others []*server) {
+	t.Helper()
+	eventually(t, "one leads and the others know it", func() bool {
+		leader, others = nil, nil
+		for _, s := range all {
+			if s.IsLeader() {
+				leader = s
+			} else {
+				others = append(others, s)
+			}
+		}
+		return leader != nil && len(others) == len(all)-1 && !slices.ContainsFunc(others, func(s *server) bool {
+			_, id, _, _ := s.LeaderInfo()
+			return id != leader.ServerID()
+		})
+	})
+	return leader, others
+}
+
+func addrs(servers ...*server) (list []string) {
+	for _, s := range servers {
+		list = append(list, s.addr)
+	}
+	return list
+}
+
+// write proposes and must succeed.
+func write(t *testing.T, s *server, command string) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	index, value, err := s.Propose(ctx, []byte(command))
+	if err != nil {
+		t.Fatalf("propose %q at %s: %v", command, s.cfg.ID, err)
+	}
+	want := "did " + command
+	if raw, ok := value.(json.RawMessage); ok {
+		value = strings.Trim(string(raw), `"`)
+	}
+	if value != want {
+		t.Fatalf("propose %q at %s: got %v, want %q", command, s.cfg.ID, value, want)
+	}
+	return index
+}
+
+func read(s *server, c raftnode.Consistency, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_, err := s.Ready(ctx, c, 0)
+	return err
+}
+
+// same waits until all machines hold the same, and returns it.
+func same(t *testing.T, all []*server) string {
+	t.Helper()
+	eventually(t, "all machines are alike", func() bool {
+		return !slices.ContainsFunc(all, func(s *server) bool { return s.diary.text() != all[0].diary.text() })
+	})
+	return all[0].diary.text()
+}
+
+// bubble runs a test in fake time.
+func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newWorld(t)) })
+}
+
+func testLogger(t *testing.T, id string) *slog.Logger {
+	level := slog.LevelError + 8
+	if testing.Verbose() && os.Getenv("FOLKMOOT_TEST_LOG") != "" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("on", id)
+}
+
+// partRaft cuts raft's lines only; calls go through.
+func (w *world) partRaft(group, others []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range group {
+		for _, b := range others {
+			w.raftLine(a, b, false)
+			w.raftLine(b, a, false)
+		}
+	}
+}
+
+// count tells how often a method was called.
+func (w *world) count(method string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen[method]
+}
+
+// deafen cuts raft's line to one server from another, not back.
+func (w *world) deafen(to, from *server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.raftLine(from.addr, to.addr, false)
+}
