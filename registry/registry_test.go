@@ -142,6 +142,9 @@ func TestSignIn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("signed in otherwise than asked (-want +got):\n%s", diff)
 	}
+	if news := h.table.News()[0].Data.(registry.Session); news.SecretHash != "" || news.ID != "s1" {
+		t.Errorf("the event holds %+v; want session s1 without the hash of its secret", news)
+	}
 	if byID, ok := h.table.SessionByID("s1"); !ok || byID.FullName != "n1.laser" {
 		t.Errorf("session s1 is %+v, %v; want n1.laser", byID, ok)
 	}

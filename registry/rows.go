@@ -16,8 +16,8 @@ const (
 	KindRemove   = "registry.remove"
 )
 
-// Kinds of the events. Of the first three, Data is a Session; of the next
-// three, an Ended; of the last two, a Coordinator.
+// Kinds of the events. Of the first three, Data is a Session without its
+// SecretHash; of the next three, an Ended; of the last two, a Coordinator.
 const (
 	EventSignedIn = "signed_in" // a new session
 	EventMoved    = "moved"     // taken over by another home

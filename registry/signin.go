@@ -53,7 +53,7 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 		t.change().ended.drop(c.Session)
 	}
 	t.put(row)
-	t.tell(wire.TopicComponent, EventSignedIn, row.FullName, "", at, *row)
+	t.tell(wire.TopicComponent, EventSignedIn, row.FullName, "", at, row.public())
 	return *row, nil
 }
 
@@ -78,8 +78,14 @@ func (t *Table) signInAgain(old, row *Session, takeOver bool, at time.Time) (Ses
 	}
 	t.take(old)
 	t.put(row)
-	t.tell(wire.TopicComponent, kind, row.FullName, reason, at, *row)
+	t.tell(wire.TopicComponent, kind, row.FullName, reason, at, row.public())
 	return *row, nil
+}
+
+// public is the row as news: events leave the house.
+func (s Session) public() Session {
+	s.SecretHash = ""
+	return s
 }
 
 func sameTerms(a, b *Session) bool {

@@ -1,0 +1,192 @@
+package fsm_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// told is one command of an example.
+type told struct {
+	kind string
+	body any
+}
+
+// examples has one command of every kind, with all its fields, and what was
+// told before it.
+func examples() map[string][]told {
+	ref := jobs.Ref{Job: "j1", Part: 0, Attempt: 1, Session: "s1"}
+	full := announce("n1")
+	full.Coordinator.HTTPAddr, full.Coordinator.ComponentAddr = "n1:7380", "n1:7370"
+	full.Coordinator.Version, full.Coordinator.NonVoter = "v0.1.0", true
+	laser := registry.SignIn{
+		Name: "laser", Namespace: "n1", Session: "s1", SecretHash: registry.HashSecret("secret"), Home: "n1", Kind: "native",
+		Labels: map[string]string{"b": "<2>", "a": "ä"}, Place: wire.Place{Host: "lab1", Group: "optics"},
+		Lease: 20 * time.Second, Runtimes: []string{"sh", "python3"}, Slots: 2,
+	}
+	moved := laser
+	moved.Home, moved.TakeOver = "n2", true
+	submit := jobs.Submit{ID: "j1", By: "alice", Spec: jobs.Spec{
+		Name: "quality", Runtime: "sh", Script: "echo \"$ITEM\" <&>\n", Args: json.RawMessage(`{"z":1,"a":"<"}`),
+		Items: []json.RawMessage{[]byte(`1`), []byte(`null`), []byte(`{"b":1.50}`)}, Priority: 60, Group: "g", Parallel: 2,
+		MaxAttempts: 2, Timeout: wire.Duration(time.Hour), PartTimeout: wire.Duration(90 * time.Second),
+		Labels: map[string]string{"a": "ä"}, Keep: wire.Duration(time.Hour),
+	}}
+	assign := jobs.Assign{Assignments: []jobs.Assignment{
+		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
+		{Job: "j1", Part: 2, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
+	}}
+	var (
+		ann    = told{registry.KindAnnounce, full}
+		ann2   = told{registry.KindAnnounce, announce("n2")}
+		in     = told{registry.KindSignIn, laser}
+		job    = told{jobs.KindSubmit, submit}
+		give   = told{jobs.KindAssign, assign}
+		cancel = told{jobs.KindCancel, jobs.Cancel{ID: "j1", Reason: "enough", State: "cancelled"}}
+	)
+	return map[string][]told{
+		fsm.KindFound:         {{fsm.KindFound, fsm.Found{Cluster: "c1"}}},
+		fsm.KindRaiseLevel:    {ann, {fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 1}}},
+		registry.KindAnnounce: {ann},
+		registry.KindForget:   {ann, in, {registry.KindForget, registry.Forget{ID: "n1", ServerID: "n1/1"}}},
+		registry.KindSignIn:   {ann, ann2, in, {registry.KindSignIn, moved}},
+		registry.KindSignOut:  {ann, in, {registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}}},
+		registry.KindExpire: {ann, in, job, give, {registry.KindExpire, registry.Expire{
+			Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}, {FullName: "n1.laser", Session: "s0", Epoch: 1}},
+			Reason:   "lease ran out",
+		}}},
+		registry.KindRemove: {ann, in, {registry.KindRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"}}},
+		jobs.KindSubmit:     {job},
+		jobs.KindAssign:     {ann, in, job, give},
+		jobs.KindStart:      {ann, in, job, give, {jobs.KindStart, jobs.Start{Parts: []jobs.Ref{ref}}}},
+		jobs.KindFinish: {ann, in, job, give, {jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
+			{Ref: ref, OK: true, Result: json.RawMessage(`{"b":1e5,"a":"<"}`), Millis: 12},
+			{Ref: jobs.Ref{Job: "j1", Part: 2, Attempt: 1, Session: "s1"}, Error: "boom", Millis: 3},
+		}}}},
+		jobs.KindRequeue: {ann, in, job, give, {jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{ref}, Reason: "not heard of"}}},
+		jobs.KindCancel:  {ann, in, job, give, cancel},
+		jobs.KindForget:  {job, cancel, {jobs.KindForget, jobs.Forget{ID: "j1"}}},
+	}
+}
+
+// golden is a file of testdata: what was logged by some release, and what it
+// did then. Every later release must do the same with it.
+type golden struct {
+	before  [][]byte
+	command []byte
+	result  string
+	news    string
+	rows    string
+}
+
+// play carries the lines of g out and notes what the command did.
+func (g golden) play(t *testing.T) golden {
+	t.Helper()
+	m := fsm.New()
+	for _, line := range append(g.before, g.command) {
+		if err := m.Check(line); err != nil {
+			t.Fatalf("%s is not offered any more: %v", line, err)
+		}
+		index, seq := m.Feed().Last()
+		r := m.Apply(m.View().Index+1, [][]byte{line})
+		if r[0].Err != nil {
+			t.Fatalf("%s is refused: %v", line, r[0].Err)
+		}
+		g.result = asJSON(t, r[0].Value)
+		events, _ := m.Feed().Since(index, seq)
+		g.news = ""
+		for _, e := range events {
+			g.news += asJSON(t, e) + "\n"
+		}
+	}
+	g.news = strings.TrimSuffix(g.news, "\n")
+	g.rows = strings.Join(unsealed(snapshot(t, m)), "\n")
+	return g
+}
+
+func (g golden) String() string {
+	return fmt.Sprintf("# before\n%s\n# command\n%s\n# result\n%s\n# news\n%s\n# snapshot without trailer\n%s\n",
+		bytes.Join(g.before, []byte("\n")), g.command, g.result, g.news, g.rows)
+}
+
+func read(t *testing.T, file string) golden {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (write it with -update)", err)
+	}
+	var parts []string
+	for _, line := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
+		if strings.HasPrefix(line, "# ") {
+			parts = append(parts, "")
+		} else {
+			parts[len(parts)-1] += line + "\n"
+		}
+	}
+	if len(parts) != 5 {
+		t.Fatalf("%s has %d parts, want 5", file, len(parts))
+	}
+	for i := range parts {
+		parts[i] = strings.TrimSuffix(parts[i], "\n")
+	}
+	g := golden{command: []byte(parts[1]), result: parts[2], news: parts[3], rows: parts[4]}
+	if parts[0] != "" {
+		g.before = bytes.Split([]byte(parts[0]), []byte("\n"))
+	}
+	return g
+}
+
+// Every kind of command has a file of what it once was and did; it still
+// decodes and does the same, and is still written the same.
+func TestGoldenCommands(t *testing.T) {
+	examples := examples()
+	for _, kind := range fsm.Kinds() {
+		t.Run(kind, func(t *testing.T) {
+			file := filepath.Join("testdata", kind+".golden")
+			story, ok := examples[kind]
+			if !ok || story[len(story)-1].kind != kind {
+				t.Fatalf("command %s has no example: add one, and write its file with -update", kind)
+			}
+			var now golden
+			for i, c := range story {
+				now.before = append(now.before, encode(t, c.kind, t0.Add(time.Duration(i)*time.Second), c.body))
+			}
+			last := len(now.before) - 1
+			now.command, now.before = now.before[last], now.before[:last]
+			if *update {
+				if err := os.WriteFile(file, []byte(now.play(t).String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := read(t, file)
+			if diff := cmp.Diff(want.String(), want.play(t).String()); diff != "" {
+				t.Errorf("the logged command does something else today (-then +today):\n%s", diff)
+			}
+			if string(now.command) != string(want.command) {
+				t.Errorf("the command is written in another way today\ntoday %s\nthen  %s", now.command, want.command)
+			}
+		})
+	}
+	files, _ := filepath.Glob("testdata/*.golden")
+	for _, f := range files {
+		kind := strings.TrimSuffix(filepath.Base(f), ".golden")
+		if _, ok := examples[kind]; !ok {
+			t.Errorf("%s: kind %s is gone from the catalogue; kinds are for ever", f, kind)
+		}
+	}
+}
