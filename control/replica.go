@@ -6,14 +6,41 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
+var _ Replica = (*raftnode.Node)(nil)
+
 // member is one server of the group with what its coordinator announced.
 func (c *Control) member(table *registry.Table, m raftnode.MemberInfo) wire.Member {
-	out := wire.Member{ID: m.ID}
-	if row, ok := table.Coordinator(m.ID); ok && row.ServerID == m.ServerID {
+	out := wire.Member{
+		ID: m.ID, ServerID: m.ServerID, Address: m.Address, Suffrage: m.Suffrage, State: m.State, Alive: m.Alive,
+		LastIndex: m.LastIndex, AppliedIndex: m.AppliedIndex, LastContactMs: float64(m.LastContact.Microseconds()) / 1000,
+		Version: m.Version, Healthy: m.Healthy,
+	}
+	if m.LastContact < 0 {
+		out.LastContactMs = -1
+	}
+	if row, ok := table.Coordinator(m.ID); ok {
 		out.Namespace, out.HTTPAddress = row.Namespace, row.HTTPAddr
 	}
 	return out
 }
 
-// replica fills in what the log's own keeper knows.
-func (c *Control) replica(s *wire.Status) {}
+// replica fills in what the log's keeper knows.
+func (c *Control) replica(s *wire.Status) {
+	n := c.node.Status()
+	if n.ServerID != "" {
+		s.ServerID = n.ServerID
+	}
+	if s.ClusterID == "" {
+		s.ClusterID = n.ClusterID
+	}
+	s.State, s.Members, s.Voters, s.Tolerance = n.State, n.Members, n.Voters, n.Tolerance
+	s.LastIndex, s.CommitIndex, s.LastSnapshot = n.LastIndex, n.CommitIndex, n.LastSnapshot
+	s.LogStore, s.PreVote, s.LeaderChanges = n.LogStore, n.PreVote, n.LeaderChanges
+	if s.Term == 0 {
+		s.Term = n.Term
+	}
+	s.RaftTimeouts["heartbeat"] = n.HeartbeatTimeout.String()
+	s.RaftTimeouts["election"] = n.ElectionTimeout.String()
+	s.RaftTimeouts["leader_lease"] = n.LeaderLease.String()
+	s.RaftTimeouts["commit"] = n.CommitTimeout.String()
+}
