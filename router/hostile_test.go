@@ -82,9 +82,7 @@ func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 // Whatever is wrong with a frame ends the link, costs no memory, and the
 // router goes on.
 func TestHostileFramesToTheAcceptor(t *testing.T) {
-	limits := quick
-	limits.Ping = time.Hour // silence is not what ends these links
-	n := newWorld().start(t, limits, "n1")[0]
+	n := newWorld().start(t, quick, "n1")[0]
 	n.signIn(t, "n1.a")
 	n.w.change(func() { n.w.rows["x.a"] = row{"x", "s", 1} })
 	good := dataBody(t, 1, "session of n1.a", text("x.a", "n1.a", "x"))
@@ -191,10 +189,8 @@ func TestHostileFramesToTheDialler(t *testing.T) {
 		"verdict not known":        linkFrame(4, []byte{0, 0, 0, 0, 77}),
 	} {
 		t.Run(what, func(t *testing.T) {
-			limits := quick
-			limits.Ping = time.Hour
 			w := newWorld()
-			n := w.start(t, limits, "n1")[0]
+			n := w.start(t, quick, "n1")[0]
 			peer := &node{id: "n2", w: w, accept: make(chan accepted), down: make(chan struct{})}
 			w.change(func() {
 				w.nodes["n2"] = peer
@@ -226,9 +222,7 @@ func TestHostileFramesToTheDialler(t *testing.T) {
 // A newer link of a coordinator takes the place of the one before; an older
 // one never does.
 func TestNewerLinkReplacesOlder(t *testing.T) {
-	limits := quick
-	limits.Ping = time.Hour
-	n := newWorld().start(t, limits, "n1")[0]
+	n := newWorld().start(t, quick, "n1")[0]
 	box := n.signIn(t, "n1.a")
 	n.w.change(func() { n.w.rows["x.a"] = row{"x", "s", 1} })
 	send := func(c net.Conn, number uint64, s string) {
@@ -255,10 +249,8 @@ func TestNewerLinkReplacesOlder(t *testing.T) {
 // FuzzLinkFrames feeds frames with a right checksum, and what follows them, to
 // an accepted link.
 func FuzzLinkFrames(f *testing.F) {
-	limits := quick
-	limits.Ping = time.Minute
 	w := newWorld()
-	n := w.start(f, limits, "n1")[0]
+	n := w.start(f, quick, "n1")[0]
 	n.signIn(f, "n1.a")
 	w.change(func() { w.rows["x.a"] = row{"x", "s", 1} })
 	good := dataBody(f, 1, "session of n1.a", text("x.a", "n1.a", "x"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -217,21 +218,23 @@ func TestLargeDoesNotDelaySmall(t *testing.T) {
 		large <- o
 	})
 	var sent uint64
-	during := 0
-	var worst time.Duration
+	var took []time.Duration
 	for {
 		select {
 		case o := <-large:
 			if o != router.Delivered {
 				t.Errorf("large message: %s", o)
 			}
-			if during == 0 {
-				t.Error("no small message went through during the transfer")
+			if len(took) < 20 {
+				t.Fatalf("%d small messages went through during the transfer, want many", len(took))
 			}
-			if worst > 250*time.Millisecond {
-				t.Errorf("a small message took %s during the transfer, want below 250 ms", worst)
+			// Not the very slowest: a machine with other work stops us all at times.
+			slices.Sort(took)
+			most := took[len(took)*95/100]
+			if most > 250*time.Millisecond {
+				t.Errorf("small messages took %s during the transfer, want below 250 ms", most)
 			}
-			t.Logf("%d small messages during the transfer, the slowest in %s", during, worst)
+			t.Logf("%d small messages during the transfer, 95 %% of them within %s, all within %s", len(took), most, took[len(took)-1])
 			return
 		default:
 		}
@@ -241,8 +244,7 @@ func TestLargeDoesNotDelaySmall(t *testing.T) {
 		case o := <-large:
 			large <- o
 		default:
-			during++
-			worst = max(worst, time.Since(start))
+			took = append(took, time.Since(start))
 		}
 		sent++
 		reads(t, small, sent-1, "x")
