@@ -132,7 +132,7 @@ type folkmootState struct {
 }
 
 func folkmootStatus(ctx context.Context, addr string) (st folkmootState, err error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/v1/status?consistency=stale", nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/v1/status", nil)
 	if err != nil {
 		return st, err
 	}

@@ -40,7 +40,7 @@ var may = map[string]struct {
 	"client":          {[]string{"wire"}, "an SDK has no server inside"},
 	"client/worker":   {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
 	"node":            {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "control", "httpapi", "client", "client/worker"}, "puts one coordinator together"},
-	"cmd/coordinator": {[]string{"wire", "node", "client", "client/worker"}, "a main"},
+	"cmd/coordinator": {[]string{"wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
 	"cmd/raftctl":     {[]string{"wire", "client"}, "a main"},
 	"cmd/worker":      {[]string{"wire", "client", "client/worker", "jobs/work"}, "a main"},
 	"integration":     {[]string{"wire", "client"}, "drives real processes from outside"},

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/folkmoot/folkmoot/node"
+)
+
+// clientEnv are FOLKMOOT_ variables that belong to the clients' programs.
+var clientEnv = []string{
+	"FOLKMOOT_ADDR", "FOLKMOOT_TOKEN", "FOLKMOOT_CACERT", "FOLKMOOT_CLIENT_CERT", "FOLKMOOT_CLIENT_KEY", "FOLKMOOT_CONTEXT",
+	"FOLKMOOT_OUTPUT", "FOLKMOOT_TIMEOUT", "FOLKMOOT_JOB", "FOLKMOOT_PART", "FOLKMOOT_ATTEMPT", "FOLKMOOT_RUNTIMES", "FOLKMOOT_NAME",
+	"FOLKMOOT_LABELS", "FOLKMOOT_HOST", "FOLKMOOT_GROUP",
+}
+
+// serveFlags declares every setting of a coordinator. The names are fixed:
+// tools outside the project hold on to them.
+func serveFlags(f *pflag.FlagSet) {
+	f.String("config", "", "YAML file with any of these settings")
+	f.String("id", "", "stable name of this coordinator (default: the host name)")
+	f.String("namespace", "", "namespace it presides over (default: the id)")
+	f.String("data-dir", "./data", "everything it keeps")
+	f.String("http-addr", "127.0.0.1:7380", "REST and streams")
+	f.String("peer-addr", "127.0.0.1:7300", "the one port between coordinators")
+	f.String("advertise", "", "name others dial (default: the peer address)")
+	f.String("ops-addr", "127.0.0.1:7390", "health, metrics, pprof")
+	f.StringSlice("join", nil, "addresses or a name of other coordinators, tried in turn for ever; may contain itself")
+	f.Int("bootstrap-expect", 0, "found a cluster when this many empty coordinators have met (default: 1 without --join)")
+	f.Bool("non-voter", false, "replicate and route, never vote")
+	f.Bool("worker", false, "run job parts in this process's care")
+	f.Int("slots", 0, "parts at once of that worker (default: one for each processor)")
+	f.Bool("insecure", false, "allow addresses off loopback without TLS and tokens")
+	f.String("token-file", "", "bearer tokens for REST, one a line")
+	f.String("peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
+	f.String("peer-cert", "", "certificate of this coordinator")
+	f.String("peer-key", "", "its key")
+	f.String("http-cert", "", "certificate for REST")
+	f.String("http-key", "", "its key")
+	f.String("log-store", "bolt", "bolt or wal; fixed once the data directory exists")
+	f.Duration("heartbeat-timeout", 0, "Raft: a follower without a heartbeat for this long asks for votes (default: measured, see docs/performance.md)")
+	f.Duration("election-timeout", 0, "Raft: a candidate without a majority for this long tries again")
+	f.Uint64("snapshot-threshold", 0, "Raft: entries between snapshots")
+	f.Duration("snapshot-interval", 0, "Raft: how often the threshold is looked at")
+	f.Uint64("trailing-logs", 0, "Raft: entries kept behind a snapshot")
+	f.Duration("grace", 0, "how long the sessions of a lost coordinator wait before they expire (default 10s)")
+	f.String("log-format", "", "text or json (default: text on a terminal, else json)")
+	f.String("log-level", "info", "debug, info, warn or error")
+}
+
+// settings are the merged settings with where each came from.
+type settings struct {
+	*koanf.Koanf
+	origin map[string]string
+	warn   []string
+}
+
+// load merges defaults < file < environment < flags.
+func load(cmd *cobra.Command, environ []string) (*settings, error) {
+	flags := cmd.Flags()
+	s := &settings{Koanf: koanf.New("\x00"), origin: map[string]string{}}
+	known := map[string]*pflag.Flag{}
+	defaults := map[string]any{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" || f.Name == "config" {
+			return
+		}
+		known[f.Name] = f
+		defaults[f.Name] = value(flags, f, f.DefValue)
+		s.origin[f.Name] = "default"
+	})
+	if err := s.Load(confmap.Provider(defaults, ""), nil); err != nil {
+		return nil, err
+	}
+	env := map[string]string{}
+	for _, e := range environ {
+		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, "FOLKMOOT_") {
+			env[k] = v
+		}
+	}
+	path, _ := flags.GetString("config")
+	if path == "" {
+		path = env["FOLKMOOT_CONFIG"]
+	}
+	delete(env, "FOLKMOOT_CONFIG")
+	if path != "" {
+		k := koanf.New("\x00")
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return nil, fmt.Errorf("--config %s: %w", path, err)
+		}
+		for _, key := range k.Keys() {
+			if known[key] == nil {
+				return nil, fmt.Errorf("--config %s: unknown setting %q", path, strings.ReplaceAll(key, "\x00", "."))
+			}
+			s.origin[key] = "file " + path
+		}
+		if err := s.Merge(k); err != nil {
+			return nil, fmt.Errorf("--config %s: %w", path, err)
+		}
+	}
+	over := map[string]any{}
+	for name, f := range known {
+		envName := "FOLKMOOT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		if v, ok := env[envName]; ok {
+			if f.Value.Type() != "stringSlice" {
+				probe := pflag.NewFlagSet("", pflag.ContinueOnError)
+				serveFlags(probe)
+				if p := probe.Lookup(name); p != nil {
+					if err := p.Value.Set(v); err != nil {
+						return nil, fmt.Errorf("%s=%q: %w", envName, v, err)
+					}
+				}
+			}
+			over[name] = value(flags, f, v)
+			s.origin[name] = "environment " + envName
+		}
+		delete(env, envName)
+		if f.Changed {
+			over[name] = value(flags, f, "")
+			s.origin[name] = "flag --" + name
+		}
+	}
+	for k := range env {
+		if !slices.Contains(clientEnv, k) && k != "FOLKMOOT_TOKEN_FILE" {
+			s.warn = append(s.warn, k+" is set but no setting has that name")
+		}
+	}
+	slices.Sort(s.warn)
+	return s, s.Load(confmap.Provider(over, ""), nil)
+}
+
+// value returns a flag's own value, or text read as one of its kind.
+func value(flags *pflag.FlagSet, f *pflag.Flag, text string) any {
+	if f.Changed {
+		if f.Value.Type() == "stringSlice" {
+			v, _ := flags.GetStringSlice(f.Name)
+			return v
+		}
+		return f.Value.String()
+	}
+	if f.Value.Type() == "stringSlice" {
+		text = strings.Trim(text, "[]")
+		if text == "" {
+			return []string{}
+		}
+		return strings.Split(text, ",")
+	}
+	return text
+}
+
+// nodeConfig turns settings into a node's configuration.
+func (s *settings) nodeConfig() (node.Config, error) {
+	c := node.Config{
+		ID: s.String("id"), Namespace: s.String("namespace"), DataDir: s.String("data-dir"),
+		HTTPAddr: s.String("http-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
+		Expect: s.Int("bootstrap-expect"), NonVoter: s.Bool("non-voter"), Worker: s.Bool("worker"), Slots: s.Int("slots"),
+		Insecure: s.Bool("insecure"), TokenFile: s.String("token-file"),
+		PeerCA: s.String("peer-ca"), PeerCert: s.String("peer-cert"), PeerKey: s.String("peer-key"),
+		HTTPCert: s.String("http-cert"), HTTPKey: s.String("http-key"),
+		LogStore:         s.String("log-store"),
+		HeartbeatTimeout: s.Duration("heartbeat-timeout"), ElectionTimeout: s.Duration("election-timeout"),
+		SnapshotInterval: s.Duration("snapshot-interval"),
+		Grace:            s.Duration("grace"), Version: version(),
+	}
+	for name, to := range map[string]*uint64{"snapshot-threshold": &c.SnapshotThreshold, "trailing-logs": &c.TrailingLogs} {
+		if n := s.Int64(name); n < 0 {
+			return c, fmt.Errorf("--%s %d: not below 0", name, n)
+		} else {
+			*to = uint64(n)
+		}
+	}
+	for _, name := range []string{"heartbeat-timeout", "election-timeout", "snapshot-interval", "grace"} {
+		if text := s.String(name); text != "" && text != "0" {
+			if _, err := time.ParseDuration(text); err != nil {
+				return c, fmt.Errorf("--%s %q: a duration is written like 500ms", name, text)
+			}
+		}
+	}
+	for _, a := range s.Strings("join") {
+		if a = strings.TrimSpace(a); a != "" {
+			c.Join = append(c.Join, a)
+		}
+	}
+	log, err := newLogger(os.Stderr, s.String("log-format"), s.String("log-level"))
+	if err != nil {
+		return c, err
+	}
+	c.Logger = log
+	return c, nil
+}

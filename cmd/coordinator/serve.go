@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/node"
+)
+
+// shutdownLimit bounds a graceful end: transfer 5 s, draining 20 s, stores.
+const shutdownLimit = 40 * time.Second
+
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run one coordinator until it is interrupted (the default command)",
+		Example: `  coordinator serve --data-dir /var/lib/folkmoot
+  coordinator serve --id n1 --join 127.0.0.1:7301,127.0.0.1:7302,127.0.0.1:7303 --bootstrap-expect 3`,
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, os.Environ())
+			if err != nil {
+				return errUsage{err}
+			}
+			c, err := s.nodeConfig()
+			if err != nil {
+				return errUsage{err}
+			}
+			for _, w := range s.warn {
+				c.Logger.Warn(w)
+			}
+			return serve(cmd.Context(), c, func(n *node.Node) {
+				a := n.Addrs()
+				fmt.Fprintf(cmd.OutOrStdout(), "coordinator %s ready to be asked: http=%s peer=%s ops=%s\n", a.ID, a.HTTP, a.Peer, a.Ops)
+			})
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	serveFlags(cmd.Flags())
+	return cmd
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errUsage{fmt.Errorf("unknown command %q: serve, dev, demo, worker, config or version", args[0])}
+	}
+	return nil
+}
+
+// serve opens a node, tells of it and keeps it until ctx ends.
+func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
+	n, err := node.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	opened(n)
+	err = n.Run(ctx)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+	defer cancel()
+	if closeErr := n.Close(end); err == nil {
+		err = closeErr
+	}
+	return err
+}

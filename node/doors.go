@@ -1,0 +1,82 @@
+package node
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// doors makes the two HTTP servers; Run lets them serve.
+func (n *Node) doors() error {
+	tokens, err := readTokens(n.cfg.TokenFile)
+	if err != nil {
+		return err
+	}
+	if len(tokens) > 0 {
+		// The own worker comes in by a token that nobody else ever sees.
+		n.workerToken = rand.Text()
+		tokens = append(tokens, httpapi.HashToken(n.workerToken))
+	}
+	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens}
+	if n.cfg.HTTPCert != "" {
+		pair, err := tls.LoadX509KeyPair(n.cfg.HTTPCert, n.cfg.HTTPKey)
+		if err != nil {
+			return fmt.Errorf("--http-cert %s: %w", n.cfg.HTTPCert, err)
+		}
+		n.certificate = pair.Certificate[0]
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	}
+	if n.api, err = httpapi.New(c); err != nil {
+		return err
+	}
+	n.ops, err = httpapi.NewOps(httpapi.OpsConfig{
+		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log,
+		Gatherers: []prometheus.Gatherer{n.metrics(), n.api.Metrics(), libraryMetrics()},
+	})
+	return err
+}
+
+// ownTLS trusts the certificate of the own door, whatever name is in it.
+func (n *Node) ownTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // VerifyConnection is stricter: this very certificate
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) == 0 || !bytes.Equal(cs.PeerCertificates[0].Raw, n.certificate) {
+				return errors.New("this is not the own door")
+			}
+			return nil
+		},
+	}
+}
+
+// ready tells whether clients and disruption budgets may count on this node.
+func (n *Node) ready() (bool, string) {
+	if n.leaving.Load() {
+		return false, "this coordinator is shutting down"
+	}
+	return n.raft.Health()
+}
+
+// Ready tells whether clients may count on this node: it is a member, hears a
+// leader and has caught up.
+func (n *Node) Ready() bool {
+	ok, _ := n.ready()
+	return ok
+}
+
+// describe completes an answer of Status with what only the node knows.
+func (n *Node) describe(st *wire.Status) {
+	st.Ready, st.ReadyReason = n.ready()
+	st.HTTPAddress, st.PeerAddress = n.addrs.HTTP, n.addrs.Peer
+	st.Version, st.StartedAt = n.cfg.Version, n.started
+	st.DataDir, st.InsecureReason = n.cfg.DataDir, n.cfg.insecureReason()
+	st.MessageCounts = n.router.Stats()
+}

@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/registry/lease"
+)
+
+// whileLeading registers what only the leader does. Each task begins with an
+// election won and ends with the leadership.
+func (n *Node) whileLeading() {
+	n.raft.WhileLeading("cluster id", n.foundCluster)
+	n.raft.WhileLeading("lost homes", func(ctx context.Context) error {
+		return lease.Sweep(ctx, lease.SweepConfig{
+			Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Grace: n.cfg.Grace, Logger: n.log,
+			Propose: func(ctx context.Context, sessions []registry.Fence, reason string) error {
+				return n.propose(ctx, registry.KindExpire, registry.Expire{Sessions: sessions, Reason: reason})
+			},
+		})
+	})
+	n.raft.WhileLeading("removed members", n.forgetRemoved)
+	n.raft.WhileLeading("dispatch", n.dispatch)
+}
+
+// foundCluster writes the cluster's id into the state, once in its life.
+func (n *Node) foundCluster(ctx context.Context) error {
+	for n.machine.View().ClusterID == "" {
+		if err := n.propose(ctx, fsm.KindFound, fsm.Found{Cluster: n.raft.ClusterID()}); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// forgetRemoved deletes the row of a coordinator that is no longer a member,
+// so that its namespace is free. Its sessions end by the lost homes' grace.
+func (n *Node) forgetRemoved(ctx context.Context) error {
+	absent := map[string]int{} // by server id: how many looks in a row
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		members, err := n.raft.Members(ctx)
+		if err != nil {
+			continue
+		}
+		there := map[string]bool{}
+		for _, m := range members {
+			there[m.ServerID] = true
+		}
+		for c := range n.machine.View().Registry.Coordinators() {
+			if there[c.ServerID] {
+				delete(absent, c.ServerID)
+				continue
+			}
+			if absent[c.ServerID]++; absent[c.ServerID] < 3 {
+				continue // it may be joining under a new incarnation just now
+			}
+			if err := n.propose(ctx, registry.KindForget, registry.Forget{ID: c.ID, ServerID: c.ServerID}); err == nil {
+				n.log.Info("forgot a removed coordinator", "id", c.ID, "server_id", c.ServerID)
+				delete(absent, c.ServerID)
+			}
+		}
+	}
+}

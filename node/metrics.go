@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	gometrics "github.com/armon/go-metrics"
+	goprom "github.com/armon/go-metrics/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics returns the numbers of this node. They are read when asked for, so
+// that nothing on the way of a request counts twice.
+func (n *Node) metrics() prometheus.Gatherer {
+	r := prometheus.NewRegistry()
+	r.MustRegister(&collector{n})
+	return r
+}
+
+// collector reads one node's own counters.
+type collector struct{ n *Node }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("folkmoot_"+name, help, labels, nil)
+}
+
+var (
+	writesDesc     = desc("writes_total", "Writes proposed at this coordinator, by outcome.", "outcome")
+	messagesDesc   = desc("messages_total", "Messages sent from this coordinator and what happened to mail, by outcome.", "outcome")
+	linksDesc      = desc("link_up", "Whether the link to another coordinator is up.", "coordinator")
+	componentsDesc = desc("components", "Components signed in, in the whole cluster.")
+	localDesc      = desc("local_sessions", "Sessions homed here.")
+	jobsDesc       = desc("jobs", "Jobs, by state.", "state")
+	indexDesc      = desc("index", "Log indexes of this coordinator.", "of")
+	leaderDesc     = desc("is_leader", "Whether this coordinator leads.")
+	termDesc       = desc("term", "Raft term.")
+	changesDesc    = desc("leader_changes_total", "Leader changes seen by this process.")
+	readyDesc      = desc("ready", "Whether clients may count on this coordinator.")
+	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
+)
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	st, err := c.n.control.Status(context.Background()) // at once, from what is here
+	if err != nil {
+		return
+	}
+	for outcome, count := range st.WriteCounts {
+		counter(writesDesc, count, outcome)
+	}
+	for outcome, count := range st.MessageCounts {
+		counter(messagesDesc, count, outcome)
+	}
+	for id, state := range st.Links {
+		gauge(linksDesc, truth(state == "up"), id)
+	}
+	for state, count := range st.Jobs {
+		gauge(jobsDesc, float64(count), state)
+	}
+	gauge(componentsDesc, float64(st.Components))
+	gauge(localDesc, float64(st.LocalSessions))
+	gauge(indexDesc, float64(st.LastIndex), "last")
+	gauge(indexDesc, float64(st.CommitIndex), "commit")
+	gauge(indexDesc, float64(st.AppliedIndex), "applied")
+	gauge(leaderDesc, truth(st.State == "leader"))
+	gauge(termDesc, float64(st.Term))
+	counter(changesDesc, st.LeaderChanges)
+	gauge(readyDesc, truth(st.Ready))
+	gauge(toleranceDesc, float64(st.Tolerance))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// libraryMetrics returns the numbers of the process and of the Raft library,
+// which keeps them in a global of its own: one set a process.
+var libraryMetrics = sync.OnceValue(func() prometheus.Gatherer {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	sink, err := goprom.NewPrometheusSinkFrom(goprom.PrometheusOpts{Registerer: r})
+	if err != nil {
+		return r
+	}
+	cfg := gometrics.DefaultConfig("")
+	cfg.EnableHostname, cfg.EnableRuntimeMetrics = false, false
+	_, _ = gometrics.NewGlobal(cfg, sink)
+	return r
+})

@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/router"
+)
+
+// Node is one coordinator, put together. Open makes it answer, Run keeps it
+// going, Close ends it.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	addrs   Addrs
+
+	machine *fsm.Machine
+	port    *peer.Port
+	raft    *raftnode.Node
+	router  *router.Router
+	control *control.Control
+	api     *httpapi.API
+	ops     *httpapi.Ops
+
+	listeners   struct{ http, ops net.Listener }
+	workerToken string      // of the own worker, when REST asks for tokens
+	certificate []byte      // of the own REST door, DER
+	leaving     atomic.Bool // set before anything is ended, so that nobody counts on us any more
+}
+
+// Addrs says where a node is reached; every port is the bound one.
+type Addrs struct{ ID, HTTP, Peer, Ops string }
+
+// Addrs returns where the node is reached.
+func (n *Node) Addrs() Addrs { return n.addrs }
+
+// Open takes the data directory and the ports and starts the node. It returns
+// when the node can be asked; a leader may still be missing. Errors name the
+// file, the address or the flag that is wrong. ctx bounds the opening only.
+func Open(ctx context.Context, cfg Config) (n *Node, err error) {
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n = &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
+	if reason := cfg.insecureReason(); reason != "" {
+		n.log.Warn("running with --insecure", "open", reason)
+	}
+	// What is open is closed again, last first, if a later step fails.
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		}
+	}()
+
+	// The data directory first: it says who we are and refuses a second process.
+	identity, err := raftnode.OpenIdentity(cfg.DataDir, cfg.ID)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
+	}
+	owned := false // by the raft node, once that is open
+	undo = append(undo, func() {
+		if !owned {
+			identity.Close()
+		}
+	})
+
+	// The doors are bound before they are announced, since port 0 takes any.
+	if n.listeners.http, err = listen("--http-addr", cfg.HTTPAddr); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { n.listeners.http.Close() })
+	if n.listeners.ops, err = listen("--ops-addr", cfg.OpsAddr); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { n.listeners.ops.Close() })
+	peerConfig := peer.Config{Addr: cfg.PeerAddr, Advertise: cfg.Advertise, Self: identity.Hello, Logger: n.log}
+	if cfg.PeerCA != "" {
+		peerConfig.TLS = &peer.TLSFiles{CA: cfg.PeerCA, Cert: cfg.PeerCert, Key: cfg.PeerKey}
+	}
+	if n.port, err = peer.Listen(peerConfig); err != nil {
+		return nil, fmt.Errorf("--peer-addr %s: %w", cfg.PeerAddr, err)
+	}
+	undo = append(undo, func() { n.port.Close() })
+	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+
+	// The log: with state of its own it votes from here on.
+	n.machine.Fatal = func(index uint64, err error) {
+		cfg.Fatal(fmt.Errorf("log entry %d: %w", index, err))
+	}
+	n.raft, err = raftnode.Open(ctx, raftnode.Config{
+		ID: cfg.ID, Dir: cfg.DataDir, Identity: identity, Port: n.port, Machine: n.machine,
+		Join: cfg.Join, Expect: cfg.Expect, NonVoter: cfg.NonVoter, Version: cfg.Version, LogStore: cfg.LogStore,
+		HeartbeatTimeout: cfg.HeartbeatTimeout, ElectionTimeout: cfg.ElectionTimeout,
+		SnapshotInterval: cfg.SnapshotInterval, SnapshotThreshold: cfg.SnapshotThreshold, TrailingLogs: cfg.TrailingLogs,
+		Logger: n.log, Fatal: cfg.Fatal,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
+	}
+	owned = true
+	undo = append(undo, func() { n.raft.Close(context.WithoutCancel(ctx)) })
+
+	// Mail, use cases, doors.
+	self := n.self()
+	n.router = router.Open(router.Config{
+		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
+	})
+	undo = append(undo, func() { n.router.Close() })
+	n.control, err = control.New(control.Config{
+		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
+		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, n.control.Close)
+	n.whileLeading()
+	return n, n.doors()
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
+	}
+	return l, nil
+}
+
+// reachable is bound, with the advertised host in place of "everywhere".
+func reachable(bound, advertised string) string {
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return bound
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
+		return bound
+	}
+	host, _, err = net.SplitHostPort(advertised)
+	if err != nil {
+		return bound
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// self is this coordinator's row in the registry.
+func (n *Node) self() registry.Coordinator {
+	return registry.Coordinator{
+		ID: n.cfg.ID, ServerID: n.raft.ServerID(), Namespace: n.cfg.Namespace,
+		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
+	}
+}
+
+// Run serves until ctx ends or a part of the node fails; its error names the
+// part. Close must follow.
+func (n *Node) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	part := func(name string, run func(context.Context) error) {
+		g.Go(func() error {
+			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	part("control", n.control.Run)
+	part("announce", n.announce)
+	worked := make(chan struct{})
+	part("worker", func(ctx context.Context) error {
+		defer close(worked)
+		if !n.cfg.Worker {
+			return nil
+		}
+		return n.work(ctx)
+	})
+	part("api", func(context.Context) error { return n.api.Serve(n.listeners.http) })
+	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })
+	g.Go(func() error {
+		<-ctx.Done()
+		// The doors end first, since Run's parts wait for them: whoever comes
+		// after this is told to go elsewhere, what is under way is finished.
+		n.leaving.Store(true)
+		<-worked // it signs out through the door
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		return errors.Join(n.api.Close(end), n.ops.Close(end))
+	})
+	return g.Wait()
+}
+
+// Close ends what Open started and Run did not end, top to bottom: nobody
+// above a part is left to call it when it goes. ctx bounds it.
+func (n *Node) Close(ctx context.Context) error {
+	n.leaving.Store(true)
+	var errs []error
+	// No new work, and what is under way gets its answer.
+	errs = append(errs, n.api.Close(ctx), n.ops.Close(ctx))
+	// Use cases before mail and log, which they call.
+	n.control.Close()
+	// Mail: links say goodbye, so that the others do not wait for a dead one.
+	n.router.Close()
+	// The log: hands leadership over, then the stores are closed. A stopped
+	// coordinator stays a member; it never leaves by itself.
+	errs = append(errs, n.raft.Close(ctx))
+	// The port last: all of the above speak through it.
+	errs = append(errs, n.port.Close())
+	n.listeners.http.Close()
+	n.listeners.ops.Close()
+	return errors.Join(errs...)
+}
