@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"context"
 	"io"
+	"net"
 	"time"
 )
 
@@ -22,3 +24,31 @@ func ReadFrame(r io.Reader, limit int) (Frame, error) {
 	f, err := readFrame(r, limit)
 	return Frame{f.kind, f.id, f.left, f.method, f.body}, err
 }
+
+// LeftOf writes frames of these sizes to a connection that fails after some
+// bytes, and says which of them count as having left.
+func LeftOf(sizes []int, failAfter int) []bool {
+	o := newOutbox(Limits{}.withDefaults())
+	var all []*parcel
+	for _, n := range sizes {
+		p := &parcel{data: make([]byte, n)}
+		all = append(all, p)
+		if err := o.put(p); err != nil {
+			panic(err)
+		}
+	}
+	_ = o.write(context.Background(), failing{after: failAfter}, time.Minute, time.Minute, func() {})
+	var left []bool
+	for _, p := range all {
+		left = append(left, o.gone(p))
+	}
+	return left
+}
+
+type failing struct {
+	net.Conn
+	after int
+}
+
+func (f failing) Write([]byte) (int, error)        { return f.after, io.ErrClosedPipe }
+func (f failing) SetWriteDeadline(time.Time) error { return nil }

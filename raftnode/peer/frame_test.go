@@ -44,6 +44,19 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
+// Any damaged byte is noticed.
+func TestFrameDamaged(t *testing.T) {
+	t.Parallel()
+	good := peer.Frame{Kind: 1, ID: 9, Left: time.Second, Method: "m", Body: []byte("body")}.Encode()
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x10
+		if f, err := peer.ReadFrame(bytes.NewReader(bad), 4<<20); err == nil {
+			t.Errorf("byte %d damaged: got %+v, want an error", i, f)
+		}
+	}
+}
+
 // A frame is read in steps, whatever its size, and whole.
 func TestFrameSizes(t *testing.T) {
 	t.Parallel()

@@ -85,14 +85,13 @@ func TestHostileHello(t *testing.T) {
 // After a good hello a bad frame ends that connection, and only that one.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
-	n1, n2 := open(t, "n1"), open(t, "n2", limits(peer.Limits{PingInterval: 100 * time.Millisecond}))
+	n1, n2 := open(t, "n1"), open(t, "n2", limits(peer.Limits{PingInterval: time.Hour})) // it is not silence that ends them
 	n2.Handle("echo", echo)
 	n2.Handle("wait", func(ctx context.Context, _ peer.Hello, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, nil })
 	request := peer.Frame{Kind: 1, ID: 7, Method: "wait"}.Encode()
 	broken := bytes.Clone(request)
 	broken[len(broken)-1] ^= 1
 	for situation, sent := range map[string][]byte{
-		"silence":                     nil,
 		"length 0":                    append(lengthOf(0), make([]byte, 4)...),
 		"length 8":                    append(lengthOf(8), make([]byte, 12)...),
 		"length 2^31-1":               append(lengthOf(1<<31-1), make([]byte, 100)...),
@@ -124,6 +123,15 @@ func TestHostileFrames(t *testing.T) {
 	if _, err := n1.Call(within(t, 10*time.Second), n2.Addr(), "echo", nil); err != nil {
 		t.Errorf("a real call afterwards: %v", err)
 	}
+}
+
+// A caller that says nothing after its hello, not even pings, is let go.
+func TestSilentCaller(t *testing.T) {
+	t.Parallel()
+	n2 := open(t, "n2", limits(peer.Limits{PingInterval: 50 * time.Millisecond}))
+	c := connect(t, n2.Addr())
+	c.Write(hello('C', peer.Hello{Version: wire.Version, ID: "bad"}))
+	wantEnd(t, "silence", c)
 }
 
 // A coordinator that answers nonsense does not harm the one that dials it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -156,44 +157,70 @@ func TestIdleConnectionStaysUp(t *testing.T) {
 	}
 }
 
-// Behind a peer that does not read, calls wait in a bounded queue: what does
-// not fit is refused busy, what never left is unavailable, the rest unknown.
+// Behind a peer that does not read, calls wait in a queue bounded by number
+// and bytes: what does not fit is refused busy, what never left is unavailable,
+// the rest unknown.
 func TestOutcomeQueue(t *testing.T) {
 	t.Parallel()
-	stop := make(chan struct{})
-	fake := fakePeer(t, func(net.Conn) { <-stop })
-	t.Cleanup(func() { close(stop) })
-	n1 := open(t, "n1", limits(peer.Limits{MaxQueue: 4}))
-	body := make([]byte, 3<<20)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var count sync.Map
-	var wg sync.WaitGroup
-	add := func(err error) {
-		n, _ := count.LoadOrStore(wire.CodeOf(err), new(atomic.Int64))
-		n.(*atomic.Int64).Add(1)
-	}
-	number := func(c wire.Code) int64 {
-		n, ok := count.Load(c)
-		if !ok {
-			return 0
+	for _, c := range []struct {
+		limits peer.Limits
+		queued int
+		busy   string
+	}{
+		{peer.Limits{MaxQueue: 4, MaxQueueBytes: 64 << 20}, 4, "4 frames"},
+		{peer.Limits{MaxQueueBytes: 7 << 20}, 2, "2 frames with 62"},
+	} {
+		stop := make(chan struct{})
+		fake := fakePeer(t, func(net.Conn) { <-stop })
+		t.Cleanup(func() { close(stop) })
+		n1 := open(t, "n1", limits(c.limits))
+		body := make([]byte, 3<<20)
+		ctx, cancel := context.WithCancel(context.Background())
+		var mu sync.Mutex
+		outcomes := map[wire.Code][]error{}
+		number := func(code wire.Code) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(outcomes[code])
 		}
-		return n.(*atomic.Int64).Load()
-	}
-	eventually(t, "the queue is full", func() bool {
-		wg.Go(func() {
-			_, err := n1.Call(ctx, fake, "echo", body)
-			add(err)
+		var wg sync.WaitGroup
+		eventually(t, "the queue is full", func() bool {
+			wg.Go(func() {
+				_, err := n1.Call(ctx, fake, "echo", body)
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[wire.CodeOf(err)] = append(outcomes[wire.CodeOf(err)], err)
+			})
+			return number(wire.CodeBusy) > 0
 		})
-		return number(wire.CodeBusy) > 0
-	})
-	cancel()
-	wg.Wait()
-	if got := number(wire.CodeUnavailable); got < 4 {
-		t.Errorf("calls that never left: got %d unavailable, want at least 4, the length of the queue", got)
+		cancel()
+		wg.Wait()
+		wantText(t, "the first call that found no room", outcomes[wire.CodeBusy][0], c.busy)
+		if got := number(wire.CodeUnavailable); got < c.queued {
+			t.Errorf("calls that never left: got %d unavailable, want at least %d, the length of the queue", got, c.queued)
+		}
+		if number(wire.CodeUnknown) == 0 {
+			t.Error("calls that left: got no unknown")
+		}
 	}
-	if got := number(wire.CodeUnknown); got == 0 {
-		t.Error("calls that left: got no unknown")
+}
+
+// When a write fails half-way, the frames that no byte left of are certain.
+func TestOutcomeHalfWritten(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		written int
+		want    []bool
+	}{
+		{0, []bool{false, false, false}},
+		{1, []bool{true, false, false}},
+		{100, []bool{true, false, false}},
+		{101, []bool{true, true, false}},
+		{299, []bool{true, true, true}},
+	} {
+		if got := peer.LeftOf([]int{100, 100, 100}, c.written); !slices.Equal(got, c.want) {
+			t.Errorf("three frames of 100 bytes, %d bytes written: got %v to have left, want %v", c.written, got, c.want)
+		}
 	}
 }
 

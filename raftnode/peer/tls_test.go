@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,12 +255,20 @@ func TestTLSCallsAreMadeAnew(t *testing.T) {
 	ca := authority(t, "c1")
 	files := must[peer.TLSFiles](t)(ca.WriteMember(t.TempDir(), "n1", time.Hour))
 	n1 := open(t, "n1", limits(peer.Limits{MaxAge: 20 * time.Millisecond}), func(c *peer.Config) { c.TLS = &files })
-	n2, _ := secure(t, ca, "n2")
+	theirs := must[peer.TLSFiles](t)(ca.WriteMember(t.TempDir(), "n2", time.Hour))
+	var connections atomic.Int64
+	n2 := open(t, "n2", func(c *peer.Config) {
+		c.TLS = &theirs
+		c.Admit = func(peer.Kind, peer.Hello) error { connections.Add(1); return nil }
+	})
 	n2.Handle("echo", echo)
 	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
 		if _, err := n1.Call(within(t, 10*time.Second), n2.Addr(), "echo", nil); err != nil {
 			t.Fatalf("a call while connections are made anew: %v", err)
 		}
+	}
+	if got := connections.Load(); got < 2 {
+		t.Errorf("connections over many times MaxAge: got %d, want at least 2", got)
 	}
 	eventually(t, "at most the newest connection is left", func() bool { return n2.Stats().Taken <= 1 })
 }
