@@ -41,6 +41,10 @@ func (a *API) call(rq *request) error {
 // callByQuery takes the params from the query: ?x=1&name=laser is
 // {"x":1,"name":"laser"}. What reads as JSON is JSON, the rest is text.
 func (a *API) callByQuery(rq *request) error {
+	if strings.HasPrefix(rq.header("User-Agent"), "Mozilla/") && rq.header("Sec-Fetch-Site") == "" {
+		// A browser that does not say which page asks: it may be any page's image.
+		return wire.Refuse(wire.CodeForbidden, "a browser may not call by a plain link over an unprotected connection: use POST")
+	}
 	fields := map[string]json.RawMessage{}
 	for _, p := range rq.params {
 		if p.name == "timeout" {

@@ -38,7 +38,7 @@ type Config struct {
 	MaxStreams int // streams, blocking reads and long polls together; default three quarters of MaxConns
 
 	KeepAlive    time.Duration // between comments on a silent stream; default 15s
-	WriteTimeout time.Duration // of an answer, or of one write to a stream; default 30s
+	WriteTimeout time.Duration // of an answer since its request, or of one write to a stream; default 40s
 	ReadTimeout  time.Duration // of a whole request; default 30s
 	IdleTimeout  time.Duration // of a kept connection; default 2m
 	HeadTimeout  time.Duration // of a request's headers; default 5s
@@ -54,7 +54,7 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.MaxConns, 16_384)
 	orElse(&c.MaxStreams, max(1, c.MaxConns*3/4))
 	orElse(&c.KeepAlive, 15*time.Second)
-	orElse(&c.WriteTimeout, 30*time.Second)
+	orElse(&c.WriteTimeout, 40*time.Second)
 	orElse(&c.ReadTimeout, 30*time.Second)
 	orElse(&c.IdleTimeout, 2*time.Minute)
 	orElse(&c.HeadTimeout, 5*time.Second)

@@ -133,6 +133,8 @@ func TestCall(t *testing.T) {
 	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}` {
 		t.Errorf("of a component: %q", a.body)
 	}
+	d.ask("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0").refused(403, wire.CodeForbidden, "")
+	d.ask("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none").is(200)
 	d.ask("POST", "/v1/call/n1.nobody/status", "{}").refused(404, wire.CodeNotFound, "")
 	d.ask("POST", "/v1/call/service:x/status", "{}").refused(404, wire.CodeNotFound, "")
 	d.ask("POST", "/v1/call/COORDINATOR/nothing", "{}").refused(404, wire.CodeNotFound, "")

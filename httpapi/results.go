@@ -44,6 +44,7 @@ func (a *API) results(rq *request) error {
 		}
 		s.lines = true
 		s.failed(relay(ctx, s, seq, func(p wire.PartResult) error { return s.line(&p) }))
+		s.cutOff()
 		return nil
 	})
 }
@@ -93,8 +94,8 @@ func (a *API) logs(rq *request) error {
 		if err != nil {
 			return nil // the reader is gone
 		}
-		defer s.lastWord()
 		s.failed(relay(ctx, s, seq, s.chunk))
+		s.cutOff()
 		return nil
 	})
 }

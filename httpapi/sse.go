@@ -108,6 +108,14 @@ func (s *stream) lastWord() {
 	}
 }
 
+// cutOff breaks a stream that has an end of its own and did not come to it
+// since the door closes: a reader must not take the piece for the whole.
+func (s *stream) cutOff() {
+	if s.rq.api.streams.ended.Err() != nil {
+		panic(http.ErrAbortHandler) // the way net/http is told to leave the answer without its end
+	}
+}
+
 // lastEventID is where a reader that lost its stream left off.
 func (rq *request) lastEventID() string { return rq.header("Last-Event-Id") }
 

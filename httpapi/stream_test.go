@@ -2,6 +2,8 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -265,5 +267,40 @@ func TestBlockingRead(t *testing.T) {
 	d.ask("GET", "/v1/components?wait=9999h", "").is(200)
 	if d.fake.lastRead.Wait != 10*time.Minute {
 		t.Errorf("wait is %v, want it capped at 10m", d.fake.lastRead.Wait)
+	}
+}
+
+// A stream that has an end and was cut off by closing the door does not look
+// whole.
+func TestCloseCutsResultsOff(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	s := d.stream("/v1/jobs/j1/results?follow=1")
+	s.until("")
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	s.rest()
+	if err := s.lines.Err(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the stream ended with %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+}
+
+// What waits may take longer than a request may take to come in or an answer to
+// go out.
+func TestWaitingOutlivesTimeouts(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) {
+		c.ReadTimeout, c.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	})
+	begun := time.Now()
+	d.ask("GET", "/v1/components?index=7&wait=300ms", "").is(200)
+	if took := time.Since(begun); took < 300*time.Millisecond {
+		t.Errorf("nothing newer after %v, want 300ms", took)
+	}
+	s := d.stream("/v1/events")
+	for range 6 {
+		s.until(": still here")
 	}
 }
