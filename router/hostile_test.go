@@ -281,3 +281,58 @@ func FuzzLinkFrames(f *testing.F) {
 		}
 	})
 }
+
+// After a message was refused because its receiver is elsewhere, none behind it
+// is delivered until the dialler knows: it will send the first one again.
+func TestNoMessageOvertakesARefusedOne(t *testing.T) {
+	n := newWorld().start(t, quick, "n1")[0]
+	box := n.signIn(t, "n1.a")
+	n.w.change(func() {
+		n.w.rows["x.a"] = row{"x", "s", 1}
+		n.w.rows["x.b"] = row{"x", "s", 1}
+	})
+	c := speak(t, n, "x")
+	data := func(id uint32, session, from, s string, seen byte) []byte {
+		b := dataBody(t, id, session, text(from, "n1.a", s))
+		b[11] = seen
+		return linkFrame(2, b)
+	}
+	all := openFrame(1, 1)
+	all = append(all, data(10, "session of n1.a", "x.a", "0", 0)...)
+	all = append(all, data(11, "another session", "x.a", "1", 0)...)
+	all = append(all, data(12, "session of n1.a", "x.a", "overtakes", 0)...)
+	all = append(all, data(13, "session of n1.a", "x.b", "other pair", 0)...)
+	if _, err := c.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	outcomes := func(n int) map[uint32]byte {
+		t.Helper()
+		got := make(map[uint32]byte)
+		for len(got) < n {
+			h := make([]byte, 9)
+			if _, err := io.ReadFull(c, h); err != nil {
+				t.Fatal(err)
+			}
+			body := make([]byte, binary.BigEndian.Uint32(h[1:]))
+			if _, err := io.ReadFull(c, body); err != nil {
+				t.Fatal(err)
+			}
+			for ; h[0] == 4 && len(body) > 0; body = body[5:] {
+				got[binary.BigEndian.Uint32(body)] = body[4]
+			}
+		}
+		return got
+	}
+	got := outcomes(4)
+	if got[10] != 0 || got[11] != 2 || got[12] != 2 || got[13] != 0 {
+		t.Fatalf("verdicts %v, want 10 accepted, 11 and 12 moved, 13 accepted", got)
+	}
+	// The dialler has seen both refusals and sends both again.
+	if _, err := c.Write(append(data(11, "session of n1.a", "x.a", "1", 2), data(12, "session of n1.a", "x.a", "2", 2)...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcomes(2); got[11] != 0 || got[12] != 0 {
+		t.Fatalf("verdicts %v, want both accepted", got)
+	}
+	reads(t, box, 0, "0", "other pair", "1", "2")
+}
