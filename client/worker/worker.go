@@ -93,6 +93,8 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Sessio
 			return s, nil
 		}
 		switch code := wire.CodeOf(err); {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
 		case code == wire.CodeUnavailable, code == wire.CodeUnknown, code == wire.CodeBusy, code == wire.CodeInternal:
 		case body.Session != "" && !client.Removed(err):
 			body.Session, body.Secret = "", "" // nobody knows it any more: a new life

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"slices"
 	"strings"
@@ -53,6 +54,13 @@ func (f *flags) define(root *cobra.Command) {
 
 // start reads the settings, in the order flag, environment, context, default, and makes the client.
 func (a *app) start(cmd *cobra.Command) error {
+	if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
+		a.started = true
+		return nil // the command to be completed has the flags: complete starts with it
+	}
+	if err := cmd.ValidateFlagGroups(); err != nil {
+		return usage("%v", err)
+	}
 	if err := a.settle(cmd); err != nil {
 		return err
 	}
@@ -128,4 +136,9 @@ func (a *app) settle(cmd *cobra.Command) error {
 		}
 	}
 	return nil
+}
+
+// limited bounds a change by --timeout where the client by itself would be more patient.
+func (a *app) limited(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(cmd.Context(), a.flags.timeout)
 }

@@ -23,7 +23,9 @@ func (a *app) leaderCmd() *cobra.Command {
 		Use: "transfer", Short: "Hand leadership to another coordinator", Args: cobra.NoArgs,
 		Example: "  raftctl leader transfer\n  raftctl leader transfer --to n2",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, meta, err := a.client.TransferLeadership(cmd.Context(), to)
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			l, meta, err := a.client.TransferLeadership(ctx, to)
 			if err != nil {
 				return err
 			}

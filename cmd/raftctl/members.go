@@ -68,7 +68,9 @@ func (a *app) membersAddCmd() *cobra.Command {
 		Use: "add PEER-ADDRESS", Short: "Take a running coordinator into the cluster", Args: cobra.ExactArgs(1),
 		Example: "  raftctl members add n4:7300\n  raftctl members add n4:7300 --non-voter",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, meta, err := a.client.AddMember(cmd.Context(), wire.AddMember{Address: args[0], NonVoter: nonVoter})
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			m, meta, err := a.client.AddMember(ctx, wire.AddMember{Address: args[0], NonVoter: nonVoter})
 			if err != nil {
 				return err
 			}
@@ -88,7 +90,9 @@ func (a *app) membersRemoveCmd() *cobra.Command {
 			if err := a.confirm("remove member " + args[0]); err != nil {
 				return err
 			}
-			meta, err := a.client.RemoveMember(cmd.Context(), args[0])
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			meta, err := a.client.RemoveMember(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -102,7 +106,9 @@ func (a *app) membersVoteCmd(verb, short string, do func(*client.Client, context
 		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1), Example: "  raftctl members " + verb + " n4",
 		ValidArgsFunction: a.completeMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			meta, err := do(a.client, cmd.Context(), args[0])
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			meta, err := do(a.client, ctx, args[0])
 			if err != nil {
 				return err
 			}

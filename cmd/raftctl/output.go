@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -75,6 +77,9 @@ func writeYAML(w io.Writer, body []byte) error {
 	return enc.Close()
 }
 
+// oldBooleans are words that readers of YAML 1.1 take for true and false.
+var oldBooleans = []string{"y", "n", "yes", "no", "on", "off"}
+
 // yamlOf turns the next JSON value into YAML with the keys in their order.
 func yamlOf(dec *json.Decoder) (*yaml.Node, error) {
 	tok, err := dec.Token()
@@ -100,13 +105,12 @@ func yamlOf(dec *json.Decoder) (*yaml.Node, error) {
 	case string:
 		n := &yaml.Node{}
 		n.SetString(v)
+		if slices.Contains(oldBooleans, strings.ToLower(v)) {
+			n.Style = yaml.DoubleQuotedStyle
+		}
 		return n, nil
 	case json.Number:
-		tag := "!!int"
-		if _, err := v.Int64(); err != nil {
-			tag = "!!float"
-		}
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: v.String()}, nil
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}, nil
 	case bool:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(v)}, nil
 	}

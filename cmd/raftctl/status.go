@@ -77,7 +77,9 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 func counts[N int | uint64](m map[string]N) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, fmt.Sprintf("%d %s", m[k], k))
+		if m[k] > 0 {
+			out = append(out, fmt.Sprintf("%d %s", m[k], k))
+		}
 	}
 	return strings.Join(out, ", ")
 }

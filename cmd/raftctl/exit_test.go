@@ -1,0 +1,193 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Exit codes tell scripts what happened, and stderr tells people what was asked of whom.
+func TestExitCodes(t *testing.T) {
+	f := coordinator(t, map[string]any{
+		"GET /leader":              wire.Leader{ID: "n1"},
+		"DELETE /members/n9":       problem(409, wire.CodeConflict, "it is the last voter"),
+		"DELETE /components/n1.x":  problem(504, wire.CodeUnknown, "leadership lost"),
+		"POST /members":            problem(503, wire.CodeUnavailable, "no leader"),
+		"GET /jobs":                problem(401, wire.CodeUnauthorized, "no token"),
+		"POST /members/n2/promote": problem(500, wire.CodeInternal, "fault"),
+		"GET /workers":             problem(500, wire.CodeInternal, "fault"),
+		"GET /namespaces":          problem(429, wire.CodeBusy, "too many"),
+		"DELETE /jobs/j1":          wire.Job{ID: "j1", State: "cancelled"},
+		"POST /members/n2/demote":  map[string]string{"id": "n2"},
+		"DELETE /components/n1.y":  map[string]any{"full_name": "n1.y", "index": 5},
+		"POST /leader/transfer":    wire.Leader{ID: "n2", Term: 5},
+	})
+	for _, tc := range []struct {
+		cmd    string
+		code   int
+		out    string // exact, if not empty
+		stderr string // contained
+	}{
+		{"leader -o name", exitDone, "member/n1\n", ""},
+		{"jobs cancel j1", exitDone, "job j1 cancelled\n", ""},
+		{"members demote n2", exitDone, "member n2 demoted\n", ""},
+		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
+		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},
+		{"leader transfer --to n2", exitDone, "n2 leads, in term 5\n", ""},
+		{"members remove n9 --yes", exitFailed, "", "raftctl members remove: DELETE /members/n9 at " + hostOf(f) + ": conflict: it is the last voter"},
+		{"components get n1.none", exitFailed, "", "not_found"},
+		{"jobs list", exitFailed, "", "token"},
+		{"workers list", exitFailed, "", "request r7"},
+		{"namespaces list", exitFailed, "", "busy"},
+		{"members add n4:7300 --timeout 300ms", exitUnavailable, "", "no leader"},
+		{"components remove n1.x -y", exitUnknown, "", "it may or may not have happened"},
+		{"members promote n2", exitUnknown, "", "fault"},
+		{"members remove n9", exitUsage, "", "--yes"},
+		{"components remove n1.y", exitUsage, "", "--yes"},
+		{"members", exitUsage, "", "list, promote, remove"},
+		{"members lst", exitUsage, "", `unknown command "lst"`},
+		{"nonsense", exitUsage, "", `unknown command "nonsense"`},
+		{"members list --bogus", exitUsage, "", "--bogus"},
+		{"members list extra", exitUsage, "", "extra"},
+		{"members remove", exitUsage, "", "accepts 1 arg"},
+		{"members list -o xml", exitUsage, "", `--output "xml"`},
+		{"status --timeout 0s", exitUsage, "", "--timeout"},
+		{"status --stale", exitUsage, "", "--stale"},
+		{"members list --stale --consistent", exitUsage, "", "stale"},
+		{"leader --ca /does/not/exist", exitUsage, "", "--ca/--cert/--key"},
+		{"leader --context nowhere", exitUsage, "", `no context "nowhere"`},
+		{"wait nonsense", exitUsage, "", "want leader"},
+		{"jobs run /does/not/exist.py --items 1", exitUsage, "", "does/not/exist"},
+		{"completion tcsh", exitUsage, "", "tcsh"},
+	} {
+		code, out, errs := raftctl(t, f, strings.Fields(tc.cmd)...)
+		if code != tc.code || tc.out != "" && out != tc.out || !strings.Contains(errs, tc.stderr) {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q\nwant exit %d, stdout %q, stderr with %q", tc.cmd, code, out, errs, tc.code, tc.out, tc.stderr)
+		}
+		if code != exitDone && out != "" {
+			t.Errorf("%s: a failure wrote %q to stdout", tc.cmd, out)
+		}
+	}
+}
+
+func hostOf(f *fake) string { return strings.TrimPrefix(f.URL, "http://") }
+
+// Nobody listening is told soon, not at the end of the timeout.
+func TestNobodyThere(t *testing.T) {
+	dead := coordinator(t, nil)
+	dead.Close()
+	begun := time.Now()
+	code, _, errs := raftctl(t, dead, "status", "--timeout", "1m")
+	if code != exitUnavailable || !strings.Contains(errs, "FOLKMOOT_ADDR") {
+		t.Errorf("nobody listens: exit %d, stderr %q, want 3 and a hint at --addr", code, errs)
+	}
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("took %s, want far below the timeout of 1m", took)
+	}
+}
+
+// Flags beat the environment, which beats the context.
+func TestSettings(t *testing.T) {
+	var got string
+	answers := map[string]any{"GET /leader": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		w.Write([]byte(`{"id":"n1"}`))
+	})}
+	f := coordinator(t, answers)
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	tokenFile := filepath.Join(dir, "token")
+	write(t, tokenFile, "from-file\n")
+	write(t, filepath.Join(dir, "folkmoot", "contexts.yaml"),
+		"current: lab\ncontexts:\n  lab: {addr: \""+f.URL+"\", token: from-context}\n  other: {addr: \"127.0.0.1:1\"}\n")
+	for _, tc := range []struct {
+		when, env, want string
+		args            []string
+	}{
+		{"context alone", "", "Bearer from-context", nil},
+		{"environment over context", "from-env", "Bearer from-env", nil},
+		{"flag over environment", "from-env", "Bearer from-flag", []string{"--token", "from-flag"}},
+		{"token file on the command line over a token elsewhere", "from-env", "Bearer from-file", []string{"--token-file", tokenFile}},
+	} {
+		t.Setenv("FOLKMOOT_TOKEN", tc.env)
+		if code, _, errs := raftctl(t, nil, append([]string{"leader"}, tc.args...)...); code != exitDone || got != tc.want {
+			t.Errorf("%s: exit %d (%s), sent %q, want %q", tc.when, code, errs, got, tc.want)
+		}
+	}
+	code, out, errs := raftctl(t, nil, "contexts", "use", "other")
+	if code != exitDone {
+		t.Fatalf("contexts use: exit %d: %s", code, errs)
+	}
+	if _, out, _ = raftctl(t, nil, "contexts", "list"); !strings.Contains(out, "*  other") {
+		t.Errorf("contexts list after use other:\n%s", out)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "folkmoot", "contexts.yaml")); !strings.Contains(string(b), "from-context") {
+		t.Errorf("contexts use lost what else the file held:\n%s", b)
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every command shows by an example how it is used.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Name() != "help" && !strings.Contains(c.Example, "raftctl") {
+			t.Errorf("%s: has no example", c.CommandPath())
+		}
+		if c.Short == "" {
+			t.Errorf("%s: has no description", c.CommandPath())
+		}
+		for _, s := range c.Commands() {
+			walk(s)
+		}
+	}
+	walk((&app{now: time.Now}).root())
+	for _, cmd := range []string{"--help", "jobs --help", "jobs run --help", "leader transfer --help"} {
+		if code, out, _ := raftctl(t, nil, strings.Fields(cmd)...); code != exitDone || !strings.Contains(out, "Examples:") {
+			t.Errorf("%s: exit %d, want 0 and examples", cmd, code)
+		}
+	}
+}
+
+// Completion scripts are written for every shell, and ids are completed from the cluster.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if code, out, errs := raftctl(t, nil, "completion", shell); code != exitDone || !strings.Contains(out, "raftctl") {
+			t.Errorf("completion %s: exit %d, stderr %q, %d bytes", shell, code, errs, len(out))
+		}
+	}
+	f := lab(t)
+	for _, tc := range []struct{ line, want string }{
+		{"members remove ", "n1\tleader, voter\nn2\tfollower, voter\nn3\tunreachable, nonvoter\n"},
+		{"members remove n1 ", ""},
+		{"leader transfer --to n2", "n2\tfollower, voter\n"},
+		{"components get n1", "n1.laser\n"},
+		{"jobs get ", "quality\tfailed nightly\n"},
+		{"wait ", "leader\nmember/\ncomponent/\njob/\n"},
+		{"wait job/q", "job/quality\tfailed nightly\n"},
+		{"jobs list -o ", "table\nwide\njson\nyaml\nname\n"},
+	} {
+		words := strings.Split("__complete --addr "+f.URL+" "+tc.line, " ")
+		_, out, _ := raftctl(t, nil, words...)
+		got, _, _ := strings.Cut(out, ":4\n")
+		if got != tc.want {
+			t.Errorf("complete %q: got %q, want %q", tc.line, got, tc.want)
+		}
+	}
+}
