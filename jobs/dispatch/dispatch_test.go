@@ -3,6 +3,7 @@ package dispatch_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,11 +52,12 @@ func TestLateWorker(t *testing.T) {
 func TestLargePlan(t *testing.T) {
 	lead(t, func(l *log) {
 		for _, name := range []string{"a", "b", "c"} {
-			l.worker(name, "n1", 1000)
+			l.worker(strings.Repeat(name, 100), "n1", 1000)
 		}
-		l.submit("j", 3000)
+		id := strings.Repeat("j", jobs.MaxID)
+		l.submit(id, 3000)
 		settle()
-		if j, _ := l.machine.View().Jobs.Job("j"); j.Counts.Assigned != 3000 {
+		if j, _ := l.machine.View().Jobs.Job(id); j.Counts.Assigned != 3000 {
 			t.Errorf("%d parts are assigned, want 3000", j.Counts.Assigned)
 		}
 	})
