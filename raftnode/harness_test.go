@@ -147,7 +147,10 @@ func (c *fakeCalls) Call(ctx context.Context, addr, method string, body []byte) 
 	to, blocked := w.calls[addr], w.cut[[2]string{c.addr, addr}]
 	w.seen[method]++
 	w.mu.Unlock()
-	if to == nil || blocked {
+	if to == nil {
+		return nil, wire.NotTried("%s refuses connections", addr)
+	}
+	if blocked {
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -254,6 +257,20 @@ func (w *world) add(id string, opts ...option) *server {
 	}
 	s.start()
 	return s
+}
+
+// kill lets the process vanish from the network, as when it is killed: nobody
+// answers at its address any more.
+func (s *server) kill() {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	for other := range s.w.trans {
+		s.w.raftLine(other, s.addr, false)
+		s.w.raftLine(s.addr, other, false)
+		s.w.cut[[2]string{s.addr, other}] = true
+	}
+	delete(s.w.trans, s.addr)
+	delete(s.w.calls, s.addr)
 }
 
 // start opens the node anew over what it left on its disk.

@@ -201,28 +201,3 @@ func (n *Node) handOver(ctx context.Context, serverID string) error {
 	}
 	return wire.NotTried("leadership was not handed over: %v", err)
 }
-
-// watchLeaders counts the leaders that this process has seen, and logs them.
-func (n *Node) watchLeaders() {
-	seen := make(chan raft.Observation, 64)
-	o := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
-	})
-	n.raft.RegisterObserver(o)
-	defer n.raft.DeregisterObserver(o)
-	last := ""
-	for {
-		select {
-		case o := <-seen:
-			id := string(o.Data.(raft.LeaderObservation).LeaderID)
-			if id != "" && id != last {
-				n.changes.Add(1)
-				n.log.Info("leader changed", "from", last, "to", id, "term", n.raft.CurrentTerm())
-				last = id
-			}
-		case <-n.ctx.Done():
-			return
-		}
-	}
-}

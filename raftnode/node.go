@@ -19,25 +19,26 @@ import (
 // Node is one server of the group. Its methods may be called from any
 // goroutine, and all that wait do so no longer than their context.
 type Node struct {
-	cfg      Config
-	log      *slog.Logger
-	local    *Identity
-	serverID string
-	self     Peer // this run's record
-	stores   *stores
-	machine  Machine
-	progress *progress
-	trans    *quietTransport
-	book     *book
-	calls    Calls
-	raft     *raft.Raft
-	queue    *queue
-	reads    reads
-	lease    lease
-	throne   throne
-	contacts contacts
-	outcomes outcomes
-	hearsay  hearsay
+	cfg        Config
+	log        *slog.Logger
+	local      *Identity
+	serverID   string
+	self       Peer // this run's record
+	stores     *stores
+	machine    Machine
+	progress   *progress
+	trans      *quietTransport
+	book       *book
+	calls      Calls
+	raft       *raft.Raft
+	queue      *queue
+	reads      reads
+	lease      lease
+	throne     throne
+	contacts   contacts
+	outcomes   outcomes
+	hearsay    hearsay
+	allegiance allegiance
 
 	changing  chan struct{} // held by the one membership change under way
 	seekNow   chan struct{} // wakes seek

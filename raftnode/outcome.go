@@ -31,6 +31,8 @@ func outcome(err error) error {
 // more, or yet): asking again elsewhere is safe.
 var errNotLeader = wire.NotTried("this coordinator is not the leader")
 
+var errDeposed = errors.New("the leader was deposed before it answered")
+
 // notTried tells whether err promises that nothing happened and that a later
 // try may succeed.
 func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }

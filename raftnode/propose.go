@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,13 +43,13 @@ func (n *Node) propose(ctx context.Context, command []byte) (a answer, err error
 		return a, wire.Invalid("command", "a command contains a line end")
 	}
 	err = n.insist(ctx, func() (err error) {
-		_, addr, here, err := n.leader()
+		id, addr, here, err := n.leader()
 		switch {
 		case err != nil:
 		case here:
 			a, err = n.proposeHere(ctx, command)
 		default:
-			a, err = n.proposeAt(ctx, addr, command)
+			a, err = n.proposeAt(ctx, id, addr, command)
 		}
 		return err
 	})
@@ -75,8 +76,13 @@ type proposed struct {
 	Err   *wire.Error     `json:"err,omitempty"`
 }
 
-func (n *Node) proposeAt(ctx context.Context, addr string, command []byte) (a answer, err error) {
+func (n *Node) proposeAt(ctx context.Context, leader, addr string, command []byte) (a answer, err error) {
+	ctx, cancel := n.allegiance.during(ctx, leader)
+	defer cancel()
 	body, err := n.calls.Call(ctx, addr, methodPropose, command)
+	if err != nil && errors.Is(context.Cause(ctx), errDeposed) && !notTried(err) {
+		err = wire.Unknown(errDeposed)
+	}
 	if err != nil {
 		return a, unlessCoded(err)
 	}

@@ -240,10 +240,12 @@ func (n *Node) onTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
 
 // askLeader is one round of a follower.
 func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error) {
-	_, addr, here, err := n.leader()
+	id, addr, here, err := n.leader()
 	if err != nil {
 		return m, err
 	}
+	ctx, cancel := n.allegiance.during(ctx, id)
+	defer cancel()
 	if here {
 		return m, errNotLeader // it became leader meanwhile; the caller comes again
 	}

@@ -64,8 +64,7 @@ func (q *quietTransport) pump() {
 			select {
 			case q.out <- rpc:
 			case <-q.ctx.Done():
-				rpc.Respond(nil, raft.ErrTransportShutdown)
-				return
+				return // no answer; the transport below is closing its streams
 			}
 		case <-q.ctx.Done():
 			return

@@ -1,0 +1,164 @@
+package raftnode_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+)
+
+// A task of the leader begins when the machine has all that was committed
+// before, and ends with the leadership, before the next one's writes count.
+func TestTasksFollowTheLeader(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		var running atomic.Int32
+		var mu sync.Mutex
+		var began []string
+		for _, s := range all {
+			s.WhileLeading("watch", func(ctx context.Context) error {
+				if !s.IsLeader() {
+					t.Errorf("the task of %s began before it was in charge", s.cfg.ID)
+				}
+				running.Add(1)
+				defer running.Add(-1)
+				mu.Lock()
+				began = append(began, s.cfg.ID+" sees "+s.diary.text())
+				mu.Unlock()
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}
+		first, others := leaderOf(t, all)
+		eventually(t, "the first leader's task runs", func() bool { return running.Load() == 1 })
+		write(t, first, "one")
+		if err := first.Transfer(context.Background(), others[0].cfg.ID); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second leader's task runs", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(began) == 2 && running.Load() == 1
+		})
+		if want := others[0].cfg.ID + " sees one"; began[1] != want {
+			t.Errorf("second task: %q, want %q", began[1], want)
+		}
+	})
+}
+
+// A leader whose task fails gives another server the chance.
+func TestFailingTaskHandsOver(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		first, _ := leaderOf(t, all)
+		first.WhileLeading("broken", func(context.Context) error { return errors.New("no room") })
+		eventually(t, "another leads", func() bool {
+			l, _ := leaderOf(t, all)
+			return l != first
+		})
+		write(t, first, "one")
+	})
+}
+
+// Alone, a failing task is tried again.
+func TestFailingTaskAloneIsRepeated(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }))
+		defer s.stop()
+		var tries atomic.Int32
+		s.WhileLeading("broken", func(context.Context) error { tries.Add(1); return errors.New("no room") })
+		eventually(t, "three tries", func() bool { return tries.Load() >= 3 })
+	})
+}
+
+// A coordinator that stops hands over first and stays a member: no write waits
+// for an election, and it is back by itself.
+func TestCloseHandsOver(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		first, others := leaderOf(t, all)
+		write(t, first, "one")
+		stopped := make(chan struct{})
+		go func() { first.stop(); close(stopped) }()
+		eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
+		began := time.Now()
+		write(t, others[0], "two")
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("the first write after the hand-over took %s", took)
+		}
+		<-stopped
+		if s := others[0].Status(); s.Voters != 3 || s.Tolerance < 0 {
+			t.Errorf("after a stop: %+v, want three voters still", s)
+		}
+		first.diary = &diary{}
+		first.start()
+		eventually(t, "it is back", func() bool { ok, _ := first.Health(); return ok })
+		if got := same(t, all); got != "one two" {
+			t.Errorf("machines hold %q", got)
+		}
+	})
+}
+
+// How long a cluster is without a leader when that vanishes, with the default
+// timeouts: the median must stay clear of 0.8 s.
+func TestFailOverTime(t *testing.T) {
+	t.Parallel()
+	var total time.Duration
+	const rounds = 20
+	for range rounds {
+		bubble(t, func(t *testing.T, w *world) {
+			all := three(w)
+			defer stopAll(all)
+			first, others := leaderOf(t, all)
+			write(t, first, "one")
+			first.kill()
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			for { // as a client does that is told that nothing was tried
+				if _, _, err := others[0].Propose(ctx, []byte("two")); err == nil {
+					break
+				}
+			}
+			total += time.Since(began)
+		})
+	}
+	if mean := total / rounds; mean > 800*time.Millisecond {
+		t.Errorf("fail-over took %s on average, want below 0.8 s", mean)
+	} else {
+		t.Logf("fail-over took %s on average", mean)
+	}
+}
+
+// The three of a cluster need no addresses to find each other again.
+func TestRestartOfAll(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		cluster := all[0].ClusterID()
+		stopAll(all)
+		for _, s := range all {
+			s.cfg.Join, s.cfg.Expect, s.diary = nil, 0, &diary{}
+			s.start()
+		}
+		leaderOf(t, all)
+		write(t, all[1], "two")
+		if got := same(t, all); got != "one two" || all[2].ClusterID() != cluster {
+			t.Errorf("after the restart machines hold %q in cluster %s, want %q in %s", got, all[2].ClusterID(), "one two", cluster)
+		}
+	})
+}

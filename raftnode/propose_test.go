@@ -1,0 +1,258 @@
+package raftnode_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// What cannot be written is refused at once, and the machine's own refusal
+// comes back from any coordinator with its code.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		leader, others := leaderOf(t, all)
+		for _, at := range []*server{leader, others[0]} {
+			for _, c := range []struct {
+				command string
+				want    wire.Code
+			}{
+				{"", wire.CodeInvalid},
+				{"two\nlines", wire.CodeInvalid},
+				{"bad", wire.CodeInvalid},
+				{"refuse this", wire.CodeConflict},
+				{strings.Repeat("x", wire.MaxCommand+1), wire.CodeTooLarge},
+			} {
+				_, _, err := at.Propose(context.Background(), []byte(c.command))
+				if wire.CodeOf(err) != c.want {
+					t.Errorf("%.20q at %s: %v, want %s", c.command, at.cfg.ID, err, c.want)
+				}
+			}
+			write(t, at, strings.Repeat("y", wire.MaxCommand))
+			if o := at.Status().Outcomes; o.Done != 1 || o.Refused != 5 {
+				t.Errorf("outcomes at %s: %+v, want 1 done and 5 refused", at.cfg.ID, o)
+			}
+		}
+	})
+}
+
+// Writes that come while entries are under way go together in one.
+func TestGroupCommit(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		gate := make(chan struct{}, 1000)
+		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		defer s.stop()
+		eventually(t, "it leads", s.IsLeader)
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				if _, v, err := s.Propose(context.Background(), fmt.Append(nil, "w", i)); err != nil || v != fmt.Sprint("did w", i) {
+					t.Errorf("w%d: %v, %v", i, v, err)
+				}
+			})
+		}
+		synctest.Wait() // two entries are under way, the rest waits
+		for range 100 {
+			gate <- struct{}{}
+		}
+		wg.Wait()
+		s.diary.mu.Lock()
+		defer s.diary.mu.Unlock()
+		if n := len(s.diary.sizes); n > 4 || len(s.diary.lines) != 500 {
+			t.Errorf("%d writes took %d entries %v, want 500 in at most 4", len(s.diary.lines), n, s.diary.sizes)
+		}
+	})
+}
+
+// A full queue says busy, and is bounded by bytes too. A waiting write that is
+// given up was certainly not tried.
+func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]func(*raftnode.Config){
+		"count": func(c *raftnode.Config) { c.QueueCount = 10 },
+		"bytes": func(c *raftnode.Config) { c.QueueBytes = 10 * (1000 + 128) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				gate := make(chan struct{})
+				s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), with(limit), func(s *server) { s.diary.gate = gate })
+				defer s.stop()
+				eventually(t, "it leads", s.IsLeader)
+				ctx, giveUp := context.WithCancel(context.Background())
+				var wg sync.WaitGroup
+				var mu sync.Mutex
+				codes := map[wire.Code]int{}
+				propose := func() {
+					wg.Go(func() {
+						_, _, err := s.Propose(ctx, bytes.Repeat([]byte("x"), 1000))
+						mu.Lock()
+						codes[wire.CodeOf(err)]++
+						mu.Unlock()
+					})
+					synctest.Wait()
+				}
+				for range 2 + 10 + 5 { // under way, waiting, too many
+					propose()
+				}
+				if codes[wire.CodeBusy] != 5 || s.Status().Waiting != 10 {
+					t.Errorf("%v after 17 writes with %d waiting, want 5 busy and 10 waiting", codes, s.Status().Waiting)
+				}
+				giveUp()
+				synctest.Wait()
+				if codes[wire.CodeUnavailable] != 10 || codes[wire.CodeUnknown] != 2 {
+					t.Errorf("%v after giving up, want 10 that were not tried and 2 unknown", codes)
+				}
+				close(gate)
+				wg.Wait()
+				if err := read(s, raftnode.Strict, time.Second); err != nil {
+					t.Fatal(err)
+				}
+				s.diary.mu.Lock()
+				defer s.diary.mu.Unlock()
+				if len(s.diary.lines) != 2 {
+					t.Errorf("%d writes happened, want the 2 unknown ones", len(s.diary.lines))
+				}
+			})
+		})
+	}
+}
+
+// A write at a leader that has just lost its majority is unknown; without any
+// leader it was certainly not tried. Unknown ones may have happened, no other.
+func TestOutcomesAroundAPartition(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		old, others := leaderOf(t, all)
+		write(t, old, "one")
+		w.part(addrs(old), addrs(others...))
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if _, _, err := old.Propose(ctx, []byte("lost")); wire.CodeOf(err) != wire.CodeUnknown {
+			t.Errorf("write at the cut off leader: %v, want unknown", err)
+		}
+		began := time.Now()
+		if _, _, err := old.Propose(ctx, []byte("never")); wire.CodeOf(err) != wire.CodeUnavailable {
+			t.Errorf("write without a leader: %v, want unavailable", err)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("it took %s to say that nothing was tried, want about the patience of 3 s", took)
+		}
+		leaderOf(t, others)
+		write(t, others[0], "two")
+		w.heal()
+		leaderOf(t, all)
+		if got := same(t, all); got != "one two" {
+			t.Errorf("machines hold %q, want %q", got, "one two")
+		}
+	})
+}
+
+// Writers go on through the loss of a leader; nothing that was acknowledged is
+// lost, nothing that was not tried happens, and all machines end alike.
+func TestPartitionsUnderLoad(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, with(func(c *raftnode.Config) {
+			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 50, 10, time.Second
+		}))
+		defer stopAll(all)
+		ctx, end := context.WithCancel(context.Background())
+		var mu sync.Mutex
+		done, never := map[string]bool{}, map[string]bool{}
+		var wg sync.WaitGroup
+		for i := range 6 {
+			at := all[i%3]
+			wg.Go(func() {
+				for k := 0; ctx.Err() == nil; k++ {
+					line := fmt.Sprintf("w%d.%d", i, k)
+					one, cancel := context.WithTimeout(context.Background(), time.Second)
+					_, _, err := at.Propose(one, []byte(line))
+					cancel()
+					mu.Lock()
+					switch wire.CodeOf(err) {
+					case "":
+						done[line] = true
+					case wire.CodeUnavailable:
+						never[line] = true
+					case wire.CodeUnknown:
+					default:
+						t.Errorf("%s: %v", line, err)
+					}
+					mu.Unlock()
+					time.Sleep(40 * time.Millisecond)
+				}
+			})
+		}
+		for round := range 9 {
+			time.Sleep(3 * time.Second)
+			s := all[round%3]
+			if l, _ := leaderOf(t, all); round%2 == 0 {
+				s = l
+			}
+			for _, o := range all {
+				if o != s {
+					w.part(addrs(s), addrs(o))
+				}
+			}
+			time.Sleep(time.Duration(1+round%3) * time.Second)
+			w.heal()
+		}
+		end()
+		wg.Wait()
+		leaderOf(t, all)
+		write(t, all[0], "last")
+		same(t, all)
+		lines := map[string]int{}
+		for _, l := range strings.Fields(all[0].diary.text()) {
+			lines[l]++
+		}
+		for l := range done {
+			if lines[l] != 1 {
+				t.Errorf("%s was acknowledged and is there %d times", l, lines[l])
+			}
+		}
+		for l := range never {
+			if lines[l] != 0 {
+				t.Errorf("%s was not tried and is there", l)
+			}
+		}
+		if len(done) < 500 {
+			t.Errorf("only %d writes were acknowledged (%d not tried)", len(done), len(never))
+		}
+		t.Logf("%d done, %d not tried, %d on the machines", len(done), len(never), len(lines))
+	})
+}
+
+// A follower that makes a write has it on its own machine when it is told so,
+// without waiting for the leader's next message.
+func TestWriterReadsItsWrite(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = 100 * time.Millisecond }))
+		defer stopAll(all)
+		_, others := leaderOf(t, all)
+		for i := range 20 {
+			began := time.Now()
+			write(t, others[i%2], fmt.Sprint("w", i))
+			if !others[i%2].diary.has(fmt.Sprint("w", i)) {
+				t.Fatalf("the writer's own machine does not have w%d", i)
+			}
+			if took := time.Since(began); took > 20*time.Millisecond {
+				t.Errorf("w%d took %s, longer than the way there and back", i, took)
+			}
+		}
+	})
+}
