@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/router"
@@ -47,6 +50,30 @@ func TestReceiverUnknown(t *testing.T) {
 	late := n[1].signIn(t, "n2.late") // n1 does not know of it yet
 	n[0].sends(t, text("n1.a", "n2.late", "x"), router.Delivered, "")
 	reads(t, late, 0, "x")
+}
+
+// All who ask for an unknown name while one look-up is under way share the next.
+func TestLookUpsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.pipe = inMemory
+		n := w.start(t, router.Limits{}, "n1")[0]
+		n.takes = 20 * time.Millisecond
+		var answers sync.WaitGroup
+		answers.Add(500)
+		for i := range 500 {
+			n.Post(text("n1.a", fmt.Sprintf("n2.nobody%d", i), "x"), func(o router.Outcome, err error) {
+				if o != router.ReceiverUnknown {
+					t.Errorf("got %s (%v), want receiver_unknown", o, err)
+				}
+				answers.Done()
+			})
+		}
+		answers.Wait()
+		if n.fresh > 2 {
+			t.Errorf("%d rounds for 500 names, want at most 2", n.fresh)
+		}
+	})
 }
 
 // Without a fresh directory nobody can say that there is nobody.

@@ -46,6 +46,7 @@ type node struct {
 	stale   map[string]row // not nil: a view that lags until Fresh
 	fresh   int            // rounds asked for
 	noFresh error
+	takes   time.Duration // of a round
 	ghosts  []string // coordinators that have an address and never answer
 }
 
@@ -158,6 +159,7 @@ func (n *node) Home(full string) (string, string, uint64, bool) {
 }
 
 func (n *node) Fresh(context.Context) error {
+	time.Sleep(n.takes)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.fresh++
