@@ -61,7 +61,7 @@ func (g *given) to(session string) []wire.PartRef {
 	return slices.Collect(maps.Keys(g.parts[session]))
 }
 
-// note remembers what a session was told to run, and that it knows it need not
+// note is for sessions at home here only. It remembers what a session was told to run, and that it knows it need not
 // run other parts.
 func (g *given) note(session string, run []wire.RunPart, gone []wire.PartRef) {
 	g.mu.Lock()

@@ -26,6 +26,9 @@ const MaxReceive = 1000
 // longestPoll is how long one call to another coordinator waits for news.
 const longestPoll = 10 * time.Second
 
+// slack is what an answer of another coordinator may take on its way.
+const slack = 100 * time.Millisecond
+
 // Inbox opens the mailbox of the component for its own session; it counts as
 // a sign of life. Errors as of Heartbeat.
 func (c *Control) Inbox(ctx context.Context, full, secret string) (*Inbox, error) {
@@ -78,7 +81,12 @@ func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Receive
 	ask := receiveAt{Session: s.ID, After: after, Max: max, Wait: wire.Duration(longestPoll), Alive: b.fresh}
 	if deadline, ok := ctx.Deadline(); ok {
 		// The home answers before the asker gives up.
-		ask.Wait = wire.Duration(min(longestPoll, time.Until(deadline)*9/10))
+		left := time.Until(deadline) - slack
+		if left <= 0 {
+			<-ctx.Done()
+			return nil, nil
+		}
+		ask.Wait = wire.Duration(min(longestPoll, left))
 	}
 	calling, stop := context.WithTimeout(ctx, longestPoll+callTimeout)
 	defer stop()

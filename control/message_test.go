@@ -19,15 +19,15 @@ func say(to, text string) wire.SendMessage {
 // A message reaches a component of the same or of another coordinator, from
 // whichever coordinator it is sent and read.
 func TestSendAndReceiveAnywhere(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		laser, stage := n1.signIn(w.t, "laser"), n2.signIn(w.t, "stage")
-		sent, err := n1.Send(w.t.Context(), laser.Secret, say("n2.stage", "one"), "")
+		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
+		sent, err := n1.Send(t.Context(), laser.Secret, say("n2.stage", "one"), "")
 		fine(t, err)
 		if sent.Outcome != "delivered" || len(sent.ConversationID) != 36 {
 			t.Errorf("the send is answered %+v, want delivered and a conversation", sent)
 		}
-		_, err = n2.Send(w.t.Context(), laser.Secret, say("n2.stage", "two"), "") // at a coordinator that is not the sender's home
+		_, err = n2.Send(t.Context(), laser.Secret, say("n2.stage", "two"), "") // at a coordinator that is not the sender's home
 		fine(t, err)
 		for _, at := range []*site{n1, n2} {
 			got := at.inbox(t, stage, 0)
@@ -43,7 +43,7 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 			time.Sleep(25 * time.Second)
 			n1.Send(context.Background(), laser.Secret, wire.SendMessage{To: "n2.stage", Payload: [][]byte{{0xff}}}, "")
 		}()
-		ctx, cancel := context.WithTimeout(w.t.Context(), 9*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 		defer cancel()
 		n2.Heartbeat(ctx, stage.FullName, stage.Secret)
 		b, err := n1.Inbox(ctx, stage.FullName, stage.Secret)
@@ -53,8 +53,8 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 		}
 		for range 2 { // keep both leases while the sender sleeps
 			time.Sleep(5 * time.Second)
-			n2.Heartbeat(w.t.Context(), stage.FullName, stage.Secret)
-			n1.Heartbeat(w.t.Context(), laser.FullName, laser.Secret)
+			n2.Heartbeat(t.Context(), stage.FullName, stage.Secret)
+			n1.Heartbeat(t.Context(), laser.FullName, laser.Secret)
 		}
 		got := n1.inbox(t, stage, 2)
 		if len(got) != 1 || got[0].Seq != 3 || len(got[0].Content) != 0 || len(got[0].Payload) != 1 {
@@ -65,10 +65,10 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 
 // Nobody sends in another's name, and what is no message is refused.
 func TestSendRefusals(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		laser := n1.signIn(w.t, "laser")
-		n1.signIn(w.t, "stage")
+		laser := n1.signIn(t, "laser")
+		n1.signIn(t, "stage")
 		cases := []struct {
 			in   wire.SendMessage
 			code wire.Code
@@ -87,7 +87,7 @@ func TestSendRefusals(t *testing.T) {
 			{wire.SendMessage{To: "stage", Payload: [][]byte{make([]byte, wire.MaxMessage+1)}}, wire.CodeTooLarge, ""},
 		}
 		for _, c := range cases {
-			_, err := n1.Send(w.t.Context(), laser.Secret, c.in, "")
+			_, err := n1.Send(t.Context(), laser.Secret, c.in, "")
 			refused(t, err, c.code, c.says)
 		}
 		if n1.mail.sent != 0 {
@@ -99,29 +99,29 @@ func TestSendRefusals(t *testing.T) {
 // A send with a key is made once, wherever it is repeated; a certain refusal
 // is tried again.
 func TestSendTwiceWithOneKey(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		laser, err := n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
+		laser, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
 		fine(t, err)
-		stage := n1.signIn(w.t, "stage")
+		stage := n1.signIn(t, "stage")
 		n1.mail.full = true
-		_, err = n1.Send(w.t.Context(), laser.Secret, say("stage", "one"), key)
+		_, err = n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
 		refused(t, err, wire.CodeBusy, "full")
 		n1.mail.full = false
-		first, err := n1.Send(w.t.Context(), laser.Secret, say("stage", "one"), key)
+		first, err := n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
 		fine(t, err)
-		again, err := n2.Send(w.t.Context(), laser.Secret, say("stage", "one"), key)
+		again, err := n2.Send(t.Context(), laser.Secret, say("stage", "one"), key)
 		fine(t, err)
 		if first != again {
 			t.Errorf("told twice: %+v and %+v, want the same", first, again)
 		}
-		_, err = n1.Send(w.t.Context(), laser.Secret, say("stage", "two"), key)
+		_, err = n1.Send(t.Context(), laser.Secret, say("stage", "two"), key)
 		refused(t, err, wire.CodeConflict, "another message")
 		if got := n1.inbox(t, stage, 0); len(got) != 1 {
 			t.Fatalf("%d messages arrived, want one", len(got))
 		}
 		time.Sleep(12 * time.Minute)
-		_, err = n1.Send(w.t.Context(), laser.Secret, say("COORDINATOR", "two"), key)
+		_, err = n1.Send(t.Context(), laser.Secret, say("COORDINATOR", "two"), key)
 		fine(t, err) // the key is forgotten
 	}, "n1", "n2")
 }
@@ -129,12 +129,12 @@ func TestSendTwiceWithOneKey(t *testing.T) {
 // A request to COORDINATOR comes back as a message of the same conversation,
 // from the coordinator of whichever namespace was asked.
 func TestMessageToCoordinator(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		laser := n1.signIn(w.t, "laser")
-		n2.signIn(w.t, "stage")
+		laser := n1.signIn(t, "laser")
+		n2.signIn(t, "stage")
 		for after, to := range []string{"COORDINATOR", "n2.COORDINATOR"} {
-			sent, err := n1.Send(w.t.Context(), laser.Secret, wire.SendMessage{
+			sent, err := n1.Send(t.Context(), laser.Secret, wire.SendMessage{
 				To: to, Content: []byte(`[{"jsonrpc":"2.0","id":7,"method":"send_local_components"},{"jsonrpc":"2.0","method":"pong"},{"jsonrpc":"2.0","id":"x","method":"shut_down"}]`),
 			}, "")
 			fine(t, err)
@@ -152,9 +152,9 @@ func TestMessageToCoordinator(t *testing.T) {
 			{`{"jsonrpc":"2.0","id":null,"method":"pong"}`, `{"id":null,"result":null,"jsonrpc":"2.0"}`},
 			{`{"jsonrpc":"2.0","id":2,"method":"pong","params":{"x":1}}`, `{"id":2,"error":{"code":-32602,"message":"params: unknown field \"x\"","data":{"code":"invalid","message":"params: unknown field \"x\"","field":"params"}},"jsonrpc":"2.0"}`},
 		} {
-			_, err := n1.Send(w.t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(`{"jsonrpc":"2.0","id":1,"result":null}`)}, "")
+			_, err := n1.Send(t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(`{"jsonrpc":"2.0","id":1,"result":null}`)}, "")
 			fine(t, err)
-			_, err = n1.Send(w.t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(c.content)}, "")
+			_, err = n1.Send(t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(c.content)}, "")
 			fine(t, err)
 			got := n1.inbox(t, laser, uint64(2+after))
 			if len(got) != 1 || string(got[0].Content) != c.want {
@@ -166,13 +166,13 @@ func TestMessageToCoordinator(t *testing.T) {
 
 // A request to a component brings its answer back.
 func TestRequestToComponent(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		laser := n2.signIn(w.t, "laser")
+		laser := n2.signIn(t, "laser")
 		answer := func(content string) {
 			got := n2.inbox(t, laser, 0)
 			m := got[len(got)-1]
-			_, err := n2.Send(w.t.Context(), laser.Secret, wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: []byte(content)}, "")
+			_, err := n2.Send(t.Context(), laser.Secret, wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: []byte(content)}, "")
 			fine(t, err)
 		}
 		done := make(chan struct{})
@@ -180,7 +180,7 @@ func TestRequestToComponent(t *testing.T) {
 			defer close(done)
 			answer(`{"id":1,"result":{"power":7},"jsonrpc":"2.0"}`)
 		}()
-		got, err := n1.Request(w.t.Context(), "", "n2.laser", "get_parameters", json.RawMessage(`{"parameters":["power"]}`))
+		got, err := n1.Request(t.Context(), "", "n2.laser", "get_parameters", json.RawMessage(`{"parameters":["power"]}`))
 		fine(t, err)
 		if string(got) != `{"power":7}` {
 			t.Errorf("the result is %s, want the component's", got)
@@ -190,13 +190,13 @@ func TestRequestToComponent(t *testing.T) {
 			time.Sleep(time.Second)
 			answer(`{"id":1,"error":{"code":-32601,"message":"no such method"},"jsonrpc":"2.0"}`)
 		}()
-		_, err = n1.Request(w.t.Context(), "", "n2.laser", "dance", nil)
+		_, err = n1.Request(t.Context(), "", "n2.laser", "dance", nil)
 		refused(t, err, wire.CodeNotFound, "no such method")
-		_, err = n1.Request(w.t.Context(), "", "n2.nobody", "dance", nil)
+		_, err = n1.Request(t.Context(), "", "n2.nobody", "dance", nil)
 		refused(t, err, wire.CodeNotFound, "n2.nobody")
-		_, err = n1.Request(w.t.Context(), "", "n2.laser", "sleep", nil)
+		_, err = n1.Request(t.Context(), "", "n2.laser", "sleep", nil)
 		refused(t, err, wire.CodeUnknown, "did not answer")
-		_, err = n1.Request(w.t.Context(), "", "n2.laser", "", nil)
+		_, err = n1.Request(t.Context(), "", "n2.laser", "", nil)
 		refused(t, err, wire.CodeInvalid, "method")
 		synctest.Wait()
 	}, "n1", "n2")
@@ -205,14 +205,14 @@ func TestRequestToComponent(t *testing.T) {
 // An open inbox does not keep a silent component alive, and tells it why it is
 // gone.
 func TestInboxOfEndedSession(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		for _, at := range []*site{n1, n2} {
-			in := n1.signIn(w.t, "laser")
-			b, err := at.Inbox(w.t.Context(), in.FullName, in.Secret)
+			in := n1.signIn(t, "laser")
+			b, err := at.Inbox(t.Context(), in.FullName, in.Secret)
 			fine(t, err)
 			begin := time.Now()
-			_, err = b.Receive(w.t.Context(), 0, 0)
+			_, err = b.Receive(t.Context(), 0, 0)
 			refused(t, err, wire.CodeNotFound, registryReason)
 			if open := time.Since(begin); open < 14*time.Second || open > 26*time.Second {
 				t.Errorf("read at %s: the wait ended after %v, want with the lease of 15s", at.id, open)

@@ -55,7 +55,10 @@ type none struct{}
 // component of a cluster, and those of workers.
 var methods = map[string]method{
 	"pong": with("Nothing: the message counts as a sign of life.",
-		func(*Control, context.Context, registry.Session, none) (any, uint64, error) { return nil, 0, nil }),
+		func(c *Control, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
+			_, err := c.beat(ctx, s)
+			return nil, 0, err
+		}),
 	"sign_out": with("Sign the sender out.",
 		func(c *Control, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
 			index, err := c.signOut(ctx, s)
@@ -95,8 +98,8 @@ var methods = map[string]method{
 	"sync_parts": with("Compare what the sender, a worker, holds with what it should.", (*Control).syncParts, need("holding", "array")),
 }
 
-// call carries out a method as the session s; elsewhere than at its home it is
-// passed on, once.
+// call carries out a method as the session s, wherever that is at home: what
+// only the home or the keeper of a log can do is passed on by the method.
 func (c *Control) call(ctx context.Context, s registry.Session, name string, raw json.RawMessage) (any, uint64, error) {
 	if name == "rpc.discover" {
 		return c.discover(), 0, nil
@@ -105,13 +108,9 @@ func (c *Control) call(ctx context.Context, s registry.Session, name string, raw
 	if !ok {
 		return nil, 0, errNoMethod{wire.Refuse(wire.CodeNotFound, "COORDINATOR has no method %.80q", name)}
 	}
-	if s.Home != c.self.ID {
-		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-		defer cancel()
-		out, err := atHome[called](ctx, c, s.Home, "control.call", callAt{Session: s.ID, Method: name, Params: raw})
-		return out.Result, out.Index, err
+	if s.Home == c.self.ID {
+		c.alive(s)
 	}
-	c.alive(s)
 	return m.do(c, ctx, s, raw)
 }
 

@@ -33,15 +33,6 @@ type (
 		Message wire.SendMessage `json:"message"`
 		Key     string           `json:"key,omitempty"`
 	}
-	callAt struct {
-		Session string          `json:"session"`
-		Method  string          `json:"method"`
-		Params  json.RawMessage `json:"params,omitempty"`
-	}
-	called struct {
-		Result json.RawMessage `json:"result"`
-		Index  uint64          `json:"index,omitempty"`
-	}
 	readLogAt struct {
 		Job     string `json:"job"`
 		Part    int    `json:"part"`
@@ -57,7 +48,7 @@ func (c *Control) handlePeers() {
 		if err != nil {
 			return wire.Beat{}, err
 		}
-		return c.beat(s)
+		return c.beat(ctx, s)
 	})
 	handle(c, "control.receive", func(ctx context.Context, in receiveAt) (wire.Inbox, error) {
 		s, err := c.mine(ctx, in.Session)
@@ -78,18 +69,6 @@ func (c *Control) handlePeers() {
 			return wire.Sent{}, err
 		}
 		return c.send(ctx, s, in.Message, in.Key)
-	})
-	handle(c, "control.call", func(ctx context.Context, in callAt) (called, error) {
-		s, err := c.mine(ctx, in.Session)
-		if err != nil {
-			return called{}, err
-		}
-		result, index, err := c.call(ctx, s, in.Method, in.Params)
-		if err != nil {
-			return called{}, err
-		}
-		raw, err := json.Marshal(result)
-		return called{Result: raw, Index: index}, err
 	})
 	handle(c, "control.append_log", func(_ context.Context, in wire.AppendLog) (appended, error) {
 		size, err := c.logs.append(in)

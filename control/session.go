@@ -36,15 +36,15 @@ func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat
 	if err != nil {
 		return wire.Beat{}, err
 	}
+	return c.beat(ctx, s)
+}
+
+func (c *Control) beat(ctx context.Context, s registry.Session) (wire.Beat, error) {
 	if s.Home != c.self.ID {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		return askHome[wire.Beat](ctx, c, s.Home, "control.heartbeat", beatAt{Session: s.ID})
 	}
-	return c.beat(s)
-}
-
-func (c *Control) beat(s registry.Session) (wire.Beat, error) {
 	c.alive(s)
 	return wire.Beat{FullName: s.FullName, Session: s.ID, Home: c.self.ID, Lease: wire.Duration(s.Lease)}, nil
 }

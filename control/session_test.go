@@ -14,24 +14,24 @@ import (
 // A heartbeat counts at whichever coordinator it comes in: it is passed on to
 // the home.
 func TestHeartbeatIsPassedOnToTheHome(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		in := n1.signIn(w.t, "laser")
+		in := n1.signIn(t, "laser")
 		for range 6 {
 			time.Sleep(10 * time.Second)
-			beat, err := n2.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+			beat, err := n2.Heartbeat(t.Context(), in.FullName, in.Secret)
 			fine(t, err)
 			if beat.Home != "n1" || beat.Session != in.Session || time.Duration(beat.Lease) != 15*time.Second {
 				t.Fatalf("the beat is answered %+v, want home n1 and a lease of 15s", beat)
 			}
 		}
 		w.cut("n1", true)
-		_, err := n2.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		_, err := n2.Heartbeat(t.Context(), in.FullName, in.Secret)
 		refused(t, err, wire.CodeUnavailable, "home n1 is not reached: take the name over")
 		w.cut("n1", false)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n2.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		_, err = n2.Heartbeat(t.Context(), in.FullName, in.Secret)
 		refused(t, err, wire.CodeNotFound, registryReason)
 		if n1.mail.attached(in.Session) {
 			t.Error("an expired session has a mailbox")
@@ -43,9 +43,9 @@ const registryReason = "the session of n1.laser ended: its lease ran out"
 
 // Who is not the session is told so, and how.
 func TestSecrets(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		laser, stage := n1.signIn(w.t, "laser"), n1.signIn(w.t, "stage")
+		laser, stage := n1.signIn(t, "laser"), n1.signIn(t, "stage")
 		forged := laser.Session + "." + strings.Repeat("A", 43)
 		cases := []struct {
 			what, full, secret string
@@ -61,15 +61,15 @@ func TestSecrets(t *testing.T) {
 			{"endless", "n1.laser", strings.Repeat("x", 1<<20), wire.CodeForbidden, ""},
 		}
 		for _, c := range cases {
-			_, err := n1.Heartbeat(w.t.Context(), c.full, c.secret)
+			_, err := n1.Heartbeat(t.Context(), c.full, c.secret)
 			t.Log(c.what, err)
 			refused(t, err, c.code, c.says)
-			_, err = n1.SignOut(w.t.Context(), c.full, c.secret)
+			_, err = n1.SignOut(t.Context(), c.full, c.secret)
 			refused(t, err, c.code, c.says)
-			_, err = n1.Inbox(w.t.Context(), c.full, c.secret)
+			_, err = n1.Inbox(t.Context(), c.full, c.secret)
 			refused(t, err, c.code, c.says)
 		}
-		_, err := n1.Send(w.t.Context(), "", wire.SendMessage{To: "stage"}, "")
+		_, err := n1.Send(t.Context(), "", wire.SendMessage{To: "stage"}, "")
 		refused(t, err, wire.CodeUnauthorized, "X-Session")
 		_, err = n1.call(t, "garbage", "pong", nil)
 		refused(t, err, wire.CodeUnauthorized, "")
@@ -82,11 +82,11 @@ func TestSecrets(t *testing.T) {
 
 // Sign-out works anywhere, with the home dead too, and tells twice the same.
 func TestSignOutAnywhere(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		in := n1.signIn(w.t, "laser")
+		in := n1.signIn(t, "laser")
 		w.cut("n1", true)
-		index, err := n2.SignOut(w.t.Context(), in.FullName, in.Secret)
+		index, err := n2.SignOut(t.Context(), in.FullName, in.Secret)
 		fine(t, err)
 		if index <= in.Index {
 			t.Errorf("signed out at index %d, want one behind %d", index, in.Index)
@@ -95,12 +95,12 @@ func TestSignOutAnywhere(t *testing.T) {
 		if n1.mail.attached(in.Session) {
 			t.Error("the mailbox outlives its session")
 		}
-		_, err = n1.SignOut(w.t.Context(), in.FullName, in.Secret)
+		_, err = n1.SignOut(t.Context(), in.FullName, in.Secret)
 		refused(t, err, wire.CodeNotFound, "signed out")
-		other := n1.signIn(w.t, "laser")
-		_, err = n1.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		other := n1.signIn(t, "laser")
+		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
 		refused(t, err, wire.CodeNotFound, "signed out")
-		_, err = n1.Heartbeat(w.t.Context(), other.FullName, other.Secret)
+		_, err = n1.Heartbeat(t.Context(), other.FullName, other.Secret)
 		fine(t, err)
 	}, "n1", "n2")
 }
@@ -108,9 +108,9 @@ func TestSignOutAnywhere(t *testing.T) {
 // A coordinator that was restarted opens the mailboxes of its sessions again
 // and grants every lease its full term.
 func TestRestartGrantsLeasesAnew(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		in := n1.signIn(w.t, "laser")
+		in := n1.signIn(t, "laser")
 		time.Sleep(14 * time.Second)
 		n1.stop()
 		time.Sleep(time.Hour)
@@ -120,11 +120,11 @@ func TestRestartGrantsLeasesAnew(t *testing.T) {
 			t.Fatal("no mailbox after the restart")
 		}
 		time.Sleep(14 * time.Second)
-		_, err := n1.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		_, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
 		fine(t, err)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
 		refused(t, err, wire.CodeNotFound, registryReason)
 	}, "n1")
 }
@@ -132,34 +132,34 @@ func TestRestartGrantsLeasesAnew(t *testing.T) {
 // What the log cannot take now is expired later, and a beat in between saves
 // the session.
 func TestExpiryWaitsForTheLog(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		laser, stage := n1.signIn(w.t, "laser"), n1.signIn(w.t, "stage")
+		laser, stage := n1.signIn(t, "laser"), n1.signIn(t, "stage")
 		w.failing(wire.NotTried("no leader"))
 		time.Sleep(time.Minute)
-		_, err := n1.Heartbeat(w.t.Context(), stage.FullName, stage.Secret)
+		_, err := n1.Heartbeat(t.Context(), stage.FullName, stage.Secret)
 		fine(t, err)
 		w.failing(nil)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(w.t.Context(), laser.FullName, laser.Secret)
+		_, err = n1.Heartbeat(t.Context(), laser.FullName, laser.Secret)
 		refused(t, err, wire.CodeNotFound, registryReason)
-		_, err = n1.Heartbeat(w.t.Context(), stage.FullName, stage.Secret)
+		_, err = n1.Heartbeat(t.Context(), stage.FullName, stage.Secret)
 		fine(t, err)
 	}, "n1")
 }
 
 // A take-over in the same place changes the terms of the lease.
 func TestUpdatedTerms(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		in := n1.signIn(w.t, "laser")
-		_, err := n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{
+		in := n1.signIn(t, "laser")
+		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
 			Name: "laser", Session: in.Session, Secret: in.Secret, Lease: wire.Duration(time.Minute),
 		}, "")
 		fine(t, err)
 		time.Sleep(50 * time.Second)
-		beat, err := n1.Heartbeat(w.t.Context(), in.FullName, in.Secret)
+		beat, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
 		fine(t, err)
 		if time.Duration(beat.Lease) != time.Minute {
 			t.Errorf("the lease is %v, want the new 1m", time.Duration(beat.Lease))

@@ -14,26 +14,26 @@ const key = "key-of-sixteen-bytes"
 
 // A component signs in, has a mailbox at once, and everybody sees it.
 func TestSignIn(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		in := n1.signIn(w.t, "laser")
+		in := n1.signIn(t, "laser")
 		if in.FullName != "n1.laser" || in.Home != "n1" || time.Duration(in.Lease) != 15*time.Second || in.Index == 0 {
 			t.Errorf("signed in as %+v, want n1.laser at home n1 for 15s with an index", in)
 		}
 		if !n1.mail.attached(in.Session) {
 			t.Error("no mailbox right after the sign-in")
 		}
-		got, fresh, err := n2.Component(w.t.Context(), control.Read{Index: in.Index}, "n1.laser")
+		got, fresh, err := n2.Component(t.Context(), control.Read{Index: in.Index}, "n1.laser")
 		fine(t, err)
 		if got.Session != in.Session || got.Kind != "rest" || fresh.Leader != "n1" || fresh.Index < in.Index {
 			t.Errorf("n2 shows %+v (%+v), want the session with kind rest, leader n1", got, fresh)
 		}
-		other, err := n2.SignIn(w.t.Context(), control.Caller{Kind: "native"}, wire.SignIn{Name: "stage", Namespace: "n1"}, "")
+		other, err := n2.SignIn(t.Context(), control.Caller{Kind: "native"}, wire.SignIn{Name: "stage", Namespace: "n1"}, "")
 		fine(t, err)
 		if other.FullName != "n1.stage" || other.Home != "n2" {
 			t.Errorf("a sign-in at n2 into n1 gave %+v, want n1.stage at home n2", other)
 		}
-		_, err = n2.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1"}, "")
+		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1"}, "")
 		refused(t, err, wire.CodeNameTaken, "n1.laser")
 	}, "n1", "n2")
 }
@@ -73,20 +73,20 @@ func TestSignInRefusals(t *testing.T) {
 		{"secret", wire.SignIn{Name: "a", Session: "s"}},
 		{"session", wire.SignIn{Name: "a", Secret: "s"}},
 	}
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		before := w.sites["n1"].machine.View().Index
 		for _, c := range cases {
-			_, err := w.sites["n1"].SignIn(w.t.Context(), control.Caller{}, c.in, "")
+			_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, c.in, "")
 			refused(t, err, wire.CodeInvalid, "")
 			if got := err.(*wire.Error).Field; got != c.field {
 				t.Errorf("%+v: the refusal names %q, want %q", c.in, got, c.field)
 			}
 		}
 		for _, bad := range []string{"short", strings.Repeat("x", 129), "sixteen bytes é..", "with a blank in it"} {
-			_, err := w.sites["n1"].SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "a"}, bad)
+			_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "a"}, bad)
 			refused(t, err, wire.CodeInvalid, "idempotency key")
 		}
-		_, err := w.sites["n1"].SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "a", Namespace: "mars"}, "")
+		_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "a", Namespace: "mars"}, "")
 		refused(t, err, wire.CodeNotFound, "mars")
 		if after := w.sites["n1"].machine.View().Index; after != before+1 {
 			t.Errorf("%d entries for refusals, want only that of the unknown namespace", after-before)
@@ -97,12 +97,12 @@ func TestSignInRefusals(t *testing.T) {
 // The same key gives the same session, also at another coordinator and when
 // the first answer was lost; another name under the same key is another one.
 func TestSignInTwiceWithOneKey(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		ask := wire.SignIn{Name: "laser", Namespace: "n1"}
-		one, err := n1.SignIn(w.t.Context(), control.Caller{}, ask, key)
+		one, err := n1.SignIn(t.Context(), control.Caller{}, ask, key)
 		fine(t, err)
-		two, err := n2.SignIn(w.t.Context(), control.Caller{}, ask, key)
+		two, err := n2.SignIn(t.Context(), control.Caller{}, ask, key)
 		fine(t, err)
 		if one.Session != two.Session || one.Secret != two.Secret || two.Home != "n1" {
 			t.Errorf("told twice: %+v and %+v, want one session, at home n1", one, two)
@@ -111,13 +111,13 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 			t.Error("n2 opened a mailbox for a session that is at home at n1")
 		}
 		ask.Name = "stage"
-		three, err := n1.SignIn(w.t.Context(), control.Caller{}, ask, key)
+		three, err := n1.SignIn(t.Context(), control.Caller{}, ask, key)
 		fine(t, err)
 		if three.Session == one.Session || three.Secret == one.Secret {
 			t.Error("another name under the same key has the same session or secret")
 		}
 		ask.Name = "laser"
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, ask, key+"x")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, ask, key+"x")
 		refused(t, err, wire.CodeNameTaken, "laser")
 	}, "n1", "n2")
 }
@@ -125,11 +125,11 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 // With session and secret a component moves to another coordinator: name,
 // session and secret stay, the mailbox moves.
 func TestTakeOverElsewhere(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		in := n1.signIn(w.t, "laser")
+		in := n1.signIn(t, "laser")
 		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}
-		moved, err := n2.SignIn(w.t.Context(), control.Caller{}, again, "")
+		moved, err := n2.SignIn(t.Context(), control.Caller{}, again, "")
 		fine(t, err)
 		if moved.Home != "n2" || moved.Session != in.Session || moved.Secret != in.Secret {
 			t.Errorf("took over as %+v, want the same session at home n2", moved)
@@ -140,10 +140,10 @@ func TestTakeOverElsewhere(t *testing.T) {
 		}
 		forged := again
 		forged.Secret = in.Session + "." + strings.Repeat("A", 43)
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, forged, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, forged, "")
 		refused(t, err, wire.CodeForbidden, "")
 		forged.Secret = "weak"
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, forged, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, forged, "")
 		refused(t, err, wire.CodeForbidden, in.Session)
 	}, "n1", "n2")
 }
@@ -151,47 +151,47 @@ func TestTakeOverElsewhere(t *testing.T) {
 // A component that an operator removed stays removed; one that expired may
 // come back under its old session.
 func TestRemovedStaysRemoved(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		in := n1.signIn(w.t, "laser")
-		_, err := n1.RemoveComponent(w.t.Context(), "n1.laser", "it misbehaves")
+		in := n1.signIn(t, "laser")
+		_, err := n1.RemoveComponent(t.Context(), "n1.laser", "it misbehaves")
 		fine(t, err)
 		if n1.mail.attached(in.Session) {
 			t.Error("a removed component has a mailbox")
 		}
 		back := wire.SignIn{Name: "laser", Session: in.Session, Secret: in.Secret}
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, back, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, back, "")
 		refused(t, err, wire.CodeForbidden, "it misbehaves")
-		_, err = n1.RemoveComponent(w.t.Context(), "n1.laser", "")
+		_, err = n1.RemoveComponent(t.Context(), "n1.laser", "")
 		refused(t, err, wire.CodeNotFound, "n1.laser")
 
-		in = n1.signIn(w.t, "stage")
+		in = n1.signIn(t, "stage")
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(w.t.Context(), "n1.stage", in.Secret)
+		_, err = n1.Heartbeat(t.Context(), "n1.stage", in.Secret)
 		refused(t, err, wire.CodeNotFound, "lease ran out")
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "stage", Session: in.Session, Secret: in.Secret}, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage", Session: in.Session, Secret: in.Secret}, "")
 		fine(t, err)
-		_, err = n1.Heartbeat(w.t.Context(), "n1.stage", in.Secret)
+		_, err = n1.Heartbeat(t.Context(), "n1.stage", in.Secret)
 		fine(t, err)
 	}, "n1")
 }
 
 // A write ends as what the log says of it, and is counted so.
 func TestOutcomesOfWrites(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		n1.signIn(w.t, "laser")
+		n1.signIn(t, "laser")
 		w.failing(wire.NotTried("no leader"))
-		_, err := n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnavailable, "no leader")
 		w.failing(errText("the link broke"))
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnknown, "the link broke")
 		w.failing(nil)
-		_, err = n1.SignIn(w.t.Context(), control.Caller{}, wire.SignIn{Name: "laser"}, "")
+		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser"}, "")
 		refused(t, err, wire.CodeNameTaken, "")
-		s, err := n1.Status(w.t.Context())
+		s, err := n1.Status(t.Context())
 		fine(t, err)
 		want := map[string]uint64{"done": 1, "refused": 1, "not_tried": 1, "unknown": 1}
 		for k, n := range want {

@@ -84,8 +84,8 @@ func fitting[L any](lines []L) (int, error) {
 	return len(lines), nil
 }
 
-// syncParts answers from a state that is as new as the leader's: a home that
-// has just taken a worker over must not make it drop what it runs.
+// syncParts answers from a state that is as new as the leader's: a coordinator
+// that is behind must not make a worker drop what it runs.
 func (c *Control) syncParts(ctx context.Context, s registry.Session, in wire.SyncParts) (any, uint64, error) {
 	if len(in.Holding) > maxReport {
 		return nil, 0, wire.Invalid("holding", "a worker holds at most %d parts, not %d", maxReport, len(in.Holding))
@@ -95,7 +95,9 @@ func (c *Control) syncParts(ctx context.Context, s registry.Session, in wire.Syn
 		return nil, 0, err
 	}
 	todo := jobs.Sync(view.Jobs, s.ID, in.Holding)
-	c.given.note(s.ID, todo.Run, todo.Cancel)
+	if s.Home == c.self.ID {
+		c.given.note(s.ID, todo.Run, todo.Cancel)
+	}
 	return todo, 0, nil
 }
 

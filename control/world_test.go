@@ -44,7 +44,7 @@ type site struct {
 
 // inWorld plays a test in a bubble with coordinators of these ids, each
 // presiding over the namespace of its name.
-func inWorld(t *testing.T, play func(w *world), ids ...string) {
+func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, down: map[string]bool{}, sites: map[string]*site{}}
 		for _, id := range ids {
@@ -56,11 +56,13 @@ func inWorld(t *testing.T, play func(w *world), ids ...string) {
 		for _, id := range ids {
 			w.start(id)
 		}
+		defer func() {
+			for _, id := range ids {
+				w.sites[id].stop()
+			}
+		}()
 		synctest.Wait()
-		play(w)
-		for _, id := range ids {
-			w.sites[id].stop()
-		}
+		play(t, w)
 	})
 }
 
@@ -183,13 +185,14 @@ func (s replica) RemoveMember(_ context.Context, id string) error {
 	}
 	return nil
 }
-func (s replica) Promote(context.Context, string) error  { return nil }
-func (s replica) Demote(context.Context, string) error   { return nil }
-func (s replica) Transfer(context.Context, string) error { return wire.Unknown(context.DeadlineExceeded) }
+func (s replica) Promote(context.Context, string) error { return nil }
+func (s replica) Demote(context.Context, string) error  { return nil }
+func (s replica) Transfer(context.Context, string) error {
+	return wire.Unknown(context.DeadlineExceeded)
+}
 
 // lines are a site's control.Peers.
 type lines struct{ *site }
-
 
 var _ control.Peers = lines{}
 
