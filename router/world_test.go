@@ -47,7 +47,7 @@ type node struct {
 	fresh   int            // rounds asked for
 	noFresh error
 	takes   time.Duration // of a round
-	ghosts  []string // coordinators that have an address and never answer
+	ghosts  []string      // coordinators that have an address and never answer
 }
 
 type accepted struct {
