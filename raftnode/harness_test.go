@@ -468,3 +468,13 @@ func (w *world) deafen(to, from *server) {
 	defer w.mu.Unlock()
 	w.raftLine(from.addr, to.addr, false)
 }
+
+// cutOff cuts an address from all others before it exists.
+func (w *world) cutOff(addr string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, other := range []string{"n1:1", "n2:1", "n3:1", "n4:1"} {
+		w.cut[[2]string{addr, other}] = true
+		w.cut[[2]string{other, addr}] = true
+	}
+}

@@ -127,6 +127,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 func (n *Node) startRaft() (err error) {
 	n.book = &book{local: n.local, self: n.self}
 	var under preVoteTransport
+	where := func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
+		return raft.ServerAddress(n.book.known(id, configured))
+	}
 	if t := n.cfg.Inject.Transport; t != nil {
 		pre, ok := t.(preVoteTransport)
 		if !ok {
@@ -134,9 +137,12 @@ func (n *Node) startRaft() (err error) {
 		}
 		under = pre
 	} else {
-		under = networkTransport(n.cfg, n.book)
+		under = networkTransport(n.cfg)
+		where = func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
+			return at(string(id), n.book.known(id, configured))
+		}
 	}
-	n.trans = quiet(under)
+	n.trans = quiet(under, where)
 	n.throne.notify = make(chan bool, 64)
 	n.throne.turn, n.throne.over = make(chan struct{}, 1), make(chan struct{})
 	rc := n.cfg.raftConfig(n.serverID)

@@ -2,7 +2,7 @@ package raftnode
 
 import (
 	"context"
-	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -19,6 +19,10 @@ import (
 // request of its own into raft's queue. Embedding keeps RequestPreVote visible.
 type quietTransport struct {
 	preVoteTransport
+	// where is the address to dial for a server, whatever raft's configuration
+	// says: addresses change without a leader who could write that down.
+	where func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress
+
 	out  chan raft.RPC
 	ctx  context.Context // ends at Close
 	stop context.CancelFunc
@@ -38,8 +42,8 @@ var (
 	_ raft.WithClose   = (*quietTransport)(nil)
 )
 
-func quiet(t preVoteTransport) *quietTransport {
-	q := &quietTransport{preVoteTransport: t, out: make(chan raft.RPC)}
+func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress) *quietTransport {
+	q := &quietTransport{preVoteTransport: t, where: where, out: make(chan raft.RPC)}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.wg.Go(q.pump)
 	return q
@@ -47,6 +51,31 @@ func quiet(t preVoteTransport) *quietTransport {
 
 // SetHeartbeatHandler does nothing: heartbeats go the way of all requests.
 func (q *quietTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntriesPipeline and the others dial the server where it is now.
+func (q *quietTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	return q.preVoteTransport.AppendEntriesPipeline(id, q.where(id, to))
+}
+
+func (q *quietTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+	return q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r)
+}
+
+func (q *quietTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
+	return q.preVoteTransport.RequestVote(id, q.where(id, to), a, r)
+}
+
+func (q *quietTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
+	return q.preVoteTransport.RequestPreVote(id, q.where(id, to), a, r)
+}
+
+func (q *quietTransport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
+	return q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, data)
+}
+
+func (q *quietTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
+	return q.preVoteTransport.TimeoutNow(id, q.where(id, to), a, r)
+}
 
 // EncodePeer tells an address as it is, without asking the address book.
 func (q *quietTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
@@ -108,22 +137,21 @@ const (
 	raftPool = 3                // idle streams kept per server
 )
 
-// networkTransport runs raft over the peer port. Every stream is dialed at the
-// server's newest address and must be answered by that very server: a message
-// that reached another one would count as the acknowledgement of two.
-func networkTransport(c Config, book raft.ServerAddressProvider) *raft.NetworkTransport {
+// networkTransport runs raft over the peer port.
+func networkTransport(c Config) *raft.NetworkTransport {
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider: book,
-		Logger:                adaptLogger(c.Logger.With("part", "raft-net")),
-		Stream:                streamLayer{c.Port.RaftLayer()},
-		MaxPool:               raftPool,
-		Timeout:               raftIO,
+		Logger:  adaptLogger(c.Logger.With("part", "raft-net")),
+		Stream:  streamLayer{c.Port.RaftLayer()},
+		MaxPool: raftPool,
+		Timeout: raftIO,
 		// False keeps the time format that all releases of ours have spoken.
 		MsgpackUseNewTimeFormat: false,
 	})
 }
 
-// streamLayer adapts raft's address type to the port's.
+// streamLayer adapts raft's address type to the port's. Every stream must be
+// answered by the very server that is meant: a message that reached another
+// one would count as the acknowledgement of two.
 type streamLayer struct{ *peer.RaftLayer }
 
 // at joins server and address into what Dial takes apart again.
@@ -137,23 +165,12 @@ func (s streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Con
 	return s.DialServer(addr, want, min(timeout, raftDial))
 }
 
-// book tells raft where a server is now, whatever its configuration says.
+// book tells where a server is now.
 type book struct {
 	local *Identity
 	self  Peer
 	// configured is the address in raft's configuration, set once raft exists.
 	configured func(serverID string) (string, bool)
-}
-
-var errNoAddress = errors.New("its address is not known")
-
-// ServerAddr is called for every stream that is dialed or taken from the pool.
-func (b *book) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	addr, ok := b.address(string(id))
-	if !ok {
-		return "", errNoAddress
-	}
-	return at(string(id), addr), nil
 }
 
 func (b *book) address(serverID string) (string, bool) {
@@ -167,4 +184,12 @@ func (b *book) address(serverID string) (string, bool) {
 		return "", false
 	}
 	return b.configured(serverID)
+}
+
+// known is the address in the book, or the configured one.
+func (b *book) known(id raft.ServerID, configured raft.ServerAddress) string {
+	if p, ok := b.local.peer(string(id)); ok {
+		return p.Address
+	}
+	return string(configured)
 }

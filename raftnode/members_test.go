@@ -1,0 +1,421 @@
+package raftnode_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var background = context.Background()
+
+func joining(addr string) option {
+	return with(func(c *raftnode.Config) { c.Join = []string{addr} })
+}
+
+func member(t *testing.T, at *server, id string) (m raftnode.MemberInfo, ok bool) {
+	t.Helper()
+	all, err := at.Members(background)
+	if err != nil {
+		t.Fatalf("members at %s: %v", at.cfg.ID, err)
+	}
+	for _, m := range all {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return m, false
+}
+
+func ready(s *server) bool { ok, _ := s.Health(); return ok }
+
+// A new coordinator joins through any other, at first without a vote, and gets
+// one when it has been well for a while.
+func TestJoinAndPromotion(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		write(t, leader, "one")
+		began := time.Now()
+		all = append(all, w.add("n4", joining(others[0].addr)))
+		n4 := all[3]
+		eventually(t, "n4 is ready", func() bool { return ready(n4) })
+		if m, _ := member(t, leader, "n4"); m.Suffrage != "nonvoter" || m.ServerID != n4.ServerID() {
+			t.Errorf("n4 just joined: %+v, want a non-voter", m)
+		}
+		if n4.ClusterID() != leader.ClusterID() {
+			t.Errorf("n4 is in cluster %q, the others in %q", n4.ClusterID(), leader.ClusterID())
+		}
+		write(t, n4, "two")
+		eventually(t, "n4 has a vote", func() bool { m, _ := member(t, n4, "n4"); return m.Suffrage == "voter" })
+		if took := time.Since(began); took < 10*time.Second {
+			t.Errorf("n4 got its vote after %s, want the 10 s of stabilisation to pass", took)
+		}
+		if got := same(t, all); got != "one two" {
+			t.Errorf("machines hold %q", got)
+		}
+		if alive, _ := leader.Alive("n4"); !alive {
+			t.Error("the leader does not count n4 as alive")
+		}
+		n4.stop()
+		eventually(t, "n4 is seen to be gone", func() bool { alive, _ := leader.Alive("n4"); return !alive })
+		if m, _ := member(t, leader, "n4"); m.State != "unreachable" || m.Suffrage != "voter" {
+			t.Errorf("n4 stopped: %+v, want an unreachable voter", m)
+		}
+	})
+}
+
+// Who wants no vote gets none; who is demoted stays so until it is promoted.
+func TestNonVoterStaysAndDemotedStays(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, fast)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		all = append(all, w.add("n4", joining(leader.addr), with(func(c *raftnode.Config) { c.NonVoter = true })))
+		eventually(t, "n4 is ready", func() bool { return ready(all[3]) })
+		if err := others[0].Demote(background, others[1].cfg.ID); err != nil {
+			t.Fatalf("demote: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		for _, id := range []string{"n4", others[1].cfg.ID} {
+			if m, _ := member(t, leader, id); m.Suffrage != "nonvoter" {
+				t.Errorf("%s after 20 s: %+v, want still no vote", id, m)
+			}
+		}
+		for _, id := range []string{"n4", others[1].cfg.ID} {
+			if err := all[3].Promote(background, id); err != nil {
+				t.Fatalf("promote %s: %v", id, err)
+			}
+			if m, _ := member(t, leader, id); m.Suffrage != "voter" {
+				t.Errorf("%s after its promotion: %+v", id, m)
+			}
+		}
+	})
+}
+
+// A coordinator that lost its disk is a new server; the old one is removed.
+func TestEmptyDiskIsANewServer(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, fast)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		old := all[2].ServerID()
+		all[2].stop()
+		fresh := w.add("n3", fast, with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
+		all[2] = fresh
+		if fresh.ServerID() == old {
+			t.Fatal("an empty disk has the old server id")
+		}
+		eventually(t, "n3 votes again", func() bool { m, _ := member(t, all[0], "n3"); return m.Suffrage == "voter" && ready(fresh) })
+		if m, _ := member(t, all[0], "n3"); m.ServerID != fresh.ServerID() {
+			t.Errorf("n3 is %s, want the new server %s", m.ServerID, fresh.ServerID())
+		}
+		if s := all[0].Status(); s.Members != 3 {
+			t.Errorf("%d members, want the old server gone", s.Members)
+		}
+		if fresh.ClusterID() != all[0].ClusterID() {
+			t.Errorf("n3 is in cluster %s", fresh.ClusterID())
+		}
+		same(t, all)
+	})
+}
+
+// An id that is in use by a living coordinator is not given to another.
+func TestSecondOfTheSameIDIsRefused(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		twin := w.add("n2", joining("n1:1"), func(s *server) { s.addr = "elsewhere:1" })
+		defer twin.stop()
+		time.Sleep(30 * time.Second)
+		if m, _ := member(t, all[0], "n2"); m.ServerID != all[1].ServerID() || ready(twin) {
+			t.Errorf("n2 is %+v, want still the first; the twin is ready: %v", m, ready(twin))
+		}
+	})
+}
+
+// A lost disk of a founder does not make it found a second cluster, even while
+// nobody else is there.
+func TestLostDiskFoundsNothing(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		stopAll(all)
+		fresh := w.add("n1", with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
+		defer fresh.stop()
+		time.Sleep(time.Minute)
+		if fresh.ClusterID() != "" {
+			t.Errorf("n1 alone founded %s", fresh.ClusterID())
+		}
+		if ok, reason := fresh.Health(); ok || reason != "not yet a member of a cluster" {
+			t.Errorf("health %v, %q", ok, reason)
+		}
+	})
+}
+
+// Four that are to be three found nothing rather than two clusters; when the
+// fourth is gone, the three do.
+func TestTooManyFounders(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
+		var all []*server
+		for _, id := range []string{"n1", "n2", "n3", "n4"} {
+			s := w.add(id, join, func(s *server) { w.cutOff(s.addr) })
+			all = append(all, s)
+		}
+		defer func() { stopAll(all) }()
+		w.heal()
+		time.Sleep(10 * time.Second)
+		for _, s := range all {
+			if s.ClusterID() != "" {
+				t.Fatalf("%s founded %s though there are four", s.cfg.ID, s.ClusterID())
+			}
+		}
+		all[3].stop()
+		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all[:3], func(s *server) bool { return !ready(s) }) })
+	})
+}
+
+// Founding works in any order of starts and with founders that come and go.
+func TestFoundingWithComingAndGoing(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1,n3:1"}, 3 })
+		n3 := w.add("n3", join)
+		time.Sleep(5 * time.Second)
+		n1 := w.add("n1", join)
+		time.Sleep(time.Second)
+		n1.stop()
+		n2 := w.add("n2", join)
+		time.Sleep(3 * time.Second)
+		n1.start()
+		all := []*server{n1, n2, n3}
+		defer func() { stopAll(all) }()
+		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
+		if n1.ClusterID() != n2.ClusterID() || n2.ClusterID() != n3.ClusterID() {
+			t.Errorf("clusters %s, %s, %s", n1.ClusterID(), n2.ClusterID(), n3.ClusterID())
+		}
+	})
+}
+
+// Two of three come back at other addresses and know nobody but by their own
+// memory: the third, and the leader, learn where they are.
+func TestChangedAddresses(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		stopAll(all)
+		for i, s := range all {
+			s.cfg.Join, s.diary = nil, &diary{}
+			s.cfg.Expect = 0
+			if i > 0 {
+				s.addr = s.cfg.ID + ":2"
+			}
+			s.start()
+		}
+		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
+		write(t, all[1], "two")
+		if got := same(t, all); got != "one two" {
+			t.Errorf("machines hold %q", got)
+		}
+		eventually(t, "the new addresses are in the configuration", func() bool {
+			for _, s := range all {
+				for _, r := range raftnode.Raft(s.Node).GetConfiguration().Configuration().Servers {
+					if i := slices.IndexFunc(all, func(s *server) bool { return s.ServerID() == string(r.ID) }); all[i].addr != string(r.Address) {
+						return false
+					}
+				}
+			}
+			return true
+		})
+	})
+}
+
+// All three at new addresses find each other by --join.
+func TestAllAddressesChanged(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		stopAll(all)
+		for _, s := range all {
+			s.addr, s.diary = s.cfg.ID+":2", &diary{}
+			s.cfg.Join = []string{"n1:2,n2:2,n3:2"}
+			s.start()
+		}
+		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
+		write(t, all[2], "two")
+		same(t, all)
+	})
+}
+
+// Orders that would end the cluster, or make no sense, are refused.
+func TestOrdersThatAreRefused(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		must := func(what string, err error, code wire.Code, text string) {
+			t.Helper()
+			if wire.CodeOf(err) != code || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v, want %s with %q", what, err, code, text)
+			}
+		}
+		for _, at := range []*server{leader, others[0]} {
+			must("remove unknown", at.RemoveMember(background, "n9"), wire.CodeNotFound, "n9")
+			must("promote unknown", at.Promote(background, "n9"), wire.CodeNotFound, "n9")
+			must("demote unknown", at.Demote(background, "n9"), wire.CodeNotFound, "n9")
+			must("transfer to unknown", at.Transfer(background, "n9"), wire.CodeNotFound, "n9")
+			_, err := at.AddMember(background, "nowhere:1", false)
+			must("add nobody", err, wire.CodeConflict, "nowhere:1")
+			_, err = at.AddMember(background, "", false)
+			must("add nothing", err, wire.CodeInvalid, "address")
+		}
+		others[1].stop()
+		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
+		must("remove the other living one", leader.RemoveMember(background, others[0].cfg.ID), wire.CodeConflict, "too few")
+		must("promote the dead", func() error {
+			if err := leader.Demote(background, others[1].cfg.ID); wire.CodeOf(err) != wire.CodeConflict {
+				t.Errorf("demote the dead: %v, want conflict: it cannot be told", err)
+			}
+			return leader.Promote(background, "n9")
+		}(), wire.CodeNotFound, "n9")
+		if err := leader.RemoveMember(background, others[1].cfg.ID); err != nil {
+			t.Fatalf("remove the dead: %v", err)
+		}
+		if err := leader.RemoveMember(background, others[0].cfg.ID); err != nil {
+			t.Fatalf("remove one of two: %v", err)
+		}
+		must("remove the last", leader.RemoveMember(background, leader.cfg.ID), wire.CodeConflict, "last vote")
+		must("demote the last", leader.Demote(background, leader.cfg.ID), wire.CodeConflict, "last vote")
+		must("transfer to nobody", leader.Transfer(background, ""), wire.CodeConflict, "no other voter")
+		write(t, leader, "one")
+	})
+}
+
+// A removed server says so, stays quiet even over a restart, and may be added
+// again. Removing the leader hands over first.
+func TestRemovedServer(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, fast)
+		defer func() { stopAll(all) }()
+		gone, others := leaderOf(t, all)
+		write(t, gone, "one")
+		if err := gone.RemoveMember(background, gone.cfg.ID); err != nil {
+			t.Fatalf("remove the leader: %v", err)
+		}
+		eventually(t, "it knows", func() bool { ok, why := gone.Health(); return !ok && why == "removed from the cluster" })
+		write(t, others[0], "two")
+		leader, _ := leaderOf(t, others)
+		term := leader.Status().Term
+		gone.stop()
+		gone.diary = &diary{}
+		gone.start()
+		time.Sleep(20 * time.Second)
+		if ok, why := gone.Health(); ok || why != "removed from the cluster" {
+			t.Errorf("after a restart: %v, %q", ok, why)
+		}
+		if s := leader.Status(); s.Term != term || s.Members != 2 {
+			t.Errorf("the removed server disturbed the others: %+v", s)
+		}
+		if m, err := others[0].AddMember(background, gone.addr, false); err != nil || m.ID != gone.cfg.ID {
+			t.Fatalf("add it again: %+v, %v", m, err)
+		}
+		eventually(t, "it is back with a vote", func() bool {
+			m, _ := member(t, leader, gone.cfg.ID)
+			return ready(gone) && m.Suffrage == "voter"
+		})
+		same(t, all)
+	})
+}
+
+// A server removed while it was away learns it when it comes back.
+func TestRemovedWhileAway(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		away := others[1]
+		away.stop()
+		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(away.cfg.ID); return !alive })
+		if err := others[0].RemoveMember(background, away.cfg.ID); err != nil {
+			t.Fatal(err)
+		}
+		away.diary = &diary{}
+		away.start()
+		eventually(t, "it knows", func() bool { _, why := away.Health(); return why == "removed from the cluster" })
+		synctest.Wait()
+		if s := leader.Status(); s.Members != 2 {
+			t.Errorf("%d members, want 2", s.Members)
+		}
+	})
+}
+
+// An operator adds a coordinator that waits without any address to join.
+func TestAddWaitingCoordinator(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, fast)
+		defer func() { stopAll(all) }()
+		all = append(all, w.add("n4"))
+		m, err := all[1].AddMember(background, "n4:1", true)
+		if err != nil || m.ID != "n4" || m.Suffrage != "nonvoter" {
+			t.Fatalf("add: %+v, %v", m, err)
+		}
+		if _, err := all[0].AddMember(background, "n4:1", true); err != nil {
+			t.Errorf("add again: %v", err)
+		}
+		eventually(t, "n4 is ready", func() bool { return ready(all[3]) })
+		time.Sleep(10 * time.Second)
+		if m, _ := member(t, all[0], "n4"); m.Suffrage != "nonvoter" || all[3].ClusterID() != all[0].ClusterID() {
+			t.Errorf("n4 added as non-voter: %+v in cluster %q", m, all[3].ClusterID())
+		}
+	})
+}
+
+// A far follower gets a snapshot, and strict reads there see its end.
+func TestSnapshotToNewMember(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		few := with(func(c *raftnode.Config) {
+			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 20, 5, 100*time.Millisecond
+		})
+		all := three(w, few)
+		defer func() { stopAll(all) }()
+		for range 100 {
+			write(t, all[0], "w")
+		}
+		eventually(t, "a snapshot is made", func() bool { return all[0].Status().LastSnapshot > 20 })
+		n4 := w.add("n4", few, joining("n2:1"))
+		all = append(all, n4)
+		eventually(t, "n4 is ready", func() bool { return ready(n4) })
+		if err := read(n4, raftnode.Strict, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(n4.diary.text(), "w"); got != 100 {
+			t.Errorf("n4 has %d of 100 writes", got)
+		}
+		if n4.Status().LastSnapshot == 0 {
+			t.Error("n4 got the log, not a snapshot: the scene is not set")
+		}
+	})
+}
