@@ -1,0 +1,235 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// A read waits for news behind its index, or answers with what is there when
+// its wait is over.
+func TestReadWaits(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		at := n1.machine.View().Index
+		begin := time.Now()
+		_, fresh, err := n1.View(t.Context(), control.Read{Index: at, Wait: 30 * time.Second})
+		fine(t, err)
+		if waited := time.Since(begin); waited != 30*time.Second || fresh.Index != at {
+			t.Errorf("a wait without news took %v and gave index %d, want 30s and %d", waited, fresh.Index, at)
+		}
+		go func() {
+			time.Sleep(7 * time.Second)
+			n1.signIn(t, "laser")
+		}()
+		begin = time.Now()
+		list, fresh, err := n1.Components(t.Context(), control.Read{Index: at, Wait: 30 * time.Second}, control.ComponentFilter{}, control.Page{})
+		fine(t, err)
+		if waited := time.Since(begin); waited != 7*time.Second || fresh.Index != at+1 || len(list.Components) != 1 {
+			t.Errorf("after %v index %d and %d components, want 7s, %d and the news", waited, fresh.Index, len(list.Components), at+1)
+		}
+		_, _, err = n1.View(t.Context(), control.Read{Consistency: "fresh"})
+		refused(t, err, wire.CodeInvalid, "stale, default or strict")
+		begin = time.Now()
+		_, _, err = n1.View(t.Context(), control.Read{Consistency: "stale", Index: 1000})
+		refused(t, err, wire.CodeUnavailable, "")
+		if waited := time.Since(begin); waited != 5*time.Second {
+			t.Errorf("a read of the future was refused after %v, want 5s", waited)
+		}
+		w.failing(wire.NotTried("no leader"))
+		_, _, err = n1.Components(t.Context(), control.Read{}, control.ComponentFilter{}, control.Page{})
+		refused(t, err, wire.CodeUnavailable, "no leader")
+		_, _, err = n1.Components(t.Context(), control.Read{Consistency: "stale"}, control.ComponentFilter{}, control.Page{})
+		fine(t, err)
+	}, "n1")
+}
+
+// Components are chosen by namespace, prefix, pattern and labels, in pages.
+func TestComponentFilters(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		for i, full := range []string{"n1.a", "n1.b", "n1.b2", "n1.c", "n2.a", "n2.b"} {
+			namespace, name, _ := strings.Cut(full, ".")
+			_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+				Name: name, Namespace: namespace, Labels: map[string]string{"even": fmt.Sprint(i%2 == 0)},
+			}, "")
+			fine(t, err)
+		}
+		cases := []struct {
+			f    control.ComponentFilter
+			want string
+		}{
+			{control.ComponentFilter{}, "n1.a n1.b n1.b2 n1.c n2.a n2.b"},
+			{control.ComponentFilter{Namespace: "n1"}, "n1.a n1.b n1.b2 n1.c"},
+			{control.ComponentFilter{Namespace: "n"}, ""},
+			{control.ComponentFilter{Prefix: "n1.b"}, "n1.b n1.b2"},
+			{control.ComponentFilter{Namespace: "n2", Prefix: "n1.b"}, ""},
+			{control.ComponentFilter{Match: `n\d\.b`}, "n1.b n2.b"},
+			{control.ComponentFilter{Match: `n1|n1\.b`}, "n1.b"},
+			{control.ComponentFilter{Labels: map[string]string{"even": "true"}}, "n1.a n1.b2 n2.a"},
+			{control.ComponentFilter{Labels: map[string]string{"odd": ""}}, ""},
+			{control.ComponentFilter{Home: "n2"}, ""},
+		}
+		for _, c := range cases {
+			for _, limit := range []int{0, 1, 2} {
+				got, after := []string{}, ""
+				for {
+					list, _, err := n1.Components(t.Context(), control.Read{}, c.f, control.Page{Limit: limit, After: after})
+					fine(t, err)
+					for _, row := range list.Components {
+						got = append(got, row.FullName)
+					}
+					if after = list.Next; after == "" {
+						break
+					}
+				}
+				if strings.Join(got, " ") != c.want {
+					t.Errorf("%+v in pages of %d: %v, want %s", c.f, limit, got, c.want)
+				}
+			}
+		}
+		for _, bad := range []string{"(", "a)|(b", strings.Repeat("a", 1025)} {
+			_, _, err := n1.Components(t.Context(), control.Read{}, control.ComponentFilter{Match: bad}, control.Page{})
+			refused(t, err, wire.CodeInvalid, "")
+		}
+		_, _, err := n1.Components(t.Context(), control.Read{}, control.ComponentFilter{}, control.Page{Limit: -1})
+		refused(t, err, wire.CodeInvalid, "limit")
+		book, _, err := n1.Namespaces(t.Context(), control.Read{})
+		fine(t, err)
+		if len(book) != 2 || book["n2"].Coordinator != "n2" || !slices.Equal(book["n2"].Components, []string{"a", "b"}) {
+			t.Errorf("the address book is %+v", book)
+		}
+		_, _, err = n1.Component(t.Context(), control.Read{}, "n1.nobody")
+		refused(t, err, wire.CodeNotFound, "n1.nobody")
+	}, "n1", "n2")
+}
+
+// Events come in order, of the topics asked for, without secrets, and can be
+// resumed behind any of them.
+func TestEvents(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		cur, err := n1.Events([]string{wire.TopicComponent}, nil)
+		fine(t, err)
+		in := n1.signIn(t, "laser")
+		n1.submit(t, "count", 1)
+		_, err = n1.SignOut(t.Context(), in.FullName, in.Secret)
+		fine(t, err)
+		events, lagged, err := cur.Next(t.Context())
+		fine(t, err)
+		if lagged || len(events) != 2 || events[0].Kind != "signed_in" || events[1].Kind != "signed_out" {
+			t.Fatalf("events %+v, want the sign-in and the sign-out", events)
+		}
+		if b, _ := json.Marshal(events); strings.Contains(string(b), "secret") {
+			t.Errorf("the events tell secrets: %s", b)
+		}
+		resumed, err := control.ParsePosition("index", control.Position{Index: events[0].Index, Seq: events[0].Seq}.String())
+		fine(t, err)
+		again, err := n1.Events(nil, &resumed)
+		fine(t, err)
+		events, _, err = again.Next(t.Context())
+		fine(t, err)
+		if len(events) != 2 || events[0].Kind != "submitted" {
+			t.Errorf("resumed behind the sign-in: %+v, want submitted and signed_out", events)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := again.Next(ctx); err != context.DeadlineExceeded {
+			t.Errorf("without news: %v, want the context's error", err)
+		}
+		_, err = n1.Events([]string{"weather"}, nil)
+		refused(t, err, wire.CodeInvalid, "weather")
+		for _, bad := range []string{"", "x", "1.x", "1.-1", "-1", "1.2.3"} {
+			_, err = control.ParsePosition("index", bad)
+			refused(t, err, wire.CodeInvalid, "place in the feed")
+		}
+	}, "n1")
+}
+
+// A cursor that fell behind the feed is told so, and goes on from now; so does
+// the coordinator itself.
+func TestEventsLagged(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		in := n1.signIn(t, "laser")
+		cur, err := n1.Events(nil, &control.Position{Index: 1})
+		fine(t, err)
+		for i := range fsm.FeedSize {
+			w.apply(jobs.KindSubmit, jobs.Submit{ID: "again", Spec: spec(t, i)})
+			w.apply(jobs.KindCancel, jobs.Cancel{ID: "again"})
+			w.apply(jobs.KindForget, jobs.Forget{ID: "again"})
+			if i*3 > fsm.FeedSize {
+				break
+			}
+		}
+		_, lagged, err := cur.Next(t.Context())
+		fine(t, err)
+		if !lagged {
+			t.Fatal("a cursor behind the feed is not told so")
+		}
+		if at := cur.At().Index; at != n1.machine.View().Index {
+			t.Errorf("the cursor goes on from %d, want the index of now, %d", at, n1.machine.View().Index)
+		}
+		other := n1.signIn(t, "stage")
+		events, lagged, err := cur.Next(t.Context())
+		fine(t, err)
+		if lagged || len(events) != 1 || events[0].Key != other.FullName {
+			t.Errorf("after the lag: %+v, want the next sign-in", events)
+		}
+		synctest.Wait()
+		if !n1.mail.attached(in.Session) || !n1.mail.attached(other.Session) {
+			t.Error("a mailbox is missing after the lag")
+		}
+	}, "n1")
+}
+
+func spec(t *testing.T, i int) jobs.Spec {
+	s, err := jobs.Check(wire.SubmitJob{Runtime: "sh", Script: fmt.Sprint(i), Items: []json.RawMessage{json.RawMessage("1")}})
+	fine(t, err)
+	return s
+}
+
+// Members, leader, status and digest come as the contract has them.
+func TestClusterReads(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		members, _, err := n1.Members(t.Context(), control.Read{})
+		fine(t, err)
+		if len(members.Members) != 2 || members.Members[1].HTTPAddress != "n2:7380" || members.Members[1].Namespace != "n2" {
+			t.Errorf("the members are %+v", members)
+		}
+		leader, err := n2.Leader(t.Context())
+		fine(t, err)
+		if leader != (wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 3}) {
+			t.Errorf("the leader is %+v", leader)
+		}
+		_, err = n1.AddMember(t.Context(), wire.AddMember{Address: "n9"})
+		refused(t, err, wire.CodeInvalid, "host:port")
+		refused(t, n1.RemoveMember(t.Context(), ""), wire.CodeInvalid, "missing")
+		refused(t, n1.RemoveMember(t.Context(), "n7"), wire.CodeNotFound, "n7")
+		refused(t, n1.Transfer(t.Context(), wire.Transfer{}), wire.CodeUnknown, "")
+		a, _, err := n1.Digest(t.Context(), control.Read{})
+		fine(t, err)
+		b, _, err := n2.Digest(t.Context(), control.Read{Index: a.Index})
+		fine(t, err)
+		if a != b || a.Digest == "" {
+			t.Errorf("digests %+v and %+v, want the same", a, b)
+		}
+		n1.signIn(t, "laser")
+		s, err := n1.Status(t.Context())
+		fine(t, err)
+		if s.ID != "n1" || s.LocalSessions != 1 || s.Components != 1 || s.Leader != "n1" || !s.Ready || s.Links == nil || s.Jobs["queued"] != 0 {
+			t.Errorf("the status is %+v", s)
+		}
+	}, "n1", "n2")
+}

@@ -1,0 +1,135 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Results come by number or as they end, at once or while the job runs.
+func TestResults(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		worker := n1.worker(t, "hand")
+		job := n1.submit(t, "count", 3)
+		for part := range 3 {
+			w.assign(job, part, 1, worker)
+		}
+		finish := func(part int) {
+			_, err := n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{
+				PartRef: wire.PartRef{Job: job, Part: part, Attempt: 1}, OK: true, Result: json.RawMessage(fmt.Sprint(part * 10)),
+			}}})
+			fine(t, err)
+			synctest.Wait()
+		}
+		read := func(q control.ResultQuery) *strings.Builder {
+			seq, _, err := n1.Results(t.Context(), control.Read{}, job, q)
+			fine(t, err)
+			var got strings.Builder
+			take := func() {
+				for r, err := range seq {
+					if err != nil {
+						got.WriteString(err.Error())
+						return
+					}
+					fmt.Fprintf(&got, "%d=%s ", r.Part, r.Result)
+				}
+				got.WriteString("end")
+			}
+			if q.Follow {
+				go take()
+				synctest.Wait()
+			} else {
+				take()
+			}
+			return &got
+		}
+		byPart, byEnd := read(control.ResultQuery{Follow: true}), read(control.ResultQuery{Follow: true, Order: control.ByEnd})
+		steps := []struct {
+			part          int
+			byPart, byEnd string
+		}{
+			{2, "", "2=20 "},
+			{0, "0=0 ", "2=20 0=0 "},
+			{1, "0=0 1=10 2=20 end", "2=20 0=0 1=10 end"},
+		}
+		for _, s := range steps {
+			finish(s.part)
+			if byPart.String() != s.byPart || byEnd.String() != s.byEnd {
+				t.Fatalf("after part %d: %q by part, %q by end; want %q, %q", s.part, byPart, byEnd, s.byPart, s.byEnd)
+			}
+		}
+		if got := read(control.ResultQuery{Order: control.ByEnd}).String(); got != "2=20 0=0 1=10 end" {
+			t.Errorf("all at once by end: %q", got)
+		}
+		_, _, err := n1.Results(t.Context(), control.Read{}, "nobody", control.ResultQuery{})
+		refused(t, err, wire.CodeNotFound, "nobody")
+		_, _, err = n1.Results(t.Context(), control.Read{}, job, control.ResultQuery{Order: "random"})
+		refused(t, err, wire.CodeInvalid, "order")
+	}, "n1")
+}
+
+// A reader that gives up ends its sequence.
+func TestResultsEndWithTheReader(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		job := n1.submit(t, "count", 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		seq, _, err := n1.Results(ctx, control.Read{}, job, control.ResultQuery{Follow: true})
+		fine(t, err)
+		last := make(chan error, 1)
+		go func() {
+			for _, err := range seq {
+				last <- err
+			}
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-last; err != context.Canceled {
+			t.Errorf("the sequence ended with %v, want the context's error", err)
+		}
+	}, "n1")
+}
+
+// The same id or key is the same job; another content under it is a conflict.
+func TestSubmitTwice(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		spec := wire.SubmitJob{Runtime: "sh", Script: "true", Items: []json.RawMessage{json.RawMessage("1")}}
+		one, index, err := n1.Submit(t.Context(), control.Caller{Name: "ann"}, spec, key)
+		fine(t, err)
+		two, _, err := n2.Submit(t.Context(), control.Caller{Name: "ann"}, spec, key)
+		fine(t, err)
+		if one.ID != two.ID || one.ID == "" || index == 0 || one.By != "ann" || one.State != "queued" {
+			t.Errorf("submitted %+v at %d and %+v, want one queued job by ann", one, index, two)
+		}
+		spec.Script = "false"
+		_, _, err = n2.Submit(t.Context(), control.Caller{}, spec, key)
+		refused(t, err, wire.CodeConflict, one.ID)
+		three, _, err := n2.Submit(t.Context(), control.Caller{}, spec, "")
+		fine(t, err)
+		if three.ID == one.ID {
+			t.Error("a job without key and id has the id of another")
+		}
+		_, _, err = n2.Submit(t.Context(), control.Caller{}, wire.SubmitJob{Runtime: "perl", Script: "x"}, "")
+		refused(t, err, wire.CodeInvalid, "perl")
+		list, _, err := n1.Jobs(t.Context(), control.Read{}, control.JobFilter{State: "queued"}, control.Page{Limit: 1})
+		fine(t, err)
+		if len(list.Jobs) != 1 || list.Next == "" || list.Jobs[0].Script != "" {
+			t.Errorf("the first page is %+v, want one job without its script, and a next", list)
+		}
+		got, _, err := n1.CancelJob(t.Context(), one.ID, "")
+		fine(t, err)
+		if got.State != "cancelled" || got.Reason != "cancelled by its user" {
+			t.Errorf("cancelled: %+v", got)
+		}
+		_, _, err = n1.CancelJob(t.Context(), "nobody", "")
+		refused(t, err, wire.CodeNotFound, "nobody")
+	}, "n1", "n2")
+}

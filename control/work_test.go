@@ -1,0 +1,238 @@
+package control_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// told decodes the notification in a message of COORDINATOR.
+func told[P any](t *testing.T, m wire.Received, method string) (p P) {
+	t.Helper()
+	in := struct {
+		Method string `json:"method"`
+		Params *P     `json:"params"`
+	}{Params: &p}
+	fine(t, json.Unmarshal(m.Content, &in))
+	if in.Method != method || !strings.HasSuffix(m.From, ".COORDINATOR") {
+		t.Fatalf("%s says %s, want %s from a COORDINATOR", m.From, m.Content, method)
+	}
+	return p
+}
+
+// A job from its submission to its results: the worker is told by its home, and
+// reports through any coordinator, the home's death included.
+func TestJobThroughAWorker(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		worker := n1.worker(t, "hand")
+		job := n2.submit(t, "count", 3)
+		ref := w.assign(job, 0, 1, worker)
+		w.assign(job, 1, 1, worker)
+		synctest.Wait()
+		var run []wire.RunPart
+		for _, m := range n1.inbox(t, worker, 0) {
+			run = append(run, told[wire.RunParts](t, m, "run_parts").Parts...)
+		}
+		if len(run) != 2 || run[0].PartRef != ref || run[0].Runtime != "sh" || string(run[0].Item) != `{"from":0,"to":1}` {
+			t.Fatalf("the worker is told to run %+v, want parts 0 and 1 with script and item", run)
+		}
+		if ws, _, err := n2.Workers(t.Context(), control.Read{}); err != nil || len(ws.Workers) != 1 || ws.Workers[0].Busy != 2 {
+			t.Errorf("the workers are %+v (%v), want one with 2 parts", ws, err)
+		}
+		w.cut("n1", true)
+		v, err := n2.call(t, worker.Secret, "start_parts", wire.PartRefs{Parts: []wire.PartRef{ref, {Job: job, Part: 1, Attempt: 7}}})
+		fine(t, err)
+		if got := v.(wire.PartVerdicts).Parts; len(got) != 2 || got[0].Code != "" || got[1].Code != wire.CodeConflict {
+			t.Errorf("the start is judged %+v, want accepted and conflict", got)
+		}
+		big := wire.PartDone{PartRef: wire.PartRef{Job: job, Part: 1, Attempt: 1}, OK: true, Result: json.RawMessage(`"` + strings.Repeat("x", wire.MaxResult) + `"`)}
+		v, err = n2.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true, Result: json.RawMessage("42"), Millis: 5}, big}})
+		fine(t, err)
+		if got := v.(wire.PartVerdicts).Parts; len(got) != 2 || got[0].Code != "" || got[1].Code != "" {
+			t.Errorf("the finish is judged %+v, want both taken", got)
+		}
+		parts, _, err := n2.Parts(t.Context(), control.Read{}, job, "", control.Page{})
+		fine(t, err)
+		if p := parts.Parts; len(p) != 3 || p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[1].Failures != 1 || !strings.Contains(p[1].Error, "the limit is") {
+			t.Errorf("the parts are %+v, want done, waiting after a failure, waiting", p)
+		}
+		w.cut("n1", false)
+		// A second attempt, then the job is cancelled: the worker is told both.
+		w.assign(job, 1, 2, worker)
+		synctest.Wait()
+		_, _, err = n2.CancelJob(t.Context(), job, "")
+		fine(t, err)
+		synctest.Wait()
+		got := n1.inbox(t, worker, 2)
+		last := told[wire.PartRefs](t, got[len(got)-1], "cancel_parts")
+		if want := (wire.PartRef{Job: job, Part: 1, Attempt: 2}); len(last.Parts) != 1 || last.Parts[0] != want {
+			t.Errorf("the worker is told to drop %+v, want %+v", last.Parts, want)
+		}
+		for _, m := range got {
+			if bytes.Contains(m.Content, []byte(`"cancel_parts"`)) && bytes.Contains(m.Content, []byte(`"part":0`)) {
+				t.Errorf("the worker is told to drop what it finished: %s", m.Content)
+			}
+		}
+		v, err = n2.call(t, worker.Secret, "sync_parts", wire.SyncParts{Holding: []wire.PartRef{ref}})
+		fine(t, err)
+		if s := v.(wire.SyncedParts); len(s.Run) != 0 || len(s.Cancel) != 1 {
+			t.Errorf("the sync answers %+v, want nothing to run and one to drop", s)
+		}
+	}, "n1", "n2")
+}
+
+// What a full mailbox refused is told again.
+func TestRunPartsIsToldAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		worker := n1.worker(t, "hand")
+		job := n1.submit(t, "count", 1)
+		n1.mail.full = true
+		w.assign(job, 0, 1, worker)
+		time.Sleep(3 * time.Second)
+		n1.mail.full = false
+		got := n1.inbox(t, worker, 0)
+		if run := told[wire.RunParts](t, got[0], "run_parts"); len(run.Parts) != 1 {
+			t.Errorf("told %+v, want the one part", run)
+		}
+	}, "n1")
+}
+
+// Part logs are written in order at the home, read anywhere, capped, and gone
+// with their job.
+func TestPartLogs(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		worker, other := n1.worker(t, "hand"), n1.worker(t, "other")
+		job := n1.submit(t, "count", 2)
+		ref := w.assign(job, 0, 1, worker)
+		add := func(at *site, in wire.SignedIn, offset int64, data string) error {
+			_, err := at.call(t, in.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: offset, Data: []byte(data)})
+			return err
+		}
+		fine(t, add(n1, worker, 0, "hello "))
+		fine(t, add(n2, worker, 6, "world"))
+		fine(t, add(n2, worker, 3, "lo wor")) // told twice
+		refused(t, add(n1, worker, 99, "x"), wire.CodeConflict, "has 11 bytes")
+		refused(t, add(n1, worker, -1, "x"), wire.CodeInvalid, "offset")
+		refused(t, add(n1, other, 0, "x"), wire.CodeConflict, "n1.other")
+		for _, at := range []*site{n1, n2} {
+			chunk, err := at.PartLog(t.Context(), job, control.LogQuery{Offset: 6})
+			fine(t, err)
+			if string(chunk.Data) != "world" || chunk.Attempt != 1 || chunk.End {
+				t.Errorf("read at %s: %+v %q, want world of try 1, not the end", at.id, chunk, chunk.Data)
+			}
+		}
+		fine(t, add(n1, worker, 11, strings.Repeat("x", control.MaxPartLog)))
+		fine(t, add(n1, worker, control.MaxPartLog+11, "beyond"))
+		info, err := os.Stat(filepath.Join(n1.dir, "joblogs", job, "0.1.log"))
+		fine(t, err)
+		if info.Size() != control.MaxPartLog {
+			t.Errorf("the log has %d bytes, want %d", info.Size(), control.MaxPartLog)
+		}
+		all := 0
+		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
+		fine(t, err)
+		chunks, err := n2.JobLogs(t.Context(), job, -1, false)
+		fine(t, err)
+		for c, err := range chunks {
+			fine(t, err)
+			all += len(c.Data)
+		}
+		if all != control.MaxPartLog {
+			t.Errorf("%d bytes of logs read at n2, want %d", all, control.MaxPartLog)
+		}
+		_, err = n1.PartLog(t.Context(), job, control.LogQuery{Part: 2})
+		refused(t, err, wire.CodeNotFound, "no part 2")
+		_, err = n1.PartLog(t.Context(), "../../etc", control.LogQuery{})
+		refused(t, err, wire.CodeNotFound, "no job")
+		_, err = n1.PartLog(t.Context(), job, control.LogQuery{Attempt: 2})
+		refused(t, err, wire.CodeNotFound, "1 tries")
+
+		w.apply(jobs.KindCancel, jobs.Cancel{ID: job})
+		w.apply(jobs.KindForget, jobs.Forget{ID: job})
+		synctest.Wait()
+		if _, err := os.Stat(filepath.Join(n1.dir, "joblogs", job)); !os.IsNotExist(err) {
+			t.Errorf("the logs of a forgotten job: %v, want none", err)
+		}
+	}, "n1", "n2")
+}
+
+// Logs of jobs that were forgotten while a coordinator was away go after its
+// start, those of living jobs stay.
+func TestLogsOfForgottenJobsGoAfterARestart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		n1.submit(t, "living", 1)
+		n1.stop()
+		for _, job := range []string{"living", "forgotten"} {
+			fine(t, os.MkdirAll(filepath.Join(n1.dir, "joblogs", job), 0o700))
+			fine(t, os.WriteFile(filepath.Join(n1.dir, "joblogs", job, "0.1.log"), []byte("x"), 0o600))
+		}
+		w.failing(wire.NotTried("no leader"))
+		w.start("n1")
+		left := func() string {
+			names := []string{}
+			entries, err := os.ReadDir(filepath.Join(n1.dir, "joblogs"))
+			fine(t, err)
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			return strings.Join(names, " ")
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := left(); got != "forgotten living" {
+			t.Errorf("logs of %s without a leader, want both: the state may be old", got)
+		}
+		w.failing(nil)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := left(); got != "living" {
+			t.Errorf("logs of %s, want those of the living job", got)
+		}
+	}, "n1")
+}
+
+// A log is followed until its job has ended.
+func TestFollowLogs(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		worker := n1.worker(t, "hand")
+		job := n1.submit(t, "count", 1)
+		chunks, err := n2.JobLogs(t.Context(), job, 0, true)
+		fine(t, err)
+		text := make(chan string, 1)
+		go func() {
+			var all strings.Builder
+			for c, err := range chunks {
+				if err != nil {
+					all.WriteString(err.Error())
+				}
+				all.Write(c.Data)
+			}
+			text <- all.String()
+		}()
+		ref := w.assign(job, 0, 1, worker)
+		for i, piece := range []string{"one ", "two ", "three"} {
+			time.Sleep(time.Second)
+			_, err := n1.call(t, worker.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: int64(4 * i), Data: []byte(piece)})
+			fine(t, err)
+		}
+		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
+		fine(t, err)
+		if got := <-text; got != "one two three" {
+			t.Errorf("followed %q, want one two three", got)
+		}
+	}, "n1", "n2")
+}
