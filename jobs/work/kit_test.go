@@ -12,13 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/folkmoot/folkmoot/jobs/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // offered is asked once: it starts every interpreter.
 var offered = sync.OnceValue(func() []work.Runtime { return work.Offered(nil) })

@@ -132,10 +132,10 @@ func TestCancel(t *testing.T) {
 // Not one hint arrives, calls fail in every way; all work is done once.
 func TestLostHintsAndFailingCalls(t *testing.T) {
 	h := newHome()
-	calls := 0
-	h.fail = func(string, int) error {
-		calls++
-		switch calls % 4 {
+	calls := map[string]int{}
+	h.fail = func(call string, _ int) error {
+		calls[call]++
+		switch calls[call] % 4 {
 		case 1:
 			return wire.NotTried("no leader")
 		case 2:
