@@ -204,9 +204,12 @@ func TestStopHandsLeadershipOver(t *testing.T) {
 	if got := now.log.String(); strings.Contains(got, "heartbeat timeout reached") {
 		t.Errorf("%s had to wait for a timeout:\n%s", now.name, got)
 	}
-	if m := c.member(old.name); m.Suffrage != "voter" || m.Alive {
-		t.Errorf("the stopped coordinator is listed as %+v, want a voter that is not alive", m)
-	}
+	eventually(t, "the stopped one to be listed as a voter that is not alive", func(ctx) error {
+		if m := c.member(old.name); m.Suffrage != "voter" || m.Alive {
+			return fmt.Errorf("got %+v", m)
+		}
+		return nil
+	})
 	old.start()
 	c.waitHealthy(3)
 	c.agree()
