@@ -31,3 +31,10 @@ func (m *Machine) Botch() {
 		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")
 	})
 }
+
+// Waiting is how many wait for an index.
+func (m *Machine) Waiting() int {
+	m.waiters.mu.Lock()
+	defer m.waiters.mu.Unlock()
+	return len(m.waiters.heap)
+}

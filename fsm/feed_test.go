@@ -183,6 +183,9 @@ func TestWait(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "wait for index 6, the state is at 3: context deadline exceeded" {
 			t.Errorf("wait that ran out of time: %v", err)
 		}
+		if n := m.Waiting(); n != 4 {
+			t.Errorf("%d wait after one of five gave up, want 4", n)
+		}
 		for _, step := range []struct{ index, woken uint64 }{{4, 0}, {6, 2}, {7, 3}} {
 			m.Apply(step.index, nil)
 			synctest.Wait()
@@ -190,7 +193,7 @@ func TestWait(t *testing.T) {
 				t.Errorf("at index %d %d are awake, want %d", step.index, got, step.woken)
 			}
 		}
-		big := fsm.New()
+		big := fsm.New() // ahead of all who wait
 		big.Apply(12, nil)
 		if err := m.Restore(bytes.NewReader(snapshot(t, big))); err != nil { // wakes, too
 			t.Fatal(err)

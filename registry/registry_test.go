@@ -420,7 +420,7 @@ func TestViewsAreFrozen(t *testing.T) {
 	h := open(t)
 	var views []*registry.Table
 	var prints []string
-	for i := range 300 {
+	for i := range 80 {
 		id := fmt.Sprint("s", i)
 		s := do(h, opSignIn, signIn(name(id), session(id)))
 		if i%3 == 0 {
