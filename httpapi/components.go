@@ -22,8 +22,14 @@ var signInShape = shapeOf[wire.SignIn]()
 
 func (a *API) signIn(rq *request) error {
 	var in wire.SignIn
-	if err := rq.decode(signInShape, &in); err != nil {
+	if err := rq.read(); err != nil {
 		return err
+	}
+	if !quickSignIn(rq.body, &in) {
+		in = wire.SignIn{}
+		if err := decodeStrict(rq.body, signInShape, &in); err != nil {
+			return err
+		}
 	}
 	out, err := a.control.SignIn(rq.context(), rq.caller(), in, rq.key())
 	if err != nil {

@@ -29,3 +29,14 @@ func Written(v any) string {
 	}
 	return rq.out.String()
 }
+
+// QuickSignIn and StrictSignIn read the same body in the two ways.
+func QuickSignIn(body []byte) (in wire.SignIn, ok bool) {
+	ok = quickSignIn(body, &in)
+	return in, ok
+}
+
+func StrictSignIn(body []byte) (in wire.SignIn, err error) {
+	err = decodeStrict(body, signInShape, &in)
+	return in, err
+}

@@ -1,0 +1,71 @@
+package httpapi_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/httpapi"
+)
+
+var signIns = []struct {
+	body  string
+	quick bool
+}{
+	{`{"name":"laser"}`, true},
+	{` { "name" : "laser" , "slots" : 12 } ` + "\n", true},
+	{`{"name":"a","namespace":"n1","session":"s","secret":"x","labels":{"k":"v","l":""},"place":{"host":"h","group":"g"},"lease":"15s","runtimes":["sh","python3"],"slots":0}`, true},
+	{`{"name":"a","labels":{},"place":{},"runtimes":[]}`, true},
+	{`{}`, true},
+	{`{"name":"\u0061"}`, false},
+	{`{"name":"é"}`, false},
+	{`{"name":"a","name":"b"}`, false},
+	{`{"name":"a","lease":15}`, false},
+	{`{"name":"a","lease":"15"}`, false},
+	{`{"name":"a","slots":-1}`, false},
+	{`{"name":"a","slots":01}`, false},
+	{`{"name":"a","slots":1.0}`, false},
+	{`{"name":"a","slots":1e2}`, false},
+	{`{"name":"a","slots":12345678901}`, false},
+	{`{"name":null}`, false},
+	{`{"name":"a",}`, false},
+	{`{"name":"a"}}`, false},
+	{`{"name":"a"`, false},
+	{`{"name":"a`, false},
+	{`{"name" "a"}`, false},
+	{`{,}`, false},
+	{`{"name":"a","runtimes":["sh",]}`, false},
+	{`{"name":"a","runtimes":["sh"`, false},
+	{`{"name":"a","place":{"host":"h","host":"i"}}`, false},
+	{`{"name":"a","labels":{"k":"1","k":"2"}}`, false},
+	{`{"name":"a","Name":"b"}`, false},
+	{`{"name":"a","x":1}`, false},
+	{`[]`, false},
+	{``, false},
+}
+
+// The quick reader takes what is usual and leaves the rest alone.
+func TestQuickSignIn(t *testing.T) {
+	t.Parallel()
+	for _, c := range signIns {
+		if _, ok := httpapi.QuickSignIn([]byte(c.body)); ok != c.quick {
+			t.Errorf("%s: taken %v, want %v", c.body, ok, c.quick)
+		}
+	}
+}
+
+// What the quick reader takes, the strict one reads to the same.
+func FuzzQuickSignIn(f *testing.F) {
+	for _, c := range signIns {
+		f.Add([]byte(c.body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		quick, ok := httpapi.QuickSignIn(body)
+		if !ok {
+			return
+		}
+		strict, err := httpapi.StrictSignIn(body)
+		if err != nil || !reflect.DeepEqual(quick, strict) {
+			t.Errorf("%q: quick %+v, strict %+v, %v", body, quick, strict, err)
+		}
+	})
+}
