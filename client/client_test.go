@@ -63,7 +63,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
 		t.Errorf("error %v: want the deadline or the refused dial as cause", err)
 	}
-	if !strings.Contains(err.Error(), "DELETE /members/n4 at 127.0.0.1:") {
+	if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at 127.0.0.1:") {
 		t.Errorf("error %q does not say what was asked of whom", err)
 	}
 }
@@ -220,7 +220,10 @@ func TestQueries(t *testing.T) {
 		}, "/v1/components?after=n1.a&consistency=strict&index=7&label=role%3Dcam&limit=5&match=%5En1&namespace=n1&prefix=n1.l&wait=30s"},
 		{func() error { _, _, err := c.Component(t.Context(), "n1.a/b c", client.Read{}); return err }, "/v1/components/n1.a%2Fb%20c"},
 		{func() error { _, _, err := c.Digest(t.Context(), 12); return err }, "/v1/digest?index=12"},
-		{func() error { _, _, err := c.Parts(t.Context(), "j1", client.Page{After: "9"}, client.Read{}); return err }, "/v1/jobs/j1/parts?after=9"},
+		{func() error {
+			_, _, err := c.Parts(t.Context(), "j1", client.Page{After: "9"}, client.Read{})
+			return err
+		}, "/v1/jobs/j1/parts?after=9"},
 		{func() error { _, err := c.RemoveComponent(t.Context(), "n1.x", "old one"); return err }, "/v1/components/n1.x?reason=old+one"},
 		{func() error {
 			_, err := c.Call(t.Context(), "s", wire.Coordinator, "sync_parts", wire.SyncParts{}, nil, time.Second, true)

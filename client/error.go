@@ -14,7 +14,7 @@ import (
 // CallError says what was asked of whom and what came of it. errors.As finds the *wire.Error in it, errors.Is the cause
 // (context.DeadlineExceeded, for one).
 type CallError struct {
-	Method, Path string
+	Method, Path string // Path is below /v1
 	Addr         string // who answered, or was asked last; empty if nobody was
 	RequestID    string // names the request in that coordinator's log
 	Err          *wire.Error
@@ -24,7 +24,7 @@ type CallError struct {
 
 func (e *CallError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", e.Method, e.Path)
+	fmt.Fprintf(&b, "%s /v1%s", e.Method, e.Path)
 	if e.Addr != "" {
 		fmt.Fprintf(&b, " at %s", e.Addr)
 	}

@@ -25,6 +25,7 @@ type Events struct {
 
 // Events yields news in order, without a gap or a repeat, for ever: when a coordinator goes away the next one goes on where
 // it stopped. Where that is not possible an event of KindLagged comes first. It ends by ctx or a refusal, with an error.
+// Data is a json.RawMessage, or nil.
 func (c *Client) Events(ctx context.Context, sel Events) iter.Seq2[wire.Event, error] {
 	q := url.Values{}
 	set(q, "topic", strings.Join(sel.Topics, ","))
@@ -36,8 +37,13 @@ func (c *Client) Events(ctx context.Context, sel Events) iter.Seq2[wire.Event, e
 		for n, err := range c.follow(ctx, following{request: r, lastID: sel.LastID}) {
 			var e wire.Event
 			if err == nil && len(n.data) > 0 {
+				var data json.RawMessage
+				e.Data = &data
 				if err = json.Unmarshal(n.data, &e); err != nil {
 					err = fmt.Errorf("event %s is not the JSON expected: %w", n.id, err)
+				}
+				if e.Data = nil; len(data) > 0 {
+					e.Data = data
 				}
 			}
 			if n.name == KindLagged {

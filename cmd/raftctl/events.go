@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,10 +86,16 @@ func (a *app) showEvent(w io.Writer, e wire.Event) error {
 		_, err := fmt.Fprintf(w, "%s/%s\n", e.Topic, clean(e.Key))
 		return err
 	}
-	line := fmt.Sprintf("%-8d  %s  %-9s  %-10s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key))
+	line := fmt.Sprintf("%-8d  %s  %-9s  %-12s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key))
 	if e.Reason != "" {
-		line += "  (" + clean(e.Reason) + ")"
+		line += "  (" + lastLine(e.Reason) + ")"
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err
+}
+
+// lastLine is what a long reason comes down to.
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return brief(s[strings.LastIndexByte(s, '\n')+1:], 120)
 }

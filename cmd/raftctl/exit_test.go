@@ -41,7 +41,7 @@ func TestExitCodes(t *testing.T) {
 		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
 		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},
 		{"leader transfer --to n2", exitDone, "n2 leads, in term 5\n", ""},
-		{"members remove n9 --yes", exitFailed, "", "raftctl members remove: DELETE /members/n9 at " + hostOf(f) + ": conflict: it is the last voter"},
+		{"members remove n9 --yes", exitFailed, "", "raftctl members remove: DELETE /v1/members/n9 at " + hostOf(f) + ": conflict: it is the last voter"},
 		{"components get n1.none", exitFailed, "", "not_found"},
 		{"jobs list", exitFailed, "", "token"},
 		{"workers list", exitFailed, "", "request r7"},

@@ -162,10 +162,10 @@ func (a *app) partsTable(rows []wire.Part, wide bool) *table {
 	return t
 }
 
-// resultOf is a result, or the error there is instead.
+// resultOf is a result, or what the error there is instead comes down to; JSON has all of it.
 func resultOf(result json.RawMessage, err string) string {
 	if err != "" {
-		return err
+		return lastLine(err)
 	}
 	return string(result)
 }

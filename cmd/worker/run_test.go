@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What is wrong with a command line is told by the name of the flag, and nobody is asked.
+func TestUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"--bogus":            "--bogus",
+		"extra":              "extra",
+		"--slots 0":          "--slots",
+		"--labels x":         "--labels",
+		"--runtimes perl":    "--runtimes",
+		"--log-level loud":   "--log-level",
+		"--log-format xml":   "--log-format",
+		"--addr ftp://x":     "--addr",
+		"--token-file /none": "--token-file",
+		"--ca /none":         "--ca",
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), want) {
+			t.Errorf("worker %s: exit %d, stderr %q, want 2 and %q", args, code, errs.String(), want)
+		}
+	}
+	t.Setenv("FOLKMOOT_SLOTS", "many")
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), nil, strings.NewReader(""), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), "FOLKMOOT_SLOTS") {
+		t.Errorf("FOLKMOOT_SLOTS=many: exit %d, stderr %q, want 2 and the variable", code, errs.String())
+	}
+}
+
+func TestHelpHasAnExample(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, strings.NewReader(""), &out, &errs); code != exitDone || !strings.Contains(out.String(), "Examples:") {
+		t.Errorf("--help: exit %d:\n%s", code, out.String())
+	}
+}
+
+// The sign-in offers what the flags say; the end of the context is a sign-out and exit 0, a refusal is exit 1.
+func TestSignIn(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var in wire.SignIn
+	signedOut := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/v1/components":
+			json.NewDecoder(r.Body).Decode(&in)
+			if in.Name == "bad" {
+				w.WriteHeader(http.StatusBadRequest)
+				json.NewEncoder(w).Encode(wire.Problem{Code: wire.CodeInvalid, Detail: "name: not this one"})
+				return
+			}
+			json.NewEncoder(w).Encode(wire.SignedIn{FullName: "n1.w", Session: "s", Secret: "x", Home: "n1"})
+		case strings.HasSuffix(r.URL.Path, "sync_parts"):
+			json.NewEncoder(w).Encode(wire.SyncedParts{})
+			cancel() // it works: that is all
+		case strings.HasSuffix(r.URL.Path, "/messages"):
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		case r.Method == http.MethodDelete:
+			signedOut = true
+		}
+	}))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	code := run(ctx, strings.Fields("--name w --runtimes sh --slots 3 --labels disk=fast --host lab1 --group optics --addr "+s.URL), strings.NewReader(""), &out, &errs)
+	if code != exitDone || !signedOut || out.String() != "n1.w signed in at n1\n" {
+		t.Errorf("exit %d, signed out %v, stdout %q, stderr %q, want 0 after a sign-out", code, signedOut, out.String(), errs.String())
+	}
+	if in.Slots != 3 || strings.Join(in.Runtimes, ",") != "sh" || in.Labels["disk"] != "fast" || in.Place != (wire.Place{Host: "lab1", Group: "optics"}) {
+		t.Errorf("signed in as %+v, want what the flags say", in)
+	}
+	if code := run(t.Context(), strings.Fields("--name bad --runtimes sh --addr "+s.URL), strings.NewReader(""), &out, &errs); code != exitRefused {
+		t.Errorf("a refused sign-in: exit %d, want 1", code)
+	}
+}
