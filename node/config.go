@@ -52,6 +52,14 @@ type Config struct {
 	Fatal func(error)
 }
 
+// ConfigError is a setting that cannot work; its text names the flag.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
 var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
 // withDefaults returns c with every empty field filled in.

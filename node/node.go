@@ -51,14 +51,14 @@ func (n *Node) Addrs() Addrs { return n.addrs }
 
 // Open takes the data directory and the ports and starts the node. It returns
 // when the node can be asked; a leader may still be missing. Errors name the
-// file, the address or the flag that is wrong. ctx bounds the opening only.
+// file, the address or the flag that is wrong; the last is a *ConfigError. ctx bounds the opening only.
 func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
 	if reason := cfg.insecureReason(); reason != "" {

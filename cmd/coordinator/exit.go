@@ -1,6 +1,10 @@
 package main
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/folkmoot/folkmoot/node"
+)
 
 // errUsage marks an error of the command line or the configuration.
 type errUsage struct{ error }
@@ -10,7 +14,8 @@ func (e errUsage) Unwrap() error { return e.error }
 // exitCode is 2 for a wrong command line, else 1.
 func exitCode(err error) int {
 	var usage errUsage
-	if errors.As(err, &usage) {
+	var config *node.ConfigError
+	if errors.As(err, &usage) || errors.As(err, &config) {
 		return 2
 	}
 	return 1

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func loaded(t *testing.T, environ []string, args ...string) (*settings, error) {
+	t.Helper()
+	cmd := &cobra.Command{}
+	serveFlags(cmd.Flags())
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return load(cmd, environ)
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "folkmoot.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Defaults < file < environment < flags, and each value knows where it is from.
+func TestLaterSourcesWin(t *testing.T) {
+	file := write(t, "id: file\nnamespace: file\nhttp-addr: 127.0.0.1:1\njoin: [a:1, b:2]\nelection-timeout: 2s\nworker: true\n")
+	env := []string{"FOLKMOOT_NAMESPACE=env", "FOLKMOOT_HTTP_ADDR=127.0.0.1:2", "FOLKMOOT_TRAILING_LOGS=77", "OTHER=x"}
+	s, err := loaded(t, env, "--config", file, "--http-addr", "127.0.0.1:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.nodeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ID != "file" || c.Namespace != "env" || c.HTTPAddr != "127.0.0.1:3" || c.PeerAddr != "127.0.0.1:7300" ||
+		!slices.Equal(c.Join, []string{"a:1", "b:2"}) || c.ElectionTimeout != 2*time.Second || c.TrailingLogs != 77 || !c.Worker {
+		t.Errorf("got %+v", c)
+	}
+	for key, want := range map[string]string{"id": "file " + file, "namespace": "environment FOLKMOOT_NAMESPACE", "http-addr": "flag --http-addr", "data-dir": "default"} {
+		if got := s.origin[key]; got != want {
+			t.Errorf("origin of %s: got %q, want %q", key, got, want)
+		}
+	}
+}
+
+// Lists come from the environment and from flags with commas.
+func TestListsFromEverywhere(t *testing.T) {
+	for name, args := range map[string][]string{"flag": {"--join", "a:1,b:2"}, "repeated flag": {"--join", "a:1", "--join", "b:2"}} {
+		s, err := loaded(t, nil, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.Join, []string{"a:1", "b:2"}) {
+			t.Errorf("%s: got %v, %v", name, c.Join, err)
+		}
+	}
+	s, err := loaded(t, []string{"FOLKMOOT_JOIN=a:1, b:2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.Join, []string{"a:1", "b:2"}) {
+		t.Errorf("environment: got %v, %v", c.Join, err)
+	}
+}
+
+// What is wrong is named; what nobody reads is warned of.
+func TestWrongSettingsAreNamed(t *testing.T) {
+	for want, try := range map[string]func() (*settings, error){
+		`unknown setting "htp-addr"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "htp-addr: x\n")) },
+		`unknown setting "raft.dir"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "raft:\n  dir: x\n")) },
+		"no-such-file":                  func() (*settings, error) { return loaded(t, nil, "--config", "no-such-file.yaml") },
+		`FOLKMOOT_TRAILING_LOGS="many"`: func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_TRAILING_LOGS=many"}) },
+		`FOLKMOOT_GRACE="soon"`:         func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_GRACE=soon"}) },
+		`--election-timeout "soon"`: func() (*settings, error) {
+			s, err := loaded(t, nil, "--config", write(t, "election-timeout: soon\n"))
+			if err == nil {
+				_, err = s.nodeConfig()
+			}
+			return s, err
+		},
+		`--log-level "loud"`: func() (*settings, error) {
+			s, err := loaded(t, nil, "--log-level", "loud")
+			if err == nil {
+				_, err = s.nodeConfig()
+			}
+			return s, err
+		},
+	} {
+		if _, err := try(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	s, err := loaded(t, []string{"FOLKMOOT_HTP_ADDR=x", "FOLKMOOT_TOKEN=x"})
+	if err != nil || len(s.warn) != 1 || !strings.Contains(s.warn[0], "FOLKMOOT_HTP_ADDR") {
+		t.Errorf("got warnings %q (%v), want one about FOLKMOOT_HTP_ADDR", s.warn, err)
+	}
+}
+
+// The command line answers usage errors with 2 and a line that names them.
+func TestUsageErrorsExitWithTwo(t *testing.T) {
+	for _, args := range [][]string{
+		{"--no-such-flag"}, {"srve"}, {"serve", "--id", "a.b", "--data-dir", t.TempDir()}, {"serve", "--log-format", "xml"},
+		{"demo", "--runtime", "perl"}, {"dev", "--http-addr", "7380"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(context.Background(), args, nil, &out, &errs); code != 2 {
+			t.Errorf("coordinator %v: exit %d, want 2; said %s", args, code, errs.String())
+		}
+		if !strings.HasPrefix(errs.String(), "coordinator: ") || strings.Count(errs.String(), "\n") != 1 {
+			t.Errorf("coordinator %v: said %q, want one line", args, errs.String())
+		}
+	}
+}
+
+// Every command helps, and config show prints every setting with its origin.
+func TestHelpAndConfigShow(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"dev", "--help"}, {"demo", "--help"}, {"config", "show", "--help"}, {"version"}} {
+		var out, errs bytes.Buffer
+		if code := run(context.Background(), args, nil, &out, &errs); code != 0 || out.Len() == 0 {
+			t.Errorf("coordinator %v: exit %d, %q", args, code, errs.String())
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := run(context.Background(), []string{"config", "show", "--origin", "--id", "n7"}, nil, &out, &errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	if text := out.String(); !strings.Contains(text, "n7") || !strings.Contains(text, "flag --id") || !strings.Contains(text, "log-store") {
+		t.Errorf("got\n%s", text)
+	}
+}
