@@ -8,7 +8,7 @@ type tree[K interface{ compare(K) int }] struct{ b *btree.BTreeG[K] }
 
 func (x *tree[K]) insert(k K) {
 	if x.b == nil {
-		x.b = btree.NewBTreeGOptions(func(a, b K) bool { return a.compare(b) < 0 }, btree.Options{NoLocks: true})
+		x.b = btree.NewBTreeGOptions(func(a, b K) bool { return a.compare(b) < 0 }, btree.Options{NoLocks: true, Degree: 8}) // small nodes: each change copies a path
 	}
 	x.b.Set(k)
 }
