@@ -104,10 +104,10 @@ func TestSendTwiceWithOneKey(t *testing.T) {
 		laser, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
 		fine(t, err)
 		stage := n1.signIn(t, "stage")
-		n1.mail.full = true
+		n1.mail.fill(true)
 		_, err = n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
 		refused(t, err, wire.CodeBusy, "full")
-		n1.mail.full = false
+		n1.mail.fill(false)
 		first, err := n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
 		fine(t, err)
 		again, err := n2.Send(t.Context(), laser.Secret, say("stage", "one"), key)

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,4 +166,21 @@ func TestUpdatedTerms(t *testing.T) {
 			t.Errorf("the lease is %v, want the new 1m", time.Duration(beat.Lease))
 		}
 	}, "n1")
+}
+
+// Every request of its own is a sign of life: who asks for its mail again and
+// again, here or elsewhere, needs no heartbeat.
+func TestLongPollKeepsAlive(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		in := n1.signIn(t, "laser")
+		for _, at := range []*site{n1, n2, n1, n2, n1, n2} {
+			b, err := at.Inbox(t.Context(), in.FullName, in.Secret)
+			fine(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			_, err = b.Receive(ctx, 0, 0)
+			cancel()
+			fine(t, err)
+		}
+	}, "n1", "n2")
 }

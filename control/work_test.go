@@ -97,10 +97,10 @@ func TestRunPartsIsToldAgain(t *testing.T) {
 		n1 := w.sites["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 1)
-		n1.mail.full = true
+		n1.mail.fill(true)
 		w.assign(job, 0, 1, worker)
 		time.Sleep(3 * time.Second)
-		n1.mail.full = false
+		n1.mail.fill(false)
 		got := n1.inbox(t, worker, 0)
 		if run := told[wire.RunParts](t, got[0], "run_parts"); len(run.Parts) != 1 {
 			t.Errorf("told %+v, want the one part", run)

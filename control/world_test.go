@@ -260,6 +260,12 @@ func (p *post) Detach(session, _ string) {
 	}
 }
 
+func (p *post) fill(full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.full = full
+}
+
 func (p *post) attached(session string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
