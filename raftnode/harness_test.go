@@ -126,12 +126,14 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
+type handler = func(context.Context, peer.Hello, []byte) ([]byte, error)
+
 type fakeCalls struct {
 	world *world
 	addr  string
 	self  func() peer.Hello
 	mu    sync.Mutex
-	by    map[string]peer.Handler
+	by    map[string]handler
 }
 
 func (c *fakeCalls) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
@@ -287,7 +289,7 @@ func (s *server) tryStart() error {
 		return err
 	}
 	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(s.addr), 500*time.Millisecond)
-	calls := &fakeCalls{world: s.w, addr: s.addr, self: id.Hello, by: map[string]peer.Handler{}}
+	calls := &fakeCalls{world: s.w, addr: s.addr, self: id.Hello, by: map[string]handler{}}
 	s.w.mu.Lock()
 	s.w.trans[s.addr], s.w.calls[s.addr] = trans, calls
 	for other := range s.w.trans {

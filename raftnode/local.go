@@ -36,6 +36,7 @@ type localSelf struct {
 	LogStore    string `json:"log_store,omitempty"` // set once the log exists
 	Member      bool   `json:"member,omitempty"`    // was in the configuration once
 	Removed     bool   `json:"removed,omitempty"`
+	Last        uint64 `json:"last,omitempty"` // end of the log at the last orderly stop; 0 while running
 	Role        string `json:"role,omitempty"` // an operator's word against the configuration
 }
 

@@ -63,7 +63,7 @@ type Node struct {
 // in its cluster as soon as the others are reached; one without goes on
 // looking for a cluster, or for the other founders, in the background until it
 // is a member. Errors of Open name the file or setting that is wrong.
-func Open(ctx context.Context, c Config) (n *Node, err error) {
+func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if c, err = c.withDefaults(); err != nil {
 		if c.Identity != nil {
 			c.Identity.Close()
@@ -76,7 +76,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		}
 	}
 	c.Dir = c.Identity.dir
-	n = &Node{
+	n := &Node{
 		cfg:      c,
 		log:      c.Logger,
 		local:    c.Identity,
@@ -103,7 +103,6 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 				n.stores.close()
 			}
 			n.local.Close()
-			n = nil
 		}
 	}()
 	if ctx.Err() != nil {
@@ -234,6 +233,11 @@ func (n *Node) close(ctx context.Context) error {
 	case <-ctx.Done():
 		// The storage may still be in use: closing it under raft would be worse.
 		return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
+	}
+	if last, err := n.stores.log.LastIndex(); err == nil && n.broken.Load() == nil {
+		if err := n.local.change(func(l *localSelf) { l.Last = last }); err != nil {
+			n.log.Error("the end of the log could not be noted", "error", err)
+		}
 	}
 	return errors.Join(n.stores.close(), n.local.Close())
 }

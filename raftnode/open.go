@@ -46,8 +46,8 @@ var keyServer = []byte("folkmoot.server")
 
 // openStores opens log, votes and snapshots, makes them at the first start,
 // and reads every entry once. Its errors name the file.
-func openStores(c Config, id *Identity, stop *failStop) (s *stores, err error) {
-	s = &stores{stop: stop}
+func openStores(c Config, id *Identity, stop *failStop) (_ *stores, err error) {
+	s := &stores{stop: stop}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -69,7 +69,7 @@ func openStores(c Config, id *Identity, stop *failStop) (s *stores, err error) {
 	} else if s.snapshots, err = openSnapshots(c.Dir, adaptLogger(c.Logger).(*logAdapter)); err != nil {
 		return nil, err
 	}
-	if err := checkEntries(join(c.Dir, logFile(s.kind)), logs, s.snapshots); err != nil {
+	if err := checkEntries(join(c.Dir, logFile(s.kind)), logs, s.snapshots, self.Last); err != nil {
 		return nil, err
 	}
 	s.log = logStore{to: logs, stop: stop}
@@ -77,7 +77,7 @@ func openStores(c Config, id *Identity, stop *failStop) (s *stores, err error) {
 		return nil, err
 	}
 	s.stable = stableStore{to: stable, stop: stop}
-	return s, id.change(func(l *localSelf) { l.LogStore = s.kind })
+	return s, id.change(func(l *localSelf) { l.LogStore, l.Last = s.kind, 0 })
 }
 
 func logFile(kind string) string {
@@ -195,8 +195,10 @@ func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
 }
 
 // checkEntries reads the whole log once, so that damage shows now and not in
-// the middle of an election. A gap is right only below the newest snapshot.
-func checkEntries(path string, logs raft.LogStore, snaps *snapshots) error {
+// the middle of an election. A gap is right only below the newest snapshot. A
+// log must not be shorter than it was at the last orderly stop: raft-wal takes
+// a damaged end for a write that a crash cut short, and drops it.
+func checkEntries(path string, logs raft.LogStore, snaps *snapshots, stoppedAt uint64) error {
 	list, err := snaps.List()
 	if err != nil {
 		return err
@@ -216,6 +218,9 @@ func checkEntries(path string, logs raft.LogStore, snaps *snapshots) error {
 		}
 		if first > covered+1 {
 			return fmt.Errorf("the log begins at %d, but the newest snapshot ends at %d: entries or snapshots are missing", first, covered)
+		}
+		if last < stoppedAt {
+			return fmt.Errorf("the log ends at %d, but at the last stop it ended at %d: its end is damaged", last, stoppedAt)
 		}
 		if first == 0 {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,6 +73,14 @@ func checkMeta(dir string) error {
 	if err != nil {
 		return err
 	}
+	// A crash right after the snapshot may have kept the checksum from disk.
+	sum, err := os.ReadFile(filepath.Join(dir, metaSum))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err == nil && string(sum) != sumOf(text) {
+		return fmt.Errorf("%s is damaged: it does not fit its checksum in %s", path, metaSum)
+	}
 	var meta raft.SnapshotMeta
 	if err := json.Unmarshal(text, &meta); err != nil {
 		return fmt.Errorf("%s is damaged: %w", path, err)
@@ -87,6 +96,21 @@ func checkMeta(dir string) error {
 		return fmt.Errorf("state.bin has %d bytes, not %d", info.Size(), meta.Size)
 	}
 	return nil
+}
+
+// metaSum is the file with the checksum of meta.json, which holds the
+// configuration and has none in the library's format.
+const metaSum = "meta.crc32c"
+
+func sumOf(text []byte) string { return fmt.Sprintf("%08x\n", crc32.Checksum(text, castagnoli)) }
+
+// sealMeta writes the checksum of a finished snapshot's description.
+func sealMeta(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, "meta.json"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, metaSum), []byte(sumOf(text)), 0o600)
 }
 
 // List tells the newest snapshot.
@@ -105,20 +129,24 @@ func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Co
 	if err != nil {
 		return nil, err
 	}
-	return &countedSink{SnapshotSink: sink, done: func() { s.lastIndex.Store(index) }}, nil
+	return &countedSink{SnapshotSink: sink, store: s, index: index}, nil
 }
 
 type countedSink struct {
 	raft.SnapshotSink
-	done func()
+	store *snapshots
+	index uint64
 }
 
 func (s *countedSink) Close() error {
-	err := s.SnapshotSink.Close()
-	if err == nil {
-		s.done()
+	if err := s.SnapshotSink.Close(); err != nil {
+		return err
 	}
-	return err
+	s.store.lastIndex.Store(s.index)
+	if s.store.dir == "" {
+		return nil
+	}
+	return sealMeta(filepath.Join(s.store.dir, s.ID()))
 }
 
 // Open reads a snapshot; the reader knows what it reads.

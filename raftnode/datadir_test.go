@@ -1,0 +1,291 @@
+package raftnode_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// solo opens a coordinator alone over real files, its network in memory.
+func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node, *diary, error) {
+	t.Helper()
+	_, trans := raft.NewInmemTransport("n1:1")
+	d := &diary{}
+	c := raftnode.Config{
+		ID: "n1", Dir: dir, Machine: d, Expect: 1, Logger: testLogger(t, "n1"),
+		HeartbeatTimeout: 50 * time.Millisecond,
+		SnapshotInterval: 20 * time.Millisecond, SnapshotThreshold: 20, TrailingLogs: 10,
+		Fatal:  func(err error) { t.Errorf("fatal: %v", err) },
+		Inject: raftnode.Inject{Transport: trans, Calls: newWorld(t).lone("n1:1")},
+	}
+	if edit != nil {
+		edit(&c)
+	}
+	n, err := raftnode.Open(context.Background(), c)
+	return n, d, err
+}
+
+func (w *world) lone(addr string) *fakeCalls {
+	return &fakeCalls{world: w, addr: addr, by: map[string]handler{}}
+}
+
+func shut(t *testing.T, n *raftnode.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// lived makes a data directory with entries and snapshots in it.
+func lived(t *testing.T, store string) (dir, text string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "data")
+	n, d, err := solo(t, dir, func(c *raftnode.Config) { c.LogStore = store })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		if _, _, err := n.Propose(context.Background(), fmt.Append(nil, "w", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "a snapshot is made", func() bool { return n.Status().LastSnapshot > 20 })
+	for i := range 5 {
+		if _, _, err := n.Propose(context.Background(), fmt.Append(nil, "x", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut(t, n)
+	return dir, d.text()
+}
+
+// What was written is there after a restart, with either log store, and the
+// store once chosen stays.
+func TestRestartFromDisk(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{raftnode.LogStoreBolt, raftnode.LogStoreWAL} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			dir, text := lived(t, store)
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("data directory: %v, %v; want mode 0700", info.Mode(), err)
+			}
+			leftover := filepath.Join(dir, "snapshots", "9-9-9.tmp")
+			if err := os.MkdirAll(leftover, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			other := raftnode.LogStoreWAL
+			if store == other {
+				other = raftnode.LogStoreBolt
+			}
+			_, _, err := solo(t, dir, func(c *raftnode.Config) { c.LogStore = other })
+			if wire.CodeOf(err) != wire.CodeInvalid || !strings.Contains(err.Error(), store) {
+				t.Errorf("with the log store %s: %v, want it refused", other, err)
+			}
+			n, d, err := solo(t, dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer shut(t, n)
+			if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil || d.text() != text {
+				t.Errorf("after the restart: %v, machine holds %q, want %q", err, d.text(), text)
+			}
+			if s := n.Status(); s.Boot < 2 || s.LogStore != store {
+				t.Errorf("status %+v, want boot 2 or 3 and log store %s", s, store)
+			}
+			if _, err := os.Stat(leftover); !errors.Is(err, os.ErrNotExist) {
+				t.Error("an unfinished snapshot of a crash is still there")
+			}
+			kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*"))
+			if len(kept) == 0 || len(kept) > 3 {
+				t.Errorf("%d snapshots are kept, want 1 to 3", len(kept))
+			}
+		})
+	}
+}
+
+// A second process on the same directory is told so, and does no harm.
+func TestDirectoryInUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n, _, err := solo(t, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, n)
+	for _, file := range []string{"local.db", "raft.db"} {
+		// A process of its own: locks are shared within one.
+		out, err := exec.Command("flock", "--nonblock", filepath.Join(dir, file), "true").CombinedOutput()
+		if err == nil {
+			t.Errorf("%s is not locked: %s", file, out)
+		}
+	}
+	if _, err := raftnode.OpenIdentity(dir, "n1"); err == nil || !strings.Contains(err.Error(), "in use by another process") || !strings.Contains(err.Error(), "local.db") {
+		t.Errorf("second open: %v, want local.db in use by another process", err)
+	}
+	if _, _, err := n.Propose(context.Background(), []byte("one")); err != nil {
+		t.Errorf("the first goes on: %v", err)
+	}
+}
+
+// A directory that is not this coordinator's own, or not whole, is refused by
+// name.
+func TestForeignAndHalfMissingFiles(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		store string
+		spoil func(t *testing.T, dir string)
+		id    string
+		want  []string
+	}{
+		"other coordinator": {id: "n2", want: []string{"local.db", `belongs to coordinator "n1", not to "n2"`}},
+		"no local.db":       {spoil: remove("local.db"), want: []string{"local.db", "missing"}},
+		"no raft.db":        {spoil: remove("raft.db"), want: []string{"raft.db", "missing"}},
+		"empty raft.db":     {spoil: truncate("raft.db", 0), want: []string{"raft.db", "missing or empty"}},
+		"short raft.db":     {spoil: truncate("raft.db", 9000), want: []string{"raft.db", "damaged"}},
+		"empty local.db":    {spoil: truncate("local.db", 0), want: []string{"local.db", "no identity"}},
+		"no snapshots":      {spoil: remove("snapshots"), want: []string{"raft.db", "entries or snapshots are missing"}},
+		"no snapshot state": {spoil: remove("snapshots/*/state.bin"), want: []string{"snapshots", "state.bin"}},
+		"no snapshot meta":  {spoil: remove("snapshots/*/meta.json"), want: []string{"snapshots", "meta.json"}},
+		"no wal":            {store: raftnode.LogStoreWAL, spoil: remove("wal"), want: []string{"wal", "missing"}},
+		"no wal segments":   {store: raftnode.LogStoreWAL, spoil: remove("wal/*.wal"), want: []string{"wal"}},
+		"someone's raft.db": {spoil: swap, want: []string{"raft.db", "belongs to server"}},
+		"directory is a file": {spoil: func(t *testing.T, dir string) {
+			must(t, os.RemoveAll(dir))
+			must(t, os.WriteFile(dir, nil, 0o600))
+		}, want: []string{"data directory"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, _ := lived(t, c.store)
+			if c.spoil != nil {
+				c.spoil(t, dir)
+			}
+			n, _, err := solo(t, dir, func(cfg *raftnode.Config) {
+				if c.id != "" {
+					cfg.ID = c.id
+				}
+			})
+			if err == nil {
+				shut(t, n)
+				t.Fatal("it opened")
+			}
+			for _, part := range c.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("got %q, want it to contain %q", err, part)
+				}
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(pattern string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		found, _ := filepath.Glob(filepath.Join(dir, pattern))
+		if len(found) == 0 {
+			t.Fatalf("no %s", pattern)
+		}
+		for _, f := range found {
+			must(t, os.RemoveAll(f))
+		}
+	}
+}
+
+func truncate(name string, size int64) func(*testing.T, string) {
+	return func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, name), size)) }
+}
+
+// swap puts another server's votes and log in the place of the own.
+func swap(t *testing.T, dir string) {
+	other, _ := lived(t, "")
+	b, err := os.ReadFile(filepath.Join(other, "raft.db"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "raft.db"), b, 0o600))
+}
+
+// One flipped bit anywhere in a data file is either of no consequence, and then
+// all that was written is there, or Open names the file. It never ends the
+// process, and never loses anything in silence.
+func TestFlippedBits(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{raftnode.LogStoreBolt, raftnode.LogStoreWAL} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			whole, text := lived(t, store)
+			files := []string{"local.db", "raft.db", "snapshots/*/state.bin", "snapshots/*/meta.json"}
+			if store == raftnode.LogStoreWAL {
+				files = []string{"wal/*.wal", "wal/wal-meta.db"}
+			}
+			for _, pattern := range files {
+				found, _ := filepath.Glob(filepath.Join(whole, pattern))
+				if len(found) == 0 {
+					t.Fatalf("no %s", pattern)
+				}
+				path, err := filepath.Rel(whole, found[len(found)-1])
+				must(t, err)
+				t.Run(filepath.Base(path), func(t *testing.T) {
+					refused := 0
+					for range 16 {
+						refused += flip(t, whole, path, text)
+					}
+					if refused == 0 {
+						t.Errorf("none of 16 flipped bits in %s was noticed", path)
+					}
+				})
+			}
+		})
+	}
+}
+
+// flip copies the directory, flips one bit of a byte that is in use, and opens
+// it; 1 if that was refused.
+func flip(t *testing.T, whole, path, text string) int {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(whole)))
+	file := filepath.Join(dir, path)
+	b, err := os.ReadFile(file)
+	must(t, err)
+	at := rand.IntN(len(b))
+	for tries := 0; b[at] == 0 && tries < 100_000; tries++ {
+		at = rand.IntN(len(b))
+	}
+	bit := byte(1) << rand.IntN(8)
+	b[at] ^= bit
+	must(t, os.WriteFile(file, b, 0o600))
+	n, d, err := solo(t, dir, nil)
+	if err != nil {
+		if !strings.Contains(err.Error(), dir) {
+			t.Errorf("bit %#x at %d of %s: %q does not name the file", bit, at, path, err)
+		}
+		return 1
+	}
+	defer shut(t, n)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := n.Ready(ctx, raftnode.Strict, 0); err != nil || d.text() != text {
+		t.Errorf("bit %#x at %d of %s: opened, but %v and the machine holds %.60q of %.60q", bit, at, path, err, d.text(), text)
+	}
+	return 0
+}
