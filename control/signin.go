@@ -39,6 +39,9 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err := checkKey(key); err != nil {
 		return wire.SignedIn{}, err
 	}
+	if _, ok := c.machine.View().Registry.Coordinator(c.self.ID); !ok {
+		return wire.SignedIn{}, wire.NotTried("coordinator %s has not taken its place in the cluster yet", c.self.ID)
+	}
 	full := registry.FullName(in.Namespace, in.Name)
 	session, secret, over, err := c.identity(in, full, key)
 	if err != nil {

@@ -62,7 +62,13 @@ func (n *Node) ready() (bool, string) {
 	if n.leaving.Load() {
 		return false, "this coordinator is shutting down"
 	}
-	return n.raft.Health()
+	if ok, reason := n.raft.Health(); !ok {
+		return false, reason
+	}
+	if !n.announced(n.self()) {
+		return false, "this coordinator has not taken its place in the registry yet"
+	}
+	return true, ""
 }
 
 // Ready tells whether clients may count on this node: it is a member, hears a

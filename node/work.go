@@ -25,9 +25,30 @@ func (n *Node) dispatch(ctx context.Context) error {
 	})
 }
 
-// work runs a worker in this process's care. It signs in through the own door
-// like any other, so that nothing is special about it.
+// work keeps a worker going in this process's care. A worker that is refused,
+// or removed by an operator, is no reason to end the coordinator.
 func (n *Node) work(ctx context.Context) error {
+	for {
+		if n.Ready() {
+			if err := n.workOnce(ctx); err != nil && ctx.Err() == nil {
+				n.log.Error("the own worker has ended; it begins anew in a while", "err", err)
+			}
+		}
+		pause := 10 * time.Second
+		if !n.Ready() {
+			pause = 50 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// workOnce signs a worker in through the own door like any other, so that
+// nothing is special about it, and runs it until ctx ends or it is refused.
+func (n *Node) workOnce(ctx context.Context) error {
 	dir := filepath.Join(n.cfg.DataDir, "work")
 	if err := os.RemoveAll(dir); err != nil { // left behind by a kill
 		return err
