@@ -3,6 +3,7 @@ package work_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -135,5 +136,22 @@ func TestOffered(t *testing.T) {
 	}
 	if _, err := work.Open(newHome(), work.Config{}); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("open without runtimes: %v, want invalid", err)
+	}
+}
+
+// A directory given relative to where the worker was started is good enough:
+// scripts run elsewhere, but are found.
+func TestRelativeDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("work", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h := newHome()
+	open(t, h, func(c *work.Config) { c.Dir = "work" })
+	for _, p := range []wire.RunPart{shell(0, "3", "echo $((ITEM * ITEM))"), python(t, 1, "3", "def part(item):\n    return item * item\n")} {
+		h.assign(p)
+		if d := h.result(t, p); !d.OK || string(d.Result) != "9" {
+			t.Errorf("%s in a relative directory: ok %t, result %s, error %s; want 9", p.Runtime, d.OK, d.Result, d.Error)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -105,7 +106,12 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(cfg.Dir, "folkmoot-work-")
+	// Scripts run in directories of their own, where a relative path leads nowhere.
+	root, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("directory for parts: %w", err)
+	}
+	dir, err := os.MkdirTemp(root, "folkmoot-work-")
 	if err != nil {
 		return nil, fmt.Errorf("directory for parts: %w", err)
 	}
