@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	raftwal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -151,8 +152,11 @@ func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// The library does not close it, not even when it cannot open the rest.
+	meta := &metadb.BoltMetaDB{}
+	s.closers = append(s.closers, meta.Close)
 	err = guarded(dir, func() (err error) {
-		wal, err = raftwal.Open(dir, raftwal.WithLogger(adaptLogger(c.Logger)))
+		wal, err = raftwal.Open(dir, raftwal.WithLogger(adaptLogger(c.Logger)), raftwal.WithMetaStore(meta))
 		return err
 	})
 	if err != nil {
