@@ -82,7 +82,8 @@ func New(cfg Config) (*Client, error) {
 	if c.http == nil {
 		c.owned = &http.Transport{
 			DialContext: (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
-				Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}).DialContext,
+				Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+			}}).DialContext,
 			TLSClientConfig:     cfg.TLS,
 			TLSHandshakeTimeout: 5 * time.Second,
 			MaxIdleConns:        256,

@@ -148,8 +148,17 @@ func TestRefusals(t *testing.T) {
 	for _, tc := range []struct {
 		status int
 		code   wire.Code
-	}{{400, wire.CodeInvalid}, {401, wire.CodeUnauthorized}, {403, wire.CodeForbidden}, {404, wire.CodeNotFound},
-		{409, wire.CodeNameTaken}, {409, wire.CodeConflict}, {413, wire.CodeTooLarge}, {429, wire.CodeBusy}, {500, wire.CodeInternal}} {
+	}{
+		{400, wire.CodeInvalid},
+		{401, wire.CodeUnauthorized},
+		{403, wire.CodeForbidden},
+		{404, wire.CodeNotFound},
+		{409, wire.CodeNameTaken},
+		{409, wire.CodeConflict},
+		{413, wire.CodeTooLarge},
+		{429, wire.CodeBusy},
+		{500, wire.CodeInternal},
+	} {
 		s, asked := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "2")
 			refuse(w, tc.status, tc.code, "because")
@@ -214,8 +223,10 @@ func TestQueries(t *testing.T) {
 		want string
 	}{
 		{func() error {
-			_, _, err := c.Components(t.Context(), client.Components{Namespace: "n1", Prefix: "n1.l", Match: "^n1", Labels: map[string]string{"role": "cam"},
-				Page: client.Page{Limit: 5, After: "n1.a"}, Read: client.Read{Consistency: "strict", Index: 7, Wait: 30 * time.Second}})
+			_, _, err := c.Components(t.Context(), client.Components{
+				Namespace: "n1", Prefix: "n1.l", Match: "^n1", Labels: map[string]string{"role": "cam"},
+				Page: client.Page{Limit: 5, After: "n1.a"}, Read: client.Read{Consistency: "strict", Index: 7, Wait: 30 * time.Second},
+			})
 			return err
 		}, "/v1/components?after=n1.a&consistency=strict&index=7&label=role%3Dcam&limit=5&match=%5En1&namespace=n1&prefix=n1.l&wait=30s"},
 		{func() error { _, _, err := c.Component(t.Context(), "n1.a/b c", client.Read{}); return err }, "/v1/components/n1.a%2Fb%20c"},

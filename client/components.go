@@ -59,8 +59,10 @@ func (c *Client) SignIn(ctx context.Context, in wire.SignIn, key string) (wire.S
 // Heartbeat lets the lease of a session run anew. unavailable means that its home is not reached.
 func (c *Client) Heartbeat(ctx context.Context, full, secret string) (wire.Beat, Meta, error) {
 	var out wire.Beat
-	meta, err := c.do(ctx, request{method: http.MethodPut, path: componentPath(full) + "/heartbeat", session: secret,
-		repeat: harmless}, &out)
+	meta, err := c.do(ctx, request{
+		method: http.MethodPut, path: componentPath(full) + "/heartbeat", session: secret,
+		repeat: harmless,
+	}, &out)
 	return out, meta, err
 }
 

@@ -185,7 +185,7 @@ func (r request) payload() ([]byte, error) {
 	return b, nil
 }
 
-// ErrNotSent, wrapped in the error of a RoundTripper of the caller's own, says that nothing was sent.
+// ErrNotSent wrapped in the error of a RoundTripper of the caller's own, says that nothing was sent.
 var ErrNotSent = errors.New("not sent")
 
 // silence is the cause of an attempt given up.

@@ -131,11 +131,13 @@ func (m *inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	select {
 	case status := <-w.begun:
 		stop := context.AfterFunc(r.Context(), func() { pr.CloseWithError(r.Context().Err()) })
-		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: w.header, Request: r,
+		return &http.Response{
+			StatusCode: status, Status: http.StatusText(status), Header: w.header, Request: r,
 			Body: struct {
 				io.Reader
 				io.Closer
-			}{pr, closer(func() error { stop(); return pr.Close() })}}, nil
+			}{pr, closer(func() error { stop(); return pr.Close() })},
+		}, nil
 	case <-r.Context().Done():
 		pr.CloseWithError(r.Context().Err())
 		return nil, r.Context().Err()
@@ -157,6 +159,7 @@ func (w *pipeWriter) Header() http.Header { return w.header }
 func (w *pipeWriter) WriteHeader(status int) {
 	w.once.Do(func() { w.begun <- status })
 }
+
 func (w *pipeWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return w.pw.Write(b)

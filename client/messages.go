@@ -28,8 +28,10 @@ func (c *Client) Send(ctx context.Context, secret string, m wire.SendMessage, ke
 // written as JSON, out (or nil) is read from the result. repeatable says that asking twice does no harm, so that an
 // unknown outcome is repeated.
 func (c *Client) Call(ctx context.Context, secret, full, method string, params, out any, timeout time.Duration, repeatable bool) (Meta, error) {
-	r := request{method: http.MethodPost, path: "/call/" + url.PathEscape(full) + "/" + url.PathEscape(method),
-		query: url.Values{}, body: params, session: secret, extra: timeout}
+	r := request{
+		method: http.MethodPost, path: "/call/" + url.PathEscape(full) + "/" + url.PathEscape(method),
+		query: url.Values{}, body: params, session: secret, extra: timeout,
+	}
 	if timeout > 0 {
 		r.query.Set("timeout", timeout.String())
 	}

@@ -22,8 +22,10 @@ type resultLine struct {
 // Results yields the results of a job's final parts, each once: in the order of the parts, or with follow as they end, until
 // the job has ended, at the next coordinator when one goes away.
 func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[wire.PartResult, error] {
-	r := request{method: http.MethodGet, path: jobPath(id) + "/results", query: url.Values{},
-		header: http.Header{"Accept": {"application/x-ndjson"}}}
+	r := request{
+		method: http.MethodGet, path: jobPath(id) + "/results", query: url.Values{},
+		header: http.Header{"Accept": {"application/x-ndjson"}},
+	}
 	if follow {
 		r.query.Set("follow", "1")
 		r.query.Set("order", "done")

@@ -56,8 +56,10 @@ func (c *Client) Open(ctx context.Context, cfg SessionConfig) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{client: c.withOwnOrder(meta.Addr), cfg: cfg, log: cfg.Logger.With("component", in.FullName),
-		messages: make(chan wire.Received, 64), check: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{})}
+	s := &Session{
+		client: c.withOwnOrder(meta.Addr), cfg: cfg, log: cfg.Logger.With("component", in.FullName),
+		messages: make(chan wire.Received, 64), check: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{}),
+	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.renew(in, sent)
 	s.wg.Go(s.keep)
@@ -221,8 +223,10 @@ func (s *Session) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.Lease)/3)
 	defer cancel()
 	var b wire.Beat
-	meta, err := s.client.do(ctx, request{method: "PUT", path: componentPath(in.FullName) + "/heartbeat",
-		session: in.Secret, repeat: harmless, rounds: 1}, &b)
+	meta, err := s.client.do(ctx, request{
+		method: "PUT", path: componentPath(in.FullName) + "/heartbeat",
+		session: in.Secret, repeat: harmless, rounds: 1,
+	}, &b)
 	if err == nil {
 		if b.Home != "" {
 			in.Home = b.Home

@@ -176,9 +176,11 @@ func (s replica) Status() raftnode.Status                      { return raftnode
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
 	return []raftnode.MemberInfo{{ID: "n1", ServerID: "n1/1"}, {ID: "n2", ServerID: "n2/1"}}, nil
 }
+
 func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
 	return raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, nil
 }
+
 func (s replica) RemoveMember(_ context.Context, id string) error {
 	if id != "n2" {
 		return wire.Refuse(wire.CodeNotFound, "no member %s", id)

@@ -39,8 +39,10 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{changed: make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
-		mail: map[string][]wire.Received{}, jobs: map[string]wire.Job{}}
+	return &fake{
+		changed: make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
+		mail: map[string][]wire.Received{}, jobs: map[string]wire.Job{},
+	}
 }
 
 var _ httpapi.Control = (*fake)(nil)
@@ -120,8 +122,10 @@ func (f *fake) SignIn(_ context.Context, who control.Caller, in wire.SignIn, key
 	f.change(func() {
 		f.index++
 		f.secrets[full] = "secret of " + in.Name
-		f.sessions[full] = wire.Component{FullName: full, Name: in.Name, Namespace: "n1", Home: "n1", Session: "s-" + in.Name, Kind: "rest",
-			Labels: in.Labels, Place: in.Place, Lease: in.Lease, Runtimes: in.Runtimes, Slots: in.Slots, Since: t0, Index: f.index}
+		f.sessions[full] = wire.Component{
+			FullName: full, Name: in.Name, Namespace: "n1", Home: "n1", Session: "s-" + in.Name, Kind: "rest",
+			Labels: in.Labels, Place: in.Place, Lease: in.Lease, Runtimes: in.Runtimes, Slots: in.Slots, Since: t0, Index: f.index,
+		}
 		f.news = append(f.news, wire.Event{Index: f.index, Topic: wire.TopicComponent, Kind: "signed_in", Key: full, At: t0, Data: f.sessions[full]})
 		out = wire.SignedIn{FullName: full, Session: "s-" + in.Name, Secret: f.secrets[full], Namespace: "n1", Home: "n1", Lease: wire.Duration(15 * time.Second), Index: f.index}
 	})
@@ -393,6 +397,7 @@ func (f *fake) Transfer(_ context.Context, in wire.Transfer) error { return nil 
 func (f *fake) Leader(context.Context) (wire.Leader, error) {
 	return wire.Leader{ID: "n1", Term: 2}, f.refused()
 }
+
 func (f *fake) Status(context.Context) (wire.Status, error) {
 	return wire.Status{ID: "n1", Leader: "n1"}, nil
 }

@@ -144,14 +144,18 @@ func TestCall(t *testing.T) {
 // What is written directly is what encoding/json writes.
 func TestDirectWriters(t *testing.T) {
 	t.Parallel()
-	full := wire.Component{FullName: `n1.a"b\c`, Name: "<é>\x7f\u2028", Namespace: "n1", Home: "n\t1", Session: "s", Kind: "rest",
+	full := wire.Component{
+		FullName: `n1.a"b\c`, Name: "<é>\x7f\u2028", Namespace: "n1", Home: "n\t1", Session: "s", Kind: "rest",
 		Labels: map[string]string{"b": "2", "a": "1", `"`: "\n"}, Place: wire.Place{Host: "h", Group: "g"}, Lease: wire.Duration(90 * time.Second),
-		Runtimes: []string{"sh", "python3"}, Slots: 3, Since: t0, Index: 1<<64 - 1}
+		Runtimes: []string{"sh", "python3"}, Slots: 3, Since: t0, Index: 1<<64 - 1,
+	}
 	group := full
 	group.Place = wire.Place{Group: "g"}
 	for _, v := range []any{
-		wire.Component{}, full, group,
-		wire.Components{Components: []wire.Component{}}, wire.Components{Components: []wire.Component{full, {}}, Next: `n1."`},
+		wire.Component{},
+		full, group,
+		wire.Components{Components: []wire.Component{}},
+		wire.Components{Components: []wire.Component{full, {}}, Next: `n1."`},
 		wire.SignedIn{FullName: `n1."x"`, Session: "s", Secret: "x", Namespace: "n", Home: "h", Lease: wire.Duration(time.Millisecond), Index: 9},
 		wire.Beat{FullName: "n1.x", Session: "s", Home: "h", Lease: wire.Duration(15 * time.Second)},
 	} {

@@ -51,7 +51,7 @@ type activeKey struct {
 	id       string
 }
 
-func (a activeKey) compare(b activeKey) int {
+func (a activeKey) Compare(b activeKey) int {
 	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.index, b.index), cmp.Compare(a.id, b.id))
 }
 
@@ -60,7 +60,7 @@ type expiryKey struct {
 	id string
 }
 
-func (a expiryKey) compare(b expiryKey) int {
+func (a expiryKey) Compare(b expiryKey) int {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
 }
 
@@ -69,7 +69,7 @@ type heldKey struct {
 	n            int
 }
 
-func (a heldKey) compare(b heldKey) int {
+func (a heldKey) Compare(b heldKey) int {
 	return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.job, b.job), cmp.Compare(a.n, b.n))
 }
 
@@ -78,7 +78,7 @@ type endedKey struct {
 	n     int
 }
 
-func (a endedKey) compare(b endedKey) int {
+func (a endedKey) Compare(b endedKey) int {
 	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.n, b.n))
 }
 

@@ -4,11 +4,11 @@ import "github.com/tidwall/btree"
 
 // tree is an ordered, copy-on-write set of keys with several fields; its zero
 // value is empty.
-type tree[K interface{ compare(K) int }] struct{ b *btree.BTreeG[K] }
+type tree[K interface{ Compare(K) int }] struct{ b *btree.BTreeG[K] }
 
 func (x *tree[K]) insert(k K) {
 	if x.b == nil {
-		x.b = btree.NewBTreeGOptions(func(a, b K) bool { return a.compare(b) < 0 }, btree.Options{NoLocks: true, Degree: 8}) // small nodes: each change copies a path
+		x.b = btree.NewBTreeGOptions(func(a, b K) bool { return a.Compare(b) < 0 }, btree.Options{NoLocks: true, Degree: 8}) // small nodes: each change copies a path
 	}
 	x.b.Set(k)
 }

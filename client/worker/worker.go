@@ -79,8 +79,10 @@ func Run(ctx context.Context, cfg Config) error {
 
 // signIn tries until it worked or was refused for good; with the session of before it takes the name over.
 func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Session, error) {
-	body := wire.SignIn{Name: cfg.Name, Namespace: cfg.Namespace, Labels: cfg.Labels, Place: cfg.Place,
-		Lease: wire.Duration(cfg.Lease), Runtimes: work.Names(cfg.Runtimes), Slots: cfg.Slots}
+	body := wire.SignIn{
+		Name: cfg.Name, Namespace: cfg.Namespace, Labels: cfg.Labels, Place: cfg.Place,
+		Lease: wire.Duration(cfg.Lease), Runtimes: work.Names(cfg.Runtimes), Slots: cfg.Slots,
+	}
 	if last.Session != "" {
 		body.Session, body.Secret, body.Namespace = last.Session, last.Secret, last.Namespace
 	}

@@ -166,8 +166,10 @@ func accepted(refs []wire.PartRef) []wire.PartVerdict {
 }
 
 func part(n int, script string) wire.RunPart {
-	return wire.RunPart{PartRef: wire.PartRef{Job: "j1", Part: n, Attempt: 1}, Runtime: "sh", Script: script,
-		Item: json.RawMessage(`7`), PartTimeout: wire.Duration(20 * time.Second)}
+	return wire.RunPart{
+		PartRef: wire.PartRef{Job: "j1", Part: n, Attempt: 1}, Runtime: "sh", Script: script,
+		Item: json.RawMessage(`7`), PartTimeout: wire.Duration(20 * time.Second),
+	}
 }
 
 func note(from, method string, params any) wire.Received {
@@ -186,8 +188,10 @@ func start(t *testing.T, name string, addrs ...string) (stop func() error, ended
 	out := make(chan error, 1)
 	go func() {
 		defer cl.Close()
-		out <- worker.Run(ctx, worker.Config{Client: cl, Name: name, Lease: 3 * time.Second, Runtimes: work.Offered([]string{"sh"}),
-			Slots: 2, Dir: t.TempDir()})
+		out <- worker.Run(ctx, worker.Config{
+			Client: cl, Name: name, Lease: 3 * time.Second, Runtimes: work.Offered([]string{"sh"}),
+			Slots: 2, Dir: t.TempDir(),
+		})
 	}()
 	t.Cleanup(cancel)
 	return func() error { cancel(); return <-out }, out

@@ -111,8 +111,12 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 // The command line answers usage errors with 2 and a line that names them.
 func TestUsageErrorsExitWithTwo(t *testing.T) {
 	for _, args := range [][]string{
-		{"--no-such-flag"}, {"srve"}, {"serve", "--id", "a.b", "--data-dir", t.TempDir()}, {"serve", "--log-format", "xml"},
-		{"demo", "--runtime", "perl"}, {"dev", "--http-addr", "7380"},
+		{"--no-such-flag"},
+		{"srve"},
+		{"serve", "--id", "a.b", "--data-dir", t.TempDir()},
+		{"serve", "--log-format", "xml"},
+		{"demo", "--runtime", "perl"},
+		{"dev", "--http-addr", "7380"},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(context.Background(), args, nil, &out, &errs); code != 2 {

@@ -93,8 +93,10 @@ func (a *app) componentsGetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(a.out, answer{body: meta.Body, names: []string{"component/" + c.FullName},
-				table: func(wide bool) *table { return a.componentsTable([]wire.Component{c}, wide) }})
+			return a.show(a.out, answer{
+				body: meta.Body, names: []string{"component/" + c.FullName},
+				table: func(wide bool) *table { return a.componentsTable([]wire.Component{c}, wide) },
+			})
 		},
 	})
 }

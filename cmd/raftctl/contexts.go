@@ -32,8 +32,10 @@ type cluster struct {
 }
 
 func (c cluster) settings() map[string]string {
-	return map[string]string{"addr": c.Addr, "token": c.Token, "token-file": c.TokenFile, "ca": c.CA, "cert": c.Cert,
-		"key": c.Key, "output": c.Output, "timeout": c.Timeout}
+	return map[string]string{
+		"addr": c.Addr, "token": c.Token, "token-file": c.TokenFile, "ca": c.CA, "cert": c.Cert,
+		"key": c.Key, "output": c.Output, "timeout": c.Timeout,
+	}
 }
 
 func contextsFile() (string, error) {

@@ -64,8 +64,10 @@ func (a *app) eventsCmd() *cobra.Command {
 	f.BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
 	f.StringSliceVar(&sel.Topics, "topic", nil, "only component, job, member, ...")
 	f.Uint64Var(&sel.Index, "index", 0, "news after this index")
-	cmd.RegisterFlagCompletionFunc("topic", cobra.FixedCompletions([]string{wire.TopicComponent, wire.TopicJob, wire.TopicMember,
-		wire.TopicService, wire.TopicLock, wire.TopicFlow}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("topic", cobra.FixedCompletions([]string{
+		wire.TopicComponent, wire.TopicJob, wire.TopicMember,
+		wire.TopicService, wire.TopicLock, wire.TopicFlow,
+	}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

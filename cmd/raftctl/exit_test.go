@@ -121,11 +121,11 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: exit %d (%s), sent %q, want %q", tc.when, code, errs, got, tc.want)
 		}
 	}
-	code, out, errs := raftctl(t, nil, "contexts", "use", "other")
+	code, _, errs := raftctl(t, nil, "contexts", "use", "other")
 	if code != exitDone {
 		t.Fatalf("contexts use: exit %d: %s", code, errs)
 	}
-	if _, out, _ = raftctl(t, nil, "contexts", "list"); !strings.Contains(out, "*  other") {
+	if _, out, _ := raftctl(t, nil, "contexts", "list"); !strings.Contains(out, "*  other") {
 		t.Errorf("contexts list after use other:\n%s", out)
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "folkmoot", "contexts.yaml")); !strings.Contains(string(b), "from-context") {

@@ -83,8 +83,10 @@ func (a *app) start(cmd *cobra.Command) error {
 	if err != nil {
 		return usage("--ca/--cert/--key: %v", err)
 	}
-	a.client, err = client.New(client.Config{Addrs: client.SplitAddrs(f.addr), Token: token, TLS: tls, Timeout: f.timeout,
-		Attempt: min(f.timeout, client.DefaultAttempt), Silent: 3, UserAgent: "raftctl"})
+	a.client, err = client.New(client.Config{
+		Addrs: client.SplitAddrs(f.addr), Token: token, TLS: tls, Timeout: f.timeout,
+		Attempt: min(f.timeout, client.DefaultAttempt), Silent: 3, UserAgent: "raftctl",
+	})
 	if err != nil {
 		return usage("--addr: %v", err)
 	}

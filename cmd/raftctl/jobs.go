@@ -76,8 +76,10 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 		case !j.Started.IsZero():
 			took = a.age(j.Started)
 		}
-		cells := []any{j.ID, j.Name, mood(j.State), fmt.Sprintf("%d/%d", j.Parts.Done, j.Parts.Total), j.Parts.Failed + j.Parts.Lost,
-			j.Parts.Retries, a.age(j.Submitted), took, brief(j.Reason, 60)}
+		cells := []any{
+			j.ID, j.Name, mood(j.State), fmt.Sprintf("%d/%d", j.Parts.Done, j.Parts.Total), j.Parts.Failed + j.Parts.Lost,
+			j.Parts.Retries, a.age(j.Submitted), took, brief(j.Reason, 60),
+		}
 		if wide {
 			cells = append(cells, j.Runtime, j.Priority, j.Group, j.Parts.Waiting, j.Parts.Running+j.Parts.Assigned, j.By, j.Index)
 		}
@@ -118,8 +120,10 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(a.out, answer{body: meta.Body, names: []string{"job/" + j.ID},
-				table: func(wide bool) *table { return a.jobsTable([]wire.Job{j}, wide) }})
+			return a.show(a.out, answer{
+				body: meta.Body, names: []string{"job/" + j.ID},
+				table: func(wide bool) *table { return a.jobsTable([]wire.Job{j}, wide) },
+			})
 		},
 	})
 	cmd.Flags().BoolVar(&parts, "parts", false, "its parts instead")

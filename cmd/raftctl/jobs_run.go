@@ -68,8 +68,10 @@ func (a *app) jobsRunCmd() *cobra.Command {
 }
 
 func (r runFlags) job(a *app, file, script string, priority bool) (wire.SubmitJob, error) {
-	job := wire.SubmitJob{ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel,
-		MaxAttempts: r.attempts, Timeout: wire.Duration(r.timeout), PartTimeout: wire.Duration(r.partTimeout), Keep: wire.Duration(r.keep)}
+	job := wire.SubmitJob{
+		ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel,
+		MaxAttempts: r.attempts, Timeout: wire.Duration(r.timeout), PartTimeout: wire.Duration(r.partTimeout), Keep: wire.Duration(r.keep),
+	}
 	if job.Name == "" && file != "-" {
 		job.Name = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
 	}

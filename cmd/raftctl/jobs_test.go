@@ -46,9 +46,13 @@ func TestJobsRun(t *testing.T) {
 		{"--items 1,b,true", map[string]any{"runtime": "python3", "items": []any{1.0, "b", true}}},
 		{"--items-file " + items, map[string]any{"runtime": "python3", "items": []any{1.0, "http://x/a,b", map[string]any{"k": 2.0}}}},
 		{"--items [[1],[2]] --runtime sh --id j7", map[string]any{"runtime": "sh", "id": "j7", "items": []any{[]any{1.0}, []any{2.0}}}},
-		{"--range 0:100:10 --args k=v --args n=3 --label host=lab1 --priority 0 --job-timeout 10m",
-			map[string]any{"runtime": "python3", "range": map[string]any{"from": 0.0, "to": 100.0, "chunk": 10.0}, "args": map[string]any{"k": "v", "n": 3.0},
-				"labels": map[string]any{"host": "lab1"}, "priority": 0.0, "timeout": "10m0s"}},
+		{
+			"--range 0:100:10 --args k=v --args n=3 --label host=lab1 --priority 0 --job-timeout 10m",
+			map[string]any{
+				"runtime": "python3", "range": map[string]any{"from": 0.0, "to": 100.0, "chunk": 10.0}, "args": map[string]any{"k": "v", "n": 3.0},
+				"labels": map[string]any{"host": "lab1"}, "priority": 0.0, "timeout": "10m0s",
+			},
+		},
 	} {
 		f := runner(t, wire.Job{})
 		code, out, errs := raftctl(t, f, append([]string{"jobs", "run", py}, strings.Fields(tc.args)...)...)
@@ -72,8 +76,10 @@ func TestJobsRun(t *testing.T) {
 func TestJobsFollow(t *testing.T) {
 	py := filepath.Join(t.TempDir(), "a.py")
 	write(t, py, "x")
-	results := []string{`{"part":1,"state":"done","attempt":1,"worker":"n1.w","result":{"a": "<1>"},"millis":5}`, "",
-		`{"part":0,"state":"failed","attempt":3,"worker":"n1.w","error":"boom","millis":6}`}
+	results := []string{
+		`{"part":1,"state":"done","attempt":1,"worker":"n1.w","result":{"a": "<1>"},"millis":5}`, "",
+		`{"part":0,"state":"failed","attempt":3,"worker":"n1.w","error":"boom","millis":6}`,
+	}
 	f := runner(t, wire.Job{ID: "j1", State: "failed", Reason: "part 0 failed: boom", Parts: wire.PartCounts{Total: 2, Done: 1, Failed: 1, Retries: 2}}, results...)
 	code, out, errs := raftctl(t, f, "jobs", "run", py, "--items", "1,2", "--follow")
 	if code != exitFailed {

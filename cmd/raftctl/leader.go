@@ -14,8 +14,10 @@ func (a *app) leaderCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(a.out, answer{body: meta.Body, names: []string{"member/" + l.ID},
-				table: func(bool) *table { return a.leaderTable(l) }})
+			return a.show(a.out, answer{
+				body: meta.Body, names: []string{"member/" + l.ID},
+				table: func(bool) *table { return a.leaderTable(l) },
+			})
 		},
 	}
 	var to string

@@ -12,32 +12,42 @@ import (
 
 // lab is a coordinator with a bit of everything. Times of rows are ages: they do not change while a test runs.
 func lab(t *testing.T) *fake {
-	job := wire.Job{ID: "quality", Name: "nightly", State: "failed", Reason: "part 3 failed: \x1b[31mno\x1b[0m", Runtime: "python3", Priority: 50, MaxAttempts: 3,
+	job := wire.Job{
+		ID: "quality", Name: "nightly", State: "failed", Reason: "part 3 failed: \x1b[31mno\x1b[0m", Runtime: "python3", Priority: 50, MaxAttempts: 3,
 		PartTimeout: wire.Duration(time.Minute), Keep: wire.Duration(24 * time.Hour), Submitted: ago(3 * time.Hour), Started: ago(3 * time.Hour), Ended: ago(170 * time.Minute),
-		Parts: wire.PartCounts{Total: 10, Done: 9, Failed: 1, Retries: 2}, Index: 99}
-	component := wire.Component{FullName: "n1.laser", Name: "laser", Namespace: "n1", Home: "n2", Session: "s1", Kind: "rest",
+		Parts: wire.PartCounts{Total: 10, Done: 9, Failed: 1, Retries: 2}, Index: 99,
+	}
+	component := wire.Component{
+		FullName: "n1.laser", Name: "laser", Namespace: "n1", Home: "n2", Session: "s1", Kind: "rest",
 		Labels: map[string]string{"role": "light", "bench": "3"}, Place: wire.Place{Host: "lab1", Group: "optics"},
-		Lease: wire.Duration(15 * time.Second), Since: ago(26 * time.Minute), Index: 12}
+		Lease: wire.Duration(15 * time.Second), Since: ago(26 * time.Minute), Index: 12,
+	}
 	return coordinator(t, map[string]any{
 		"GET /members": wire.Members{Members: []wire.Member{
 			{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "n1:7300", HTTPAddress: "n1:7380", Suffrage: "voter", State: "leader", Alive: true, LastIndex: 812, LastContactMs: 0, Version: "1.0"},
 			{ID: "n2", ServerID: "n2/1", Namespace: "n2", Address: "n2:7300", HTTPAddress: "n2:7380", Suffrage: "voter", State: "follower", Alive: true, LastIndex: 810, LastContactMs: 12.4, Version: "1.0"},
-			{ID: "n3", ServerID: "n3/2", Namespace: "n3", Address: "n3:7300", HTTPAddress: "n3:7380", Suffrage: "nonvoter", State: "unreachable", LastIndex: 4, LastContactMs: -1, Version: "1.0"}}},
+			{ID: "n3", ServerID: "n3/2", Namespace: "n3", Address: "n3:7300", HTTPAddress: "n3:7380", Suffrage: "nonvoter", State: "unreachable", LastIndex: 4, LastContactMs: -1, Version: "1.0"},
+		}},
 		"GET /leader": wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 4},
-		"GET /status": wire.Status{ID: "n1", ServerID: "n1/1", Namespace: "n1", ClusterID: "c1", State: "leader", Leader: "n1", Term: 4, Version: "1.0", Ready: true,
+		"GET /status": wire.Status{
+			ID: "n1", ServerID: "n1/1", Namespace: "n1", ClusterID: "c1", State: "leader", Leader: "n1", Term: 4, Version: "1.0", Ready: true,
 			AppliedIndex: 812, CommitIndex: 812, LastIndex: 812, Members: 3, Voters: 2, Tolerance: 0, Components: 2, LocalSessions: 1, Workers: 1,
 			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "connection refused"}, UptimeMs: 7_300_000,
-			HTTPAddress: "n1:7380", PeerAddress: "n1:7300"},
+			HTTPAddress: "n1:7380", PeerAddress: "n1:7300",
+		},
 		"GET /components":          wire.Components{Components: []wire.Component{component, {FullName: "n2.eye", Home: "n2", Kind: "native", Since: ago(72 * time.Hour)}}},
 		"GET /components/n1.laser": component,
 		"GET /namespaces":          map[string]wire.Namespace{"n2": {Coordinator: "n2", Components: []string{"eye"}}, "n1": {Coordinator: "n1", Components: []string{"laser", "x"}}},
-		"GET /workers": wire.Workers{Workers: []wire.Worker{{FullName: "n1.w1", Home: "n1", Runtimes: []string{"python3", "sh"}, Slots: 4, Busy: 3,
-			Labels: map[string]string{"disk": "fast"}}}},
+		"GET /workers": wire.Workers{Workers: []wire.Worker{{
+			FullName: "n1.w1", Home: "n1", Runtimes: []string{"python3", "sh"}, Slots: 4, Busy: 3,
+			Labels: map[string]string{"disk": "fast"},
+		}}},
 		"GET /jobs":         wire.Jobs{Jobs: []wire.Job{job}},
 		"GET /jobs/quality": job,
 		"GET /jobs/quality/parts": wire.Parts{Parts: []wire.Part{
 			{Job: "quality", Part: 0, State: "done", Attempt: 1, Worker: "n1.w1", Item: json.RawMessage(`{"a":1}`), Result: json.RawMessage(`[1,2]`), Millis: 12},
-			{Job: "quality", Part: 3, State: "failed", Attempt: 3, Worker: "n1.w1", Item: json.RawMessage(`"x"`), Error: "exit status 1", Millis: 3}}},
+			{Job: "quality", Part: 3, State: "failed", Attempt: 3, Worker: "n1.w1", Item: json.RawMessage(`"x"`), Error: "exit status 1", Millis: 3},
+		}},
 		"GET /jobs/quality/results": lines(`{"part":0,"state":"done","attempt":1,"worker":"n1.w1","result":[1, 2],"millis":12}`, ``,
 			`{"part":3,"state":"failed","attempt":3,"worker":"n1.w1","error":"exit status 1","millis":3}`),
 	})
@@ -46,9 +56,11 @@ func lab(t *testing.T) *fake {
 // Tables are what people look at: a change of one is a change of the golden file.
 func TestTables(t *testing.T) {
 	f := lab(t)
-	for _, cmd := range []string{"members list", "members list -o wide", "leader", "status", "components list", "components list -o wide",
+	for _, cmd := range []string{
+		"members list", "members list -o wide", "leader", "status", "components list", "components list -o wide",
 		"components get n1.laser", "namespaces list", "workers list", "jobs list", "jobs list -o wide", "jobs get quality",
-		"jobs get quality --parts", "jobs results quality"} {
+		"jobs get quality --parts", "jobs results quality",
+	} {
 		code, out, errs := raftctl(t, f, strings.Fields(cmd)...)
 		if code != exitDone || errs != "" {
 			t.Errorf("%s: exit %d, stderr %q, want 0 and nothing", cmd, code, errs)

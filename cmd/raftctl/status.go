@@ -22,8 +22,10 @@ func (a *app) statusCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.list(cmd.Context(), r, time.Second, func(ctx context.Context, _ client.Read) (answer, client.Meta, error) {
 				s, meta, err := a.client.Status(ctx)
-				return answer{body: meta.Body, table: func(wide bool) *table { return a.statusTable(s, wide) },
-					names: []string{"member/" + s.ID}}, meta, err
+				return answer{
+					body: meta.Body, table: func(wide bool) *table { return a.statusTable(s, wide) },
+					names: []string{"member/" + s.ID},
+				}, meta, err
 			})
 		},
 	}

@@ -156,16 +156,20 @@ func (s *settings) config(cmd *cobra.Command, stderr io.Writer) (worker.Config, 
 	if err != nil {
 		return fail("--addr: %w", err)
 	}
-	return worker.Config{Client: c, Name: s.name, Namespace: s.namespace, Labels: labels,
+	return worker.Config{
+		Client: c, Name: s.name, Namespace: s.namespace, Labels: labels,
 		Place: wire.Place{Host: s.host, Group: s.group}, Lease: s.lease, Runtimes: runtimes, Slots: s.slots,
-		Dir: s.dir, Grace: s.grace, Logger: log}, log, nil
+		Dir: s.dir, Grace: s.grace, Logger: log,
+	}, log, nil
 }
 
 // fromEnvironment gives every flag that was not set the value of its variable.
 func fromEnvironment(cmd *cobra.Command) error {
 	also := map[string]string{"ca": "FOLKMOOT_CACERT", "cert": "FOLKMOOT_CLIENT_CERT", "key": "FOLKMOOT_CLIENT_KEY"}
-	for _, name := range []string{"addr", "token", "token-file", "ca", "cert", "key", "name", "namespace", "runtimes", "slots",
-		"labels", "host", "group", "dir", "lease", "grace", "log-format", "log-level"} {
+	for _, name := range []string{
+		"addr", "token", "token-file", "ca", "cert", "key", "name", "namespace", "runtimes", "slots",
+		"labels", "host", "group", "dir", "lease", "grace", "log-format", "log-level",
+	} {
 		f := cmd.Flag(name)
 		variable := "FOLKMOOT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 		value := os.Getenv(variable)

@@ -26,10 +26,14 @@ func TestScripts(t *testing.T) {
 		"python: one argument":   {part: python(t, 0, `3`, "def part(item): return item * 2"), result: `6`},
 		"python: with args":      {part: python(t, 0, `1`, "def part(item, args): return args['k'][item]"), result: `2`},
 		"python: prints are log": {part: python(t, 0, `1`, "import sys\nprint('+666')\ndef part(item):\n  print('-x', file=sys.stderr); return None"), result: `null`, log: "+666\n-x\n"},
-		"python: prints through os": {part: python(t, 0, `1`, "import os\ndef part(item):\n  os.system('echo hello'); return 'a<b\u00e9'"),
-			result: `"a\u003cbé"`, log: "hello\n"},
-		"python: exception": {part: python(t, 0, `0`, "def inner(x):\n    return 1 / x\ndef part(item):\n    return inner(item)"),
-			fails: []string{"Traceback", "line 2, in inner", "return 1 / x", "ZeroDivisionError: division by zero"}},
+		"python: prints through os": {
+			part:   python(t, 0, `1`, "import os\ndef part(item):\n  os.system('echo hello'); return 'a<b\u00e9'"),
+			result: `"a\u003cbé"`, log: "hello\n",
+		},
+		"python: exception": {
+			part:  python(t, 0, `0`, "def inner(x):\n    return 1 / x\ndef part(item):\n    return inner(item)"),
+			fails: []string{"Traceback", "line 2, in inner", "return 1 / x", "ZeroDivisionError: division by zero"},
+		},
 		"python: KeyError":         {part: python(t, 0, `0`, "def part(item):\n    return {}['missing']"), fails: []string{"Traceback", "KeyError: 'missing'"}},
 		"python: syntax":           {part: python(t, 0, `0`, "def part(item)\n  pass"), fails: []string{"SyntaxError", "line 1"}},
 		"python: no part":          {part: python(t, 0, `0`, "x = 1"), fails: []string{"defines no function part(item)"}},

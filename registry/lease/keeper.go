@@ -224,11 +224,13 @@ func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].place, q[j].place = i, j
 }
+
 func (q *queue) Push(x any) {
 	h := x.(*held)
 	h.place = len(*q)
 	*q = append(*q, h)
 }
+
 func (q *queue) Pop() any {
 	old := *q
 	h := old[len(old)-1]
