@@ -9,12 +9,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/spf13/cobra"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -32,10 +31,4 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitCode(err)
 	}
 	return 0
-}
-
-func command() *cobra.Command {
-	root := serveCommand()
-	root.AddCommand(serveCommand(), devCommand(), demoCommand(), workerCommand(), configCommand(), versionCommand())
-	return root
 }
