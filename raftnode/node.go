@@ -206,7 +206,7 @@ func (n *Node) close(ctx context.Context) error {
 	// Not ready from now on, so that nobody comes who would have to be sent away.
 	n.draining.Store(true)
 	// A leader that vanishes costs everybody an election timeout.
-	if n.raft.State() == raft.Leader && n.otherVoters() > 0 {
+	if n.raft.State() == raft.Leader && n.otherVoters() > 0 && n.broken.Load() == nil {
 		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
 		if err := n.handOver(hand, ""); err != nil {
 			n.log.Warn("leadership could not be handed over", "error", err)
@@ -273,7 +273,7 @@ func (n *Node) otherVoters() (count int) {
 func (n *Node) leading() (term uint64, ok bool) {
 	term = n.raft.CurrentTerm()
 	_, applied := n.progress.now()
-	ok = n.raft.State() == raft.Leader && applied == term && n.raft.CurrentTerm() == term
+	ok = n.raft.State() == raft.Leader && applied == term && n.raft.CurrentTerm() == term && n.broken.Load() == nil
 	return term, ok
 }
 

@@ -236,7 +236,7 @@ func checkEntries(path string, logs raft.LogStore, snaps *snapshots, stoppedAt u
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("entry %d: %w", i, err)
+				return err
 			}
 		}
 		return nil

@@ -102,8 +102,10 @@ func (s logStore) IsMonotonic() bool {
 
 // readEntry reads and verifies one entry.
 func readEntry(s raft.LogStore, index uint64, l *raft.Log) error {
-	if err := s.GetLog(index, l); err != nil {
+	if err := s.GetLog(index, l); errors.Is(err, raft.ErrLogNotFound) {
 		return err
+	} else if err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	if l.Index != index || len(l.Extensions) != 4 || binary.BigEndian.Uint32(l.Extensions) != checksum(l) {
 		return fmt.Errorf("entry %d does not fit its checksum", index)
