@@ -187,6 +187,28 @@ func TestTooManyFounders(t *testing.T) {
 	})
 }
 
+// Founders that do not all see the same found nothing: here only one of them
+// sees a fourth.
+func TestFoundersMustAgree(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
+		var all []*server
+		for _, id := range []string{"n1", "n2", "n3", "n4"} {
+			all = append(all, w.add(id, join, func(s *server) { w.cutOff(s.addr) }))
+		}
+		defer func() { stopAll(all) }()
+		w.heal()
+		w.part([]string{"n4:1"}, []string{"n1:1", "n3:1"})
+		time.Sleep(10 * time.Second)
+		for _, s := range all {
+			if s.ClusterID() != "" {
+				t.Fatalf("%s founded %s though n2 sees four", s.cfg.ID, s.ClusterID())
+			}
+		}
+	})
+}
+
 // Founding works in any order of starts and with founders that come and go.
 func TestFoundingWithComingAndGoing(t *testing.T) {
 	t.Parallel()
@@ -363,7 +385,13 @@ func TestRemovedWhileAway(t *testing.T) {
 		away.diary = &diary{}
 		away.start()
 		eventually(t, "it knows", func() bool { _, why := away.Health(); return why == "removed from the cluster" })
-		synctest.Wait()
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			if s := away.Status(); s.State != "follower" {
+				t.Fatalf("a removed server is %s: it asks for votes", s.State)
+			}
+		}
 		if s := leader.Status(); s.Members != 2 {
 			t.Errorf("%d members, want 2", s.Members)
 		}
