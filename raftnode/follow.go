@@ -84,7 +84,6 @@ func (n *Node) tellCommitted(ctx context.Context, index, term uint64) {
 		_, _ = n.trans.inject(ctx, &raft.AppendEntriesRequest{
 			RPCHeader:         raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(addr)},
 			Term:              term,
-			Leader:            []byte(addr),
 			PrevLogEntry:      index,
 			PrevLogTerm:       term,
 			LeaderCommitIndex: index,
