@@ -52,7 +52,7 @@ func (n *Node) Addrs() Addrs { return n.addrs }
 // Open takes the data directory and the ports and starts the node. It returns
 // when the node can be asked; a leader may still be missing. Errors name the
 // file, the address or the flag that is wrong; the last is a *ConfigError. ctx bounds the opening only.
-func Open(ctx context.Context, cfg Config) (n *Node, err error) {
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
 	if reason := cfg.insecureReason(); reason != "" {
 		n.log.Warn("running with --insecure", "open", reason)
 	}
@@ -100,7 +100,11 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		peerConfig.TLS = &peer.TLSFiles{CA: cfg.PeerCA, Cert: cfg.PeerCert, Key: cfg.PeerKey}
 	}
 	if n.port, err = peer.Listen(peerConfig); err != nil {
-		return nil, fmt.Errorf("--peer-addr %s: %w", cfg.PeerAddr, err)
+		flags := "--peer-addr " + cfg.PeerAddr
+		if peerConfig.TLS != nil {
+			flags += " with --peer-ca, --peer-cert and --peer-key"
+		}
+		return nil, fmt.Errorf("%s: %w", flags, err)
 	}
 	undo = append(undo, func() { n.port.Close() })
 	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
@@ -137,7 +141,10 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	undo = append(undo, n.control.Close)
 	n.whileLeading()
-	return n, n.doors()
+	if err := n.doors(); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 func listen(flag, addr string) (net.Listener, error) {

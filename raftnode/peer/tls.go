@@ -58,7 +58,7 @@ func (k *keys) read() error {
 		}
 		raw[i] = b
 	}
-	if bytes.Equal(raw[0], k.raw[0]) && bytes.Equal(raw[1], k.raw[1]) && bytes.Equal(raw[2], k.raw[2]) {
+	if k.roots != nil && bytes.Equal(raw[0], k.raw[0]) && bytes.Equal(raw[1], k.raw[1]) && bytes.Equal(raw[2], k.raw[2]) {
 		return nil
 	}
 	roots, err := authorities(raw[0])

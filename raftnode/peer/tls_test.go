@@ -332,6 +332,10 @@ func TestTLSListenRefuses(t *testing.T) {
 	wantText(t, "expired certificate", listen(), "expired")
 	write(t, files.CA, []byte("nothing"))
 	wantText(t, "no authority", listen(), "no certificate in it")
+	for _, f := range []string{files.CA, files.Cert, files.Key} {
+		write(t, f, nil)
+	}
+	wantText(t, "three empty files", listen(), "no certificate in it")
 }
 
 var both = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}

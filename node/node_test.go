@@ -1,0 +1,252 @@
+package node_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/node"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+const token = "a-token-that-nobody-guesses"
+
+// freeAddrs returns addresses of loopback that nobody listened on just now.
+func freeAddrs(t *testing.T, n int) (addrs []string) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
+// run opens a node and serves until the test ends; Run and Close must be
+// clean.
+func run(t *testing.T, cfg node.Config) *node.Node {
+	t.Helper()
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	cfg.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
+	n, err := node.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run %s: %v", cfg.ID, err)
+		}
+		end, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := n.Close(end); err != nil {
+			t.Errorf("close %s: %v", cfg.ID, err)
+		}
+	})
+	return n
+}
+
+func ready(t *testing.T, nodes ...*node.Node) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for _, n := range nodes {
+		for !n.Ready() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is not ready", n.Addrs().ID)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// One alone opens, answers, runs a job by its own worker, and leaves nothing
+// behind when it closes.
+func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
+	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), Worker: true, Slots: 1})
+	ready(t, n)
+	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	job, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: "echo $((ITEM + 1))", Items: rawItems("1", "2", "3")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for r, err := range c.Results(t.Context(), job.ID, true) {
+		if err != nil || r.State != "done" {
+			t.Fatalf("result %+v, %v", r, err)
+		}
+		var v int
+		fmt.Sscan(string(r.Result), &v)
+		sum += v
+	}
+	if sum != 9 {
+		t.Errorf("2 + 3 + 4 is %d", sum)
+	}
+	// The operator's port tells its health and the numbers of every part, the
+	// log store's and the Raft library's among them.
+	for path, want := range map[string][]string{
+		"/livez": {"ok"}, "/readyz": {"ok"}, "/startupz": {"ok"},
+		"/metrics": {`folkmoot_writes_total{outcome="done"}`, "folkmoot_http_requests_total", "folkmoot_is_leader 1", "raft_boltdb_", "raft_commitTime", "go_goroutines"},
+	} {
+		resp, err := http.Get("http://" + n.Addrs().Ops + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		for _, w := range want {
+			if resp.StatusCode != 200 || !strings.Contains(string(body), w) {
+				t.Errorf("%s: %s without %q", path, resp.Status, w)
+			}
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func rawItems(items ...string) (out []json.RawMessage) {
+	for _, i := range items {
+		out = append(out, json.RawMessage(i))
+	}
+	return out
+}
+
+// Three with certificates and tokens: every door is locked, and all of it
+// works, the own worker included.
+func TestThreeNodesBehindLocks(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := peer.NewCA("test", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := filepath.Join(dir, "tokens")
+	if err := os.WriteFile(tokens, []byte("# operators\n"+token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	peers := freeAddrs(t, 3)
+	var nodes []*node.Node
+	var addrs []string
+	for i := range 3 {
+		id := fmt.Sprintf("n%d", i+1)
+		if err := os.Mkdir(filepath.Join(dir, id+"-keys"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		files, err := ca.WriteMember(filepath.Join(dir, id+"-keys"), id, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := run(t, node.Config{
+			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 3, Worker: true, Slots: 1,
+			PeerCA: files.CA, PeerCert: files.Cert, PeerKey: files.Key, HTTPCert: files.Cert, HTTPKey: files.Key, TokenFile: tokens, // one certificate is enough for a test
+		})
+		nodes = append(nodes, n)
+		addrs = append(addrs, "https://"+n.Addrs().HTTP)
+	}
+	ready(t, nodes...)
+
+	trust := &tls.Config{InsecureSkipVerify: true} // the certificates here name members, not hosts
+	open, err := client.New(client.Config{Addrs: addrs, TLS: trust, Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, _, err := open.SignIn(t.Context(), wire.SignIn{Name: "laser"}, ""); err != nil {
+		t.Errorf("sign-in with token: %v", err)
+	}
+	job, _, err := open.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: "echo $ITEM", Items: rawItems("1", "2", "3", "4")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for r, err := range open.Results(t.Context(), job.ID, true) {
+		if err != nil || r.State != "done" {
+			t.Fatalf("result %+v, %v", r, err)
+		}
+		n++
+	}
+	if n != 4 {
+		t.Errorf("%d of 4 parts were done by the own workers", n)
+	}
+	for what, wrong := range map[string]string{"no token": "", "a wrong token": "some-other-token-of-no-use"} {
+		c, err := client.New(client.Config{Addrs: addrs, TLS: trust, Token: wrong, Timeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Members(t.Context(), client.Read{}); wire.CodeOf(err) != wire.CodeUnauthorized {
+			t.Errorf("%s: got %v, want unauthorized", what, err)
+		}
+		c.Close()
+	}
+	// A plain-text stranger at the peer port gets nowhere.
+	conn, err := net.Dial("tcp", peers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write([]byte("Rhello")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(conn); err == nil && strings.Contains(string(b), "cluster") {
+		t.Errorf("a stranger was told %q", b)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a stranger is kept on the line")
+	}
+}
+
+// What cannot be opened is named, and nothing is left open.
+func TestOpenNamesWhatIsWrong(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, cfg := range map[string]node.Config{
+		"--http-addr":  {HTTPAddr: taken.Addr().String()},
+		"--ops-addr":   {OpsAddr: taken.Addr().String()},
+		"--peer-addr":  {PeerAddr: taken.Addr().String()},
+		"--data-dir":   {DataDir: file},
+		"--token-file": {TokenFile: file},
+		"--http-cert":  {HTTPCert: file, HTTPKey: file},
+		"--peer-cert":  {PeerCA: file, PeerCert: file, PeerKey: file},
+	} {
+		if cfg.DataDir == "" {
+			cfg.DataDir = t.TempDir()
+		}
+		cfg.ID, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
+		n, err := node.Open(t.Context(), cfg)
+		if err == nil {
+			n.Close(t.Context())
+			t.Errorf("%s: opened", want)
+			continue
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error naming %s", err, want)
+		}
+	}
+}
