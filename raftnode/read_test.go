@@ -273,3 +273,48 @@ func TestAppliedMeansByTheMachine(t *testing.T) {
 		}
 	})
 }
+
+// tardy is a transport whose messages with entries take a while.
+type tardy struct{ *raft.InmemTransport }
+
+func (d tardy) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+	if len(a.Entries) > 0 || a.PrevLogEntry > 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return d.InmemTransport.AppendEntries(id, to, a, r)
+}
+
+// A new leader has the last one's writes in its log but may not know that they
+// were committed: it does not answer reads before it does.
+func TestNewLeaderKnowsWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = time.Second }),
+			func(s *server) { s.wrap = func(i *raft.InmemTransport) raft.Transport { return tardy{i} } })
+		defer stopAll(all)
+		first, others := leaderOf(t, all)
+		time.Sleep(5 * time.Second)
+		write(t, first, "one")
+		first.kill()
+		for _, s := range others {
+			if s.diary.has("one") {
+				t.Fatal("a follower knows of the commit already: the scene is not set")
+			}
+		}
+		answered := 0
+		for end := time.Now().Add(5 * time.Second); answered < 10; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("no strict read succeeded within 5 s")
+			}
+			for _, s := range others {
+				if s.Status().State != "leader" || read(s, raftnode.Strict, 5*time.Millisecond) != nil {
+					continue
+				}
+				answered++
+				if !s.diary.has("one") {
+					t.Fatal("a strict read at the new leader misses an acknowledged write")
+				}
+			}
+		}
+	})
+}
