@@ -55,12 +55,21 @@ func noArgs(_ *cobra.Command, args []string) error {
 
 // serve opens a node, tells of it and keeps it until ctx ends.
 func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	n, err := node.Open(ctx, c)
 	if err != nil {
 		return err
 	}
 	opened(n)
+	tuned := make(chan struct{})
+	go func() {
+		defer close(tuned)
+		tuneGC(ctx)
+	}()
 	err = n.Run(ctx)
+	stop()
+	<-tuned
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 	defer cancel()
 	if closeErr := n.Close(end); err == nil {
