@@ -1,0 +1,175 @@
+package integration_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tourist is the coordinator with another command than serve, and the folder
+// that its temporary files go to.
+type tourist struct {
+	*process
+	tmp string
+}
+
+func newTourist(t *testing.T, args ...string) tourist {
+	t.Helper()
+	p := &process{t: t, name: args[0], program: "coordinator", args: args, log: &logFile{}}
+	t.Cleanup(p.end)
+	return tourist{p, t.TempDir()}
+}
+
+func (p tourist) start() {
+	p.t.Helper()
+	p.cmd = exec.Command(filepath.Join(bin, p.program), p.args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Env = append(cleanEnv(), "TMPDIR="+p.tmp)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatalf("start %s: %v", p.name, err)
+	}
+	p.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		p.err = cmd.Wait()
+		close(done)
+	}(p.cmd, p.done)
+}
+
+// offspring lists the processes that work in its temporary folder: they have
+// it in their command lines.
+func (p tourist) offspring() (pids []int) {
+	t := p.t
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		line, err := os.ReadFile(file)
+		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+		if err == nil && bytes.Contains(line, []byte(p.tmp)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// noTrace waits until nothing of it runs, and checks that no folder is left
+// but those allowed.
+func (p tourist) noTrace(folders int) {
+	t := p.t
+	t.Helper()
+	eventually(t, "the demo's processes to be gone", func(ctx) error {
+		if pids := p.offspring(); len(pids) > 0 {
+			return fmt.Errorf("%v run", pids)
+		}
+		return nil
+	})
+	if left, _ := filepath.Glob(filepath.Join(p.tmp, "folkmoot-*")); len(left) != folders {
+		t.Errorf("left behind: %v, want %d", left, folders)
+	}
+}
+
+// The tour holds, and leaves nothing behind.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	p := newTourist(t, "demo", "--packages", "40")
+	p.start()
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit %d\n%s", code, p.tail())
+	}
+	said := p.log.String()
+	if strings.Contains(said, "failed") || !strings.Contains(said, "Every step held") {
+		t.Errorf("the demo said:\n%s", said)
+	}
+	p.noTrace(0)
+}
+
+// A demo that is interrupted midway cleans up; one that is killed takes its
+// processes with it, and the next one removes what it left.
+func TestDemoStoppedMidway(t *testing.T) {
+	t.Parallel()
+	p := newTourist(t, "demo", "--packages", "40")
+	p.start()
+	p.says("signed in as") // the coordinators are there
+	if len(p.offspring()) < 3 {
+		t.Errorf("its processes are %v, want three coordinators at least", p.offspring())
+	}
+	p.signal(syscall.SIGINT)
+	if code := p.wait(); code == 0 {
+		t.Error("an interrupted demo exits with 0")
+	}
+	p.noTrace(0)
+
+	p.start()
+	eventually(t, "the coordinators of the second demo", func(ctx) error {
+		if pids := p.offspring(); len(pids) < 3 {
+			return fmt.Errorf("there are %v", pids)
+		}
+		return nil
+	})
+	p.kill()
+	p.noTrace(1)
+	old, _ := filepath.Glob(filepath.Join(p.tmp, "folkmoot-demo-*"))
+	if len(old) != 1 {
+		t.Fatalf("the killed demo left %v, want its folder", old)
+	}
+
+	p.start()
+	eventually(t, "the folder of the killed demo to be removed", func(ctx) error {
+		if _, err := os.Stat(old[0]); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("it is there (%v)", err)
+		}
+		return nil
+	})
+	p.signal(syscall.SIGTERM)
+	p.wait()
+	p.noTrace(0)
+}
+
+// dev is a whole cluster in one process: it says where, and ends well.
+func TestDev(t *testing.T) {
+	t.Parallel()
+	p := newTourist(t, "dev")
+	p.start()
+	p.says("FOLKMOOT_ADDR=")
+	addrs := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindAllStringSubmatch(p.log.String(), -1)
+	c := &cluster{t: t, dir: t.TempDir()}
+	seen := map[string]bool{}
+	for _, a := range addrs {
+		if !seen[a[1]] {
+			seen[a[1]] = true
+		}
+	}
+	if len(seen) != 6 { // people ask, health and metrics; three times
+		t.Errorf("it names %d addresses:\n%s", len(seen), p.log.String())
+	}
+	first := regexp.MustCompile(`FOLKMOOT_ADDR=(\S+)`).FindStringSubmatch(p.log.String())[1]
+	c.ctl(0, "wait", "leader", "member/n1=voter", "member/n2=voter", "member/n3=voter", "--addr", first)
+	script := filepath.Join(t.TempDir(), "square.sh")
+	if err := os.WriteFile(script, []byte("echo $((ITEM * ITEM))\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.ctl(0, "jobs", "run", script, "--items", "3,4", "--follow", "--addr", first, "--timeout", "30s"); !strings.Contains(out, "9") || !strings.Contains(out, "16") {
+		t.Errorf("its worker said %s", out)
+	}
+	p.signal(syscall.SIGINT)
+	began := time.Now()
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit %d after SIGINT\n%s", code, p.tail())
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	p.noTrace(0)
+}
