@@ -281,8 +281,7 @@ func dial(t *testing.T, addr string) net.Conn {
 // Headers are bounded in size and in time.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.HeadTimeout = 100 * time.Millisecond })
-	c := dial(t, d.addr)
+	c := dial(t, open(t).addr)
 	go func() {
 		_, _ = fmt.Fprintf(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Big: %s\r\n\r\n", strings.Repeat("a", 64<<10))
 	}()
@@ -294,7 +293,7 @@ func TestHeaders(t *testing.T) {
 	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("64 KiB of headers: got %d, want 431", res.StatusCode)
 	}
-	slow := dial(t, d.addr)
+	slow := dial(t, open(t, func(c *httpapi.Config) { c.HeadTimeout = 100 * time.Millisecond }).addr)
 	if _, err := io.WriteString(slow, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
 		t.Fatal(err)
 	}

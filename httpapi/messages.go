@@ -49,7 +49,8 @@ const defaultPoll = 30 * time.Second
 
 // inbox streams the messages of a session, or answers one batch of them when
 // JSON is asked for. What has gone out by a stream is acknowledged with the
-// next batch; a poll acknowledges by ?after=.
+// next batch, and the newest of it kept a while for a stream that broke and goes
+// on by Last-Event-ID; a poll acknowledges by ?after=.
 func (a *API) inbox(rq *request) error {
 	full, err := rq.arg("full")
 	if err != nil {

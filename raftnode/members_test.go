@@ -432,7 +432,10 @@ func TestSnapshotToNewMember(t *testing.T) {
 		for range 100 {
 			write(t, all[0], "w")
 		}
-		eventually(t, "a snapshot is made", func() bool { return all[0].Status().LastSnapshot > 20 })
+		// By all, since any of them may lead when n4 comes.
+		eventually(t, "snapshots are made", func() bool {
+			return all[0].Status().LastSnapshot > 20 && all[1].Status().LastSnapshot > 20 && all[2].Status().LastSnapshot > 20
+		})
 		n4 := w.add("n4", few, joining("n2:1"))
 		all = append(all, n4)
 		eventually(t, "n4 is ready", func() bool { return ready(n4) })
