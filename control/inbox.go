@@ -83,8 +83,7 @@ func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Receive
 		// The home answers before the asker gives up.
 		left := time.Until(deadline) - slack
 		if left <= 0 {
-			<-ctx.Done()
-			return nil, nil
+			return c.look(ctx, s.Home, ask)
 		}
 		ask.Wait = wire.Duration(min(longestPoll, left))
 	}
@@ -93,6 +92,19 @@ func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Receive
 	in, err := askHome[wire.Inbox](calling, c, s.Home, "control.receive", ask)
 	if err == nil {
 		b.fresh = false
+	}
+	return in.Messages, err
+}
+
+// look asks a home for what is there, when no time is left to wait at it: for
+// so much there is always time. Nothing is an answer only once ctx has ended.
+func (c *Control) look(ctx context.Context, home string, ask receiveAt) ([]wire.Received, error) {
+	ask.Wait = 0
+	calling, stop := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer stop()
+	in, err := askHome[wire.Inbox](calling, c, home, "control.receive", ask)
+	if len(in.Messages) == 0 {
+		<-ctx.Done()
 	}
 	return in.Messages, err
 }

@@ -63,6 +63,32 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 	}, "n1", "n2")
 }
 
+// A poll that does not wait is told what is there, wherever it asks.
+func TestReceiveWithoutWaiting(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
+		for _, at := range []*site{n1, n2} {
+			_, err := n1.Send(t.Context(), laser.Secret, say("n2.stage", "one"), "")
+			fine(t, err)
+			last := uint64(0)
+			for _, want := range []int{1, 0} {
+				b, err := at.Inbox(t.Context(), stage.FullName, stage.Secret)
+				fine(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				got, err := b.Receive(ctx, last, 0)
+				cancel()
+				if err != nil || len(got) != want {
+					t.Fatalf("at %s, after %d: %v, %v, want %d messages", at.id, last, got, err, want)
+				}
+				if want > 0 {
+					last = got[0].Seq
+				}
+			}
+		}
+	}, "n1", "n2")
+}
+
 // Nobody sends in another's name, and what is no message is refused.
 func TestSendRefusals(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
