@@ -28,6 +28,8 @@ type Mailbox struct {
 	first  uint64     // number of queue[0], or of the next message when empty
 	bytes  int        // of queue
 	handed uint64     // highest number that a reader was given
+	lately []Numbered // acknowledged of late, up to number first-1, no gaps; counts against no bound
+	weight int        // bytes of lately
 	reader *reader    // who waits; nil when nobody does
 	ended  *wire.Error
 }
@@ -76,7 +78,10 @@ func (m *Mailbox) unacknowledged() int {
 // Receive acknowledges and forgets every message up to number after, waits
 // until there is one above it, and returns at most limit (at least one) of them
 // in order. They stay in the mailbox until a later call acknowledges them; the
-// caller does not change them. An after above every number given out is from
+// caller does not change them. A reader whose stream broke after more was sent
+// than it read goes on from the last number that it has: the newest of what was
+// acknowledged, keptMessages and keptBytes of it, is returned once more. An
+// after of 0 begins with what is not acknowledged. An after above every number given out is from
 // another life of the mailbox (its home was restarted, or moved): it counts as
 // 0, so that everything held is returned and nothing is lost.
 //
@@ -137,6 +142,7 @@ func (m *Mailbox) acknowledge(after uint64) {
 	n := int(after - m.first + 1)
 	for i := range m.queue[:n] {
 		m.bytes -= cost(&m.queue[i].Message)
+		m.keep(m.queue[i])
 		m.queue[i].Message = wire.Message{}
 	}
 	m.queue = m.queue[n:]
@@ -146,23 +152,48 @@ func (m *Mailbox) acknowledge(after uint64) {
 	}
 }
 
+// What is kept of acknowledged messages: a stream acknowledges what it has
+// written, and what it has written may never have been read.
+const (
+	keptMessages = 256
+	keptBytes    = 256 << 10
+)
+
+// keep adds the message that follows those acknowledged of late; mu is held.
+func (m *Mailbox) keep(n Numbered) {
+	m.lately = append(m.lately, n)
+	m.weight += cost(&n.Message)
+	drop := 0
+	for drop < len(m.lately) && (len(m.lately)-drop > keptMessages || m.weight > keptBytes) {
+		m.weight -= cost(&m.lately[drop].Message)
+		m.lately[drop].Message = wire.Message{}
+		drop++
+	}
+	m.lately = m.lately[drop:]
+	if len(m.lately) == 0 {
+		m.lately = nil
+	}
+}
+
 // take returns a copy of at most limit messages above number after; mu is held.
 func (m *Mailbox) take(after uint64, limit int) []Numbered {
+	limit = max(limit, 1)
+	var got []Numbered
+	if after > 0 && after+1 < m.first {
+		again := m.lately[len(m.lately)-int(min(uint64(len(m.lately)), m.first-1-after)):]
+		got = append(got, again[:min(limit, len(again))]...)
+	}
 	skip := 0
 	if after >= m.first {
 		skip = int(after - m.first + 1)
 	}
-	if skip >= len(m.queue) {
+	if skip < len(m.queue) {
+		rest := m.queue[skip:]
+		got = append(got, rest[:min(limit-len(got), len(rest))]...)
+	}
+	if len(got) == 0 {
 		return nil
 	}
-	got := m.queue[skip:]
-	if limit < 1 {
-		limit = 1
-	}
-	if len(got) > limit {
-		got = got[:limit]
-	}
-	got = append([]Numbered(nil), got...)
 	m.handed = max(m.handed, got[len(got)-1].Number)
 	return got
 }
@@ -202,6 +233,7 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	unacknowledged = m.unacknowledged()
 	unread = m.queue[unacknowledged:]
 	m.queue, m.bytes = nil, 0
+	m.lately, m.weight = nil, 0
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {
 		rouse(m.reader.wake)

@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -28,6 +29,52 @@ func TestReceiveUntilAcknowledged(t *testing.T) {
 	reads(t, box, 3, "4")
 	if got := box.Len(); got != 1 {
 		t.Errorf("%d messages held after number 3 was acknowledged, want 1", got)
+	}
+}
+
+// A stream acknowledges what it has written; when it broke before all of that
+// was read, its reader goes on from the last number that it has.
+func TestReceiveOnceMore(t *testing.T) {
+	n := alone(t)
+	box := n.signIn(t, "n1.a")
+	for _, s := range []string{"1", "2", "3", "4"} {
+		n.sends(t, text("n1.a", "n1.a", s), router.Delivered, "")
+	}
+	reads(t, box, 0, "1", "2", "3")
+	reads(t, box, 3, "4")
+	reads(t, box, 1, "2", "3", "4")
+	reads(t, box, 1, "2")
+	reads(t, box, 2, "3", "4")
+	if got, err := box.Receive(t.Context(), 0, 10); err != nil || len(got) != 1 || got[0].Number != 4 {
+		t.Errorf("from the start: %v, %v, want number 4, which alone is not acknowledged", got, err)
+	}
+	n.sends(t, text("n1.a", "n1.a", "5"), router.Delivered, "")
+	reads(t, box, 4, "5")
+	reads(t, box, 3, "4", "5")
+	if got := box.Len(); got != 1 {
+		t.Errorf("%d messages held, want 1: what was acknowledged counts no more", got)
+	}
+}
+
+// What is kept of acknowledged messages is bounded by count and by bytes.
+func TestReceiveOnceMoreIsBounded(t *testing.T) {
+	for what, c := range map[string]struct{ size, kept int }{"by count": {1, 256}, "by bytes": {64 << 10, 3}} {
+		t.Run(what, func(t *testing.T) {
+			n := alone(t)
+			box := n.signIn(t, "n1.a")
+			for i := range uint64(300) {
+				n.sends(t, text("n1.a", "n1.a", strings.Repeat("x", c.size)), router.Delivered, "")
+				if got, err := box.Receive(t.Context(), i, 1); err != nil || len(got) != 1 {
+					t.Fatalf("%d messages, %v", len(got), err)
+				}
+			}
+			n.sends(t, text("n1.a", "n1.a", "end"), router.Delivered, "")
+			reads(t, box, 300, "end")
+			got, err := box.Receive(t.Context(), 10, 1000)
+			if err != nil || len(got) != c.kept+1 || got[0].Number != uint64(301-c.kept) {
+				t.Errorf("%d messages (%v), want %d and the last", len(got), err, c.kept)
+			}
+		})
 	}
 }
 
