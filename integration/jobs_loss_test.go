@@ -143,8 +143,9 @@ func TestAWorkerThatEndsLeavesNothingBehind(t *testing.T) {
 	}
 	c.ended("squares", "done")
 	for i, r := range c.squares("squares", 3) {
-		if want := []string{"n1.w1", "n2.w2", "n2.w2"}[i]; r.Worker != want || r.Attempt != 1 {
-			t.Errorf("part %d was done by %s in attempt %d, want %s in its first", i, r.Worker, r.Attempt, want)
+		// Until it has signed out it may still be handed a part, which it leaves alone.
+		if want := []string{"n1.w1", "n2.w2", "n2.w2"}[i]; r.Worker != want || r.Attempt > 2 {
+			t.Errorf("part %d was done by %s in attempt %d, want %s", i, r.Worker, r.Attempt, want)
 		}
 	}
 	c.acceptedOnce(c.nodes[2], j)

@@ -274,7 +274,7 @@ func TestNamespaceAndIDAreTaken(t *testing.T) {
 	}
 	in := c.signIn(c.node("n1"), "laser", 10*time.Minute)
 	c.has(in.FullName, "n1")
-	if a := n4.ask("POST", "/v1/components", `{"name":"camera"}`); a.status != 404 || !strings.Contains(a.body, "n4") {
+	if a := n4.ask("POST", "/v1/components", `{"name":"camera"}`); a.status != 503 || !strings.Contains(a.body, "n4") {
 		t.Errorf("a sign-in at a coordinator that has no place: %d %s", a.status, a.body)
 	}
 	n4.kill()
