@@ -10,7 +10,8 @@ import (
 )
 
 // draft is a state while one command works on it. Tables are copied when they
-// are first touched.
+// are first touched; the registry's copy serves all commands of an entry, since
+// its commands look before they write.
 type draft struct {
 	old     *State
 	known   int
@@ -19,11 +20,17 @@ type draft struct {
 	reg     *registry.Table
 	job     *jobs.Table
 	news    []wire.Event
+	told    int // news in reg before this command
+	wrote   int // writes to reg before this command
 }
 
 func (d *draft) registry() *registry.Table {
 	if d.reg == nil {
-		d.reg = d.old.Registry.Next(d.old.Index)
+		d.reg = d.old.Registry
+		if !d.old.own {
+			d.reg = d.reg.Next(d.old.Index)
+		}
+		d.told, d.wrote = len(d.reg.News()), d.reg.Writes()
 	}
 	return d.reg
 }
@@ -35,13 +42,20 @@ func (d *draft) jobs() *jobs.Table {
 	return d.job
 }
 
+// torn tells whether a refused command wrote to what earlier commands of the
+// entry wrote to as well, so that dropping it would drop them.
+func (d *draft) torn() bool {
+	return d.reg != nil && d.old.own && (d.reg.Writes() != d.wrote || len(d.reg.News()) != d.told)
+}
+
 // keep carries out what a command on one table does to another, writes the
 // draft into s and returns the news, causes before their effects.
 func (d *draft) keep(s *State) []wire.Event {
 	news := d.news
 	if d.reg != nil {
-		news = append(news, d.reg.News()...)
-		for _, e := range d.reg.News() {
+		fresh := d.reg.News()[d.told:]
+		news = append(news, fresh...)
+		for _, e := range fresh {
 			if gone, ok := e.Data.(registry.Ended); ok && s.Jobs.Held(gone.ID) > 0 {
 				d.jobs().Release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), e.At)
 			}

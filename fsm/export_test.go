@@ -32,6 +32,9 @@ func (m *Machine) Botch() {
 	})
 }
 
+// Careful makes m carry out every command on a copy of its own.
+func (m *Machine) Careful() { m.share = false }
+
 // Waiting is how many wait for an index.
 func (m *Machine) Waiting() int {
 	m.waiters.mu.Lock()

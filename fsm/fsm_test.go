@@ -97,6 +97,7 @@ func TestSameLogSameBytes(t *testing.T) {
 	accepted := map[string]int{}
 	for seed := range seeds() {
 		a, b := fsm.New(), fsm.New()
+		b.Careful() // sharing a copy within an entry shows nowhere
 		for i, lines := range tell(t, seed, 60) {
 			index := uint64(i + 1)
 			ra, rb := a.Apply(index, lines), b.Apply(index, lines)

@@ -26,7 +26,8 @@ type State struct {
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
-	events int // told by the entry at Index
+	events int  // told by the entry at Index
+	own    bool // while an entry is applied: Registry is its copy, written to by its next commands as well
 }
 
 // Position is where in the feed this state stands: Feed.Since(Position())
@@ -46,13 +47,14 @@ type Machine struct {
 	waiters waiters
 	kinds   map[string]command
 	known   int    // the highest level of kinds
+	share   bool   // commands of one entry share a copy of the registry
 	replay  uint64 // owned by the applying goroutine: entries up to it may come again
 	dead    error  // owned by the applying goroutine
 }
 
 // New returns an empty machine, at index 0 and level 1.
 func New() *Machine {
-	m := &Machine{kinds: catalogue, known: Level}
+	m := &Machine{kinds: catalogue, known: Level, share: true}
 	m.state.Store(empty())
 	m.feed.reset(0, -1)
 	return m
@@ -70,8 +72,8 @@ func (m *Machine) Feed() *Feed { return &m.feed }
 
 // Apply carries out one log entry, which holds any number of commands (none
 // moves the index and nothing else), and answers each. A refused command
-// changes nothing: it worked on a copy that is dropped. The new view is
-// published once, before the news of it.
+// changes nothing: it refused before it wrote, or it worked on a copy that is
+// dropped. The new view is published once, before the news of it.
 //
 // An entry that was applied already is a fault of the caller, unless Restore
 // was given an older snapshot: then the entries up to the present index are
@@ -89,14 +91,32 @@ func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
 	case index <= old.Index:
 		return m.fatal(index, results, fmt.Errorf("log %d: the state is at %d already", index, old.Index))
 	}
+	next, news, err := m.carryOutAll(old, index, commands, results, m.share)
+	if errors.Is(err, errTorn) {
+		next, news, err = m.carryOutAll(old, index, commands, results, false)
+	}
+	if err != nil {
+		return m.fatal(index, results, fmt.Errorf("log %d: %w", index, err))
+	}
+	m.publish(next, news)
+	return results
+}
+
+// errTorn asks for an entry to be carried out anew, each command on a copy of
+// its own.
+var errTorn = errors.New("a refused command wrote")
+
+// carryOutAll carries out the commands of one entry, on one copy of the
+// registry if share. Its error is errTorn, only if share, or a reason to stop.
+func (m *Machine) carryOutAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []wire.Event, error) {
 	next := *old
 	next.Index, next.events = index, 0
 	var news []wire.Event
 	for i, line := range commands {
 		value, told, err := m.carryOut(&next, line)
 		var stop *stopError
-		if errors.As(err, &stop) {
-			return m.fatal(index, results, fmt.Errorf("log %d: %w", index, stop))
+		if errors.Is(err, errTorn) || errors.As(err, &stop) {
+			return nil, nil, err
 		}
 		if err != nil {
 			results[i] = wire.Result{Err: refusal(err)}
@@ -107,10 +127,10 @@ func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
 			e.Seq = len(news)
 			news = append(news, e)
 		}
+		next.own = share && (next.own || next.Registry != old.Registry)
 	}
-	next.events = len(news)
-	m.publish(&next, news)
-	return results
+	next.events, next.own = len(news), false
+	return &next, news, nil
 }
 
 // publish makes a state the present one: the view first, then its news, so
@@ -136,6 +156,9 @@ func (m *Machine) carryOut(s *State, line []byte) (value any, news []wire.Event,
 	}
 	d := draft{old: s, known: m.known, level: s.Level, cluster: s.ClusterID}
 	if value, err = c.run(&d, e); err != nil {
+		if d.torn() {
+			err = errTorn
+		}
 		return nil, nil, err
 	}
 	return value, d.keep(s), nil

@@ -95,6 +95,7 @@ func sameTerms(a, b *Session) bool {
 
 // put and take keep the four orders of the sessions in step.
 func (t *Table) put(s *Session) {
+	t.writes++
 	t.sessions.writable(byFullName).Set(s)
 	t.ids.writable(byID).Set(s)
 	t.homes.writable(byHome).Set(s)
@@ -104,6 +105,7 @@ func (t *Table) put(s *Session) {
 }
 
 func (t *Table) take(s *Session) {
+	t.writes++
 	t.sessions.writable(byFullName).Delete(s)
 	t.ids.writable(byID).Delete(s)
 	t.homes.writable(byHome).Delete(s)

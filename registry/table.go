@@ -15,8 +15,9 @@ import (
 // and what Next returned goes its own way. Rows sit behind pointers that are
 // never written through again, so that copying a tree's node copies words.
 type Table struct {
-	index uint64
-	news  []wire.Event
+	index  uint64
+	news   []wire.Event
+	writes int
 
 	sessions tree // by full name
 	ids      tree
@@ -54,8 +55,13 @@ func (t *Table) read() *rest {
 	return t.rest
 }
 
+// Writes counts the changes made to this copy, so that a caller can tell
+// whether a refused command left it as it was.
+func (t *Table) Writes() int { return t.writes }
+
 // change returns the rest of this copy alone.
 func (t *Table) change() *rest {
+	t.writes++
 	if !t.mine {
 		r := t.read()
 		if t.rest == nil {

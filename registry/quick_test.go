@@ -1,0 +1,66 @@
+package registry_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var usual = []registry.SignIn{
+	{Name: "laser", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n1"},
+	{Name: "laser", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n1", Kind: "rest", Lease: 15 * time.Second, TakeOver: true},
+	{Name: "w", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Labels: map[string]string{"a": "1", "b": ""}, Runtimes: []string{"sh", "python3"}, Slots: 4},
+	{Name: "p", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Group: "g"}},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h", Group: "g"}, Slots: -1},
+}
+
+// The usual sign-ins are read quickly, each as encoding/json reads it.
+func TestQuickReadsTheUsual(t *testing.T) {
+	for _, want := range usual {
+		body, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got registry.SignIn
+		if !got.Quick(body) {
+			t.Errorf("%s was not read", body)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", body, got, want)
+		}
+	}
+}
+
+// Whatever is read quickly is read as encoding/json reads it.
+func FuzzQuick(f *testing.F) {
+	for _, c := range usual {
+		body, _ := json.Marshal(c)
+		f.Add(body)
+	}
+	for _, s := range []string{
+		`{"name":"a","namespace":"b","session":"c","secret_hash":"d","home":"e","labels":{}}`,
+		`{"name":"a","namespace":"b","session":"c","secret_hash":"d","home":"e","labels":{"a":"1","a":"2"},"lease":007}`,
+		`{"name":"a","namespace":"b","session":"c","secret_hash":"d","home":"e","lease":-0,"place":{}}`,
+		`{"name":"a\n","namespace":"b","session":"c","secret_hash":"d","home":"e"} `,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var quick, strict registry.SignIn
+		if !quick.Quick(body) {
+			return
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&strict); err != nil || d.InputOffset() != int64(len(body)) {
+			t.Fatalf("%q is read quickly, but strictly it is %v", body, err)
+		}
+		if !reflect.DeepEqual(quick, strict) {
+			t.Fatalf("%q: quickly %+v, strictly %+v", body, quick, strict)
+		}
+	})
+}
