@@ -434,3 +434,21 @@ func TestViewsAreFrozen(t *testing.T) {
 		}
 	}
 }
+
+// Every home is named once, whatever lives there.
+func TestHomes(t *testing.T) {
+	h := open(t)
+	do(h, opAnnounce, announce("n10"))
+	for i, home := range []string{"n2", "n1", "n10", "n1", "n2"} {
+		do(h, opSignIn, signIn(name(fmt.Sprint("c", i)), session(fmt.Sprint("s", i)), func(c *registry.SignIn) { c.Home = home }))
+	}
+	if got := slices.Collect(h.table.Homes()); !slices.Equal(got, []string{"n1", "n10", "n2"}) {
+		t.Errorf("got %v, want n1, n10, n2", got)
+	}
+	for home := range h.table.Homes() { // stopping early is allowed
+		if home != "n1" {
+			t.Errorf("%s after the loop had ended", home)
+		}
+		break
+	}
+}

@@ -138,6 +138,22 @@ func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 	}
 }
 
+// Homes yields every home that has a live session, in order. It jumps from
+// home to home, so it costs the same however many sessions there are.
+func (t *Table) Homes() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for from, more := (Session{}), true; more; {
+			more = false
+			t.homes.ascend(from, func(s *Session) bool {
+				// Nothing sorts between a home's sessions and its name with a
+				// zero byte behind, which no coordinator's id holds.
+				from, more = Session{Home: s.Home + "\x00"}, yield(s.Home)
+				return false
+			})
+		}
+	}
+}
+
 // Workers yields the live sessions that have slots, by full name.
 func (t *Table) Workers() iter.Seq[Session] {
 	return func(yield func(Session) bool) {

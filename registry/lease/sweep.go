@@ -99,8 +99,8 @@ func (s *sweep) judge(now time.Time) (gone []string) {
 // still or was removed.
 func (s *sweep) homes() map[string]bool {
 	homes := map[string]bool{}
-	for row := range s.View().Registry.Sessions() {
-		homes[row.Home] = true
+	for home := range s.View().Registry.Homes() {
+		homes[home] = true
 	}
 	return homes
 }
