@@ -79,6 +79,9 @@ func (a *API) Close(ctx context.Context) error {
 // ServeHTTP is what every request passes before it is routed: the id it is
 // found by, who may call at all, and the headers of every answer.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Close && r.ContentLength != 0 {
+		defer linger(w, r)
+	}
 	h := w.Header()
 	h["X-Content-Type-Options"] = nosniff
 	a.ids.name(h, r)
@@ -91,6 +94,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.echo.ServeHTTP(w, r)
+}
+
+// linger makes sure that a caller who asked for the connection to be closed
+// gets its answer although its body was not read: net/http would close at once,
+// and a socket closed with unread bytes takes the answer back. A body that goes
+// on beyond a limit is what net/http waits for before it closes.
+func linger(w http.ResponseWriter, r *http.Request) {
+	if http.NewResponseController(w).Flush() == nil {
+		_, _ = http.MaxBytesReader(w, r.Body, 0).Read(make([]byte, 1))
+	}
 }
 
 // refuse answers a request that never came to a route.

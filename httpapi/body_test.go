@@ -108,6 +108,26 @@ func TestBodyTypes(t *testing.T) {
 	}
 }
 
+// A refusal reaches even a caller that wants the connection closed and whose
+// body is not read.
+func TestRefusalOutlivesTheConnection(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	body := strings.Repeat("x", 4*httpapi.MaxBody)
+	for i := range 40 {
+		req := d.request("POST", "/v1/components", body)
+		req.Close = true
+		res, err := d.client.Do(req)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("got %d, want 413", res.StatusCode)
+		}
+	}
+}
+
 // A body whose length is not announced is measured as it comes.
 func TestUnannouncedLength(t *testing.T) {
 	t.Parallel()
