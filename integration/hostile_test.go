@@ -27,10 +27,10 @@ func TestHostileCallers(t *testing.T) {
 	for _, p := range c.nodes {
 		before = append(before, p.use())
 	}
-	t.Run("names, leases and bodies", func(t *testing.T) { badSignIns(t, c.nodes[0]) })
-	t.Run("paths, headers and methods", func(t *testing.T) { badRequests(t, c.nodes[1]) })
-	t.Run("garbage on the peer port", func(t *testing.T) { garbage(t, c) })
-	t.Run("silent connections on every port", func(t *testing.T) { silence(t, c) })
+	t.Run("names, leases and bodies", func(t *testing.T) { badSignIns(t, c.in(t).nodes[0]) })
+	t.Run("paths, headers and methods", func(t *testing.T) { badRequests(t, c.in(t).nodes[1]) })
+	t.Run("garbage on the peer port", func(t *testing.T) { garbage(t, c.in(t)) })
+	t.Run("silent connections on every port", func(t *testing.T) { silence(t, c.in(t)) })
 
 	in := c.signIn(c.nodes[2], "laser", 10*time.Minute)
 	c.has(in.FullName, "n3")

@@ -40,9 +40,7 @@ func TestJobs(t *testing.T) {
 		{"what is refused", refusedJobs},
 	} {
 		t.Run(story.name, func(t *testing.T) {
-			own := *c
-			own.t = t
-			story.tell(t, &own)
+			story.tell(t, c.in(t))
 		})
 	}
 	c.agree()

@@ -31,6 +31,17 @@ func (c *cluster) join(id string, extra ...string) *process {
 	return c.prepare(id, free[0], free[1], free[2], append([]string{"--join", strings.Join(peers, ",")}, extra...)...)
 }
 
+// in is the same cluster as seen by a subtest, which its failures end.
+func (c *cluster) in(t *testing.T) *cluster {
+	own := &cluster{t: t, dir: c.dir}
+	for _, p := range c.nodes {
+		q := *p
+		q.t = t
+		own.nodes = append(own.nodes, &q)
+	}
+	return own
+}
+
 // leave takes a coordinator off the list of those that must agree.
 func (c *cluster) leave(p *process) {
 	c.nodes = slices.DeleteFunc(c.nodes, func(q *process) bool { return q == p })
