@@ -108,13 +108,32 @@ func (t *tour) found(ctx context.Context) error {
 		if good != 3 || !leads {
 			return fmt.Errorf("%d of 3 are there, a leader is seen: %t", good, leads)
 		}
-		return nil
+		return t.ready(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	t.showMembers(members)
 	t.show.held("a leader after %s, three voters", seconds(time.Since(began)))
+	return nil
+}
+
+// ready tells whether every coordinator itself says that it may be counted on.
+func (t *tour) ready(ctx context.Context) error {
+	for _, m := range []string{"n1", "n2", "n3"} {
+		c, err := t.at(m)
+		if err != nil {
+			return err
+		}
+		st, _, err := c.Status(ctx)
+		c.Close()
+		if err == nil && !st.Ready {
+			err = fmt.Errorf("%s is not ready: %s", m, st.ReadyReason)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -136,7 +155,7 @@ func (t *tour) signIn(ctx context.Context) error {
 			return err
 		}
 		s, err := c.Open(ctx, client.SessionConfig{Inbox: true, SignIn: wire.SignIn{
-			Name: who.name, Lease: wire.Duration(3 * time.Second), Labels: map[string]string{"role": "demo"},
+			Name: who.name, Namespace: who.home, Lease: wire.Duration(3 * time.Second), Labels: map[string]string{"role": "demo"},
 		}})
 		if err != nil {
 			return fmt.Errorf("sign %s in at %s: %w", who.name, who.home, err)
