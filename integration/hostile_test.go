@@ -288,8 +288,11 @@ func silence(t *testing.T, c *cluster) {
 		}
 	}
 	for i := range 2000 {
-		for _, addr := range []string{victim.http, victim.peer, victim.ops} {
-			conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+		for n, addr := range []string{victim.peer, victim.http, victim.ops} {
+			// The peer port judges by hosts, so there they come from where the peers
+			// are; the others leave the ports of 127.0.0.1 to the tests beside this one.
+			from := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n))}}
+			conn, err := from.DialContext(t.Context(), "tcp", addr)
 			if err != nil {
 				t.Fatalf("connection %d to %s: %v", i, addr, err)
 			}
