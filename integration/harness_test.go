@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,19 +67,28 @@ func (l *logFile) String() string {
 	return l.buf.String()
 }
 
-// ports returns n ports of loopback that nobody listened on a moment ago.
+// ports returns n ports of loopback that nobody listened on a moment ago. They
+// are below the range from which the kernel takes ports for outgoing
+// connections, so that none of those takes them before their process does.
 func ports(t *testing.T, n int) (addrs []string) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(addrs) < n; tries++ {
+		if tries > 1000 {
+			t.Fatalf("no free ports")
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+(int64(os.Getpid())*97+nextPort.Add(1))%20_000))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close()
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs
 }
+
+// nextPort counts the ports tried; where the count begins is up to the process,
+// for two may run at once.
+var nextPort atomic.Int64
 
 // startCluster starts n coordinators n1..nN with fresh disks and waits until
 // all are voters that count on each other.
@@ -118,22 +128,6 @@ func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process 
 	}, extra...)
 	c.nodes = append(c.nodes, p)
 	c.t.Cleanup(p.end)
-	return p
-}
-
-// worker starts a worker process that signs in at the given coordinators.
-func (c *cluster) worker(name string, slots int, at ...*process) *process {
-	c.t.Helper()
-	var addrs []string
-	for _, p := range at {
-		addrs = append(addrs, p.http)
-	}
-	p := &process{
-		t: c.t, name: name, program: "worker", log: &logFile{},
-		args: []string{"--addr", strings.Join(addrs, ","), "--name", name, "--slots", fmt.Sprint(slots)},
-	}
-	c.t.Cleanup(p.end)
-	p.start()
 	return p
 }
 

@@ -47,8 +47,10 @@ func TestJobs(t *testing.T) {
 }
 
 func bothRuntimes(t *testing.T, c *cluster) {
-	c.submit(c.nodes[0], wire.SubmitJob{ID: "py", Runtime: "python3", Args: asJSON(7),
-		Script: "def part(item, args):\n    return [args * n for n in range(item['from'], item['to'])]\n", Range: &wire.Range{From: 0, To: 100, Chunk: 10}})
+	c.submit(c.nodes[0], wire.SubmitJob{
+		ID: "py", Runtime: "python3", Args: asJSON(7),
+		Script: "def part(item, args):\n    return [args * n for n in range(item['from'], item['to'])]\n", Range: &wire.Range{From: 0, To: 100, Chunk: 10},
+	})
 	c.submit(c.nodes[1], wire.SubmitJob{ID: "sh", Runtime: "sh", Script: `echo "{\"of\": \"$ITEM\", \"squared\": $((ITEM * ITEM))}"`, Items: numbers(20)})
 	c.ended("py", "done")
 	c.ended("sh", "done")
@@ -107,8 +109,10 @@ func failingScript(t *testing.T, c *cluster) {
 }
 
 func secondTry(t *testing.T, c *cluster) {
-	c.submit(c.nodes[2], wire.SubmitJob{ID: "again", Runtime: "sh", Items: numbers(1),
-		Script: `test "$FOLKMOOT_ATTEMPT" = 3 || { echo "not yet" >&2; exit 7; }; echo '"at last"'`})
+	c.submit(c.nodes[2], wire.SubmitJob{
+		ID: "again", Runtime: "sh", Items: numbers(1),
+		Script: `test "$FOLKMOOT_ATTEMPT" = 3 || { echo "not yet" >&2; exit 7; }; echo '"at last"'`,
+	})
 	if j := c.ended("again", "done"); j.Parts.Retries != 2 {
 		t.Errorf("%d retries, want 2", j.Parts.Retries)
 	}
@@ -159,8 +163,10 @@ func jobTakesTooLong(t *testing.T, c *cluster) {
 
 func partTakesTooLong(t *testing.T, c *cluster) {
 	file := filepath.Join(t.TempDir(), "pid")
-	c.submit(c.nodes[1], wire.SubmitJob{ID: "hangs", Runtime: "sh", Args: asJSON(file), Items: numbers(1), PartTimeout: seconds(0.7),
-		Script: `if [ "$FOLKMOOT_ATTEMPT" = 2 ]; then echo 42; exit; fi` + "\n" + grandchild})
+	c.submit(c.nodes[1], wire.SubmitJob{
+		ID: "hangs", Runtime: "sh", Args: asJSON(file), Items: numbers(1), PartTimeout: seconds(0.7),
+		Script: `if [ "$FOLKMOOT_ATTEMPT" = 2 ]; then echo 42; exit; fi` + "\n" + grandchild,
+	})
 	pid := c.pid(file)
 	c.ended("hangs", "done")
 	isGone(t, pid)
@@ -258,8 +264,10 @@ func (c *cluster) follow(at *process, id, order string) <-chan int {
 }
 
 func logReadElsewhere(t *testing.T, c *cluster) {
-	c.submit(c.nodes[0], wire.SubmitJob{ID: "chatty", Runtime: "python3", Items: numbers(2),
-		Script: "def part(item):\n    for i in range(3):\n        print('part %d says %d' % (item, i))\n    return None\n"})
+	c.submit(c.nodes[0], wire.SubmitJob{
+		ID: "chatty", Runtime: "python3", Items: numbers(2),
+		Script: "def part(item):\n    for i in range(3):\n        print('part %d says %d' % (item, i))\n    return None\n",
+	})
 	c.ended("chatty", "done")
 	for _, p := range c.nodes {
 		for n := range 2 {
@@ -300,7 +308,8 @@ func keptOnlySoLong(t *testing.T, c *cluster) {
 
 func labelsChoose(t *testing.T, c *cluster) {
 	w := &process{t: t, name: "lab1", program: "worker", log: &logFile{}, args: []string{
-		"--addr", c.nodes[2].http, "--name", "lab1", "--labels", "host=lab1,disk=fast", "--runtimes", "sh", "--dir", t.TempDir()}}
+		"--addr", c.nodes[2].http, "--name", "lab1", "--labels", "host=lab1,disk=fast", "--runtimes", "sh", "--dir", t.TempDir(),
+	}}
 	t.Cleanup(w.end)
 	w.start()
 	c.submit(c.nodes[0], wire.SubmitJob{ID: "at-lab1", Runtime: "sh", Script: "echo 1", Items: numbers(4), Labels: map[string]string{"host": "lab1"}})
@@ -360,8 +369,10 @@ func TestPriorities(t *testing.T) {
 		id       string
 		priority int
 	}{{"low", 10}, {"middle", 50}, {"middle-later", 50}, {"high", 90}} {
-		c.submit(c.nodes[1], wire.SubmitJob{ID: j.id, Runtime: "sh", Items: numbers(2), Priority: &j.priority, Args: asJSON(order),
-			Script: `echo "$FOLKMOOT_JOB" >> "$(printf %s "$ARGS" | tr -d '"')"`})
+		c.submit(c.nodes[1], wire.SubmitJob{
+			ID: j.id, Runtime: "sh", Items: numbers(2), Priority: &j.priority, Args: asJSON(order),
+			Script: `echo "$FOLKMOOT_JOB" >> "$(printf %s "$ARGS" | tr -d '"')"`,
+		})
 	}
 	g.open(0, 1)
 	for _, id := range []string{"low", "middle", "middle-later", "high"} {

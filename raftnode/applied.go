@@ -80,10 +80,12 @@ func (w waiters) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
 	w[i].place, w[j].place = i, j
 }
+
 func (w *waiters) Push(x any) {
 	x.(*waiter).place = len(*w)
 	*w = append(*w, x.(*waiter))
 }
+
 func (w *waiters) Pop() any {
 	old := *w
 	last := old[len(old)-1]

@@ -32,7 +32,6 @@ type diary struct {
 	lines []string
 	sizes []int         // commands per entry
 	gate  chan struct{} // if not nil, every Apply of commands takes one from it
-
 }
 
 func (d *diary) Apply(index uint64, commands [][]byte) []wire.Result {

@@ -89,6 +89,7 @@ func (a *logAdapter) GetLevel() hclog.Level { return hclog.Info }
 func (a *logAdapter) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
 	return slog.NewLogLogger(a.to.Handler(), slog.LevelInfo)
 }
+
 func (a *logAdapter) StandardWriter(*hclog.StandardLoggerOptions) io.Writer {
 	return a.StandardLogger(nil).Writer()
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -66,16 +67,25 @@ func newFleet() (*fleet, error) {
 	return f, nil
 }
 
+// portsTried makes every draw begin behind the one before.
+var portsTried atomic.Int64
+
 // freePorts returns n ports of loopback that nobody listened on a moment ago.
+// They are below the range from which the kernel takes ports for outgoing
+// connections, so that none of those takes them before their process does.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for try := 0; len(ports) < n; try++ {
+		if try > 1000 {
+			return nil, errors.New("no free ports on loopback between 12000 and 32000")
+		}
+		port := 12_000 + (os.Getpid()*97+int(portsTried.Add(1)))%20_000
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			return nil, err
+			continue
 		}
 		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, port)
 	}
 	return ports, nil
 }
