@@ -29,6 +29,7 @@ type Mailbox struct {
 	bytes  int        // of queue
 	handed uint64     // highest number that a reader was given
 	reader *reader    // who waits; nil when nobody does
+	door   *Consumer  // who takes for a connection; nil when nobody does
 	ended  *wire.Error
 }
 
@@ -89,11 +90,7 @@ func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbe
 		after = 0
 	}
 	m.acknowledge(after)
-	if m.reader != nil {
-		m.reader.out = true
-		rouse(m.reader.wake)
-		m.reader = nil
-	}
+	m.oust()
 	var r *reader
 	for {
 		if r != nil && r.out {
@@ -187,6 +184,9 @@ func (m *Mailbox) put(msg wire.Message) verdict {
 	if m.reader != nil {
 		rouse(m.reader.wake)
 	}
+	if m.door != nil {
+		m.door.rouse()
+	}
 	return accepted
 }
 
@@ -205,6 +205,9 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {
 		rouse(m.reader.wake)
+	}
+	if m.door != nil {
+		m.door.rouse()
 	}
 	return unread, unacknowledged
 }
