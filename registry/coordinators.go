@@ -64,7 +64,7 @@ func checkCoordinator(c *Coordinator) error {
 	c.Level = max(c.Level, 1)
 	for _, f := range []struct{ name, value string }{
 		{"server_id", c.ServerID}, {"peer_addr", c.PeerAddr}, {"http_addr", c.HTTPAddr},
-		{"component_addr", c.ComponentAddr}, {"version", c.Version},
+		{"component_addr", c.ComponentAddr}, {"leco_addr", c.LECOAddr}, {"version", c.Version},
 	} {
 		if err := checkText(f.name, f.value, 2*wire.MaxName+1); err != nil {
 			return err
