@@ -203,3 +203,9 @@ func (c *Control) Doors() []wire.Door {
 	}
 	return list
 }
+
+// SignOut ends the session; see Control.SignOut.
+func (l *Live) SignOut(ctx context.Context) error {
+	_, err := l.c.signOut(ctx, l.row)
+	return err
+}

@@ -23,6 +23,8 @@ const (
 	DeadAfter    = 3                // pings without a byte: the other side is gone
 	DefaultLease = 10 * time.Second // of a native session, from its last sign of life
 	SignInTime   = 5 * time.Second  // from the connection to the sign-in
+
+	ShortestNativeLease = 3 * time.Second
 )
 
 // Types of the frames without a receiver: they are about the connection and
