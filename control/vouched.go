@@ -36,8 +36,11 @@ func (c Vouched) KeepAlive(sessions ...string) {
 // reason, or is not at home here), conflict (another reader took over), and
 // ctx's own.
 func (c Vouched) TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]Mailed, error) {
-	c.settle(full)
 	got, err := c.mail.Receive(ctx, session, after, max)
+	if wire.CodeOf(err) == wire.CodeNotFound {
+		c.settle(full) // it may have signed in just now
+		got, err = c.mail.Receive(ctx, session, after, max)
+	}
 	if wire.CodeOf(err) == wire.CodeNotFound {
 		err = c.gone(session)
 	}

@@ -304,6 +304,12 @@ func (c *Conn) Err() error {
 // Heard returns when bytes of any kind came last.
 func (c *Conn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
 
+// Lively tells whether the connection lives and, if the peer is one that
+// answers PINGs, whether it was heard within the time.
+func (c *Conn) Lively(within time.Duration) bool {
+	return c.Err() == nil && (!c.pongs.Load() || c.unread.Load() >= mayBeFull || time.Since(c.Heard()) < within)
+}
+
 // Peer returns the socket type and the identity the other side announced.
 func (c *Conn) Peer() (socket, identity string) { return c.socket, c.identity }
 
