@@ -44,7 +44,7 @@ var may = map[string]struct {
 	"gateway/ws":      {[]string{"wire", "control", "gateway/session"}, "a door translates"},
 	"httpapi":         {[]string{"wire", "control", "router"}, "a door translates"},
 	"gateway/zmtp":    {nil, "a wire protocol carries frames"},
-	"gateway/leco":    {[]string{"wire", "registry", "fsm", "control", "gateway/zmtp"}, "a door translates; reads views for its lists"},
+	"gateway/leco":    {[]string{"wire", "registry", "fsm", "control", "router", "gateway/zmtp"}, "a door translates; reads views for its lists"},
 	"gateway/pyenv":   {nil, "for tests: a Python with foreign clients"},
 	"client":          {[]string{"wire"}, "an SDK has no server inside"},
 	"client/worker":   {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},

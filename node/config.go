@@ -25,6 +25,12 @@ type Config struct {
 	Advertise string // the name others dial; default the bound peer address
 	OpsAddr   string // health and metrics
 
+	LECOAddr     string   // ZMTP door for LECO; "" has none
+	LECOPeers    []string // foreign LECO coordinators to link to for ever, host[:port]
+	LECODataAddr string   // publishers of LECO's data channel; subscribers at the port below
+	LECOLogAddr  string   // the same for its log channel
+	LECOShutDown bool     // LECO components may stop this coordinator even from other machines
+
 	Join      []string // addresses or names of coordinators, tried in turn for ever
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
 	NonVoter  bool     // replicate and route, never vote
@@ -143,6 +149,19 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
+	} {
+		if a.addr == "" {
+			continue
+		}
+		if err := checkAddr(a.flag, a.addr, true); err != nil {
+			return err
+		}
+	}
+	if len(c.LECOPeers) > 0 && c.LECOAddr == "" {
+		return errors.New("--leco-peers needs --leco-addr: they link back")
+	}
 	if c.Advertise != "" {
 		if err := checkAddr("--advertise", c.Advertise, false); err != nil {
 			return err
@@ -166,6 +185,13 @@ func (c Config) checkSecurity() error {
 	}
 	if !loopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
 		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
+	} {
+		if a.addr != "" && !loopback(a.addr) {
+			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
+		}
 	}
 	if !loopback(c.OpsAddr) {
 		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)

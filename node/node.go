@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
@@ -36,15 +38,22 @@ type Node struct {
 	control *control.Control
 	api     *httpapi.API
 	ops     *httpapi.Ops
+	leco    lecoParts
 
 	listeners   struct{ http, ops net.Listener }
-	workerToken string      // of the own worker, when REST asks for tokens
-	certificate []byte      // of the own REST door, DER
+	workerToken string        // of the own worker, when REST asks for tokens
+	certificate []byte        // of the own REST door, DER
+	stopping    chan struct{} // closed by stop
+	stopOnce    sync.Once
 	leaving     atomic.Bool // set before anything is ended, so that nobody counts on us any more
 }
 
 // Addrs says where a node is reached; every port is the bound one.
-type Addrs struct{ ID, HTTP, Peer, Ops string }
+type Addrs struct {
+	ID, HTTP, Peer, Ops string
+	LECO                string    // "" without that door
+	LECOData, LECOLogs  [2]string // of publishers, of subscribers
+}
 
 // Addrs returns where the node is reached.
 func (n *Node) Addrs() Addrs { return n.addrs }
@@ -60,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
+	n = &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New(), stopping: make(chan struct{})}
 	if reason := cfg.insecureReason(); reason != "" {
 		n.log.Warn("running with --insecure", "open", reason)
 	}
@@ -104,6 +113,10 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	undo = append(undo, func() { n.port.Close() })
 	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+	if err := n.listenLECO(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, n.closeLECO)
 
 	// The log: with state of its own it votes from here on.
 	n.machine.Fatal = func(index uint64, err error) {
@@ -128,8 +141,9 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
+	n.leco.exit = leco.NewExit(control.OverRouter(n.router))
 	n.control, err = control.New(control.Config{
-		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
+		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
 	})
 	if err != nil {
@@ -137,8 +151,14 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	undo = append(undo, n.control.Close)
 	n.whileLeading()
-	return n, n.doors()
+	if err := n.doors(); err != nil {
+		return nil, err
+	}
+	return n, n.openLECO() // last: from here on there are components
 }
+
+// stop ends Run as the end of its context would.
+func (n *Node) stop() { n.stopOnce.Do(func() { close(n.stopping) }) }
 
 func listen(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
@@ -168,14 +188,24 @@ func reachable(bound, advertised string) string {
 func (n *Node) self() registry.Coordinator {
 	return registry.Coordinator{
 		ID: n.cfg.ID, ServerID: n.raft.ServerID(), Namespace: n.cfg.Namespace,
-		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
+		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, LECOAddr: n.addrs.LECO, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
 	}
 }
 
 // Run serves until ctx ends or a part of the node fails; its error names the
 // part. Close must follow.
 func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-n.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	part := func(name string, run func(context.Context) error) {
 		g.Go(func() error {
 			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -204,6 +234,9 @@ func (n *Node) Run(ctx context.Context) error {
 		<-worked // it signs out through the door
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
+		if n.leco.door != nil {
+			n.leco.door.Close(end) // frees the names while there is a log to write it to
+		}
 		return errors.Join(n.api.Close(end), n.ops.Close(end))
 	})
 	return g.Wait()
@@ -215,6 +248,10 @@ func (n *Node) Close(ctx context.Context) error {
 	n.leaving.Store(true)
 	var errs []error
 	// No new work, and what is under way gets its answer.
+	if n.leco.door != nil {
+		n.leco.door.Close(ctx)
+	}
+	n.closeLECO()
 	errs = append(errs, n.api.Close(ctx), n.ops.Close(ctx))
 	// Use cases before mail and log, which they call.
 	n.control.Close()

@@ -35,6 +35,11 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("peer-addr", "127.0.0.1:7300", "the one port between coordinators")
 	f.String("advertise", "", "name others dial (default: the peer address)")
 	f.String("ops-addr", "127.0.0.1:7390", "health, metrics, pprof")
+	f.String("leco-addr", "", "ZMTP door for LECO components, 127.0.0.1:12300 by custom (default: none)")
+	f.StringSlice("leco-peers", nil, "foreign LECO coordinators host:port to link to, for ever")
+	f.String("leco-data-addr", "", "LECO's data channel: publishers here, 127.0.0.1:11100 by custom, subscribers at the port below (default: none)")
+	f.String("leco-log-addr", "", "LECO's log channel: publishers here, 127.0.0.1:11098 by custom, subscribers at the port below (default: none)")
+	f.Bool("leco-shut-down", false, "LECO's shut_down stops this coordinator also when --leco-addr is not on loopback")
 	f.StringSlice("join", nil, "addresses or a name of other coordinators, tried in turn for ever; may contain itself")
 	f.Int("bootstrap-expect", 0, "found a cluster when this many empty coordinators have met (default: 1 without --join)")
 	f.Bool("non-voter", false, "replicate and route, never vote")
@@ -189,6 +194,13 @@ func (s *settings) nodeConfig() (node.Config, error) {
 	for _, a := range s.Strings("join") {
 		if a = strings.TrimSpace(a); a != "" {
 			c.Join = append(c.Join, a)
+		}
+	}
+	c.LECOAddr, c.LECODataAddr, c.LECOLogAddr = s.String("leco-addr"), s.String("leco-data-addr"), s.String("leco-log-addr")
+	c.LECOShutDown = s.Bool("leco-shut-down")
+	for _, a := range s.Strings("leco-peers") {
+		if a = strings.TrimSpace(a); a != "" {
+			c.LECOPeers = append(c.LECOPeers, a)
 		}
 	}
 	log, err := newLogger(os.Stderr, s.String("log-format"), s.String("log-level"))
