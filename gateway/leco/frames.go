@@ -64,7 +64,7 @@ func split(full string) (namespace, name string, ok bool) {
 	if !dotted {
 		return "", namespace, namespace != ""
 	}
-	return namespace, name, name != "" && strings.IndexByte(name, '.') < 0
+	return namespace, name, namespace != "" && name != "" && strings.IndexByte(name, '.') < 0
 }
 
 // conversation opens a conversation: a UUIDv7.

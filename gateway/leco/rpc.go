@@ -263,7 +263,7 @@ func read(raw json.RawMessage, into any, names ...string) error {
 		return badParams("%v", err)
 	}
 	for _, name := range names {
-		if given[name] == nil {
+		if given[name] == nil || bytes.Equal(given[name], null) {
 			return badParams("%s is missing", name)
 		}
 	}
