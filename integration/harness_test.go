@@ -114,7 +114,7 @@ func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process 
 	}
 	p.args = append([]string{
 		"serve", "--id", id, "--data-dir", p.data, "--log-format", "text", "--log-level", "info",
-		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops,
+		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops, "--component-addr", "127.0.0.1:0",
 	}, extra...)
 	c.nodes = append(c.nodes, p)
 	c.t.Cleanup(p.end)

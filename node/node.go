@@ -39,6 +39,7 @@ type Node struct {
 	api     *httpapi.API
 	ops     *httpapi.Ops
 	leco    lecoParts
+	native  nativeParts
 
 	listeners   struct{ http, ops net.Listener }
 	workerToken string        // of the own worker, when REST asks for tokens
@@ -51,6 +52,7 @@ type Node struct {
 // Addrs says where a node is reached; every port is the bound one.
 type Addrs struct {
 	ID, HTTP, Peer, Ops string
+	Component           string    // native sessions
 	LECO                string    // "" without that door
 	LECOData, LECOLogs  [2]string // of publishers, of subscribers
 }
@@ -113,6 +115,10 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	undo = append(undo, func() { n.port.Close() })
 	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+	if err := n.listenNative(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = n.closeNative(context.WithoutCancel(ctx)) })
 	if err := n.listenLECO(); err != nil {
 		return nil, err
 	}
@@ -188,7 +194,7 @@ func reachable(bound, advertised string) string {
 func (n *Node) self() registry.Coordinator {
 	return registry.Coordinator{
 		ID: n.cfg.ID, ServerID: n.raft.ServerID(), Namespace: n.cfg.Namespace,
-		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, LECOAddr: n.addrs.LECO, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
+		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, ComponentAddr: n.addrs.Component, LECOAddr: n.addrs.LECO, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
 	}
 }
 
@@ -226,6 +232,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	part("api", func(context.Context) error { return n.api.Serve(n.listeners.http) })
 	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })
+	part("native sessions", func(context.Context) error { return n.serveNative() })
 	g.Go(func() error {
 		<-ctx.Done()
 		// The doors end first, since Run's parts wait for them: whoever comes
@@ -237,7 +244,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.leco.door != nil {
 			n.leco.door.Close(end) // frees the names while there is a log to write it to
 		}
-		return errors.Join(n.api.Close(end), n.ops.Close(end))
+		return errors.Join(n.closeNative(end), n.api.Close(end), n.ops.Close(end))
 	})
 	return g.Wait()
 }
@@ -252,7 +259,7 @@ func (n *Node) Close(ctx context.Context) error {
 		n.leco.door.Close(ctx)
 	}
 	n.closeLECO()
-	errs = append(errs, n.api.Close(ctx), n.ops.Close(ctx))
+	errs = append(errs, n.closeNative(ctx), n.api.Close(ctx), n.ops.Close(ctx))
 	// Use cases before mail and log, which they call.
 	n.control.Close()
 	// Mail: links say goodbye, so that the others do not wait for a dead one.

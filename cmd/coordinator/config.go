@@ -34,6 +34,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("http-addr", "127.0.0.1:7380", "REST and streams")
 	f.String("peer-addr", "127.0.0.1:7300", "the one port between coordinators")
 	f.String("advertise", "", "name others dial (default: the peer address)")
+	f.String("component-addr", "127.0.0.1:7370", "native sessions")
 	f.String("ops-addr", "127.0.0.1:7390", "health, metrics, pprof")
 	f.String("leco-addr", "", "ZMTP door for LECO components, 127.0.0.1:12300 by custom (default: none)")
 	f.StringSlice("leco-peers", nil, "foreign LECO coordinators host:port to link to, for ever")
@@ -50,7 +51,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
 	f.String("peer-cert", "", "certificate of this coordinator")
 	f.String("peer-key", "", "its key")
-	f.String("http-cert", "", "certificate for REST")
+	f.String("http-cert", "", "certificate for REST and native sessions")
 	f.String("http-key", "", "its key")
 	f.String("log-store", "bolt", "bolt or wal; fixed once the data directory exists")
 	f.Duration("heartbeat-timeout", 0, "Raft: a follower without a heartbeat for this long asks for votes (default: measured, see docs/performance.md)")
@@ -167,7 +168,7 @@ func value(flags *pflag.FlagSet, f *pflag.Flag, text string) any {
 func (s *settings) nodeConfig() (node.Config, error) {
 	c := node.Config{
 		ID: s.String("id"), Namespace: s.String("namespace"), DataDir: s.String("data-dir"),
-		HTTPAddr: s.String("http-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
+		HTTPAddr: s.String("http-addr"), ComponentAddr: s.String("component-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
 		Expect: s.Int("bootstrap-expect"), NonVoter: s.Bool("non-voter"), Worker: s.Bool("worker"), Slots: s.Int("slots"),
 		Insecure: s.Bool("insecure"), TokenFile: s.String("token-file"),
 		PeerCA: s.String("peer-ca"), PeerCert: s.String("peer-cert"), PeerKey: s.String("peer-key"),

@@ -24,7 +24,8 @@ type Line interface {
 
 // Options say what is special about a connection.
 type Options struct {
-	Whole bool // long frames are written in one piece
+	Whole    bool // long frames are written in one piece
+	Admitted bool // the door has seen a token already
 }
 
 // renewEvery is how often a busy connection lets its lease run anew.

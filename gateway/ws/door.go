@@ -26,7 +26,7 @@ const Protocol = "folkmoot.v1"
 const maxText = 1 << 20
 
 // Door takes native sessions in; it is an http.Handler for GET requests whose
-// origin was checked. A connection ends with the hub.
+// origin and token were checked. A connection ends with the hub.
 type Door struct{ hub *session.Hub }
 
 // New returns a door for sessions of the hub.
@@ -52,7 +52,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.text = kind == websocket.MessageText
-	c, refused := d.hub.Begin(l, control.Caller{Addr: r.RemoteAddr, Kind: "native"}, session.Options{Whole: l.text})
+	c, refused := d.hub.Begin(l, control.Caller{Addr: r.RemoteAddr, Kind: "native"}, session.Options{Whole: l.text, Admitted: true})
 	if refused != nil {
 		_ = l.Write(wire.AppendBye(nil, refused))
 		l.Close()
