@@ -8,7 +8,7 @@ import random
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import frame
 from .connection import Connection, Outgoing, now
@@ -174,7 +174,8 @@ class Link:
             assert connection is not None
             again = asyncio.ensure_future(self._sign_again.wait())
             try:
-                await asyncio.wait({connection.closed, again}, return_when=asyncio.FIRST_COMPLETED)
+                ends: Set[asyncio.Future[Any]] = {connection.closed, again}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 again.cancel()
             try:
@@ -263,7 +264,8 @@ class Link:
         sent_at = now()
         connection.send(Outgoing(COORDINATOR, encoded))
         try:
-            await asyncio.wait({answer, connection.closed}, timeout=_SIGN_IN, return_when=asyncio.FIRST_COMPLETED)
+            ends: Set[asyncio.Future[Any]] = {answer, connection.closed}
+            await asyncio.wait(ends, timeout=_SIGN_IN, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._answers.pop(request.conversation, None)
         if not answer.done():

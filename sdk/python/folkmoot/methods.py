@@ -9,7 +9,7 @@ import inspect
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union, cast, overload
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union, overload
 
 from .errors import Error, MethodError
 from .frame import Message
@@ -56,7 +56,7 @@ class Methods:
             return f
 
         if isinstance(name, str):
-            return lambda f: add(f, cast(str, name))
+            return functools.partial(add, under=name)
         return add(name, name.__name__)
 
     def __contains__(self, name: str) -> bool:

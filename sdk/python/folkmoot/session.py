@@ -17,7 +17,7 @@ from .errors import Busy, Error, MethodError, Refused, SessionLost, Unknown, fro
 from .frame import Message, new_conversation
 from .jobs import Job
 from .link import COORDINATOR, Config, Link, fail_with
-from .methods import F, Methods, Params, Reply
+from .methods import Methods, Params, Reply
 
 TIMEOUT = 10.0
 MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
@@ -38,6 +38,7 @@ class Session:
 
     def __init__(self, config: Config, methods: Optional[Methods] = None) -> None:
         self.methods = methods or Methods()  #: what others may call
+        self.method = self.methods.method  #: decorator: offers a function to others
         self.refused = 0  #: messages that found the inbox full; their senders were told
         self._link = Link(config, self._message, self._at_home)
         self._inbox: Deque[Message] = deque()
@@ -219,10 +220,6 @@ class Session:
         if params is not None:
             content["params"] = params
         return await self.send(to, _encode(content), type=frame.JSON, timeout=timeout)
-
-    def method(self, name: Union[F, str]) -> Any:
-        """Decorator: offers a function to others, as Methods.method does."""
-        return self.methods.method(name)
 
     async def coordinator(self, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = True) -> Any:
         """Asks a method of COORDINATOR. ``repeat``: it may be asked again when a connection was lost meanwhile, which all

@@ -13,7 +13,7 @@ from .directory import Component, Door, Event
 from .directory import Watch as _Watch
 from .errors import SessionLost
 from .frame import Message
-from .methods import F, Methods, Params, Reply
+from .methods import Methods, Params, Reply
 from .session import TIMEOUT, Delivered
 
 T = TypeVar("T")
@@ -130,6 +130,7 @@ class Session:
 
     def __init__(self, loop: _Loop, session: core.Session) -> None:
         self._loop, self._session = loop, session
+        self.method = session.method  #: decorator: offers a function to others
         self.lost = threading.Event()  #: set when the session has ended; ``error`` says why
         self._on_lost = asyncio.run_coroutine_threadsafe(self._tell_lost(), loop._loop)
 
@@ -183,10 +184,6 @@ class Session:
     def notify(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT) -> Delivered:
         """Calls a method that does not answer."""
         return self._loop.run(self._session.notify(to, method, params, timeout=timeout))
-
-    def method(self, name: Union[F, str]) -> Any:
-        """Decorator: offers a function to others."""
-        return self._session.method(name)
 
     def coordinator(self, method: str, params: Params = None, *, timeout: float = TIMEOUT) -> Any:
         """Asks a method of COORDINATOR."""
