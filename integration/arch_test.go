@@ -48,7 +48,7 @@ var may = map[string]struct {
 	"gateway/pyenv":   {nil, "for tests: a Python with foreign clients"},
 	"client":          {[]string{"wire"}, "an SDK has no server inside"},
 	"client/worker":   {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
-	"node":            {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
+	"node":            {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
 	"cmd/coordinator": {[]string{"wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
 	"cmd/raftctl":     {[]string{"wire", "client"}, "a main"},
 	"cmd/worker":      {[]string{"wire", "client", "client/worker", "jobs/work"}, "a main"},

@@ -2,6 +2,7 @@ package leco
 
 import (
 	"strings"
+	"time"
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -80,6 +81,9 @@ func (g *guest) route(w speaker, m wire.Message) {
 	if r.kind == toOwn && d.handOver(&m) {
 		return
 	}
+	if w.seat != nil {
+		d.await(w.seat, r.full)
+	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
 	d.cluster.Post(m, func(err error) {
 		if err != nil {
@@ -104,6 +108,27 @@ func (d *Door) handOver(m *wire.Message) bool {
 	}
 	g.send(m)
 	return true
+}
+
+// await holds a message, and what its sender says after it, until the sender's
+// own sign-in is written: other coordinators would not know it. Receivers at
+// home here do not wait.
+func (d *Door) await(s *seat, to string) {
+	select {
+	case <-s.settled:
+		return
+	default:
+	}
+	if row, ok := d.cluster.State().Registry.Session(to); ok && row.Home == d.id {
+		return
+	}
+	limit := time.NewTimer(d.cfg.Provisional / 3)
+	defer limit.Stop()
+	select {
+	case <-s.settled:
+	case <-limit.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // undelivered says in LECO's words why a message was not delivered. It must not

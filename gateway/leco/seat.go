@@ -103,7 +103,8 @@ func (d *Door) take(w speaker) (*seat, error) {
 		if s.guest == w.g {
 			return s, nil
 		}
-		if s.guest.conn.Lively(d.cfg.Stale) {
+		pending := s.session == "" && s.guest.conn.Err() == nil // its reader may wait for the write
+		if pending || s.guest.conn.Lively(d.cfg.Stale) {
 			d.counts.add(cDuplicate)
 			return nil, duplicateName()
 		}
