@@ -75,7 +75,7 @@ func start(ctx context.Context, o options, system, dir string) (*cluster, error)
 			name := fmt.Sprintf("n%d", i+1)
 			c.servers = append(c.servers, &server{name: name, addr: addr(i), bin: o.binary, args: []string{
 				"serve", "--id", name, "--data-dir", filepath.Join(dir, name), "--log-level", "warn", "--log-store", store,
-				"--http-addr", addr(i), "--peer-addr", addr(3 + i), "--ops-addr", addr(6 + i), "--join", peers, "--bootstrap-expect", "3",
+				"--http-addr", addr(i), "--peer-addr", addr(3 + i), "--ops-addr", addr(6 + i), "--component-addr", "127.0.0.1:0", "--join", peers, "--bootstrap-expect", "3",
 			}})
 		}
 	}

@@ -100,9 +100,8 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 	if out == nil {
 		return
 	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		c.log.Error("an answer of COORDINATOR is no JSON", "to", m.From, "error", err)
+	body := c.answerOf(m.From, out)
+	if body == nil {
 		return
 	}
 	c.mail.Post(wire.Message{
@@ -112,6 +111,16 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 			c.log.Debug("an answer of COORDINATOR was not delivered", "to", m.From, "error", err)
 		}
 	})
+}
+
+// answerOf writes an answer; nil if it has no JSON.
+func (c *Control) answerOf(to string, out any) []byte {
+	body, err := json.Marshal(out)
+	if err != nil {
+		c.log.Error("an answer of COORDINATOR is no JSON", "to", to, "error", err)
+		return nil
+	}
+	return body
 }
 
 // requestTimeout is how long Request waits without a deadline of its caller.

@@ -52,7 +52,8 @@ func with[P any](summary string, do func(*Control, context.Context, registry.Ses
 type none struct{}
 
 // methods of COORDINATOR: those of LECO's coordinator that make sense for a
-// component of a cluster, and those of workers.
+// component of a cluster, those of workers, and directory and jobs for sessions
+// that have no REST (docs/protocol.md, section 5).
 var methods = map[string]method{
 	"pong": with("Nothing: the message counts as a sign of life.",
 		func(c *Control, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
@@ -96,6 +97,23 @@ var methods = map[string]method{
 	"append_log": with("More output of a part the sender runs.", (*Control).appendLog,
 		need("job", "string"), need("part", "integer"), need("attempt", "integer"), need("offset", "integer"), need("data", "string")),
 	"sync_parts": with("Compare what the sender, a worker, holds with what it should.", (*Control).syncParts, need("holding", "array")),
+
+	"lookup": with("One component, by its full name or the plain one in the sender's namespace.", (*Control).lookup, need("name", "string")),
+	"components": with("The signed-in components by full name, a page at a time.", (*Control).listed,
+		may("namespace", "string"), may("prefix", "string"), may("labels", "object"), may("after", "string"), may("limit", "integer"), may("index", "integer")),
+	"coordinators": with("The coordinators and their doors for native sessions, this one first.",
+		func(c *Control, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
+			return map[string]any{"coordinators": c.Doors()}, 0, nil
+		}),
+	"jobs.submit": {summary: "Hand a job in: the body of POST /v1/jobs, and key.", params: []param{need("runtime", "string"), need("script", "string")}, do: (*Control).submitted},
+	"jobs.get": with("One job; with wait not before it ended, or as it is after that time.", (*Control).awaited,
+		need("id", "string"), may("wait", "string")),
+	"jobs.cancel": with("End a job.",
+		func(c *Control, ctx context.Context, _ registry.Session, in cancelIn) (any, uint64, error) {
+			return answered(c.CancelJob(ctx, in.ID, in.Reason))
+		}, need("id", "string"), may("reason", "string")),
+	"jobs.results": with("The results of the parts that have ended, by number.", (*Control).ended,
+		need("id", "string"), may("after", "integer"), may("limit", "integer")),
 }
 
 // call carries out a method as the session s, wherever that is at home: what

@@ -83,8 +83,11 @@ func rpcErrorOf(err error) rpcError {
 		return rpcError{Code: rpcServer, Message: err.Error(), Data: wire.Error{Code: wire.CodeInternal, Message: err.Error()}}
 	}
 	code := rpcServer
-	if known.Code == wire.CodeInvalid {
+	switch known.Code {
+	case wire.CodeInvalid:
 		code = rpcBadParams
+	case wire.CodeNameTaken:
+		code = wire.RPCDuplicateName
 	}
 	return rpcError{Code: code, Message: known.Message, Data: known}
 }
@@ -92,6 +95,11 @@ func rpcErrorOf(err error) rpcError {
 // serve answers the content of a message to COORDINATOR: one request or a
 // batch. nil is no answer.
 func (c *Control) serve(ctx context.Context, s registry.Session, content []byte) any {
+	return c.serveWith(ctx, s, content, nil)
+}
+
+// serveWith is serve with the methods of the door that the session came by.
+func (c *Control) serveWith(ctx context.Context, s registry.Session, content []byte, extra map[string]DoorMethod) any {
 	content = bytes.TrimSpace(content)
 	if len(content) > 0 && content[0] == '[' {
 		var batch []json.RawMessage
@@ -103,7 +111,7 @@ func (c *Control) serve(ctx context.Context, s registry.Session, content []byte)
 		}
 		answers := []any{}
 		for _, one := range batch {
-			if a := c.serveOne(ctx, s, one); a != nil {
+			if a := c.serveOne(ctx, s, one, extra); a != nil {
 				answers = append(answers, a)
 			}
 		}
@@ -112,10 +120,10 @@ func (c *Control) serve(ctx context.Context, s registry.Session, content []byte)
 		}
 		return answers
 	}
-	return c.serveOne(ctx, s, content)
+	return c.serveOne(ctx, s, content, extra)
 }
 
-func (c *Control) serveOne(ctx context.Context, s registry.Session, content []byte) any {
+func (c *Control) serveOne(ctx context.Context, s registry.Session, content []byte, extra map[string]DoorMethod) any {
 	var in rpcRequest
 	if err := json.Unmarshal(content, &in); err != nil {
 		if !json.Valid(content) {
@@ -129,7 +137,13 @@ func (c *Control) serveOne(ctx context.Context, s registry.Session, content []by
 		}
 		return failure(rpcNull, rpcRefused, "the request has no method")
 	}
-	result, _, err := c.call(ctx, s, in.Method, in.Params)
+	var result any
+	var err error
+	if own, ok := extra[in.Method]; ok {
+		result, err = own(ctx, in.Params)
+	} else {
+		result, _, err = c.call(ctx, s, in.Method, in.Params)
+	}
 	switch {
 	case in.ID == nil:
 		return nil
@@ -137,6 +151,19 @@ func (c *Control) serveOne(ctx context.Context, s registry.Session, content []by
 		return rpcFailure{ID: in.ID, Error: rpcErrorOf(err), Version: "2.0"}
 	}
 	return rpcResult{ID: in.ID, Result: result, Version: "2.0"}
+}
+
+// RPCFailure is the content of an error answer to the request with this id (nil:
+// not known), as COORDINATOR words it.
+func RPCFailure(id json.RawMessage, err error) []byte {
+	if id == nil {
+		id = rpcNull
+	}
+	b, merr := json.Marshal(rpcFailure{ID: id, Error: rpcErrorOf(err), Version: "2.0"})
+	if merr != nil {
+		panic(merr) // strings and numbers only, and an id that was JSON
+	}
+	return b
 }
 
 func failure(id json.RawMessage, code int, message string) rpcFailure {

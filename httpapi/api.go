@@ -51,6 +51,7 @@ func New(cfg Config) (*API, error) {
 	a.jobRoutes()
 	a.statusRoutes()
 	a.eventRoutes()
+	a.sessionRoutes()
 	a.contractRoutes()
 	return a, nil
 }

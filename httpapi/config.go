@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -31,6 +32,9 @@ type Config struct {
 	// any name pass. With tokens no Host is refused, since a page that a
 	// browser was tricked into has none.
 	Hosts []string
+	// Sessions, if given, answers GET /v1/session, the WebSocket for native
+	// sessions. Its connections are its own to end.
+	Sessions http.Handler
 	// TLS, if given, is used for every connection.
 	TLS *tls.Config
 

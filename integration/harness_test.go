@@ -124,10 +124,26 @@ func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process 
 	}
 	p.args = append([]string{
 		"serve", "--id", id, "--data-dir", p.data, "--log-format", "text", "--log-level", "info",
-		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops,
+		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops, "--component-addr", "127.0.0.1:0",
 	}, extra...)
 	c.nodes = append(c.nodes, p)
 	c.t.Cleanup(p.end)
+	return p
+}
+
+// worker starts a worker process that signs in at the given coordinators.
+func (c *cluster) worker(name string, slots int, at ...*process) *process {
+	c.t.Helper()
+	var addrs []string
+	for _, p := range at {
+		addrs = append(addrs, p.http)
+	}
+	p := &process{
+		t: c.t, name: name, program: "worker", log: &logFile{},
+		args: []string{"--addr", strings.Join(addrs, ","), "--name", name, "--slots", fmt.Sprint(slots)},
+	}
+	c.t.Cleanup(p.end)
+	p.start()
 	return p
 }
 

@@ -24,6 +24,14 @@ type Config struct {
 	PeerAddr  string // raft, links and calls
 	Advertise string // the name others dial; default the bound peer address
 	OpsAddr   string // health and metrics
+	// ComponentAddr is where native sessions come in.
+	ComponentAddr string
+
+	LECOAddr     string   // ZMTP door for LECO; "" has none
+	LECOPeers    []string // foreign LECO coordinators to link to for ever, host[:port]
+	LECODataAddr string   // publishers of LECO's data channel; subscribers at the port below
+	LECOLogAddr  string   // the same for its log channel
+	LECOShutDown bool     // LECO components may stop this coordinator even from other machines
 
 	Join      []string // addresses or names of coordinators, tried in turn for ever
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
@@ -81,6 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.HTTPAddr, "127.0.0.1:0")
 	def(&c.PeerAddr, "127.0.0.1:0")
 	def(&c.OpsAddr, "127.0.0.1:0")
+	def(&c.ComponentAddr, "127.0.0.1:0")
 	def(&c.LogStore, "bolt")
 	def(&c.Version, "dev")
 	if c.Expect == 0 && len(c.Join) == 0 {
@@ -137,11 +146,24 @@ func (c Config) Validate() error {
 		return err
 	}
 	for _, a := range []struct{ flag, addr string }{
-		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr},
+		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr}, {"--component-addr", c.ComponentAddr},
 	} {
 		if err := checkAddr(a.flag, a.addr, true); err != nil {
 			return err
 		}
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
+	} {
+		if a.addr == "" {
+			continue
+		}
+		if err := checkAddr(a.flag, a.addr, true); err != nil {
+			return err
+		}
+	}
+	if len(c.LECOPeers) > 0 && c.LECOAddr == "" {
+		return errors.New("--leco-peers needs --leco-addr: they link back")
 	}
 	if c.Advertise != "" {
 		if err := checkAddr("--advertise", c.Advertise, false); err != nil {
@@ -166,6 +188,16 @@ func (c Config) checkSecurity() error {
 	}
 	if !loopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
 		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
+	} {
+		if a.addr != "" && !loopback(a.addr) {
+			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
+		}
+	}
+	if !loopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+		return fmt.Errorf("--component-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.ComponentAddr)
 	}
 	if !loopback(c.OpsAddr) {
 		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)

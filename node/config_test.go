@@ -9,7 +9,7 @@ import (
 )
 
 func good() node.Config {
-	return node.Config{ID: "n1", Namespace: "n1", DataDir: "d", HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", LogStore: "bolt", Expect: 1}
+	return node.Config{ID: "n1", Namespace: "n1", DataDir: "d", HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", ComponentAddr: "127.0.0.1:0", LogStore: "bolt", Expect: 1}
 }
 
 // Every refusal names the flag that is wrong.

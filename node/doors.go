@@ -13,7 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// doors makes the two HTTP servers; Run lets them serve.
+// doors makes the two HTTP servers and the native doors; Run lets them serve.
 func (n *Node) doors() error {
 	tokens, err := readTokens(n.cfg.TokenFile)
 	if err != nil {
@@ -24,15 +24,19 @@ func (n *Node) doors() error {
 		n.workerToken = rand.Text()
 		tokens = append(tokens, httpapi.HashToken(n.workerToken))
 	}
-	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens}
+	var secure *tls.Config
 	if n.cfg.HTTPCert != "" {
 		pair, err := tls.LoadX509KeyPair(n.cfg.HTTPCert, n.cfg.HTTPKey)
 		if err != nil {
 			return fmt.Errorf("--http-cert %s: %w", n.cfg.HTTPCert, err)
 		}
 		n.certificate = pair.Certificate[0]
-		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 	}
+	if err := n.openNative(tokens, secure); err != nil {
+		return err
+	}
+	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err
 	}

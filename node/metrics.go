@@ -37,6 +37,7 @@ var (
 	termDesc       = desc("term", "Raft term.")
 	changesDesc    = desc("leader_changes_total", "Leader changes seen by this process.")
 	readyDesc      = desc("ready", "Whether clients may count on this coordinator.")
+	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
 	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
 )
 
@@ -44,7 +45,7 @@ var (
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
-		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc,
 	} {
 		out <- d
 	}
@@ -64,6 +65,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for outcome, count := range st.WriteCounts {
 		counter(writesDesc, count, outcome)
+	}
+	if c.n.leco.door != nil {
+		for what, count := range c.n.leco.door.Counts() {
+			counter(lecoDesc, count, what)
+		}
 	}
 	for outcome, count := range st.MessageCounts {
 		counter(messagesDesc, count, outcome)

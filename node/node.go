@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
@@ -36,15 +38,24 @@ type Node struct {
 	control *control.Control
 	api     *httpapi.API
 	ops     *httpapi.Ops
+	leco    lecoParts
+	native  nativeParts
 
 	listeners   struct{ http, ops net.Listener }
-	workerToken string      // of the own worker, when REST asks for tokens
-	certificate []byte      // of the own REST door, DER
+	workerToken string        // of the own worker, when REST asks for tokens
+	certificate []byte        // of the own REST door, DER
+	stopping    chan struct{} // closed by stop
+	stopOnce    sync.Once
 	leaving     atomic.Bool // set before anything is ended, so that nobody counts on us any more
 }
 
 // Addrs says where a node is reached; every port is the bound one.
-type Addrs struct{ ID, HTTP, Peer, Ops string }
+type Addrs struct {
+	ID, HTTP, Peer, Ops string
+	Component           string    // native sessions
+	LECO                string    // "" without that door
+	LECOData, LECOLogs  [2]string // of publishers, of subscribers
+}
 
 // Addrs returns where the node is reached.
 func (n *Node) Addrs() Addrs { return n.addrs }
@@ -60,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New(), stopping: make(chan struct{})}
 	if reason := cfg.insecureReason(); reason != "" {
 		n.log.Warn("running with --insecure", "open", reason)
 	}
@@ -108,6 +119,14 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, func() { n.port.Close() })
 	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+	if err := n.listenNative(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = n.closeNative(context.WithoutCancel(ctx)) })
+	if err := n.listenLECO(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, n.closeLECO)
 
 	// The log: with state of its own it votes from here on.
 	n.machine.Fatal = func(index uint64, err error) {
@@ -132,8 +151,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
+	n.leco.exit = leco.NewExit(control.OverRouter(n.router))
 	n.control, err = control.New(control.Config{
-		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
+		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
 	})
 	if err != nil {
@@ -144,8 +164,14 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.doors(); err != nil {
 		return nil, err
 	}
+	if err := n.openLECO(); err != nil { // last: from here on there are components
+		return nil, err
+	}
 	return n, nil
 }
+
+// stop ends Run as the end of its context would.
+func (n *Node) stop() { n.stopOnce.Do(func() { close(n.stopping) }) }
 
 func listen(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
@@ -175,14 +201,24 @@ func reachable(bound, advertised string) string {
 func (n *Node) self() registry.Coordinator {
 	return registry.Coordinator{
 		ID: n.cfg.ID, ServerID: n.raft.ServerID(), Namespace: n.cfg.Namespace,
-		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
+		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, ComponentAddr: n.addrs.Component, LECOAddr: n.addrs.LECO, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
 	}
 }
 
 // Run serves until ctx ends or a part of the node fails; its error names the
 // part. Close must follow.
 func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-n.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	part := func(name string, run func(context.Context) error) {
 		g.Go(func() error {
 			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -203,6 +239,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	part("api", func(context.Context) error { return n.api.Serve(n.listeners.http) })
 	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })
+	part("native sessions", func(context.Context) error { return n.serveNative() })
 	g.Go(func() error {
 		<-ctx.Done()
 		// The doors end first, since Run's parts wait for them: whoever comes
@@ -211,7 +248,10 @@ func (n *Node) Run(ctx context.Context) error {
 		<-worked // it signs out through the door
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
-		return errors.Join(n.api.Close(end), n.ops.Close(end))
+		if n.leco.door != nil {
+			n.leco.door.Close(end) // frees the names while there is a log to write it to
+		}
+		return errors.Join(n.closeNative(end), n.api.Close(end), n.ops.Close(end))
 	})
 	return g.Wait()
 }
@@ -222,7 +262,11 @@ func (n *Node) Close(ctx context.Context) error {
 	n.leaving.Store(true)
 	var errs []error
 	// No new work, and what is under way gets its answer.
-	errs = append(errs, n.api.Close(ctx), n.ops.Close(ctx))
+	if n.leco.door != nil {
+		n.leco.door.Close(ctx)
+	}
+	n.closeLECO()
+	errs = append(errs, n.closeNative(ctx), n.api.Close(ctx), n.ops.Close(ctx))
 	// Use cases before mail and log, which they call.
 	n.control.Close()
 	// Mail: links say goodbye, so that the others do not wait for a dead one.

@@ -67,6 +67,7 @@ func checkCoordinator(c *Coordinator) error {
 		{"peer_addr", c.PeerAddr},
 		{"http_addr", c.HTTPAddr},
 		{"component_addr", c.ComponentAddr},
+		{"leco_addr", c.LECOAddr},
 		{"version", c.Version},
 	} {
 		if err := checkText(f.name, f.value, 2*wire.MaxName+1); err != nil {

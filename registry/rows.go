@@ -52,6 +52,7 @@ type Coordinator struct {
 	PeerAddr      string    `json:"peer_addr"`
 	HTTPAddr      string    `json:"http_addr,omitempty"`
 	ComponentAddr string    `json:"component_addr,omitempty"`
+	LECOAddr      string    `json:"leco_addr,omitempty"` // where foreign LECO coordinators link to
 	Version       string    `json:"version,omitempty"`
 	Level         int       `json:"level"` // highest level its binary knows; 0 in Announce means 1
 	NonVoter      bool      `json:"non_voter,omitempty"`

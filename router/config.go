@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/topology"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -47,8 +48,10 @@ type Config struct {
 	Namespace string
 	Directory Directory
 	Dialer    Dialer // nil: no links, only the own mailboxes
-	Logger    *slog.Logger
-	Limits    Limits
+	// Topology says which coordinators have links; the zero value is the mesh.
+	Topology topology.Policy
+	Logger   *slog.Logger
+	Limits   Limits
 }
 
 // Limits bound what the router holds and how long it waits. A zero field takes

@@ -20,6 +20,9 @@ type incoming struct {
 	session  string
 	epoch    uint64
 	deadline time.Time // zero for one that never waited
+
+	pass *passage // nil for one that came from its origin without a way
+	turn uint64
 }
 
 // heldFrom are the messages of one sender that wait for a fresh directory, and
@@ -34,6 +37,7 @@ type partial struct {
 	body  []byte
 	total int
 	since time.Time
+	relay bool
 }
 
 // chunk handles one piece of a large message.
@@ -66,7 +70,7 @@ func (in *inLink) chunk(body []byte) error {
 		if len(in.large) >= largeAtOnce {
 			return broken("more than %d large messages at once", largeAtOnce)
 		}
-		p = &partial{total: int(total), since: time.Now()}
+		p = &partial{total: int(total), since: time.Now(), relay: flags&chunkRelay != 0}
 		in.large[id] = p
 	}
 	if err := p.add(body); err != nil {
@@ -79,14 +83,31 @@ func (in *inLink) chunk(body []byte) error {
 	if len(p.body) != p.total {
 		return broken("message %d ends after %d of %d bytes", id, len(p.body), p.total)
 	}
-	d, err := parseData(p.body)
+	return in.whole(id, p)
+}
+
+// whole handles a large message that is here.
+func (in *inLink) whole(id uint32, p *partial) error {
+	var pass *passage
+	var t trip
+	body := p.body
+	if p.relay {
+		var err error
+		if t, body, err = parseTrip(body); err != nil {
+			return err
+		}
+		if pass, err = in.passage(&t); err != nil {
+			return err
+		}
+	}
+	d, err := parseData(body)
 	if err != nil {
 		return err
 	}
 	if d.id != id {
 		return broken("message %d is in the chunks of message %d", d.id, id)
 	}
-	return in.message(&d, true, p.since)
+	return in.message(&d, true, p.since, pass, t.turn)
 }
 
 // add appends a piece. It never holds more than twice what has come.
@@ -103,42 +124,44 @@ func (p *partial) add(b []byte) error {
 	return nil
 }
 
-// message judges one message and notes its outcome, or holds it. The payload
-// aliases the read buffer unless owned is true.
-func (in *inLink) message(d *data, owned bool, since time.Time) error {
+// message judges one message and notes its outcome, or sends it on, or holds
+// it. The payload aliases the read buffer unless owned is true.
+func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, turn uint64) error {
 	m, err := parseMessage(d.message, &in.names)
 	if err != nil {
 		return err
 	}
-	msg := incoming{m: m, id: d.id, epoch: d.epoch}
+	msg := incoming{m: m, id: d.id, epoch: d.epoch, pass: pass, turn: turn}
 	if !since.IsZero() {
 		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
 	}
 	key := pairKey{m.From, m.To}
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	if err := in.lift(d.seen); err != nil {
+		in.mu.Unlock()
 		return err
 	}
 	h := in.held[m.From]
 	if h == nil {
-		if v, ok := in.judge(&msg, d.session, owned, false, nil); ok {
+		switch v, ok := in.judge(&msg, d.session, owned, false, nil); {
+		case ok && v == goesOn:
+			in.mu.Unlock()
+			msg.keep(d, owned)
+			in.sendOn(&msg)
+			return nil
+		case ok:
 			in.verdict(msg.id, key, v)
+			in.mu.Unlock()
 			return nil
 		}
 	}
+	defer in.mu.Unlock()
 	size := cost(&m)
 	if in.heldMsgs >= maxHeldMsgs || in.heldBytes >= maxHeldBytes {
 		in.verdict(msg.id, key, busy)
 		return nil
 	}
-	if msg.deadline.IsZero() {
-		msg.deadline = time.Now().Add(time.Duration(d.left) * time.Millisecond)
-	}
-	msg.session = string(d.session)
-	if !owned {
-		own(&msg.m)
-	}
+	msg.keep(d, owned)
 	in.heldMsgs++
 	in.heldBytes += size
 	if h == nil {
@@ -148,6 +171,17 @@ func (in *inLink) message(d *data, owned bool, since time.Time) error {
 	}
 	h.msgs = append(h.msgs, msg)
 	return nil
+}
+
+// keep makes a message last beyond the read buffer.
+func (msg *incoming) keep(d *data, owned bool) {
+	if msg.deadline.IsZero() {
+		msg.deadline = time.Now().Add(time.Duration(d.left) * time.Millisecond)
+	}
+	msg.session = string(d.session)
+	if !owned {
+		own(&msg.m)
+	}
 }
 
 // own copies a payload out of the read buffer.
@@ -164,13 +198,27 @@ func own(m *wire.Message) {
 // no fresh one. mu is held.
 func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault *wire.Error) (verdict, bool) {
 	r, m := in.r, &msg.m
+	origin := in.from
 	if _, ok := in.byKey[pairKey{m.From, m.To}]; ok {
+		if msg.pass != nil {
+			return noWay, true
+		}
 		return moved, true
 	}
 	if !msg.deadline.IsZero() && !time.Now().Before(msg.deadline) {
 		return expired, true
 	}
-	if home, _, _, ok := r.dir.Home(m.From); !ok || home != in.from {
+	if msg.pass != nil {
+		v, ok := in.admit(msg.pass, m, final, fault)
+		switch {
+		case !ok || v != accepted:
+			return v, ok
+		case msg.pass.next != "":
+			return goesOn, true
+		}
+		origin = msg.pass.origin
+	}
+	if home, _, _, ok := r.dir.Home(m.From); !ok || home != origin {
 		switch {
 		case !final:
 			return 0, false
@@ -179,7 +227,7 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 		}
 		r.stats.add(cForged)
 		if r.forgeries.Allow() {
-			r.log.Warn("message dropped: its sender is not at home where it came from", "from", m.From, "to", m.To, "link", in.from, "home", home)
+			r.log.Warn("message dropped: its sender is not at home where it came from", "from", m.From, "to", m.To, "link", in.from, "origin", origin, "home", home)
 		}
 		return forged, true
 	}
@@ -190,7 +238,12 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 		if !owned {
 			own(m)
 		}
-		v := box.put(*m)
+		var v verdict
+		if msg.pass == nil {
+			v = box.put(*m)
+		} else {
+			v = r.inTurn(origin, msg.turn, func() verdict { return box.put(*m) })
+		}
 		switch v {
 		case accepted:
 			r.stats.add(cReceived)
@@ -227,6 +280,7 @@ func (a senderAsks) asks() {
 
 func (a senderAsks) told(err *wire.Error) {
 	in := a.in
+	in.r.survey() // ways are judged by it
 	in.mu.Lock()
 	h := in.held[a.from]
 	for len(h.msgs) > 0 && !in.over {
@@ -237,7 +291,14 @@ func (a senderAsks) told(err *wire.Error) {
 			in.mu.Unlock()
 			return
 		}
-		in.verdict(msg.id, pairKey{msg.m.From, msg.m.To}, v)
+		if v == goesOn {
+			in.mu.Unlock()
+			in.sendOn(msg) // what came meanwhile is behind it in h
+			in.mu.Lock()
+			msg = &h.msgs[0]
+		} else {
+			in.verdict(msg.id, pairKey{msg.m.From, msg.m.To}, v)
+		}
 		in.heldMsgs--
 		in.heldBytes -= cost(&msg.m)
 		h.msgs = h.msgs[1:]

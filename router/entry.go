@@ -22,6 +22,10 @@ type entry struct {
 	freshErr     *wire.Error // of that look-up
 	retried      bool        // refused by a receiver's coordinator once
 
+	way    *way    // that it took; nil for one without
+	turn   uint64  // that it took it in
+	onward *onward // not nil: only passed on here, for another coordinator
+
 	slot     uint32
 	seq      uint64 // order of appending on a link
 	cutting  *large // not nil until its last chunk was cut
@@ -114,6 +118,19 @@ func (l *list) pop() *entry {
 	}
 	e.next = nil
 	return e
+}
+
+// insert puts an entry before those that left their link after it.
+func (l *list) insert(e *entry) {
+	if l.tail == nil || l.tail.seq <= e.seq {
+		l.push(e)
+		return
+	}
+	at := &l.head
+	for (*at).seq <= e.seq {
+		at = &(*at).next
+	}
+	e.next, *at = *at, e
 }
 
 // prepend puts all of front before l and empties front.

@@ -10,8 +10,14 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// linkVersion is the version of the link's frames. 1: what follows, 2026-11.
-const linkVersion = 1
+// linkVersion is the newest version of the link's frames that this build
+// speaks. 1: the first seven kinds, 2026-11. 2: ways over other coordinators,
+// 2026-11. A stream begins in openVersion, which all builds read; the acceptor
+// tells its newest version with every pong, and the dialler uses no more.
+const (
+	linkVersion = 2
+	openVersion = 1
+)
 
 // A link is one stream from the coordinator that dialled (it sends messages)
 // to the one that accepted (it sends outcomes). Both send frames; all numbers
@@ -26,16 +32,20 @@ const linkVersion = 1
 // one in the rest.
 //
 //	kind          from      body
-//	1 open        dialler   linkVersion 1, instance 16, number 8: first frame; a process has one
+//	1 open        dialler   openVersion 1, instance 16, number 8: first frame; a process has one
 //	                        instance, and its next link to the same coordinator a higher number
 //	2 data        dialler   a message, see below
-//	3 chunk       dialler   id 4, flags 1 (1 first, 2 last, 4 given up), if first: total 4; bytes.
-//	                        The bytes of all chunks of one id are the body of a data frame that
-//	                        would be above 65,536 bytes
+//	3 chunk       dialler   id 4, flags 1 (1 first, 2 last, 4 given up, 8 with first: of a relay),
+//	                        if first: total 4; bytes. The bytes of all chunks of one id are the
+//	                        body of a data or relay frame that would be above 65,536 bytes
 //	4 outcomes    acceptor  for each message: id 4, verdict 1
 //	5 ping        dialler   8 bytes
-//	6 pong        acceptor  the 8 bytes of the ping
+//	6 pong        acceptor  the 8 bytes of the ping; since version 2: the acceptor's linkVersion 1
 //	7 bye         both      reason, text: no more will come
+//	8 relay       dialler   a message with its way, see below; version 2
+//	9 report      dialler   which links of a coordinator are down: its id 1,n; 8 a number that is
+//	                        higher in each report of one coordinator; count 2; so many ids 1,n;
+//	                        version 2
 //
 // A data body is
 //
@@ -48,6 +58,14 @@ const linkVersion = 1
 //	8    epoch of the receiver's session as the dialler knows it
 //	2,n  id of that session
 //	     the message as wire.Message's frame
+//
+// A relay body is
+//
+//	1    hops: how many links the message has taken with this one, 1 or more
+//	8    turn: higher than in any message that came before to the same home and whose outcome
+//	     the origin never learnt
+//	2,n  the way: an id 1,n for each coordinator, the origin first, the receiver's home last
+//	     a data body, its id and seen those of this link
 const (
 	kindOpen     byte = 1
 	kindData     byte = 2
@@ -56,6 +74,8 @@ const (
 	kindPing     byte = 5
 	kindPong     byte = 6
 	kindBye      byte = 7
+	kindRelay    byte = 8
+	kindReport   byte = 9
 
 	headSize = 9
 	maxBody  = 64 << 10
@@ -66,6 +86,7 @@ const (
 	chunkFirst byte = 1
 	chunkLast  byte = 2
 	chunkAbort byte = 4
+	chunkRelay byte = 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -29,8 +29,9 @@ type inLink struct {
 	ended    chan struct{}
 	wake     chan struct{} // capacity 1: the writer has work
 
-	names wire.Names          // owned by the reader
-	large map[uint32]*partial // owned by the reader
+	names    wire.Names              // owned by the reader
+	large    map[uint32]*partial     // owned by the reader
+	passages map[passageKey]*passage // owned by the reader
 
 	mu    sync.Mutex
 	out   []byte // frames not yet written
@@ -134,8 +135,8 @@ func (r *Router) opened(ctx context.Context, conn net.Conn, from string, frames 
 	if kind != kindOpen || len(body) != 25 {
 		return nil, broken("the first frame is of kind %d with %d bytes", kind, len(body))
 	}
-	if body[0] != linkVersion {
-		return nil, broken("link version %d, this build speaks %d", body[0], linkVersion)
+	if body[0] != openVersion {
+		return nil, broken("the link begins in version %d, this build reads %d", body[0], openVersion)
 	}
 	in := &inLink{
 		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
@@ -207,11 +208,15 @@ func (in *inLink) read(ctx context.Context, frames *frameReader) error {
 			err = in.data(body)
 		case kindChunk:
 			err = in.chunk(body)
+		case kindRelay:
+			err = in.relay(body)
+		case kindReport:
+			err = in.report(body)
 		case kindPing:
 			if len(body) != 8 {
 				return broken("a ping of %d bytes", len(body))
 			}
-			in.say(appendFrame(nil, kindPong, body))
+			in.say(appendFrame(nil, kindPong, append(append(make([]byte, 0, 9), body...), linkVersion)))
 		case kindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", in.from, body)
 		default:
@@ -229,7 +234,7 @@ func (in *inLink) data(body []byte) error {
 	if err != nil {
 		return err
 	}
-	return in.message(&d, false, time.Time{})
+	return in.message(&d, false, time.Time{}, nil, 0)
 }
 
 // say appends one frame for the writer.
@@ -243,7 +248,7 @@ func (in *inLink) say(frame []byte) {
 // verdict notes one outcome; mu is held.
 func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
 	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
-	if v == unknownTo || v == moved {
+	if v.back() {
 		in.count++
 		if _, ok := in.byKey[key]; !ok {
 			in.byKey[key] = in.count
@@ -271,6 +276,12 @@ func (in *inLink) flush() error {
 	if len(in.batch) == 0 {
 		return nil
 	}
+	rouse(in.wake)
+	return in.frameBatch()
+}
+
+// frameBatch makes frames of the outcomes noted so far; mu is held.
+func (in *inLink) frameBatch() error {
 	for rest := in.batch; len(rest) > 0; {
 		n := min(len(rest), maxBody/outcomeSize*outcomeSize)
 		in.out = appendFrame(in.out, kindOutcomes, rest[:n])
@@ -280,7 +291,6 @@ func (in *inLink) flush() error {
 	if len(in.out) > maxOut {
 		return broken("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
 	}
-	rouse(in.wake)
 	return nil
 }
 
@@ -299,9 +309,17 @@ func (in *inLink) write(ctx context.Context) {
 			_ = in.conn.SetWriteDeadline(time.Now().Add(farewell))
 		}
 		in.mu.Lock()
+		err := in.frameBatch() // what came back for others' messages since
 		out := in.out
 		in.out = spare[:0]
 		in.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if len(out) == 0 && open {
+			spare = out
+			continue
+		}
 		if !open {
 			out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
 		}

@@ -12,22 +12,26 @@ import (
 const largeAtOnce = 4
 
 // maxLarge bounds the body that chunks may build up.
-const maxLarge = dataHead + 1<<16 + 4 + wire.MaxFrame
+const maxLarge = relayHead + maxWayCode + dataHead + 1<<16 + 4 + wire.MaxFrame
 
 // large is a message above one frame, sent in chunks. The writer owns it once
 // it is in its link's turn.
 type large struct {
 	e       *entry
-	head    []byte   // data head and the message's frame up to its payload
+	trip    int      // bytes of the head before the data head; 0: no relay
+	head    []byte   // the way, data head and the message's frame up to its payload
 	payload [][]byte // frames not begun yet
 	rest    []byte   // of the frame that is being cut
 	total   int
 	begun   bool
 }
 
-func newLarge(e *entry, d *data, session string, total int) *large {
-	g := &large{e: e, payload: e.m.Payload, total: total}
-	g.head = wire.AppendFrameHead(appendDataHead(nil, d, session), &e.m)
+func newLarge(e *entry, d *data, session string, t *trip, total int) *large {
+	g := &large{e: e, payload: e.m.Payload, total: total, trip: t.size()}
+	if t != nil {
+		g.head = appendTrip(nil, t)
+	}
+	g.head = wire.AppendFrameHead(appendDataHead(g.head, d, session), &e.m)
 	g.rest = g.head
 	e.cutting = g
 	return g
@@ -52,9 +56,12 @@ func (g *large) cut(dst []byte) (_ []byte, last bool) {
 	if !g.begun {
 		g.begun = true
 		dst[flags] |= chunkFirst
+		if g.trip > 0 {
+			dst[flags] |= chunkRelay
+		}
 		dst = binary.BigEndian.AppendUint32(dst, uint32(g.total))
 		// The time that is left counts from here, not from its place in the queue.
-		binary.BigEndian.PutUint32(g.head[12:], remaining(g.e.deadline))
+		binary.BigEndian.PutUint32(g.head[g.trip+12:], remaining(g.e.deadline))
 	}
 	for {
 		room := maxBody - (len(dst) - start - headSize)

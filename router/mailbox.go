@@ -31,6 +31,7 @@ type Mailbox struct {
 	lately []Numbered // acknowledged of late, up to number first-1, no gaps; counts against no bound
 	weight int        // bytes of lately
 	reader *reader    // who waits; nil when nobody does
+	door   *Consumer  // who takes for a connection; nil when nobody does
 	ended  *wire.Error
 }
 
@@ -94,11 +95,7 @@ func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbe
 		after = 0
 	}
 	m.acknowledge(after)
-	if m.reader != nil {
-		m.reader.out = true
-		rouse(m.reader.wake)
-		m.reader = nil
-	}
+	m.oust()
 	var r *reader
 	for {
 		if r != nil && r.out {
@@ -218,6 +215,9 @@ func (m *Mailbox) put(msg wire.Message) verdict {
 	if m.reader != nil {
 		rouse(m.reader.wake)
 	}
+	if m.door != nil {
+		m.door.rouse()
+	}
 	return accepted
 }
 
@@ -237,6 +237,9 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {
 		rouse(m.reader.wake)
+	}
+	if m.door != nil {
+		m.door.rouse()
 	}
 	return unread, unacknowledged
 }

@@ -29,6 +29,8 @@ type outLink struct {
 	// the other way round.
 	mu      sync.Mutex
 	up      bool
+	version byte     // that the other end speaks; 0 until it has told
+	owed    []string // coordinators whose report is to be sent
 	gone    bool     // run has ended: look for another link
 	err     string   // why it is not up
 	data    []byte   // frames not yet taken by the writer
@@ -87,17 +89,28 @@ const (
 )
 
 // send gives a message a slot and appends it to the buffer of the link. The mu
-// of p's shard is held. A large message sets p.cutting.
-func (l *outLink) send(e *entry, p *pair, rt route) sending {
+// of p's shard is held. A large message sets p.cutting. w is nil for one that
+// goes home without a relay.
+func (l *outLink) send(e *entry, p *pair, rt route, w *way) sending {
 	d := data{seen: l.seen.Load(), left: remaining(e.deadline), epoch: rt.epoch}
-	size := dataHead + len(rt.session) + e.m.FrameSize()
+	var t *trip
+	switch {
+	case e.onward != nil:
+		t = &e.onward.trip
+	case w != nil:
+		e.way, e.turn = w, w.to.turn.Load()
+		t = &trip{hops: 1, turn: e.turn, code: w.code}
+	}
+	size := t.size() + dataHead + len(rt.session) + e.m.FrameSize()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.gone:
 		return gone
+	case t != nil && (!l.up || l.version < relayVersion):
+		return notUp
 	case !l.up:
-		if !p.waiting {
+		if l.r.mesh && !p.waiting {
 			p.waiting = true
 			l.waiting = append(l.waiting, p)
 		}
@@ -116,10 +129,15 @@ func (l *outLink) send(e *entry, p *pair, rt route) sending {
 	e.seq = l.seq
 	if size > maxBody {
 		p.cutting = true
-		l.startLarge(newLarge(e, &d, rt.session, size))
+		l.startLarge(newLarge(e, &d, rt.session, t, size))
 	} else {
 		start := len(l.data)
-		l.data = appendDataHead(beginFrame(l.data, kindData), &d, rt.session)
+		if t == nil {
+			l.data = beginFrame(l.data, kindData)
+		} else {
+			l.data = appendTrip(beginFrame(l.data, kindRelay), t)
+		}
+		l.data = appendDataHead(l.data, &d, rt.session)
 		l.data = wire.AppendFrameHead(l.data, &e.m)
 		for _, f := range e.m.Payload {
 			l.data = append(l.data, byte(len(f)>>24), byte(len(f)>>16), byte(len(f)>>8), byte(len(f)))
@@ -201,18 +219,35 @@ func (l *outLink) outcomes(batch []byte, scratch *[]*entry) error {
 // message as landed, so that nothing overtakes it on another way.
 func (l *outLink) outcome(e *entry, v verdict) {
 	p, r := e.pair, l.r
-	if v != unknownTo && v != moved {
+	if e.onward != nil {
+		l.passBack(e, v)
+		return
+	}
+	if !v.back() {
+		if e.way != nil {
+			e.wayTold(v)
+		}
 		l.settle(e, refusal(v, e.m.To))
 		return
 	}
-	again := !e.answered && !e.retried && time.Now().Before(e.deadline) && e.stay()
+	onTheWay := v == noWay || v == stale // it never came to its receiver's home, or too late
+	again := !e.answered && (onTheWay || !e.retried) && time.Now().Before(e.deadline) && e.stay()
 	p.shard.mu.Lock()
 	p.hold = true
 	l.seen.Add(1)
-	if again {
+	if e.way != nil {
+		e.wayTold(v)
+	}
+	switch {
+	case again && onTheWay:
+		e.goAgain()
+		p.returned.insert(e)
+		r.pause(p)
+		r.landed(p, 1)
+	case again:
 		r.stats.add(cRetried)
 		e.retried, e.fresh, e.asked, e.freshErr = true, false, false, nil
-		p.returned.push(e)
+		p.returned.insert(e)
 		r.landed(p, 1)
 	}
 	p.shard.mu.Unlock()
@@ -223,6 +258,14 @@ func (l *outLink) outcome(e *entry, v verdict) {
 
 // settle answers a message that has left its slot and lets its pair go on.
 func (l *outLink) settle(e *entry, err *wire.Error) {
+	if e.onward != nil {
+		v := expired
+		if err.Code == wire.CodeUnknown {
+			v = lost
+		}
+		l.passBack(e, v)
+		return
+	}
 	p := e.pair
 	if !e.answered {
 		l.r.answer(e.reply, err)
@@ -252,7 +295,7 @@ func (l *outLink) kick() {
 // within its time. Reader and writer have ended.
 func (l *outLink) lost(cause error) {
 	l.mu.Lock()
-	l.up, l.err = false, cause.Error()
+	l.up, l.err, l.version, l.owed = false, cause.Error(), 0, nil
 	var es []*entry
 	for _, e := range l.slots {
 		if e != nil {
@@ -284,15 +327,45 @@ func (l *outLink) lost(cause error) {
 			e.cutting = nil
 		}
 		if e.answered || whole && e.seq <= taken || !e.stay() {
+			if e.way != nil {
+				e.wayTold(lost)
+			}
 			l.settle(e, unknown)
 			continue
 		}
-		e.fresh, e.asked, e.freshErr = e.fresh && !e.retried, false, nil
+		if e.onward != nil {
+			l.r.stats.add(cNoWay)
+			l.passBack(e, noWay)
+			continue
+		}
+		e.goAgain()
 		p.shard.mu.Lock()
 		p.hold = true
-		p.returned.push(e)
+		p.returned.insert(e)
 		l.r.landed(p, 1)
 		p.shard.mu.Unlock()
+	}
+	if !l.r.mesh {
+		rouse(l.r.atlas.wake)
+	}
+}
+
+// goAgain prepares a message that certainly was not delivered to leave once
+// more.
+func (e *entry) goAgain() {
+	e.fresh, e.asked, e.freshErr = e.fresh && !e.retried, false, nil
+}
+
+// wayTold learns from what became of a message with a way, before anything
+// else of its pair leaves.
+func (e *entry) wayTold(v verdict) {
+	switch v {
+	case accepted:
+		e.way.to.calm()
+	case lost:
+		e.way.to.raise(e.turn)
+	case stale:
+		e.way.to.correct(e.turn)
 	}
 }
 
@@ -308,7 +381,8 @@ func (l *outLink) overdue(now time.Time) {
 	l.mu.Lock()
 	if len(l.slots) > len(l.unused) {
 		for _, e := range l.slots {
-			if e != nil && !e.answered && e.cutting == nil && now.After(e.deadline) {
+			// One that is only passed on is its origin's to give up.
+			if e != nil && !e.answered && e.cutting == nil && e.onward == nil && now.After(e.deadline) {
 				e.answered = true
 				all = append(all, late{e.reply, e.m.To})
 			}

@@ -23,6 +23,10 @@ type pair struct {
 	cutting bool // its own large message is being cut; the next goes behind its last chunk
 	looking bool // waits for a fresh directory
 	waiting bool // in the waiting list of a link
+	resting bool // waits for the next tick: there is no way now, or was not a moment ago
+
+	way    *way     // that its messages in flight take; nil in a mesh
+	onward *outLink // not nil: its messages are only passed on, by this link
 
 	returned list // come back from link in order; before parked
 	parked   list
@@ -134,7 +138,7 @@ func (r *Router) accountFor(p *pair, rt route) *account {
 	case p.link != nil:
 		return &p.link.acct
 	case rt.ok && rt.home != r.self:
-		if l := r.linkTo(rt.home); l != nil {
+		if l, _ := r.toward(rt.home); l != nil {
 			return &l.acct
 		}
 	}
@@ -151,13 +155,17 @@ func (r *Router) finish(e *entry, err *wire.Error) {
 // is the route of the first one if it is known already. The shard's mu is held
 // at the call and at the return, not while a mailbox or a caller is told.
 func (r *Router) pump(p *pair, first *route) {
-	if p.running {
+	switch {
+	case p.onward != nil:
+		r.pumpOn(p)
+		return
+	case p.running:
 		return
 	}
 	p.running = true
 	for {
 		if p.inflight == 0 {
-			p.link, p.hold = nil, false
+			p.link, p.way, p.hold = nil, nil, false
 			p.parked.prepend(&p.returned)
 		}
 		e := p.parked.head
@@ -168,7 +176,7 @@ func (r *Router) pump(p *pair, first *route) {
 			r.drop(p, err)
 			continue
 		}
-		if p.hold || p.cutting || p.looking {
+		if p.hold || p.cutting || p.looking || p.resting {
 			break
 		}
 		if e.retried && !e.fresh {
@@ -255,8 +263,12 @@ func (r *Router) deliverHere(p *pair, rt route) bool {
 // handOver appends the first parked message to the link to its receiver's
 // home; false means that nothing more can leave now.
 func (r *Router) handOver(p *pair, e *entry, rt route) bool {
-	l := r.linkTo(rt.home)
-	if l == nil || p.inflight > 0 && p.link != l {
+	l, w := r.toward(rt.home)
+	if p.inflight > 0 && (p.link != l || p.way != w) {
+		return false
+	}
+	if l == nil {
+		r.pause(p)
 		return false
 	}
 	if e.acct != &l.acct {
@@ -269,19 +281,22 @@ func (r *Router) handOver(p *pair, e *entry, rt route) bool {
 		return true
 	}
 	p.parked.pop()
-	if s := l.send(e, p, rt); s != appended {
+	if s := l.send(e, p, rt, w); s != appended {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		p.parked.prepend(&list{e, e})
+		if s == notUp && !r.mesh {
+			r.pause(p)
+		}
 		return s == gone // then once more, by the new one
 	}
-	p.link = l
+	p.link, p.way = l, w
 	p.inflight++
 	return true
 }
 
 // tidy forgets a pair with nothing under way; the shard's mu is held.
 func (r *Router) tidy(p *pair) {
-	if p.running || p.inflight > 0 || p.looking || p.waiting || p.parked.head != nil || p.returned.head != nil {
+	if p.running || p.inflight > 0 || p.looking || p.waiting || p.resting || p.parked.head != nil || p.returned.head != nil {
 		return
 	}
 	delete(p.shard.pairs, p.key)

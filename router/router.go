@@ -44,6 +44,9 @@ type Router struct {
 	linksMu sync.RWMutex
 	links   map[string]*outLink // by the other coordinator's id
 
+	mesh  bool // whether all have links to all
+	atlas atlas
+
 	seatsMu sync.Mutex
 	seats   map[string]*inLink // accepted links, by the other coordinator's id
 	last    map[string]seat    // the newest ever accepted
@@ -67,6 +70,8 @@ func Open(c Config) *Router {
 		links: make(map[string]*outLink),
 		seats: make(map[string]*inLink), last: make(map[string]seat),
 	}
+	r.mesh = c.Topology.IsMesh()
+	r.atlas.init(c.Topology)
 	_, _ = rand.Read(r.instance[:]) // never fails
 	r.unresolved = account{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
 	for i := range r.shards {

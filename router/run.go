@@ -75,7 +75,7 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	l.mu.Lock()
 	l.control = appendPing(l.appendOpen(l.control[:0], number))
 	l.seq, l.taken = 0, 0
-	l.up, l.err = true, ""
+	l.up, l.err, l.version, l.owed = true, "", 0, nil
 	l.mu.Unlock()
 	l.r.stats.add(cLinksOpened)
 	l.r.log.Info("link up", "to", l.id, "number", number)
@@ -143,7 +143,7 @@ func (r *Router) broke(direction, id string, err error) {
 
 func (l *outLink) appendOpen(dst []byte, number uint64) []byte {
 	start := len(dst)
-	dst = append(beginFrame(dst, kindOpen), linkVersion)
+	dst = append(beginFrame(dst, kindOpen), openVersion)
 	dst = append(dst, l.r.instance[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, number)
 	endFrame(dst, start)
@@ -171,7 +171,10 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			l.mu.Unlock()
 		default:
 		}
-		control, data := l.takeAll()
+		control, data, owed := l.takeAll()
+		if len(owed) > 0 {
+			control = l.r.appendReports(control, owed)
+		}
 		chunk = l.cutOne(chunk[:0])
 		if len(control)+len(data)+len(chunk) == 0 {
 			select {
@@ -197,16 +200,17 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 }
 
 // takeAll takes what waits to be written; from now on it may have left.
-func (l *outLink) takeAll() (control, data []byte) {
+func (l *outLink) takeAll() (control, data []byte, owed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	control, l.control = l.control, nil
+	owed, l.owed = l.owed, nil
 	if len(l.data) > 0 {
 		data, l.data = l.data, l.spare[:0]
 		l.spare = nil
 	}
 	l.taken = l.seq
-	return control, data
+	return control, data, owed
 }
 
 func (l *outLink) recycle(data []byte) {
@@ -238,6 +242,11 @@ func (l *outLink) read(ctx context.Context, conn net.Conn) (good bool, err error
 			err = l.outcomes(body, &scratch)
 		case kindPong:
 			good = true
+			if len(body) > 8 {
+				l.greet(body[8])
+			} else {
+				l.greet(1)
+			}
 		case kindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", l.id, body)
 		default:

@@ -27,6 +27,10 @@ const (
 	cReturned
 	cNotReturned
 	cUnacknowledged
+	cRelayed
+	cNoWay
+	cForgedWay
+	cStale
 	cFresh
 	cLinksOpened
 	cLinksLost
@@ -52,6 +56,10 @@ var counterNames = [counters]string{
 	cReturned:        "returned",         // unread mail of ended sessions, reported to its sender
 	cNotReturned:     "not_returned",     // the same where the report was not delivered either
 	cUnacknowledged:  "unacknowledged",   // given to a reader that ended without acknowledging
+	cRelayed:         "relayed",          // sent on for other coordinators
+	cNoWay:           "no_way",           // not sent on, since the next link is down; their origin looks for another way
+	cForgedWay:       "forged_way",       // frames dropped, since they did not come as their way says or from no member
+	cStale:           "out_of_turn",      // frames that came after those their origin sent later
 	cFresh:           "fresh_rounds",
 	cLinksOpened:     "links_opened",
 	cLinksLost:       "links_lost",

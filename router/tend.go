@@ -21,6 +21,10 @@ func (r *Router) tend(ctx context.Context, changed <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-r.atlas.wake:
+			r.chart()
+			r.resume()
+			continue
 		}
 		select {
 		case <-changed:
@@ -29,6 +33,7 @@ func (r *Router) tend(ctx context.Context, changed <-chan struct{}) {
 			r.reroute()
 		default:
 		}
+		r.resume()
 		r.expire(time.Now())
 	}
 }
@@ -46,16 +51,16 @@ func (r *Router) allLinks() []*outLink {
 
 // reconcile starts links to new coordinators and ends those to gone ones.
 func (r *Router) reconcile() {
+	r.survey()
 	if r.dialer == nil {
 		return
 	}
 	known := make(map[string]bool)
-	for _, id := range r.dir.Coordinators() {
-		if id != r.self {
-			known[id] = true
-			r.linkTo(id)
-		}
+	for _, id := range r.neighbours() {
+		known[id] = true
+		r.linkTo(id)
 	}
+	r.chart() // so that nothing new takes the links that end now
 	for _, l := range r.allLinks() {
 		if known[l.id] || l.acct.msgs.Load() > 0 {
 			continue
@@ -93,6 +98,10 @@ func (r *Router) expire(now time.Time) {
 	})
 	for out.head != nil {
 		e := out.pop()
+		if e.onward != nil {
+			r.tellBack(e, expired)
+			continue
+		}
 		r.finish(e, late(e.m.To))
 	}
 	for _, l := range r.allLinks() {

@@ -14,7 +14,19 @@ const (
 	forged    verdict = 4 // the sender is not at home at the linked coordinator
 	expired   verdict = 5 // its time had passed before it was delivered
 	unchecked verdict = 6 // names could not be checked: no fresh directory to be had
+
+	// The following are told of a relay only, so that no build of before reads
+	// them.
+
+	lost    verdict = 7  // a coordinator on the way lost the next one after the message had left
+	noWay   verdict = 8  // a coordinator on the way can not send it on; or one behind such a message
+	crowded verdict = 9  // too many messages wait at a coordinator on the way
+	stale   verdict = 10 // its origin has sent others in a later turn
 )
+
+// back tells whether the message comes back to be sent once more. Those of its
+// sender and receiver behind it come back too, so that none overtakes it.
+func (v verdict) back() bool { return v == unknownTo || v == moved || v == noWay || v == stale }
 
 // refusal is what a verdict means to the sender.
 func refusal(v verdict, to string) *wire.Error {
@@ -29,9 +41,18 @@ func refusal(v verdict, to string) *wire.Error {
 		return wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender as one of this coordinator", to)
 	case unchecked:
 		return wire.NotTried("the home of %s could not look up sender and receiver", to)
+	case lost:
+		return wire.Unknown(broken("a link on the way to %s was lost", to))
+	case noWay, stale:
+		return wire.NotTried("no way to the home of %s was found in time", to)
+	case crowded:
+		return wire.Refuse(wire.CodeBusy, "too many messages wait on the way to %s", to)
 	}
 	return wire.NotTried("the message to %s reached its home too late and was not delivered", to)
 }
 
+// goesOn is never told: the message is not for a mailbox here.
+const goesOn verdict = 255
+
 // lastVerdict is the highest one known.
-const lastVerdict = unchecked
+const lastVerdict = stale

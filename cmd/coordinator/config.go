@@ -34,7 +34,13 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("http-addr", "127.0.0.1:7380", "REST and streams")
 	f.String("peer-addr", "127.0.0.1:7300", "the one port between coordinators")
 	f.String("advertise", "", "name others dial (default: the peer address)")
+	f.String("component-addr", "127.0.0.1:7370", "native sessions")
 	f.String("ops-addr", "127.0.0.1:7390", "health, metrics, pprof")
+	f.String("leco-addr", "", "ZMTP door for LECO components, 127.0.0.1:12300 by custom (default: none)")
+	f.StringSlice("leco-peers", nil, "foreign LECO coordinators host:port to link to, for ever")
+	f.String("leco-data-addr", "", "LECO's data channel: publishers here, 127.0.0.1:11100 by custom, subscribers at the port below (default: none)")
+	f.String("leco-log-addr", "", "LECO's log channel: publishers here, 127.0.0.1:11098 by custom, subscribers at the port below (default: none)")
+	f.Bool("leco-shut-down", false, "LECO's shut_down stops this coordinator also when --leco-addr is not on loopback")
 	f.StringSlice("join", nil, "addresses or a name of other coordinators, tried in turn for ever; may contain itself")
 	f.Int("bootstrap-expect", 0, "found a cluster when this many empty coordinators have met (default: 1 without --join)")
 	f.Bool("non-voter", false, "replicate and route, never vote")
@@ -45,7 +51,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
 	f.String("peer-cert", "", "certificate of this coordinator")
 	f.String("peer-key", "", "its key")
-	f.String("http-cert", "", "certificate for REST")
+	f.String("http-cert", "", "certificate for REST and native sessions")
 	f.String("http-key", "", "its key")
 	f.String("log-store", "bolt", "bolt or wal; fixed once the data directory exists")
 	f.Duration("heartbeat-timeout", 0, "Raft: a follower without a heartbeat for this long asks for votes (default: measured, see docs/performance.md)")
@@ -162,7 +168,7 @@ func value(flags *pflag.FlagSet, f *pflag.Flag, text string) any {
 func (s *settings) nodeConfig() (node.Config, error) {
 	c := node.Config{
 		ID: s.String("id"), Namespace: s.String("namespace"), DataDir: s.String("data-dir"),
-		HTTPAddr: s.String("http-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
+		HTTPAddr: s.String("http-addr"), ComponentAddr: s.String("component-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
 		Expect: s.Int("bootstrap-expect"), NonVoter: s.Bool("non-voter"), Worker: s.Bool("worker"), Slots: s.Int("slots"),
 		Insecure: s.Bool("insecure"), TokenFile: s.String("token-file"),
 		PeerCA: s.String("peer-ca"), PeerCert: s.String("peer-cert"), PeerKey: s.String("peer-key"),
@@ -189,6 +195,13 @@ func (s *settings) nodeConfig() (node.Config, error) {
 	for _, a := range s.Strings("join") {
 		if a = strings.TrimSpace(a); a != "" {
 			c.Join = append(c.Join, a)
+		}
+	}
+	c.LECOAddr, c.LECODataAddr, c.LECOLogAddr = s.String("leco-addr"), s.String("leco-data-addr"), s.String("leco-log-addr")
+	c.LECOShutDown = s.Bool("leco-shut-down")
+	for _, a := range s.Strings("leco-peers") {
+		if a = strings.TrimSpace(a); a != "" {
+			c.LECOPeers = append(c.LECOPeers, a)
 		}
 	}
 	log, err := newLogger(os.Stderr, s.String("log-format"), s.String("log-level"))

@@ -105,7 +105,7 @@ func (f *fleet) coordinators(n int) error {
 		id := fmt.Sprintf("n%d", i+1)
 		p := &proc{name: id, http: at(i), args: []string{
 			"serve", "--id", id, "--data-dir", filepath.Join(f.dir, id), "--log-format", "text",
-			"--http-addr", at(i), "--peer-addr", peers[i], "--ops-addr", at(2*n + i),
+			"--http-addr", at(i), "--peer-addr", peers[i], "--ops-addr", at(2*n + i), "--component-addr", "127.0.0.1:0",
 			"--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(n),
 		}}
 		f.procs = append(f.procs, p)

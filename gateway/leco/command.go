@@ -1,0 +1,121 @@
+package leco
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// command carries out what a message to COORDINATOR asks for. w was let in.
+func (d *Door) command(w speaker, m *wire.Message) {
+	if len(m.Payload) == 0 {
+		d.counts.add(cHeartbeats)
+		return // that was all of it: the sender was heard
+	}
+	if m.Type != wire.TypeJSON {
+		d.counts.add(cBadContent)
+		d.tell(w, m, answerTo(nil, nil, invalidRequest("COORDINATOR reads messages of type 1, JSON")))
+		return
+	}
+	c := parse(m.Payload[0])
+	if c.bad != nil {
+		d.counts.add(cBadContent)
+		d.tell(w, m, answerTo(nil, nil, c.bad))
+		return
+	}
+	if len(c.requests) == 0 {
+		d.answered(w, m)
+		return
+	}
+	var answers []json.RawMessage
+	for _, e := range c.requests {
+		if a := d.carryOut(w, m, e); a != nil {
+			answers = append(answers, a)
+		}
+	}
+	switch {
+	case len(answers) == 0:
+	case c.batch:
+		all, err := json.Marshal(answers)
+		if err != nil {
+			all = answerTo(nil, nil, err)
+		}
+		d.tell(w, m, all)
+	default:
+		d.tell(w, m, answers[0])
+	}
+}
+
+// carryOut does one request of a content; nil is no answer.
+func (d *Door) carryOut(w speaker, m *wire.Message, e element) json.RawMessage {
+	var result any
+	var err error
+	if e.bad != nil {
+		err = e.bad
+	} else {
+		result, err = d.call(w, m, e.request)
+	}
+	if err != nil {
+		d.counts.add(cBadContent)
+	}
+	if e.bad == nil && e.id == nil {
+		return nil
+	}
+	return answerTo(e.id, result, err)
+}
+
+// callTime bounds a method that has to ask others.
+const callTime = 10 * time.Second
+
+// call carries out a method: one of LECO's, else one that every session of
+// this cluster may use.
+func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
+	if own, ok := methods[rq.method]; ok {
+		return own.do(d, w, m, rq.params)
+	}
+	if rq.method == "rpc.discover" {
+		return d.discover(w), nil
+	}
+	if w.seat == nil {
+		return nil, noMethod(rq.method)
+	}
+	row, ok := d.cluster.State().Registry.SessionByID(d.sessionOf(w.seat))
+	if !ok {
+		return nil, noMethod(rq.method)
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, callTime)
+	defer cancel()
+	result, _, err := d.cluster.CallAs(ctx, row, rq.method, rq.params)
+	if err != nil && wire.CodeOf(err) == wire.CodeNotFound && !d.offers(rq.method) {
+		return nil, noMethod(rq.method)
+	}
+	return result, err
+}
+
+// answered takes a message that is an answer. Answers of components go on to
+// whoever of this coordinator asked; those of coordinators end here.
+func (d *Door) answered(w speaker, m *wire.Message) {
+	if w.name == wire.Coordinator {
+		return
+	}
+	asked := *m
+	asked.To, asked.From = d.full, w.full
+	d.cluster.Post(asked, nil)
+}
+
+// tell answers m to its sender: on its connection, or for a component of a
+// foreign coordinator by the way to that.
+func (d *Door) tell(w speaker, m *wire.Message, body []byte) {
+	switch {
+	case w.node == nil && w.namespace != d.namespace:
+		// A coordinator that is just signing in: it has no other way, and it
+		// reads its answer by the plain name.
+		w.g.say(d.reply(m, w.name, body))
+	case w.node == nil:
+		w.g.say(d.reply(m, w.frame, body))
+	default:
+		d.toNode(w.namespace, d.reply(m, w.frame, body))
+	}
+}

@@ -1,0 +1,105 @@
+package leco
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Cluster is what the door asks of its coordinator; control.Vouched is one.
+type Cluster interface {
+	Self() registry.Coordinator
+	State() *fsm.State
+	Changed() <-chan struct{}
+	SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error)
+	SignOut(ctx context.Context, full, secret string) (uint64, error)
+	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
+	KeepAlive(sessions ...string)
+	TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]control.Mailed, error)
+	Post(m wire.Message, done func(error))
+	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
+}
+
+var _ Cluster = control.Vouched{}
+
+// Config is what Open needs: Cluster and Listener; the rest has defaults.
+type Config struct {
+	Cluster  Cluster
+	Listener net.Listener // owned by the door
+	// Advertise is the host:port that foreign coordinators dial; default the
+	// listener's address.
+	Advertise string
+	// Peers are foreign LECO coordinators, host[:port], to link to for ever.
+	Peers []string
+
+	// Expiration (15 s) and Cleaning (5 s) are pyleco's: who is silent for
+	// longer than Expiration is asked for a pong at every cleaning, after three
+	// times of it gone.
+	Expiration time.Duration
+	Cleaning   time.Duration
+	// Nudge (300 ms): a connection that says nothing for so long is told that
+	// it is not signed in; a client that lost its coordinator signs in again.
+	Nudge time.Duration
+	// Answer (60 ms) is how long a sign-in waits for its write. pyleco gives up
+	// after 100 ms; a name that is free here is granted by then, and taken back
+	// with -32090 if the write is refused or not made within Provisional (15 s).
+	Answer      time.Duration
+	Provisional time.Duration
+	// Stale (1.2 s): a connection that was not heard of for so long loses its
+	// name to a new one that asks for it.
+	Stale time.Duration
+
+	// ShutDown is called for shut_down; nil: the method is refused.
+	ShutDown func(by string)
+	// SetLogLevel is called for set_log_level with DEBUG, INFO, WARNING, ERROR
+	// or CRITICAL; nil: nothing changes.
+	SetLogLevel func(level string)
+
+	Transport zmtp.Config // limits; Socket is not read
+	Logger    *slog.Logger
+}
+
+// DefaultPort is LECO's port, for addresses without one.
+const DefaultPort = "12300"
+
+// lease is that of a LECO session: the door keeps it alive as long as the
+// connection lives, so it counts only when the whole coordinator is gone.
+const lease = 10 * time.Second
+
+// Bounds of what others may make the door hold.
+const (
+	maxSeats      = 64 // names of one connection
+	maxLinks      = 256
+	maxComponents = 100_000 // names of one foreign namespace
+	maxNodes      = 1000    // of one add_nodes
+	maxBatch      = 100
+)
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.Expiration, 15*time.Second)
+	def(&c.Cleaning, 5*time.Second)
+	def(&c.Nudge, 300*time.Millisecond)
+	def(&c.Answer, 60*time.Millisecond)
+	def(&c.Provisional, 15*time.Second)
+	def(&c.Stale, 1200*time.Millisecond)
+	if c.Advertise == "" {
+		c.Advertise = c.Listener.Addr().String()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

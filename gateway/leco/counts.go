@@ -1,0 +1,44 @@
+package leco
+
+import "sync/atomic"
+
+// What is counted.
+const (
+	cMessages    = iota // that came from a component or foreign coordinator
+	cHeartbeats         // of them empty ones to COORDINATOR
+	cMalformed          // too few frames, a wrong header or a name with two dots
+	cNotSignedIn        // refused with -32090
+	cDuplicate          // refused with -32091
+	cForeign            // a foreign coordinator spoke in another's name
+	cNodeUnknown        // answered with -32092
+	cUnknown            // answered with -32093
+	cUndelivered        // answered with another error: busy, not tried, unknown
+	cBadContent         // to COORDINATOR: no JSON, no request, no such method
+	cSignIns
+	cProvisional // granted before the write was made
+	cTakenBack   // of them those that were refused later
+	cNudges
+	cExpired  // silent for too long
+	cUnheard  // answers that a full connection had no room for
+	counters_ // how many there are
+)
+
+var countNames = [counters_]string{
+	"messages", "heartbeats", "malformed", "not_signed_in", "duplicate_name", "foreign_sender", "node_unknown", "receiver_unknown",
+	"undelivered", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard",
+}
+
+type counts [counters_]atomic.Uint64
+
+func (c *counts) add(what int) { c[what].Add(1) }
+
+// Counts returns what the door has seen since its start, by name, and how many
+// connections there were that never became one.
+func (d *Door) Counts() map[string]uint64 {
+	all := make(map[string]uint64, counters_+1)
+	for i, name := range countNames {
+		all[name] = d.counts[i].Load()
+	}
+	all["refused_connections"] = d.server.Refused()
+	return all
+}

@@ -1,0 +1,166 @@
+package leco
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Door is one coordinator as LECO sees it. All methods are safe for concurrent
+// use.
+type Door struct {
+	cfg             Config
+	cluster         Cluster
+	log             *slog.Logger
+	id              string // of the coordinator
+	namespace, full string // full is namespace.COORDINATOR
+	server          *zmtp.Server
+	counts          counts
+	reaper          reaper
+	changed         chan struct{} // capacity 1: the foreign coordinators should be told
+
+	ctx    context.Context // of every goroutine
+	cancel context.CancelFunc
+	goMu   sync.Mutex // guards running.Add against Close
+	wg     sync.WaitGroup
+
+	// mu guards what follows. It is not held while anything is sent or written.
+	mu     sync.RWMutex
+	guests map[*guest]struct{}
+	seats  map[string]*seat // by plain name: who is signed in over this door
+	nodes  map[string]*node // foreign coordinators by namespace
+	links  map[string]*link // to them, by address
+	// pendingSeats counts those whose sign-in is granted or asked for, not written.
+	pendingSeats int
+}
+
+// Open starts a door; Close ends it. The listener is the door's in any case.
+func Open(cfg Config) (*Door, error) {
+	if cfg.Cluster == nil || cfg.Listener == nil {
+		return nil, errors.New("leco: no cluster or no listener")
+	}
+	cfg = cfg.withDefaults()
+	self := cfg.Cluster.Self()
+	d := &Door{
+		cfg: cfg, cluster: cfg.Cluster, log: cfg.Logger, id: self.ID,
+		namespace: self.Namespace, full: registry.FullName(self.Namespace, wire.Coordinator),
+		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1),
+		guests: map[*guest]struct{}{}, seats: map[string]*seat{}, nodes: map[string]*node{}, links: map[string]*link{},
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	transport := cfg.Transport
+	transport.Socket, transport.Logger = "ROUTER", cfg.Logger
+	d.server = zmtp.Serve(cfg.Listener, transport, d.serve)
+	d.own(d.reap)
+	d.own(d.tend)
+	d.own(d.publish)
+	for _, address := range cfg.Peers {
+		d.dial(address, true)
+	}
+	return d, nil
+}
+
+// Addr is the address it listens at.
+func (d *Door) Addr() string { return d.server.Addr() }
+
+// own starts a goroutine that Close waits for, unless Close waits already.
+func (d *Door) own(f func()) bool {
+	d.goMu.Lock()
+	defer d.goMu.Unlock()
+	if d.ctx.Err() != nil {
+		return false
+	}
+	d.wg.Go(f)
+	return true
+}
+
+// Close signs out from the foreign coordinators, ends the sessions of this
+// door and their connections, and waits for all it started. ctx bounds the
+// polite part.
+func (d *Door) Close(ctx context.Context) {
+	d.server.StopAccepting()
+	d.signOutFromNodes()
+	d.endAll(ctx)
+	d.mu.RLock()
+	guests := make([]*guest, 0, len(d.guests))
+	for g := range d.guests {
+		guests = append(guests, g)
+	}
+	d.mu.RUnlock()
+	var ending sync.WaitGroup
+	for _, g := range guests {
+		ending.Go(func() { g.conn.End(flushTime) })
+	}
+	ending.Wait()
+	d.goMu.Lock()
+	d.cancel()
+	d.goMu.Unlock()
+	d.server.Close()
+	d.wg.Wait()
+}
+
+// flushTime is how long a peer may take to read its last answers.
+const flushTime = 300 * time.Millisecond
+
+// endAll ends the sessions of this door in one write, so that their names are
+// free at once.
+func (d *Door) endAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var fences []registry.Fence
+	d.mu.Lock()
+	for _, s := range d.seats {
+		if s.fence.Session != "" {
+			fences = append(fences, s.fence)
+		}
+		d.unseat(s)
+	}
+	d.mu.Unlock()
+	if len(fences) == 0 {
+		return
+	}
+	if err := d.cluster.EndSessions(ctx, fences, "its coordinator stopped"); err != nil {
+		d.log.Info("LECO sessions end by their leases", "sessions", len(fences), "error", err)
+	}
+}
+
+// withPort is an address with LECO's port if it names none.
+func withPort(address string) (string, bool) {
+	if address == "" || len(address) > 300 {
+		return "", false
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port, err = net.SplitHostPort(address + ":" + DefaultPort)
+	}
+	if err != nil || host == "" || port == "" {
+		return "", false
+	}
+	return net.JoinHostPort(host, port), true
+}
+
+// wait is true when the time has passed, false when the door closes.
+func (d *Door) wait(t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-d.ctx.Done():
+		return false
+	}
+}
+
+// inCluster tells whether a coordinator of our own cluster presides over the
+// namespace.
+func (d *Door) inCluster(namespace string) bool {
+	_, ok := d.cluster.State().Registry.Presider(namespace)
+	return ok
+}

@@ -1,0 +1,202 @@
+package leco
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// link is the way to one address of a foreign coordinator, dialled again and
+// again: for ever if it is one of Config.Peers, else until it was not reached
+// for three expirations.
+type link struct {
+	address string
+	forever bool // guarded by the door's mu
+	ctx     context.Context
+	stop    context.CancelFunc
+}
+
+// dial begins to link to an address, unless that is under way or done.
+func (d *Door) dial(address string, forever bool) {
+	at, ok := withPort(address)
+	if !ok {
+		d.log.Warn("that is no address of a LECO coordinator", "address", address)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.links[at]; l != nil {
+		l.forever = l.forever || forever
+		return
+	}
+	if len(d.links) >= maxLinks {
+		return
+	}
+	l := &link{address: at, forever: forever}
+	l.ctx, l.stop = context.WithCancel(d.ctx)
+	if d.own(func() { d.keep(l) }) {
+		d.links[at] = l
+	} else {
+		l.stop()
+	}
+}
+
+// Pauses between two dials.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 5 * time.Second
+	dialTime     = 3 * time.Second
+)
+
+// keep holds a link up.
+func (d *Door) keep(l *link) {
+	defer func() {
+		l.stop()
+		d.mu.Lock()
+		delete(d.links, l.address)
+		d.mu.Unlock()
+	}()
+	pause, good := firstPause, time.Now()
+	for {
+		up, err := d.hold(l)
+		if l.ctx.Err() != nil {
+			return
+		}
+		if up > 0 {
+			good = time.Now()
+		}
+		if up > longestPause {
+			pause = firstPause
+		}
+		d.mu.RLock()
+		forever := l.forever
+		d.mu.RUnlock()
+		if !forever && (time.Since(good) > 3*d.cfg.Expiration || errors.Is(err, errOurs)) {
+			d.log.Info("a foreign LECO coordinator is given up", "address", l.address, "error", err)
+			return
+		}
+		d.log.Debug("a link to a foreign LECO coordinator is down", "address", l.address, "error", err)
+		if !pauseIn(l.ctx, time.Duration(rand.Int64N(int64(pause)))+firstPause/2) {
+			return
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// errOurs: what answers there is this coordinator, or one of its cluster.
+var errOurs = errors.New("a coordinator of this cluster answers there")
+
+// errLinked: the namespace that answers there is linked by another address.
+var errLinked = errors.New("its namespace is linked already")
+
+// hold dials, signs in and keeps the connection until it ends. up is how long
+// it was linked.
+func (d *Door) hold(l *link) (up time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTime)
+	cfg := d.cfg.Transport
+	cfg.Socket, cfg.Logger = "DEALER", d.log
+	conn, err := zmtp.Dial(ctx, l.address, cfg)
+	cancel()
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	// A sign-out ends l and must still be written: it closes the connection.
+	stop := context.AfterFunc(l.ctx, func() {
+		limit := time.AfterFunc(flushTime, conn.Close)
+		<-conn.Done()
+		limit.Stop()
+	})
+	defer stop()
+	namespace, err := d.introduce(conn, l)
+	if err != nil {
+		return 0, err
+	}
+	since := time.Now()
+	d.log.Info("linked to a foreign LECO coordinator", "namespace", namespace, "address", l.address)
+	err = d.listen(conn)
+	d.mu.Lock()
+	if n := d.nodes[namespace]; n != nil && n.out == conn {
+		n.out = nil
+		d.forgetLocked(n)
+	}
+	d.mu.Unlock()
+	return time.Since(since), err
+}
+
+// introduce signs in over a connection, files it under the namespace that
+// answers and tells it nodes and names (LECO control protocol, 2.5).
+func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error) {
+	limit := time.AfterFunc(3*d.cfg.Expiration, conn.Close)
+	defer limit.Stop()
+	asked := d.ask(wire.Coordinator, call(1, "coordinator_sign_in", nil))
+	if err := conn.Send(encode(asked)...); err != nil {
+		return "", err
+	}
+	for {
+		frames, err := conn.Receive()
+		if err != nil {
+			return "", err
+		}
+		m, ok := decode(frames, nil)
+		if !ok || m.Conversation != asked.Conversation || len(m.Payload) == 0 {
+			continue // a nudge, perhaps
+		}
+		if f := refusalIn(m.Payload[0]); f != nil {
+			return "", fmt.Errorf("it refuses: %w", f)
+		}
+		namespace, _, _ = split(m.From)
+		break
+	}
+	switch {
+	case namespace == "":
+		return "", errors.New("the answer names no namespace")
+	case namespace == d.namespace || d.inCluster(namespace):
+		return "", errOurs
+	}
+	d.mu.Lock()
+	n := d.nodeOf(namespace)
+	if n.out != nil {
+		d.mu.Unlock()
+		return "", errLinked
+	}
+	n.out, n.address = conn, l.address
+	d.mu.Unlock()
+	err = conn.Send(encode(d.ask(namespace+"."+wire.Coordinator, d.state(d.localNames(), -1)))...)
+	return namespace, err
+}
+
+// listen reads what little comes on a connection we dialled. An error -32090
+// means that the other side does not know us any more.
+func (d *Door) listen(conn *zmtp.Conn) error {
+	for {
+		frames, err := conn.Receive()
+		if err != nil {
+			return err
+		}
+		m, ok := decode(frames, nil)
+		if !ok || len(m.Payload) == 0 {
+			continue
+		}
+		if f := refusalIn(m.Payload[0]); f != nil && f.Code == codeNotSignedIn {
+			return f
+		}
+	}
+}
+
+// refusalIn is the error in an answer; nil if it is none.
+func refusalIn(content []byte) *fault {
+	var in struct {
+		Error *fault `json:"error"`
+	}
+	if json.Unmarshal(content, &in) != nil {
+		return nil
+	}
+	return in.Error
+}

@@ -1,0 +1,161 @@
+package leco
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// method is one method of a LECO coordinator (LECO control protocol, 2.3).
+type method struct {
+	summary string
+	params  []param
+	do      func(d *Door, w speaker, m *wire.Message, raw json.RawMessage) (any, error)
+}
+
+type param struct {
+	Name     string         `json:"name"`
+	Schema   map[string]any `json:"schema"`
+	Required bool           `json:"required"`
+}
+
+func takes(name, kind string) []param {
+	return []param{{Name: name, Schema: map[string]any{"type": kind}, Required: true}}
+}
+
+// plain is a method without params.
+func plain(summary string, do func(d *Door, w speaker, m *wire.Message) (any, error)) method {
+	return method{summary: summary, do: func(d *Door, w speaker, m *wire.Message, raw json.RawMessage) (any, error) {
+		if err := read(raw, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return do(d, w, m)
+	}}
+}
+
+// with is a method with one parameter.
+func with[P any](summary, name, kind string, do func(d *Door, w speaker, given P) error) method {
+	return method{summary: summary, params: takes(name, kind), do: func(d *Door, w speaker, _ *wire.Message, raw json.RawMessage) (any, error) {
+		var in map[string]P
+		if err := read(raw, &in, name); err != nil {
+			return nil, err
+		}
+		if len(in) > 1 {
+			return nil, badParams("the method takes %s alone", name)
+		}
+		return nil, do(d, w, in[name])
+	}}
+}
+
+var methods map[string]method
+
+func init() {
+	methods = map[string]method{
+		"pong": plain("Nothing: the message counts as a heartbeat.", func(*Door, speaker, *wire.Message) (any, error) { return nil, nil }),
+		"set_log_level": with("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.", "level", "string",
+			func(d *Door, w speaker, level string) error {
+				if !slices.Contains([]string{"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, level) {
+					return badParams("there is no level %.80q", level)
+				}
+				d.log.Info("log level set by a LECO component", "level", level, "by", w.full)
+				if d.cfg.SetLogLevel != nil {
+					d.cfg.SetLogLevel(level)
+				}
+				return nil
+			}),
+		"shut_down":             plain("Sign out from the other coordinators and stop.", (*Door).shutDown),
+		"sign_in":               plain("Sign the sender in under its name.", (*Door).signIn),
+		"sign_out":              plain("Sign the sender out.", (*Door).signOut),
+		"coordinator_sign_in":   plain("Sign a coordinator in, under its namespace.", (*Door).coordinatorSignIn),
+		"coordinator_sign_out":  plain("Sign a coordinator out.", (*Door).coordinatorSignOut),
+		"add_nodes":             with("Link to these coordinators.", "nodes", "object", (*Door).addNodes),
+		"send_nodes":            plain("The coordinators' addresses by namespace.", func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.nodeBook(), nil }),
+		"record_components":     with("Remember the names in the sender's namespace.", "components", "array", (*Door).recordComponents),
+		"send_local_components": plain("The names in this namespace.", func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.localNames(), nil }),
+		"send_global_components": plain("The names in every namespace.",
+			func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.globalNames(), nil }),
+		"remove_expired_addresses": with("Forget who was silent for three times as many seconds, and ask who was for as many.", "expiration_time", "number",
+			func(d *Door, _ speaker, seconds float64) error {
+				if seconds < 0 || math.IsNaN(seconds) || seconds > 1e9 {
+					return badParams("expiration_time is a number of seconds")
+				}
+				d.clean(time.Duration(seconds * float64(time.Second)))
+				d.news()
+				return nil
+			}),
+	}
+}
+
+// shutDown is answered before the coordinator stops: ShutDown must not wait
+// for the door.
+func (d *Door) shutDown(w speaker, _ *wire.Message) (any, error) {
+	if d.cfg.ShutDown == nil || w.seat == nil {
+		return nil, &fault{codeServer, "This coordinator is not shut down by its components.", nil}
+	}
+	d.log.Warn("shut down by a LECO component", "by", w.full)
+	d.signOutFromNodes()
+	d.cfg.ShutDown(w.full)
+	return nil, nil
+}
+
+// described is a method in the OpenRPC document.
+type described struct {
+	Name    string         `json:"name"`
+	Summary string         `json:"summary,omitempty"`
+	Params  []param        `json:"params,omitempty"`
+	Result  map[string]any `json:"result,omitempty"`
+}
+
+// discover is the OpenRPC document; rpc.discover itself is not in it. LECO's
+// methods come first, then those of the cluster.
+func (d *Door) discover(w speaker) any {
+	var list []described
+	for _, name := range slices.Sorted(maps.Keys(methods)) {
+		m := methods[name]
+		list = append(list, described{name, m.summary, m.params, map[string]any{"name": "result", "schema": map[string]any{}}})
+	}
+	if w.seat != nil {
+		for _, more := range d.clusterMethods() {
+			if _, own := methods[more.Name]; !own {
+				list = append(list, more)
+			}
+		}
+	}
+	return map[string]any{
+		"openrpc": "1.2.6",
+		"info":    map[string]any{"title": d.full, "version": d.cluster.Self().Version},
+		"methods": list,
+	}
+}
+
+// clusterMethods are the methods that every session of the cluster may use.
+func (d *Door) clusterMethods() []described {
+	ctx, cancel := context.WithTimeout(d.ctx, callTime)
+	defer cancel()
+	for s := range d.cluster.State().Registry.SessionsOf(d.id) {
+		doc, _, err := d.cluster.CallAs(ctx, s, "rpc.discover", nil)
+		if err != nil {
+			return nil
+		}
+		b, err := json.Marshal(doc)
+		if err != nil {
+			return nil
+		}
+		var in struct{ Methods []described }
+		if json.Unmarshal(b, &in) != nil {
+			return nil
+		}
+		return in.Methods
+	}
+	return nil
+}
+
+// offers tells whether a method that answered not_found exists.
+func (d *Door) offers(name string) bool {
+	return slices.ContainsFunc(d.clusterMethods(), func(m described) bool { return m.Name == name })
+}

@@ -1,0 +1,306 @@
+package leco
+
+import (
+	"context"
+	"crypto/rand"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// kind of the sessions of this door.
+const kind = "leco"
+
+// seat is one component that is signed in over this door, or is about to be.
+type seat struct {
+	name, full string
+	guest      *guest
+	heard      atomic.Int64 // when a message of it came last, Unix ns
+	over       atomic.Bool  // it has no seat any more
+	ctx        context.Context
+	cancel     context.CancelFunc
+
+	settled chan struct{} // closed when the write is made or refused
+
+	// Guarded by the door's mu.
+	session string // "" until the write is made
+	secret  string
+	fence   registry.Fence
+	granted bool   // the component was told that it is signed in
+	refusal *fault // why it is not
+}
+
+func (s *seat) silence() time.Duration { return time.Since(time.Unix(0, s.heard.Load())) }
+
+func (d *Door) sessionOf(s *seat) string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return s.session
+}
+
+// unseat takes a seat away; mu is held.
+func (d *Door) unseat(s *seat) {
+	if s.over.Swap(true) {
+		return
+	}
+	s.cancel()
+	if s.session == "" {
+		d.pendingSeats--
+	}
+	if d.seats[s.name] == s {
+		delete(d.seats, s.name)
+	}
+	if s.guest.seats[s.name] == s {
+		delete(s.guest.seats, s.name)
+	}
+}
+
+// signIn gives the sender its name on this connection. A name that is free
+// here is granted within Config.Answer, even if the write takes longer.
+func (d *Door) signIn(w speaker, _ *wire.Message) (any, error) {
+	if w.namespace != d.namespace {
+		return nil, notSignedIn()
+	}
+	if err := registry.CheckName("name", w.name); err != nil {
+		return nil, invalidRequest(err.Error())
+	}
+	s, err := d.take(w)
+	if err != nil {
+		return nil, err
+	}
+	wait := time.NewTimer(d.cfg.Answer)
+	defer wait.Stop()
+	select {
+	case <-s.settled:
+	case <-wait.C:
+	case <-d.ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.refusal != nil {
+		return nil, s.refusal
+	}
+	if s.session == "" && !s.granted {
+		d.counts.add(cProvisional)
+	}
+	s.granted = true
+	return nil, nil
+}
+
+// take returns the sender's seat: the one it has, or a new one whose write is
+// under way.
+func (d *Door) take(w speaker) (*seat, error) {
+	row, live := d.cluster.State().Registry.Session(w.full)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, here := d.guests[w.g]; !here {
+		return nil, notSignedIn()
+	}
+	if s := d.seats[w.name]; s != nil {
+		if s.guest == w.g {
+			return s, nil
+		}
+		pending := s.session == "" && s.guest.conn.Err() == nil // its reader may wait for the write
+		if pending || s.guest.conn.Lively(d.cfg.Stale) {
+			d.counts.add(cDuplicate)
+			return nil, duplicateName()
+		}
+		// Its connection is dead, only not yet given up: the name is free.
+		d.log.Info("a LECO name passes to a new connection", "name", s.full, "from", s.guest.conn.RemoteAddr(), "to", w.g.conn.RemoteAddr())
+		d.unseat(s)
+	}
+	if live && !d.ghost(row) {
+		d.counts.add(cDuplicate)
+		return nil, duplicateName()
+	}
+	if len(w.g.seats) >= maxSeats {
+		return nil, &fault{codeServer, "The connection has too many names already.", maxSeats}
+	}
+	s := &seat{name: w.name, full: w.full, guest: w.g, settled: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(d.ctx)
+	s.heard.Store(time.Now().UnixNano())
+	if !d.own(func() { d.write(s) }) {
+		s.cancel()
+		return nil, notSignedIn()
+	}
+	d.seats[s.name], w.g.seats[s.name] = s, s
+	d.pendingSeats++
+	return s, nil
+}
+
+// ghost tells whether a session is one of this door's whose connection is
+// gone, from an earlier life of the coordinator perhaps. Nobody has its seat.
+func (d *Door) ghost(row registry.Session) bool { return row.Kind == kind && row.Home == d.id }
+
+// write makes the sign-in a write, again and again until it is made, refused
+// or no longer wanted.
+func (d *Door) write(s *seat) {
+	ctx, cancel := context.WithTimeout(s.ctx, d.cfg.Provisional)
+	defer cancel()
+	key := rand.Text()
+	var err error
+	for {
+		var in wire.SignedIn
+		if in, err = d.tryWrite(ctx, s, key); err == nil {
+			d.seated(s, in)
+			return
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		switch wire.CodeOf(err) {
+		case wire.CodeUnavailable, wire.CodeUnknown, wire.CodeBusy:
+		case wire.CodeConflict: // that session came about and ended meanwhile
+			key = rand.Text()
+		case wire.CodeNameTaken:
+			if row, live := d.cluster.State().Registry.Session(s.full); live && !d.ghost(row) {
+				d.refused(s, err)
+				return
+			}
+		default:
+			d.refused(s, err)
+			return
+		}
+		if !pauseIn(ctx, 30*time.Millisecond) {
+			break
+		}
+	}
+	d.refused(s, err)
+}
+
+func pauseIn(ctx context.Context, t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tryWrite ends the ghost that has the name, if one has, and signs in.
+func (d *Door) tryWrite(ctx context.Context, s *seat, key string) (wire.SignedIn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if row, live := d.cluster.State().Registry.Session(s.full); live && d.ghost(row) {
+		if err := d.cluster.EndSessions(ctx, []registry.Fence{row.Fence()}, "its connection was lost"); err != nil {
+			return wire.SignedIn{}, err
+		}
+	}
+	who := control.Caller{Name: s.full, Addr: s.guest.conn.RemoteAddr(), Kind: kind}
+	return d.cluster.SignIn(ctx, who, wire.SignIn{Name: s.name, Namespace: d.namespace, Lease: wire.Duration(lease)}, key)
+}
+
+// seated goes on with a seat whose sign-in is written.
+func (d *Door) seated(s *seat, in wire.SignedIn) {
+	fence := registry.Fence{FullName: in.FullName, Session: in.Session, Epoch: 1}
+	d.mu.Lock()
+	gone := s.over.Load()
+	if !gone {
+		s.session, s.secret, s.fence = in.Session, in.Secret, fence
+		d.pendingSeats--
+	}
+	close(s.settled)
+	d.mu.Unlock()
+	if gone || !d.own(func() { d.pump(s) }) {
+		d.reaper.add("its connection was lost", fence)
+		return
+	}
+	d.counts.add(cSignIns)
+	d.news()
+}
+
+// refused takes a seat away whose sign-in could not be written; a component
+// that was told otherwise learns that it is not signed in.
+func (d *Door) refused(s *seat, err error) {
+	f := faultOf(err)
+	if f.Code == codeDuplicateName {
+		d.counts.add(cDuplicate)
+	}
+	d.mu.Lock()
+	told := s.granted && !s.over.Load()
+	s.refusal = f
+	d.unseat(s)
+	close(s.settled)
+	d.mu.Unlock()
+	if !told {
+		return
+	}
+	d.counts.add(cTakenBack)
+	d.log.Info("a granted LECO sign-in is taken back", "name", s.full, "error", err)
+	s.guest.push(s.full, &fault{codeNotSignedIn, "You did not sign in!", f.Message})
+}
+
+// signOut frees the sender's name; one that is not signed in is content too.
+func (d *Door) signOut(w speaker, _ *wire.Message) (any, error) {
+	if w.seat == nil {
+		return nil, nil
+	}
+	s := w.seat
+	d.mu.Lock()
+	session, secret, fence := s.session, s.secret, s.fence
+	d.unseat(s)
+	d.mu.Unlock()
+	if session == "" {
+		return nil, nil // write ends what comes about yet
+	}
+	// Whatever becomes of the write, the name is free for this door's others.
+	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Answer)
+	defer cancel()
+	if _, err := d.cluster.SignOut(ctx, s.full, secret); err != nil {
+		d.reaper.add("signed out", fence)
+	}
+	d.news()
+	return nil, nil
+}
+
+// pump hands a component its mail, until its seat or the session ends. A
+// component that does not read fills its connection's queue, then its mailbox:
+// then its senders are told busy.
+func (d *Door) pump(s *seat) {
+	var after uint64
+	for {
+		got, err := d.cluster.TakeMail(s.ctx, s.full, s.session, after, 256)
+		switch {
+		case s.ctx.Err() != nil:
+			return
+		case wire.CodeOf(err) == wire.CodeNotFound && !d.lives(s):
+			d.removed(s, err)
+			return
+		case err != nil:
+			if !pauseIn(s.ctx, 50*time.Millisecond) {
+				return
+			}
+			continue
+		}
+		for i := range got {
+			if s.guest.conn.SendWait(s.ctx, encode(&got[i].Message)...) != nil {
+				return // the connection's end ends the seat
+			}
+			after = got[i].Seq
+		}
+	}
+}
+
+// lives tells whether the session of a seat is at home here still.
+func (d *Door) lives(s *seat) bool {
+	row, ok := d.cluster.State().Registry.SessionByID(s.session)
+	return ok && row.Home == d.id
+}
+
+// removed is for a session that ended by another's hand.
+func (d *Door) removed(s *seat, why error) {
+	d.mu.Lock()
+	gone := s.over.Load()
+	d.unseat(s)
+	d.mu.Unlock()
+	if gone {
+		return
+	}
+	d.log.Info("a LECO session ended", "name", s.full, "reason", why)
+	s.guest.push(s.full, &fault{codeNotSignedIn, "You did not sign in!", why.Error()})
+}

@@ -1,0 +1,242 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// entering bounds one sign-in; a client gives up sooner.
+const entering = 15 * time.Second
+
+// request is what of a JSON-RPC request a door must know.
+type request struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+}
+
+// before handles a message while nobody is signed in: only sign_in is heard.
+func (c *Conn) before(m *wire.Message) error {
+	var rq request
+	ours := m.To == wire.Coordinator || strings.HasSuffix(m.To, "."+wire.Coordinator)
+	if !ours || len(m.Payload) == 0 || json.Unmarshal(m.Payload[0], &rq) != nil || rq.Method != "sign_in" {
+		c.reply(m, "", notSignedIn(rq.ID), m.ID)
+		return nil
+	}
+	c.hub.spoke(c)
+	live, content := c.signIn(rq)
+	c.reply(m, signedAs(live), content, 0)
+	if live != nil {
+		c.begin(live)
+	}
+	return nil
+}
+
+func signedAs(live *control.Live) string {
+	if live == nil {
+		return ""
+	}
+	return live.FullName()
+}
+
+// reply writes COORDINATOR's answer to a message from before the sign-in.
+func (c *Conn) reply(m *wire.Message, to string, content []byte, id uint32) {
+	if to == "" {
+		to = m.From
+	}
+	from := wire.Coordinator
+	if doors := c.hub.control.Doors(); len(doors) > 0 {
+		from = doors[0].Namespace + "." + wire.Coordinator
+	}
+	if to == "" {
+		to = "?" // nobody has a name yet, and a message needs a receiver
+	}
+	c.say(&wire.Message{To: to, From: from, Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
+}
+
+func notSignedIn(id json.RawMessage) []byte {
+	if id == nil || !json.Valid(id) {
+		id = json.RawMessage("null")
+	}
+	return []byte(`{"id":` + string(id) + `,"error":{"code":-32090,"message":"You did not sign in!",` +
+		`"data":{"code":"unauthorized","message":"sign in first; this was not sent"}},"jsonrpc":"2.0"}`)
+}
+
+// signIn carries a sign-in out and returns the content of the answer.
+func (c *Conn) signIn(rq request) (*control.Live, []byte) {
+	select {
+	case c.hub.entering <- struct{}{}:
+	case <-c.ctx.Done():
+		return nil, nil
+	}
+	defer func() { <-c.hub.entering }()
+	ctx, cancel := context.WithTimeout(c.ctx, entering)
+	defer cancel()
+	live, welcome, err := c.enterSession(ctx, rq.Params)
+	if err != nil {
+		return nil, control.RPCFailure(rq.ID, err)
+	}
+	if rq.ID == nil {
+		rq.ID = json.RawMessage("null")
+	}
+	content, err := json.Marshal(struct {
+		ID      json.RawMessage `json:"id"`
+		Result  wire.Welcome    `json:"result"`
+		Version string          `json:"jsonrpc"`
+	}{rq.ID, welcome, "2.0"})
+	if err != nil {
+		return nil, control.RPCFailure(nil, wire.Unknown(err))
+	}
+	return live, content
+}
+
+func (c *Conn) enterSession(ctx context.Context, raw json.RawMessage) (*control.Live, wire.Welcome, error) {
+	var in wire.Hello
+	var out wire.Welcome
+	if err := decode(raw, &in); err != nil {
+		return nil, out, err
+	}
+	if !c.opts.Admitted {
+		if err := c.hub.admits(in.Token); err != nil {
+			return nil, out, err
+		}
+	}
+	switch {
+	case in.Lease == 0:
+		in.Lease = wire.Duration(wire.DefaultLease)
+	case time.Duration(in.Lease) < wire.ShortestNativeLease:
+		return nil, out, wire.Invalid("lease", "a lease of a native session is at least %v", wire.ShortestNativeLease)
+	}
+	live, signed, resumed, err := c.hub.control.Enter(ctx, c.who, in.SignIn, in.Key)
+	if err != nil {
+		return nil, out, err
+	}
+	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: c.hub.control.Doors()}, nil
+}
+
+// begin lets the session's mail come, behind the answer to its sign-in.
+func (c *Conn) begin(live *control.Live) {
+	c.live.Store(live)
+	c.names, c.renewed = nil, time.Now()
+	c.takeOver(live)
+}
+
+func (c *Conn) takeOver(live *control.Live) {
+	mail, err := live.Mail(c.roused)
+	if err != nil {
+		c.End(live.Gone())
+		return
+	}
+	c.mu.Lock()
+	c.mail = mail
+	c.kick()
+	c.mu.Unlock()
+}
+
+// ask has COORDINATOR answer a message, after those asked before.
+func (c *Conn) ask(m *wire.Message, live *control.Live) {
+	size := m.Size()
+	if size == 0 {
+		return // a sign of life
+	}
+	l := &c.hub.limits
+	c.mu.Lock()
+	switch {
+	case size > l.AskBytes:
+		c.mu.Unlock()
+		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d", size, l.AskBytes))
+		return
+	case len(c.asks) >= l.Asks:
+		c.mu.Unlock()
+		c.refuse(m, live, wire.Refuse(wire.CodeBusy, "%d requests of %s wait for COORDINATOR already", l.Asks, live.FullName()))
+		return
+	}
+	c.asks = append(c.asks, *m)
+	if !c.asking {
+		c.asking = c.start(c.clerk)
+	}
+	c.mu.Unlock()
+}
+
+// clerk answers what is asked, one after the other, until nothing is.
+func (c *Conn) clerk() {
+	methods := map[string]control.DoorMethod{
+		"sign_in": func(context.Context, json.RawMessage) (any, error) {
+			return nil, wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
+		},
+		"sign_out": c.signOut, "subscribe": c.subscribe, "unsubscribe": c.unsubscribe,
+	}
+	for {
+		c.mu.Lock()
+		if len(c.asks) == 0 || c.ended {
+			c.asks, c.asking = nil, false
+			c.mu.Unlock()
+			return
+		}
+		m := c.asks[0]
+		c.asks = c.asks[1:]
+		c.mu.Unlock()
+		live := c.live.Load()
+		if live == nil {
+			c.reply(&m, "", notSignedIn(nil), m.ID)
+			continue
+		}
+		content := live.Ask(c.ctx, &m, methods)
+		if content != nil {
+			c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
+		}
+		c.follow(m.Conversation)
+	}
+}
+
+// signOut ends the session; the connection may sign in again.
+func (c *Conn) signOut(ctx context.Context, _ json.RawMessage) (any, error) {
+	live := c.live.Load()
+	if live == nil {
+		return nil, nil
+	}
+	// The mail first: its end must not look like the session's to the writer.
+	c.mu.Lock()
+	mail := c.mail
+	c.mail = nil
+	c.mu.Unlock()
+	if mail != nil {
+		mail.Close()
+	}
+	if err := live.SignOut(ctx); err != nil {
+		c.takeOver(live)
+		return nil, err
+	}
+	c.mu.Lock()
+	if c.news != nil {
+		c.news()
+	}
+	c.news, c.cursor = nil, nil
+	c.mu.Unlock()
+	c.live.Store(nil)
+	return nil, nil
+}
+
+// decode reads params strictly.
+func decode(raw json.RawMessage, into any) error {
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 {
+		raw = json.RawMessage("{}")
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return wire.Invalid("params", "params: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return wire.Invalid("params", "something follows the params")
+	}
+	return nil
+}

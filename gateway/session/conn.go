@@ -1,0 +1,213 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Line is a connection as sessions see it. Write takes whole frames and must
+// fail when it makes no progress for Limits.Write (then the error is
+// os.ErrDeadlineExceeded); it keeps nothing. Close makes the reader end; it is called once, after the
+// last Write.
+type Line interface {
+	Write(frames []byte) error
+	Close()
+}
+
+// Options say what is special about a connection.
+type Options struct {
+	Whole    bool // long frames are written in one piece
+	Admitted bool // the door has seen a token already
+}
+
+// renewEvery is how often a busy connection lets its lease run anew.
+const renewEvery = 250 * time.Millisecond
+
+// Conn is one connection. Frame and Finish are for its reader.
+type Conn struct {
+	hub  *Hub
+	line Line
+	who  control.Caller
+	opts Options
+
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+	live   atomic.Pointer[control.Live] // nil while nobody is signed in
+
+	spoken  bool              // guarded by the hub's mu
+	names   map[string]string // the reader's: completed names
+	chunks  wire.Chunks       // the reader's
+	renewed time.Time         // the reader's
+
+	tasks sync.WaitGroup // what was started for the connection, all under mu
+
+	// mu is never held while the mailbox, the router or the line is called.
+	mu       sync.Mutex
+	finished bool // nothing may be started any more
+	writing  bool // the writer runs
+	again    bool // it has to look once more before it ends
+	ended    bool // after what waits to be written comes the end
+	why      *wire.Error
+	closed   bool   // the line
+	out      []byte // frames to write
+	receipts []byte // message ids
+	cut      cutting
+	mail     *router.Consumer
+	inflight int // messages without outcome
+	infBytes int
+	room     *sync.Cond // over mu; told by freed
+	waiting  int        // at room
+	asks     []wire.Message
+	asking   bool
+	news     context.CancelFunc // of the subscription; nil: none
+	cursor   func([16]byte)     // the subscription to begin after the answer under way
+}
+
+func newConn(h *Hub, line Line, who control.Caller, o Options) *Conn {
+	c := &Conn{hub: h, line: line, who: who, opts: o}
+	c.room = sync.NewCond(&c.mu)
+	c.cut.whole = o.Whole
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// SignedIn tells whether a session is signed in on the connection.
+func (c *Conn) SignedIn() bool { return c.live.Load() != nil }
+
+// Ended tells whether the connection is over: what comes is not looked at.
+func (c *Conn) Ended() bool { return c.ctx.Err() != nil }
+
+// Alive counts as a sign of life that is no frame.
+func (c *Conn) Alive() {
+	if live := c.live.Load(); live != nil && !live.Renew() {
+		c.End(live.Gone())
+	}
+}
+
+// End ends the connection after a bye with the reason; nil is none. Only the
+// first one counts. It does not wait.
+func (c *Conn) End(why *wire.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.ended, c.why = true, why
+	if why != nil {
+		c.out = wire.AppendBye(c.out, why)
+	}
+	c.cancel()
+	c.freed()
+	c.kick()
+}
+
+// Finish ends the connection for the reason that its reader ended (nil: the
+// other side closed it) and waits for all that was started for it.
+func (c *Conn) Finish(err error) {
+	var why *wire.Error
+	if err != nil && !c.Ended() {
+		switch refusal := (*wire.Error)(nil); {
+		case errors.As(err, &refusal):
+			why = refusal
+			c.hub.counts.broken.Add(1)
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.SignedIn():
+			c.hub.counts.dead.Add(1)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			why = wire.Refuse(wire.CodeUnauthorized, "no sign-in within %v", c.hub.limits.SignIn)
+		}
+	}
+	c.End(why)
+	c.mu.Lock()
+	c.finished = true
+	c.mu.Unlock()
+	c.tasks.Wait()
+	c.putBack()
+	if live := c.live.Load(); live != nil {
+		c.hub.log.Debug("connection ended", "name", live.FullName(), "remote", c.who.Addr, "error", err, "bye", c.why)
+	}
+	c.hub.forget(c)
+}
+
+// putBack gives mail that never left to whoever comes next.
+func (c *Conn) putBack() {
+	c.mu.Lock()
+	mail, unsent := c.mail, c.cut.unsent()
+	c.mail = nil
+	c.mu.Unlock()
+	if mail != nil {
+		mail.Return(unsent)
+		mail.Close()
+	}
+}
+
+// start runs f as a task of the connection; mu is held.
+func (c *Conn) start(f func()) bool {
+	if c.finished {
+		return false
+	}
+	c.tasks.Go(f)
+	return true
+}
+
+// kick has the writer look; mu is held.
+func (c *Conn) kick() {
+	switch {
+	case c.writing:
+		c.again = true
+	case c.start(c.write):
+		c.writing = true
+	}
+}
+
+// roused is called when there is mail; the mailbox is held.
+func (c *Conn) roused() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kick()
+}
+
+// say writes a message from the coordinator itself. It waits while too much
+// waits to be written; false means that the connection is over.
+func (c *Conn) say(m *wire.Message) bool {
+	if !c.enter(0, 0) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = c.cut.add(c.out, m, false)
+	c.kick()
+	return true
+}
+
+// enter waits until there is room for n messages of size bytes, and takes it.
+func (c *Conn) enter(n, size int) bool {
+	l := &c.hub.limits
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.ended {
+		if (n == 0 || c.inflight < l.Window && c.infBytes < l.WindowBytes) && len(c.out)+c.cut.own < l.Out {
+			c.inflight += n
+			c.infBytes += size
+			return true
+		}
+		c.waiting++
+		c.room.Wait()
+		c.waiting--
+	}
+	return false
+}
+
+// freed tells those who wait for room; mu is held.
+func (c *Conn) freed() {
+	if c.waiting > 0 {
+		c.room.Broadcast()
+	}
+}

@@ -1,0 +1,195 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds of what waits because a long message is on its way.
+const (
+	transfersAtOnce = 2
+	maxHeld         = 256
+	maxHeldBytes    = 1 << 20
+)
+
+// cutting brings messages into the order of their frames: short ones at once,
+// long ones in chunks, and behind a long one whatever has the same sender. It
+// is guarded by the connection's mu.
+type cutting struct {
+	whole     bool // nothing is cut
+	transfers []*transfer
+	turn      int
+	next      uint32
+	held      []heldMessage
+	heldBytes int
+	own       int // bytes of the coordinator's own messages in held and transfers
+}
+
+type heldMessage struct {
+	m      wire.Message
+	mailed bool // from the mailbox
+}
+
+// transfer is one long message on its way.
+type transfer struct {
+	heldMessage
+	id    uint32
+	total int
+	at    int      // bytes of the frame that are cut
+	rest  [][]byte // what follows them
+}
+
+// add appends a message's frame to dst, or keeps the message for later. The
+// message was checked.
+func (c *cutting) add(dst []byte, m *wire.Message, mailed bool) []byte {
+	if len(c.transfers) == 0 || c.whole {
+		if size := m.FrameSize(); size <= wire.MaxWhole || c.whole {
+			return appendChecked(dst, m)
+		}
+	}
+	return c.place(dst, heldMessage{*m, mailed}, c.held)
+}
+
+// place writes, begins to cut or holds one message; earlier are those that are
+// held before it.
+func (c *cutting) place(dst []byte, h heldMessage, earlier []heldMessage) []byte {
+	size := h.m.FrameSize()
+	if !c.blocked(h.m.From, earlier) {
+		if size <= wire.MaxWhole {
+			return appendChecked(dst, &h.m)
+		}
+		if len(c.transfers) < transfersAtOnce {
+			c.begin(h, size)
+			return dst
+		}
+	}
+	c.held = append(c.held, h)
+	c.heldBytes += size
+	if !h.mailed {
+		c.own += size
+	}
+	return dst
+}
+
+func (c *cutting) blocked(from string, earlier []heldMessage) bool {
+	for _, t := range c.transfers {
+		if t.m.From == from {
+			return true
+		}
+	}
+	for i := range earlier {
+		if earlier[i].m.From == from {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *cutting) begin(h heldMessage, size int) {
+	t := &transfer{heldMessage: h, id: c.next & wire.MaxID, total: size}
+	c.next++
+	t.rest = append(t.rest, wire.AppendFrameHead(nil, &t.m))
+	for _, p := range t.m.Payload {
+		t.rest = append(t.rest, binary.BigEndian.AppendUint32(nil, uint32(len(p))), p)
+	}
+	c.transfers = append(c.transfers, t)
+	if !h.mailed {
+		c.own += size
+	}
+}
+
+// chunk appends the next chunk of one of the transfers, if there is one, and
+// what need not wait any more after it.
+func (c *cutting) chunk(dst []byte) []byte {
+	if len(c.transfers) == 0 {
+		return dst
+	}
+	c.turn++
+	i := c.turn % len(c.transfers)
+	t := c.transfers[i]
+	dst = t.append(dst)
+	if t.at < t.total {
+		return dst
+	}
+	c.transfers = append(c.transfers[:i], c.transfers[i+1:]...)
+	if !t.mailed {
+		c.own -= t.total
+	}
+	waiting := c.held
+	c.held, c.heldBytes = nil, 0
+	for _, h := range waiting {
+		if !h.mailed {
+			c.own -= h.m.FrameSize()
+		}
+		dst = c.place(dst, h, c.held)
+	}
+	return dst
+}
+
+// append appends one chunk: a frame about the connection.
+func (t *transfer) append(dst []byte) []byte {
+	n := min(wire.MaxPiece, t.total-t.at)
+	head := make([]byte, 1, 5)
+	if t.at == 0 {
+		head[0] |= wire.ChunkFirst
+		head = binary.BigEndian.AppendUint32(head, uint32(t.total))
+	}
+	if t.at+n == t.total {
+		head[0] |= wire.ChunkLast
+	}
+	t.at += n
+	m := wire.Message{Type: wire.TypeChunk, ID: t.id, Payload: [][]byte{head, t.piece(n)}}
+	return appendChecked(dst, &m)
+}
+
+// piece takes the next n bytes of the frame, without a copy if they lie
+// together.
+func (t *transfer) piece(n int) []byte {
+	for len(t.rest[0]) == 0 {
+		t.rest = t.rest[1:]
+	}
+	if len(t.rest[0]) >= n {
+		b := t.rest[0][:n]
+		t.rest[0] = t.rest[0][n:]
+		return b
+	}
+	b := make([]byte, 0, n)
+	for len(b) < n {
+		k := min(n-len(b), len(t.rest[0]))
+		b = append(b, t.rest[0][:k]...)
+		if t.rest[0] = t.rest[0][k:]; len(t.rest[0]) == 0 {
+			t.rest = t.rest[1:]
+		}
+	}
+	return b
+}
+
+// full tells that no more mail should be taken for now.
+func (c *cutting) full() bool {
+	return len(c.held) >= maxHeld || c.heldBytes >= maxHeldBytes
+}
+
+// unsent is the mail of which no whole frame has left, in order.
+func (c *cutting) unsent() (msgs []wire.Message) {
+	for _, t := range c.transfers {
+		if t.mailed {
+			msgs = append(msgs, t.m)
+		}
+	}
+	for _, h := range c.held {
+		if h.mailed {
+			msgs = append(msgs, h.m)
+		}
+	}
+	return msgs
+}
+
+// appendChecked appends the frame of a message that is known to have one.
+func appendChecked(dst []byte, m *wire.Message) []byte {
+	out, err := wire.AppendFrame(dst, m)
+	if err != nil {
+		panic(err) // every message was checked when it came in
+	}
+	return out
+}

@@ -1,0 +1,213 @@
+package session
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// maxNames bounds the completed names a connection remembers.
+const maxNames = 1024
+
+// MaxFrame is how long the next frame of the connection may be, length field
+// included.
+func (c *Conn) MaxFrame() int {
+	if c.SignedIn() {
+		return 4 + wire.MaxFrame
+	}
+	return wire.MaxFirst
+}
+
+// Frame handles one frame; the payload belongs to the connection from now on.
+// It waits while too many messages have no outcome. An error is a refusal that
+// ends the connection: give it to Finish.
+func (c *Conn) Frame(m *wire.Message) error {
+	now := time.Now()
+	live := c.live.Load()
+	if live != nil && now.Sub(c.renewed) > renewEvery {
+		c.renewed = now
+		if !live.Renew() {
+			c.End(live.Gone())
+			return nil
+		}
+	}
+	switch {
+	case m.To == "":
+		return c.about(m, live)
+	case live == nil:
+		return c.before(m)
+	}
+	c.message(m, live, now)
+	return nil
+}
+
+// about handles a frame about the connection.
+func (c *Conn) about(m *wire.Message, live *control.Live) error {
+	switch m.Type {
+	case wire.TypePing:
+		var data []byte
+		if len(m.Payload) > 0 {
+			if data = m.Payload[0]; len(data) > 64 || len(m.Payload) > 1 {
+				return wire.Invalid("ping", "a ping has at most one payload frame of 64 bytes")
+			}
+		}
+		if c.enter(0, 0) {
+			c.mu.Lock()
+			c.out = wire.AppendAbout(c.out, wire.TypePong, data)
+			c.kick()
+			c.mu.Unlock()
+		}
+	case wire.TypeChunk:
+		if live == nil {
+			return wire.Invalid("chunk", "a chunk before the sign-in")
+		}
+		whole, ok, err := c.chunks.Add(m)
+		if err != nil {
+			return err
+		}
+		if ok {
+			c.message(&whole, live, time.Now())
+		}
+	case wire.TypeBye:
+		c.End(nil)
+	}
+	return nil
+}
+
+// message sends one message on, or hands it to COORDINATOR.
+func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time) {
+	if m.From != "" && m.From != live.FullName() {
+		c.hub.counts.forged.Add(1)
+		c.refuse(m, live, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", live.FullName(), m.From))
+		return
+	}
+	to, here, err := c.address(m.To, live)
+	if err != nil {
+		c.refuse(m, live, err)
+		return
+	}
+	if here {
+		c.ask(m, live)
+		return
+	}
+	size := m.FrameSize()
+	if !c.enter(1, size) {
+		return
+	}
+	p := newPending()
+	p.c, p.live, p.to, p.conversation, p.id, p.size = c, live, to, m.Conversation, m.ID, size
+	m.To = to
+	live.Post(*m, now.Add(control.PostTime), p.fn)
+}
+
+// address completes a receiver's name; the connection remembers the last ones.
+func (c *Conn) address(to string, live *control.Live) (full string, here bool, err error) {
+	if full, ok := c.names[to]; ok {
+		return full, false, nil
+	}
+	full, here, err = live.Address(to)
+	if err == nil && !here {
+		if c.names == nil || len(c.names) >= maxNames {
+			c.names = map[string]string{}
+		}
+		c.names[to] = full
+	}
+	return full, here, err
+}
+
+// pending is a message without outcome. It and the function that is told the
+// outcome are made once and used again.
+type pending struct {
+	c            *Conn
+	live         *control.Live
+	fn           func(router.Outcome, error)
+	to           string
+	conversation [16]byte
+	id           uint32
+	size         int
+}
+
+var pendings sync.Pool
+
+func newPending() *pending {
+	if p, ok := pendings.Get().(*pending); ok {
+		return p
+	}
+	p := new(pending)
+	p.fn = p.done
+	return p
+}
+
+// done notes the one outcome. It runs on links: it must not wait.
+func (p *pending) done(_ router.Outcome, err error) {
+	c := p.c
+	p.live.Counted(err)
+	c.mu.Lock()
+	c.inflight--
+	c.infBytes -= p.size
+	if !c.ended {
+		switch {
+		case err != nil:
+			c.failed(p.live, p.to, p.conversation, p.id, err)
+			c.kick()
+		case p.id != 0:
+			c.receipts = append(c.receipts, byte(p.id>>16), byte(p.id>>8), byte(p.id))
+			c.kick()
+		}
+	}
+	c.freed()
+	c.mu.Unlock()
+	p.c, p.live, p.to = nil, nil, ""
+	pendings.Put(p)
+}
+
+// failed writes what became of a message that was not delivered; mu is held.
+func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id uint32, err error) {
+	m := wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: conversation, ID: id, Type: wire.TypeJSON,
+		Payload: [][]byte{failure(to, err)}}
+	c.out = c.cut.add(c.out, &m, false)
+}
+
+// refuse answers a message that was not sent on.
+func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
+	live.Counted(err)
+	if c.enter(0, 0) {
+		c.mu.Lock()
+		c.failed(live, m.To, m.Conversation, m.ID, err)
+		c.kick()
+		c.mu.Unlock()
+	}
+}
+
+// failure is the content of the report on a message that was not delivered:
+// a JSON-RPC 2.0 error with exactly the members that LECO clients accept.
+func failure(to string, err error) []byte {
+	type data struct {
+		Code    wire.Code `json:"code"`
+		Message string    `json:"message"`
+		To      string    `json:"to"`
+	}
+	type fault struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Data    data   `json:"data"`
+	}
+	code := wire.CodeOf(err)
+	f := fault{Code: -32000, Message: err.Error(), Data: data{code, err.Error(), to}}
+	if code == wire.CodeNotFound {
+		f.Code = wire.RPCReceiverUnknown
+	}
+	b, merr := json.Marshal(struct {
+		ID      *int   `json:"id"`
+		Error   fault  `json:"error"`
+		Version string `json:"jsonrpc"`
+	}{Error: f, Version: "2.0"})
+	if merr != nil {
+		panic(merr) // strings and numbers only
+	}
+	return b
+}

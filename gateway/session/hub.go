@@ -1,0 +1,206 @@
+// Package session serves native sessions, whatever carries their frames (docs/protocol.md).
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Control is what the sessions need of the coordinator; *control.Control is
+// one.
+type Control interface {
+	Enter(ctx context.Context, who control.Caller, in wire.SignIn, key string) (*control.Live, wire.SignedIn, bool, error)
+	Doors() []wire.Door
+}
+
+var _ Control = (*control.Control)(nil)
+
+// Config is what a Hub is made of. Control is needed.
+type Config struct {
+	Control Control
+	// TokenHashes are the SHA-256 (hex) of the tokens one of which a sign-in
+	// must bring; none asks for none.
+	TokenHashes []string
+	Logger      *slog.Logger
+	Limits      Limits
+}
+
+// Limits bound what connections may take. A zero field takes its default.
+type Limits struct {
+	Connections int           // 20,000
+	Silent      int           // 64: connections that have not asked to sign in yet
+	Entering    int           // 1024: sign-ins under way
+	SignIn      time.Duration // 5 s: from the connection to the sign-in
+	Write       time.Duration // 5 s: a write without progress ends the connection
+	Window      int           // 4096: messages of one connection without outcome
+	WindowBytes int           // 32 MiB: of them
+	Out         int           // 1 MiB: what waits to be written to one connection, mail apart
+	Asks        int           // 64: requests to COORDINATOR that wait
+	AskBytes    int           // 4 MiB: one of them
+}
+
+func (l Limits) withDefaults() Limits {
+	set(&l.Connections, 20_000)
+	set(&l.Silent, 64)
+	set(&l.Entering, 1024)
+	set(&l.SignIn, wire.SignInTime)
+	set(&l.Write, 5*time.Second)
+	set(&l.Window, 4096)
+	set(&l.WindowBytes, 32<<20)
+	set(&l.Out, 1<<20)
+	set(&l.Asks, 64)
+	set(&l.AskBytes, 4<<20)
+	return l
+}
+
+func set[T int | time.Duration](field *T, def T) {
+	if *field <= 0 {
+		*field = def
+	}
+}
+
+// Hub holds the connections of all doors for native sessions.
+type Hub struct {
+	control  Control
+	tokens   [][sha256.Size]byte
+	log      *slog.Logger
+	limits   Limits
+	entering chan struct{}
+	wg       sync.WaitGroup // one for each connection that has begun
+
+	mu     sync.Mutex
+	conns  map[*Conn]bool
+	silent int // of conns, those that have not asked to sign in yet
+	closed bool
+
+	counts struct{ refused, forged, slow, dead, broken atomic.Uint64 }
+}
+
+// New returns a Hub without connections.
+func New(cfg Config) (*Hub, error) {
+	h := &Hub{control: cfg.Control, log: cfg.Logger, limits: cfg.Limits.withDefaults(), conns: map[*Conn]bool{}}
+	for i, s := range cfg.TokenHashes {
+		raw, err := hex.DecodeString(s)
+		if err != nil || len(raw) != sha256.Size {
+			return nil, fmt.Errorf("token hash %d is not a SHA-256 in hex", i+1)
+		}
+		h.tokens = append(h.tokens, [sha256.Size]byte(raw))
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.entering = make(chan struct{}, h.limits.Entering)
+	return h, nil
+}
+
+// Limits returns the limits in force.
+func (h *Hub) Limits() Limits { return h.limits }
+
+// admits checks a token; all are compared, so that the time tells nothing.
+func (h *Hub) admits(token string) error {
+	if len(h.tokens) == 0 {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(token))
+	found := 0
+	for i := range h.tokens {
+		found |= subtle.ConstantTimeCompare(sum[:], h.tokens[i][:])
+	}
+	if found == 0 {
+		return wire.Refuse(wire.CodeUnauthorized, "a sign-in here needs a token that is known")
+	}
+	return nil
+}
+
+// Begin takes a connection in. Its reader gives every frame to Frame, and
+// calls Finish when there will be none any more. Errors: unavailable, when
+// there are too many or this coordinator stops.
+func (h *Hub) Begin(line Line, who control.Caller, o Options) (*Conn, *wire.Error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var why *wire.Error
+	switch {
+	case h.closed:
+		return nil, wire.NotTried("this coordinator stops")
+	case len(h.conns) >= h.limits.Connections:
+		why = wire.NotTried("there are %d connections here: go to another coordinator", len(h.conns))
+	case h.silent >= h.limits.Silent:
+		why = wire.NotTried("%d connections here have not signed in: try again, or elsewhere", h.silent)
+	}
+	if why != nil {
+		h.counts.refused.Add(1)
+		return nil, why
+	}
+	c := newConn(h, line, who, o)
+	h.conns[c] = true
+	h.silent++
+	h.wg.Add(1)
+	return c, nil
+}
+
+// spoke takes a connection out of the silent ones.
+func (h *Hub) spoke(c *Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !c.spoken {
+		c.spoken = true
+		h.silent--
+	}
+}
+
+func (h *Hub) forget(c *Conn) {
+	h.spoke(c)
+	h.mu.Lock()
+	delete(h.conns, c)
+	h.mu.Unlock()
+	h.wg.Done()
+}
+
+// Close says bye to all connections and waits for their ends, at most until
+// ctx ends. The sessions live on by their leases.
+func (h *Hub) Close(ctx context.Context) error {
+	h.mu.Lock()
+	h.closed = true
+	conns := make([]*Conn, 0, len(h.conns))
+	for c := range h.conns {
+		conns = append(conns, c)
+	}
+	h.mu.Unlock()
+	for _, c := range conns {
+		c.End(wire.NotTried("this coordinator stops"))
+	}
+	done := make(chan struct{})
+	go func() {
+		h.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close native sessions: %w", ctx.Err())
+	}
+}
+
+// Counts tells, since the start: connections refused for want of room, frames
+// with a forged sender, connections cut off for reading too slowly, found dead,
+// and broken by a wrong frame; and how many there are now.
+func (h *Hub) Counts() map[string]uint64 {
+	h.mu.Lock()
+	n := len(h.conns)
+	h.mu.Unlock()
+	return map[string]uint64{
+		"connections": uint64(n), "refused": h.counts.refused.Load(), "forged": h.counts.forged.Load(),
+		"slow": h.counts.slow.Load(), "dead": h.counts.dead.Load(), "broken": h.counts.broken.Load(),
+	}
+}

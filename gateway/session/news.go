@@ -1,0 +1,108 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// note is a notification of COORDINATOR.
+type note struct {
+	Version string `json:"jsonrpc"`
+	Method  string `json:"method"`
+	Params  any    `json:"params"`
+}
+
+type position struct {
+	At string `json:"at"`
+}
+
+// subscribe begins to tell news once its answer is on the way.
+func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
+	var in struct {
+		Topics []string `json:"topics"`
+		After  string   `json:"after"`
+	}
+	if err := decode(raw, &in); err != nil {
+		return nil, err
+	}
+	live := c.live.Load()
+	if live == nil {
+		return nil, wire.Refuse(wire.CodeUnauthorized, "sign in first")
+	}
+	if len(in.Topics) == 0 {
+		in.Topics = []string{wire.TopicComponent}
+	}
+	var after *control.Position
+	if in.After != "" {
+		p, err := control.ParsePosition("after", in.After)
+		if err != nil {
+			return nil, err
+		}
+		after = &p
+	}
+	cursor, err := live.Events(in.Topics, after)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.news != nil {
+		c.news()
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.news = cancel
+	c.cursor = func(conversation [16]byte) { c.tell(ctx, live, cursor, conversation) }
+	return position{cursor.At().String()}, nil
+}
+
+func (c *Conn) unsubscribe(context.Context, json.RawMessage) (any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.news != nil {
+		c.news()
+	}
+	c.news, c.cursor = nil, nil
+	return nil, nil
+}
+
+// follow starts the subscription that the answer just given was about.
+func (c *Conn) follow(conversation [16]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if begin := c.cursor; begin != nil {
+		c.cursor = nil
+		c.start(func() { begin(conversation) })
+	}
+}
+
+// tell writes news until the subscription or the connection ends. One who
+// reads slowly makes it wait, and falls behind the feed.
+func (c *Conn) tell(ctx context.Context, live *control.Live, cursor *control.Cursor, conversation [16]byte) {
+	say := func(method string, params any) bool {
+		content, err := json.Marshal(note{"2.0", method, params})
+		if err != nil {
+			c.hub.log.Error("an event has no JSON", "error", err)
+			return true
+		}
+		return ctx.Err() == nil && c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
+	}
+	for {
+		events, lagged, err := cursor.Next(ctx)
+		switch {
+		case err != nil:
+			return
+		case lagged:
+			if !say("lagged", position{cursor.At().String()}) {
+				return
+			}
+		}
+		for i := range events {
+			if !say("event", &events[i]) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package session_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func text(to, s string, id uint32) wire.Message {
+	return wire.Message{To: to, ID: id, Conversation: [16]byte{9, byte(id)}, Type: 200, Payload: [][]byte{[]byte(s)}}
+}
+
+// Two components at two coordinators talk; plain names are completed and the
+// sender is filled in.
+func TestMessagesAcrossCoordinators(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	gui, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n2"].signIn(t, "laser")
+	for i := range 500 {
+		gui.send(text("n2.laser", fmt.Sprint(i), 0))
+	}
+	for i := range 500 {
+		m := laser.message()
+		if m.From != "n1.gui" || m.To != "n2.laser" || string(m.Payload[0]) != fmt.Sprint(i) {
+			t.Fatalf("message %d: got %q from %s to %s", i, m.Payload[0], m.From, m.To)
+		}
+	}
+	laser.send(wire.Message{To: "n1.gui", From: "n2.laser", Conversation: [16]byte{7}, Payload: [][]byte{{1}, {}, {2, 3}}})
+	if m := gui.message(); m.Conversation != [16]byte{7} || len(m.Payload) != 3 || !bytes.Equal(m.Payload[2], []byte{2, 3}) {
+		t.Errorf("the answer came as %+v", m)
+	}
+	stage := w.sites["n1"].signIn(t, "stage")
+	stage.send(text("gui", "home", 0))
+	if m := gui.message(); m.From != "n1.stage" || m.To != "n1.gui" {
+		t.Errorf("a plain name was completed to %s, from %s", m.To, m.From)
+	}
+}
+
+// A receipt names what was delivered, an error message what was not.
+func TestOutcomes(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	gui, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n2"].signIn(t, "laser")
+	for id := uint32(1); id <= 100; id++ {
+		gui.send(text("n2.laser", "x", id))
+	}
+	got := map[uint32]bool{}
+	for len(got) < 100 {
+		m, err := gui.next()
+		must(t, err)
+		if m.To != "" || m.Type != wire.TypeReceipt {
+			t.Fatalf("got %+v, want receipts", m)
+		}
+		for b := m.Payload[0]; len(b) > 0; b = b[3:] {
+			id := uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
+			if got[id] {
+				t.Errorf("two receipts for %d", id)
+			}
+			got[id] = true
+		}
+	}
+	for range 100 {
+		laser.message()
+	}
+
+	gui.send(text("n2.nobody", "x", 7))
+	m := gui.message()
+	a := read(t, m)
+	if m.Conversation != [16]byte{9, 7} || m.ID != 7 || m.From != "n1.COORDINATOR" || a.Error == nil || a.Error.Code != -32093 || a.code() != wire.CodeNotFound {
+		t.Errorf("the report on a message to nobody is %+v %+v", m, a)
+	}
+	forged := text("n2.laser", "x", 8)
+	forged.From = "n2.laser"
+	gui.send(forged)
+	if m = gui.message(); m.ID != 8 || read(t, m).code() != wire.CodeForbidden {
+		t.Errorf("a forged sender was answered by %+v", m)
+	}
+	gui.send(text("a.b.c", "x", 9))
+	if m = gui.message(); m.ID != 9 || read(t, m).code() != wire.CodeInvalid {
+		t.Errorf("a wrong name was answered by %+v", m)
+	}
+	if n := w.sites["n1"].hub.Counts()["forged"]; n != 1 {
+		t.Errorf("%d forged senders counted, want 1", n)
+	}
+}
+
+// A receiver that does not read fills its mailbox: its senders are told busy,
+// others are not held up, and it is cut off and keeps its mail.
+func TestSlowConsumer(t *testing.T) {
+	s := settings{}
+	s.limits.Write = 500 * time.Millisecond
+	w := newWorld(t, s, "n1")
+	n1 := w.sites["n1"]
+	slow, other, gui := n1.signIn(t, "slow"), n1.signIn(t, "other"), n1.signIn(t, "gui")
+	body := string(make([]byte, 32<<10))
+	busy, sent := 0, uint32(0)
+	for end := time.Now().Add(10 * time.Second); busy == 0 && time.Now().Before(end); {
+		for range 100 {
+			sent++
+			gui.send(text("slow", body, sent))
+		}
+		for left := 100; left > 0; {
+			m, err := gui.next()
+			must(t, err)
+			if m.To == "" {
+				left -= len(m.Payload[0]) / 3
+				continue
+			}
+			if code := read(t, m).code(); code != wire.CodeBusy {
+				t.Fatalf("a full mailbox was reported as %q", code)
+			}
+			busy++
+			left--
+		}
+	}
+	if busy == 0 {
+		t.Fatal("nobody was told that the mailbox is full")
+	}
+	gui.send(text("other", "hello", 0))
+	if m := other.message(); string(m.Payload[0]) != "hello" {
+		t.Errorf("another receiver got %q", m.Payload[0])
+	}
+	for end := time.Now().Add(10 * time.Second); n1.hub.Counts()["slow"] == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the slow reader was not cut off")
+		}
+	}
+	again := n1.dial(t, 0)
+	again.enter(wire.Hello{SignIn: wire.SignIn{Name: "slow", Session: slow.in1.Session, Secret: slow.in1.Secret}})
+	if !again.in1.Resumed {
+		t.Error("the session was not resumed at its home")
+	}
+	for range 300 {
+		if m := again.message(); len(m.Payload[0]) != len(body) {
+			t.Fatalf("got %d bytes", len(m.Payload[0]))
+		}
+	}
+}
+
+// A long message does not hold up short ones of others, but those of the same
+// sender come after it.
+func TestLongMessage(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	gui, pump, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n1"].signIn(t, "pump"), w.sites["n2"].signIn(t, "laser")
+	long := make([]byte, 12<<20) // below what a mailbox holds, so that nothing is refused
+	for i := range long {
+		long[i] = byte(i * 7)
+	}
+	m := wire.Message{To: "n2.laser", Conversation: [16]byte{1}, Payload: [][]byte{[]byte("head"), long, []byte("tail")}}
+	frame, err := wire.AppendFrame(nil, &m)
+	must(t, err)
+	go func() {
+		for at := 0; at < len(frame); {
+			var b []byte
+			b, at = wire.AppendChunk(nil, 3, frame, at)
+			if _, err := gui.conn.Write(b); err != nil {
+				return
+			}
+		}
+		b, _ := wire.AppendFrame(nil, &wire.Message{To: "n2.laser", Conversation: [16]byte{2}, Payload: [][]byte{{2}}})
+		_, _ = gui.conn.Write(b)
+	}()
+	for i := range 50 {
+		pump.send(text("n2.laser", "short", uint32(i)))
+	}
+	short, before := 0, 0
+	for seen := 0; seen < 2; {
+		m := laser.message()
+		switch m.From {
+		case "n1.pump":
+			short++
+			if seen == 0 {
+				before++
+			}
+		case "n1.gui":
+			if m.Conversation[0] != byte(seen+1) {
+				t.Fatalf("message %d of gui came at place %d", m.Conversation[0], seen+1)
+			}
+			if seen == 0 && (!bytes.Equal(m.Payload[1], long) || string(m.Payload[2]) != "tail") {
+				t.Error("the long message came damaged")
+			}
+			seen++
+		}
+	}
+	if before == 0 {
+		t.Error("no short message came before the end of the long one")
+	}
+}
+
+// Before the sign-in nothing is heard; a taken name and a wrong token are
+// refused, and the connection may try again.
+func TestSignIn(t *testing.T) {
+	s := settings{tokens: []string{"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"}} // of "secret"
+	w := newWorld(t, s, "n1")
+	n1 := w.sites["n1"]
+	g := n1.dial(t, 0)
+	g.send(text("n1.laser", "x", 5))
+	if m := g.message(); m.ID != 5 || m.Conversation != [16]byte{9, 5} || read(t, m).Error.Code != -32090 {
+		t.Errorf("a message before the sign-in was answered by %+v", m)
+	}
+	if err := g.call("sign_in", wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "wrong"}, nil); wire.CodeOf(err) != wire.CodeUnauthorized {
+		t.Errorf("a wrong token: %v", err)
+	}
+	if err := g.call("sign_in", map[string]any{"name": "gui", "token": "secret", "colour": "red"}, nil); wire.CodeOf(err) != wire.CodeInvalid {
+		t.Errorf("an unknown member: %v", err)
+	}
+	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
+	if in := g.in1; in.FullName != "n1.gui" || in.Home != "n1" || in.Resumed || len(in.Coordinators) != 1 || in.Coordinators[0].Address != n1.addr || time.Duration(in.Lease) != wire.DefaultLease {
+		t.Errorf("the welcome is %+v", in)
+	}
+	second := n1.dial(t, 0)
+	if err := second.call("sign_in", wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"}, nil); wire.CodeOf(err) != wire.CodeNameTaken {
+		t.Errorf("a taken name: %v", err)
+	}
+	if err := g.call("sign_in", wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"}, nil); wire.CodeOf(err) != wire.CodeConflict {
+		t.Errorf("a second sign-in on one connection: %v", err)
+	}
+	must(t, g.call("sign_out", struct{}{}, nil))
+	if err := g.call("pong", struct{}{}, nil); err == nil {
+		t.Error("a method was answered after the sign-out")
+	}
+	second.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
+	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "other"}, Token: "secret"})
+	g.send(text("gui", "again", 0))
+	if m := second.message(); string(m.Payload[0]) != "again" || m.From != "n1.other" {
+		t.Errorf("after a second life the message came as %+v", m)
+	}
+}
+
+// A session moves to another coordinator, and its old connection is told.
+func TestTakeOver(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	old := w.sites["n1"].signIn(t, "laser")
+	gui := w.sites["n1"].signIn(t, "gui")
+	moved := w.sites["n2"].dial(t, 0)
+	moved.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.in1.Session, Secret: old.in1.Secret}})
+	if in := moved.in1; in.FullName != "n1.laser" || in.Home != "n2" || in.Resumed {
+		t.Errorf("taken over as %+v", in)
+	}
+	if why := old.bye(); why.Code != wire.CodeConflict {
+		t.Errorf("the old connection was told %+v, want conflict", why)
+	}
+	gui.send(text("laser", "where are you", 1))
+	if m := moved.message(); string(m.Payload[0]) != "where are you" {
+		t.Errorf("got %+v", m)
+	}
+	// The same session by a second connection at the same home.
+	second := w.sites["n2"].dial(t, 0)
+	second.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.in1.Session, Secret: old.in1.Secret}})
+	if why := moved.bye(); why.Code != wire.CodeConflict || !second.in1.Resumed {
+		t.Errorf("the first connection was told %+v, the second %+v", why, second.in1)
+	}
+	w.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.laser", Reason: "removed by an operator"})
+	if why := second.bye(); why.Code != wire.CodeNotFound {
+		t.Errorf("a removed session was told %+v, want not_found", why)
+	}
+}
+
+// A dead peer is noticed after three pings, its session ends with its lease.
+func TestDeadPeer(t *testing.T) {
+	w := newWorld(t, settings{}, "n1")
+	n1 := w.sites["n1"]
+	g := n1.dial(t, time.Second)
+	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(4 * time.Second)}})
+	start := time.Now()
+	for range 3 { // pings keep it alive
+		time.Sleep(900 * time.Millisecond)
+		g.write(wire.AppendAbout(nil, wire.TypePing, []byte("now")))
+		if m, err := g.next(); err != nil || m.Type != wire.TypePong || string(m.Payload[0]) != "now" {
+			t.Fatalf("a ping was answered by %+v, %v", m, err)
+		}
+	}
+	silent := time.Now()
+	g.bye()
+	if d := time.Since(silent); d < 2*time.Second || d > 5*time.Second {
+		t.Errorf("a silent connection was closed after %v, want about 3 s", d)
+	}
+	for n1.machine.View().Registry.Len() > 0 {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("the session did not end")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if d := time.Since(silent); d < 3500*time.Millisecond {
+		t.Errorf("the session ended %v after its last sign of life, before its lease of 4 s", d)
+	}
+}
+
+// News of the directory come in order behind the answer to subscribe.
+func TestNews(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	gui := w.sites["n1"].signIn(t, "gui")
+	var at struct{ At string }
+	must(t, gui.call("subscribe", map[string]any{"topics": []string{"component"}}, &at))
+	laser := w.sites["n2"].signIn(t, "laser")
+	must(t, laser.call("sign_out", struct{}{}, nil))
+	for _, want := range []string{"signed_in", "signed_out"} {
+		m := gui.message()
+		a := read(t, m)
+		var e wire.Event
+		must(t, unmarshal(a.Params, &e))
+		if a.Method != "event" || e.Kind != want || e.Key != "n2.laser" || m.Conversation != [16]byte{1, 14: 0, 15: 2} {
+			t.Errorf("got %s %+v, want %s of n2.laser", a.Method, e, want)
+		}
+	}
+	var list struct {
+		Components []wire.Component
+		Index      uint64
+	}
+	must(t, gui.call("components", map[string]any{"prefix": "n1."}, &list))
+	if len(list.Components) != 1 || list.Components[0].FullName != "n1.gui" || list.Components[0].Kind != "native" || list.Index == 0 {
+		t.Errorf("the list is %+v", list)
+	}
+	var one wire.Component
+	must(t, gui.call("lookup", map[string]any{"name": "gui"}, &one))
+	if one.FullName != "n1.gui" {
+		t.Errorf("lookup: %+v", one)
+	}
+	must(t, gui.call("unsubscribe", struct{}{}, nil))
+	if err := gui.call("subscribe", map[string]any{"topics": []string{"weather"}}, nil); wire.CodeOf(err) != wire.CodeInvalid {
+		t.Errorf("an unknown topic: %v", err)
+	}
+}

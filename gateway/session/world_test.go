@@ -1,0 +1,367 @@
+package session_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/gateway/session"
+	"github.com/folkmoot/folkmoot/gateway/tcp"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a few coordinators with real doors, routers and links over one log
+// that never fails.
+type world struct {
+	t     testing.TB
+	mu    sync.Mutex
+	index uint64
+	sites map[string]*site
+}
+
+type site struct {
+	id      string
+	world   *world
+	machine *fsm.Machine
+	router  *router.Router
+	control *control.Control
+	hub     *session.Hub
+	addr    string // of the TCP door
+	links   net.Listener
+	end     func()
+}
+
+// settings change the doors of a world.
+type settings struct {
+	limits session.Limits
+	router router.Limits
+	tokens []string
+}
+
+func newWorld(t testing.TB, s settings, ids ...string) *world {
+	t.Helper()
+	w := &world{t: t, sites: map[string]*site{}}
+	for _, id := range ids {
+		links, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		w.sites[id] = &site{id: id, world: w, machine: fsm.New(), links: links}
+	}
+	for _, id := range ids {
+		w.sites[id].open(s)
+	}
+	t.Cleanup(func() {
+		for _, s := range w.sites {
+			s.end()
+		}
+	})
+	return w
+}
+
+func (s *site) open(set settings) {
+	t := s.world.t
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s.addr = l.Addr().String()
+	self := registry.Coordinator{ID: s.id, ServerID: s.id + "/1", Namespace: s.id, PeerAddr: s.links.Addr().String(), ComponentAddr: s.addr, Level: 1, Version: "test"}
+	s.world.apply(t, registry.KindAnnounce, registry.Announce{Coordinator: self})
+	s.router = router.Open(router.Config{Self: s.id, Namespace: s.id, Directory: control.NewDirectory(s.machine, replica{s}), Dialer: links{s}, Limits: set.router})
+	s.control, err = control.New(control.Config{Machine: s.machine, Node: replica{s}, Mail: control.OverRouter(s.router), Self: self})
+	must(t, err)
+	running := make(chan error, 1)
+	go func() { running <- s.control.Run(context.Background()) }()
+	s.hub, err = session.New(session.Config{Control: s.control, Limits: set.limits, TokenHashes: set.tokens})
+	must(t, err)
+	door := tcp.New(tcp.Config{Hub: s.hub})
+	served := make(chan error, 1)
+	go func() { served <- door.Serve(l) }()
+	s.end = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.hub.Close(ctx); err != nil {
+			t.Errorf("close the hub of %s: %v", s.id, err)
+		}
+		door.Close()
+		if err := <-served; err != nil {
+			t.Errorf("the door of %s ended with %v", s.id, err)
+		}
+		s.control.Close()
+		if err := <-running; err != nil {
+			t.Errorf("control of %s ended with %v", s.id, err)
+		}
+		s.router.Close()
+		s.links.Close()
+	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) apply(t testing.TB, kind string, body any) wire.Result {
+	t.Helper()
+	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	must(t, err)
+	return w.commit("", command)
+}
+
+func (w *world) commit(at string, command []byte) (answer wire.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.index++
+	for id, s := range w.sites {
+		if r := s.machine.Apply(w.index, [][]byte{command})[0]; id == at || at == "" {
+			answer = r
+		}
+	}
+	return answer
+}
+
+// replica is a site's control.Replica.
+type replica struct{ *site }
+
+func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error) {
+	r := s.world.commit(s.id, command)
+	if r.Err != nil {
+		return 0, nil, r.Err
+	}
+	return s.machine.View().Index, r.Value, nil
+}
+
+func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64) (raftnode.Freshness, error) {
+	return raftnode.Freshness{Consistency: c, Leader: "n1/1"}, s.machine.Wait(ctx, index)
+}
+
+func (s replica) LeaderInfo() (string, string, string, uint64)           { return "n1", "n1/1", "", 1 }
+func (s replica) Health() (bool, string)                                 { return true, "" }
+func (s replica) Alive(string) (bool, time.Time)                         { return true, time.Now() }
+func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
+func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
+func (s replica) RemoveMember(context.Context, string) error             { return errors.ErrUnsupported }
+func (s replica) Promote(context.Context, string) error                  { return errors.ErrUnsupported }
+func (s replica) Demote(context.Context, string) error                   { return errors.ErrUnsupported }
+func (s replica) Transfer(context.Context, string) error                 { return errors.ErrUnsupported }
+func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
+	return raftnode.MemberInfo{}, errors.ErrUnsupported
+}
+
+var _ control.Replica = replica{}
+var _ = peer.Hello{}
+
+// links are a site's router.Dialer: the dialling side says its name first.
+type links struct{ *site }
+
+func (s links) DialLink(ctx context.Context, addr, _ string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conn.Write([]byte{s.id[0], s.id[1]})
+	return conn, err
+}
+
+func (s links) AcceptLink() (net.Conn, string, error) {
+	conn, err := s.links.Accept()
+	if err != nil {
+		return nil, "", err
+	}
+	name := make([]byte, 2)
+	_, err = io.ReadFull(conn, name)
+	return conn, string(name), err
+}
+
+// guest is a client written from docs/protocol.md.
+type guest struct {
+	t    testing.TB
+	conn net.Conn
+	in   *wire.FrameReader
+	cut  wire.Chunks
+	in1  wire.Welcome
+	n    byte
+}
+
+// dial connects and exchanges preambles; ping 0 is the default.
+func (s *site) dial(t testing.TB, ping time.Duration) *guest {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	_, err = conn.Write(wire.Preamble{Version: 1, Ping: ping}.Append(nil))
+	must(t, err)
+	g := &guest{t: t, conn: conn}
+	r := bufio.NewReaderSize(conn, 64<<10)
+	var b [wire.PreambleSize]byte
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err = io.ReadFull(r, b[:])
+	must(t, err)
+	p, err := wire.ParsePreamble(b[:])
+	must(t, err)
+	if p.Version != 1 {
+		t.Fatalf("the coordinator speaks version %d, want 1", p.Version)
+	}
+	g.in = wire.NewFrameReader(r)
+	return g
+}
+
+// signIn dials and signs in.
+func (s *site) signIn(t testing.TB, name string) *guest {
+	t.Helper()
+	g := s.dial(t, 0)
+	g.enter(wire.Hello{SignIn: wire.SignIn{Name: name}})
+	return g
+}
+
+func (g *guest) enter(h wire.Hello) {
+	g.t.Helper()
+	must(g.t, g.call("sign_in", h, &g.in1))
+}
+
+func (g *guest) write(b []byte) {
+	g.t.Helper()
+	_ = g.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	_, err := g.conn.Write(b)
+	must(g.t, err)
+}
+
+func (g *guest) send(m wire.Message) {
+	g.t.Helper()
+	b, err := wire.AppendFrame(nil, &m)
+	must(g.t, err)
+	g.write(b)
+}
+
+// next returns the next frame; chunks are put together.
+func (g *guest) next() (wire.Message, error) {
+	g.t.Helper()
+	_ = g.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for {
+		m, err := g.in.Next()
+		if err != nil || m.To != "" || m.Type != wire.TypeChunk {
+			return m, err
+		}
+		whole, ok, err := g.cut.Add(&m)
+		if err != nil || ok {
+			return whole, err
+		}
+	}
+}
+
+// message returns the next message, whatever comes about the connection.
+func (g *guest) message() wire.Message {
+	g.t.Helper()
+	for {
+		m, err := g.next()
+		must(g.t, err)
+		if m.To != "" {
+			return m
+		}
+		if m.Type == wire.TypeBye {
+			g.t.Fatalf("bye: %s", m.Payload[0])
+		}
+	}
+}
+
+// bye waits for the end of the connection and returns its reason.
+func (g *guest) bye() (why wire.Error) {
+	g.t.Helper()
+	for {
+		m, err := g.next()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				g.t.Logf("the connection ended with %v", err)
+			}
+			return why
+		}
+		if m.To == "" && m.Type == wire.TypeBye {
+			must(g.t, json.Unmarshal(m.Payload[0], &why))
+		}
+	}
+}
+
+type answer struct {
+	Result json.RawMessage
+	Error  *struct {
+		Code    int
+		Message string
+		Data    json.RawMessage
+	}
+	Method string
+	Params json.RawMessage
+}
+
+// code is the word of ours in an error answer.
+func (a answer) code() wire.Code {
+	if a.Error == nil {
+		return ""
+	}
+	var d struct{ Code wire.Code }
+	_ = json.Unmarshal(a.Error.Data, &d)
+	return d.Code
+}
+
+func read(t testing.TB, m wire.Message) (a answer) {
+	t.Helper()
+	if len(m.Payload) == 0 {
+		t.Fatalf("message from %s without content", m.From)
+	}
+	if err := json.Unmarshal(m.Payload[0], &a); err != nil {
+		t.Fatalf("message from %s: %.200q: %v", m.From, m.Payload[0], err)
+	}
+	return a
+}
+
+func (g *guest) conversation() (id [16]byte) {
+	g.n++
+	id[0], id[15] = 1, g.n
+	return id
+}
+
+func requestOf(t testing.TB, method string, params any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(params)
+	must(t, err)
+	b, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": json.RawMessage(raw)})
+	must(t, err)
+	return b
+}
+
+// call asks COORDINATOR and waits for its answer; other messages are dropped.
+func (g *guest) call(method string, params, out any) error {
+	g.t.Helper()
+	id := g.conversation()
+	g.send(wire.Message{To: "COORDINATOR", Conversation: id, Type: wire.TypeJSON, Payload: [][]byte{requestOf(g.t, method, params)}})
+	for {
+		m := g.message()
+		if m.Conversation != id {
+			continue
+		}
+		a := read(g.t, m)
+		if a.Error != nil {
+			return &wire.Error{Code: a.code(), Message: a.Error.Message}
+		}
+		if out != nil {
+			must(g.t, json.Unmarshal(a.Result, out))
+		}
+		return nil
+	}
+}
+
+func unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }

@@ -1,0 +1,221 @@
+// Package tcp is the door for native sessions over TCP and TLS (docs/protocol.md).
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/gateway/session"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Config is what a Door is made of. Hub is needed.
+type Config struct {
+	Hub    *session.Hub
+	TLS    *tls.Config // nil: plain TCP
+	Logger *slog.Logger
+	// Unread bounds the connections whose first bytes are awaited: 64.
+	Unread int
+}
+
+// Door takes native sessions in.
+type Door struct {
+	hub    *session.Hub
+	tls    *tls.Config
+	log    *slog.Logger
+	unread chan struct{}
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]bool
+	early     map[net.Conn]bool // not yet in the hub
+}
+
+// New returns a Door that listens nowhere yet.
+func New(cfg Config) *Door {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Unread <= 0 {
+		cfg.Unread = 64
+	}
+	return &Door{hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, unread: make(chan struct{}, cfg.Unread),
+		listeners: map[net.Listener]bool{}, early: map[net.Conn]bool{}}
+}
+
+// Serve takes connections from l until Close, then it returns nil; it closes
+// l. Another error is that of l.
+func (d *Door) Serve(l net.Listener) error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		l.Close()
+		return nil
+	}
+	d.listeners[l] = true
+	d.mu.Unlock()
+	defer l.Close()
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			d.mu.Lock()
+			closed := d.closed
+			d.mu.Unlock()
+			switch {
+			case closed:
+				return nil
+			case errors.Is(err, net.ErrClosed):
+				return fmt.Errorf("native door %s: %w", l.Addr(), err)
+			}
+			d.log.Warn("accept", "error", err) // out of descriptors, for one
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		d.take(conn)
+	}
+}
+
+// take starts a connection, unless too many are silent.
+func (d *Door) take(conn net.Conn) {
+	select {
+	case d.unread <- struct{}{}:
+	default:
+		conn.Close()
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		<-d.unread
+		conn.Close()
+		return
+	}
+	d.early[conn] = true
+	d.wg.Go(func() { d.serve(conn) })
+}
+
+// Close ends the listeners and the connections that have not said anything
+// yet, and waits for all others, which end with the hub: close that first.
+func (d *Door) Close() {
+	d.mu.Lock()
+	d.closed = true
+	for l := range d.listeners {
+		l.Close()
+	}
+	for c := range d.early {
+		c.Close()
+	}
+	d.mu.Unlock()
+	d.wg.Wait()
+}
+
+// serve is one connection's life.
+func (d *Door) serve(conn net.Conn) {
+	defer conn.Close()
+	until := time.Now().Add(d.hub.Limits().SignIn)
+	line, ping, err := d.greet(conn, until)
+	<-d.unread
+	d.mu.Lock()
+	delete(d.early, conn)
+	closed := d.closed
+	d.mu.Unlock()
+	if err != nil || closed {
+		return
+	}
+	c, refused := d.hub.Begin(line, control.Caller{Addr: conn.RemoteAddr().String(), Kind: "native"}, session.Options{})
+	if refused != nil {
+		_ = line.Write(wire.AppendBye(nil, refused))
+		line.Close()
+		line.drain()
+		return
+	}
+	c.Finish(line.read(c, until, ping))
+	line.drain()
+}
+
+// greet reads and answers the preamble.
+func (d *Door) greet(conn net.Conn, until time.Time) (*line, time.Duration, error) {
+	_ = conn.SetDeadline(until)
+	half, _ := conn.(interface{ CloseWrite() error })
+	if d.tls != nil {
+		secure := tls.Server(conn, d.tls)
+		if err := secure.HandshakeContext(context.Background()); err != nil { // bounded by the deadline
+			return nil, 0, err
+		}
+		conn, half = secure, secure
+	}
+	var raw [wire.PreambleSize]byte
+	if _, err := io.ReadFull(conn, raw[:]); err != nil {
+		return nil, 0, err
+	}
+	hello, err := wire.ParsePreamble(raw[:])
+	if err != nil {
+		return nil, 0, err
+	}
+	ping := hello.Ping
+	if ping == 0 {
+		ping = wire.DefaultPing
+	}
+	ping = min(ping, wire.LongestPing)
+	answer := wire.Preamble{Version: min(hello.Version, wire.SessionVersion), Ping: ping}
+	if _, err := conn.Write(answer.Append(nil)); err != nil {
+		return nil, 0, err
+	}
+	if answer.Version == 0 {
+		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
+	}
+	return &line{conn: conn, half: half, patience: d.hub.Limits().Write}, ping, nil
+}
+
+// line is a connection as sessions see it.
+type line struct {
+	conn     net.Conn
+	half     interface{ CloseWrite() error } // nil: it cannot be closed by halves
+	patience time.Duration
+}
+
+var _ session.Line = (*line)(nil)
+
+// Write implements session.Line.
+func (l *line) Write(frames []byte) error {
+	for len(frames) > 0 {
+		_ = l.conn.SetWriteDeadline(time.Now().Add(l.patience))
+		n, err := l.conn.Write(frames)
+		frames = frames[n:]
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close implements session.Line: the other side may still read the bye.
+func (l *line) Close() {
+	if l.half != nil {
+		_ = l.half.CloseWrite()
+	}
+	_ = l.conn.SetReadDeadline(time.Now().Add(farewell))
+}
+
+// farewell is how long the other side may take to close after a bye.
+const farewell = time.Second
+
+// drain reads on until the other side has closed: what it sent meanwhile must
+// not make its end lose the bye.
+func (l *line) drain() {
+	_ = l.conn.SetReadDeadline(time.Now().Add(farewell))
+	_, _ = io.CopyN(io.Discard, l.conn, 64<<20)
+}

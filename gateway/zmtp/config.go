@@ -1,0 +1,101 @@
+package zmtp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config is one side's terms. The zero value of every field but Socket works.
+type Config struct {
+	// Socket is the type this side says it is: ROUTER, DEALER, XPUB, XSUB.
+	Socket string
+	// Peers are the socket types of the other side that are let in; default
+	// those that go with Socket (RFC 28, RFC 29).
+	Peers []string
+
+	// MaxMessage (64 MiB) and MaxFrames (1024) bound one message that comes in.
+	// A longer one ends the connection: it was announced before it was sent.
+	MaxMessage int
+	MaxFrames  int
+	// MaxQueue (8 MiB) bounds what waits to be sent on one connection; one
+	// message more is taken. Beyond it Send answers ErrFull.
+	MaxQueue int
+
+	// Handshake (5 s) is the time for greeting and READY together.
+	Handshake time.Duration
+	// Ping (700 ms) is the time between two PINGs on a connection on which
+	// nothing comes.
+	Ping time.Duration
+	// Silence (1.5 s): a peer that has answered a PING before and of which
+	// nothing comes for this long is asked once more, and after another third
+	// of it is dead. Peers that never answer PINGs are judged by TCP alone.
+	Silence time.Duration
+	// Patience (30 s) takes the place of Silence for a peer that may have
+	// stopped reading because its own queue is full: libzmq then answers no
+	// PING. It is also the time one write may take.
+	Patience time.Duration
+
+	// MaxConns (20,000) and MaxPending (1024) bound a Server's connections and
+	// those of them that have not finished the handshake. Of too many
+	// connections the new one is closed, of too many pending ones the oldest.
+	MaxConns   int
+	MaxPending int
+
+	Logger *slog.Logger
+}
+
+// mayBeFull is libzmq's default high-water mark: a peer that was sent as many
+// messages since its last own one may have stopped reading.
+const mayBeFull = 1000
+
+func (c Config) withDefaults() Config {
+	set(&c.MaxMessage, 64<<20)
+	set(&c.MaxFrames, 1024)
+	set(&c.MaxQueue, 8<<20)
+	set(&c.Handshake, 5*time.Second)
+	set(&c.Ping, 700*time.Millisecond)
+	set(&c.Silence, 1500*time.Millisecond)
+	set(&c.Patience, 30*time.Second)
+	set(&c.MaxConns, 20_000)
+	set(&c.MaxPending, 1024)
+	if c.Peers == nil {
+		c.Peers = partners[c.Socket]
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func set[T int | time.Duration](field *T, def T) {
+	if *field <= 0 {
+		*field = def
+	}
+}
+
+var partners = map[string][]string{
+	"ROUTER": {"DEALER", "REQ", "ROUTER"},
+	"DEALER": {"ROUTER", "REP", "DEALER"},
+	"XPUB":   {"SUB", "XSUB"},
+	"XSUB":   {"PUB", "XPUB"},
+}
+
+// ErrFull: the connection's queue holds Config.MaxQueue bytes; nothing was
+// queued.
+var ErrFull = errors.New("the connection's queue is full")
+
+// ErrClosed: the connection has ended; nothing was queued.
+var ErrClosed = errors.New("the connection has ended")
+
+// ErrDead: nothing came from the peer for too long.
+var ErrDead = errors.New("the peer does not answer")
+
+// ProtocolError is a fault in what the other side sent; the connection is
+// closed over it, never resynchronised.
+type ProtocolError string
+
+func (e ProtocolError) Error() string { return "zmtp: " + string(e) }
+
+func broken(format string, args ...any) error { return ProtocolError(fmt.Sprintf(format, args...)) }

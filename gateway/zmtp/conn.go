@@ -1,0 +1,320 @@
+package zmtp
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is one peer. One goroutine receives; the other methods are safe for
+// concurrent use.
+type Conn struct {
+	cfg      Config
+	conn     net.Conn
+	in       reader
+	minor    byte
+	socket   string
+	identity string
+
+	heard  atomic.Int64 // when bytes came last, Unix ns
+	pongs  atomic.Bool  // the peer has answered a PING
+	unread atomic.Int64 // messages sent since its last one
+
+	out  queue
+	done chan struct{} // closed when the connection has ended
+	once sync.Once
+	why  error // set before done is closed
+
+	writing   sync.WaitGroup
+	receiving sync.Mutex // held by whoever reads
+}
+
+// Dial connects to a listening socket and shakes hands. ctx bounds both.
+func Dial(ctx context.Context, addr string, cfg Config) (*Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	c, err := shake(conn, cfg.withDefaults())
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("shake hands with %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+// shake exchanges greeting and READY. The caller closes conn on an error.
+func shake(conn net.Conn, cfg Config) (*Conn, error) {
+	if err := conn.SetDeadline(time.Now().Add(cfg.Handshake)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(greeting()); err != nil {
+		return nil, err
+	}
+	c := &Conn{cfg: cfg, conn: conn, done: make(chan struct{})}
+	c.out.init(cfg.MaxQueue)
+	c.in.r = bufio.NewReaderSize(heardConn{c}, 16<<10)
+	minor, err := readGreeting(c.in.r)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(ready(cfg.Socket)); err != nil {
+		return nil, err
+	}
+	socket, identity, err := readReady(&c.in, cfg.Peers)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	c.minor, c.socket, c.identity = minor, socket, identity
+	c.heard.Store(time.Now().UnixNano())
+	c.pinging() // from here on reads have the deadlines of liveness
+	c.writing.Go(c.write)
+	return c, nil
+}
+
+// heardConn notes that bytes came, and judges silence.
+type heardConn struct{ c *Conn }
+
+func (h heardConn) Read(b []byte) (int, error) {
+	c := h.c
+	if c.heard.Load() == 0 { // the handshake has its own deadline
+		return c.conn.Read(b)
+	}
+	asked := false
+	for {
+		wait := c.cfg.Silence
+		if asked {
+			wait /= 3
+		}
+		if err := c.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			return 0, err
+		}
+		n, err := c.conn.Read(b)
+		if n > 0 {
+			c.heard.Store(time.Now().UnixNano())
+			return n, nil
+		}
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		// The first time-out may be our own: a process that stood still finds
+		// its deadlines over and its bytes unread.
+		if asked && c.silent() {
+			return 0, ErrDead
+		}
+		asked = true
+	}
+}
+
+// silent tells whether the peer is dead, when nothing came for Silence.
+func (c *Conn) silent() bool {
+	if !c.pongs.Load() {
+		return false
+	}
+	if c.unread.Load() < mayBeFull {
+		return true
+	}
+	return time.Since(c.Heard()) > c.cfg.Patience
+}
+
+// Receive waits for the next message; the caller owns its frames. On an XPUB
+// a subscription or its end comes as one frame of byte 1 or 0 and the prefix.
+// After an error the connection has ended.
+func (c *Conn) Receive() ([][]byte, error) {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	frames, err := c.in.message(c.cfg.MaxMessage, c.cfg.MaxFrames, c.command)
+	if err != nil {
+		c.end(err)
+		return nil, c.why
+	}
+	c.unread.Store(0)
+	return frames, nil
+}
+
+// Buffered tells whether a part of a further message is here already.
+func (c *Conn) Buffered() bool { return c.in.r.Buffered() > 0 }
+
+// command does what a command asks for, or makes a message of it.
+func (c *Conn) command(b []byte) ([][]byte, error) {
+	name, body, err := splitCommand(b)
+	if err != nil {
+		return nil, err
+	}
+	switch name {
+	case "PING":
+		if len(body) < 2 || len(body) > 18 {
+			return nil, broken("a PING with %d bytes", len(body))
+		}
+		c.out.command("PONG", body[2:])
+	case "PONG":
+		c.pongs.Store(true)
+	case "SUBSCRIBE":
+		return [][]byte{append([]byte{1}, body...)}, nil
+	case "CANCEL":
+		return [][]byte{append([]byte{0}, body...)}, nil
+	case "ERROR":
+		return nil, broken("the peer gave up: %.255q", body)
+	case "READY":
+		return nil, broken("READY twice")
+	}
+	return nil, nil // unknown commands are skipped, as RFC 37 asks
+}
+
+// Send queues one message and never waits. The error is ErrFull or ErrClosed;
+// then nothing was queued. The frames are copied.
+func (c *Conn) Send(frames ...[]byte) error {
+	if err := c.out.add(frames); err != nil {
+		return err
+	}
+	c.unread.Add(1)
+	return nil
+}
+
+// SendWait is Send that waits for room until ctx or the connection ends.
+func (c *Conn) SendWait(ctx context.Context, frames ...[]byte) error {
+	for {
+		room := c.out.room()
+		err := c.Send(frames...)
+		if !errors.Is(err, ErrFull) {
+			return err
+		}
+		select {
+		case <-room:
+		case <-c.done:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// SendEncoded queues what AppendMessage made; as Send otherwise.
+func (c *Conn) SendEncoded(message []byte) error {
+	if err := c.out.encoded(message); err != nil {
+		return err
+	}
+	c.unread.Add(1)
+	return nil
+}
+
+// write writes the queue in batches and pings, until the connection ends. What
+// is queued when End is called is written.
+func (c *Conn) write() {
+	tick := time.NewTicker(c.cfg.Ping)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+			if time.Since(c.Heard()) >= c.cfg.Ping/2 {
+				c.pinging()
+			}
+		case <-c.out.filled:
+		}
+		for batch := c.out.take(); len(batch) > 0; batch = c.out.take() {
+			if err := c.conn.SetWriteDeadline(time.Now().Add(c.cfg.Patience)); err != nil {
+				c.end(err)
+				return
+			}
+			if _, err := c.conn.Write(batch); err != nil {
+				c.end(err)
+				return
+			}
+			c.out.give(batch)
+		}
+		if c.out.finished() {
+			// Only the half of it: an unread byte would make the kernel throw
+			// away what is on its way to the peer.
+			if half, ok := c.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+				c.end(ErrClosed)
+			}
+			return
+		}
+	}
+}
+
+// pinging asks for a PONG. The TTL is 0: the peer need not judge us by it. A
+// ZMTP 3.0 peer would not know what a PING is.
+func (c *Conn) pinging() {
+	if c.minor >= 1 {
+		c.out.command("PING", binary.BigEndian.AppendUint16(nil, 0))
+	}
+}
+
+// Close ends the connection at once; what is queued is lost.
+func (c *Conn) Close() {
+	c.end(ErrClosed)
+	c.writing.Wait()
+}
+
+// End lets what is queued be written and the peer read it, and then ends the
+// connection, after wait at the latest. What comes meanwhile goes to Receive,
+// or is lost if nobody receives.
+func (c *Conn) End(wait time.Duration) {
+	c.out.finish()
+	limit := time.AfterFunc(wait, func() { c.end(ErrClosed) })
+	defer limit.Stop()
+	if c.receiving.TryLock() {
+		_, _ = io.Copy(io.Discard, heardConn{c})
+		c.receiving.Unlock()
+	} else {
+		<-c.done
+	}
+	c.Close()
+}
+
+func (c *Conn) end(why error) {
+	c.once.Do(func() {
+		c.why = why
+		c.out.close()
+		c.conn.Close()
+		close(c.done)
+	})
+}
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err returns why the connection has ended; nil while it lives.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+		return c.why
+	default:
+		return nil
+	}
+}
+
+// Heard returns when bytes of any kind came last.
+func (c *Conn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
+
+// Lively tells whether the connection lives and, if the peer is one that
+// answers PINGs, whether it was heard within the time.
+func (c *Conn) Lively(within time.Duration) bool {
+	return c.Err() == nil && (!c.pongs.Load() || c.unread.Load() >= mayBeFull || time.Since(c.Heard()) < within)
+}
+
+// Peer returns the socket type and the identity the other side announced.
+func (c *Conn) Peer() (socket, identity string) { return c.socket, c.identity }
+
+// RemoteAddr returns the other side's address.
+func (c *Conn) RemoteAddr() string { return c.conn.RemoteAddr().String() }
+
+// LocalAddr returns this side's address.
+func (c *Conn) LocalAddr() string { return c.conn.LocalAddr().String() }

@@ -1,0 +1,206 @@
+package zmtp
+
+import (
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Proxy joins publishers and subscribers as XSUB and XPUB do (RFC 29): whoever
+// publishes at one address is heard by whoever subscribes at the other. It
+// looks at nothing but the first frame. A subscriber that does not keep up
+// misses messages; they are counted, and nobody waits for it.
+type Proxy struct {
+	in, out *Server
+
+	forwarded, dropped atomic.Uint64
+
+	// mu guards what follows. It is held while a message is handed to the
+	// subscribers' queues, which never wait.
+	mu          sync.RWMutex
+	publishers  map[*Conn]struct{}
+	subscribers map[*Conn]*subscriptions
+	all         map[string]int // prefix -> how many subscribers
+}
+
+// maxSubscriptions bounds the prefixes of one subscriber; it is closed over
+// more.
+const maxSubscriptions = 10_000
+
+// NewProxy serves publishers at in and subscribers at out until Close. It owns
+// both listeners. cfg.Socket is not read.
+func NewProxy(in, out net.Listener, cfg Config) *Proxy {
+	p := &Proxy{publishers: map[*Conn]struct{}{}, subscribers: map[*Conn]*subscriptions{}, all: map[string]int{}}
+	cfg.Socket, cfg.Peers = "XSUB", nil
+	p.in = Serve(in, cfg, p.publisher)
+	cfg.Socket = "XPUB"
+	p.out = Serve(out, cfg, p.subscriber)
+	return p
+}
+
+// Addrs returns where publishers and subscribers connect.
+func (p *Proxy) Addrs() (in, out string) { return p.in.Addr(), p.out.Addr() }
+
+// Counts returns how many messages were handed to subscribers, and how many
+// were not because their queue was full.
+func (p *Proxy) Counts() (forwarded, dropped uint64) { return p.forwarded.Load(), p.dropped.Load() }
+
+// Close ends both sides and waits for all connections.
+func (p *Proxy) Close() {
+	p.in.Close()
+	p.out.Close()
+}
+
+// publisher serves one publisher: it learns the subscriptions and is heard.
+func (p *Proxy) publisher(c *Conn) {
+	p.mu.Lock()
+	for _, prefix := range slices.Sorted(maps.Keys(p.all)) {
+		tell(c, 1, prefix)
+	}
+	p.publishers[c] = struct{}{}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.publishers, c)
+		p.mu.Unlock()
+	}()
+	for {
+		frames, err := c.Receive()
+		if err != nil {
+			return
+		}
+		p.forward(frames)
+	}
+}
+
+func (p *Proxy) forward(frames [][]byte) {
+	var encoded []byte
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for c, s := range p.subscribers {
+		if !s.want(frames[0]) {
+			continue
+		}
+		if encoded == nil {
+			encoded = AppendMessage(nil, frames...)
+		}
+		if c.SendEncoded(encoded) == nil {
+			p.forwarded.Add(1)
+		} else {
+			p.dropped.Add(1)
+		}
+	}
+}
+
+// subscriber serves one subscriber: all it sends are subscriptions.
+func (p *Proxy) subscriber(c *Conn) {
+	mine := &subscriptions{by: map[string]int{}, sizes: map[int]int{}}
+	p.mu.Lock()
+	p.subscribers[c] = mine
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.subscribers, c)
+		for prefix := range mine.by {
+			p.drop(prefix)
+		}
+	}()
+	for {
+		frames, err := c.Receive()
+		if err != nil || !p.heed(mine, frames) {
+			return
+		}
+	}
+}
+
+// heed carries out one subscription or its end; false ends the subscriber.
+func (p *Proxy) heed(mine *subscriptions, frames [][]byte) bool {
+	if len(frames) != 1 || len(frames[0]) == 0 || frames[0][0] > 1 {
+		return true // an XSUB may send messages of its own; nobody reads them
+	}
+	prefix := string(frames[0][1:])
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if frames[0][0] == 0 {
+		if mine.remove(prefix) {
+			p.drop(prefix)
+		}
+		return true
+	}
+	if len(mine.by) >= maxSubscriptions || len(prefix) > maxCommand {
+		return false
+	}
+	if mine.add(prefix) {
+		if p.all[prefix]++; p.all[prefix] == 1 {
+			for c := range p.publishers {
+				tell(c, 1, prefix)
+			}
+		}
+	}
+	return true
+}
+
+// drop counts a subscriber of the prefix out; mu is held.
+func (p *Proxy) drop(prefix string) {
+	if p.all[prefix]--; p.all[prefix] > 0 {
+		return
+	}
+	delete(p.all, prefix)
+	for c := range p.publishers {
+		tell(c, 0, prefix)
+	}
+}
+
+// tell sends a publisher a subscription as the message that every ZMTP 3.x
+// peer understands. A publisher whose queue is full of them is closed: it
+// would filter by a wrong list for ever.
+func tell(c *Conn, what byte, prefix string) {
+	if c.Send(append([]byte{what}, prefix...)) != nil {
+		c.end(ErrFull)
+	}
+}
+
+// subscriptions are the prefixes of one subscriber, each as often as it was
+// subscribed to.
+type subscriptions struct {
+	by    map[string]int
+	sizes map[int]int // length -> prefixes of it
+}
+
+// add reports whether the prefix is new.
+func (s *subscriptions) add(prefix string) bool {
+	s.by[prefix]++
+	if s.by[prefix] > 1 {
+		return false
+	}
+	s.sizes[len(prefix)]++
+	return true
+}
+
+// remove reports whether the prefix is gone.
+func (s *subscriptions) remove(prefix string) bool {
+	if s.by[prefix] == 0 {
+		return false
+	}
+	if s.by[prefix]--; s.by[prefix] > 0 {
+		return false
+	}
+	delete(s.by, prefix)
+	if s.sizes[len(prefix)]--; s.sizes[len(prefix)] == 0 {
+		delete(s.sizes, len(prefix))
+	}
+	return true
+}
+
+// want tells whether a topic begins with one of the prefixes.
+func (s *subscriptions) want(topic []byte) bool {
+	for n := range s.sizes {
+		if n <= len(topic) && s.by[string(topic[:n])] > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+package zmtp
+
+import "sync"
+
+// queue is what waits to be sent on one connection, encoded.
+type queue struct {
+	filled chan struct{} // capacity 1: there is something for the writer
+
+	mu      sync.Mutex
+	limit   int
+	waiting []byte
+	spare   []byte
+	writing int // bytes the writer has taken and not written
+	freed   chan struct{}
+	last    bool // no more is taken
+	closed  bool
+}
+
+// keepSpare is the largest buffer kept for the next batch.
+const keepSpare = 1 << 20
+
+func (q *queue) init(limit int) {
+	q.limit = limit
+	q.filled = make(chan struct{}, 1)
+}
+
+func (q *queue) put(fill func([]byte) []byte) error {
+	q.mu.Lock()
+	switch {
+	case q.closed || q.last:
+		q.mu.Unlock()
+		return ErrClosed
+	case len(q.waiting)+q.writing >= q.limit:
+		q.mu.Unlock()
+		return ErrFull
+	}
+	if q.waiting == nil {
+		q.waiting, q.spare = q.spare, nil
+	}
+	q.waiting = fill(q.waiting)
+	q.mu.Unlock()
+	rouse(q.filled)
+	return nil
+}
+
+func rouse(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) add(frames [][]byte) error {
+	return q.put(func(b []byte) []byte { return AppendMessage(b, frames...) })
+}
+
+func (q *queue) encoded(message []byte) error {
+	return q.put(func(b []byte) []byte { return append(b, message...) })
+}
+
+// maxCommands is how far beyond the limit commands may go: a peer that sends
+// PINGs and reads nothing gets no more PONGs.
+const maxCommands = 64 << 10
+
+// command queues a command, also when the queue is full for messages.
+func (q *queue) command(name string, body []byte) {
+	q.mu.Lock()
+	if !q.closed && len(q.waiting)+q.writing < q.limit+maxCommands {
+		q.waiting = appendCommand(q.waiting, name, body)
+	}
+	q.mu.Unlock()
+	rouse(q.filled)
+}
+
+// take hands all that waits to the writer; give is called when it is written.
+func (q *queue) take() []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.waiting
+	q.waiting = nil
+	q.writing = len(batch)
+	return batch
+}
+
+func (q *queue) give(batch []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writing = 0
+	if cap(batch) <= keepSpare {
+		q.spare = batch[:0]
+	}
+	if q.freed != nil {
+		close(q.freed)
+		q.freed = nil
+	}
+}
+
+// room is closed at the next batch that was written.
+func (q *queue) room() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.freed == nil {
+		q.freed = make(chan struct{})
+	}
+	return q.freed
+}
+
+// finish takes no more; finished tells whether all is written then.
+func (q *queue) finish() {
+	q.mu.Lock()
+	q.last = true
+	q.mu.Unlock()
+	rouse(q.filled)
+}
+
+func (q *queue) finished() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.last && len(q.waiting) == 0
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.waiting, q.spare = nil, nil
+}

@@ -1,0 +1,143 @@
+package zmtp
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server accepts peers at one address. A peer that is silent, hostile or slow
+// costs the others nothing.
+type Server struct {
+	cfg    Config
+	l      net.Listener
+	handle func(*Conn)
+
+	refused atomic.Uint64 // connections closed before a message
+
+	mu      sync.Mutex
+	closed  bool
+	conns   map[net.Conn]struct{}
+	pending []net.Conn // of them in the handshake, oldest first
+	wg      sync.WaitGroup
+}
+
+// Serve accepts peers until Close. handle has a goroutine for each peer, from
+// its handshake on; the connection is closed when it returns. Serve does not
+// block and owns l.
+func Serve(l net.Listener, cfg Config, handle func(*Conn)) *Server {
+	s := &Server{cfg: cfg.withDefaults(), l: l, handle: handle, conns: map[net.Conn]struct{}{}}
+	s.wg.Go(s.accept)
+	return s
+}
+
+// Addr returns the address it listens at.
+func (s *Server) Addr() string { return s.l.Addr().String() }
+
+// Refused counts connections that ended before they were a peer.
+func (s *Server) Refused() uint64 { return s.refused.Load() }
+
+// Len returns the number of connections, those in the handshake included.
+func (s *Server) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+func (s *Server) accept() {
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := s.l.Accept()
+		if err != nil {
+			if s.over() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// No descriptors, most likely: they come back.
+			s.cfg.Logger.Warn("a connection could not be accepted", "at", s.Addr(), "error", err)
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		if !s.take(conn) {
+			s.refused.Add(1)
+			conn.Close()
+		}
+	}
+}
+
+func (s *Server) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// take starts a connection's goroutine, unless there are too many.
+func (s *Server) take(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.conns) >= s.cfg.MaxConns {
+		return false
+	}
+	s.conns[conn] = struct{}{}
+	if len(s.pending) >= s.cfg.MaxPending {
+		s.pending[0].Close()
+		s.pending = s.pending[1:]
+	}
+	s.pending = append(s.pending, conn)
+	s.wg.Go(func() { s.serve(conn) })
+	return true
+}
+
+func (s *Server) serve(conn net.Conn) {
+	defer s.forget(conn)
+	c, err := shake(conn, s.cfg)
+	s.settled(conn)
+	if err != nil {
+		s.refused.Add(1)
+		s.cfg.Logger.Debug("no peer", "from", conn.RemoteAddr(), "error", err)
+		return
+	}
+	defer c.Close()
+	s.handle(c)
+}
+
+// settled takes a connection off the pending ones.
+func (s *Server) settled(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range s.pending {
+		if p == conn {
+			s.pending = append(s.pending[:i], s.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *Server) forget(conn net.Conn) {
+	conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
+}
+
+// StopAccepting closes the listener; the peers stay.
+func (s *Server) StopAccepting() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.l.Close()
+}
+
+// Close ends the listener and all connections and waits for every handle.
+func (s *Server) Close() {
+	s.StopAccepting()
+	s.mu.Lock()
+	for conn := range s.conns {
+		conn.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}

@@ -1,0 +1,24 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *API) sessionRoutes() {
+	a.add(route{method: http.MethodGet, path: "/session", handle: a.session})
+}
+
+// session hands the connection over to the door for native sessions.
+func (a *API) session(rq *request) error {
+	if a.cfg.Sessions == nil {
+		return wire.NotTried("this coordinator takes no sessions over WebSocket")
+	}
+	// Its connections outlive a request: the door ends them.
+	return rq.long(0, func(context.Context) error {
+		a.cfg.Sessions.ServeHTTP(rq.w, rq.r)
+		return nil
+	})
+}

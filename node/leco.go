@@ -1,0 +1,93 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/folkmoot/folkmoot/gateway/leco"
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+)
+
+// lecoParts is what a coordinator has for LECO; all of it is optional.
+type lecoParts struct {
+	listener net.Listener // of the door, until the door is opened
+	exit     *leco.Exit   // the way of others' messages to foreign namespaces
+	door     *leco.Door
+	data     *zmtp.Proxy // data channel
+	logs     *zmtp.Proxy // log channel
+}
+
+// listenLECO binds LECO's ports, so that the door's can be announced.
+func (n *Node) listenLECO() (err error) {
+	if n.cfg.LECOAddr != "" {
+		if n.leco.listener, err = listen("--leco-addr", n.cfg.LECOAddr); err != nil {
+			return err
+		}
+		n.addrs.LECO = reachable(n.leco.listener.Addr().String(), n.port.Advertise())
+	}
+	if n.leco.data, n.addrs.LECOData, err = proxy("--leco-data-addr", n.cfg.LECODataAddr); err == nil {
+		n.leco.logs, n.addrs.LECOLogs, err = proxy("--leco-log-addr", n.cfg.LECOLogAddr)
+	}
+	if err != nil {
+		n.closeLECO()
+	}
+	return err
+}
+
+// proxy joins publishers at addr and subscribers at the port below it, as
+// LECO's ports are arranged; port 0 takes any two. It returns where both are.
+func proxy(flag, addr string) (*zmtp.Proxy, [2]string, error) {
+	if addr == "" {
+		return nil, [2]string{}, nil
+	}
+	in, err := listen(flag, addr)
+	if err != nil {
+		return nil, [2]string{}, err
+	}
+	out, err := listen(flag+" (subscribers)", below(addr))
+	if err != nil {
+		in.Close()
+		return nil, [2]string{}, err
+	}
+	return zmtp.NewProxy(in, out, zmtp.Config{}), [2]string{in.Addr().String(), out.Addr().String()}, nil
+}
+
+// below is the address with the port before this one; Validate has read it.
+func below(addr string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	if n, _ := strconv.Atoi(port); n > 1 {
+		port = strconv.Itoa(n - 1)
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// openLECO opens the door.
+func (n *Node) openLECO() (err error) {
+	if n.leco.listener == nil {
+		return nil
+	}
+	c := leco.Config{
+		Cluster: n.control.Vouched(), Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
+	}
+	if n.cfg.LECOShutDown || loopback(n.cfg.LECOAddr) {
+		c.ShutDown = func(string) { n.stop() }
+	}
+	if n.leco.door, err = leco.Open(c); err != nil {
+		return fmt.Errorf("--leco-addr %s: %w", n.cfg.LECOAddr, err)
+	}
+	n.leco.exit.Open(n.leco.door)
+	return nil
+}
+
+// closeLECO ends what was opened; again it does nothing.
+func (n *Node) closeLECO() {
+	if n.leco.listener != nil && n.leco.door == nil {
+		n.leco.listener.Close()
+	}
+	for _, p := range []*zmtp.Proxy{n.leco.data, n.leco.logs} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/folkmoot/folkmoot/gateway/session"
+	"github.com/folkmoot/folkmoot/gateway/tcp"
+	"github.com/folkmoot/folkmoot/gateway/ws"
+)
+
+// nativeParts is what a coordinator has for native sessions.
+type nativeParts struct {
+	listener net.Listener
+	hub      *session.Hub
+	door     *tcp.Door
+	ws       *ws.Door
+}
+
+// listenNative binds the door's port, so that it can be announced.
+func (n *Node) listenNative() (err error) {
+	if n.native.listener, err = listen("--component-addr", n.cfg.ComponentAddr); err != nil {
+		return err
+	}
+	n.addrs.Component = reachable(n.native.listener.Addr().String(), n.port.Advertise())
+	return nil
+}
+
+// openNative makes the doors; REST has the WebSocket one, and its certificate
+// and tokens are those of this one too.
+func (n *Node) openNative(tokens []string, secure *tls.Config) (err error) {
+	n.native.hub, err = session.New(session.Config{Control: n.control, TokenHashes: tokens, Logger: n.log.With("door", "native")})
+	if err != nil {
+		return err
+	}
+	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: secure, Logger: n.log.With("door", "native")})
+	n.native.ws = ws.New(n.native.hub)
+	return nil
+}
+
+func (n *Node) serveNative() error { return n.native.door.Serve(n.native.listener) }
+
+// closeNative says bye to every connection: their sessions go elsewhere.
+func (n *Node) closeNative(ctx context.Context) (err error) {
+	if n.native.hub != nil {
+		err = n.native.hub.Close(ctx)
+		n.native.door.Close()
+	}
+	if n.native.listener != nil {
+		n.native.listener.Close()
+	}
+	return err
+}

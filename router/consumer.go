@@ -1,0 +1,133 @@
+package router
+
+import "github.com/folkmoot/folkmoot/wire"
+
+// Consumer takes the messages of one mailbox for a connection: a message that
+// was taken is acknowledged, since it is on its way. Its methods are for one
+// goroutine at a time.
+type Consumer struct {
+	r      *Router
+	box    *Mailbox
+	notify func()
+
+	// Guarded by the mailbox's mu.
+	asleep bool // the last Take found nothing: notify is due
+	out    bool // another one took over
+}
+
+// Consume makes the caller the one who takes from a session's mailbox; whoever
+// did before fails with code conflict. notify is called when there may be
+// something to take again after a Take found nothing, or was refused; it must
+// not wait and not call the mailbox. A session that is not attached here is
+// not_found.
+func (r *Router) Consume(session string, notify func()) (*Consumer, error) {
+	m, ok := r.Mailbox(session)
+	if !ok {
+		return nil, wire.Refuse(wire.CodeNotFound, "session %s has no mailbox here", session)
+	}
+	c := &Consumer{r: r, box: m, notify: notify, asleep: true}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return nil, m.ended
+	}
+	m.oust()
+	m.door = c
+	if len(m.queue) > 0 {
+		c.rouse()
+	}
+	return c, nil
+}
+
+// oust ends whoever reads from the mailbox; mu is held.
+func (m *Mailbox) oust() {
+	if m.reader != nil {
+		m.reader.out = true
+		rouse(m.reader.wake)
+		m.reader = nil
+	}
+	if m.door != nil {
+		m.door.out = true
+		m.door.rouse()
+		m.door = nil
+	}
+}
+
+// rouse tells the door; the mailbox's mu is held.
+func (c *Consumer) rouse() {
+	if c.asleep {
+		c.asleep = false
+		c.notify()
+	}
+}
+
+// Take appends to dst what is in the mailbox, in order, until that is limit
+// messages or size bytes and one message; it does not wait. The error is
+// not_found when the session ended here, with the reason, and conflict when
+// another one took over.
+func (c *Consumer) Take(dst []wire.Message, limit, size int) ([]wire.Message, error) {
+	m := c.box
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.ended != nil:
+		return dst, m.ended
+	case c.out:
+		return dst, wire.Refuse(wire.CodeConflict, "another connection took over the mailbox of %s", m.full)
+	}
+	n := 0
+	for ; n < len(m.queue) && n < limit && size > 0; n++ {
+		dst = append(dst, m.queue[n].Message)
+		size -= cost(&m.queue[n].Message)
+	}
+	if n == 0 {
+		c.asleep = true
+		return dst, nil
+	}
+	last := m.first + uint64(n) - 1
+	m.handed = max(m.handed, last)
+	m.acknowledge(last)
+	return dst, nil
+}
+
+// Return puts messages that were taken last, and of which nothing has left,
+// back in front of the others. If the session ended meanwhile they are reported to their
+// senders like all unread mail.
+func (c *Consumer) Return(msgs []wire.Message) {
+	if len(msgs) == 0 {
+		return
+	}
+	m := c.box
+	m.mu.Lock()
+	ended := m.ended
+	if ended == nil {
+		first := m.first - uint64(len(msgs))
+		queue := make([]Numbered, 0, len(msgs)+len(m.queue))
+		for i := range msgs {
+			queue = append(queue, Numbered{Number: first + uint64(i), Message: msgs[i]})
+			m.bytes += cost(&msgs[i])
+		}
+		m.queue, m.first = append(queue, m.queue...), first
+		m.handed = first - 1
+		if m.door != nil {
+			m.door.rouse()
+		}
+	}
+	m.mu.Unlock()
+	if ended == nil {
+		return
+	}
+	for i := range msgs {
+		c.r.giveBack(&msgs[i], "its session ended")
+	}
+}
+
+// Close stops taking; the mailbox goes on to hold what comes.
+func (c *Consumer) Close() {
+	c.box.mu.Lock()
+	defer c.box.mu.Unlock()
+	if c.box.door == c {
+		c.box.door = nil
+	}
+	c.out = true
+}

@@ -1,0 +1,141 @@
+"""Who is signed in, as the cluster tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from dataclasses import dataclass, field, fields
+from typing import Any, Deque, Dict, FrozenSet, List, Mapping, Optional, Tuple, Type, TypeVar
+
+
+from .errors import Busy, Error
+
+T = TypeVar("T")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+MAX_NEWS = 10_000  # events that wait for one reader
+
+
+def seconds(duration: Any) -> float:
+    """Reads "1m30s", or a number of seconds."""
+    if isinstance(duration, (int, float)):
+        return float(duration)
+    found = re.findall(r"([0-9.]+)(h|ms|m|s|us|µs|ns)", str(duration))
+    if "".join(n + u for n, u in found) != duration and duration != "0":
+        raise ValueError(f"{duration!r} is no duration")
+    return sum(float(n) * _UNITS[u] for n, u in found)
+
+
+def known(kind: Type[T], told: Mapping[str, Any]) -> T:
+    """Makes a dataclass of the members it knows, and leaves out those a newer coordinator may add."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in told.items() if k in names and v is not None})
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that is signed in."""
+
+    full_name: str
+    name: str = ""
+    namespace: str = ""
+    home: str = ""
+    session: str = ""
+    kind: str = ""
+    labels: Dict[str, str] = field(default_factory=dict)
+    place: Dict[str, str] = field(default_factory=dict)
+    lease: str = ""
+    runtimes: List[str] = field(default_factory=list)
+    slots: int = 0
+    since: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Door:
+    """A coordinator's address for sessions like ours; "" when it has none."""
+
+    id: str = ""
+    namespace: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One piece of news. ``kind`` is ``lagged`` when some were missed: list again, at least as new as ``index``."""
+
+    index: int = 0
+    seq: int = 0
+    topic: str = ""
+    kind: str = ""
+    key: str = ""
+    reason: str = ""
+    at: str = ""
+    data: Any = None
+
+    @property
+    def component(self) -> Optional[Component]:
+        """The component after the change, for topic ``component``."""
+        return known(Component, self.data) if self.topic == "component" and isinstance(self.data, dict) else None
+
+
+class Watch:
+    """News in order, without gaps: iterate over it with ``async for``. It goes on when the session moves, and ends
+    with SessionLost or with close."""
+
+    def __init__(self, topics: FrozenSet[str], end: Any) -> None:
+        self.topics = topics
+        self.index = 0  #: of the state the news begins after
+        self._end = end
+        self._news: Deque[Event] = deque()
+        self._come = asyncio.Event()
+        self._over: Optional[Error] = None
+        self._closed = False
+
+    def tell(self, event: Event) -> None:
+        if event.kind != "lagged" and event.topic not in self.topics:
+            return
+        if len(self._news) >= MAX_NEWS:
+            self._over = Busy(f"more than {MAX_NEWS} events waited to be read")
+        elif self._over is None:
+            self._news.append(event)
+        self._come.set()
+
+    def stop(self, why: Error) -> None:
+        self._over = self._over or why
+        self._come.set()
+
+    async def next(self, timeout: Optional[float] = None) -> Event:
+        """Waits for the next event. Raises asyncio.TimeoutError, SessionLost, Busy."""
+        while not self._news:
+            if self._over is not None:
+                raise self._over
+            if self._closed:
+                raise StopAsyncIteration
+            self._come.clear()
+            await asyncio.wait_for(self._come.wait(), timeout)
+        return self._news.popleft()
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._closed = True
+        self._come.set()
+        self._end(self)
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self.next()
+
+    async def __aenter__(self) -> Watch:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.close()
+
+
+def position(at: str) -> Tuple[int, int]:
+    """Reads "812.3"."""
+    index, _, seq = str(at).partition(".")
+    return int(index), int(seq or 0)

@@ -1,0 +1,483 @@
+"""A signed-in component: what most programs use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import uuid
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, List, Mapping, Optional, Sequence, Set, Union
+
+from . import frame
+from .directory import Component, Door, Event, Watch, known, position, seconds
+from .errors import Busy, Error, MethodError, Refused, SessionLost, Unknown, from_coordinator, lost
+from .frame import Message, new_conversation
+from .jobs import Job
+from .link import COORDINATOR, Config, Link, fail_with
+from .methods import Methods, Params, Reply
+
+TIMEOUT = 10.0
+MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
+MAX_INBOX_BYTES = 16 << 20
+_WATCHED = ("component", "job", "member")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The receiver's mailbox has taken the message."""
+
+    conversation: bytes
+
+
+class Session:
+    """Made by ``connect``. Lives until ``close`` or until it is lost; meanwhile it keeps its lease and finds another
+    coordinator, under the same full name, whenever its own goes away."""
+
+    def __init__(self, config: Config, methods: Optional[Methods] = None) -> None:
+        self.methods = methods or Methods()  #: what others may call
+        self.method = self.methods.method  #: decorator: offers a function to others
+        self.refused = 0  #: messages that found the inbox full; their senders were told
+        self._link = Link(config, self._message, self._at_home)
+        self._inbox: Deque[Message] = deque()
+        self._inbox_bytes = 0
+        self._come = asyncio.Event()
+        self._serving: Set[asyncio.Task[None]] = set()
+        self._end_task: Optional[asyncio.Task[None]] = None
+        self._watches: Set[Watch] = set()
+        self._watch_conversation = b""
+        self._watched_to = ""  # "index.seq" of the newest event seen
+        self._watch_tasks: Set[asyncio.Task[None]] = set()
+        self._watch_turn = asyncio.Lock()  # one change of the subscription after the other
+        self._closing = False
+
+    # What it is.
+
+    @property
+    def full_name(self) -> str:
+        """namespace.name: what others send to."""
+        return str(self._link.welcome["full_name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self._link.welcome["namespace"])
+
+    @property
+    def home(self) -> str:
+        """The coordinator that has the session now."""
+        return str(self._link.welcome["home"])
+
+    @property
+    def id(self) -> str:
+        """Stays the same when the session moves."""
+        return str(self._link.welcome["session"])
+
+    @property
+    def secret(self) -> str:
+        """With ``id`` it lets another process take the name over: keep it to yourself."""
+        return str(self._link.welcome["secret"])
+
+    @property
+    def lease(self) -> float:
+        """Seconds the name stays ours after the last sign of life."""
+        return seconds(self._link.welcome["lease"])
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the session has ended; ``error`` says why."""
+        return self._link.lost
+
+    @property
+    def error(self) -> Optional[SessionLost]:
+        return self._link.error
+
+    def check(self) -> None:
+        """Raises SessionLost when the name may be somebody else's by now. Cheap: ask before what only the owner of
+        the name may do."""
+        self._link.check()
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Cancels its body when the session is lost, before somebody else can have the name, and raises SessionLost."""
+        self.check()
+        task = asyncio.current_task()
+        assert task is not None
+        hit = False
+
+        async def watch() -> None:
+            nonlocal hit
+            await self.lost.wait()
+            hit = True
+            task.cancel()
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not hit:
+                raise
+            uncancel = getattr(task, "uncancel", None)
+            if uncancel is not None:
+                uncancel()
+            raise lost(self.error) from None
+        finally:
+            watcher.cancel()
+
+    # Messages.
+
+    def post(
+        self, to: str, *payload: bytes, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
+    ) -> asyncio.Future[None]:
+        """Sends a message without waiting. The future's result is None when it was delivered, else it raises
+        ReceiverUnknown, Refused, NotTried or Unknown. Busy is raised at once when too much is under way."""
+        return self._link.post(Message(to, "", conversation or new_conversation(), 0, type, list(payload)), timeout)
+
+    async def send(
+        self, to: str, *payload: bytes, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
+    ) -> Delivered:
+        """Sends a message and waits for its one outcome. Raises ReceiverUnknown, Refused, NotTried or Unknown."""
+        await self._link.room(timeout)
+        conversation = conversation or new_conversation()
+        await self.post(to, *payload, conversation=conversation, type=type, timeout=timeout)
+        return Delivered(conversation)
+
+    async def receive(self, timeout: Optional[float] = None) -> Message:
+        """Waits for the next message that is neither an answer nor a request. Raises asyncio.TimeoutError, SessionLost."""
+        while not self._inbox:
+            self.check()
+            self._come.clear()
+            await asyncio.wait_for(self._come.wait(), timeout)
+        m = self._inbox.popleft()
+        self._inbox_bytes -= sum(map(len, m.payload))
+        return m
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """Yields what ``receive`` returns until the session ends."""
+        while True:
+            try:
+                yield await self.receive()
+            except SessionLost:
+                return
+
+    # Calls.
+
+    async def call(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = False) -> Any:
+        """Calls a component's method and returns its result. Raises MethodError when the component answered with
+        an error, and what ``send`` raises. ``repeat``: the method does no harm when it runs twice, so an unknown outcome
+        is tried again within the time."""
+        return (await self.request(to, method, params, timeout=timeout, repeat=repeat)).result
+
+    async def request(
+        self,
+        to: str,
+        method: str,
+        params: Params = None,
+        *,
+        attachments: Sequence[bytes] = (),
+        timeout: float = TIMEOUT,
+        repeat: bool = False,
+    ) -> Reply:
+        """Like ``call``, with bytes attached to the question and to the answer."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while True:
+            try:
+                return await self._request(to, method, params, attachments, end - loop.time())
+            except Unknown:
+                # A share of the time is left only if the outcome, not the answer, was unknown.
+                if not repeat or end - loop.time() < 0.05 or self.error is not None:
+                    raise
+
+    async def _request(self, to: str, method: str, params: Params, attachments: Sequence[bytes], timeout: float) -> Reply:
+        content: Dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
+        if params is not None:
+            content["params"] = params
+        m = Message(to, "", new_conversation(), 0, frame.JSON, [_encode(content), *attachments])
+        await self._link.room(timeout)
+        answer = self._link.expect(m.conversation)
+        try:
+            sent = self._link.post(m, timeout)
+            fail_with(answer, sent)
+            try:
+                message, told = await asyncio.wait_for(answer, timeout)
+            except asyncio.TimeoutError:
+                raise Unknown(f"{to} did not answer {method} within {timeout:.3g} s") from None
+        finally:
+            self._link.forget(m.conversation)
+        error = told.get("error")
+        if error is None:
+            return Reply(told.get("result"), message.payload[1:])
+        if message.from_coordinator:
+            raise from_coordinator(error)
+        error = error if isinstance(error, dict) else {}
+        raise MethodError(int(error.get("code", -32000)), str(error.get("message", "")), error.get("data"))
+
+    async def notify(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT) -> Delivered:
+        """Calls a method that does not answer; returns when the receiver's mailbox has the message."""
+        content: Dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        if params is not None:
+            content["params"] = params
+        return await self.send(to, _encode(content), type=frame.JSON, timeout=timeout)
+
+    async def coordinator(self, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = True) -> Any:
+        """Asks a method of COORDINATOR. ``repeat``: it may be asked again when a connection was lost meanwhile, which all
+        those of docs/protocol.md allow."""
+        return await self._link.ask(method, params, timeout=timeout, repeat=repeat)
+
+    # The directory.
+
+    async def lookup(self, name: str) -> Component:
+        """Looks a component up by its full name, or its plain name in the own namespace. Raises NotFound."""
+        return known(Component, await self.coordinator("lookup", {"name": name}))
+
+    async def components(
+        self, *, namespace: str = "", prefix: str = "", labels: Optional[Mapping[str, str]] = None, index: int = 0
+    ) -> List[Component]:
+        """Lists who is signed in, by full name; with ``index`` at least as new as that."""
+        params: Dict[str, Any] = {"namespace": namespace, "prefix": prefix, "labels": dict(labels or {}), "index": index}
+        params = {k: v for k, v in params.items() if v}
+        found: List[Component] = []
+        while True:
+            page = await self.coordinator("components", params)
+            found += [known(Component, c) for c in page.get("components") or ()]
+            if not page.get("next"):
+                return found
+            params["after"] = page["next"]
+
+    async def coordinators(self) -> List[Door]:
+        """Lists the coordinators, ours first."""
+        return [known(Door, d) for d in (await self.coordinator("coordinators")).get("coordinators") or ()]
+
+    async def watch(self, *topics: str) -> Watch:
+        """Returns the news of some topics (component, job, member; component when none is given) from now on. To
+        keep a list: watch, then list with ``index=watch.index``, then apply the news."""
+        topics = topics or ("component",)
+        if not set(topics) <= set(_WATCHED):
+            raise Refused(f"topics are {', '.join(_WATCHED)}", field="topics")
+        watch = Watch(frozenset(topics), self._unwatch)
+        self._watches.add(watch)
+        try:
+            watch.index = await self._subscribe()
+        except BaseException:
+            self._watches.discard(watch)
+            raise
+        return watch
+
+    async def _subscribe(self) -> int:
+        async with self._watch_turn:
+            params: Dict[str, Any] = {"topics": sorted({t for w in self._watches for t in w.topics})}
+            if self._watched_to:
+                params["after"] = self._watched_to
+            self._watch_conversation = conversation = new_conversation()
+            told = await self._link.ask("subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation)
+            self._watched_to = self._watched_to or str(told["at"])
+            return position(told["at"])[0]
+
+    async def _unsubscribe(self) -> None:
+        async with self._watch_turn:
+            if not self._watches:
+                self._watched_to = ""
+                await self.coordinator("unsubscribe")
+
+    def _unwatch(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        if not self._watches and self.error is None:
+            self._background(self._unsubscribe())
+
+    def _news(self, m: Message, content: Dict[str, Any]) -> None:
+        params = content.get("params") or {}
+        if m.conversation != self._watch_conversation:
+            return  # of a subscription that was replaced
+        if content["method"] == "lagged":
+            self._watched_to = str(params.get("at", self._watched_to))
+            event = Event(index=position(self._watched_to)[0], kind="lagged")
+        else:
+            event = known(Event, params)
+            if self._watched_to and (event.index, event.seq) <= position(self._watched_to):
+                return
+            self._watched_to = f"{event.index}.{event.seq}"
+        for watch in list(self._watches):
+            watch.tell(event)
+
+    # Jobs.
+
+    async def submit(self, script: str, *, runtime: str = "python3", id: str = "", **spec: Any) -> Job:
+        """Hands a job in: ``items=[...]`` or ``range={"from": 0, "to": 1000, "chunk": 50}``, and what else POST /v1/jobs takes
+        (args, name, priority, parallel, max_attempts, part_timeout, labels, ...). The same id twice is the same job."""
+        body = {"id": id or uuid.UUID(bytes=new_conversation()).hex, "runtime": runtime, "script": script, **spec}
+        return Job(self, await self.coordinator("jobs.submit", body))
+
+    async def job(self, id: str) -> Job:
+        """Finds a job. Raises NotFound."""
+        return Job(self, await self.coordinator("jobs.get", {"id": id}))
+
+    # What comes in.
+
+    def _message(self, m: Message, content: Any) -> None:
+        if isinstance(content, dict) and isinstance(content.get("method"), str):
+            if m.from_coordinator:
+                if content["method"] in ("event", "lagged"):
+                    return self._news(m, content)
+            elif "id" in content or content["method"] in self.methods:
+                return self._serve(m, content)
+        elif isinstance(content, list) and any(isinstance(c, dict) and "method" in c for c in content):
+            return self._serve(m, content)
+        size = sum(map(len, m.payload))
+        if len(self._inbox) >= MAX_INBOX or self._inbox_bytes + size > MAX_INBOX_BYTES + size * (not self._inbox):
+            self.refused += 1
+            if not m.from_coordinator and not (isinstance(content, dict) and "error" in content):
+                self._tell_busy(m, None, "inbox")
+            return
+        self._inbox.append(m)
+        self._inbox_bytes += size
+        self._come.set()
+
+    def _serve(self, m: Message, content: Any) -> None:
+        if self._closing or len(self._serving) >= MAX_INBOX:
+            if isinstance(content, list) or "id" in content:
+                self._tell_busy(m, None if isinstance(content, list) else content["id"], "methods")
+            return
+        task = asyncio.ensure_future(self._carry_out(m, content))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _carry_out(self, m: Message, content: Any) -> None:
+        told = await self.methods.answer(content, m)
+        if told is None:
+            return
+        answer, attachments = told
+        try:
+            self._reply(m, answer, attachments)
+        except (Busy, SessionLost):
+            pass  # the caller hears nothing, which is what unknown means
+        except Error as error:
+            id = content.get("id") if isinstance(content, dict) else None
+            self._reply(m, _encode({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": error.message}}), [])
+
+    def _tell_busy(self, m: Message, id: Any, what: str) -> None:
+        message = f"the {what} of {self.full_name} are full" if what == "methods" else f"the inbox of {self.full_name} is full"
+        error = {"code": -32000, "message": message, "data": {"code": "busy", "message": message}}
+        try:
+            self._reply(m, _encode({"jsonrpc": "2.0", "id": id, "error": error}), [])
+        except Error:
+            pass
+
+    def _reply(self, m: Message, answer: bytes, attachments: Sequence[bytes]) -> None:
+        self._link.post(Message(m.sender, "", m.conversation, 0, frame.JSON, [answer, *attachments]), TIMEOUT)
+
+    def _at_home(self) -> None:
+        if self._watched_to:  # else the first subscription is still being asked for, and is asked again
+            self._background(self._subscribe())
+
+    def _background(self, work: Any) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Error as error:
+                if self._watches and self.error is None:
+                    for watch in list(self._watches):
+                        watch.stop(error)
+
+        task = asyncio.ensure_future(run())
+        self._watch_tasks.add(task)
+        task.add_done_callback(self._watch_tasks.discard)
+
+    # Beginning and end.
+
+    async def _start(self, timeout: float) -> None:
+        await self._link.start(timeout)
+        self._end_task = asyncio.ensure_future(self._ended())
+
+    async def _ended(self) -> None:
+        await self.lost.wait()
+        for task in [*self._serving, *self._watch_tasks]:
+            task.cancel()
+        for watch in self._watches:
+            watch.stop(lost(self.error))
+        self._come.set()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Finishes the methods being carried out and what is being sent, each within ``timeout`` seconds, signs out, and
+        waits for everything the session started. Closing twice does no harm."""
+        self._closing = True
+        if self._serving and self.error is None:
+            await asyncio.wait(set(self._serving), timeout=timeout)
+        await self._link.stop(timeout)
+        if self._end_task is not None:
+            await self._end_task
+        await asyncio.gather(*self._serving, *self._watch_tasks, return_exceptions=True)
+        if self.methods.in_threads:
+            await asyncio.get_running_loop().run_in_executor(None, self.methods.close)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+
+def _encode(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+class Connecting:
+    """What ``connect`` returns: ``await`` it, or use it with ``async with``."""
+
+    def __init__(self, open: Callable[[], Any]) -> None:
+        self._open = open
+        self._session: Optional[Session] = None
+
+    def __await__(self) -> Generator[Any, None, Session]:
+        session: Session = yield from self._open().__await__()
+        return session
+
+    async def __aenter__(self) -> Session:
+        self._session = await self
+        return self._session
+
+    async def __aexit__(self, *_: Any) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+
+def connect(
+    addresses: Union[str, Sequence[str]],
+    name: str,
+    *,
+    namespace: str = "",
+    session: str = "",
+    secret: str = "",
+    token: str = "",
+    labels: Optional[Mapping[str, str]] = None,
+    place: Optional[Mapping[str, str]] = None,
+    lease: float = 10.0,
+    ping: int = 0,
+    runtimes: Sequence[str] = (),
+    slots: int = 0,
+    tls: Optional[ssl.SSLContext] = None,
+    methods: Optional[Methods] = None,
+    timeout: float = TIMEOUT,
+) -> Connecting:
+    """Signs in at the first of the addresses that answers ("host:port", or several with commas; port 7370 when none is given).
+
+    ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many seconds
+    pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of before the name is
+    taken over. Raises NameTaken, Refused, or NotTried when no coordinator answered within ``timeout`` seconds.
+    """
+    if isinstance(addresses, str):
+        addresses = [a.strip() for a in addresses.split(",") if a.strip()]
+    if not addresses:
+        raise ValueError("no address of a coordinator is given")
+    config = Config(
+        list(addresses), name, namespace, session, secret, token, labels or {}, place or {}, lease, runtimes, slots,
+        ping or max(1, min(2, int(lease / 4))), tls,
+    )  # fmt: skip
+
+    async def open() -> Session:
+        opened = Session(config, methods)
+        await opened._start(timeout)
+        return opened
+
+    return Connecting(open)

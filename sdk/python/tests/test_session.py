@@ -1,0 +1,465 @@
+"""A session against small coordinators made for the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import unittest
+from typing import Any, Callable, List, Optional
+
+import folkmoot
+from folkmoot import frame
+from folkmoot import session as session_module
+
+from .fake import Cluster, Refusal
+
+
+class Base(unittest.IsolatedAsyncioTestCase):
+    coordinators = 2
+
+    async def asyncSetUp(self) -> None:
+        self.cluster = await Cluster().start(self.coordinators)
+        self.addAsyncCleanup(self.cluster.stop)
+
+    async def sign_in(self, name: str, at: Optional[List[str]] = None, **options: Any) -> folkmoot.Session:
+        s = await folkmoot.connect(at or self.cluster.addresses, name, **options)
+        self.addAsyncCleanup(s.close)
+        return s
+
+    async def until(self, what: str, ok: Callable[[], bool], patience: float = 10.0) -> None:
+        end = time.monotonic() + patience
+        while not ok():
+            self.assertLess(time.monotonic(), end, what)
+            await asyncio.sleep(0.005)
+
+
+class SignIn(Base):
+    async def test_a_session_knows_what_it_is(self) -> None:
+        async with folkmoot.connect(self.cluster.addresses, "laser", labels={"room": "7"}) as laser:
+            self.assertEqual((laser.full_name, laser.namespace, laser.home, laser.lease), ("n1.laser", "n1", "n1", 10.0))
+            self.assertEqual((await laser.lookup("laser")).labels, {"room": "7"})
+            self.assertGreater(laser._link.remaining(), 9)
+        self.assertEqual(self.cluster.rows, {})
+        self.assertTrue(laser.lost.is_set())
+        with self.assertRaises(folkmoot.SessionLost):
+            await laser.send("n1.gui", b"too late")
+
+    async def test_refusals_are_told_apart(self) -> None:
+        await self.sign_in("laser")
+        with self.assertRaises(folkmoot.NameTaken) as taken:
+            await self.sign_in("laser")
+        self.assertEqual(taken.exception.code, "name_taken")
+        with self.assertRaises(folkmoot.Refused) as removed:
+            await self.sign_in("old", session="x", secret="removed")
+        self.assertEqual(removed.exception.code, "forbidden")
+        with self.assertRaises(folkmoot.Refused) as large:
+            await self.sign_in("wordy", labels={"a": "x" * 5000})
+        self.assertEqual(large.exception.code, "too_large")
+
+    async def test_the_addresses_are_tried_in_turn(self) -> None:
+        await self.cluster.at("n1").kill()
+        self.assertEqual((await self.sign_in("laser")).home, "n2")
+        with self.assertRaises(folkmoot.NotTried):
+            await self.sign_in("other", [self.cluster.at("n1").address], timeout=0.3)
+
+    async def test_a_sign_in_not_tried_is_repeated(self) -> None:
+        self.cluster.at("n1").unavailable = self.cluster.at("n2").unavailable = 1
+        self.assertEqual((await self.sign_in("laser")).home, "n1")
+
+    async def test_a_silent_coordinator_is_left(self) -> None:
+        self.cluster.at("n1").silent = True
+        self.assertEqual((await self.sign_in("laser")).home, "n2")
+
+    async def test_addresses_are_read(self) -> None:
+        from folkmoot.connection import split_address
+
+        for text, want in {"n1": ("n1", 7370), "n1:1": ("n1", 1), "[::1]": ("::1", 7370), "[::1]:9": ("::1", 9), "::1": ("::1", 7370)}.items():
+            self.assertEqual(split_address(text), want)
+        for text in ("n1:", "n1:x", "n1:0", "n1:70000"):
+            with self.assertRaises(ValueError):
+                split_address(text)
+
+
+class Messages(Base):
+    async def test_delivered_and_received(self) -> None:
+        gui, laser = await self.sign_in("gui"), await self.sign_in("laser", [self.cluster.at("n1").address])
+        told = await gui.send("laser", b"\x00\xff", b"", b"three")
+        m = await laser.receive(5)
+        self.assertEqual((m.sender, m.to, m.payload, m.conversation), ("n1.gui", "n1.laser", [b"\x00\xff", b"", b"three"], told.conversation))
+
+    async def test_outcomes(self) -> None:
+        gui = await self.sign_in("gui")
+        with self.assertRaises(folkmoot.ReceiverUnknown) as unknown:
+            await gui.send("n9.nobody", b"x")
+        self.assertEqual(unknown.exception.code, "not_found")
+        for code, kind in {"busy": folkmoot.Busy, "unavailable": folkmoot.NotTried, "unknown": folkmoot.Unknown, "too_large": folkmoot.Refused}.items():
+            self.cluster.at("n1").outcome = Refusal(code, "as the test wants it")
+            with self.assertRaises(kind) as error:
+                await gui.send("n1.gui", b"x")
+            self.assertEqual(error.exception.code, code)
+        self.cluster.at("n1").outcome = None
+        with self.assertRaises(folkmoot.Refused):
+            await gui.send("n" * 600, b"x")
+
+    async def test_outcomes_as_values(self) -> None:
+        gui = await self.sign_in("gui")
+        sent = [gui.post(to, b"x") for to in ("n1.gui", "n1.nobody", "n1.gui")]
+        values = await asyncio.gather(*sent, return_exceptions=True)
+        self.assertEqual([type(v) for v in values], [type(None), folkmoot.ReceiverUnknown, type(None)])
+
+    async def test_nothing_heard_is_unknown(self) -> None:
+        gui = await self.sign_in("gui")
+        self.cluster.at("n1").no_outcomes = True
+        with self.assertRaises(folkmoot.Unknown):
+            await gui.send("n1.gui", b"x", timeout=0.1)
+
+    async def test_too_much_under_way_is_busy(self) -> None:
+        gui = await self.sign_in("gui")
+        self.cluster.at("n1").no_outcomes = True
+        for _ in range(4096):
+            gui.post("n1.gui", b"x", timeout=0.5)
+        with self.assertRaises(folkmoot.Busy):
+            gui.post("n1.gui", b"x")
+        self.cluster.at("n1").no_outcomes = False
+        await gui.send("n1.gui", b"there is room again when the others are given up")
+
+    async def test_large_messages_go_in_chunks_and_keep_their_order(self) -> None:
+        gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
+        large = bytes(range(256)) * 8000
+        sent = [gui.post("n1.laser", large), gui.post("n1.laser", b"after"), gui.post("n1.gui", b"meanwhile"), gui.post("laser", large[:70000])]
+        await asyncio.gather(*sent)
+        self.assertEqual([len(m.payload[0]) for m in [await laser.receive(5) for _ in range(3)]], [len(large), 5, 70000])
+        order = [m.to for m in self.cluster.at("n1").seen if m.type == frame.ANY]
+        self.assertEqual(order[0], "n1.gui", "a small message to somebody else waits behind a large one")
+
+    async def test_a_full_inbox_says_busy(self) -> None:
+        gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
+        await asyncio.gather(*(gui.post("laser", b"x") for _ in range(session_module.MAX_INBOX + 1)))
+        told = (await gui.receive(5)).content
+        self.assertEqual((told["error"]["data"]["code"], laser.refused), ("busy", 1))
+        self.assertEqual([m.payload async for m in _first(laser, 3)], [[b"x"]] * 3)
+
+    async def test_sign_in_first_is_repeated(self) -> None:
+        gui = await self.sign_in("gui")
+        self.cluster.at("n1").not_signed_in = 4
+        await asyncio.gather(gui.send("n1.gui", b"1"), gui.lookup("gui"), gui.send("n1.gui", b"2"), gui.send("n1.gui", b"3"))
+        self.assertEqual([(await gui.receive(5)).payload[0] for _ in range(3)], [b"1", b"2", b"3"])
+
+
+async def _first(s: folkmoot.Session, n: int) -> Any:
+    async for m in s.messages():
+        yield m
+        n -= 1
+        if n == 0:
+            return
+
+
+class Calls(Base):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        laser = folkmoot.Methods()
+
+        @laser.method
+        def set_power(watts: float, ramp: bool = False) -> str:
+            """Sets the power."""
+            return f"{watts} W, ramp {ramp}"
+
+        @laser.method("picture")
+        async def take_picture() -> folkmoot.Reply:
+            asked = folkmoot.current_message()
+            return folkmoot.Reply({"from": asked.sender}, [b"pixels", *asked.payload[1:]])
+
+        @laser.method
+        def fail(code: int = 0) -> None:
+            if code:
+                raise folkmoot.MethodError(code, "no light", {"lamp": 3})
+            raise RuntimeError("broken")
+
+        self.called = 0
+
+        @laser.method
+        async def forever() -> None:
+            self.called += 1
+            await asyncio.sleep(3600)
+
+        @laser.method
+        def strange() -> Any:
+            return {1, 2}
+
+        self.laser = await self.sign_in("laser", methods=laser)
+        self.gui = await self.sign_in("gui")
+
+    async def test_results(self) -> None:
+        self.assertEqual(await self.gui.call("laser", "set_power", {"watts": 1.5}), "1.5 W, ramp False")
+        self.assertEqual(await self.gui.call("n1.laser", "set_power", [2, True]), "2 W, ramp True")
+        self.assertIsNone(await self.gui.call("laser", "pong"))
+        many = await asyncio.gather(*(self.gui.call("laser", "set_power", [n]) for n in range(200)))
+        self.assertEqual(many, [f"{n} W, ramp False" for n in range(200)])
+
+    async def test_attachments(self) -> None:
+        reply = await self.gui.request("laser", "picture", attachments=[b"\x00" * 100_000])
+        self.assertEqual((reply.result, reply.attachments), ({"from": "n1.gui"}, [b"pixels", b"\x00" * 100_000]))
+
+    async def test_errors(self) -> None:
+        wanted = [
+            ("fail", None, -32000, "RuntimeError: broken"),
+            ("fail", [7], 7, "no light"),
+            ("nothing", None, -32601, "there is no method 'nothing'"),
+            ("set_power", {"volts": 1}, -32602, "set_power: missing a required argument: 'watts'"),
+            ("strange", None, -32000, "TypeError: Object of type set is not JSON serializable"),
+        ]
+        for method, params, code, message in wanted:
+            with self.assertRaises(folkmoot.MethodError) as error:
+                await self.gui.call("laser", method, params)
+            self.assertEqual((error.exception.rpc_code, error.exception.message), (code, message))
+        with self.assertRaises(folkmoot.ReceiverUnknown):
+            await self.gui.call("n1.nobody", "pong")
+
+    async def test_no_answer_in_time_is_unknown_and_a_late_one_is_dropped(self) -> None:
+        with self.assertRaises(folkmoot.Unknown):
+            await self.gui.call("laser", "forever", timeout=0.05)
+        conversation = next(m.conversation for m in self.cluster.at("n1").seen if b"forever" in b"".join(m.payload))
+        late = json.dumps({"jsonrpc": "2.0", "id": 1, "result": None}).encode()
+        await self.laser.send("gui", late, conversation=conversation, type=frame.JSON)
+        await self.laser.send("gui", b"next")
+        self.assertEqual((await self.gui.receive(5)).payload, [b"next"])
+
+    async def test_too_many_requests_are_told_busy(self) -> None:
+        waiting = [asyncio.ensure_future(self.gui.call("laser", "forever")) for _ in range(session_module.MAX_INBOX)]
+        await self.until("all run", lambda: self.called == len(waiting))
+        with self.assertRaises(folkmoot.MethodError) as busy:
+            await self.gui.call("laser", "set_power", [1])
+        self.assertEqual(busy.exception.code, "busy")
+        for w in waiting:
+            w.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await self.laser.close(0.01)
+
+    async def test_discover_notify_and_batch(self) -> None:
+        methods = {m["name"]: m for m in (await self.gui.call("laser", "rpc.discover"))["methods"]}
+        self.assertEqual(methods["set_power"]["description"], "Sets the power.")
+        self.assertEqual([p["required"] for p in methods["set_power"]["params"]], [True, False])
+        come = asyncio.Event()
+
+        @self.laser.method
+        async def note() -> None:
+            come.set()
+
+        await self.gui.notify("laser", "note")
+        await asyncio.wait_for(come.wait(), 5)
+        batch = [{"jsonrpc": "2.0", "id": 5, "method": "pong"}, {"jsonrpc": "2.0", "method": "pong"}, 3]
+        await self.gui.send("laser", json.dumps(batch).encode(), type=frame.JSON)
+        told = (await self.gui.receive(5)).content
+        self.assertEqual([(t["id"], "result" in t, t.get("error", {}).get("code")) for t in told], [(5, True, None), (None, False, -32600)])
+
+
+class Moves(Base):
+    coordinators = 3
+
+    async def test_taken_over_within_a_second(self) -> None:
+        laser, gui = await self.sign_in("laser"), await self.sign_in("gui", [self.cluster.at("n3").address])
+        before = laser.id, laser.secret, laser.full_name
+        began = time.monotonic()
+        await self.cluster.at("n1").kill()
+        self.assertIsNone(await gui_call(gui, "n1.laser"))
+        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertEqual((laser.id, laser.secret, laser.full_name), before)
+        self.assertEqual(laser.home, "n2")
+        await laser.send("n3.gui", b"still here")
+
+    async def test_learnt_addresses_are_enough(self) -> None:
+        laser = await self.sign_in("laser", [self.cluster.at("n1").address])
+        await self.cluster.at("n1").kill()
+        await self.until("moved", lambda: laser.home != "n1")
+
+    async def test_a_stopping_home_is_left(self) -> None:
+        laser = await self.sign_in("laser")
+        for p in list(self.cluster.at("n1").peers):
+            p.bye("unavailable", "this coordinator stops")
+        await self.until("moved", lambda: laser.home != "n1")
+
+    async def test_a_connection_alone_is_replaced_at_home(self) -> None:
+        laser = await self.sign_in("laser")
+        self.cluster.at("n1").no_outcomes = True
+        sent = laser.post("n1.laser", b"no outcome yet", timeout=0.5)
+        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n1").seen))
+        for p in list(self.cluster.at("n1").peers):
+            p.writer.transport.abort()
+        await laser.lookup("laser")
+        self.assertEqual((laser.home, laser._link.welcome["resumed"], sent.done()), ("n1", True, False))
+        with self.assertRaises(folkmoot.Unknown):
+            await sent
+
+    async def test_what_was_under_way_is_unknown_and_what_was_not_is_sent(self) -> None:
+        laser = await self.sign_in("laser")
+        self.cluster.at("n1").no_outcomes = True
+        under_way = laser.post("n1.laser", b"under way")
+        call = asyncio.ensure_future(laser.call("n1.laser", "pong"))
+        await self.until("arrived", lambda: sum(m.to == "n1.laser" for m in self.cluster.at("n1").seen) == 2)
+        await self.cluster.at("n1").kill()
+        await self.until("noticed", lambda: laser._link._connection is None)
+        later = laser.post("n1.laser", b"later")
+        for unknown in (under_way, call):
+            with self.assertRaises(folkmoot.Unknown):
+                await unknown
+        await later
+        self.assertEqual((await laser.receive(5)).payload, [b"later"])
+
+    async def test_a_repeatable_call_is_asked_again(self) -> None:
+        laser = await self.sign_in("laser")
+        gui = await self.sign_in("gui", [self.cluster.at("n2").address])
+        self.cluster.at("n2").no_outcomes = True
+        call = asyncio.ensure_future(gui.call("n1.laser", "pong", repeat=True))
+        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n2").seen))
+        await self.cluster.at("n2").kill()
+        self.assertIsNone(await call)
+        del laser
+
+    async def test_a_watch_goes_on(self) -> None:
+        gui = await self.sign_in("gui")
+        with self.assertRaises(folkmoot.Refused):
+            await gui.watch("weather")
+        async with await gui.watch() as watch, await gui.watch("component", "job") as second:
+            listed = await gui.components(index=watch.index)
+            self.assertEqual([c.full_name for c in listed], ["n1.gui"])
+            await self.sign_in("a", [self.cluster.at("n2").address])
+            event = await watch.next(5)
+            assert event.component is not None
+            self.assertEqual((event.kind, event.key, event.component.home), ("signed_in", "n2.a", "n2"))
+            await self.cluster.at("n1").kill()
+            await self.sign_in("b", [self.cluster.at("n3").address])
+            wanted = [("moved", "n1.gui"), ("signed_in", "n3.b")]
+            seen = [await watch.next(5), await watch.next(5)]
+            self.assertEqual(sorted((e.kind, e.key) for e in seen), wanted)
+            self.assertEqual([(await second.next(5)).key for _ in range(3)], ["n2.a", *(e.key for e in seen)])
+            for p in list(self.cluster.at("n2").peers):
+                if p.row and p.row.name == "gui":
+                    p.notify("lagged", {"at": "900.0"})
+            lagged = await watch.next(5)
+            self.assertEqual((lagged.kind, lagged.index), ("lagged", 900))
+
+    async def test_lists_come_in_pages(self) -> None:
+        for name in "abcde":
+            await self.sign_in(name)
+        self.assertEqual([c.name for c in await (await self.sign_in("f")).components(prefix="n1.")], list("abcdef"))
+
+
+async def gui_call(gui: folkmoot.Session, to: str) -> Any:
+    """Asks again until the one that is asked is there again."""
+    while True:
+        try:
+            return await gui.call(to, "pong", timeout=2)
+        except (folkmoot.ReceiverUnknown, folkmoot.Unknown):
+            await asyncio.sleep(0.01)
+
+
+class Lost(Base):
+    async def test_taken_over_by_another(self) -> None:
+        first = await self.sign_in("laser")
+        second = await self.sign_in("laser", session=first.id, secret=first.secret)
+        await asyncio.wait_for(first.lost.wait(), 5)
+        assert first.error is not None
+        self.assertEqual(first.error.code, "conflict")
+        with self.assertRaises(folkmoot.SessionLost):
+            await first.receive()
+        self.assertEqual([m async for m in first.messages()], [])
+        self.assertEqual((second.id, second.full_name), (first.id, first.full_name))
+
+    async def test_the_lease_ends_before_anybody_else_has_the_name(self) -> None:
+        self.cluster.lease = "600ms"
+        laser = await self.sign_in("laser", ping=1)
+        watch = await laser.watch()
+        sent = time.monotonic()
+        for c in self.cluster.coordinators:
+            c.silent = True
+        call = asyncio.ensure_future(laser.coordinator("lookup", {"name": "x"}))
+        with self.assertRaises(folkmoot.SessionLost):
+            async with laser.guard():
+                await asyncio.sleep(3600)
+        self.assertLess(time.monotonic() - sent, 0.6)
+        for failing in (laser.send("n1.x", b"x"), laser.receive(), watch.next(5)):
+            with self.assertRaises(folkmoot.SessionLost):
+                await failing
+        with self.assertRaises(folkmoot.Unknown):
+            await call
+
+    async def test_pings_keep_the_lease(self) -> None:
+        self.cluster.lease = "1500ms"
+        laser = await self.sign_in("laser", ping=1)
+        async with laser.guard():
+            await asyncio.sleep(2.5)  # well beyond one lease
+        laser.check()
+
+    async def test_nobody_there_any_more(self) -> None:
+        self.cluster.lease = "500ms"
+        laser = await self.sign_in("laser")
+        for c in self.cluster.coordinators:
+            await c.kill()
+        waiting = laser.post("n1.x", b"x")
+        with self.assertRaises(folkmoot.NotTried):
+            await waiting
+        self.assertTrue(laser.lost.is_set())
+
+    async def test_another_name_holder_after_the_lease(self) -> None:
+        laser = await self.sign_in("laser")
+        self.cluster.rows["n1.laser"].id = "somebody else"
+        for p in list(self.cluster.at("n1").peers):
+            p.writer.transport.abort()
+        await asyncio.wait_for(laser.lost.wait(), 5)
+        assert laser.error is not None
+        self.assertEqual(laser.error.code, "name_taken")
+
+    async def test_a_guard_lets_other_cancellations_through(self) -> None:
+        laser = await self.sign_in("laser")
+
+        async def work() -> None:
+            async with laser.guard():
+                await asyncio.sleep(3600)
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+
+
+class Jobs(Base):
+    async def test_results_come_once_each(self) -> None:
+        gui = await self.sign_in("gui")
+        job = await gui.submit("def part(item):\n    return item * item\n", items=[1, 2, 3, 4, 5])
+        got = [(r.part, r.result) async for r in job.results()]
+        self.assertEqual(sorted(got), [(0, 1), (1, 4), (2, 9), (3, 16), (4, 25)])
+        self.assertEqual(got[0][0], 2, "those that ended first come first")
+        self.assertEqual((await gui.job(job.id)).state, "done")
+        with self.assertRaises(folkmoot.NotFound):
+            await gui.job("none")
+
+    async def test_failed_and_cancelled(self) -> None:
+        gui = await self.sign_in("gui")
+        job = await gui.submit("def part(item):\n    return 1 / item\n", items=[1, 0])
+        with self.assertRaises(folkmoot.JobFailed) as failed:
+            _ = [r async for r in job.results()]
+        self.assertIn("division by zero", str(failed.exception))
+        job = await gui.submit("def part(item): pass", items=[1])
+        await job.cancel("not wanted")
+        self.assertEqual(((await job.wait(5)).state, job.reason, job.ended), ("cancelled", "not wanted", True))
+
+
+class Leaks(Base):
+    async def test_close_leaves_nothing_behind(self) -> None:
+        before = asyncio.all_tasks()
+        s = await folkmoot.connect(self.cluster.addresses, "laser")
+        watch = await s.watch()
+        reading = asyncio.ensure_future(watch.next())
+        await s.send("n1.laser", b"x")
+        await s.close()
+        await s.close()
+        with self.assertRaises(folkmoot.SessionLost):
+            await reading
+        await self.until("the connection is gone", lambda: not any(c.peers for c in self.cluster.coordinators))
+        self.assertEqual(asyncio.all_tasks() - before, set())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,221 @@
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"time"
+)
+
+// SessionVersion is the version of the native session protocol
+// (docs/protocol.md). 1: the first, 2026-11.
+const SessionVersion = 1
+
+// Numbers of the native session protocol. Sizes are in bytes.
+const (
+	PreambleSize = 8
+	MaxFirst     = 4 << 10  // a frame before the sign-in
+	MaxWhole     = 64 << 10 // a longer frame is cut into chunks
+	MaxPiece     = 32 << 10 // bytes of a frame in one chunk
+	MaxTransfers = 4        // frames that come in chunks at once, each way
+
+	DefaultPing  = 2 * time.Second // between two pings
+	LongestPing  = time.Minute
+	DeadAfter    = 3                // pings without a byte: the other side is gone
+	DefaultLease = 10 * time.Second // of a native session, from its last sign of life
+	SignInTime   = 5 * time.Second  // from the connection to the sign-in
+
+	ShortestNativeLease = 3 * time.Second
+)
+
+// Types of the frames without a receiver: they are about the connection and
+// are never passed on.
+const (
+	TypePing    byte = 2 // payload: up to 64 bytes, sent back
+	TypePong    byte = 3 // payload: that of the ping
+	TypeChunk   byte = 4 // a piece of a long frame
+	TypeReceipt byte = 5 // message ids of three bytes each: delivered
+	TypeBye     byte = 6 // a wire.Error as JSON: why the connection ends
+)
+
+// Flags of a chunk.
+const (
+	ChunkFirst byte = 1 // the length of the whole frame follows the flags
+	ChunkLast  byte = 2
+	ChunkAbort byte = 4 // the rest never comes
+)
+
+// Codes of JSON-RPC errors that LECO defines (LECO control protocol, 2.2).
+const (
+	RPCNotSignedIn     = -32090
+	RPCDuplicateName   = -32091
+	RPCReceiverUnknown = -32093
+)
+
+// Preamble is what either side says first. Ping is the time between two pings:
+// the client's wish and the coordinator's word, in whole seconds.
+type Preamble struct {
+	Version byte
+	Ping    time.Duration
+}
+
+// Append appends the eight bytes.
+func (p Preamble) Append(dst []byte) []byte {
+	return append(dst, 'F', 'O', 'L', 'K', p.Version, byte(p.Ping/time.Second), 0, 0)
+}
+
+// ParsePreamble reads the eight bytes. Errors: invalid.
+func ParsePreamble(b []byte) (Preamble, error) {
+	if len(b) != PreambleSize || string(b[:4]) != "FOLK" {
+		return Preamble{}, Invalid("preamble", "the first bytes are not FOLK: this is no native session")
+	}
+	if b[6] != 0 || b[7] != 0 {
+		return Preamble{}, Invalid("preamble", "bytes 7 and 8 of the preamble are not 0")
+	}
+	return Preamble{Version: b[4], Ping: time.Duration(b[5]) * time.Second}, nil
+}
+
+// AppendAbout appends a frame about the connection with at most one payload
+// frame, which must be shorter than MaxWhole.
+func AppendAbout(dst []byte, kind byte, payload []byte) []byte {
+	m := Message{Type: kind}
+	if payload != nil {
+		m.Payload = [][]byte{payload}
+	}
+	dst, err := AppendFrame(dst, &m)
+	if err != nil {
+		panic(err) // lengths only, and they are fixed
+	}
+	return dst
+}
+
+// AppendBye appends the frame that says why the connection ends.
+func AppendBye(dst []byte, why *Error) []byte {
+	b, err := json.Marshal(why)
+	if err != nil {
+		panic(err) // strings only
+	}
+	return AppendAbout(dst, TypeBye, b)
+}
+
+// AppendChunk appends the piece of frame from at on, at most MaxPiece bytes of
+// it, as a chunk of the transfer with this number, and returns where the next
+// one begins.
+func AppendChunk(dst []byte, transfer uint32, frame []byte, at int) ([]byte, int) {
+	end := min(at+MaxPiece, len(frame))
+	head := make([]byte, 1, 5)
+	if at == 0 {
+		head[0] |= ChunkFirst
+		head = binary.BigEndian.AppendUint32(head, uint32(len(frame)))
+	}
+	if end == len(frame) {
+		head[0] |= ChunkLast
+	}
+	m := Message{Type: TypeChunk, ID: transfer & MaxID, Payload: [][]byte{head, frame[at:end]}}
+	dst, err := AppendFrame(dst, &m)
+	if err != nil {
+		panic(err) // lengths only, and they are fixed
+	}
+	return dst, end
+}
+
+// Chunks puts the frames of one connection that come in chunks together. Not
+// safe for concurrent use; the zero value works.
+type Chunks struct {
+	under map[uint32]*transfer
+	names Names
+}
+
+type transfer struct {
+	frame []byte
+	total int
+}
+
+// Add takes one chunk. whole tells that m is the message it completed. The
+// errors are refusals (invalid, too_large): the connection is out of step.
+func (c *Chunks) Add(chunk *Message) (m Message, whole bool, err error) {
+	if len(chunk.Payload) == 0 || len(chunk.Payload) > 2 || len(chunk.Payload[0]) == 0 {
+		return m, false, Invalid("chunk", "a chunk has its flags and one piece")
+	}
+	head := chunk.Payload[0]
+	var piece []byte
+	if len(chunk.Payload) == 2 {
+		piece = chunk.Payload[1]
+	}
+	flags, known := head[0], c.under[chunk.ID]
+	switch {
+	case flags&^(ChunkFirst|ChunkLast|ChunkAbort) != 0:
+		return m, false, Invalid("chunk", "a chunk has unknown flags %d", flags)
+	case flags&ChunkAbort != 0:
+		delete(c.under, chunk.ID)
+		return m, false, nil
+	case flags&ChunkFirst == 0 && known == nil:
+		return m, false, Invalid("chunk", "transfer %d has not begun", chunk.ID)
+	case flags&ChunkFirst != 0 && known != nil:
+		return m, false, Invalid("chunk", "transfer %d begins twice", chunk.ID)
+	}
+	if known == nil {
+		if len(head) != 5 {
+			return m, false, Invalid("chunk", "the first chunk has flags of %d bytes, not 5", len(head))
+		}
+		total := binary.BigEndian.Uint32(head[1:])
+		switch {
+		case total > 4+MaxFrame:
+			return m, false, Refuse(CodeTooLarge, "a frame of %d bytes in chunks is above the limit of %d", total, 4+MaxFrame)
+		case len(c.under) >= MaxTransfers:
+			return m, false, Refuse(CodeBusy, "more than %d frames come in chunks at once", MaxTransfers)
+		}
+		known = &transfer{total: int(total)}
+		if c.under == nil {
+			c.under = map[uint32]*transfer{}
+		}
+		c.under[chunk.ID] = known
+	} else if len(head) != 1 {
+		return m, false, Invalid("chunk", "a later chunk has flags of %d bytes, not 1", len(head))
+	}
+	if len(known.frame)+len(piece) > known.total {
+		return m, false, Invalid("chunk", "transfer %d is longer than its %d bytes", chunk.ID, known.total)
+	}
+	if need := len(known.frame) + len(piece); need > cap(known.frame) {
+		larger := make([]byte, len(known.frame), min(known.total, max(need, 2*cap(known.frame))))
+		copy(larger, known.frame)
+		known.frame = larger
+	}
+	known.frame = append(known.frame, piece...)
+	if flags&ChunkLast == 0 {
+		return m, false, nil
+	}
+	delete(c.under, chunk.ID)
+	m, n, err := ParseFrame(known.frame, &c.names)
+	switch {
+	case err != nil:
+		return m, false, Invalid("chunk", "transfer %d is no frame: %v", chunk.ID, err)
+	case n != len(known.frame) || n != known.total:
+		return m, false, Invalid("chunk", "transfer %d is not one whole frame", chunk.ID)
+	case m.To == "":
+		return m, false, Invalid("chunk", "transfer %d is a frame about the connection", chunk.ID)
+	}
+	return m, true, nil
+}
+
+// Hello is the params of COORDINATOR's sign_in on a native session.
+type Hello struct {
+	SignIn
+	// Key is the idempotency key: a repeat with it is the same session.
+	Key   string `json:"key,omitempty"`
+	Token string `json:"token,omitempty"` // where the coordinator asks for one
+}
+
+// Welcome is the result of COORDINATOR's sign_in on a native session.
+type Welcome struct {
+	SignedIn
+	// Resumed: the session was at home here all the time and lost nothing.
+	Resumed      bool   `json:"resumed"`
+	Coordinators []Door `json:"coordinators"` // where else a session may be taken over
+}
+
+// Door is a coordinator's door for native sessions.
+type Door struct {
+	ID        string `json:"id"`
+	Namespace string `json:"namespace"`
+	Address   string `json:"address"` // host:port; "" when it has none
+}
