@@ -200,8 +200,10 @@ func (in *inLink) sendOn(msg *incoming) {
 	}
 	e := entries.Get().(*entry)
 	e.m, e.deadline, e.size, e.acct, e.pair = msg.m, deadline, size, &l.acct, p
-	e.onward = &onward{in: in, id: msg.id, session: msg.session, epoch: msg.epoch,
-		trip: trip{hops: msg.pass.hops + 1, turn: msg.turn, code: msg.pass.code}}
+	e.onward = &onward{
+		in: in, id: msg.id, session: msg.session, epoch: msg.epoch,
+		trip: trip{hops: msg.pass.hops + 1, turn: msg.turn, code: msg.pass.code},
+	}
 	p.parked.push(e)
 	r.pumpOn(p)
 }

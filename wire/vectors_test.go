@@ -99,8 +99,10 @@ func sum(b []byte) string {
 
 func vectorOf(t *testing.T, name string, m wire.Message) frameVector {
 	t.Helper()
-	v := frameVector{Name: name, Hex: hex.EncodeToString(frameOf(t, m)), To: m.To, From: m.From,
-		Conversation: hex.EncodeToString(m.Conversation[:]), ID: m.ID, Type: m.Type, Payload: []string{}}
+	v := frameVector{
+		Name: name, Hex: hex.EncodeToString(frameOf(t, m)), To: m.To, From: m.From,
+		Conversation: hex.EncodeToString(m.Conversation[:]), ID: m.ID, Type: m.Type, Payload: []string{},
+	}
 	for _, p := range m.Payload {
 		v.Payload = append(v.Payload, hex.EncodeToString(p))
 	}

@@ -389,7 +389,11 @@ func TestHostileMessages(t *testing.T) {
 	h := string(header("hostile", 1))
 	signIn := `{"id":1,"method":"sign_in","jsonrpc":"2.0"}`
 	hostile := [][]string{
-		{""}, {"\x00"}, {"\x00", "COORDINATOR"}, {"\x00", "COORDINATOR", "CA"}, {"", "", "", ""},
+		{""},
+		{"\x00"},
+		{"\x00", "COORDINATOR"},
+		{"\x00", "COORDINATOR", "CA"},
+		{"", "", "", ""},
 		{"\x00", "COORDINATOR", "CA", "short header", signIn},
 		{"\x00", "COORDINATOR", "CA", h + "longer", signIn},
 		{"\x00", "COORDINATOR", "", h, signIn},

@@ -167,8 +167,10 @@ func (p *pending) done(_ router.Outcome, err error) {
 
 // failed writes what became of a message that was not delivered; mu is held.
 func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id uint32, err error) {
-	m := wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: conversation, ID: id, Type: wire.TypeJSON,
-		Payload: [][]byte{failure(to, err)}}
+	m := wire.Message{
+		To: live.FullName(), From: live.Coordinator(), Conversation: conversation, ID: id, Type: wire.TypeJSON,
+		Payload: [][]byte{failure(to, err)},
+	}
 	c.out = c.cut.add(c.out, &m, false)
 }
 

@@ -155,16 +155,22 @@ func (s replica) Health() (bool, string)                                 { retur
 func (s replica) Alive(string) (bool, time.Time)                         { return true, time.Now() }
 func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
-func (s replica) RemoveMember(context.Context, string) error             { return errors.ErrUnsupported }
-func (s replica) Promote(context.Context, string) error                  { return errors.ErrUnsupported }
-func (s replica) Demote(context.Context, string) error                   { return errors.ErrUnsupported }
-func (s replica) Transfer(context.Context, string) error                 { return errors.ErrUnsupported }
+func (s replica) RemoveMember(context.Context, string) error { return errors.ErrUnsupported }
+
+func (s replica) Promote(context.Context, string) error { return errors.ErrUnsupported }
+
+func (s replica) Demote(context.Context, string) error { return errors.ErrUnsupported }
+
+func (s replica) Transfer(context.Context, string) error { return errors.ErrUnsupported }
+
 func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
 	return raftnode.MemberInfo{}, errors.ErrUnsupported
 }
 
-var _ control.Replica = replica{}
-var _ = peer.Hello{}
+var (
+	_ control.Replica = replica{}
+	_                 = peer.Hello{}
+)
 
 // links are a site's router.Dialer: the dialling side says its name first.
 type links struct{ *site }

@@ -49,8 +49,10 @@ func New(cfg Config) *Door {
 	if cfg.Unread <= 0 {
 		cfg.Unread = 64
 	}
-	return &Door{hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, unread: make(chan struct{}, cfg.Unread),
-		listeners: map[net.Listener]bool{}, early: map[net.Conn]bool{}}
+	return &Door{
+		hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, unread: make(chan struct{}, cfg.Unread),
+		listeners: map[net.Listener]bool{}, early: map[net.Conn]bool{},
+	}
 }
 
 // Serve takes connections from l until Close, then it returns nil; it closes

@@ -82,14 +82,14 @@ var partners = map[string][]string{
 	"XSUB":   {"PUB", "XPUB"},
 }
 
-// ErrFull: the connection's queue holds Config.MaxQueue bytes; nothing was
+// ErrFull says that the connection's queue holds Config.MaxQueue bytes; nothing was
 // queued.
 var ErrFull = errors.New("the connection's queue is full")
 
-// ErrClosed: the connection has ended; nothing was queued.
+// ErrClosed says that the connection has ended; nothing was queued.
 var ErrClosed = errors.New("the connection has ended")
 
-// ErrDead: nothing came from the peer for too long.
+// ErrDead says that nothing came from the peer for too long.
 var ErrDead = errors.New("the peer does not answer")
 
 // ProtocolError is a fault in what the other side sent; the connection is
