@@ -21,7 +21,7 @@ from .methods import Methods, Params, Reply
 
 TIMEOUT = 10.0
 MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
-MAX_INBOX_BYTES = 16 << 20
+MAX_INBOX_BYTES = 16 << 20  # and one message
 _WATCHED = ("component", "job", "member")
 
 
@@ -333,14 +333,13 @@ class Session:
                 return self._serve(m, content)
         elif isinstance(content, list) and any(isinstance(c, dict) and "method" in c for c in content):
             return self._serve(m, content)
-        size = sum(map(len, m.payload))
-        if len(self._inbox) >= MAX_INBOX or self._inbox_bytes + size > MAX_INBOX_BYTES + size * (not self._inbox):
+        if len(self._inbox) >= MAX_INBOX or self._inbox_bytes >= MAX_INBOX_BYTES:
             self.refused += 1
             if not m.from_coordinator and not (isinstance(content, dict) and "error" in content):
                 self._tell_busy(m, None, "inbox")
             return
         self._inbox.append(m)
-        self._inbox_bytes += size
+        self._inbox_bytes += sum(map(len, m.payload))
         self._come.set()
 
     def _serve(self, m: Message, content: Any) -> None:

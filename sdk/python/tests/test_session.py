@@ -325,7 +325,7 @@ class Moves(Base):
     async def test_what_only_a_part_had_gone_of_is_sent_again(self) -> None:
         laser, gui = await self.sign_in("laser"), await self.sign_in("gui", [self.cluster.at("n2").address])
         self.cluster.at("n1").deaf = True
-        large = b"x" * (20 << 20)
+        large = b"x" * (12 << 20)
         sent = [laser.post("n2.gui", large), laser.post("n2.gui", b"behind it")]
         await self.until("it is stuck", lambda: laser._link._connection is not None and laser._link._connection._paused)
         await self.cluster.at("n1").kill()
