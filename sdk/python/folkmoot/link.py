@@ -6,9 +6,8 @@ import asyncio
 import json
 import random
 import ssl
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import frame
 from .connection import Connection, Outgoing, now
@@ -47,10 +46,11 @@ class Config:
 class _Sent(Outgoing):
     """A message on its way, until its outcome is known."""
 
-    __slots__ = ("message", "outcome", "timer", "repeat")
+    __slots__ = ("number", "message", "outcome", "timer", "repeat")
 
-    def __init__(self, message: Message, receiver: str, outcome: asyncio.Future[None], repeat: bool) -> None:
+    def __init__(self, number: int, message: Message, receiver: str, outcome: asyncio.Future[None], repeat: bool) -> None:
         super().__init__(receiver, frame.encode(message))
+        self.number = number  # in the order handed in
         self.message = message
         self.outcome = outcome
         self.timer: Optional[asyncio.TimerHandle] = None
@@ -85,10 +85,10 @@ class Link:
         self._requests: Dict[bytes, _Sent] = {}  # to COORDINATOR, by conversation
         self._answers: Dict[bytes, asyncio.Future[Answer]] = {}  # awaited, by conversation
         self._given_up: Dict[bytes, None] = {}  # conversations whose answer comes too late
-        self._waiting: Deque[_Sent] = deque()  # for a connection
+        self._waiting: List[_Sent] = []  # for a connection
         self._bytes = 0
         self._room = asyncio.Event()
-        self._last_id = 0
+        self._last_id = self._number = 0
         self._tasks: List[asyncio.Task[None]] = []
 
     # The life of the session.
@@ -121,7 +121,7 @@ class Link:
     def check(self) -> None:
         """Raises SessionLost as soon as the session must not be used any more."""
         if self.error is None and now() >= self._until:
-            self._end(SessionLost("the session is lost: its lease ran out", code="not_found"))
+            self._end(_ran_out())
         if self.error is not None:
             raise SessionLost(self.error.message, code=self.error.code)
 
@@ -155,7 +155,7 @@ class Link:
         while self.error is None:
             await asyncio.sleep(max(self._until - now(), 0.001))
             if now() >= self._until:
-                self._end(SessionLost("the session is lost: its lease ran out", code="not_found"))
+                self._end(_ran_out())
 
     def _pong(self, connection: Connection, sent: float) -> None:
         if connection is self._connection and not self._sign_again.is_set():
@@ -191,7 +191,7 @@ class Link:
                 if connection.told_bye and why.code in _FINAL_BYES:
                     raise why
                 self._connection = None
-                self._waiting.extendleft(reversed([out for out in connection.unwritten() if isinstance(out, _Sent)]))
+                self._waiting += [out for out in connection.unwritten() if isinstance(out, _Sent)]
                 home = connection.address
                 others = [a for a in [*self._doors, *self.config.addresses] if a != home]
                 # The home first, since it may still hold our mail, unless it has said that it stops.
@@ -345,7 +345,8 @@ class Link:
     def _put(self, message: Message, timeout: float, repeat: bool) -> _Sent:
         message.sender = str(self.welcome["full_name"])
         receiver = message.to if "." in message.to or message.to == COORDINATOR else f"{self.welcome['namespace']}.{message.to}"
-        sent = _Sent(message, receiver, self._loop.create_future(), repeat)
+        self._number += 1
+        sent = _Sent(self._number, message, receiver, self._loop.create_future(), repeat)
         sent.timer = self._loop.call_later(timeout, self._expire, sent, timeout)
         if self._connection is not None and not self._waiting:
             self._connection.send(sent)
@@ -381,8 +382,10 @@ class Link:
         self._waiting.append(sent)
 
     def _flush(self) -> None:
-        while self._waiting and self._connection is not None:
-            self._connection.send(self._waiting.popleft())
+        waiting, self._waiting = sorted(self._waiting, key=lambda sent: sent.number), []
+        for sent in waiting:
+            assert self._connection is not None
+            self._connection.send(sent)
 
     # What comes in.
 
@@ -393,13 +396,15 @@ class Link:
                 self._settle(sent, None)
 
     def _message(self, connection: Connection, m: Message) -> None:
+        if now() >= self._until:
+            self._end(_ran_out())
         if self.error is not None or connection not in (self._connection, self._candidate):
             return
         content = None
         if m.type == frame.JSON and m.payload:
             try:
                 content = json.loads(m.payload[0])
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass  # whoever receives it may judge
         if isinstance(content, dict) and "method" not in content and ("result" in content or "error" in content):
             if self._answered(m, content):
@@ -424,6 +429,10 @@ class Link:
         if not answer.done():
             answer.set_result((m, content))
         return True
+
+
+def _ran_out() -> SessionLost:
+    return SessionLost("the session is lost: its lease ran out", code="not_found")
 
 
 def _request(method: str, params: Any) -> Message:

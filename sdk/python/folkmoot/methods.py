@@ -108,7 +108,9 @@ class Methods:
         f = self._methods.get(name)
         if f is None:
             raise MethodError(-32601, f"there is no method {name!r}")
-        args, kwargs = ((), params) if isinstance(params, Mapping) else (params or (), {})
+        if params is not None and not isinstance(params, (dict, list)):
+            raise MethodError(-32602, f"{name}: params are an object or an array")
+        args, kwargs = ((), params) if isinstance(params, dict) else (params or (), {})
         try:
             call = functools.partial(f, *args, **kwargs)
             inspect.signature(f).bind(*args, **kwargs)
@@ -122,8 +124,7 @@ class Methods:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="folkmoot-method")
         context = contextvars.copy_context()
-        got = await asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
-        return await got if inspect.isawaitable(got) else got
+        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, _kept, call)
 
     def _discover(self) -> Any:
         """Describes the methods: an OpenRPC document."""
@@ -138,6 +139,14 @@ class Methods:
                 {"name": name, "description": inspect.getdoc(f) or "", "params": params, "result": {"name": "result", "schema": {}}}
             )
         return {"openrpc": "1.2.6", "info": {"title": "folkmoot component", "version": "1"}, "methods": methods}
+
+
+def _kept(call: Callable[[], Any]) -> Any:
+    """Keeps a method from ending the event loop."""
+    try:
+        return call()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the method raised {type(error).__name__}") from error
 
 
 def _error(error: Exception) -> Dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, List, M
 
 from . import frame
 from .directory import Component, Door, Event, Watch, known, position, seconds
-from .errors import Busy, Error, MethodError, Refused, SessionLost, Unknown, from_coordinator, lost
+from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
 from .jobs import Job
 from .link import COORDINATOR, Config, Link, fail_with
@@ -21,7 +21,7 @@ from .methods import Methods, Params, Reply
 
 TIMEOUT = 10.0
 MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
-MAX_INBOX_BYTES = 16 << 20
+MAX_INBOX_BYTES = 16 << 20  # and one message
 _WATCHED = ("component", "job", "member")
 
 
@@ -212,7 +212,8 @@ class Session:
         if message.from_coordinator:
             raise from_coordinator(error)
         error = error if isinstance(error, dict) else {}
-        raise MethodError(int(error.get("code", -32000)), str(error.get("message", "")), error.get("data"))
+        code = error.get("code")
+        raise MethodError(code if isinstance(code, int) else -32000, str(error.get("message", "")), error.get("data"))
 
     async def notify(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT) -> Delivered:
         """Calls a method that does not answer; returns when the receiver's mailbox has the message."""
@@ -275,6 +276,14 @@ class Session:
             self._watched_to = self._watched_to or str(told["at"])
             return position(told["at"])[0]
 
+    async def _resubscribe(self) -> None:
+        while self._watches and self.error is None:
+            try:
+                await self._subscribe()
+                return
+            except (Busy, NotTried, Unknown):
+                await asyncio.sleep(0.2)
+
     async def _unsubscribe(self) -> None:
         async with self._watch_turn:
             if not self._watches:
@@ -324,14 +333,13 @@ class Session:
                 return self._serve(m, content)
         elif isinstance(content, list) and any(isinstance(c, dict) and "method" in c for c in content):
             return self._serve(m, content)
-        size = sum(map(len, m.payload))
-        if len(self._inbox) >= MAX_INBOX or self._inbox_bytes + size > MAX_INBOX_BYTES + size * (not self._inbox):
+        if len(self._inbox) >= MAX_INBOX or self._inbox_bytes >= MAX_INBOX_BYTES:
             self.refused += 1
             if not m.from_coordinator and not (isinstance(content, dict) and "error" in content):
                 self._tell_busy(m, None, "inbox")
             return
         self._inbox.append(m)
-        self._inbox_bytes += size
+        self._inbox_bytes += sum(map(len, m.payload))
         self._come.set()
 
     def _serve(self, m: Message, content: Any) -> None:
@@ -349,6 +357,7 @@ class Session:
             return
         answer, attachments = told
         try:
+            await self._link.room(TIMEOUT)
             self._reply(m, answer, attachments)
         except (Busy, SessionLost):
             pass  # the caller hears nothing, which is what unknown means
@@ -369,16 +378,15 @@ class Session:
 
     def _at_home(self) -> None:
         if self._watched_to:  # else the first subscription is still being asked for, and is asked again
-            self._background(self._subscribe())
+            self._background(self._resubscribe())
 
     def _background(self, work: Any) -> None:
         async def run() -> None:
             try:
                 await work
             except Error as error:
-                if self._watches and self.error is None:
-                    for watch in list(self._watches):
-                        watch.stop(error)
+                for watch in self._watches:
+                    watch.stop(error)
 
         task = asyncio.ensure_future(run())
         self._watch_tasks.add(task)

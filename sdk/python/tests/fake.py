@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 from folkmoot import frame
@@ -44,10 +45,10 @@ class Cluster:
         self.lease = "10s"
         self.index = 100
 
-    async def start(self, n: int) -> Cluster:
+    async def start(self, n: int, tls: Optional[ssl.SSLContext] = None) -> Cluster:
         for i in range(n):
             c = Coordinator(self, f"n{i + 1}")
-            await c.start()
+            await c.start(tls)
             self.coordinators.append(c)
         return self
 
@@ -141,14 +142,15 @@ class Coordinator:
         self.peers: Set[Peer] = set()
         self.server: Optional[asyncio.AbstractServer] = None
         self.not_signed_in = 0  # so many frames are answered "sign in first"
+        self.deaf = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
         self.no_outcomes = False
         self.outcome: Optional[Refusal] = None  # of every message
         self.unavailable = 0  # so many sign-ins are not tried
         self.seen: List[Message] = []
 
-    async def start(self) -> None:
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", int(self.address.rpartition(":")[2] or 0))
+    async def start(self, tls: Optional[ssl.SSLContext]) -> None:
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls)
         self.address = "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
         self.running = True
 
@@ -175,6 +177,8 @@ class Coordinator:
                 if not self.silent:
                     peer.take(m)
                     await writer.drain()
+                while self.deaf and not writer.is_closing():
+                    await asyncio.sleep(0.001)
         except (asyncio.IncompleteReadError, OSError, Refused):
             pass
         finally:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
+import tempfile
 import time
 import unittest
 from typing import Any, Callable, List, Optional
@@ -133,6 +137,12 @@ class Messages(Base):
         order = [m.to for m in self.cluster.at("n1").seen if m.type == frame.ANY]
         self.assertEqual(order[0], "n1.gui", "a small message to somebody else waits behind a large one")
 
+    async def test_bytes_that_only_look_like_json(self) -> None:
+        gui = await self.sign_in("gui")
+        for odd in (b"{", b"[" * 60_000, b'{"result": 1}', b'{"error": 3}', b'"x"', b'{"method": 3}', b"[1]"):
+            await gui.send("gui", odd, type=frame.JSON)
+            self.assertEqual((await gui.receive(5)).payload, [odd])
+
     async def test_a_full_inbox_says_busy(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
         await asyncio.gather(*(gui.post("laser", b"x") for _ in range(session_module.MAX_INBOX + 1)))
@@ -176,6 +186,10 @@ class Calls(Base):
                 raise folkmoot.MethodError(code, "no light", {"lamp": 3})
             raise RuntimeError("broken")
 
+        @laser.method
+        def leave() -> None:
+            raise SystemExit(3)
+
         self.called = 0
 
         @laser.method
@@ -207,6 +221,8 @@ class Calls(Base):
             ("fail", [7], 7, "no light"),
             ("nothing", None, -32601, "there is no method 'nothing'"),
             ("set_power", {"volts": 1}, -32602, "set_power: missing a required argument: 'watts'"),
+            ("set_power", "12", -32602, "set_power: params are an object or an array"),
+            ("leave", None, -32000, "RuntimeError: the method raised SystemExit"),
             ("strange", None, -32000, "TypeError: Object of type set is not JSON serializable"),
         ]
         for method, params, code, message in wanted:
@@ -306,6 +322,16 @@ class Moves(Base):
         await later
         self.assertEqual((await laser.receive(5)).payload, [b"later"])
 
+    async def test_what_only_a_part_had_gone_of_is_sent_again(self) -> None:
+        laser, gui = await self.sign_in("laser"), await self.sign_in("gui", [self.cluster.at("n2").address])
+        self.cluster.at("n1").deaf = True
+        large = b"x" * (12 << 20)
+        sent = [laser.post("n2.gui", large), laser.post("n2.gui", b"behind it")]
+        await self.until("it is stuck", lambda: laser._link._connection is not None and laser._link._connection._paused)
+        await self.cluster.at("n1").kill()
+        await asyncio.gather(*sent)
+        self.assertEqual([len((await gui.receive(5)).payload[0]) for _ in sent], [len(large), 9])
+
     async def test_a_repeatable_call_is_asked_again(self) -> None:
         laser = await self.sign_in("laser")
         gui = await self.sign_in("gui", [self.cluster.at("n2").address])
@@ -335,6 +361,7 @@ class Moves(Base):
             self.assertEqual([(await second.next(5)).key for _ in range(3)], ["n2.a", *(e.key for e in seen)])
             for p in list(self.cluster.at("n2").peers):
                 if p.row and p.row.name == "gui":
+                    p.notify("event", self.cluster.events[-1])  # told already
                     p.notify("lagged", {"at": "900.0"})
             lagged = await watch.next(5)
             self.assertEqual((lagged.kind, lagged.index), ("lagged", 900))
@@ -396,6 +423,7 @@ class Lost(Base):
         laser = await self.sign_in("laser")
         for c in self.cluster.coordinators:
             await c.kill()
+        await self.until("noticed", lambda: laser._link._connection is None)
         waiting = laser.post("n1.x", b"x")
         with self.assertRaises(folkmoot.NotTried):
             await waiting
@@ -444,6 +472,28 @@ class Jobs(Base):
         job = await gui.submit("def part(item): pass", items=[1])
         await job.cancel("not wanted")
         self.assertEqual(((await job.wait(5)).state, job.reason, job.ended), ("cancelled", "not wanted", True))
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs openssl to make a certificate")
+class TLS(unittest.IsolatedAsyncioTestCase):
+    async def test_a_session_in_tls(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the fake's, about handshakes that fail
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        cert, key = f"{folder.name}/cert", f"{folder.name}/key"
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+        subprocess.run([*make.split(), "-out", cert, "-keyout", key], check=True, capture_output=True)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(cert, key)
+        cluster = await Cluster().start(1, server)
+        self.addAsyncCleanup(cluster.stop)
+        async with folkmoot.connect(cluster.addresses, "laser", tls=ssl.create_default_context(cafile=cert)) as laser:
+            await laser.send("laser", b"x" * 200_000)
+            self.assertEqual(len((await laser.receive(5)).payload[0]), 200_000)
+        with self.assertRaises(folkmoot.NotTried):
+            await folkmoot.connect(cluster.addresses, "laser", tls=ssl.create_default_context(), timeout=0.5)
+        with self.assertRaises(folkmoot.NotTried):
+            await folkmoot.connect(cluster.addresses, "laser", timeout=0.5)
 
 
 class Leaks(Base):

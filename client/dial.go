@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// DefaultComponentAddr is where a coordinator that was told nothing takes native sessions.
+const DefaultComponentAddr = "127.0.0.1:7370"
+
+// Component says who signs in over the native session protocol, and where.
+type Component struct {
+	// Addrs are coordinators' doors host:port, tried in turn; the others of the cluster are learnt. Default:
+	// DefaultComponentAddr.
+	Addrs []string
+	// SignIn is the name and what goes with it. A lease of 0 is wire.DefaultLease.
+	SignIn wire.SignIn
+	// Token, if not empty, is shown at the sign-in.
+	Token string
+	// TLS, if not nil, is spoken; LoadTLS builds one from files.
+	TLS *tls.Config
+	// Methods answer the requests of other components; each call runs in its own goroutine, at most Parallel at once.
+	Methods map[string]Method
+	// Parallel bounds the methods that run at once; default 64. Beyond it requests wait, and their senders with them.
+	Parallel int
+	// Inbox, if true, hands every message that is neither a request for one of Methods nor an answer to Messages, which
+	// must be read: one who does not, for longer than the lease, loses the session.
+	Inbox bool
+	// Rejoin, if true, signs in anew under the same name, as a new session, when the session is lost by anything but an
+	// operator's hand. Without it a lost session is the end.
+	Rejoin bool
+	// Ping is the time between two pings, in whole seconds; default wire.DefaultPing.
+	Ping time.Duration
+	// Timeout bounds calls whose context has no deadline; default DefaultTimeout.
+	Timeout time.Duration
+	Logger  *slog.Logger // default: silent
+}
+
+// Native is one signed-in component on a native session: it stays signed in, moves to another coordinator when its own goes
+// away, and says what became of every message. It is safe for concurrent use.
+type Native struct {
+	cfg   Component
+	log   *slog.Logger
+	inbox chan wire.Message
+	slots chan struct{} // of running methods
+	done  chan struct{} // closed when it is over for good
+	wg    sync.WaitGroup
+
+	ctx    context.Context // of everything; ended by Close or a final loss
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex // guards what follows; never held while anybody is waited for
+	in      wire.Welcome
+	life    *life
+	link    *link // nil while there is none
+	until   time.Time
+	doors   []string
+	moves   int
+	methods map[string]Method
+	mail    outgoing
+	watches watches
+}
+
+// life is one session: from its sign-in to its loss.
+type life struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// Dial signs in and keeps the session until Close or until it is lost. ctx bounds only the sign-in; within it the
+// addresses are tried again and again, unless the sign-in is refused (name_taken, invalid, forbidden, unauthorized).
+func Dial(ctx context.Context, cfg Component) (*Native, error) {
+	if len(cfg.Addrs) == 0 {
+		cfg.Addrs = []string{DefaultComponentAddr}
+	}
+	if cfg.SignIn.Lease == 0 {
+		cfg.SignIn.Lease = wire.Duration(wire.DefaultLease)
+	}
+	if cfg.Ping <= 0 {
+		cfg.Ping = wire.DefaultPing
+	}
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = 64
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Native{cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, 256),
+		slots: make(chan struct{}, cfg.Parallel), done: make(chan struct{}), methods: map[string]Method{}}
+	for name, m := range cfg.Methods {
+		n.methods[name] = m
+	}
+	n.mail.init(&n.mu)
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	first, err := n.enter(ctx, cfg.SignIn, NewKey(), time.Time{})
+	if err != nil {
+		n.cancel(err)
+		return nil, err
+	}
+	n.begin()
+	n.wg.Go(func() { n.keep(first) })
+	return n, nil
+}
+
+// begin starts a life.
+func (n *Native) begin() {
+	l := &life{}
+	l.ctx, l.cancel = context.WithCancelCause(n.ctx)
+	n.mu.Lock()
+	n.life = l
+	n.mu.Unlock()
+}
+
+// FullName is namespace.name.
+func (n *Native) FullName() string { return n.Welcome().FullName }
+
+// Welcome is the latest answer to a sign-in: it changes when the session moves.
+func (n *Native) Welcome() wire.Welcome {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.in
+}
+
+// Moves counts the sign-ins at another coordinator since the start.
+func (n *Native) Moves() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.moves
+}
+
+// Done closes when it is over for good: by Close, or because the session is lost and there is no Rejoin.
+func (n *Native) Done() <-chan struct{} { return n.done }
+
+// Context ends when the session of now is lost, before anybody else can have its name: whatever is done in the session's
+// name belongs under it. With Rejoin the next session has a new one.
+func (n *Native) Context() context.Context {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.life.ctx
+}
+
+// Err says why it is over: nil while it is not and after Close, else an error that is ErrLost.
+func (n *Native) Err() error {
+	if cause := context.Cause(n.ctx); errors.Is(cause, ErrLost) {
+		return cause
+	}
+	return nil
+}
+
+// Messages are those that are no requests for Methods and no answers, in order, with Component.Inbox; the channel is closed
+// when it is over.
+func (n *Native) Messages() <-chan wire.Message { return n.inbox }
+
+// Close signs out, within ctx, and waits for everything that was started. Without an answer in time the name is free when
+// the lease ends.
+func (n *Native) Close(ctx context.Context) error {
+	var err error
+	if n.ctx.Err() == nil {
+		if err = n.Coordinator(ctx, "sign_out", nil, nil); wire.CodeOf(err) == wire.CodeNotFound {
+			err = nil
+		}
+	}
+	n.cancel(context.Canceled)
+	n.mu.Lock()
+	l := n.link
+	n.mu.Unlock()
+	if l != nil {
+		l.close()
+	}
+	n.wg.Wait()
+	return err
+}
+
+// lost ends a life: whatever waits is told, and nothing of it goes on.
+func (n *Native) lost(why error) {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	why = fmt.Errorf("%w: %s: %w", ErrLost, n.FullName(), why)
+	n.log.Warn("session lost", "error", why)
+	l.cancel(why)
+	n.mail.drop()
+}
+
+// welcome is the result of sign_in as JSON-RPC.
+type welcome struct {
+	Result *wire.Welcome `json:"result"`
+	Error  *rpcFault     `json:"error"`
+}
+
+type rpcFault struct {
+	Code    int             `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+// of ours is the error as one of our codes, if COORDINATOR said it.
+func (f *rpcFault) coded() *wire.Error {
+	var e wire.Error
+	if json.Unmarshal(f.Data, &e) == nil && e.Code != "" {
+		return &e
+	}
+	switch f.Code {
+	case wire.RPCReceiverUnknown:
+		return wire.Refuse(wire.CodeNotFound, "%s", f.Message)
+	case -32602:
+		return wire.Invalid("params", "%s", f.Message)
+	case -32601:
+		return wire.Refuse(wire.CodeNotFound, "%s", f.Message)
+	}
+	return wire.Refuse(wire.CodeInternal, "%s (%d)", f.Message, f.Code)
+}

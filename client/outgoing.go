@@ -1,0 +1,303 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds of what waits to be written.
+const (
+	maxQueued      = 1 << 20 // bytes of short frames
+	largeTransfers = 2
+)
+
+// outgoing is what was sent and has no outcome yet, and what waits to be written. It outlives connections: what has not
+// left goes with the next one.
+type outgoing struct {
+	mu     *sync.Mutex   // the component's
+	room   chan struct{} // closed when something was taken
+	out    []byte        // short frames
+	queued []*pending    // those whose frames are in out
+	large  []*large      // in turn
+	gone   bool          // nothing can be sent any more
+	nextID uint32
+	cut    uint32
+	sends  map[uint32]*pending
+	calls  map[[16]byte]*pending
+}
+
+// large is one long frame.
+type large struct {
+	p     *pending // may be nil
+	to    string
+	frame []byte
+	at    int
+	id    uint32
+}
+
+// pending waits for one outcome.
+type pending struct {
+	m      wire.Message
+	left   bool // bytes of it may have left
+	answer chan outcome
+	done   func(error) // instead of answer
+}
+
+type outcome struct {
+	m   wire.Message
+	err error
+}
+
+func (o *outgoing) init(mu *sync.Mutex) {
+	o.mu, o.room = mu, make(chan struct{})
+	o.sends, o.calls = map[uint32]*pending{}, map[[16]byte]*pending{}
+}
+
+// end tells the outcome; the pending is in no map any more, so it is told once.
+func (p *pending) end(m wire.Message, err error) {
+	if p.done != nil {
+		p.done(err)
+		return
+	}
+	p.answer <- outcome{m, err}
+}
+
+// queue puts a message in line. It waits while there is too much before it, and behind a long one to the same receiver.
+// p, if not nil, is registered under its id or conversation.
+func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bool) error {
+	if err := m.Check(); err != nil {
+		return err
+	}
+	size := m.FrameSize()
+	o := &n.mail
+	n.mu.Lock()
+	for {
+		if o.gone || n.ctx.Err() != nil {
+			n.mu.Unlock()
+			return wire.NotTried("the session is over")
+		}
+		if o.fits(m.To, size) {
+			break
+		}
+		room := o.room
+		n.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return wire.NotTried("the message to %s has not left: %v", m.To, context.Cause(ctx))
+		}
+		n.mu.Lock()
+	}
+	defer n.mu.Unlock()
+	if p != nil {
+		if call {
+			o.calls[m.Conversation] = p
+		} else {
+			m.ID = o.freeID()
+			o.sends[m.ID] = p
+		}
+		p.m = *m
+	}
+	o.put(m, p, size)
+	n.rouse()
+	return nil
+}
+
+// put appends a checked message to what waits; mu is held.
+func (o *outgoing) put(m *wire.Message, p *pending, size int) {
+	if size <= wire.MaxWhole {
+		o.out = appendChecked(o.out, m)
+		if p != nil {
+			o.queued = append(o.queued, p)
+		}
+		return
+	}
+	o.cut++
+	o.large = append(o.large, &large{p: p, to: m.To, frame: appendChecked(make([]byte, 0, size), m), id: o.cut & wire.MaxID})
+}
+
+func appendChecked(dst []byte, m *wire.Message) []byte {
+	out, err := wire.AppendFrame(dst, m)
+	if err != nil {
+		panic(err) // queue has checked it
+	}
+	return out
+}
+
+// rouse has the link's writer look; mu is held.
+func (n *Native) rouse() {
+	if n.link != nil {
+		select {
+		case n.link.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (o *outgoing) fits(to string, size int) bool {
+	for _, l := range o.large {
+		if l.to == to {
+			return false
+		}
+	}
+	if size > wire.MaxWhole {
+		return len(o.large) < largeTransfers
+	}
+	return len(o.out) < maxQueued
+}
+
+func (o *outgoing) freeID() uint32 {
+	for {
+		o.nextID = o.nextID%wire.MaxID + 1
+		if _, used := o.sends[o.nextID]; !used {
+			return o.nextID
+		}
+	}
+}
+
+// take moves what waits to buf, one chunk of long frames with it; mu is held.
+func (o *outgoing) take(buf []byte) []byte {
+	if len(o.out) > 0 {
+		buf = append(buf, o.out...)
+		o.out = o.out[:0]
+		for _, p := range o.queued {
+			p.left = true
+		}
+		clear(o.queued)
+		o.queued = o.queued[:0]
+		o.wakeUp()
+	}
+	if len(o.large) == 0 {
+		return buf
+	}
+	l := o.large[0]
+	buf, l.at = wire.AppendChunk(buf, l.id, l.frame, l.at)
+	o.large = append(o.large[:0], o.large[1:]...)
+	if l.at < len(l.frame) {
+		o.large = append(o.large, l)
+		return buf
+	}
+	if l.p != nil {
+		l.p.left = true
+	}
+	o.wakeUp()
+	return buf
+}
+
+func (o *outgoing) wakeUp() {
+	close(o.room)
+	o.room = make(chan struct{})
+}
+
+// broken ends what may have left with a connection that was lost: its outcome is unknown. Long frames of which not all
+// left certainly did not arrive; they go with the next connection from their beginning.
+func (o *outgoing) broken(why error) {
+	o.sweep(func(p *pending) error {
+		if p.left {
+			return wire.Unknown(why)
+		}
+		return nil
+	})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, l := range o.large {
+		l.at = 0
+	}
+}
+
+// drop ends everything: what has not left was not tried.
+func (o *outgoing) drop() {
+	o.mu.Lock()
+	o.out, o.queued, o.large = nil, nil, nil
+	o.wakeUp()
+	o.mu.Unlock()
+	o.sweep(func(p *pending) error {
+		if p.left {
+			return wire.Unknown(ErrLost)
+		}
+		return wire.NotTried("the session is lost; the message has not left")
+	})
+}
+
+// sweep ends those for which judge has an error.
+func (o *outgoing) sweep(judge func(*pending) error) {
+	type ended struct {
+		p   *pending
+		err error
+	}
+	var over []ended
+	o.mu.Lock()
+	for id, p := range o.sends {
+		if err := judge(p); err != nil {
+			delete(o.sends, id)
+			over = append(over, ended{p, err})
+		}
+	}
+	for c, p := range o.calls {
+		if err := judge(p); err != nil {
+			delete(o.calls, c)
+			over = append(over, ended{p, err})
+		}
+	}
+	o.mu.Unlock()
+	for _, e := range over {
+		e.p.end(wire.Message{}, e.err)
+	}
+}
+
+// delivered ends the sends that a receipt names.
+func (o *outgoing) delivered(ids []byte) {
+	for ; len(ids) >= 3; ids = ids[3:] {
+		if p := o.send(uint32(ids[0])<<16|uint32(ids[1])<<8|uint32(ids[2]), nil); p != nil {
+			p.end(wire.Message{}, nil)
+		}
+	}
+}
+
+// send takes the send of this id, and of this conversation unless that is nil, out of those that wait.
+func (o *outgoing) send(id uint32, conversation *[16]byte) *pending {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.sends[id]
+	if p == nil || conversation != nil && p.m.Conversation != *conversation {
+		return nil
+	}
+	delete(o.sends, id)
+	return p
+}
+
+// call takes the call of this conversation out of those that wait.
+func (o *outgoing) call(conversation [16]byte) *pending {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.calls[conversation]
+	delete(o.calls, conversation)
+	return p
+}
+
+// forget stops waiting for the outcome.
+func (o *outgoing) forget(p *pending) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.calls[p.m.Conversation] == p {
+		delete(o.calls, p.m.Conversation)
+	}
+	if o.sends[p.m.ID] == p {
+		delete(o.sends, p.m.ID)
+	}
+}
+
+// again puts a message that the coordinator certainly did not send, for want of a sign-in, in line for the next connection.
+func (o *outgoing) again(p *pending, call bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p.left = false
+	if call {
+		o.calls[p.m.Conversation] = p
+	} else {
+		o.sends[p.m.ID] = p
+	}
+	o.put(&p.m, p, p.m.FrameSize())
+}

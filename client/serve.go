@@ -1,0 +1,231 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// serve uses the link until it is lost and says why. Nothing of it runs afterwards.
+func (l *link) serve() error {
+	ctx, cancel := context.WithCancelCause(l.n.ctx)
+	n := l.n
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		cancel(l.write(ctx))
+		l.close()
+	}()
+	n.watches.resume(n, l)
+	err := l.read()
+	cancel(err)
+	l.close()
+	<-wrote
+	err = context.Cause(ctx)
+	n.mu.Lock()
+	n.link = nil
+	n.mu.Unlock()
+	n.mail.broken(fmt.Errorf("the connection to %s was lost: %w", n.Welcome().Home, err))
+	return err
+}
+
+// errLease ends a link whose session may be another's by now.
+var errLease = errors.New("the lease ran out without a ping answered")
+
+// write writes what waits, and pings, until the link is lost.
+func (l *link) write(ctx context.Context) error {
+	tick := time.NewTicker(l.ping)
+	defer tick.Stop()
+	n := l.n
+	var buf []byte
+	pings := uint64(0)
+	ping := true
+	for {
+		n.mu.Lock()
+		until := n.until
+		if buf = n.mail.take(buf[:0]); ping {
+			pings++
+			buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
+			ping = false
+		}
+		n.mu.Unlock()
+		if len(buf) > 0 {
+			_ = l.conn.SetWriteDeadline(time.Now().Add(writeTime))
+			if _, err := l.conn.Write(buf); err != nil {
+				return err
+			}
+			if cap(buf) > 4*maxQueued {
+				buf = nil
+			}
+			continue
+		}
+		lease := time.NewTimer(time.Until(until))
+		select {
+		case <-l.wake:
+		case <-tick.C:
+			ping = true
+		case <-lease.C:
+			n.mu.Lock()
+			over := !time.Now().Before(n.until)
+			n.mu.Unlock()
+			if over {
+				lease.Stop()
+				return errLease
+			}
+		case <-ctx.Done():
+			lease.Stop()
+			return nil
+		}
+		lease.Stop()
+	}
+}
+
+// started is what pings count from: a monotonic clock.
+var started = time.Now()
+
+func pingData(now time.Time) []byte {
+	b, _ := json.Marshal(int64(now.Sub(started))) // a number
+	return b
+}
+
+// read handles frames until the link is lost.
+func (l *link) read() error {
+	var chunks wire.Chunks
+	dead := wire.DeadAfter * l.ping
+	var armed time.Time
+	for {
+		if l.frames.Buffered() == 0 {
+			if now := time.Now(); now.Sub(armed) > l.ping/4 {
+				armed = now
+				_ = l.conn.SetReadDeadline(now.Add(dead))
+			}
+		}
+		m, err := l.frames.Next()
+		if err != nil {
+			return err
+		}
+		if m.To != "" {
+			l.n.message(&m)
+			continue
+		}
+		switch m.Type {
+		case wire.TypePing:
+			l.n.mu.Lock()
+			var data []byte
+			if len(m.Payload) > 0 {
+				data = m.Payload[0]
+			}
+			l.n.mail.out = wire.AppendAbout(l.n.mail.out, wire.TypePong, data)
+			l.n.rouse()
+			l.n.mu.Unlock()
+		case wire.TypePong:
+			var at int64
+			if len(m.Payload) > 0 && json.Unmarshal(m.Payload[0], &at) == nil {
+				l.n.mu.Lock()
+				l.n.hold(started.Add(time.Duration(at)))
+				l.n.mu.Unlock()
+			}
+		case wire.TypeReceipt:
+			if len(m.Payload) > 0 {
+				l.n.mail.delivered(m.Payload[0])
+			}
+		case wire.TypeBye:
+			l.bye = byeOf(&m)
+			return l.bye
+		case wire.TypeChunk:
+			whole, ok, err := chunks.Add(&m)
+			if err != nil {
+				return err
+			}
+			if ok {
+				l.n.message(&whole)
+			}
+		}
+	}
+}
+
+// rpc is what of a JSON-RPC message must be known to tell what it is.
+type rpc struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  *rpcFault       `json:"error"`
+}
+
+// message handles one message from a component or from COORDINATOR.
+func (n *Native) message(m *wire.Message) {
+	// Failures repeat the id of the message; answers of components do not ask for one.
+	if m.ID != 0 && fromCoordinator(m.From) {
+		if p := n.mail.send(m.ID, &m.Conversation); p != nil {
+			n.failed(p, m, false)
+			return
+		}
+	}
+	if p := n.mail.call(m.Conversation); p != nil {
+		if notSignedIn(m) {
+			n.failed(p, m, true)
+			return
+		}
+		p.end(*m, nil)
+		return
+	}
+	if m.Type == wire.TypeJSON && len(m.Payload) > 0 && bytes.Contains(m.Payload[0], []byte(`"method"`)) {
+		var in rpc
+		if json.Unmarshal(m.Payload[0], &in) == nil && in.Method != "" {
+			if fromCoordinator(m.From) && n.watches.news(m.Conversation, in.Method, in.Params) {
+				return
+			}
+			if n.request(m, &in) {
+				return
+			}
+		}
+	}
+	if !n.cfg.Inbox {
+		n.log.Debug("a message that nobody waits for", "from", m.From)
+		return
+	}
+	select {
+	case n.inbox <- *m:
+	case <-n.ctx.Done():
+	}
+}
+
+func fromCoordinator(full string) bool {
+	const suffix = "." + wire.Coordinator
+	return len(full) > len(suffix) && full[len(full)-len(suffix):] == suffix
+}
+
+func notSignedIn(m *wire.Message) bool {
+	if !fromCoordinator(m.From) || len(m.Payload) == 0 || !bytes.Contains(m.Payload[0], []byte("-32090")) {
+		return false
+	}
+	var in rpc
+	return json.Unmarshal(m.Payload[0], &in) == nil && in.Error != nil && in.Error.Code == wire.RPCNotSignedIn
+}
+
+// failed ends a message that the coordinator did not deliver; one that it did not even look at, since it knows nobody on
+// this connection, is repeated after signing in again.
+func (n *Native) failed(p *pending, m *wire.Message, call bool) {
+	if notSignedIn(m) {
+		n.mail.again(p, call)
+		n.mu.Lock()
+		l := n.link
+		n.mu.Unlock()
+		if l != nil {
+			l.close()
+		}
+		return
+	}
+	var in rpc
+	if len(m.Payload) == 0 || json.Unmarshal(m.Payload[0], &in) != nil || in.Error == nil {
+		p.end(wire.Message{}, wire.Unknown(errors.New("an unreadable report of the coordinator")))
+		return
+	}
+	p.end(wire.Message{}, in.Error.coded())
+}

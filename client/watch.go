@@ -1,0 +1,199 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// watches share one subscription of a component's connection; after a move it goes on where it was.
+type watches struct {
+	mu           sync.Mutex
+	all          map[*watch]bool
+	conversation [16]byte
+	subscribed   bool
+	at           string // behind the last event
+}
+
+// watch is one who is told.
+type watch struct {
+	topics map[string]bool
+	events chan wire.Event
+	lagged chan string // capacity 1: where the news go on
+}
+
+// watched bounds what waits for one watch; one who falls behind is told so.
+const watched = 1024
+
+// Watch yields news of the cluster in order, from now on (the error of the first turn tells if that did not work), without a
+// gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a gap, an event
+// of KindLagged comes in its place: list again. It ends with ctx or with the component, with an error. Data is a json.RawMessage, or nil.
+func (n *Native) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Event, error], error) {
+	if len(topics) == 0 {
+		topics = []string{wire.TopicComponent}
+	}
+	w := &watch{topics: map[string]bool{}, events: make(chan wire.Event, watched), lagged: make(chan string, 1)}
+	for _, t := range topics {
+		w.topics[t] = true
+	}
+	s := &n.watches
+	s.mu.Lock()
+	if s.all == nil {
+		s.all = map[*watch]bool{}
+	}
+	s.all[w] = true
+	s.mu.Unlock()
+	if err := s.subscribe(ctx, n); err != nil {
+		s.leave(n, w)
+		return nil, err
+	}
+	return func(yield func(wire.Event, error) bool) {
+		defer s.leave(n, w)
+		for {
+			var e wire.Event
+			select { // what came before a gap comes first
+			case e = <-w.events:
+			default:
+				select {
+				case e = <-w.events:
+				case <-w.lagged:
+					e = wire.Event{Kind: KindLagged}
+				case <-ctx.Done():
+					yield(e, ctx.Err())
+					return
+				case <-n.done:
+					yield(e, ErrLost)
+					return
+				}
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}, nil
+}
+
+// leave ends a watch, and with the last one the subscription.
+func (s *watches) leave(n *Native, w *watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, w)
+	if len(s.all) > 0 || !s.subscribed {
+		return
+	}
+	s.subscribed, s.at, s.conversation = false, "", [16]byte{}
+	n.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, time.Second)
+		defer cancel()
+		_ = n.Coordinator(ctx, "unsubscribe", nil, nil) // the news are not looked at any more in any case
+	})
+}
+
+// allTopics are what is subscribed to: who wants less is told less.
+var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
+
+// subscribe asks for news, behind the last event if there was one.
+func (s *watches) subscribe(ctx context.Context, n *Native) error {
+	s.mu.Lock()
+	if s.subscribed || len(s.all) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	s.conversation = newConversation()
+	conversation, at := s.conversation, s.at
+	s.subscribed = true
+	s.mu.Unlock()
+	params := map[string]any{"topics": allTopics}
+	if at != "" {
+		params["after"] = at
+	}
+	var out struct {
+		At string `json:"at"`
+	}
+	m, err := n.ask(ctx, conversation, wire.Coordinator, "subscribe", params)
+	if err == nil {
+		err = result(wire.Coordinator, m, &out)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if s.conversation == conversation {
+			s.subscribed = false
+		}
+		return err
+	}
+	if s.at == "" {
+		s.at = out.At
+	}
+	return nil
+}
+
+// resume subscribes again on a new connection.
+func (s *watches) resume(n *Native, l *link) {
+	s.mu.Lock()
+	s.subscribed = false
+	again := len(s.all) > 0
+	s.mu.Unlock()
+	if !again {
+		return
+	}
+	n.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
+		defer cancel()
+		if err := s.subscribe(ctx, n); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("not subscribed again", "error", err)
+			l.close() // the next connection may do better
+		}
+	})
+}
+
+// news tells a notification to those who watch; false means that it is none.
+func (s *watches) news(conversation [16]byte, method string, params json.RawMessage) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if conversation != s.conversation || method != "event" && method != KindLagged {
+		return false
+	}
+	if method == KindLagged {
+		var in struct {
+			At string `json:"at"`
+		}
+		_ = json.Unmarshal(params, &in)
+		s.at = in.At
+		for w := range s.all {
+			w.lag()
+		}
+		return true
+	}
+	var data json.RawMessage
+	e := wire.Event{Data: &data}
+	if json.Unmarshal(params, &e) != nil {
+		return true
+	}
+	if e.Data = nil; len(data) > 0 {
+		e.Data = data
+	}
+	s.at = position(e)
+	for w := range s.all {
+		if !w.topics[e.Topic] {
+			continue
+		}
+		select {
+		case w.events <- e:
+		default:
+			w.lag()
+		}
+	}
+	return true
+}
+
+func (w *watch) lag() {
+	select {
+	case w.lagged <- "":
+	default:
+	}
+}
