@@ -96,8 +96,10 @@ func Dial(ctx context.Context, cfg Component) (*Native, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Native{cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, 256),
-		slots: make(chan struct{}, cfg.Parallel), done: make(chan struct{}), methods: map[string]Method{}}
+	n := &Native{
+		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, 256),
+		slots: make(chan struct{}, cfg.Parallel), done: make(chan struct{}), methods: map[string]Method{},
+	}
 	for name, m := range cfg.Methods {
 		n.methods[name] = m
 	}

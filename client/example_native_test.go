@@ -148,8 +148,10 @@ func ExampleNative_Submit() {
 	}
 	defer gui.Close(ctx)
 
-	job, err := gui.Submit(ctx, wire.SubmitJob{Runtime: "sh", Script: "echo $((ITEM * ITEM))",
-		Items: []json.RawMessage{json.RawMessage("3"), json.RawMessage("4")}})
+	job, err := gui.Submit(ctx, wire.SubmitJob{
+		Runtime: "sh", Script: "echo $((ITEM * ITEM))",
+		Items: []json.RawMessage{json.RawMessage("3"), json.RawMessage("4")},
+	})
 	if err != nil {
 		fmt.Println(err)
 		return

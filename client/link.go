@@ -129,8 +129,10 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 		return nil, wire.Invalid("", "sign-in: %v", err)
 	}
 	conversation := newConversation()
-	m := wire.Message{To: wire.Coordinator, Conversation: conversation, Type: wire.TypeJSON,
-		Payload: [][]byte{slices.Concat([]byte(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":`), params, []byte("}"))}}
+	m := wire.Message{
+		To: wire.Coordinator, Conversation: conversation, Type: wire.TypeJSON,
+		Payload: [][]byte{slices.Concat([]byte(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":`), params, []byte("}"))},
+	}
 	if m.FrameSize() > wire.MaxFirst {
 		return nil, wire.Invalid("", "a sign-in of %d bytes is above the limit of %d", m.FrameSize(), wire.MaxFirst)
 	}

@@ -155,7 +155,7 @@ func (s replica) Health() (bool, string)                                 { retur
 func (s replica) Alive(string) (bool, time.Time)                         { return true, time.Now() }
 func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
-func (s replica) RemoveMember(context.Context, string) error { return errors.ErrUnsupported }
+func (s replica) RemoveMember(context.Context, string) error             { return errors.ErrUnsupported }
 
 func (s replica) Promote(context.Context, string) error { return errors.ErrUnsupported }
 
