@@ -197,6 +197,15 @@ func TestLinkSequence(t *testing.T) {
 	f.name = "n2.COORDINATOR"
 	f.say("n1.CX", "no circles", "{}")
 	f.say("n1.COORDINATOR", "no circles", `{"id":null,"error":{"code":-32093,"message":"x"},"jsonrpc":"2.0"}`)
+	eventually(t, "both unknown receivers are counted", func() bool { return s.door.Counts()["receiver_unknown"] == 2 })
+	for updates := 0; updates < 2; { // what would answer it came before the second
+		switch m := f.hears(t, ""); {
+		case strings.Contains(m.raw, `"id":6`):
+			updates++
+		case strings.Contains(m.raw, "error"):
+			t.Errorf("a coordinator is answered with an error: %s", m.raw)
+		}
+	}
 	second.say("COORDINATOR", "not its own", `{"id":1,"method":"coordinator_sign_out"}`)
 	if m := second.next(); m.code() != -32603 {
 		t.Errorf("signed out from the wrong connection: %s", m.raw)

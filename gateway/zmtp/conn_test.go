@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -147,7 +148,7 @@ func TestHostileInputEndsOneConnection(t *testing.T) {
 	} {
 		conn := raw(t, s.Addr(), bytes)
 		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.Copy(io.Discard, conn); err != nil && errors.Is(err, context.DeadlineExceeded) {
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection stays open", name)
 		}
 		answers(t, good, []byte(name))
@@ -240,7 +241,7 @@ func TestSilenceIsDeathOnlyForThoseWhoAnswer(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Errorf("the one that never answered ended: %v", err)
-	default:
+	case <-time.After(300 * time.Millisecond): // several silences
 	}
 }
 

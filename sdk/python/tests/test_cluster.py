@@ -102,6 +102,8 @@ class WithCluster(Scripts, Base):
             connection = laser._link._connection
             assert connection is not None
             connection.abort()
+            # What the home writes to a dying connection before it knows is gone; so the sender waits until we are back.
+            self.assertEqual((await laser.lookup(laser.full_name)).session, laser.id)
             await gui.send(laser.full_name, bytes([n]))
             self.assertEqual((await laser.receive(10)).payload, [bytes([n])])
         self.assertEqual((laser.home, laser._link.welcome["resumed"]), (CLUSTER[0]["id"], True))
