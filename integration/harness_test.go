@@ -124,7 +124,8 @@ func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process 
 	}
 	p.args = append([]string{
 		"serve", "--id", id, "--data-dir", p.data, "--log-format", "text", "--log-level", "info",
-		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops, "--component-addr", "127.0.0.1:0",
+		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops,
+		"--component-addr", ports(c.t, 1)[0], // the same at every start, as a coordinator's row has it
 	}, extra...)
 	c.nodes = append(c.nodes, p)
 	c.t.Cleanup(p.end)
