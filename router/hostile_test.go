@@ -298,6 +298,9 @@ func FuzzLinkFrames(f *testing.F) {
 	f.Add(byte(3), chunkBody(1, 1, append(u32(1<<20), 1, 2)...), linkFrame(3, chunkBody(1, 4)))
 	f.Add(byte(5), make([]byte, 8), []byte{2, 0, 0})
 	f.Add(byte(7), []byte("bye"), []byte{})
+	f.Add(byte(8), relayBody(1, 1, []string{"x", "n1"}, good), linkFrame(8, relayBody(1, 0, []string{"x", "n1"}, good)))
+	f.Add(byte(8), relayBody(2, 9, []string{"y", "x", "n1", "z"}, good), []byte{})
+	f.Add(byte(9), []byte{1, 'x', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 2, 'n', '1'}, []byte{})
 	number := uint64(0)
 	f.Fuzz(func(t *testing.T, kind byte, body, rest []byte) {
 		if len(body) > 64<<10 {
