@@ -309,6 +309,44 @@ func TestTheMiddleTurnsBackWhatWaits(t *testing.T) {
 	}
 }
 
+// The link by which a message came to the middle ends before the message comes
+// back. Those behind it came by the next link, and none overtakes another.
+func TestComingBackOverTheNextLink(t *testing.T) {
+	w := newWorld()
+	w.topology = chain(t)
+	n := w.start(t, quick, "n2")[0]
+	w.played("n1")
+	end := w.played("n3")
+	out := (<-end.accept).conn
+	defer out.Close()
+	close(end.down)
+	nextOf(t, out, 2, 9)
+	relay := func(id uint32, from string) []byte {
+		return linkFrame(8, relayBody(1, 1, []string{"n1", "n2", "n3"}, dataBody(t, id, "s", numbered(from, "n3.b", int(id), 8))))
+	}
+	first := speak(t, n, "n1")
+	write(t, first, openFrame(1, 1), relay(1, "n1.a"))
+	nextOf(t, out, 2, 8)
+	second := speak(t, n, "n1")
+	write(t, second, openFrame(1, 2), relay(2, "n1.a"), relay(3, "n1.other"))
+	nextOf(t, out, 2, 8)
+	nextOf(t, out, 2, 8)
+	const accepted, noWay = 0, 8
+	tell := func(slot uint32, v byte) []byte { return linkFrame(4, append(u32(slot), v)) }
+	write(t, out, tell(0, noWay), tell(2, accepted))
+	if got := verdicts(t, second, 1); got[3] != accepted {
+		t.Fatalf("verdicts %v, want message 3 accepted", got)
+	}
+	write(t, second, relay(4, "n1.a")) // behind 2, which will come back
+	if got := verdicts(t, second, 1); got[4] != noWay {
+		t.Errorf("verdicts %v, want message 4 back", got)
+	}
+	write(t, out, tell(1, noWay))
+	if got := verdicts(t, second, 1); got[2] != noWay {
+		t.Errorf("verdicts %v, want message 2 back", got)
+	}
+}
+
 // A coordinator that has restarted with its clock set back is heard all the
 // same, soon: what it says of its links, and its messages.
 func TestAClockSetBack(t *testing.T) {
