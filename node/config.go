@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/folkmoot/folkmoot/router/topology"
 )
 
 // Config is everything one coordinator is told. The zero value with a
@@ -43,6 +45,10 @@ type Config struct {
 
 	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
 	HTTPCert, HTTPKey         string // TLS on REST
+
+	// Topology says which coordinators have links: mesh (default), ring, tree,
+	// grid, or file:PATH with a line "n1: n2 n3" for each. The same at all.
+	Topology string
 
 	LogStore          string        // bolt or wal; fixed once the data directory exists
 	HeartbeatTimeout  time.Duration // 0: raftnode's default; so below
@@ -91,6 +97,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.OpsAddr, "127.0.0.1:0")
 	def(&c.ComponentAddr, "127.0.0.1:0")
 	def(&c.LogStore, "bolt")
+	def(&c.Topology, "mesh")
 	def(&c.Version, "dev")
 	if c.Expect == 0 && len(c.Join) == 0 {
 		c.Expect = 1
@@ -121,6 +128,9 @@ func (c Config) Validate() error {
 	}
 	if c.LogStore != "bolt" && c.LogStore != "wal" {
 		return fmt.Errorf("--log-store %q: bolt or wal", c.LogStore)
+	}
+	if _, err := c.topology(); err != nil {
+		return err
 	}
 	if c.Expect < 0 || c.Expect > 99 {
 		return fmt.Errorf("--bootstrap-expect %d: 1 to 99", c.Expect)
@@ -176,6 +186,18 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--peer-addr %q listens everywhere: say with --advertise which name others dial", c.PeerAddr)
 	}
 	return c.checkSecurity()
+}
+
+// topology reads the setting, and its file.
+func (c Config) topology() (topology.Policy, error) {
+	p, err := topology.Parse(c.Topology, os.ReadFile)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("--topology: %w", err)
+	case !p.Knows(c.ID):
+		return p, fmt.Errorf("--topology %s has no line for this coordinator, %s", c.Topology, c.ID)
+	}
+	return p, nil
 }
 
 // checkSecurity refuses to open a door to other machines without locks on it.

@@ -22,6 +22,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--namespace":        func(c *node.Config) { c.Namespace = "a b" },
 		"--log-store":        func(c *node.Config) { c.LogStore = "tape" },
 		"--bootstrap-expect": func(c *node.Config) { c.Expect = 3 },
+		"--topology":         func(c *node.Config) { c.Topology = "star" },
 		"--slots":            func(c *node.Config) { c.Slots = -1 },
 		"--election-timeout": func(c *node.Config) { c.ElectionTimeout = time.Millisecond },
 		"--peer-ca":          func(c *node.Config) { c.PeerCA = "ca.pem" },

@@ -147,8 +147,13 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 	// Mail, use cases, doors.
 	self := n.self()
+	policy, err := cfg.topology()
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
 	n.router = router.Open(router.Config{
-		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
+		Topology: policy,
+		Self:     cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
 	n.leco.exit = leco.NewExit(control.OverRouter(n.router))

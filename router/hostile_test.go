@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/router"
@@ -246,6 +247,44 @@ func TestNewerLinkReplacesOlder(t *testing.T) {
 	}
 }
 
+// A newer link delivers nothing before the older one's reader has ended: what
+// that still had to deliver was sent before.
+func TestNewerLinkWaitsForTheOlderOnesFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newWorld().start(t, router.Limits{}, "n1")[0]
+		box := n.signIn(t, "n1.a")
+		n.w.change(func() {
+			n.w.rows["x.a"] = row{"x", "s", 1}
+			n.w.rows["x.b"] = row{"x", "s", 1}
+		})
+		// The reader of the older link takes its time over a message.
+		go1 := make(chan struct{})
+		n.mu.Lock()
+		n.asked = func(full string) {
+			if full == "x.a" {
+				<-go1
+			}
+		}
+		n.mu.Unlock()
+		open := func(number uint64, from, s string) {
+			a, b := net.Pipe()
+			t.Cleanup(func() { a.Close() })
+			n.accept <- accepted{b, "x"}
+			go io.Copy(io.Discard, a)
+			_, _ = a.Write(append(openFrame(1, number), linkFrame(2, dataBody(t, 1, "session of n1.a", text(from, "n1.a", s)))...))
+		}
+		open(1, "x.a", "older")
+		synctest.Wait()
+		open(2, "x.b", "newer")
+		synctest.Wait()
+		if got := box.Len(); got != 0 {
+			t.Errorf("%d messages of the newer link were delivered while the older one still delivers", got)
+		}
+		close(go1)
+		reads(t, box, 0, "older", "newer")
+	})
+}
+
 // FuzzLinkFrames feeds frames with a right checksum, and what follows them, to
 // an accepted link.
 func FuzzLinkFrames(f *testing.F) {
@@ -259,6 +298,9 @@ func FuzzLinkFrames(f *testing.F) {
 	f.Add(byte(3), chunkBody(1, 1, append(u32(1<<20), 1, 2)...), linkFrame(3, chunkBody(1, 4)))
 	f.Add(byte(5), make([]byte, 8), []byte{2, 0, 0})
 	f.Add(byte(7), []byte("bye"), []byte{})
+	f.Add(byte(8), relayBody(1, 1, []string{"x", "n1"}, good), linkFrame(8, relayBody(1, 0, []string{"x", "n1"}, good)))
+	f.Add(byte(8), relayBody(2, 9, []string{"y", "x", "n1", "z"}, good), []byte{})
+	f.Add(byte(9), []byte{1, 'x', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 2, 'n', '1'}, []byte{})
 	number := uint64(0)
 	f.Fuzz(func(t *testing.T, kind byte, body, rest []byte) {
 		if len(body) > 64<<10 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -252,6 +253,32 @@ func TestHalfOpenLink(t *testing.T) {
 		took := time.Since(start)
 		if o != router.Unknown || wire.CodeOf(err) != wire.CodeUnknown || took > 8*time.Second {
 			t.Errorf("got %s (%v) after %s, want unknown within 8 s", o, err, took)
+		}
+	})
+}
+
+// The dialler has a timer of its own: a coordinator that reads everything and
+// says nothing is dead after three pings, though it never closes the link.
+func TestPeerThatSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.pipe = inMemory
+		n := w.start(t, router.Limits{Timeout: time.Hour}, "n1")[0]
+		mute := w.played("n2")
+		w.change(func() { w.rows["n2.b"] = row{"n2", "s", 1} })
+		n.signIn(t, "n1.a")
+		link := (<-mute.accept).conn
+		defer link.Close()
+		close(mute.down)
+		go io.Copy(io.Discard, link)
+		synctest.Wait()
+		start := time.Now()
+		o, err := n.Send(context.Background(), text("n1.a", "n2.b", "x"))
+		if took := time.Since(start); o != router.Unknown || wire.CodeOf(err) != wire.CodeUnknown || took > 8*time.Second {
+			t.Errorf("got %s (%v) after %s, want unknown within 8 s", o, err, took)
+		}
+		if got := n.Links()["n2"]; got == "up" {
+			t.Error("the link counts as up though nothing comes")
 		}
 	})
 }

@@ -19,7 +19,8 @@ type pair struct {
 	inflight int      // messages in link's slots
 
 	running bool // a goroutine is in pump; it sees every change made meanwhile
-	hold    bool // one was refused as moved or not sent: nothing leaves until all in flight have come back
+	hold    bool // one was refused as moved or not sent: nothing leaves until all in flight have come back.
+	// Where messages are only passed on, those that come meanwhile go back.
 	cutting bool // its own large message is being cut; the next goes behind its last chunk
 	looking bool // waits for a fresh directory
 	waiting bool // in the waiting list of a link

@@ -188,12 +188,17 @@ func (in *inLink) sendOn(msg *incoming) {
 		in.note(msg.id, key, noWay)
 		return
 	}
+	p := sh.pairs[own]
+	if p != nil && p.hold {
+		r.stats.add(cNoWay)
+		in.note(msg.id, key, noWay)
+		return
+	}
 	size := cost(&msg.m)
 	if !l.acct.take(size) {
 		in.note(msg.id, key, crowded)
 		return
 	}
-	p := sh.pairs[own]
 	if p == nil {
 		p = &pair{key: own, shard: sh, onward: l}
 		sh.pairs[own] = p
@@ -211,6 +216,9 @@ func (in *inLink) sendOn(msg *incoming) {
 // pumpOn is pump for messages that are only passed on. They never wait for a
 // link: whoever sent them knows other ways, perhaps. The shard's mu is held.
 func (r *Router) pumpOn(p *pair) {
+	if p.inflight == 0 {
+		p.hold = false
+	}
 	for e := p.parked.head; e != nil && !p.cutting; e = p.parked.head {
 		switch {
 		case r.closed.Load():
@@ -249,7 +257,10 @@ func (r *Router) tellBack(e *entry, v verdict) {
 }
 
 // passBack handles a verdict on a message that was passed on. If it comes back
-// then those behind it do too, before anything else of its pair leaves.
+// then those behind it do too, before anything else of its pair leaves: those
+// that wait here, and those that come until all in flight have their outcomes.
+// The fence alone would not do, since the link the message came by may have
+// ended while those behind it came by the next.
 func (l *outLink) passBack(e *entry, v verdict) {
 	p := e.pair
 	p.shard.mu.Lock()
@@ -257,6 +268,7 @@ func (l *outLink) passBack(e *entry, v verdict) {
 	l.r.tellBack(e, v)
 	if v.back() {
 		l.seen.Add(1)
+		p.hold = true
 		l.r.turnBack(p)
 	}
 	l.r.landed(p, 1)

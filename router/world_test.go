@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/router/topology"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -27,6 +28,8 @@ type world struct {
 	// pipe makes the two ends of a new connection between two coordinators; an
 	// error means that nobody is reached.
 	pipe func(from, to string) (net.Conn, net.Conn, error)
+	// topology of the coordinators that are started; the zero value is the mesh.
+	topology topology.Policy
 }
 
 type row struct {
@@ -46,8 +49,9 @@ type node struct {
 	stale   map[string]row // not nil: a view that lags until Fresh
 	fresh   int            // rounds asked for
 	noFresh error
-	takes   time.Duration // of a round
-	ghosts  []string      // coordinators that have an address and never answer
+	takes   time.Duration     // of a round
+	asked   func(full string) // called in Home; may wait
+	ghosts  []string          // coordinators that have an address and never answer
 }
 
 type accepted struct {
@@ -108,7 +112,7 @@ func (w *world) start(t testing.TB, limits router.Limits, ids ...string) []*node
 		all = append(all, n)
 	}
 	for _, n := range all {
-		n.Router = router.Open(router.Config{Self: n.id, Directory: n, Dialer: n, Limits: limits})
+		n.Router = router.Open(router.Config{Self: n.id, Directory: n, Dialer: n, Topology: w.topology, Limits: limits})
 		t.Cleanup(func() {
 			n.Close()
 			close(n.down)
@@ -148,8 +152,11 @@ func (n *node) lag() {
 func (n *node) Home(full string) (string, string, uint64, bool) {
 	n.mu.Lock()
 	r, ok := n.stale[full]
-	lags := n.stale != nil
+	lags, asked := n.stale != nil, n.asked
 	n.mu.Unlock()
+	if asked != nil {
+		asked(full)
+	}
 	if !lags {
 		n.w.mu.Lock()
 		r, ok = n.w.rows[full]
@@ -238,6 +245,27 @@ func until(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("after 20 s still not: %s", what)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// joined waits until every node has the links of its topology.
+func joined(t testing.TB, nodes ...*node) {
+	t.Helper()
+	var ids []string
+	for _, n := range nodes {
+		ids = append(ids, n.id)
+	}
+	g := nodes[0].w.topology.Over(ids)
+	for _, n := range nodes {
+		until(t, "links of "+n.id+" up", func() bool {
+			links := n.Links()
+			for _, id := range g.Neighbours(n.id) {
+				if links[id] != "up" {
+					return false
+				}
+			}
+			return len(links) == len(g.Neighbours(n.id))
+		})
 	}
 }
 

@@ -43,6 +43,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.Bool("leco-shut-down", false, "LECO's shut_down stops this coordinator also when --leco-addr is not on loopback")
 	f.StringSlice("join", nil, "addresses or a name of other coordinators, tried in turn for ever; may contain itself")
 	f.Int("bootstrap-expect", 0, "found a cluster when this many empty coordinators have met (default: 1 without --join)")
+	f.String("topology", "mesh", "which coordinators keep links: mesh, ring, tree, grid or file:PATH; the same at all")
 	f.Bool("non-voter", false, "replicate and route, never vote")
 	f.Bool("worker", false, "run job parts in this process's care")
 	f.Int("slots", 0, "parts at once of that worker (default: one for each processor)")
@@ -170,7 +171,7 @@ func (s *settings) nodeConfig() (node.Config, error) {
 		ID: s.String("id"), Namespace: s.String("namespace"), DataDir: s.String("data-dir"),
 		HTTPAddr: s.String("http-addr"), ComponentAddr: s.String("component-addr"), PeerAddr: s.String("peer-addr"), Advertise: s.String("advertise"), OpsAddr: s.String("ops-addr"),
 		Expect: s.Int("bootstrap-expect"), NonVoter: s.Bool("non-voter"), Worker: s.Bool("worker"), Slots: s.Int("slots"),
-		Insecure: s.Bool("insecure"), TokenFile: s.String("token-file"),
+		Topology: s.String("topology"), Insecure: s.Bool("insecure"), TokenFile: s.String("token-file"),
 		PeerCA: s.String("peer-ca"), PeerCert: s.String("peer-cert"), PeerKey: s.String("peer-key"),
 		HTTPCert: s.String("http-cert"), HTTPKey: s.String("http-key"),
 		LogStore:         s.String("log-store"),
