@@ -36,10 +36,10 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	if old, ok := t.sessions.get(Session{FullName: row.FullName}); ok {
+	if old, ok := t.sessions.get(row.FullName, ""); ok {
 		return t.signInAgain(old, row, c.TakeOver, at)
 	}
-	if other, ok := t.ids.get(Session{ID: c.Session}); ok {
+	if other, ok := t.ids.get(c.Session, ""); ok {
 		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
 	}
 	if e, ok := t.read().removed.get(c.Session); ok {
@@ -96,21 +96,21 @@ func sameTerms(a, b *Session) bool {
 // put and take keep the four orders of the sessions in step.
 func (t *Table) put(s *Session) {
 	t.writes++
-	t.sessions.writable(byFullName).Set(s)
-	t.ids.writable(byID).Set(s)
-	t.homes.writable(byHome).Set(s)
+	t.sessions.set(t.own, s)
+	t.ids.set(t.own, s)
+	t.homes.set(t.own, s)
 	if s.Slots > 0 {
-		t.workers.writable(byFullName).Set(s)
+		t.workers.set(t.own, s)
 	}
 }
 
 func (t *Table) take(s *Session) {
 	t.writes++
-	t.sessions.writable(byFullName).Delete(s)
-	t.ids.writable(byID).Delete(s)
-	t.homes.writable(byHome).Delete(s)
+	t.sessions.remove(t.own, s)
+	t.ids.remove(t.own, s)
+	t.homes.remove(t.own, s)
 	if s.Slots > 0 {
-		t.workers.writable(byFullName).Delete(s)
+		t.workers.remove(t.own, s)
 	}
 }
 

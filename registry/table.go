@@ -19,10 +19,11 @@ type Table struct {
 	news   []wire.Event
 	writes int
 
-	sessions tree // by full name
-	ids      tree
-	homes    tree // by home, then full name
-	workers  tree // by full name; Slots > 0
+	own      *owner // of the nodes this copy may change
+	sessions tree[byFullName]
+	ids      tree[byID]
+	homes    tree[byHome]
+	workers  tree[byFullName] // Slots > 0
 	rest     *rest
 	mine     bool // rest is of this copy alone
 }
@@ -42,8 +43,8 @@ var nothing rest // read only
 // method that changes the copy.
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
-		index: index, rest: t.rest,
-		sessions: t.sessions.shared(), ids: t.ids.shared(), homes: t.homes.shared(), workers: t.workers.shared(),
+		index: index, own: new(owner), rest: t.rest,
+		sessions: t.sessions, ids: t.ids, homes: t.homes, workers: t.workers,
 	}
 }
 
@@ -88,11 +89,11 @@ func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
 
 // Session returns the live session of a full name.
 func (t *Table) Session(full string) (Session, bool) {
-	return deref(t.sessions.get(Session{FullName: full}))
+	return deref(t.sessions.get(full, ""))
 }
 
 // SessionByID returns the live session of an id.
-func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(Session{ID: id})) }
+func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(id, "")) }
 
 // Ended tells how a session ended, if it is among the last KeepEnded ones.
 func (t *Table) Ended(id string) (Ended, bool) {
@@ -113,19 +114,19 @@ func (t *Table) Presider(namespace string) (Coordinator, bool) {
 }
 
 // Len is the number of live sessions.
-func (t *Table) Len() int { return t.sessions.len() }
+func (t *Table) Len() int { return t.sessions.size }
 
 // Sessions yields all live sessions by full name.
 func (t *Table) Sessions() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.sessions.scan(func(s *Session) bool { return yield(*s) })
+		t.sessions.ascend("", "", func(s *Session) bool { return yield(*s) })
 	}
 }
 
 // SessionsAfter yields the live sessions whose full name is beyond full.
 func (t *Table) SessionsAfter(full string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.sessions.ascend(Session{FullName: full}, func(s *Session) bool {
+		t.sessions.ascend(full, "", func(s *Session) bool {
 			return s.FullName == full || yield(*s)
 		})
 	}
@@ -134,7 +135,7 @@ func (t *Table) SessionsAfter(full string) iter.Seq[Session] {
 // SessionsOf yields the live sessions of one home by full name.
 func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.homes.ascend(Session{Home: home}, func(s *Session) bool { return s.Home == home && yield(*s) })
+		t.homes.ascend(home, "", func(s *Session) bool { return s.Home == home && yield(*s) })
 	}
 }
 
@@ -142,12 +143,12 @@ func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 // home to home, so it costs the same however many sessions there are.
 func (t *Table) Homes() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for from, more := (Session{}), true; more; {
+		for from, more := "", true; more; {
 			more = false
-			t.homes.ascend(from, func(s *Session) bool {
+			t.homes.ascend(from, "", func(s *Session) bool {
 				// Nothing sorts between a home's sessions and its name with a
 				// zero byte behind, which no coordinator's id holds.
-				from, more = Session{Home: s.Home + "\x00"}, yield(s.Home)
+				from, more = s.Home+"\x00", yield(s.Home)
 				return false
 			})
 		}
@@ -157,7 +158,7 @@ func (t *Table) Homes() iter.Seq[string] {
 // Workers yields the live sessions that have slots, by full name.
 func (t *Table) Workers() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.workers.scan(func(s *Session) bool { return yield(*s) })
+		t.workers.ascend("", "", func(s *Session) bool { return yield(*s) })
 	}
 }
 

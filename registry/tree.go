@@ -1,73 +1,296 @@
 package registry
 
-import (
-	"sync"
+import "strings"
 
-	"github.com/tidwall/btree"
+// maxRows is how many rows a node of a tree holds at most; all but the root
+// hold at least minRows. Applying an entry copies one node of every level, and
+// what that costs is the bytes and the allocations it leaves behind: this is
+// where they balance.
+const (
+	maxRows = 24
+	minRows = (maxRows - 1) / 2
 )
 
-// degree of the trees: nodes of at most 23 pointers. Applying an entry copies
-// one node of every level, and what that costs is the bytes it leaves behind:
-// small nodes leave 8 KiB for a sign-in among 200,000, the library's default
-// with keys beside the pointers 22 KiB.
-const degree = 12
-
-// tree is an ordered set of sessions. Its copies share all nodes until they
-// are written to, and nothing is copied before the first write.
-type tree struct {
-	rows *btree.BTreeG[*Session]
-	mine bool // rows is of this copy alone
+// tree is an ordered set of sessions, a B-tree. A copy of it is a copy of this
+// struct: copies share all nodes, and a node is copied before its first change
+// by another owner. Rows are never written through.
+type tree[O order] struct {
+	root *node
+	size int
 }
 
-func byFullName(a, b *Session) bool { return a.FullName < b.FullName }
-func byID(a, b *Session) bool       { return a.ID < b.ID }
-func byHome(a, b *Session) bool {
-	return a.Home < b.Home || a.Home == b.Home && a.FullName < b.FullName
+// order says by which two texts, the more significant first, a tree is sorted.
+type order interface {
+	key(*Session) (string, string)
 }
 
-// writable returns the rows of this copy alone, in the order less.
-func (t *tree) writable(less func(a, b *Session) bool) *btree.BTreeG[*Session] {
-	if t.rows == nil {
-		t.rows = btree.NewBTreeGOptions(less, btree.Options{Degree: degree, NoLocks: true})
-	} else if !t.mine {
-		t.rows = t.rows.Copy()
+type (
+	byFullName struct{}
+	byID       struct{}
+	byHome     struct{}
+)
+
+func (byFullName) key(s *Session) (string, string) { return s.FullName, "" }
+func (byID) key(s *Session) (string, string)       { return s.ID, "" }
+func (byHome) key(s *Session) (string, string)     { return s.Home, s.FullName }
+
+// owner marks the nodes that one copy of the table may change in place.
+type owner struct{ _ byte }
+
+// node has one more kid than rows, or none at all: a leaf.
+type node struct {
+	own  *owner
+	rows []*Session
+	kids []*node
+}
+
+// newNode makes an empty node together with the room it will ever need.
+func newNode(own *owner, leaf bool) *node {
+	if leaf {
+		n := new(struct {
+			node
+			rows [maxRows]*Session
+		})
+		n.node = node{own: own, rows: n.rows[:0]}
+		return &n.node
 	}
-	t.mine = true
-	return t.rows
+	n := new(struct {
+		node
+		rows [maxRows]*Session
+		kids [maxRows + 1]*node
+	})
+	n.node = node{own: own, rows: n.rows[:0], kids: n.kids[:0]}
+	return &n.node
 }
 
-func (t *tree) shared() tree { return tree{rows: t.rows} }
+func (n *node) leaf() bool { return n.kids == nil }
 
-func (t *tree) get(key Session) (*Session, bool) {
-	if t.rows == nil {
-		return nil, false
+// mine returns the node to change in place of n.
+func (n *node) mine(own *owner) *node {
+	if n.own == own {
+		return n
 	}
-	k := keys.Get().(*Session)
-	*k = key
-	s, ok := t.rows.Get(k)
-	*k = Session{}
-	keys.Put(k)
-	return s, ok
+	c := newNode(own, n.leaf())
+	c.rows = append(c.rows, n.rows...)
+	if !n.leaf() {
+		c.kids = append(c.kids, n.kids...)
+	}
+	return c
 }
 
-// keys spares a lookup the making of a session to compare with.
-var keys = sync.Pool{New: func() any { return new(Session) }}
+// find returns the place of the first row that is not before (a, b), and
+// whether it is the one.
+func (t *tree[O]) find(n *node, a, b string) (int, bool) {
+	var o O
+	low, high := 0, len(n.rows)
+	for low < high {
+		mid := (low + high) / 2
+		x, y := o.key(n.rows[mid])
+		c := strings.Compare(x, a)
+		if c == 0 {
+			c = strings.Compare(y, b)
+		}
+		switch {
+		case c == 0:
+			return mid, true
+		case c < 0:
+			low = mid + 1
+		default:
+			high = mid
+		}
+	}
+	return low, false
+}
 
-func (t *tree) scan(yield func(*Session) bool) {
-	if t.rows != nil {
-		t.rows.Scan(yield)
+func (t *tree[O]) get(a, b string) (*Session, bool) {
+	for n := t.root; n != nil; {
+		i, found := t.find(n, a, b)
+		if found {
+			return n.rows[i], true
+		}
+		if n.leaf() {
+			break
+		}
+		n = n.kids[i]
+	}
+	return nil, false
+}
+
+// set puts a row in, or in place of the one with its key.
+func (t *tree[O]) set(own *owner, s *Session) {
+	if t.root == nil {
+		t.root = newNode(own, true)
+	}
+	t.root = t.root.mine(own)
+	if len(t.root.rows) == maxRows {
+		above := newNode(own, false)
+		above.kids = append(above.kids, t.root)
+		above.split(own, 0)
+		t.root = above
+	}
+	var o O
+	a, b := o.key(s)
+	for n := t.root; ; {
+		i, found := t.find(n, a, b)
+		switch {
+		case found:
+			n.rows[i] = s
+			return
+		case n.leaf():
+			n.rows = insert(n.rows, i, s)
+			t.size++
+			return
+		case len(n.kids[i].rows) == maxRows:
+			n.split(own, i) // and look again
+		default:
+			n.kids[i] = n.kids[i].mine(own)
+			n = n.kids[i]
+		}
 	}
 }
 
-func (t *tree) ascend(from Session, yield func(*Session) bool) {
-	if t.rows != nil {
-		t.rows.Ascend(&from, yield)
+// split makes two of kid i, which is full, with its middle row between them.
+func (n *node) split(own *owner, i int) {
+	left := n.kids[i].mine(own)
+	right := newNode(own, left.leaf())
+	middle := left.rows[minRows]
+	right.rows = append(right.rows, left.rows[minRows+1:]...)
+	left.rows = shorten(left.rows, minRows)
+	if !left.leaf() {
+		right.kids = append(right.kids, left.kids[minRows+1:]...)
+		left.kids = shorten(left.kids, minRows+1)
+	}
+	n.kids[i] = left
+	n.kids = insert(n.kids, i+1, right)
+	n.rows = insert(n.rows, i, middle)
+}
+
+// remove takes a row out that is there.
+func (t *tree[O]) remove(own *owner, s *Session) {
+	var o O
+	a, b := o.key(s)
+	t.root = t.root.mine(own)
+	t.take(own, t.root, a, b)
+	t.size--
+	if len(t.root.rows) == 0 {
+		if t.root.leaf() {
+			t.root = nil
+		} else {
+			t.root = t.root.kids[0]
+		}
 	}
 }
 
-func (t *tree) len() int {
-	if t.rows == nil {
-		return 0
+func (t *tree[O]) take(own *owner, n *node, a, b string) {
+	i, found := t.find(n, a, b)
+	if n.leaf() {
+		if found {
+			n.rows = cut(n.rows, i)
+		}
+		return
 	}
-	return t.rows.Len()
+	n.kids[i] = n.kids[i].mine(own)
+	if found {
+		n.rows[i] = n.kids[i].takeLast(own)
+	} else {
+		t.take(own, n.kids[i], a, b)
+	}
+	n.mend(own, i)
+}
+
+// takeLast takes the last row of all out of n and below.
+func (n *node) takeLast(own *owner) *Session {
+	last := len(n.rows) - 1
+	if n.leaf() {
+		s := n.rows[last]
+		n.rows = cut(n.rows, last)
+		return s
+	}
+	n.kids[last+1] = n.kids[last+1].mine(own)
+	s := n.kids[last+1].takeLast(own)
+	n.mend(own, last+1)
+	return s
+}
+
+// mend gives kid i, if it lacks a row, one of its neighbour's, or makes one of
+// the two.
+func (n *node) mend(own *owner, i int) {
+	if len(n.kids[i].rows) >= minRows {
+		return
+	}
+	i = max(i-1, 0) // the two are kids i and i+1
+	left, right := n.kids[i].mine(own), n.kids[i+1].mine(own)
+	n.kids[i], n.kids[i+1] = left, right
+	switch l, r := len(left.rows), len(right.rows); {
+	case l+1+r <= maxRows:
+		left.rows = append(append(left.rows, n.rows[i]), right.rows...)
+		n.rows, n.kids = cut(n.rows, i), cut(n.kids, i+1)
+		if !left.leaf() {
+			left.kids = append(left.kids, right.kids...)
+		}
+	case l > r:
+		right.rows = insert(right.rows, 0, n.rows[i])
+		n.rows[i] = left.rows[l-1]
+		left.rows = cut(left.rows, l-1)
+		if !left.leaf() {
+			right.kids = insert(right.kids, 0, left.kids[l])
+			left.kids = cut(left.kids, l)
+		}
+	default:
+		left.rows = append(left.rows, n.rows[i])
+		n.rows[i] = right.rows[0]
+		right.rows = cut(right.rows, 0)
+		if !left.leaf() {
+			left.kids = append(left.kids, right.kids[0])
+			right.kids = cut(right.kids, 0)
+		}
+	}
+}
+
+// ascend yields the rows from (a, b) on, in order.
+func (t *tree[O]) ascend(a, b string, yield func(*Session) bool) {
+	if t.root != nil {
+		t.walk(t.root, a, b, yield)
+	}
+}
+
+func (t *tree[O]) walk(n *node, a, b string, yield func(*Session) bool) bool {
+	i, found := t.find(n, a, b)
+	if !n.leaf() && !found && !t.walk(n.kids[i], a, b, yield) {
+		return false
+	}
+	for ; i < len(n.rows); i++ {
+		if !yield(n.rows[i]) || !n.leaf() && !n.kids[i+1].all(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *node) all(yield func(*Session) bool) bool {
+	for i, s := range n.rows {
+		if !n.leaf() && !n.kids[i].all(yield) || !yield(s) {
+			return false
+		}
+	}
+	return n.leaf() || n.kids[len(n.rows)].all(yield)
+}
+
+// insert and cut work in the room the slice has; shorten and cut leave no
+// pointer behind.
+func insert[E any](s []*E, i int, e *E) []*E {
+	s = append(s, nil)
+	copy(s[i+1:], s[i:])
+	s[i] = e
+	return s
+}
+
+func cut[E any](s []*E, i int) []*E {
+	copy(s[i:], s[i+1:])
+	return shorten(s, len(s)-1)
+}
+
+func shorten[E any](s []*E, n int) []*E {
+	clear(s[n:])
+	return s[:n]
 }
