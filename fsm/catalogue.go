@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/jobs"
@@ -49,12 +50,24 @@ func in[T, C, R any](level int, table func(*draft) *T, do func(*T, C, time.Time)
 
 // on ties a command to what carries it out.
 func on[C, R any](level int, do func(*draft, C, time.Time) (R, error)) command {
+	bodies := sync.Pool{New: func() any { return new(C) }}
+	read := func(e entry) (c C, err error) {
+		body := bodies.Get().(*C)
+		err = decodeBody(e.body, body)
+		c = *body
+		*body = *new(C)
+		bodies.Put(body)
+		return c, err
+	}
 	return command{
 		level: level,
-		check: func(e entry) error { return decodeBody(e.body, new(C)) },
+		check: func(e entry) error {
+			_, err := read(e)
+			return err
+		},
 		run: func(d *draft, e entry) (any, error) {
-			var c C
-			if err := decodeBody(e.body, &c); err != nil {
+			c, err := read(e)
+			if err != nil {
 				return nil, &stopError{undecodable(e.kind, err)}
 			}
 			return do(d, c, e.at)

@@ -9,71 +9,91 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// draft is a state while one command works on it. Tables are copied when they
-// are first touched; the registry's copy serves all commands of an entry, since
-// its commands look before they write.
+// draft is a state while the commands of one entry work on it. A table is
+// copied when the first of them touches it.
 type draft struct {
-	old     *State
-	known   int
-	level   int
-	cluster string
-	reg     *registry.Table
-	job     *jobs.Table
-	news    []wire.Event
-	told    int // news in reg before this command
-	wrote   int // writes to reg before this command
+	point
+	known int
+	share bool // a copy of a table serves all commands of the entry
+	news  []wire.Event
+}
+
+// point is where a refused command takes the draft back to. State.events is
+// the number of news.
+type point struct {
+	State
+	reg, job copied
+}
+
+// copied tells of a table whether it is the draft's own, and what Writes said
+// after the last command carried out.
+type copied struct {
+	own    bool
+	writes int
 }
 
 func (d *draft) registry() *registry.Table {
-	if d.reg == nil {
-		d.reg = d.old.Registry
-		if !d.old.own {
-			d.reg = d.reg.Next(d.old.Index)
-		}
-		d.told, d.wrote = len(d.reg.News()), d.reg.Writes()
+	if !d.reg.own {
+		d.Registry, d.reg = d.Registry.Next(d.Index), copied{own: true}
 	}
-	return d.reg
+	return d.Registry
 }
 
 func (d *draft) jobs() *jobs.Table {
-	if d.job == nil {
-		d.job = d.old.Jobs.Next(d.old.Index)
+	if !d.job.own {
+		d.Jobs, d.job = d.Jobs.Next(d.Index), copied{own: true}
 	}
-	return d.job
+	return d.Jobs
 }
 
-// torn tells whether a refused command wrote to what earlier commands of the
-// entry wrote to as well, so that dropping it would drop them.
-func (d *draft) torn() bool {
-	return d.reg != nil && d.old.own && (d.reg.Writes() != d.wrote || len(d.reg.News()) != d.told)
+// begin returns the point to which the next command, refused, takes the draft
+// back.
+func (d *draft) begin() point {
+	if !d.share {
+		d.reg, d.job = copied{}, copied{}
+	}
+	return d.point
 }
 
-// keep carries out what a command on one table does to another, writes the
-// draft into s and returns the news, causes before their effects.
-func (d *draft) keep(s *State) []wire.Event {
-	news := d.news
-	if d.reg != nil {
-		fresh := d.reg.News()[d.told:]
-		news = append(news, fresh...)
-		for _, e := range fresh {
-			if gone, ok := e.Data.(registry.Ended); ok && s.Jobs.Held(gone.ID) > 0 {
-				d.jobs().Release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), e.At)
+// drop undoes a refused command: what it copied it wrote to alone. false says
+// that it wrote to what earlier commands of the entry wrote to as well.
+func (d *draft) drop(before point) bool {
+	if before.reg.own && d.Registry.Writes() != before.reg.writes || before.job.own && d.Jobs.Writes() != before.job.writes {
+		return false
+	}
+	d.point, d.news = before, d.news[:before.events]
+	return true
+}
+
+// keep carries out what a command on one table does to another, and collects
+// the news, causes before their effects.
+func (d *draft) keep() {
+	if d.reg.own {
+		news := d.Registry.TakeNews()
+		d.add(news)
+		for i := range news {
+			if gone, ok := news[i].Data.(registry.Ended); ok && d.Jobs.Held(gone.ID) > 0 {
+				d.jobs().Release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), news[i].At)
 			}
 		}
-		s.Registry = d.reg
+		d.reg.writes = d.Registry.Writes()
 	}
-	if d.job != nil {
-		news = append(news, d.job.News()...)
-		s.Jobs = d.job
+	if d.job.own {
+		d.add(d.Jobs.TakeNews())
+		d.job.writes = d.Jobs.Writes()
 	}
-	s.Level, s.ClusterID = d.level, d.cluster
-	return news
+}
+
+func (d *draft) add(news []wire.Event) {
+	for i := range news {
+		d.news = append(d.news, news[i])
+		d.news[d.events].Seq = d.events
+		d.events++
+	}
 }
 
 func (d *draft) tell(kind, key string, at time.Time) {
-	d.news = append(d.news, wire.Event{
-		Index: d.old.Index, Topic: wire.TopicMember, Kind: kind, Key: key, At: at,
-	})
+	d.add([]wire.Event{{Index: d.Index, Topic: wire.TopicMember, Kind: kind, Key: key, At: at}})
 }
 
 // Found gives the cluster its id, once.
@@ -85,14 +105,14 @@ func (d *draft) found(c Found, at time.Time) (string, error) {
 	switch {
 	case c.Cluster == "" || len(c.Cluster) > wire.MaxName:
 		return "", wire.Invalid("cluster", "a cluster's id has 1 to %d bytes, not %d", wire.MaxName, len(c.Cluster))
-	case d.cluster == c.Cluster:
-		return d.cluster, nil
-	case d.cluster != "":
-		return "", wire.Refuse(wire.CodeConflict, "this is cluster %s already", d.cluster)
+	case d.ClusterID == c.Cluster:
+		return d.ClusterID, nil
+	case d.ClusterID != "":
+		return "", wire.Refuse(wire.CodeConflict, "this is cluster %s already", d.ClusterID)
 	}
-	d.cluster = c.Cluster
+	d.ClusterID = c.Cluster
 	d.tell("founded", c.Cluster, at)
-	return d.cluster, nil
+	return d.ClusterID, nil
 }
 
 // RaiseLevel offers the commands of a higher level. It is refused while a
@@ -102,11 +122,11 @@ type RaiseLevel struct {
 }
 
 func (d *draft) raiseLevel(c RaiseLevel, at time.Time) (int, error) {
-	if c.Level <= d.level {
-		return d.level, nil
+	if c.Level <= d.Level {
+		return d.Level, nil
 	}
 	n := 0
-	for row := range d.old.Registry.Coordinators() {
+	for row := range d.Registry.Coordinators() {
 		if row.Level < c.Level {
 			return 0, wire.Refuse(wire.CodeConflict, "coordinator %s knows level %d only", row.ID, row.Level)
 		}
@@ -118,17 +138,17 @@ func (d *draft) raiseLevel(c RaiseLevel, at time.Time) (int, error) {
 	if c.Level > d.known {
 		return 0, &stopError{fmt.Errorf("level %d: this binary is too old, it knows level %d", c.Level, d.known)}
 	}
-	d.level = c.Level
+	d.Level = c.Level
 	d.tell("level_raised", fmt.Sprint(c.Level), at)
-	return d.level, nil
+	return d.Level, nil
 }
 
 // announce keeps a coordinator out that is too old for the cluster's level.
 func (d *draft) announce(c registry.Announce, at time.Time) (registry.Coordinator, error) {
 	row, err := d.registry().Announce(c, at)
-	if err == nil && row.Level < d.level {
+	if err == nil && row.Level < d.Level {
 		return registry.Coordinator{}, wire.Refuse(wire.CodeConflict,
-			"coordinator %s knows level %d only; the cluster is at level %d", row.ID, row.Level, d.level)
+			"coordinator %s knows level %d only; the cluster is at level %d", row.ID, row.Level, d.Level)
 	}
 	return row, err
 }

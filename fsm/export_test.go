@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -21,11 +22,17 @@ func (m *Machine) Learn() {
 	m.kinds["test.shout"] = on(2, func(_ *draft, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
 }
 
-// Botch teaches m a command that changes a table before it is refused.
+// Botch teaches m commands that change a table before they are refused.
 func (m *Machine) Botch() {
 	m.kinds = maps.Clone(m.kinds)
 	m.kinds["test.botch"] = on(1, func(d *draft, c registry.SignIn, at time.Time) (any, error) {
 		if _, err := d.registry().SignIn(c, at); err != nil {
+			return nil, err
+		}
+		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")
+	})
+	m.kinds["test.botch_job"] = on(1, func(d *draft, c jobs.Submit, at time.Time) (any, error) {
+		if _, err := d.jobs().Submit(c, at); err != nil {
 			return nil, err
 		}
 		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")

@@ -194,6 +194,7 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		{jobs.KindCancel, jobs.Cancel{ID: "j1"}, wire.CodeNotFound},
 		{jobs.KindSubmit, jobs.Submit{ID: "j1"}, wire.CodeInvalid},
 		{"test.botch", signIn("camera", "s2"), wire.CodeConflict},
+		{"test.botch_job", jobs.Submit{ID: "j1", Spec: spec(t)}, wire.CodeConflict},
 		{fsm.KindFound, fsm.Found{}, wire.CodeInvalid},
 	} {
 		r := m.Apply(m.View().Index+1, [][]byte{encode(t, c.kind, t0, c.body)})
@@ -213,20 +214,28 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		encode(t, "test.botch", t0, signIn("camera", "s2")),
 		encode(t, registry.KindSignIn, t0, signIn("camera", "s3")),
 		encode(t, registry.KindSignIn, t0, signIn("a", "sb")),
+		encode(t, jobs.KindSubmit, t0, jobs.Submit{ID: "j1", Spec: spec(t)}),
+		encode(t, "test.botch_job", t0, jobs.Submit{ID: "j2", Spec: spec(t)}),
 	})
 	var got []string
 	for _, x := range r {
-		if x.Err != nil {
+		switch v := x.Value.(type) {
+		case registry.Session:
+			got = append(got, v.ID)
+		case jobs.Job:
+			got = append(got, v.ID)
+		default:
 			got = append(got, string(x.Err.Code))
-		} else {
-			got = append(got, x.Value.(registry.Session).ID)
 		}
 	}
-	if want := []string{"sa", "conflict", "s3", "name_taken"}; !slices.Equal(got, want) {
+	if want := []string{"sa", "conflict", "s3", "name_taken", "j1", "conflict"}; !slices.Equal(got, want) {
 		t.Errorf("the entry is answered %q, want %q", got, want)
 	}
-	if events := allEvents(t, m); len(events) != 4 || events[3].Seq != 1 || events[3].Key != "n1.camera" {
-		t.Errorf("told %+v; want four events, the last n1.camera with seq 1", events)
+	if events := allEvents(t, m); len(events) != 5 || events[3].Seq != 1 || events[3].Key != "n1.camera" || events[4].Key != "j1" {
+		t.Errorf("told %+v; want five events, the last n1.camera with seq 1 and j1", events)
+	}
+	if n := m.View().Jobs.Len(); n != 1 {
+		t.Errorf("there are %d jobs, want the accepted one", n)
 	}
 }
 

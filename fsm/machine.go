@@ -26,8 +26,7 @@ type State struct {
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
-	events int  // told by the entry at Index
-	own    bool // while an entry is applied: Registry is its copy, written to by its next commands as well
+	events int // told by the entry at Index
 }
 
 // Position is where in the feed this state stands: Feed.Since(Position())
@@ -47,7 +46,7 @@ type Machine struct {
 	waiters waiters
 	kinds   map[string]command
 	known   int    // the highest level of kinds
-	share   bool   // commands of one entry share a copy of the registry
+	share   bool   // commands of one entry share its copies of the tables
 	replay  uint64 // owned by the applying goroutine: entries up to it may come again
 	dead    error  // owned by the applying goroutine
 }
@@ -106,31 +105,25 @@ func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
 // its own.
 var errTorn = errors.New("a refused command wrote")
 
-// carryOutAll carries out the commands of one entry, on one copy of the
-// registry if share. Its error is errTorn, only if share, or a reason to stop.
+// carryOutAll carries out the commands of one entry. Its error is errTorn,
+// only if share, or a reason to stop.
 func (m *Machine) carryOutAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []wire.Event, error) {
-	next := *old
-	next.Index, next.events = index, 0
-	var news []wire.Event
+	d := &draft{point: point{State: *old}, known: m.known, share: share, news: make([]wire.Event, 0, len(commands))}
+	d.Index, d.events = index, 0
 	for i, line := range commands {
-		value, told, err := m.carryOut(&next, line)
+		value, err := m.carryOut(d, line)
+		if err == nil {
+			results[i] = wire.Result{Value: value}
+			continue
+		}
 		var stop *stopError
 		if errors.Is(err, errTorn) || errors.As(err, &stop) {
 			return nil, nil, err
 		}
-		if err != nil {
-			results[i] = wire.Result{Err: refusal(err)}
-			continue
-		}
-		results[i] = wire.Result{Value: value}
-		for _, e := range told {
-			e.Seq = len(news)
-			news = append(news, e)
-		}
-		next.own = share && (next.own || next.Registry != old.Registry)
+		results[i] = wire.Result{Err: refusal(err)}
 	}
-	next.events, next.own = len(news), false
-	return &next, news, nil
+	next := d.State
+	return &next, d.news, nil
 }
 
 // publish makes a state the present one: the view first, then its news, so
@@ -141,27 +134,26 @@ func (m *Machine) publish(s *State, news []wire.Event) {
 	m.waiters.wake(s.Index)
 }
 
-// carryOut carries out one command on s, or leaves s as it is.
-func (m *Machine) carryOut(s *State, line []byte) (value any, news []wire.Event, err error) {
+// carryOut carries out one command, or leaves d as it is.
+func (m *Machine) carryOut(d *draft, line []byte) (value any, err error) {
 	e, err := parse(line)
 	if err != nil {
-		return nil, nil, &stopError{err}
+		return nil, &stopError{err}
 	}
 	c, ok := m.kinds[string(e.kind)]
 	if !ok {
-		return nil, nil, &stopError{unknownKind(e.kind)}
+		return nil, &stopError{unknownKind(e.kind)}
 	}
-	if err := gate(s, c, e.kind); err != nil {
-		return nil, nil, err
+	if err := gate(&d.State, c, e.kind); err != nil {
+		return nil, err
 	}
-	d := draft{old: s, known: m.known, level: s.Level, cluster: s.ClusterID}
-	if value, err = c.run(&d, e); err != nil {
-		if d.torn() {
-			err = errTorn
-		}
-		return nil, nil, err
+	before := d.begin()
+	if value, err = c.run(d, e); err == nil {
+		d.keep()
+	} else if !d.drop(before) {
+		err = errTorn
 	}
-	return value, d.keep(s), nil
+	return value, err
 }
 
 func gate(s *State, c command, kind []byte) error {

@@ -5,6 +5,7 @@ import "github.com/folkmoot/folkmoot/wire"
 // PutJob writes a job's row and brings every index in line with it. It checks
 // nothing: it is for commands and for restoring a snapshot.
 func (t *Table) PutJob(j Job) {
+	t.writes++
 	r, ok := t.jobs.Get(j.ID)
 	if ok {
 		t.unindex(r.job)
@@ -71,6 +72,7 @@ func (t *Table) writable(r *record) *record {
 }
 
 func (t *Table) mine(r *record) *record {
+	t.writes++
 	if t.own == nil {
 		t.own = new(owner)
 	}

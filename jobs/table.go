@@ -17,8 +17,9 @@ import (
 // that others may see is frozen: only the applying goroutine calls Next, Put
 // and the commands, and only on the newest copy. Reads need no lock.
 type Table struct {
-	index uint64
-	news  []wire.Event
+	index  uint64
+	news   []wire.Event
+	writes int
 	// own marks the records this copy may change in place. Only the applying
 	// goroutine looks at it.
 	own *owner
@@ -105,7 +106,20 @@ func (t *Table) Next(index uint64) *Table {
 // event a Part without result.
 func (t *Table) News() []wire.Event { return t.news }
 
+// TakeNews returns the news and begins anew. What it returned is good until
+// the next command.
+func (t *Table) TakeNews() []wire.Event {
+	news := t.news
+	t.news = t.news[:0]
+	return news
+}
+
+// Writes counts what was changed in this copy or told of it, so that a caller
+// can see whether a refused command left it as it was.
+func (t *Table) Writes() int { return t.writes }
+
 func (t *Table) tell(kind, key, reason string, at time.Time, data any) {
+	t.writes++
 	t.news = append(t.news, wire.Event{
 		Index: t.index, Seq: len(t.news), Topic: wire.TopicJob, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
 	})

@@ -56,8 +56,8 @@ func (t *Table) read() *rest {
 	return t.rest
 }
 
-// Writes counts the changes made to this copy, so that a caller can tell
-// whether a refused command left it as it was.
+// Writes counts what was changed in this copy or told of it, so that a caller
+// can see whether a refused command left it as it was.
 func (t *Table) Writes() int { return t.writes }
 
 // change returns the rest of this copy alone.
@@ -81,7 +81,16 @@ func (t *Table) change() *rest {
 // without Seq. The caller must not change them.
 func (t *Table) News() []wire.Event { return t.news }
 
+// TakeNews returns the news and begins anew. What it returned is good until
+// the next command.
+func (t *Table) TakeNews() []wire.Event {
+	news := t.news
+	t.news = t.news[:0]
+	return news
+}
+
 func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
+	t.writes++
 	t.news = append(t.news, wire.Event{
 		Index: t.index, Topic: topic, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
 	})
