@@ -214,9 +214,11 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		encode(t, "test.botch", t0, signIn("camera", "s2")),
 		encode(t, registry.KindSignIn, t0, signIn("camera", "s3")),
 		encode(t, registry.KindSignIn, t0, signIn("a", "sb")),
+	})
+	r = append(r, m.Apply(m.View().Index+1, [][]byte{
 		encode(t, jobs.KindSubmit, t0, jobs.Submit{ID: "j1", Spec: spec(t)}),
 		encode(t, "test.botch_job", t0, jobs.Submit{ID: "j2", Spec: spec(t)}),
-	})
+	})...)
 	var got []string
 	for _, x := range r {
 		switch v := x.Value.(type) {
@@ -229,7 +231,7 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		}
 	}
 	if want := []string{"sa", "conflict", "s3", "name_taken", "j1", "conflict"}; !slices.Equal(got, want) {
-		t.Errorf("the entry is answered %q, want %q", got, want)
+		t.Errorf("the entries are answered %q, want %q", got, want)
 	}
 	if events := allEvents(t, m); len(events) != 5 || events[3].Seq != 1 || events[3].Key != "n1.camera" || events[4].Key != "j1" {
 		t.Errorf("told %+v; want five events, the last n1.camera with seq 1 and j1", events)

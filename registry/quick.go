@@ -1,8 +1,8 @@
 package registry
 
 import (
-	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -12,7 +12,7 @@ import (
 // What it reads it reads as encoding/json does; it spares the most frequent
 // command of the log most of its decoding, at every coordinator.
 func (c *SignIn) Quick(body []byte) bool {
-	s := scanner{rest: body}
+	s := scanner{rest: string(body)} // of which newSession copies what it keeps, but for what is copied here
 	s.open('{')
 	c.Name = s.text(`"name":`)
 	c.Namespace = s.text(`,"namespace":`)
@@ -20,24 +20,24 @@ func (c *SignIn) Quick(body []byte) bool {
 	c.SecretHash = s.text(`,"secret_hash":`)
 	c.Home = s.text(`,"home":`)
 	if s.has(`,"kind":`) {
-		c.Kind = s.quoted()
+		c.Kind = intern(s.quoted())
 	}
 	if s.has(`,"labels":{`) {
 		c.Labels = make(map[string]string, 1)
 		for more := true; more && !s.bad; more = s.has(",") {
-			k := s.quoted()
+			k := strings.Clone(s.quoted())
 			s.open(':')
-			c.Labels[k] = s.quoted()
+			c.Labels[k] = strings.Clone(s.quoted())
 		}
 		s.open('}')
 	}
 	if s.has(`,"place":{`) {
 		first := s.has(`"host":`)
 		if first {
-			c.Place.Host = s.quoted()
+			c.Place.Host = strings.Clone(s.quoted())
 		}
 		if first && s.has(`,"group":`) || !first && s.has(`"group":`) {
-			c.Place.Group = s.quoted()
+			c.Place.Group = strings.Clone(s.quoted())
 		}
 		s.open('}')
 	}
@@ -46,7 +46,7 @@ func (c *SignIn) Quick(body []byte) bool {
 	}
 	if s.has(`,"runtimes":[`) {
 		for more := true; more && !s.bad; more = s.has(",") {
-			c.Runtimes = append(c.Runtimes, s.quoted())
+			c.Runtimes = append(c.Runtimes, strings.Clone(s.quoted()))
 		}
 		s.open(']')
 	}
@@ -62,12 +62,12 @@ func (c *SignIn) Quick(body []byte) bool {
 
 // scanner reads the one layout Quick knows; bad is for ever.
 type scanner struct {
-	rest []byte
+	rest string
 	bad  bool
 }
 
 func (s *scanner) has(text string) bool {
-	if s.bad || len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
+	if s.bad || len(s.rest) < len(text) || s.rest[:len(text)] != text {
 		return false
 	}
 	s.rest = s.rest[len(text):]
@@ -95,20 +95,20 @@ func (s *scanner) quoted() string {
 		s.bad = true
 		return ""
 	}
-	n := bytes.IndexByte(s.rest[1:], '"')
+	n := strings.IndexByte(s.rest[1:], '"')
 	if n < 0 {
 		s.bad = true
 		return ""
 	}
-	b := s.rest[1 : 1+n]
-	for _, c := range b {
-		if c < 0x20 || c > 0x7E || c == '\\' {
+	text := s.rest[1 : 1+n]
+	for i := range len(text) {
+		if c := text[i]; c < 0x20 || c > 0x7E || c == '\\' {
 			s.bad = true
 			return ""
 		}
 	}
 	s.rest = s.rest[n+2:]
-	return string(b)
+	return text
 }
 
 // number reads a whole number of at most 18 digits, as JSON writes it.
@@ -125,10 +125,23 @@ func (s *scanner) number() int64 {
 		s.bad = true
 		return 0
 	}
-	v, err := strconv.ParseInt(string(s.rest[:n]), 10, 64)
+	v, err := strconv.ParseInt(s.rest[:n], 10, 64)
 	if err != nil {
 		s.bad = true
 	}
 	s.rest = s.rest[n:]
 	return v
+}
+
+// intern returns a text of its own that is k: the same for the usual kinds.
+func intern(k string) string {
+	switch k {
+	case "rest":
+		return "rest"
+	case "native":
+		return "native"
+	case "leco":
+		return "leco"
+	}
+	return strings.Clone(k)
 }

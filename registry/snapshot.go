@@ -73,7 +73,8 @@ func (t *Table) loadSession(s *Session) error {
 	if named || known {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}
-	s.Name, s.Namespace = s.FullName[len(s.Namespace)+1:], s.FullName[:len(s.Namespace)]
+	s.name(s.Namespace, s.Name, s.ID, s.SecretHash)
+	s.Kind = intern(s.Kind)
 	if home, ok := t.read().coordinators.Get(s.Home); ok {
 		s.Home = home.ID // one string for all sessions of a home
 	}
