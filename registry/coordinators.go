@@ -103,10 +103,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	t.change().coordinators.Delete(row.ID)
 	t.change().namespaces.Delete(row.Namespace)
 	var orphans []*Session
-	t.homes.ascend(row.ID, "", func(s *Session) bool {
-		if s.Home != row.ID {
-			return false
-		}
+	t.at(row.ID, func(s *Session) bool {
 		orphans = append(orphans, s)
 		return true
 	})

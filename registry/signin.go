@@ -36,10 +36,10 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	if old, ok := t.sessions.get(row.FullName, ""); ok {
+	if old, ok := t.sessions.get(row.FullName); ok {
 		return t.signInAgain(old, row, c.TakeOver, at)
 	}
-	if other, ok := t.ids.get(c.Session, ""); ok {
+	if other, ok := t.ids.get(c.Session); ok {
 		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
 	}
 	if e, ok := t.read().removed.get(c.Session); ok {
@@ -93,12 +93,12 @@ func sameTerms(a, b *Session) bool {
 		slices.Equal(a.Runtimes, b.Runtimes) && maps.Equal(a.Labels, b.Labels)
 }
 
-// put and take keep the four orders of the sessions in step.
+// put and take keep in step all that finds sessions.
 func (t *Table) put(s *Session) {
 	t.writes++
 	t.sessions.set(t.own, s)
 	t.ids.set(t.own, s)
-	t.homes.set(t.own, s)
+	t.count(s.Home, 1)
 	if s.Slots > 0 {
 		t.workers.set(t.own, s)
 	}
@@ -107,8 +107,8 @@ func (t *Table) put(s *Session) {
 func (t *Table) take(s *Session) {
 	t.writes++
 	t.sessions.remove(t.own, s)
-	t.ids.remove(t.own, s)
-	t.homes.remove(t.own, s)
+	t.ids.remove(t.own, s.ID)
+	t.count(s.Home, -1)
 	if s.Slots > 0 {
 		t.workers.remove(t.own, s)
 	}

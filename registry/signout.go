@@ -15,7 +15,7 @@ type SignOut struct {
 // SignOut of a session that is over already is done; of one nobody remembers,
 // or of somebody else's name, not_found.
 func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
-	s, ok := t.sessions.get(c.FullName, "")
+	s, ok := t.sessions.get(c.FullName)
 	if ok && s.ID == c.Session {
 		t.end(s, EventSignedOut, "signed out", at)
 		return struct{}{}, nil
@@ -50,7 +50,7 @@ func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
 	}
 	gone := []string{}
 	for _, f := range c.Sessions {
-		s, ok := t.sessions.get(f.FullName, "")
+		s, ok := t.sessions.get(f.FullName)
 		if !ok || s.ID != f.Session || s.Epoch != f.Epoch {
 			continue
 		}
@@ -75,7 +75,7 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 	if err := checkReason(c.Reason); err != nil {
 		return Session{}, err
 	}
-	s, ok := t.sessions.get(c.FullName, "")
+	s, ok := t.sessions.get(c.FullName)
 	if ok && (c.Session == "" || c.Session == s.ID) {
 		t.end(s, EventRemoved, c.Reason, at)
 		return *s, nil

@@ -68,8 +68,8 @@ func (t *Table) loadSession(s *Session) error {
 	if s.FullName != FullName(s.Namespace, s.Name) {
 		return fmt.Errorf("session %s: %s is not %s.%s", s.ID, s.FullName, s.Namespace, s.Name)
 	}
-	_, named := t.sessions.get(s.FullName, "")
-	_, known := t.ids.get(s.ID, "")
+	_, named := t.sessions.get(s.FullName)
+	_, known := t.ids.get(s.ID)
 	if named || known {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}

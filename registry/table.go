@@ -20,10 +20,11 @@ type Table struct {
 	writes int
 
 	own      *owner // of the nodes this copy may change
-	sessions tree[byFullName]
-	ids      tree[byID]
-	homes    tree[byHome]
-	workers  tree[byFullName] // Slots > 0
+	sessions tree
+	workers  tree // Slots > 0
+	ids      trie
+	homes    []home // in order
+	counted  bool   // homes is of this copy alone
 	rest     *rest
 	mine     bool // rest is of this copy alone
 }
@@ -44,7 +45,7 @@ var nothing rest // read only
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
 		index: index, own: new(owner), rest: t.rest,
-		sessions: t.sessions, ids: t.ids, homes: t.homes, workers: t.workers,
+		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes,
 	}
 }
 
@@ -98,11 +99,11 @@ func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
 
 // Session returns the live session of a full name.
 func (t *Table) Session(full string) (Session, bool) {
-	return deref(t.sessions.get(full, ""))
+	return deref(t.sessions.get(full))
 }
 
 // SessionByID returns the live session of an id.
-func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(id, "")) }
+func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(id)) }
 
 // Ended tells how a session ended, if it is among the last KeepEnded ones.
 func (t *Table) Ended(id string) (Ended, bool) {
@@ -128,46 +129,31 @@ func (t *Table) Len() int { return t.sessions.size }
 // Sessions yields all live sessions by full name.
 func (t *Table) Sessions() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.sessions.ascend("", "", func(s *Session) bool { return yield(*s) })
+		t.sessions.ascend("", func(s *Session) bool { return yield(*s) })
 	}
 }
 
 // SessionsAfter yields the live sessions whose full name is beyond full.
 func (t *Table) SessionsAfter(full string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.sessions.ascend(full, "", func(s *Session) bool {
+		t.sessions.ascend(full, func(s *Session) bool {
 			return s.FullName == full || yield(*s)
 		})
 	}
 }
 
-// SessionsOf yields the live sessions of one home by full name.
+// SessionsOf yields the live sessions of one home by full name. It looks at
+// all sessions until it has them all.
 func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.homes.ascend(home, "", func(s *Session) bool { return s.Home == home && yield(*s) })
-	}
-}
-
-// Homes yields every home that has a live session, in order. It jumps from
-// home to home, so it costs the same however many sessions there are.
-func (t *Table) Homes() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for from, more := "", true; more; {
-			more = false
-			t.homes.ascend(from, "", func(s *Session) bool {
-				// Nothing sorts between a home's sessions and its name with a
-				// zero byte behind, which no coordinator's id holds.
-				from, more = s.Home+"\x00", yield(s.Home)
-				return false
-			})
-		}
+		t.at(home, func(s *Session) bool { return yield(*s) })
 	}
 }
 
 // Workers yields the live sessions that have slots, by full name.
 func (t *Table) Workers() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.workers.ascend("", "", func(s *Session) bool { return yield(*s) })
+		t.workers.ascend("", func(s *Session) bool { return yield(*s) })
 	}
 }
 

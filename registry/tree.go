@@ -11,28 +11,13 @@ const (
 	minRows = (maxRows - 1) / 2
 )
 
-// tree is an ordered set of sessions, a B-tree. A copy of it is a copy of this
-// struct: copies share all nodes, and a node is copied before its first change
-// by another owner. Rows are never written through.
-type tree[O order] struct {
+// tree is a set of sessions ordered by full name, a B-tree. A copy of it is a
+// copy of this struct: copies share all nodes, and a node is copied before its
+// first change by another owner. Rows are never written through.
+type tree struct {
 	root *node
 	size int
 }
-
-// order says by which two texts, the more significant first, a tree is sorted.
-type order interface {
-	key(*Session) (string, string)
-}
-
-type (
-	byFullName struct{}
-	byID       struct{}
-	byHome     struct{}
-)
-
-func (byFullName) key(s *Session) (string, string) { return s.FullName, "" }
-func (byID) key(s *Session) (string, string)       { return s.ID, "" }
-func (byHome) key(s *Session) (string, string)     { return s.Home, s.FullName }
 
 // owner marks the nodes that one copy of the table may change in place.
 type owner struct{ _ byte }
@@ -78,19 +63,13 @@ func (n *node) mine(own *owner) *node {
 	return c
 }
 
-// find returns the place of the first row that is not before (a, b), and
-// whether it is the one.
-func (t *tree[O]) find(n *node, a, b string) (int, bool) {
-	var o O
+// find returns the place of the first row that is not before full, and whether
+// it is the one.
+func (n *node) find(full string) (int, bool) {
 	low, high := 0, len(n.rows)
 	for low < high {
 		mid := (low + high) / 2
-		x, y := o.key(n.rows[mid])
-		c := strings.Compare(x, a)
-		if c == 0 {
-			c = strings.Compare(y, b)
-		}
-		switch {
+		switch c := strings.Compare(n.rows[mid].FullName, full); {
 		case c == 0:
 			return mid, true
 		case c < 0:
@@ -102,9 +81,9 @@ func (t *tree[O]) find(n *node, a, b string) (int, bool) {
 	return low, false
 }
 
-func (t *tree[O]) get(a, b string) (*Session, bool) {
+func (t *tree) get(full string) (*Session, bool) {
 	for n := t.root; n != nil; {
-		i, found := t.find(n, a, b)
+		i, found := n.find(full)
 		if found {
 			return n.rows[i], true
 		}
@@ -117,7 +96,7 @@ func (t *tree[O]) get(a, b string) (*Session, bool) {
 }
 
 // set puts a row in, or in place of the one with its key.
-func (t *tree[O]) set(own *owner, s *Session) {
+func (t *tree) set(own *owner, s *Session) {
 	if t.root == nil {
 		t.root = newNode(own, true)
 	}
@@ -128,10 +107,8 @@ func (t *tree[O]) set(own *owner, s *Session) {
 		above.split(own, 0)
 		t.root = above
 	}
-	var o O
-	a, b := o.key(s)
 	for n := t.root; ; {
-		i, found := t.find(n, a, b)
+		i, found := n.find(s.FullName)
 		switch {
 		case found:
 			n.rows[i] = s
@@ -166,11 +143,9 @@ func (n *node) split(own *owner, i int) {
 }
 
 // remove takes a row out that is there.
-func (t *tree[O]) remove(own *owner, s *Session) {
-	var o O
-	a, b := o.key(s)
+func (t *tree) remove(own *owner, s *Session) {
 	t.root = t.root.mine(own)
-	t.take(own, t.root, a, b)
+	t.root.take(own, s.FullName)
 	t.size--
 	if len(t.root.rows) == 0 {
 		if t.root.leaf() {
@@ -181,8 +156,8 @@ func (t *tree[O]) remove(own *owner, s *Session) {
 	}
 }
 
-func (t *tree[O]) take(own *owner, n *node, a, b string) {
-	i, found := t.find(n, a, b)
+func (n *node) take(own *owner, full string) {
+	i, found := n.find(full)
 	if n.leaf() {
 		if found {
 			n.rows = cut(n.rows, i)
@@ -193,7 +168,7 @@ func (t *tree[O]) take(own *owner, n *node, a, b string) {
 	if found {
 		n.rows[i] = n.kids[i].takeLast(own)
 	} else {
-		t.take(own, n.kids[i], a, b)
+		n.kids[i].take(own, full)
 	}
 	n.mend(own, i)
 }
@@ -247,16 +222,16 @@ func (n *node) mend(own *owner, i int) {
 	}
 }
 
-// ascend yields the rows from (a, b) on, in order.
-func (t *tree[O]) ascend(a, b string, yield func(*Session) bool) {
+// ascend yields the rows from a full name on, in order.
+func (t *tree) ascend(from string, yield func(*Session) bool) {
 	if t.root != nil {
-		t.walk(t.root, a, b, yield)
+		t.root.walk(from, yield)
 	}
 }
 
-func (t *tree[O]) walk(n *node, a, b string, yield func(*Session) bool) bool {
-	i, found := t.find(n, a, b)
-	if !n.leaf() && !found && !t.walk(n.kids[i], a, b, yield) {
+func (n *node) walk(from string, yield func(*Session) bool) bool {
+	i, found := n.find(from)
+	if !n.leaf() && !found && !n.kids[i].walk(from, yield) {
 		return false
 	}
 	for ; i < len(n.rows); i++ {

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,21 +15,21 @@ func TestTree(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		names, steps := 40, 2000
 		if seed%4 == 0 {
-			names, steps = 3000, 40_000
+			names, steps = 9000, 40_000
 		}
-		var live tree[byHome]
+		var live tree
 		var model []*Session // in order
 		type view struct {
-			tree  tree[byHome]
+			tree  tree
 			model []*Session
 		}
 		var views []view
 		own := new(owner)
 		for step := range steps {
-			s := &Session{Home: fmt.Sprint("n", r.IntN(3)), FullName: fmt.Sprint(r.IntN(names))}
-			i, there := slices.BinarySearchFunc(model, s, compareHomes)
-			if got, ok := live.get(s.Home, s.FullName); ok != there || ok && got != model[i] {
-				t.Fatalf("seed %d, step %d: %s %s is there: %v, want %v", seed, step, s.Home, s.FullName, ok, there)
+			s := &Session{FullName: fmt.Sprint(r.IntN(names))}
+			i, there := slices.BinarySearchFunc(model, s, compareNames)
+			if got, ok := live.get(s.FullName); ok != there || ok && got != model[i] {
+				t.Fatalf("seed %d, step %d: %s is there: %v, want %v", seed, step, s.FullName, ok, there)
 			}
 			growing := step%(steps/2) < steps/4
 			switch {
@@ -54,10 +53,10 @@ func TestTree(t *testing.T) {
 			if err := v.tree.verify(v.model); err != nil {
 				t.Fatalf("seed %d, copy %d of %d: %v", seed, i, len(views), err)
 			}
-			from := &Session{Home: "n1", FullName: fmt.Sprint(r.IntN(names))}
-			place, _ := slices.BinarySearchFunc(v.model, from, compareHomes)
+			from := &Session{FullName: fmt.Sprint(r.IntN(names))}
+			place, _ := slices.BinarySearchFunc(v.model, from, compareNames)
 			var got []*Session
-			v.tree.ascend(from.Home, from.FullName, func(s *Session) bool {
+			v.tree.ascend(from.FullName, func(s *Session) bool {
 				got = append(got, s)
 				return len(got) < 100
 			})
@@ -68,14 +67,14 @@ func TestTree(t *testing.T) {
 	}
 }
 
-func compareHomes(a, b *Session) int {
-	return cmp.Or(strings.Compare(a.Home, b.Home), strings.Compare(a.FullName, b.FullName))
+func compareNames(a, b *Session) int {
+	return strings.Compare(a.FullName, b.FullName)
 }
 
 // verify tells what is wrong with the shape of a tree or with its rows.
-func (t *tree[O]) verify(want []*Session) error {
+func (t *tree) verify(want []*Session) error {
 	var got []*Session
-	t.ascend("", "", func(s *Session) bool { got = append(got, s); return true })
+	t.ascend("", func(s *Session) bool { got = append(got, s); return true })
 	if !slices.Equal(got, want) || t.size != len(want) {
 		return fmt.Errorf("has %d rows and says %d, want %d, or has others", len(got), t.size, len(want))
 	}
