@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,6 +72,57 @@ func TestGroupCommit(t *testing.T) {
 		defer s.diary.mu.Unlock()
 		if n := len(s.diary.sizes); n > 4 || len(s.diary.lines) != 500 {
 			t.Errorf("%d writes took %d entries %v, want 500 in at most 4", len(s.diary.lines), n, s.diary.sizes)
+		}
+	})
+}
+
+// A second entry goes beside the first once it carries as many commands.
+func TestSecondEntryCarriesAsMuch(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		gate := make(chan struct{})
+		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		defer s.stop()
+		eventually(t, "it leads", s.IsLeader)
+		var wg sync.WaitGroup
+		propose := func(n, waiting int) {
+			t.Helper()
+			for range n {
+				wg.Go(func() {
+					if _, _, err := s.Propose(context.Background(), []byte("w")); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+			}
+			if got := s.Status().Waiting; got != waiting {
+				t.Errorf("%d writes wait, want %d", got, waiting)
+			}
+		}
+		finish := func(waiting int) {
+			t.Helper()
+			gate <- struct{}{}
+			synctest.Wait()
+			if got := s.Status().Waiting; got != waiting {
+				t.Errorf("%d writes wait after an entry, want %d", got, waiting)
+			}
+		}
+		propose(1, 0) // the first, alone
+		propose(1, 0) // the second beside it
+		propose(10, 10)
+		finish(0)     // beside the second go all ten
+		finish(0)     // the ten alone are under way
+		propose(9, 9) // fewer than ten wait
+		propose(1, 0) // as many as ten go
+		propose(3, 3)
+		finish(3) // ten are still under way
+		finish(0) // none is: the three go at once
+		finish(0)
+		wg.Wait()
+		s.diary.mu.Lock()
+		defer s.diary.mu.Unlock()
+		if want := []int{1, 1, 10, 10, 3}; !slices.Equal(s.diary.sizes, want) {
+			t.Errorf("entries of %v commands, want %v", s.diary.sizes, want)
 		}
 	})
 }
