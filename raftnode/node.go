@@ -296,13 +296,14 @@ func (n *Node) leader() (serverID, addr string, here bool, err error) {
 // insist repeats try while it says that nothing was tried, until the patience
 // or ctx is at its end: leaders change, and most callers are better off late.
 func (n *Node) insist(ctx context.Context, try func() error) error {
-	end := time.NewTimer(n.cfg.Patience)
+	began := time.Now()
+	err := try()
+	if err == nil || !notTried(err) {
+		return err // nearly always: no timer is made for it
+	}
+	end := time.NewTimer(n.cfg.Patience - time.Since(began))
 	defer end.Stop()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := try()
-		if err == nil || !notTried(err) {
-			return err
-		}
 		select {
 		case <-time.After(pause):
 		case <-end.C:
@@ -311,6 +312,9 @@ func (n *Node) insist(ctx context.Context, try func() error) error {
 			return err
 		case <-n.ctx.Done():
 			return errClosed
+		}
+		if err = try(); err == nil || !notTried(err) {
+			return err
 		}
 	}
 }

@@ -130,6 +130,9 @@ func (n *Node) onPropose(ctx context.Context, _ peer.Hello, command []byte) ([]b
 // follow waits, within limits, until the own machine has index, an entry that
 // the leader of term says is committed.
 func (n *Node) follow(ctx context.Context, index, term uint64) {
+	if now, _ := n.progress.now(); now >= index {
+		return // on the leader always
+	}
 	ctx, cancel := context.WithTimeout(ctx, followUp)
 	defer cancel()
 	_ = n.reach(ctx, index, term) // the write is done either way
