@@ -162,7 +162,7 @@ func (f ComponentFilter) has(s registry.Session) bool {
 		return false
 	}
 	for k, v := range f.Labels {
-		if got, ok := s.Labels[k]; !ok || got != v {
+		if got, ok := s.Labels.Value(k); !ok || got != v {
 			return false
 		}
 	}
@@ -173,7 +173,7 @@ func (f ComponentFilter) has(s registry.Session) bool {
 func component(s registry.Session) wire.Component {
 	return wire.Component{
 		FullName: s.FullName, Name: s.Name, Namespace: s.Namespace, Home: s.Home, Session: s.ID, Kind: s.Kind,
-		Labels: s.Labels, Place: s.Place, Lease: wire.Duration(s.Lease), Runtimes: s.Runtimes, Slots: s.Slots,
+		Labels: s.Labels.Map(), Place: s.Place, Lease: wire.Duration(s.Lease), Runtimes: s.Runtimes, Slots: s.Slots,
 		Since: s.Since, Index: s.Index,
 	}
 }

@@ -154,7 +154,7 @@ func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, err
 		}
 		list.Workers = append(list.Workers, wire.Worker{
 			FullName: s.FullName, Home: s.Home, Runtimes: runtimes, Slots: s.Slots,
-			Busy: view.Jobs.Held(s.ID), Labels: s.Labels, Place: s.Place,
+			Busy: view.Jobs.Held(s.ID), Labels: s.Labels.Map(), Place: s.Place,
 		})
 	}
 	return list, fresh, nil

@@ -49,7 +49,7 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	}
 	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.by(), registry.SignIn{
 		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
-		Home: c.self.ID, Kind: who.kind(), Labels: in.Labels, Place: in.Place, Lease: time.Duration(in.Lease),
+		Home: c.self.ID, Kind: who.kind(), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
 		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over,
 	})
 	if err != nil {

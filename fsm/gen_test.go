@@ -89,7 +89,7 @@ func (s *story) body(kind string) any {
 			Home: home, Kind: "rest", Slots: s.r.IntN(4), Runtimes: []string{"sh", "python3"}, TakeOver: s.often(30),
 		}
 		if s.often(30) {
-			c.Labels = map[string]string{"z": "<1>", "a": "ä\u2028", "host": "lab"}
+			c.Labels = registry.LabelsOf(map[string]string{"z": "<1>", "a": "ä\u2028", "host": "lab"})
 		}
 		if s.often(5) {
 			c.Name = s.one("", ".", "COORDINATOR", "a\x00b", "\xff\xfe")
@@ -135,7 +135,7 @@ func (s *story) jobBody(kind, job, session, reason string) any {
 		var workers []jobs.Worker
 		for w := range t.Registry.Workers() {
 			workers = append(workers, jobs.Worker{
-				FullName: w.FullName, Session: w.ID, Home: w.Home, Runtimes: w.Runtimes, Slots: w.Slots, Labels: w.Labels,
+				FullName: w.FullName, Session: w.ID, Home: w.Home, Runtimes: w.Runtimes, Slots: w.Slots, Labels: w.Labels.Map(),
 			})
 		}
 		plan := jobs.Plan(t.Jobs, workers, 1+s.r.IntN(6))

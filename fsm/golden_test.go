@@ -36,7 +36,7 @@ func examples() map[string][]told {
 	full.Coordinator.Version, full.Coordinator.NonVoter = "v0.1.0", true
 	laser := registry.SignIn{
 		Name: "laser", Namespace: "n1", Session: "s1", SecretHash: registry.HashSecret("secret"), Home: "n1", Kind: "native",
-		Labels: map[string]string{"b": "<2>", "a": "ä"}, Place: wire.Place{Host: "lab1", Group: "optics"},
+		Labels: registry.LabelsOf(map[string]string{"b": "<2>", "a": "ä"}), Place: wire.Place{Host: "lab1", Group: "optics"},
 		Lease: 20 * time.Second, Runtimes: []string{"sh", "python3"}, Slots: 2,
 	}
 	moved := laser

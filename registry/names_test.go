@@ -85,19 +85,18 @@ func TestSignInRefusesNonsense(t *testing.T) {
 		"too many runtimes":    func(c *registry.SignIn) { c.Runtimes = slices.Repeat([]string{"sh"}, registry.MaxRuntimes+1) },
 		"a nameless runtime":   func(c *registry.SignIn) { c.Runtimes = []string{""} },
 		"a long host":          func(c *registry.SignIn) { c.Place.Host = long },
-		"a nameless label":     func(c *registry.SignIn) { c.Labels = map[string]string{"": "x"} },
-		"a label too large":    func(c *registry.SignIn) { c.Labels = map[string]string{"k": strings.Repeat("x", wire.MaxLabelSize)} },
+		"a nameless label":     func(c *registry.SignIn) { c.Labels = registry.Labels{{"", "x"}} },
+		"a label too large":    func(c *registry.SignIn) { c.Labels = registry.Labels{{"k", strings.Repeat("x", wire.MaxLabelSize)}} },
 		"too many labels": func(c *registry.SignIn) {
-			c.Labels = map[string]string{}
 			for i := range wire.MaxLabels + 1 {
-				c.Labels[fmt.Sprint(i)] = ""
+				c.Labels = append(c.Labels, registry.Label{Key: fmt.Sprintf("%04d", i)})
 			}
 		},
 	} {
 		t.Run(what, func(t *testing.T) { refused(open(t), wire.CodeInvalid, opSignIn, signIn(change)) })
 	}
 	h := open(t)
-	s := do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Lease, c.Labels, c.Runtimes = 0, map[string]string{}, []string{} }))
+	s := do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Lease, c.Labels, c.Runtimes = 0, registry.Labels{}, []string{} }))
 	if s.Lease != registry.DefaultLease || s.Labels != nil || s.Runtimes != nil {
 		t.Errorf("nothing asked gives %+v; want the default lease, no labels and no runtimes", s)
 	}

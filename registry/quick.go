@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Quick reads a sign-in that is written as fsm.Encode writes the usual ones:
@@ -12,7 +14,7 @@ import (
 // What it reads it reads as encoding/json does; it spares the most frequent
 // command of the log most of its decoding, at every coordinator.
 func (c *SignIn) Quick(body []byte) bool {
-	s := scanner{rest: string(body)} // of which newSession copies what it keeps, but for what is copied here
+	s := scanner{rest: string(body)} // of which newSession copies what it keeps
 	s.open('{')
 	c.Name = s.text(`"name":`)
 	c.Namespace = s.text(`,"namespace":`)
@@ -20,24 +22,26 @@ func (c *SignIn) Quick(body []byte) bool {
 	c.SecretHash = s.text(`,"secret_hash":`)
 	c.Home = s.text(`,"home":`)
 	if s.has(`,"kind":`) {
-		c.Kind = intern(s.quoted())
+		c.Kind = s.quoted()
 	}
 	if s.has(`,"labels":{`) {
-		c.Labels = make(map[string]string, 1)
 		for more := true; more && !s.bad; more = s.has(",") {
-			k := strings.Clone(s.quoted())
+			k := s.quoted()
 			s.open(':')
-			c.Labels[k] = strings.Clone(s.quoted())
+			if n := len(c.Labels); n > 0 && c.Labels[n-1].Key >= k {
+				return false // out of order
+			}
+			c.Labels = append(c.Labels, Label{k, s.quoted()})
 		}
 		s.open('}')
 	}
 	if s.has(`,"place":{`) {
 		first := s.has(`"host":`)
 		if first {
-			c.Place.Host = strings.Clone(s.quoted())
+			c.Place.Host = s.quoted()
 		}
 		if first && s.has(`,"group":`) || !first && s.has(`"group":`) {
-			c.Place.Group = strings.Clone(s.quoted())
+			c.Place.Group = s.quoted()
 		}
 		s.open('}')
 	}
@@ -46,7 +50,7 @@ func (c *SignIn) Quick(body []byte) bool {
 	}
 	if s.has(`,"runtimes":[`) {
 		for more := true; more && !s.bad; more = s.has(",") {
-			c.Runtimes = append(c.Runtimes, strings.Clone(s.quoted()))
+			c.Runtimes = append(c.Runtimes, s.quoted())
 		}
 		s.open(']')
 	}
@@ -58,6 +62,93 @@ func (c *SignIn) Quick(body []byte) bool {
 	}
 	s.open('}')
 	return !s.bad && len(s.rest) == 0
+}
+
+// AppendQuick writes what encoding/json would, or answers false for a command
+// with text that needs escapes. It is the other half of Quick.
+func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
+	w := writer{b: append(b, '{')}
+	w.text(`"name":`, c.Name)
+	w.text(`,"namespace":`, c.Namespace)
+	w.text(`,"session":`, c.Session)
+	w.text(`,"secret_hash":`, c.SecretHash)
+	w.text(`,"home":`, c.Home)
+	if c.Kind != "" {
+		w.text(`,"kind":`, c.Kind)
+	}
+	if len(c.Labels) > 0 {
+		w.raw(`,"labels":{`)
+		for i, l := range c.Labels {
+			if i > 0 {
+				w.raw(`,`)
+			}
+			w.text("", l.Key)
+			w.text(":", l.Value)
+		}
+		w.raw(`}`)
+	}
+	if c.Place != (wire.Place{}) {
+		w.raw(`,"place":{`)
+		if c.Place.Host != "" {
+			w.text(`"host":`, c.Place.Host)
+		}
+		if c.Place.Host != "" && c.Place.Group != "" {
+			w.raw(`,`)
+		}
+		if c.Place.Group != "" {
+			w.text(`"group":`, c.Place.Group)
+		}
+		w.raw(`}`)
+	}
+	if c.Lease != 0 {
+		w.number(`,"lease":`, int64(c.Lease))
+	}
+	if len(c.Runtimes) > 0 {
+		w.raw(`,"runtimes":[`)
+		for i, r := range c.Runtimes {
+			if i > 0 {
+				w.raw(`,`)
+			}
+			w.text("", r)
+		}
+		w.raw(`]`)
+	}
+	if c.Slots != 0 {
+		w.number(`,"slots":`, int64(c.Slots))
+	}
+	if c.TakeOver {
+		w.raw(`,"take_over":true`)
+	}
+	w.raw(`}`)
+	return w.b, !w.bad
+}
+
+// writer writes the one layout Quick knows; bad is for ever.
+type writer struct {
+	b   []byte
+	bad bool
+}
+
+func (w *writer) raw(s string) { w.b = append(w.b, s...) }
+
+func (w *writer) text(member, s string) {
+	w.bad = w.bad || !simple(s)
+	w.b = append(append(w.b, member...), '"')
+	w.b = append(append(w.b, s...), '"')
+}
+
+func (w *writer) number(member string, n int64) {
+	w.b = strconv.AppendInt(append(w.b, member...), n, 10)
+}
+
+// simple tells whether s is written in JSON as it is.
+func simple(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7E || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // scanner reads the one layout Quick knows; bad is for ever.
@@ -101,11 +192,9 @@ func (s *scanner) quoted() string {
 		return ""
 	}
 	text := s.rest[1 : 1+n]
-	for i := range len(text) {
-		if c := text[i]; c < 0x20 || c > 0x7E || c == '\\' {
-			s.bad = true
-			return ""
-		}
+	if !simple(text) {
+		s.bad = true
+		return ""
 	}
 	s.rest = s.rest[n+2:]
 	return text

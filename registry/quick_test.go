@@ -14,9 +14,10 @@ import (
 var usual = []registry.SignIn{
 	{Name: "laser", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n1"},
 	{Name: "laser", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n1", Kind: "rest", Lease: 15 * time.Second, TakeOver: true},
-	{Name: "w", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Labels: map[string]string{"a": "1", "b": ""}, Runtimes: []string{"sh", "python3"}, Slots: 4},
+	{Name: "w", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Labels: registry.Labels{{"a", "1"}, {"b", ""}}, Runtimes: []string{"sh", "python3"}, Slots: 4},
 	{Name: "p", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Group: "g"}},
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h", Group: "g"}, Slots: -1},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h"}},
 }
 
 // The usual sign-ins are read quickly, each as encoding/json reads it.
@@ -31,6 +32,39 @@ func TestQuickReadsTheUsual(t *testing.T) {
 			t.Errorf("%s was not read", body)
 		} else if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
+		}
+	}
+}
+
+// What is written quickly is what encoding/json writes, and the rest is left
+// to it.
+func TestQuickWritesTheUsual(t *testing.T) {
+	for _, c := range usual {
+		want, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := c.AppendQuick(nil); !ok || string(got) != string(want) {
+			t.Errorf("got %s (%v), want %s", got, ok, want)
+		}
+	}
+	for _, text := range []string{"\"", "\\", "\n", "ä", "\x7f", "\xff", "\u2028"} {
+		for i, c := range []registry.SignIn{
+			{Name: text},
+			{Namespace: text},
+			{Session: text},
+			{SecretHash: text},
+			{Home: text},
+			{Kind: text},
+			{Labels: registry.Labels{{text, ""}}},
+			{Labels: registry.Labels{{"k", text}}},
+			{Place: wire.Place{Host: text}},
+			{Place: wire.Place{Group: text}},
+			{Runtimes: []string{text}},
+		} {
+			if got, ok := c.AppendQuick(nil); ok {
+				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
+			}
 		}
 	}
 }

@@ -63,21 +63,21 @@ type Coordinator struct {
 // Session is one signed-in life of a component. Labels and Runtimes are shared
 // with the table: read only.
 type Session struct {
-	FullName   string            `json:"full_name"`
-	Name       string            `json:"name"`
-	Namespace  string            `json:"namespace"`
-	ID         string            `json:"id"`
-	SecretHash string            `json:"secret_hash"`
-	Home       string            `json:"home"` // id of the coordinator that holds its connection
-	Kind       string            `json:"kind"` // rest, native, leco
-	Epoch      uint64            `json:"epoch"`
-	Labels     map[string]string `json:"labels,omitempty"`
-	Place      wire.Place        `json:"place,omitzero"`
-	Lease      time.Duration     `json:"lease"` // nanoseconds
-	Runtimes   []string          `json:"runtimes,omitempty"`
-	Slots      int               `json:"slots,omitempty"`
-	Since      time.Time         `json:"since"`
-	Index      uint64            `json:"index"` // of its last change
+	FullName   string        `json:"full_name"`
+	Name       string        `json:"name"`
+	Namespace  string        `json:"namespace"`
+	ID         string        `json:"id"`
+	SecretHash string        `json:"secret_hash"`
+	Home       string        `json:"home"` // id of the coordinator that holds its connection
+	Kind       string        `json:"kind"` // rest, native, leco
+	Epoch      uint64        `json:"epoch"`
+	Labels     Labels        `json:"labels,omitempty"`
+	Place      wire.Place    `json:"place,omitzero"`
+	Lease      time.Duration `json:"lease"` // nanoseconds
+	Runtimes   []string      `json:"runtimes,omitempty"`
+	Slots      int           `json:"slots,omitempty"`
+	Since      time.Time     `json:"since"`
+	Index      uint64        `json:"index"` // of its last change
 }
 
 // Ended is what is remembered of a session that is gone.

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,18 +12,18 @@ import (
 // Session is minted by whoever proposes and is the command's own id: told
 // twice, there is one row. A lease of 0 is DefaultLease.
 type SignIn struct {
-	Name       string            `json:"name"`
-	Namespace  string            `json:"namespace"`
-	Session    string            `json:"session"`
-	SecretHash string            `json:"secret_hash"` // HashSecret of the secret
-	Home       string            `json:"home"`
-	Kind       string            `json:"kind,omitempty"`
-	Labels     map[string]string `json:"labels,omitempty"`
-	Place      wire.Place        `json:"place,omitzero"`
-	Lease      time.Duration     `json:"lease,omitempty"` // nanoseconds
-	Runtimes   []string          `json:"runtimes,omitempty"`
-	Slots      int               `json:"slots,omitempty"`
-	TakeOver   bool              `json:"take_over,omitempty"`
+	Name       string        `json:"name"`
+	Namespace  string        `json:"namespace"`
+	Session    string        `json:"session"`
+	SecretHash string        `json:"secret_hash"` // HashSecret of the secret
+	Home       string        `json:"home"`
+	Kind       string        `json:"kind,omitempty"`
+	Labels     Labels        `json:"labels,omitempty"`
+	Place      wire.Place    `json:"place,omitzero"`
+	Lease      time.Duration `json:"lease,omitempty"` // nanoseconds
+	Runtimes   []string      `json:"runtimes,omitempty"`
+	Slots      int           `json:"slots,omitempty"`
+	TakeOver   bool          `json:"take_over,omitempty"`
 }
 
 // SignIn refuses with name_taken when somebody else has the name, forbidden
@@ -90,7 +89,7 @@ func (s Session) public() Session {
 
 func sameTerms(a, b *Session) bool {
 	return a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
-		slices.Equal(a.Runtimes, b.Runtimes) && maps.Equal(a.Labels, b.Labels)
+		slices.Equal(a.Runtimes, b.Runtimes) && slices.Equal(a.Labels, b.Labels)
 }
 
 // put and take keep in step all that finds sessions.
@@ -130,30 +129,54 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 		}
 	}
 	s := &Session{
-		Home: home.ID, Kind: c.Kind, Epoch: 1,
+		Home: home.ID, Kind: intern(c.Kind), Epoch: 1,
 		Place: c.Place, Lease: c.Lease, Slots: c.Slots, Since: at, Index: t.index,
 	}
-	s.name(c.Namespace, c.Name, c.Session, c.SecretHash)
+	s.texts(&c)
 	if s.Lease == 0 {
 		s.Lease = DefaultLease
-	}
-	// An empty map and none are one and the same in a snapshot.
-	if len(c.Labels) > 0 {
-		s.Labels = c.Labels
-	}
-	if len(c.Runtimes) > 0 {
-		s.Runtimes = c.Runtimes
 	}
 	return s, nil
 }
 
-// name sets the texts every session has. They are cut from one string, so that
-// a row is two objects to the collector, not five.
-func (s *Session) name(namespace, name, id, secretHash string) {
-	all := namespace + "." + name + id + secretHash
-	full := len(namespace) + 1 + len(name)
-	s.FullName, s.Namespace, s.Name = all[:full], all[:len(namespace)], all[len(namespace)+1:full]
-	s.ID, s.SecretHash = all[full:full+len(id)], all[full+len(id):]
+// texts sets what is text in a row. All of it is cut from one string, a copy of
+// what the command has, so that a row is two or three objects to the collector
+// and keeps nothing else alive. No list and an empty one are the same.
+func (s *Session) texts(c *SignIn) {
+	n := len(c.Namespace) + 1 + len(c.Name) + len(c.Session) + len(c.SecretHash) + len(c.Place.Host) + len(c.Place.Group)
+	for i := range c.Labels {
+		n += len(c.Labels[i].Key) + len(c.Labels[i].Value)
+	}
+	for _, r := range c.Runtimes {
+		n += len(r)
+	}
+	var all strings.Builder
+	all.Grow(n) // so that what is cut off is never moved
+	keep := func(text string) string {
+		from := all.Len()
+		all.WriteString(text)
+		return all.String()[from:]
+	}
+	keep(c.Namespace)
+	keep(".")
+	keep(c.Name)
+	s.FullName = all.String()
+	s.Namespace, s.Name = s.FullName[:len(c.Namespace)], s.FullName[len(c.Namespace)+1:]
+	s.ID, s.SecretHash = keep(c.Session), keep(c.SecretHash)
+	s.Place = wire.Place{Host: keep(c.Place.Host), Group: keep(c.Place.Group)}
+	s.Labels, s.Runtimes = nil, nil
+	if len(c.Labels) > 0 {
+		s.Labels = make(Labels, len(c.Labels))
+		for i, l := range c.Labels {
+			s.Labels[i] = Label{keep(l.Key), keep(l.Value)}
+		}
+	}
+	if len(c.Runtimes) > 0 {
+		s.Runtimes = make([]string, len(c.Runtimes))
+		for i, r := range c.Runtimes {
+			s.Runtimes[i] = keep(r)
+		}
+	}
 }
 
 func checkSignIn(c *SignIn) error {
@@ -193,21 +216,17 @@ func checkSignIn(c *SignIn) error {
 	return checkLabels(c.Labels)
 }
 
-// checkLabels looks at the keys in order, so that the first bad one named is
-// the same on every coordinator.
-func checkLabels(labels map[string]string) error {
-	if len(labels) == 0 {
-		return nil
-	}
+// checkLabels names the first bad one, the same on every coordinator.
+func checkLabels(labels Labels) error {
 	if len(labels) > wire.MaxLabels {
 		return wire.Invalid("labels", "%d labels, at most %d are allowed", len(labels), wire.MaxLabels)
 	}
-	for _, k := range slices.Sorted(maps.Keys(labels)) {
-		if k == "" || strings.ContainsRune(k, '=') {
-			return wire.Invalid("labels", "label %q: a key is not empty and has no '='", k)
+	for _, l := range labels {
+		if l.Key == "" || strings.ContainsRune(l.Key, '=') {
+			return wire.Invalid("labels", "label %q: a key is not empty and has no '='", l.Key)
 		}
-		if len(k)+len(labels[k]) > wire.MaxLabelSize {
-			return wire.Invalid("labels", "label %.40q has more than %d bytes", k, wire.MaxLabelSize)
+		if len(l.Key)+len(l.Value) > wire.MaxLabelSize {
+			return wire.Invalid("labels", "label %.40q has more than %d bytes", l.Key, wire.MaxLabelSize)
 		}
 	}
 	return nil

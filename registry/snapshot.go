@@ -73,7 +73,10 @@ func (t *Table) loadSession(s *Session) error {
 	if named || known {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}
-	s.name(s.Namespace, s.Name, s.ID, s.SecretHash)
+	s.texts(&SignIn{
+		Namespace: s.Namespace, Name: s.Name, Session: s.ID, SecretHash: s.SecretHash,
+		Place: s.Place, Labels: s.Labels, Runtimes: s.Runtimes,
+	})
 	s.Kind = intern(s.Kind)
 	if home, ok := t.read().coordinators.Get(s.Home); ok {
 		s.Home = home.ID // one string for all sessions of a home

@@ -166,7 +166,7 @@ func (d *dispatcher) workers(view *fsm.State, now time.Time) (list []jobs.Worker
 			continue
 		}
 		list = append(list, jobs.Worker{
-			FullName: s.FullName, Session: s.ID, Home: s.Home, Runtimes: s.Runtimes, Slots: s.Slots, Labels: s.Labels,
+			FullName: s.FullName, Session: s.ID, Home: s.Home, Runtimes: s.Runtimes, Slots: s.Slots, Labels: s.Labels.Map(),
 		})
 	}
 	return list
