@@ -25,12 +25,16 @@ type seat struct {
 }
 
 // settle brings the mailbox and the lease of one name in step with the view of
-// now. It may be called by anybody at any time.
-func (c *Control) settle(full string) {
+// now. It may be called by anybody at any time. session is the one that the
+// name is thought to be of, by which it is found soonest, or "".
+func (c *Control) settle(full, session string) {
 	c.homed.mu.Lock()
 	defer c.homed.mu.Unlock()
 	table := c.machine.View().Registry
-	row, live := table.Session(full)
+	row, live := table.SessionByID(session)
+	if !live || row.FullName != full {
+		row, live = table.Session(full)
+	}
 	live = live && row.Home == c.self.ID
 	old, held := c.homed.by[full]
 	if held && (!live || old.fence.Session != row.ID) {
@@ -68,7 +72,7 @@ func (c *Control) settleAll() {
 		names = append(names, row.FullName)
 	}
 	for _, full := range names {
-		c.settle(full)
+		c.settle(full, "")
 		c.given.touch(full)
 	}
 }
@@ -89,6 +93,18 @@ func (h *homed) session(full string) (string, bool) {
 	defer h.mu.Unlock()
 	s, ok := h.by[full]
 	return s.fence.Session, ok
+}
+
+// fits tells whether a row just told asks for nothing: it is at home elsewhere
+// and was so before, or has its mailbox and lease already.
+func (h *homed) fits(row registry.Session, here string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, held := h.by[row.FullName]
+	if row.Home != here {
+		return !held
+	}
+	return held && s == seat{row.Fence(), row.Lease}
 }
 
 func (h *homed) len() int {
@@ -152,7 +168,11 @@ func (c *Control) follow(ctx context.Context) error {
 func (c *Control) heed(e wire.Event) {
 	switch e.Topic {
 	case wire.TopicComponent:
-		c.settle(e.Key)
+		row, told := e.Data.(registry.Session)
+		if told && c.homed.fits(row, c.self.ID) {
+			return // as most do, since whoever signs in settles; later news follow
+		}
+		c.settle(e.Key, row.ID)
 	case wire.TopicJob:
 		if part, ok := e.Data.(jobs.Part); ok {
 			c.given.touch(part.Worker)

@@ -111,7 +111,7 @@ func (c *Control) look(ctx context.Context, home string, ask receiveAt) ([]wire.
 
 // receive reads the mailbox here until ctx ends; that is no error.
 func (c *Control) receive(ctx context.Context, s registry.Session, after uint64, max int) ([]wire.Received, error) {
-	c.settle(s.FullName)
+	c.settle(s.FullName, s.ID)
 	mailed, err := c.mail.Receive(ctx, s.ID, after, max)
 	switch {
 	case err == nil:

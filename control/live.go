@@ -108,7 +108,7 @@ func (l *Live) Renew() bool {
 	if !ok || row.Home != l.c.self.ID {
 		return false
 	}
-	l.c.settle(l.row.FullName)
+	l.c.settle(l.row.FullName, l.row.ID)
 	return true
 }
 
@@ -132,7 +132,7 @@ func (l *Live) Gone() *wire.Error {
 
 // Mail takes over the session's mailbox; see router.Consumer.
 func (l *Live) Mail(notify func()) (*router.Consumer, error) {
-	l.c.settle(l.row.FullName)
+	l.c.settle(l.row.FullName, l.row.ID)
 	mail, err := l.exchange.Consume(l.row.ID, notify)
 	if err != nil {
 		return nil, l.Gone()

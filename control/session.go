@@ -22,7 +22,7 @@ func (c *Control) SignOut(ctx context.Context, full, secret string) (uint64, err
 func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, error) {
 	_, index, err := propose[struct{}](ctx, c, registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID})
 	if err == nil {
-		c.settle(s.FullName)
+		c.settle(s.FullName, s.ID)
 	}
 	return index, err
 }
@@ -53,7 +53,7 @@ func (c *Control) beat(ctx context.Context, s registry.Session) (wire.Beat, erro
 // its own is a sign of life.
 func (c *Control) alive(s registry.Session) {
 	if !c.leases.Renew(s.ID) {
-		c.settle(s.FullName) // the loop has not come to it yet: this grants the lease
+		c.settle(s.FullName, s.ID) // the loop has not come to it yet: this grants the lease
 	}
 }
 
@@ -73,7 +73,7 @@ func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uin
 	_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator",
 		registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 	if err == nil {
-		c.settle(full)
+		c.settle(full, "")
 	}
 	return index, err
 }

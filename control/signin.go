@@ -55,7 +55,7 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err != nil {
 		return wire.SignedIn{}, err
 	}
-	c.settle(row.FullName)
+	c.settle(row.FullName, row.ID)
 	return wire.SignedIn{
 		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
 		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,

@@ -38,7 +38,7 @@ func (c Vouched) KeepAlive(sessions ...string) {
 func (c Vouched) TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]Mailed, error) {
 	got, err := c.mail.Receive(ctx, session, after, max)
 	if wire.CodeOf(err) == wire.CodeNotFound {
-		c.settle(full) // it may have signed in just now
+		c.settle(full, "") // it may have signed in just now
 		got, err = c.mail.Receive(ctx, session, after, max)
 	}
 	if wire.CodeOf(err) == wire.CodeNotFound {
@@ -64,7 +64,7 @@ func (c Vouched) Post(m wire.Message, done func(error)) {
 func (c Vouched) EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error {
 	gone, _, err := propose[[]string](ctx, c.Control, registry.KindExpire, c.self.ID, registry.Expire{Sessions: sessions, Reason: reason})
 	for _, full := range gone {
-		c.settle(full)
+		c.settle(full, "")
 	}
 	return err
 }
