@@ -11,7 +11,7 @@ import (
 // gcSlack is how much garbage may gather before it is collected, however
 // little is alive. At its default a process with 20 MB alive collects every
 // 20 MB; under thousands of writes a second that is a tenth of its time.
-const gcSlack = 96 << 20
+const gcSlack = 256 << 20
 
 // gcPercent is the garbage collector's goal for a live heap: at least the
 // runtime's default, and enough to leave gcSlack.
