@@ -3,8 +3,8 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
-	"strings"
 )
 
 // Label is one label of a session.
@@ -21,14 +21,11 @@ func LabelsOf(m map[string]string) Labels {
 		return nil
 	}
 	l := make(Labels, 0, len(m))
-	for k, v := range m {
-		l = append(l, Label{k, v})
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		l = append(l, Label{k, m[k]})
 	}
-	slices.SortFunc(l, byKey)
 	return l
 }
-
-func byKey(a, b Label) int { return strings.Compare(a.Key, b.Key) }
 
 // Value returns the value of a key.
 func (l Labels) Value(key string) (string, bool) {
