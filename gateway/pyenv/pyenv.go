@@ -27,9 +27,7 @@ var mu sync.Mutex // one environment is made at a time
 // environment it fails.
 func Python(t testing.TB, packages ...string) string {
 	t.Helper()
-	mu.Lock()
-	defer mu.Unlock()
-	python, err := ready(packages)
+	python, err := Ready(packages...)
 	if err == nil {
 		return python
 	}
@@ -42,7 +40,11 @@ func Python(t testing.TB, packages ...string) string {
 	return ""
 }
 
-func ready(packages []string) (string, error) {
+// Ready is Python for programs that are no tests. Errors: no Python, or no
+// package index.
+func Ready(packages ...string) (string, error) {
+	mu.Lock()
+	defer mu.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
