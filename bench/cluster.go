@@ -4,27 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// server is one process of a cluster.
-type server struct {
-	name string
-	addr string // what clients ask
-	args []string
-	bin  string
-	log  string
-	cmd  *exec.Cmd
-	done chan struct{}
-}
-
-// cluster is three servers of one system.
+// cluster is the servers of one system.
 type cluster struct {
 	system  string
 	servers []*server
@@ -32,53 +18,35 @@ type cluster struct {
 	filled  bool
 	// leaderOf names the leading server's index as one server sees it.
 	leaderOf func(ctx context.Context, addr string) (string, error)
-	// dial makes a client of one server.
-	dial func(ctx context.Context, addr string) (client, error)
+	// dial makes a client of one server that writes and reads; nil where the
+	// system has neither.
+	dial func(ctx context.Context, s *server) (client, error)
 }
 
-// start runs three servers of a system with fresh data under dir and waits
-// until they have a leader.
+// clusterOf makes the servers of a system, with data under dir. What stands
+// behind a system's name after a dash is how it is asked, but for the log
+// store.
+func clusterOf(o options, system, dir string) (*cluster, error) {
+	base, _, _ := strings.Cut(system, "-")
+	switch {
+	case base == "etcd":
+		return etcdCluster(dir)
+	case system == "folkmoot-wal":
+		return folkmootCluster(o, dir, "wal")
+	case base == "folkmoot":
+		return folkmootCluster(o, dir, "bolt")
+	}
+	return nil, fmt.Errorf("there is no system %q", system)
+}
+
+// start runs the servers of a system with fresh data under dir and waits until
+// they work.
 func start(ctx context.Context, o options, system, dir string) (*cluster, error) {
-	ports, err := freePorts(9)
+	c, err := clusterOf(o, system, dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{system: system}
-	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	if system == "etcd" {
-		c.leaderOf, c.dial = etcdLeader, dialEtcd
-		self, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		var initial []string
-		for i := range 3 {
-			initial = append(initial, fmt.Sprintf("e%d=http://%s", i+1, addr(3+i)))
-		}
-		for i := range 3 {
-			name := fmt.Sprintf("e%d", i+1)
-			c.servers = append(c.servers, &server{name: name, addr: addr(i), bin: self, args: []string{
-				"etcd-server", "--name", name, "--data-dir", filepath.Join(dir, name), "--log-level", "error",
-				"--listen-client-urls", "http://" + addr(i), "--advertise-client-urls", "http://" + addr(i),
-				"--listen-peer-urls", "http://" + addr(3+i), "--initial-advertise-peer-urls", "http://" + addr(3+i),
-				"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
-			}})
-		}
-	} else {
-		c.leaderOf, c.dial = folkmootLeader, dialFolkmoot
-		store := "bolt"
-		if system == "folkmoot-wal" {
-			store = "wal"
-		}
-		peers := strings.Join([]string{addr(3), addr(4), addr(5)}, ",")
-		for i := range 3 {
-			name := fmt.Sprintf("n%d", i+1)
-			c.servers = append(c.servers, &server{name: name, addr: addr(i), bin: o.binary, args: []string{
-				"serve", "--id", name, "--data-dir", filepath.Join(dir, name), "--log-level", "warn", "--log-store", store,
-				"--http-addr", addr(i), "--peer-addr", addr(3 + i), "--ops-addr", addr(6 + i), "--component-addr", "127.0.0.1:0", "--join", peers, "--bootstrap-expect", "3",
-			}})
-		}
-	}
+	c.system = system
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -89,13 +57,25 @@ func start(ctx context.Context, o options, system, dir string) (*cluster, error)
 			return nil, err
 		}
 	}
-	ready, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
-	if _, err := c.leader(ready); err != nil {
+	if err := c.ready(ctx); err != nil {
 		c.stop()
 		return nil, err
 	}
-	return c, c.settle(ready)
+	return c, nil
+}
+
+// ready waits for a leader, where the system has one, and for writes at every
+// server.
+func (c *cluster) ready(ctx context.Context) error {
+	if c.leaderOf == nil {
+		return nil // who uses it waits for it
+	}
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if _, err := c.leader(ctx); err != nil {
+		return err
+	}
+	return c.settle(ctx)
 }
 
 // settle writes once through every server, so that all of them take part.
@@ -128,7 +108,7 @@ func (c *cluster) writeAt(ctx context.Context, i int, key string) error {
 }
 
 func (c *cluster) client(ctx context.Context, i int) (client, error) {
-	return c.dial(ctx, c.servers[i].addr)
+	return c.dial(ctx, c.servers[i])
 }
 
 // leader waits for a server that calls itself the leader, as two others or
@@ -167,57 +147,4 @@ func (c *cluster) stop() {
 	for _, s := range c.servers {
 		s.kill()
 	}
-}
-
-func (s *server) start() error {
-	out, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	s.cmd = exec.Command(s.bin, s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = out, out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", s.name, err)
-	}
-	s.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		cmd.Wait()
-		close(done)
-	}(s.cmd, s.done)
-	return nil
-}
-
-func (s *server) running() bool {
-	if s.cmd == nil {
-		return false
-	}
-	select {
-	case <-s.done:
-		return false
-	default:
-		return true
-	}
-}
-
-// kill is kill -9, waited for.
-func (s *server) kill() {
-	if s.running() {
-		s.cmd.Process.Kill()
-		<-s.done
-	}
-}
-
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }

@@ -4,25 +4,24 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 )
 
 // failover kills the leader again and again, and each time waits for the next
 // acknowledged write at the servers that are left.
-func failover(ctx context.Context, o options, system, dir string, res results) error {
-	c, err := start(ctx, o, system, dir)
-	if err != nil {
-		return err
-	}
-	defer c.stop()
+func failover(ctx context.Context, o options, m measurement, dir string, res results) error {
+	o.rounds = 1
+	return eachRound(ctx, o, m, dir, func(c *cluster, system string) error { return killLeaders(ctx, o, c, res) })
+}
+
+func killLeaders(ctx context.Context, o options, c *cluster, res results) error {
 	for kill := range o.kills {
 		took, err := killLeader(ctx, c, kill)
 		if err != nil {
 			return fmt.Errorf("kill %d: %w", kill+1, err)
 		}
-		res.add("failover", 0, system, sample{p50: float64(took.Microseconds()) / 1000})
+		res.add("failover", 0, c.system, sample{p50: float64(took.Microseconds()) / 1000})
 		fmt.Fprintf(os.Stderr, "  kill %d: %d ms\n", kill+1, took.Milliseconds())
 	}
 	return nil
@@ -96,22 +95,9 @@ func killLeader(ctx context.Context, c *cluster, kill int) (time.Duration, error
 
 // soak lets 256 writers write for long and counts elections, which nothing
 // but load could have caused.
-func soak(ctx context.Context, o options, dir string) error {
-	for _, system := range o.systems {
-		if system == "etcd" {
-			continue
-		}
-		c, err := start(ctx, o, system, filepath.Join(dir, system+"-soak"))
-		if err != nil {
-			return err
-		}
-		err = soakOne(ctx, o, c)
-		c.stop()
-		if err != nil {
-			return fmt.Errorf("%s: %w", system, err)
-		}
-	}
-	return nil
+func soak(ctx context.Context, o options, m measurement, dir string, _ results) error {
+	o.rounds = 1
+	return eachRound(ctx, o, m, dir, func(c *cluster, _ string) error { return soakOne(ctx, o, c) })
 }
 
 func soakOne(ctx context.Context, o options, c *cluster) error {

@@ -10,9 +10,31 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
+
+// folkmootCluster is three coordinators, n1 to n3.
+func folkmootCluster(o options, dir, store string) (*cluster, error) {
+	addrs, err := freeAddrs(15)
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{leaderOf: folkmootLeader, dial: dialREST}
+	peers := addrs[12:]
+	for i := range 3 {
+		s := &server{name: fmt.Sprintf("n%d", i+1), bin: o.coordinator, addr: addrs[i], native: addrs[3+i], ops: addrs[6+i], leco: addrs[9+i]}
+		s.args = []string{
+			"serve", "--id", s.name, "--data-dir", filepath.Join(dir, s.name), "--log-level", "warn", "--log-store", store,
+			"--http-addr", s.addr, "--component-addr", s.native, "--ops-addr", s.ops,
+			"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", "3",
+		}
+		c.servers = append(c.servers, s)
+	}
+	return c, nil
+}
 
 // folkmootClient speaks HTTP/1.1 on one kept connection with as little work
 // as it can, as a load generator should.
@@ -23,28 +45,43 @@ type folkmootClient struct {
 	host string
 }
 
-func dialFolkmoot(ctx context.Context, addr string) (client, error) {
+func dialREST(ctx context.Context, s *server) (client, error) { return dialFolkmoot(ctx, s) }
+
+func dialFolkmoot(ctx context.Context, s *server) (*folkmootClient, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
 		return nil, err
 	}
-	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: addr}, nil
+	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: s.addr}, nil
 }
 
 func (f *folkmootClient) close() { f.conn.Close() }
 
 func (f *folkmootClient) write(ctx context.Context, key, value string) error {
-	body := fmt.Appendf(nil, `{"name":%q,"namespace":%q,"lease":"1h","labels":{"v":%q}}`, key, namespace, value)
+	return f.signIn(ctx, key, "1h", value)
+}
+
+// signIn signs a component in with a label.
+func (f *folkmootClient) signIn(ctx context.Context, name, lease, label string) error {
+	body := fmt.Appendf(nil, `{"name":%q,"namespace":%q,"lease":%q,"labels":{"v":%q}}`, name, namespace, lease, label)
 	status, answer, err := f.do(ctx, "POST", "/v1/components", body)
 	if err != nil {
 		return err
 	}
-	if status != 201 {
-		return fmt.Errorf("sign-in: %d %s", status, answer)
+	if status != http.StatusCreated {
+		return &refused{status, string(answer)}
 	}
 	return nil
 }
+
+// refused is an answer that is not the one hoped for.
+type refused struct {
+	status int
+	answer string
+}
+
+func (r *refused) Error() string { return fmt.Sprintf("sign-in: %d %s", r.status, r.answer) }
 
 func (f *folkmootClient) read(ctx context.Context, key string, strict bool) error {
 	how := "stale"
@@ -128,7 +165,11 @@ type folkmootState struct {
 	Leader        string `json:"leader"`
 	LeaderChanges uint64 `json:"leader_changes"`
 	Term          uint64 `json:"term"`
+	LastIndex     uint64 `json:"last_index"`
 	LastSnapshot  uint64 `json:"last_snapshot"`
+	Components    int    `json:"components"`
+	LocalSessions int    `json:"local_sessions"`
+	HeapBytes     uint64 `json:"heap_bytes"`
 }
 
 func folkmootStatus(ctx context.Context, addr string) (st folkmootState, err error) {

@@ -20,21 +20,62 @@ const keys = 1000
 
 var value = string(slices.Repeat([]byte("v"), 256))
 
-// load runs n clients, each with one request under way, and returns what the
-// requests that began and ended within the duration saw.
+// load runs n clients of the leader, or of all servers.
 func load(ctx context.Context, c *cluster, what string, n int, duration time.Duration, spread bool) (sample, error) {
-	if what != "write" && !c.filled {
+	if what == "strict" || what == "stale" {
 		if err := fill(ctx, c); err != nil {
 			return sample{}, fmt.Errorf("fill: %w", err)
 		}
-		c.filled = true
 	}
 	leader, err := c.leader(ctx)
 	if err != nil {
 		return sample{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, duration+30*time.Second)
+	c.run++
+	return drive(ctx, n, duration, func(ctx context.Context, i int) (asker, error) {
+		at := leader
+		if spread {
+			at = i % len(c.servers)
+		}
+		cl, err := c.client(ctx, at)
+		if err != nil {
+			return asker{}, err
+		}
+		return asker{close: cl.close, ask: func(ctx context.Context, k int) error {
+			if what == "write" {
+				return cl.write(ctx, fmt.Sprintf("r%dc%dk%d", c.run, i, k), value)
+			}
+			return cl.read(ctx, fmt.Sprintf("fill%d", (i*7919+k)%keys), what == "strict")
+		}}, nil
+	})
+}
+
+// asker makes one request after the other; k counts them.
+type asker struct {
+	ask   func(ctx context.Context, k int) error
+	close func()
+}
+
+// drive runs n askers, each with one request under way, and returns what the
+// requests that began and ended within the duration saw, after a second of
+// warming up.
+func drive(ctx context.Context, n int, duration time.Duration, open func(ctx context.Context, i int) (asker, error)) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, duration+60*time.Second)
 	defer cancel()
+	askers := make([]asker, n)
+	defer func() {
+		for _, a := range askers {
+			if a.close != nil {
+				a.close()
+			}
+		}
+	}()
+	for i := range askers {
+		var err error
+		if askers[i], err = open(ctx, i); err != nil {
+			return sample{}, err
+		}
+	}
 	type seen struct {
 		took   []time.Duration
 		errors int
@@ -43,42 +84,21 @@ func load(ctx context.Context, c *cluster, what string, n int, duration time.Dur
 	all := make([]seen, n)
 	begin := time.Now().Add(time.Second) // after warming up
 	end := begin.Add(duration)
-	c.run++
 	var wg sync.WaitGroup
 	for i := range n {
-		at := leader
-		if spread {
-			at = i % len(c.servers)
-		}
-		cl, err := c.client(ctx, at)
-		if err != nil {
-			return sample{}, err
-		}
-		run := c.run
 		wg.Go(func() {
-			defer cl.close()
 			s := &all[i]
-			for k := 0; ; k++ {
+			for k := 0; s.errors <= 100; k++ {
 				t0 := time.Now()
 				if t0.After(end) {
 					return
 				}
-				var err error
-				if what == "write" {
-					err = cl.write(ctx, fmt.Sprintf("r%dc%dk%d", run, i, k), value)
-				} else {
-					err = cl.read(ctx, fmt.Sprintf("fill%d", (i*7919+k)%keys), what == "strict")
-				}
+				err := askers[i].ask(ctx, k)
 				t1 := time.Now()
 				if err != nil {
 					s.errors++
 					s.last = err
-					if s.errors > 100 {
-						return
-					}
-					continue
-				}
-				if t0.After(begin) && t1.Before(end) {
+				} else if t0.After(begin) && t1.Before(end) {
 					s.took = append(s.took, t1.Sub(t0))
 				}
 			}
@@ -107,8 +127,12 @@ func load(ctx context.Context, c *cluster, what string, n int, duration time.Dur
 	return out, nil
 }
 
-// fill writes the rows that the reads ask for.
+// fill writes the rows that the reads ask for, once.
 func fill(ctx context.Context, c *cluster) error {
+	if c.filled {
+		return nil
+	}
+	c.filled = true
 	leader, err := c.leader(ctx)
 	if err != nil {
 		return err

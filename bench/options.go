@@ -1,0 +1,138 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	only        []string
+	systems     []string // empty: those of the measurement
+	clients     []int
+	duration    time.Duration
+	rounds      int
+	kills       int
+	soak        time.Duration
+	spread      bool
+	coordinator string
+	profiles    string
+	keep        bool
+}
+
+// wants tells whether a measurement is asked for.
+func (o options) wants(name string) bool { return slices.Contains(o.only, name) }
+
+// of are the systems that a measurement runs.
+func (o options) of(m measurement) []string {
+	switch {
+	case len(o.systems) > 0:
+		return slices.DeleteFunc(slices.Clone(o.systems), func(s string) bool { return !slices.Contains(m.systems, s) })
+	case m.usual != nil:
+		return m.usual
+	}
+	return m.systems
+}
+
+// readFlags reads the command line; it ends the program where that is wrong or
+// asks for help.
+func readFlags() options {
+	var o options
+	f := flag.CommandLine
+	only := f.String("only", "write,strict,stale,failover", "what to measure, of the list above")
+	systems := f.String("systems", "", "run only these (default: all of the measurement; idle and million: folkmoot)")
+	clients := f.String("clients", "1,16,64,256", "write, native, strict, stale: numbers of clients, each with one request under way")
+	f.DurationVar(&o.duration, "duration", 4*time.Second, "of each measurement that counts requests, after a second of warming up")
+	f.IntVar(&o.rounds, "rounds", 3, "of which the median is shown (failover, soak, idle and million: one)")
+	f.IntVar(&o.kills, "kills", 7, "failover: leaders killed")
+	f.DurationVar(&o.soak, "soak", 10*time.Minute, "soak: how long 256 writers write")
+	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
+	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
+	f.StringVar(&o.profiles, "profiles", "", "folder for a processor profile of every coordinator in every load; it costs some speed")
+	f.BoolVar(&o.keep, "keep", false, "keep the data directories")
+	f.Usage = func() { usage(f.Output()) }
+	flag.Parse()
+	o.only = strings.Split(*only, ",")
+	if *systems != "" {
+		o.systems = strings.Split(*systems, ",")
+	}
+	var err error
+	if o.clients, err = numbers(*clients); err != nil {
+		fail("-clients", err)
+	}
+	if err := o.check(flag.Args()); err != nil {
+		fail("flags", err)
+	}
+	return o
+}
+
+func fail(what string, err error) {
+	fmt.Fprintf(os.Stderr, "bench: %s: %v; -help says what there is\n", what, err)
+	os.Exit(2)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "Measures a cluster of coordinators beside its peers, on this machine alone. Run it in the bench folder.\n\nMeasurements (-only, a list):")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, m := range measurements() {
+		fmt.Fprintf(t, "  %s\t%s\n\t  systems: %s\n", m.name, m.help, strings.Join(m.systems, ", "))
+	}
+	t.Flush()
+	fmt.Fprintln(w, "\nSystems: folkmoot keeps its log in raft-boltdb, folkmoot-wal in raft-wal.\n\nFlags:")
+	flag.CommandLine.PrintDefaults()
+}
+
+// check refuses what no measurement could run with.
+func (o options) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is no flag", rest[0])
+	}
+	list := measurements()
+	for _, name := range o.only {
+		i := slices.IndexFunc(list, func(m measurement) bool { return m.name == name })
+		if i < 0 {
+			return fmt.Errorf("-only %q is no measurement", name)
+		}
+		if len(o.of(list[i])) == 0 {
+			return fmt.Errorf("-only %s has none of -systems %s, but %s", name, strings.Join(o.systems, ","), strings.Join(list[i].systems, ","))
+		}
+	}
+	for _, name := range o.systems {
+		if !slices.ContainsFunc(list, func(m measurement) bool { return slices.Contains(m.systems, name) }) {
+			return fmt.Errorf("-systems %q is no system", name)
+		}
+	}
+	for _, n := range []struct {
+		flag       string
+		n, largest int
+	}{
+		{"-rounds", o.rounds, 100},
+		{"-kills", o.kills, 100},
+		{"-duration", int(o.duration / time.Second), 600},
+		{"-soak", int(o.soak / time.Second), 6 * 3600},
+	} {
+		if n.n < 1 || n.n > n.largest {
+			return fmt.Errorf("%s is from 1 to %d, in seconds where it is a time", n.flag, n.largest)
+		}
+	}
+	return nil
+}
+
+func numbers(list string) ([]int, error) {
+	var out []int
+	for _, s := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 4096 {
+			return nil, fmt.Errorf("%q: numbers from 1 to 4096", s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
