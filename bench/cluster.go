@@ -21,6 +21,8 @@ type cluster struct {
 	// dial makes a client of one server that writes and reads; nil where the
 	// system has neither.
 	dial func(ctx context.Context, s *server) (client, error)
+	// dialNative is dial by native sessions, for writes alone.
+	dialNative func(ctx context.Context, s *server) (client, error)
 }
 
 // clusterOf makes the servers of a system, with data under dir. What stands

@@ -21,7 +21,7 @@ func etcdCluster(dir string) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{leaderOf: etcdLeader, dial: dialEtcd}
+	c := &cluster{leaderOf: etcdLeader, dial: dialEtcd, dialNative: dialEtcd}
 	var initial []string
 	for i := range 3 {
 		initial = append(initial, fmt.Sprintf("e%d=http://%s", i+1, addrs[3+i]))

@@ -22,7 +22,7 @@ func folkmootCluster(o options, dir, store string) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{leaderOf: folkmootLeader, dial: dialREST}
+	c := &cluster{leaderOf: folkmootLeader, dial: dialREST, dialNative: dialNative}
 	peers := addrs[12:]
 	for i := range 3 {
 		s := &server{name: fmt.Sprintf("n%d", i+1), bin: o.coordinator, addr: addrs[i], native: addrs[3+i], ops: addrs[6+i], leco: addrs[9+i]}

@@ -31,18 +31,22 @@ func load(ctx context.Context, c *cluster, what string, n int, duration time.Dur
 	if err != nil {
 		return sample{}, err
 	}
+	dial := c.dial
+	if what == "native" {
+		dial = c.dialNative
+	}
 	c.run++
 	return drive(ctx, n, duration, func(ctx context.Context, i int) (asker, error) {
 		at := leader
 		if spread {
 			at = i % len(c.servers)
 		}
-		cl, err := c.client(ctx, at)
+		cl, err := dial(ctx, c.servers[at])
 		if err != nil {
 			return asker{}, err
 		}
 		return asker{close: cl.close, ask: func(ctx context.Context, k int) error {
-			if what == "write" {
+			if what == "write" || what == "native" {
 				return cl.write(ctx, fmt.Sprintf("r%dc%dk%d", c.run, i, k), value)
 			}
 			return cl.read(ctx, fmt.Sprintf("fill%d", (i*7919+k)%keys), what == "strict")

@@ -26,6 +26,8 @@ func measurements() []measurement {
 	return []measurement{
 		asked("write", "writes by REST (sign-ins with a label of 256 bytes) beside etcd's puts of 256 bytes",
 			"replicated writes (REST sign-ins of 256 bytes; etcd: puts of 256 bytes)"),
+		asked("native", "writes by native sessions, one connection a client; each signs in (a label of 256 bytes) and out in turn and both count, since both are replicated",
+			"replicated writes by native sessions (sign-ins of 256 bytes and sign-outs in turn, both counted; etcd: puts of 256 bytes)"),
 		asked("strict", "linearizable reads of one row", "strict reads"),
 		asked("stale", "reads of one row from the server that is asked", "stale reads"),
 		{name: "failover", help: "leader killed to the next acknowledged write", systems: writers, base: "etcd", run: failover},
