@@ -33,6 +33,8 @@ func clusterOf(o options, system, dir string) (*cluster, error) {
 	switch {
 	case base == "etcd":
 		return etcdCluster(dir)
+	case base == "nats":
+		return natsCluster()
 	case system == "folkmoot-wal":
 		return folkmootCluster(o, dir, "wal")
 	case base == "folkmoot":

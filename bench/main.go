@@ -21,6 +21,12 @@ func main() {
 		case "etcd-server":
 			etcdmain.Main(os.Args[1:])
 			return
+		case "nats-server":
+			if err := natsServer(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+				os.Exit(1)
+			}
+			return
 		}
 	}
 	o := readFlags()

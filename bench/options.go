@@ -16,6 +16,8 @@ import (
 type options struct {
 	only        []string
 	systems     []string // empty: those of the measurement
+	pairs       []int
+	messages    int
 	clients     []int
 	duration    time.Duration
 	rounds      int
@@ -49,10 +51,12 @@ func readFlags() options {
 	only := f.String("only", "write,strict,stale,failover", "what to measure, of the list above")
 	systems := f.String("systems", "", "run only these (default: all of the measurement; idle and million: folkmoot)")
 	clients := f.String("clients", "1,16,64,256", "write, native, strict, stale: numbers of clients, each with one request under way")
+	pairs := f.String("pairs", "1,4", "messages, roundtrip: numbers of senders, each with a receiver of its own")
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of each measurement that counts requests, after a second of warming up")
 	f.IntVar(&o.rounds, "rounds", 3, "of which the median is shown (failover, soak, idle and million: one)")
 	f.IntVar(&o.kills, "kills", 7, "failover: leaders killed")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "soak: how long 256 writers write")
+	f.IntVar(&o.messages, "messages", 2_000_000, "messages: how many of 128 bytes, over all pairs; half as many of 1 KiB, a twentieth of 16 KiB")
 	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
 	f.StringVar(&o.profiles, "profiles", "", "folder for a processor profile of every coordinator in every load; it costs some speed")
@@ -66,6 +70,9 @@ func readFlags() options {
 	var err error
 	if o.clients, err = numbers(*clients); err != nil {
 		fail("-clients", err)
+	}
+	if o.pairs, err = numbers(*pairs); err != nil {
+		fail("-pairs", err)
 	}
 	if err := o.check(flag.Args()); err != nil {
 		fail("flags", err)
@@ -115,6 +122,7 @@ func (o options) check(rest []string) error {
 	}{
 		{"-rounds", o.rounds, 100},
 		{"-kills", o.kills, 100},
+		{"-messages", o.messages, 100_000_000},
 		{"-duration", int(o.duration / time.Second), 600},
 		{"-soak", int(o.soak / time.Second), 6 * 3600},
 	} {
