@@ -18,6 +18,8 @@ type options struct {
 	systems     []string // empty: those of the measurement
 	pairs       []int
 	messages    int
+	sessions    int
+	window      time.Duration
 	clients     []int
 	duration    time.Duration
 	rounds      int
@@ -57,6 +59,8 @@ func readFlags() options {
 	f.IntVar(&o.kills, "kills", 7, "failover: leaders killed")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "soak: how long 256 writers write")
 	f.IntVar(&o.messages, "messages", 2_000_000, "messages: how many of 128 bytes, over all pairs; half as many of 1 KiB, a twentieth of 16 KiB")
+	f.IntVar(&o.sessions, "sessions", 10_000, "idle: how many sessions")
+	f.DurationVar(&o.window, "window", time.Minute, "idle: how long they are watched, and the same before")
 	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
 	f.StringVar(&o.profiles, "profiles", "", "folder for a processor profile of every coordinator in every load; it costs some speed")
@@ -123,6 +127,8 @@ func (o options) check(rest []string) error {
 		{"-rounds", o.rounds, 100},
 		{"-kills", o.kills, 100},
 		{"-messages", o.messages, 100_000_000},
+		{"-sessions", o.sessions, 19_000},
+		{"-window", int(o.window / time.Second), 600},
 		{"-duration", int(o.duration / time.Second), 600},
 		{"-soak", int(o.soak / time.Second), 6 * 3600},
 	} {
