@@ -14,8 +14,8 @@ func build(ctx context.Context, o *options, dir string) error {
 	for _, b := range []struct {
 		path *string
 		name string
-	}{{&o.coordinator, "coordinator"}} {
-		if *b.path != "" {
+	}{{&o.coordinator, "coordinator"}, {&o.worker, "worker"}} {
+		if *b.path != "" || b.name == "worker" && !o.wants("jobs") && !o.wants("speedup") {
 			continue
 		}
 		*b.path = filepath.Join(dir, b.name)

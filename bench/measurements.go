@@ -35,6 +35,8 @@ func measurements() []measurement {
 		theMessages(),
 		theRoundtrips(),
 		{name: "idle", help: "processor, memory and log of a coordinator with many idle native sessions", systems: ours, usual: ours[:1], run: idle},
+		theJobs(),
+		theSpeedup(),
 	}
 }
 

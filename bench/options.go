@@ -20,6 +20,8 @@ type options struct {
 	messages    int
 	sessions    int
 	window      time.Duration
+	parts       int
+	worker      string
 	clients     []int
 	duration    time.Duration
 	rounds      int
@@ -61,8 +63,10 @@ func readFlags() options {
 	f.IntVar(&o.messages, "messages", 2_000_000, "messages: how many of 128 bytes, over all pairs; half as many of 1 KiB, a twentieth of 16 KiB")
 	f.IntVar(&o.sessions, "sessions", 10_000, "idle: how many sessions")
 	f.DurationVar(&o.window, "window", time.Minute, "idle: how long they are watched, and the same before")
+	f.IntVar(&o.parts, "parts", 10_000, "jobs: how many parts")
 	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
+	f.StringVar(&o.worker, "worker", "", "worker binary (default: built from the checkout)")
 	f.StringVar(&o.profiles, "profiles", "", "folder for a processor profile of every coordinator in every load; it costs some speed")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directories")
 	f.Usage = func() { usage(f.Output()) }
@@ -129,6 +133,7 @@ func (o options) check(rest []string) error {
 		{"-messages", o.messages, 100_000_000},
 		{"-sessions", o.sessions, 19_000},
 		{"-window", int(o.window / time.Second), 600},
+		{"-parts", o.parts, 100_000},
 		{"-duration", int(o.duration / time.Second), 600},
 		{"-soak", int(o.soak / time.Second), 6 * 3600},
 	} {
