@@ -37,6 +37,7 @@ func measurements() []measurement {
 		{name: "idle", help: "processor, memory and log of a coordinator with many idle native sessions", systems: ours, usual: ours[:1], run: idle},
 		theJobs(),
 		theSpeedup(),
+		{name: "million", help: "many components: memory and restart", systems: ours, usual: ours[:1], run: million},
 	}
 }
 

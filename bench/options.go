@@ -22,6 +22,7 @@ type options struct {
 	window      time.Duration
 	parts       int
 	worker      string
+	components  int
 	clients     []int
 	duration    time.Duration
 	rounds      int
@@ -64,6 +65,7 @@ func readFlags() options {
 	f.IntVar(&o.sessions, "sessions", 10_000, "idle: how many sessions")
 	f.DurationVar(&o.window, "window", time.Minute, "idle: how long they are watched, and the same before")
 	f.IntVar(&o.parts, "parts", 10_000, "jobs: how many parts")
+	f.IntVar(&o.components, "components", 1_000_000, "million: how many components")
 	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
 	f.StringVar(&o.worker, "worker", "", "worker binary (default: built from the checkout)")
@@ -134,6 +136,7 @@ func (o options) check(rest []string) error {
 		{"-sessions", o.sessions, 19_000},
 		{"-window", int(o.window / time.Second), 600},
 		{"-parts", o.parts, 100_000},
+		{"-components", o.components, 5_000_000},
 		{"-duration", int(o.duration / time.Second), 600},
 		{"-soak", int(o.soak / time.Second), 6 * 3600},
 	} {
