@@ -35,6 +35,8 @@ func clusterOf(o options, system, dir string) (*cluster, error) {
 		return etcdCluster(dir)
 	case base == "nats":
 		return natsCluster()
+	case base == "pyleco":
+		return pylecoCluster(dir)
 	case system == "folkmoot-wal":
 		return folkmootCluster(o, dir, "wal")
 	case base == "folkmoot":

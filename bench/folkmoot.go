@@ -31,6 +31,9 @@ func folkmootCluster(o options, dir, store string) (*cluster, error) {
 			"--http-addr", s.addr, "--component-addr", s.native, "--ops-addr", s.ops,
 			"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", "3",
 		}
+		if o.leco {
+			s.args = append(s.args, "--leco-addr", s.leco)
+		}
 		c.servers = append(c.servers, s)
 	}
 	return c, nil

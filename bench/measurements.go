@@ -34,6 +34,7 @@ func measurements() []measurement {
 		{name: "soak", help: "256 writers for long; counts elections", systems: ours, run: soak},
 		theMessages(),
 		theRoundtrips(),
+		theLeco(),
 		{name: "idle", help: "processor, memory and log of a coordinator with many idle native sessions", systems: ours, usual: ours[:1], run: idle},
 		theJobs(),
 		theSpeedup(),

@@ -14,24 +14,27 @@ import (
 
 // options are the flags.
 type options struct {
-	only        []string
-	systems     []string // empty: those of the measurement
-	pairs       []int
-	messages    int
-	sessions    int
-	window      time.Duration
-	parts       int
-	worker      string
-	components  int
-	clients     []int
-	duration    time.Duration
-	rounds      int
-	kills       int
-	soak        time.Duration
-	spread      bool
-	coordinator string
-	profiles    string
-	keep        bool
+	only         []string
+	systems      []string // empty: those of the measurement
+	clients      []int
+	pairs        []int
+	duration     time.Duration
+	rounds       int
+	kills        int
+	soak         time.Duration
+	window       time.Duration
+	messages     int
+	lecoMessages int
+	sessions     int
+	parts        int
+	components   int
+	spread       bool
+	coordinator  string // path of the binary
+	worker       string // the same
+	profiles     string // folder
+	keep         bool
+
+	leco bool // coordinators have a LECO door; the measurement sets it
 }
 
 // wants tells whether a measurement is asked for.
@@ -66,6 +69,7 @@ func readFlags() options {
 	f.DurationVar(&o.window, "window", time.Minute, "idle: how long they are watched, and the same before")
 	f.IntVar(&o.parts, "parts", 10_000, "jobs: how many parts")
 	f.IntVar(&o.components, "components", 1_000_000, "million: how many components")
+	f.IntVar(&o.lecoMessages, "leco-messages", 100_000, "leco: how many messages")
 	f.BoolVar(&o.spread, "spread", false, "write, native, strict, stale: spread the clients over all three servers instead of asking the leader")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinator binary (default: built from the checkout)")
 	f.StringVar(&o.worker, "worker", "", "worker binary (default: built from the checkout)")
@@ -137,6 +141,7 @@ func (o options) check(rest []string) error {
 		{"-window", int(o.window / time.Second), 600},
 		{"-parts", o.parts, 100_000},
 		{"-components", o.components, 5_000_000},
+		{"-leco-messages", o.lecoMessages, 10_000_000},
 		{"-duration", int(o.duration / time.Second), 600},
 		{"-soak", int(o.soak / time.Second), 6 * 3600},
 	} {
