@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/pyenv"
@@ -93,11 +94,12 @@ func (py python) measure(ctx context.Context, args ...string) (sample, error) {
 		Rate float64 `json:"rate"` // per second
 		P50  float64 `json:"p50"`  // milliseconds
 		P99  float64 `json:"p99"`
+		Lost int     `json:"lost"` // requests without an answer
 	}
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		return sample{}, fmt.Errorf("%q: %w", out.String(), err)
 	}
-	return sample{rate: got.Rate, p50: got.P50, p99: got.P99}, nil
+	return sample{rate: got.Rate, p50: got.P50, p99: got.P99, errors: got.Lost}, nil
 }
 
 func portOf(addr string) string {
@@ -114,16 +116,16 @@ func leco(ctx context.Context, o options, m measurement, dir string, res results
 			return err
 		}
 		near, far := portOf(c.servers[0].leco), portOf(c.servers[1].leco)
-		s, err := beside(ctx, o, c, py, "ask", []string{"actor", far, "actor"},
-			"ask", near, "asker", "n2.actor", strconv.FormatFloat(o.duration.Seconds(), 'f', -1, 64))
+		s, err := beside(ctx, o, c, py, "ask", []string{"actor", far, "actor#"},
+			"ask", near, "asker#", "n2.actor#", strconv.FormatFloat(o.duration.Seconds(), 'f', -1, 64))
 		if err != nil {
 			return fmt.Errorf("requests: %w", err)
 		}
 		res.add("leco requests", 1, system, s)
-		fmt.Fprintf(os.Stderr, "  requests: %7.0f/s  p50 %6.0f us  p99 %6.0f us\n", s.rate, s.p50*1000, s.p99*1000)
+		fmt.Fprintf(os.Stderr, "  requests: %7.0f/s  p50 %6.0f us  p99 %6.0f us  lost %d\n", s.rate, s.p50*1000, s.p99*1000, s.errors)
 		n := strconv.Itoa(o.lecoMessages)
-		s, err = beside(ctx, o, c, py, "flood", []string{"sink", far, "sink", n},
-			"flood", near, "flood", "n2.sink", n, "128", strconv.Itoa(lecoLead))
+		s, err = beside(ctx, o, c, py, "flood", []string{"sink", far, "sink#", n},
+			"flood", near, "flood#", "n2.sink#", n, "128", strconv.Itoa(lecoLead))
 		if err != nil {
 			return fmt.Errorf("messages: %w", err)
 		}
@@ -133,8 +135,27 @@ func leco(ctx context.Context, o options, m measurement, dir string, res results
 	})
 }
 
-// beside measures with the one program while the other runs.
+// beside measures with the one program while the other runs. A program that
+// fails, as when a message was lost, is tried twice again, and that is counted.
+// In the arguments # stands for the number of the try: pyleco keeps names.
 func beside(ctx context.Context, o options, c *cluster, py python, label string, other []string, measure ...string) (sample, error) {
+	for failed := 0; ; failed++ {
+		number := func(args []string) (out []string) {
+			for _, a := range args {
+				out = append(out, strings.ReplaceAll(a, "#", strconv.Itoa(failed)))
+			}
+			return out
+		}
+		s, err := besideOnce(ctx, o, c, py, fmt.Sprintf("%s%d", label, failed), number(other), number(measure))
+		if err == nil || failed == 2 || ctx.Err() != nil {
+			s.errors += failed
+			return s, err
+		}
+		fmt.Fprintf(os.Stderr, "  %s failed, again: %v\n", label, err)
+	}
+}
+
+func besideOnce(ctx context.Context, o options, c *cluster, py python, label string, other, measure []string) (sample, error) {
 	s := py.server(label, c.servers[0].log+"-"+label, other...)
 	if err := s.start(); err != nil {
 		return sample{}, err

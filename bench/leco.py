@@ -47,22 +47,26 @@ def actor(port, name):
 def ask(port, name, to, seconds):
     from pyleco.utils.communicator import Communicator
 
-    c = Communicator(name=name, host=HOST, port=int(port), timeout=5)
+    c = Communicator(name=name, host=HOST, port=int(port), timeout=2)
     within(20, c.sign_in)
     within(20, lambda: c.ask_rpc(to, "pong"))  # until the other side is signed in and known
-    took = []
+    took, lost = [], 0
     begin = time.perf_counter() + 1  # after warming up
     end = begin + float(seconds)
     while True:
         t0 = time.perf_counter()
         if t0 > end:
             break
-        c.ask_rpc(to, "pong")
+        try:
+            c.ask_rpc(to, "pong")
+        except TimeoutError:
+            lost += 1
+            continue
         if t0 > begin:
             took.append(time.perf_counter() - t0)
     took.sort()
     ms = lambda q: 1000 * took[int(q * (len(took) - 1))]
-    print(json.dumps({"rate": len(took) / float(seconds), "p50": ms(0.5), "p99": ms(0.99)}))
+    print(json.dumps({"rate": len(took) / float(seconds), "p50": ms(0.5), "p99": ms(0.99), "lost": lost}))
     c.close()
 
 
