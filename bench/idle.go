@@ -64,7 +64,9 @@ func idleAt(ctx context.Context, o options, c *cluster) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	stop := o.profile(c, "idle")
 	during, err := watchStill(ctx, s, o.window)
+	stop()
 	if err != nil {
 		return err
 	}
