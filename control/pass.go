@@ -113,10 +113,12 @@ func (c *Control) mine(ctx context.Context, id string) (registry.Session, error)
 
 // gone tells why there is no such session.
 func (c *Control) gone(id string) error {
+	why := wire.Refuse(wire.CodeNotFound, "no session %s: sign in", id)
 	if e, ended := c.machine.View().Registry.Ended(id); ended {
-		return wire.Refuse(wire.CodeNotFound, "the session of %s ended: %s; sign in again", e.FullName, e.Reason)
+		why = wire.Refuse(wire.CodeNotFound, "the session of %s ended: %s; sign in again", e.FullName, e.Reason)
 	}
-	return wire.Refuse(wire.CodeNotFound, "no session %s: sign in", id)
+	why.Field = "session" // it is not the receiver of a send that nobody knows
+	return why
 }
 
 // atHome asks the coordinator home. An error of the call itself is unavailable

@@ -58,12 +58,13 @@ type problem struct {
 	Outcome string `json:"outcome,omitempty"`
 }
 
-// outcomes names what became of a message that was not delivered.
-func outcome(code wire.Code) string {
-	switch code {
-	case wire.CodeNotFound:
+// outcome names what became of a message that was not delivered. A not_found
+// with a field is of the sender's own session: nobody looked for the receiver.
+func outcome(e *wire.Error) string {
+	switch {
+	case e.Code == wire.CodeNotFound && e.Field == "":
 		return "receiver_unknown"
-	case wire.CodeUnknown, wire.CodeInternal:
+	case e.Code == wire.CodeUnknown, e.Code == wire.CodeInternal:
 		return "unknown"
 	default:
 		return "refused"
@@ -143,7 +144,7 @@ func problemOf(err error, requestID string) problem {
 	}}
 	var send *sendError
 	if errors.As(err, &send) {
-		p.Outcome = outcome(e.Code)
+		p.Outcome = outcome(e)
 	}
 	return p
 }

@@ -169,6 +169,10 @@ func TestSendOutcomes(t *testing.T) {
 	if p := d.ask("POST", "/v1/messages", `{"to":"n1.nobody","content":1}`).refused(404, wire.CodeNotFound, ""); p.Outcome != "receiver_unknown" {
 		t.Errorf("outcome %q", p.Outcome)
 	}
+	d.fake.refusal = &wire.Error{Code: wire.CodeNotFound, Message: "it ended", Field: "session"}
+	if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(404, wire.CodeNotFound, "session"); p.Outcome != "refused" {
+		t.Errorf("from a session that ended: outcome %q", p.Outcome)
+	}
 	for code, want := range map[wire.Code]string{wire.CodeBusy: "refused", wire.CodeForbidden: "refused", wire.CodeTooLarge: "refused", wire.CodeUnavailable: "refused", wire.CodeUnknown: "unknown"} {
 		d.fake.refusal = wire.Refuse(code, "because")
 		if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(httpapi.Status(code), code, ""); p.Outcome != want {

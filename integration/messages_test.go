@@ -19,6 +19,10 @@ func TestOutcomesOfASend(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
 	laser, camera := c.signIn(c.nodes[0], "laser", 10*time.Minute), c.signIn(c.nodes[1], "camera", 10*time.Minute)
+	ended := c.signIn(c.nodes[2], "ended", 10*time.Minute)
+	if a := c.nodes[2].ask("DELETE", "/v1/components/n3.ended", "", "X-Session", ended.Secret); a.status != 200 {
+		t.Fatalf("sign out: %d %s", a.status, a.body)
+	}
 	say := func(at *process, secret, body string) (answer, string) {
 		a := at.ask("POST", "/v1/messages", body, "X-Session", secret)
 		var o struct{ Outcome string }
@@ -40,6 +44,7 @@ func TestOutcomesOfASend(t *testing.T) {
 		"without a session":         {"", `{"to":"n2.camera","content":1}`, 401, wire.CodeUnauthorized, "refused"},
 		"with a made-up secret":     {"c2VjcmV0", `{"to":"n2.camera","content":1}`, 401, wire.CodeUnauthorized, "refused"},
 		"with half a secret":        {laser.Secret[:len(laser.Secret)-2], `{"to":"n2.camera","content":1}`, 401, wire.CodeUnauthorized, "refused"},
+		"after it signed out":       {ended.Secret, `{"to":"n2.camera","content":1}`, 404, wire.CodeNotFound, "refused"},
 		"without a receiver":        {laser.Secret, `{"content":1}`, 400, wire.CodeInvalid, "refused"},
 		"to a name with two dots":   {laser.Secret, `{"to":"n2.cam.era","content":1}`, 400, wire.CodeInvalid, "refused"},
 		"with nothing to say":       {laser.Secret, `{"to":"n2.camera"}`, 400, wire.CodeInvalid, "refused"},
