@@ -105,6 +105,7 @@ func (a *API) callWith(rq *request, params json.RawMessage) error {
 			result = json.RawMessage("null")
 		}
 		rq.out.Write(result)
+		rq.out.WriteByte('\n')
 		return rq.send(http.StatusOK)
 	})
 }

@@ -112,6 +112,7 @@ func writeProblem(w http.ResponseWriter, err error) int {
 	if merr != nil { // cannot be: the words are strings and numbers
 		body = []byte(`{"code":"internal"}`)
 	}
+	body = append(body, '\n')
 	h["Content-Type"] = typeProblem
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if status == http.StatusRequestEntityTooLarge {

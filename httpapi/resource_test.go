@@ -130,7 +130,7 @@ func TestCall(t *testing.T) {
 	if a := d.ask("POST", "/v1/call/COORDINATOR/pong", "").is(200); a.body != "null\n" {
 		t.Errorf("no result: %q", a.body)
 	}
-	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}` {
+	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}`+"\n" {
 		t.Errorf("of a component: %q", a.body)
 	}
 	d.ask("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0").refused(403, wire.CodeForbidden, "")
