@@ -123,7 +123,8 @@ func (c *Control) answerOf(to string, out any) []byte {
 	return body
 }
 
-// requestTimeout is how long Request waits without a deadline of its caller.
+// requestTimeout is how long Request waits without a deadline of its caller,
+// and the longest that its question may take to the component's mailbox.
 const requestTimeout = 10 * time.Second
 
 // request is Request after its checks.
@@ -140,14 +141,17 @@ func (c *Control) request(ctx context.Context, to, method string, params json.Ra
 	if err != nil {
 		return nil, wire.Invalid("params", "params: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	sending, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	if _, limited := ctx.Deadline(); !limited {
+		ctx = sending
+	}
 	answer, err := c.calls.open(conversation)
 	if err != nil {
 		return nil, err
 	}
 	defer c.calls.close(conversation)
-	err = c.counted.message(asWire(c.mail.Send(ctx, wire.Message{
+	err = c.counted.message(asWire(c.mail.Send(sending, wire.Message{
 		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
 		Type: wire.TypeJSON, Payload: [][]byte{body},
 	})))

@@ -222,6 +222,19 @@ func TestRequestToComponent(t *testing.T) {
 		refused(t, err, wire.CodeNotFound, "n2.nobody")
 		_, err = n1.Request(t.Context(), "", "n2.laser", "sleep", nil)
 		refused(t, err, wire.CodeUnknown, "did not answer")
+		_, err = n2.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+		fine(t, err)
+		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() {
+			time.Sleep(12 * time.Second)
+			answer(`{"id":1,"result":"slept","jsonrpc":"2.0"}`)
+		}()
+		got, err = n1.Request(patient, "", "n2.laser", "sleep", nil)
+		fine(t, err)
+		if string(got) != `"slept"` {
+			t.Errorf("after a longer time the result is %s", got)
+		}
 		_, err = n1.Request(t.Context(), "", "n2.laser", "", nil)
 		refused(t, err, wire.CodeInvalid, "method")
 		synctest.Wait()
