@@ -1,38 +1,25 @@
 package integration_test
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/folkmoot/folkmoot/gateway/pyenv"
 )
 
-// Every command that the README shows with curl works as written, in the
-// order in which it is written, against the cluster that it tells how to start.
+// What README shows works as written, in the order in which it is written,
+// against the cluster that it tells how to start.
 func TestREADME(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := newCluster(t, 3)
-	c.nodes[2].args = append(c.nodes[2].args, "--worker")
-	for _, p := range c.nodes {
-		p.start()
-	}
-	c.waitHealthy(3)
+	c, at, left := byHand(t)
 	c.haveWorkers(1)
-	for i, p := range c.nodes {
-		// The README's ports become those of this cluster.
-		text = []byte(strings.ReplaceAll(string(text), fmt.Sprintf("localhost:738%d", i+1), p.http))
+	s := c.shell(at)
+	if said := s.do(left); strings.Count(said, " voter ") != 3 || !strings.Contains(said, "leader") {
+		t.Errorf("the cluster by hand: %s", said)
 	}
-	if left := regexp.MustCompile(`(?m)^curl.*localhost.*$`).FindAll(text, -1); len(left) > 0 {
-		t.Errorf("commands that ask somebody else: %s", left)
-	}
-	blocks := regexp.MustCompile("(?s)```sh curl\n(.*?)```").FindAllSubmatch(text, -1)
 	wants := [][]string{
 		{`"full_name":"n1.laser"`, `"full_name":"n2.camera"`, `"secret":"`},
 		{`"n1.laser"`, `"n2.camera"`, `"outcome":"delivered"`, `pulse in 3 s`, `"from":"n1.laser"`},
@@ -40,41 +27,63 @@ func TestREADME(t *testing.T) {
 		{`"id":"squares"`, `"result":1,`, `"result":4,`, `"result":9,`, `"result":16,`},
 		{`name_taken`, `n1.laser`},
 	}
-	if len(blocks) != len(wants) {
-		t.Fatalf("the README has %d blocks of curl, this test knows %d", len(blocks), len(wants))
-	}
-	// One shell for all, since what one block keeps the next one uses.
-	var script strings.Builder
-	script.WriteString("set -eu -o pipefail\n")
-	for i, b := range blocks {
-		for _, line := range strings.Split(strings.TrimSpace(string(b[1])), "\n") {
-			fmt.Fprintf(&script, "%s\necho\n", line)
+	for _, b := range readPage(t, "README.md") {
+		if !b.is("sh run") {
+			continue
 		}
-		fmt.Fprintf(&script, "echo '==== end of block %d'\n", i)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash")
-	cmd.Dir, cmd.Env, cmd.Stdin = t.TempDir(), cleanEnv(), strings.NewReader(script.String())
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	rest := string(out)
-	for i, want := range wants {
-		said, after, ok := strings.Cut(rest, fmt.Sprintf("==== end of block %d\n", i))
-		if !ok {
-			t.Fatalf("block %d did not end: %s", i, out)
+		if len(wants) == 0 {
+			t.Fatalf("%s: this test knows no such block", b.place)
 		}
-		rest = after
-		for _, w := range want {
+		said := s.do(at.in(t, b))
+		for _, w := range wants[0] {
 			if !strings.Contains(said, w) {
-				t.Errorf("block %d lacks %s; it printed:\n%s", i+1, w, said)
+				t.Errorf("%s lacks %s; it printed:\n%s", b.place, w, said)
 			}
 		}
-		if bad := regexp.MustCompile(`"code":"[a-z_]+"`).FindString(said); bad != "" && i != len(wants)-1 {
-			t.Errorf("block %d was refused with %s:\n%s", i+1, bad, said)
+		wants = wants[1:]
+		if bad := regexp.MustCompile(`"code":"[a-z_]+"`).FindString(said); bad != "" && len(wants) > 0 {
+			t.Errorf("%s was refused with %s:\n%s", b.place, bad, said)
 		}
 	}
+	if len(wants) > 0 {
+		t.Errorf("README has no block that prints %s", wants)
+	}
+	c.agree()
+}
+
+// The components that docs/messages.md shows run, work with each other and
+// print what the page says; each of its blocks is run, or is what one prints.
+func TestMessagesPage(t *testing.T) {
+	t.Parallel()
+	python(t)
+	c, at, _ := byHand(t)
+	s := c.shell(at)
+	page := readPage(t, "docs/messages.md")
+	for len(page) > 0 && !page[0].is("sh venv") {
+		s.follow(page[0])
+		page = page[1:]
+	}
+	if len(page) == 0 || len(s.stay) != 2 {
+		t.Fatalf("docs/messages.md has lost its part of pyleco, or one of its components: %d stay", len(s.stay))
+	}
+	t.Run("pyleco", func(t *testing.T) {
+		venv := filepath.Dir(filepath.Dir(pyenv.Python(t, pyenv.LECO...)))
+		for _, pin := range pyenv.LECO {
+			if !strings.Contains(page[0].text, pin) {
+				t.Errorf("%s does not install %s", page[0].place, pin)
+			}
+		}
+		if err := os.Symlink(venv, filepath.Join(s.dir, ".venv")); err != nil {
+			t.Fatal(err)
+		}
+		outer := s.t
+		s.t = t
+		defer func() { s.t = outer }()
+		for _, b := range page[1:] {
+			s.follow(b)
+		}
+		s.interrupt(2)
+	})
+	s.interrupt(0)
 	c.agree()
 }
