@@ -154,8 +154,10 @@ func (t *tour) signIn(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A home that is gone is noticed by the inbox's end, so the lease may be
+		// long enough for a machine on which elections take seconds.
 		s, err := c.Open(ctx, client.SessionConfig{Inbox: true, SignIn: wire.SignIn{
-			Name: who.name, Namespace: who.home, Lease: wire.Duration(3 * time.Second), Labels: map[string]string{"role": "demo"},
+			Name: who.name, Namespace: who.home, Lease: wire.Duration(15 * time.Second), Labels: map[string]string{"role": "demo"},
 		}})
 		if err != nil {
 			return fmt.Errorf("sign %s in at %s: %w", who.name, who.home, err)
