@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // tourist is the coordinator with another command than serve, and the folder
@@ -162,6 +166,16 @@ func TestDev(t *testing.T) {
 	}
 	if out := c.ctl(0, "jobs", "run", script, "--items", "3,4", "--follow", "--addr", first, "--timeout", "30s"); !strings.Contains(out, "9") || !strings.Contains(out, "16") {
 		t.Errorf("its worker said %s", out)
+	}
+	door := regexp.MustCompile(`n1\s+http://\S+\s+(127\.0\.0\.1:\d+)`).FindStringSubmatch(p.log.String())
+	if door == nil {
+		t.Fatalf("it does not say where components sign in:\n%s", p.log.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n, err := client.Dial(ctx, client.Component{Addrs: door[1:], SignIn: wire.SignIn{Name: "laser"}})
+	if err != nil || n.FullName() != "n1.laser" || n.Close(ctx) != nil {
+		t.Errorf("a component at %s: %v", door[1], err)
 	}
 	p.signal(syscall.SIGINT)
 	began := time.Now()

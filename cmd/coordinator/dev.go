@@ -20,10 +20,10 @@ import (
 
 // devOptions are the flags of dev.
 type devOptions struct {
-	dir, http, peer, ops string
-	worker               bool
-	slots                int
-	format, level        string
+	dir, http, component, peer, ops string
+	worker                          bool
+	slots                           int
+	format, level                   string
 }
 
 func devCommand() *cobra.Command {
@@ -43,6 +43,7 @@ func devCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "data-dir", "", "keep the data here (default: a temporary folder, removed at the end)")
 	f.StringVar(&o.http, "http-addr", "127.0.0.1:0", "REST of the first coordinator; the others take the next ports; port 0 takes free ones")
+	f.StringVar(&o.component, "component-addr", "127.0.0.1:0", "native sessions at the first; as above")
 	f.StringVar(&o.peer, "peer-addr", "127.0.0.1:0", "peer port of the first; as above")
 	f.StringVar(&o.ops, "ops-addr", "127.0.0.1:0", "health and metrics of the first; as above")
 	f.BoolVar(&o.worker, "worker", true, "run job parts in this process's care")
@@ -67,9 +68,10 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 	}
 	const n = 3
 	https, err1 := nextPorts("--http-addr", o.http, n)
-	peers, err2 := nextPorts("--peer-addr", o.peer, n)
-	opses, err3 := nextPorts("--ops-addr", o.ops, n)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	components, err2 := nextPorts("--component-addr", o.component, n)
+	peers, err3 := nextPorts("--peer-addr", o.peer, n)
+	opses, err4 := nextPorts("--ops-addr", o.ops, n)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return errUsage{err}
 	}
 	var nodes []*node.Node
@@ -86,7 +88,7 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 	for i := range n {
 		id := fmt.Sprintf("n%d", i+1)
 		nd, err := node.Open(ctx, node.Config{
-			ID: id, DataDir: filepath.Join(o.dir, id), HTTPAddr: https[i], PeerAddr: peers[i], OpsAddr: opses[i],
+			ID: id, DataDir: filepath.Join(o.dir, id), HTTPAddr: https[i], ComponentAddr: components[i], PeerAddr: peers[i], OpsAddr: opses[i],
 			Join: peers, Expect: n, Worker: o.worker, Slots: o.slots, Logger: log, Version: version(),
 		})
 		if err != nil {
@@ -118,9 +120,9 @@ func tellDev(out *show, nodes []*node.Node, o devOptions) {
 	var rows []table.Row
 	for _, nd := range nodes {
 		a := nd.Addrs()
-		rows = append(rows, table.Row{a.ID, "http://" + a.HTTP, a.Peer, "http://" + a.Ops, filepath.Join(o.dir, a.ID)})
+		rows = append(rows, table.Row{a.ID, "http://" + a.HTTP, a.Component, a.Peer, "http://" + a.Ops, filepath.Join(o.dir, a.ID)})
 	}
-	out.table(table.Row{"coordinator", "people ask", "peers dial", "health, metrics", "data"}, rows)
+	out.table(table.Row{"coordinator", "people ask", "components dial", "peers dial", "health, metrics", "data"}, rows)
 	first := nodes[0].Addrs().HTTP
 	out.say("Try:  export FOLKMOOT_ADDR=%s", first)
 	out.say("      raftctl status")
