@@ -87,3 +87,53 @@ func TestMessagesPage(t *testing.T) {
 	s.interrupt(0)
 	c.agree()
 }
+
+// Every link from one page to another leads somewhere, down to the heading.
+func TestLinksOfThePages(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]*)\)`)
+	links := 0
+	for _, page := range append(pages, "../README.md", "../ARCHITECTURE.md", "../sdk/python/README.md") {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(string(b), ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			to, heading, _ := strings.Cut(m[1], "#")
+			file := filepath.Join(filepath.Dir(page), to)
+			if to == "" {
+				file = page
+			}
+			there, err := os.Stat(file)
+			if err != nil || heading != "" && (there.IsDir() || !headings(t, file)[heading]) {
+				t.Errorf("%s: nothing is at %s", page, m[1])
+			}
+		}
+	}
+	if links == 0 {
+		t.Error("no page links to another")
+	}
+}
+
+// headings are those of a page as links name them.
+func headings(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(fenced.ReplaceAllString(string(b), ""), -1) {
+		plain := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all[strings.ReplaceAll(plain, " ", "-")] = true
+	}
+	return all
+}
