@@ -11,6 +11,6 @@ func command() *cobra.Command {
 		"Settings come from flags, from FOLKMOOT_... in the environment (--http-addr is FOLKMOOT_HTTP_ADDR) and from a YAML\n" +
 		"file (--config), the first that has one wins; coordinator config show --origin tells which."
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(), devCommand(), demoCommand(), workerCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), demoCommand(), workerCommand(), keepCommand(), configCommand(), versionCommand())
 	return root
 }

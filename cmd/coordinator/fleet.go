@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,12 +17,13 @@ import (
 )
 
 // fleet is the processes of a demo: coordinators and workers, each with a log
-// file, all in one temporary folder. They end with this process, however it
-// ends: each is told by the kernel to die when its parent does.
+// file, all in one temporary folder. They and the folder end with this process,
+// however it ends: the keeper sees to it, and on Linux the kernel as well.
 type fleet struct {
 	dir    string
 	binary string
 	procs  []*proc
+	keeper *keeper
 	start  chan func() // runs on one thread that lives as long as the fleet
 }
 
@@ -38,15 +38,8 @@ type proc struct {
 
 const fleetPrefix = "folkmoot-demo-"
 
-// newFleet makes the folder, and removes those of demos that were killed.
+// newFleet makes the folder and starts its keeper.
 func newFleet() (*fleet, error) {
-	old, _ := filepath.Glob(filepath.Join(os.TempDir(), fleetPrefix+"*"))
-	for _, dir := range old {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), fleetPrefix), "-")
-		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
-			os.RemoveAll(dir)
-		}
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -55,7 +48,11 @@ func newFleet() (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{dir: dir, binary: self, start: make(chan func())}
+	k, err := newKeeper(self, dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	f := &fleet{dir: dir, binary: self, keeper: k, start: make(chan func())}
 	go func() {
 		// The parent-death signal follows the thread that started the child:
 		// this one thread starts them all and stays.
@@ -141,25 +138,28 @@ func (f *fleet) run(p *proc) error {
 	defer log.Close()
 	p.cmd = exec.Command(f.binary, p.args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.Env = demoEnv(os.Environ())
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.Env = append(demoEnv(os.Environ()), "TMPDIR="+f.dir) // a worker's parts have their folders there
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(p.cmd.SysProcAttr)
 	started := make(chan error)
 	f.start <- func() { started <- p.cmd.Start() }
 	if err := <-started; err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
+	f.keeper.watch(p.cmd.Process.Pid)
 	p.done = make(chan struct{})
 	go func(cmd *exec.Cmd, done chan struct{}) {
 		cmd.Wait()
+		f.keeper.forget(cmd.Process.Pid)
 		close(done)
 	}(p.cmd, p.done)
 	return nil
 }
 
-// demoEnv leaves out settings of the user's own coordinator.
+// demoEnv leaves out settings of the user's own coordinator, and TMPDIR.
 func demoEnv(environ []string) (env []string) {
 	for _, e := range environ {
-		if !strings.HasPrefix(e, "FOLKMOOT_") {
+		if !strings.HasPrefix(e, "FOLKMOOT_") && !strings.HasPrefix(e, "TMPDIR=") {
 			env = append(env, e)
 		}
 	}
@@ -191,27 +191,36 @@ func (p *proc) kill() {
 	<-p.done
 }
 
-// close ends every process, the polite way first, and removes the folder.
+// close ends every process, the polite way first and workers before those they
+// report to, and removes the folder.
 func (f *fleet) close() {
-	for i := len(f.procs) - 1; i >= 0; i-- {
-		if p := f.procs[i]; p.done != nil {
+	f.end(func(p *proc) bool { return p.http == "" }, 4*time.Second)
+	f.end(func(p *proc) bool { return p.http != "" }, 5*time.Second)
+	close(f.start)
+	if err := f.keeper.end(); err != nil {
+		os.RemoveAll(f.dir) // it was ended itself
+	}
+}
+
+// end ends those processes that are chosen, within limit.
+func (f *fleet) end(chosen func(*proc) bool, limit time.Duration) {
+	var ended []*proc
+	for _, p := range f.procs {
+		if p.done != nil && chosen(p) {
 			p.cmd.Process.Signal(syscall.SIGTERM)
+			ended = append(ended, p)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	for _, p := range f.procs {
-		if p.done == nil {
-			continue
-		}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for _, p := range ended {
 		select {
 		case <-p.done:
-		case <-ctx.Done():
+		case <-late.C:
+			late.Reset(0) // nor are the others waited for
 			p.kill()
 		}
 	}
-	close(f.start)
-	os.RemoveAll(f.dir)
 }
 
 // dead names a process that ended by itself and the end of what it said.

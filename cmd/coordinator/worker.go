@@ -33,6 +33,7 @@ func workerCommand() *cobra.Command {
 			}
 			return worker.Run(cmd.Context(), worker.Config{
 				Client: c, Name: name, Runtimes: work.Offered([]string{"python3", "sh"}), Slots: slots, Logger: log,
+				Grace: -1, // whoever ends a demo midway does not wait for its job
 				Signed: func(in wire.SignedIn) {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s signed in at %s\n", in.FullName, in.Home)
 				},
