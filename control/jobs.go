@@ -3,7 +3,9 @@ package control
 import (
 	"context"
 	"iter"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
@@ -59,10 +61,29 @@ func (c *Control) CancelJob(ctx context.Context, id, reason string) (wire.Job, u
 // JobFilter chooses jobs; the zero value chooses all.
 type JobFilter struct{ State, Name, Group string }
 
+// States of a job, of a part, and of a part that has ended.
+var (
+	jobStates   = []string{jobs.Queued, jobs.Running, "reducing", jobs.Done, jobs.Failed, jobs.Cancelled}
+	partStates  = []string{jobs.Waiting, jobs.Assigned, jobs.Running, jobs.Done, jobs.Failed, jobs.Cancelled, jobs.Lost}
+	finalStates = []string{jobs.Done, jobs.Failed, jobs.Cancelled, jobs.Lost}
+)
+
+// checkState refuses to choose by a state that there is not: it would choose
+// nothing, and look like an answer.
+func checkState(state string, states []string) error {
+	if state != "" && !slices.Contains(states, state) {
+		return wire.Invalid("state", "state %.40q is none of %s", state, strings.Join(states, ", "))
+	}
+	return nil
+}
+
 // Jobs lists jobs by id, without their scripts. Errors: invalid, unavailable.
 func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.Jobs, Fresh, error) {
 	limit, err := p.size()
 	if err != nil {
+		return wire.Jobs{}, Fresh{}, err
+	}
+	if err := checkState(f.State, jobStates); err != nil {
 		return wire.Jobs{}, Fresh{}, err
 	}
 	view, fresh, err := c.View(ctx, r)
@@ -107,6 +128,9 @@ func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, 
 func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (wire.Parts, Fresh, error) {
 	limit, err := p.size()
 	if err != nil {
+		return wire.Parts{}, Fresh{}, err
+	}
+	if err := checkState(state, partStates); err != nil {
 		return wire.Parts{}, Fresh{}, err
 	}
 	after := -1

@@ -2,12 +2,13 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Members lists the coordinators of the cluster. The strength of the read
+// Members lists the coordinators of the cluster by server id. The strength of the read
 // counts for their namespaces and addresses; who is alive is as this
 // coordinator sees it. Errors: unavailable.
 func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, error) {
@@ -23,6 +24,7 @@ func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, err
 	for _, m := range infos {
 		list.Members = append(list.Members, c.member(view.Registry, m))
 	}
+	slices.SortFunc(list.Members, func(a, b wire.Member) int { return strings.Compare(a.ServerID, b.ServerID) })
 	return list, fresh, nil
 }
 

@@ -33,6 +33,9 @@ func (c *Control) Results(ctx context.Context, r Read, id string, q ResultQuery)
 	if q.Order != ByPart && q.Order != ByEnd {
 		return nil, Fresh{}, wire.Invalid("order", "order is %s or %s, not %.40q", ByPart, ByEnd, q.Order)
 	}
+	if err := checkState(q.State, finalStates); err != nil {
+		return nil, Fresh{}, err
+	}
 	view, fresh, err := c.View(ctx, r)
 	if err != nil {
 		return nil, fresh, err

@@ -70,6 +70,14 @@ func TestResults(t *testing.T) {
 		}
 		_, _, err := n1.Results(t.Context(), control.Read{}, "nobody", control.ResultQuery{})
 		refused(t, err, wire.CodeNotFound, "nobody")
+		for _, state := range []string{"finished", "running"} { // no state, and none of a part that has ended
+			_, _, err := n1.Results(t.Context(), control.Read{}, job, control.ResultQuery{State: state})
+			refused(t, err, wire.CodeInvalid, "state")
+		}
+		_, _, err = n1.Jobs(t.Context(), control.Read{}, control.JobFilter{State: "finished"}, control.Page{})
+		refused(t, err, wire.CodeInvalid, "state")
+		_, _, err = n1.Parts(t.Context(), control.Read{}, job, "queued", control.Page{})
+		refused(t, err, wire.CodeInvalid, "state")
 		_, _, err = n1.Results(t.Context(), control.Read{}, job, control.ResultQuery{Order: "random"})
 		refused(t, err, wire.CodeInvalid, "order")
 	}, "n1")

@@ -3,8 +3,10 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -367,14 +369,22 @@ func (f *fake) JobLogs(_ context.Context, job string, part int, _ bool) (iter.Se
 
 func (f *fake) Workers(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
-	return wire.Workers{Workers: []wire.Worker{{FullName: "n1.w", Home: "n1", Runtimes: []string{"sh"}, Slots: 2}}}, fresh, err
+	var list wire.Workers
+	for i := range 4 {
+		list.Workers = append(list.Workers, wire.Worker{
+			FullName: fmt.Sprintf("n1.w%d", i), Home: "n1", Runtimes: []string{"sh"}, Slots: 2, Labels: map[string]string{"odd": strconv.Itoa(i % 2)},
+		})
+	}
+	return list, fresh, err
 }
 
 var member = wire.Member{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "127.0.0.1:1", Suffrage: "voter", State: "leader", Alive: true, Healthy: true}
 
 func (f *fake) Members(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
-	return wire.Members{Members: []wire.Member{member}}, fresh, err
+	second := member
+	second.ID, second.ServerID, second.State = "n2", "n2/2", "follower"
+	return wire.Members{Members: []wire.Member{member, second}}, fresh, err
 }
 
 func (f *fake) AddMember(_ context.Context, in wire.AddMember) (wire.Member, error) {

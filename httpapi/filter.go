@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // selectors tell the value of a field of a row, by its JSON name.
 type selectors[T any] map[string]func(*T) string
 
-// labelsOf is how labels.KEY is read; "" rows have none.
+// labelsOf is how labels.KEY is read; nil where rows have none.
 type labelsOf[T any] func(*T) map[string]string
 
 // filter is a parsed ?filter=: all terms must hold. The language is the part
@@ -37,11 +38,11 @@ func parseFilter[T any](text string, fields selectors[T], labels labelsOf[T]) (f
 			return nil, wire.Invalid("filter", "a filter is like: state == \"done\" and labels.host != lab1")
 		}
 		get := fields[words[0]]
-		if key, ok := strings.CutPrefix(words[0], "labels."); ok {
+		if key, ok := strings.CutPrefix(words[0], "labels."); ok && labels != nil {
 			get = func(row *T) string { return labels(row)[key] }
 		}
 		if get == nil {
-			return nil, wire.Invalid("filter", "no field %q to filter by; there are %s and labels.KEY", short(words[0]), strings.Join(sortedKeys(fields), ", "))
+			return nil, wire.Invalid("filter", "no field %q to filter by; there are %s", short(words[0]), strings.Join(fieldNames(fields, labels), ", "))
 		}
 		equal, value := words[1] == "==", words[2]
 		f = append(f, func(row *T) bool { return (get(row) == value) == equal })
@@ -95,6 +96,22 @@ func (f filter[T]) keeps(row *T) bool {
 	return true
 }
 
+// cut returns the page of a list that is read whole, in the order of key: all
+// of what f keeps unless a limit is told.
+func (f filter[T]) cut(rows []T, p control.Page, key func(*T) string) (page []T, next string) {
+	page = []T{}
+	for i := range rows {
+		if p.After != "" && key(&rows[i]) <= p.After || !f.keeps(&rows[i]) {
+			continue
+		}
+		if p.Limit > 0 && len(page) == p.Limit {
+			return page, key(&page[p.Limit-1])
+		}
+		page = append(page, rows[i])
+	}
+	return page, ""
+}
+
 // chosen reads pages until one page of rows that f keeps is full. Without a
 // filter that is one page as it is.
 func (f filter[T]) chosen(p control.Page, read func(control.Page) (rows []T, next string, err error), key func(*T) string) ([]T, string, error) {
@@ -127,11 +144,11 @@ func (f filter[T]) chosen(p control.Page, read func(control.Page) (rows []T, nex
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
+// fieldNames lists what there is to filter by, for an error.
+func fieldNames[T any](fields selectors[T], labels labelsOf[T]) []string {
+	names := slices.Sorted(maps.Keys(fields))
+	if labels != nil {
+		names = append(names, "labels.KEY")
 	}
-	slices.Sort(keys)
-	return keys
+	return names
 }

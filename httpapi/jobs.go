@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
@@ -13,7 +14,7 @@ func (a *API) jobRoutes() {
 	a.add(route{method: http.MethodGet, path: "/jobs", params: with(listParams, "state", "name", "group"), handle: a.jobs})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id", params: readParams, handle: a.job})
 	a.add(route{method: http.MethodDelete, path: "/jobs/:id", params: []string{"reason"}, handle: a.cancelJob})
-	a.add(route{method: http.MethodGet, path: "/jobs/:id/parts", params: with(readParams, "limit", "after", "state"), handle: a.parts})
+	a.add(route{method: http.MethodGet, path: "/jobs/:id/parts", params: with(listParams, "state"), handle: a.parts})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/results", params: with(readParams, "follow", "order", "state"), handle: a.results})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/logs", params: []string{"part", "attempt", "offset", "follow"}, handle: a.logs})
 }
@@ -95,16 +96,35 @@ func (a *API) jobs(rq *request) error {
 	})
 }
 
+var partFields = selectors[wire.Part]{
+	"state":   func(p *wire.Part) string { return p.State },
+	"attempt": func(p *wire.Part) string { return strconv.Itoa(p.Attempt) },
+	"worker":  func(p *wire.Part) string { return p.Worker },
+	"home":    func(p *wire.Part) string { return p.Home },
+}
+
 func (a *API) parts(rq *request) error {
 	id, err := rq.arg("id")
 	if err != nil {
 		return err
 	}
-	page, err := rq.params.page()
+	page, keep, err := cutting(rq, partFields, nil)
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, r control.Read) (wire.Parts, control.Fresh, error) {
-		return a.control.Parts(ctx, r, id, rq.params.get("state"), page)
+	r, err := rq.params.read()
+	if err != nil {
+		return err
+	}
+	return rq.blocking(r.Wait, func(ctx context.Context) error {
+		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Part, string, error) {
+			list, fresh, err := a.control.Parts(ctx, r, id, rq.params.get("state"), p)
+			r.Wait = 0 // further pages of this answer do not wait again
+			return list.Parts, list.Next, rq.readFrom(fresh, err)
+		}, func(p *wire.Part) string { return strconv.Itoa(p.Part) })
+		if err != nil {
+			return err
+		}
+		return rq.json(http.StatusOK, wire.Parts{Parts: rows, Next: next})
 	})
 }

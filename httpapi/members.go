@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strconv"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) memberRoutes() {
-	a.add(route{method: http.MethodGet, path: "/members", params: readParams, handle: a.members})
+	a.add(route{method: http.MethodGet, path: "/members", params: listParams, handle: a.members})
 	a.add(route{method: http.MethodPost, path: "/members", params: none, body: MaxBody, handle: a.addMember})
 	a.add(route{method: http.MethodDelete, path: "/members/:id", params: none, handle: a.changeMember(a.control.RemoveMember)})
 	a.add(route{method: http.MethodPost, path: "/members/:id/promote", params: none, handle: a.changeMember(a.control.Promote)})
@@ -17,7 +19,28 @@ func (a *API) memberRoutes() {
 	a.add(route{method: http.MethodPost, path: "/leader/transfer", params: none, body: MaxBody, handle: a.transfer})
 }
 
-func (a *API) members(rq *request) error { return read(rq, a.control.Members) }
+var memberFields = selectors[wire.Member]{
+	"id":        func(m *wire.Member) string { return m.ID },
+	"server_id": func(m *wire.Member) string { return m.ServerID },
+	"namespace": func(m *wire.Member) string { return m.Namespace },
+	"suffrage":  func(m *wire.Member) string { return m.Suffrage },
+	"state":     func(m *wire.Member) string { return m.State },
+	"alive":     func(m *wire.Member) string { return strconv.FormatBool(m.Alive) },
+	"healthy":   func(m *wire.Member) string { return strconv.FormatBool(m.Healthy) },
+	"version":   func(m *wire.Member) string { return m.Version },
+}
+
+func (a *API) members(rq *request) error {
+	page, keep, err := cutting(rq, memberFields, nil)
+	if err != nil {
+		return err
+	}
+	return read(rq, func(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error) {
+		list, fresh, err := a.control.Members(ctx, r)
+		list.Members, list.Next = keep.cut(list.Members, page, func(m *wire.Member) string { return m.ServerID })
+		return list, fresh, err
+	})
+}
 
 var addMemberShape = shapeOf[wire.AddMember]()
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,46 @@ func TestLists(t *testing.T) {
 	if len(jobs.Jobs) != 1 || jobs.Jobs[0].ID != "a" {
 		t.Errorf("filtered jobs: %+v", jobs)
 	}
+}
+
+// What is read whole is cut by the same parameters, and is whole without them.
+func TestCutLists(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, c := range []struct{ path, rows, next string }{
+		{"/v1/workers", "n1.w0 n1.w1 n1.w2 n1.w3", ""},
+		{"/v1/workers?limit=2", "n1.w0 n1.w1", "n1.w1"},
+		{"/v1/workers?limit=2&after=n1.w1", "n1.w2 n1.w3", ""},
+		{"/v1/workers?filter=labels.odd==1&limit=1", "n1.w1", "n1.w1"},
+		{"/v1/workers?filter=labels.odd==1&limit=1&after=n1.w1", "n1.w3", ""},
+		{"/v1/workers?after=n1.w9", "", ""},
+		{"/v1/members", "n1 n2", ""},
+		{"/v1/members?limit=1", "n1", "n1/1"},
+		{"/v1/members?limit=1&after=n1/1", "n2", ""},
+		{"/v1/members?filter=state+==+leader+and+alive+==+true", "n1", ""},
+	} {
+		var list struct {
+			Workers []wire.Worker
+			Members []wire.Member
+			Next    string
+		}
+		d.ask("GET", c.path, "").is(200).into(&list)
+		var rows []string
+		for _, w := range list.Workers {
+			rows = append(rows, w.FullName)
+		}
+		for _, m := range list.Members {
+			rows = append(rows, m.ID)
+		}
+		if got := strings.Join(rows, " "); got != c.rows || list.Next != c.next {
+			t.Errorf("%s: got %q next %q, want %q next %q", c.path, got, list.Next, c.rows, c.next)
+		}
+	}
+	d.ask("GET", "/v1/workers?limit=0", "").refused(400, wire.CodeInvalid, "limit")
+	d.ask("GET", "/v1/members?filter=labels.a==b", "").refused(400, wire.CodeInvalid, "filter")
+	d.ask("POST", "/v1/jobs", `{"id":"j","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d.ask("GET", "/v1/jobs/j/parts?filter=worker==n1.w1&limit=2", "").is(200)
+	d.ask("GET", "/v1/jobs/j/parts?filter=item==1", "").refused(400, wire.CodeInvalid, "filter")
 }
 
 // The rest of the resources answers in its shape; the contract is checked by ask.

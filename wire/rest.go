@@ -249,6 +249,7 @@ type Worker struct {
 // Workers is the answer of GET /v1/workers.
 type Workers struct {
 	Workers []Worker `json:"workers"`
+	Next    string   `json:"next,omitempty"` // with a limit: ?after= of the next page
 }
 
 // Member is one coordinator of the cluster.
@@ -271,6 +272,7 @@ type Member struct {
 // Members is the answer of GET /v1/members.
 type Members struct {
 	Members []Member `json:"members"`
+	Next    string   `json:"next,omitempty"` // with a limit: ?after= of the next page
 }
 
 // AddMember is the body of POST /v1/members: the peer address of a running
