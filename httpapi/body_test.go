@@ -41,6 +41,8 @@ func TestBadBodies(t *testing.T) {
 		{"fraction for a whole", "/v1/components", `{"name":"a","slots":1.5}`, 400, "invalid", "slots"},
 		{"too large a number", "/v1/components", `{"name":"a","slots":1e308}`, 400, "invalid", "slots"},
 		{"no lease", "/v1/components", `{"name":"a","lease":"soon"}`, 400, "invalid", "lease"},
+		{"lease of nothing", "/v1/components", `{"name":"a","lease":0}`, 400, "invalid", "lease"},
+		{"lease of no seconds", "/v1/components", `{"name":"a","lease":"0s"}`, 400, "invalid", "lease"},
 		{"lease beyond time", "/v1/components", `{"name":"a","lease":1e308}`, 400, "invalid", "lease"},
 		{"lease of a list", "/v1/components", `{"name":"a","lease":[]}`, 400, "invalid", "lease"},
 		{"trailing data", "/v1/components", `{"name":"a"}{"name":"b"}`, 400, "invalid", ""},

@@ -30,6 +30,9 @@ func (a *API) signIn(rq *request) error {
 		if err := decodeStrict(rq.body, signInShape, &in); err != nil {
 			return err
 		}
+		if in.Lease == 0 && tells(rq.body, "lease") { // the default is for who says nothing
+			return wire.Invalid("lease", "a lease is %v to %v, not 0", control.ShortestLease, control.LongestLease)
+		}
 	}
 	out, err := a.control.SignIn(rq.context(), rq.caller(), in, rq.key())
 	if err != nil {

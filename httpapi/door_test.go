@@ -55,7 +55,7 @@ func open(t *testing.T, change ...func(*httpapi.Config)) *door {
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(l) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
-	d.api, d.addr, d.client = api, l.Addr().String(), &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	d.api, d.addr, d.client = api, l.Addr().String(), &http.Client{Transport: transport, Timeout: 2 * time.Minute} // a busy machine under the race detector is slow
 	d.close = sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -314,4 +315,24 @@ func TestSlowBody(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 400 ") {
 		t.Errorf("got %q, %v, want 400 and the end", b, err)
 	}
+}
+
+// What is no WebSocket is told so like every other refusal.
+func TestPlainRequestForASession(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	d := open(t, func(c *httpapi.Config) {
+		c.Sessions = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	})
+	for _, headers := range [][]string{{}, {"Upgrade", "h2c", "Connection", "Upgrade"}, {"Upgrade", "websocket"}} {
+		a := d.ask("GET", "/v1/session", "", headers...)
+		a.refused(426, wire.CodeInvalid, "")
+		if a.header.Get("Upgrade") != "websocket" {
+			t.Errorf("it does not say what to upgrade to: %v", a.header)
+		}
+	}
+	if asked.Load() != 0 {
+		t.Error("the door for sessions was asked")
+	}
+	open(t).ask("GET", "/v1/session", "").refused(503, wire.CodeUnavailable, "") // without such a door
 }

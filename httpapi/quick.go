@@ -45,7 +45,7 @@ func quickSignIn(body []byte, in *wire.SignIn) bool {
 			}
 			d, err := time.ParseDuration(text)
 			in.Lease = wire.Duration(d)
-			return err == nil
+			return err == nil && d != 0
 		case "runtimes":
 			in.Runtimes = []string{}
 			return once(6) && q.list(func() bool {

@@ -19,6 +19,7 @@ var signIns = []struct {
 	{`{"name":"\u0061"}`, false},
 	{`{"name":"é"}`, false},
 	{`{"name":"a","name":"b"}`, false},
+	{`{"name":"a","lease":"0s"}`, false},
 	{`{"name":"a","lease":15}`, false},
 	{`{"name":"a","lease":"15"}`, false},
 	{`{"name":"a","slots":-1}`, false},

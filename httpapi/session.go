@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -15,6 +16,10 @@ func (a *API) sessionRoutes() {
 func (a *API) session(rq *request) error {
 	if a.cfg.Sessions == nil {
 		return wire.NotTried("this coordinator takes no sessions over WebSocket")
+	}
+	if !strings.EqualFold(rq.header("Upgrade"), "websocket") || !strings.Contains(strings.ToLower(rq.header("Connection")), "upgrade") {
+		rq.w.Header().Set("Upgrade", "websocket")
+		return &doorError{http.StatusUpgradeRequired, wire.Refuse(wire.CodeInvalid, "this path takes a WebSocket, not a plain request")}
 	}
 	// Its connections outlive a request: the door ends them.
 	return rq.long(0, func(context.Context) error {

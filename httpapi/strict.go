@@ -49,6 +49,14 @@ func decodeStrict(body []byte, s shape, into any) error {
 	return nil
 }
 
+// tells says whether a body that decodeStrict took has a field.
+func tells(body []byte, field string) bool {
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(body, &fields)
+	_, told := fields[field]
+	return err == nil && told
+}
+
 // scan refuses what is cheap to refuse before anything is built from body. A
 // nil shape lets any JSON value pass.
 func scan(body []byte, s shape) error {
@@ -130,7 +138,7 @@ func explain(err error, body []byte, into any) error {
 	}
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return wire.Invalid(wrong.Field, "%s is a %s, not a %s", wrong.Field, kindName(wrong.Type), wrong.Value)
+		return wire.Invalid(wrong.Field, "%s is %s, not %s", wrong.Field, article(kindName(wrong.Type)), article(wrong.Value))
 	}
 	return explainField(err, body, into)
 }
@@ -152,6 +160,13 @@ func explainField(err error, body []byte, into any) error {
 		}
 	}
 	return wire.Invalid("", "the body does not fit: %s", short(err.Error()))
+}
+
+func article(noun string) string {
+	if strings.HasPrefix(noun, "o") || strings.HasPrefix(noun, "a") {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 func kindName(t reflect.Type) string {

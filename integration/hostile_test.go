@@ -116,7 +116,7 @@ func badSignIns(t *testing.T, p *process) {
 			signIn(fmt.Sprintf("namespace %.40q", name), string(asJSON(map[string]any{"name": "ok", "namespace": name})), "namespace")
 		}
 	}
-	for _, lease := range []string{`0.5`, `-1`, `"1ns"`, `"-5s"`, `9223372036854775807`, `1e308`, `-1e308`, `"2562047h48m"`, `"25h"`, `"soon"`, `{}`, `[1]`, `true`} {
+	for _, lease := range []string{`0`, `"0s"`, `0.5`, `-1`, `"1ns"`, `"-5s"`, `9223372036854775807`, `1e308`, `-1e308`, `"2562047h48m"`, `"25h"`, `"soon"`, `{}`, `[1]`, `true`} {
 		signIn("lease "+lease, `{"name":"ok","lease":`+lease+`}`, "lease")
 	}
 	for what, s := range map[string][2]string{
