@@ -27,7 +27,7 @@ func (n *Node) announce(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if wire.CodeOf(err) == wire.CodeConflict {
+			if code := wire.CodeOf(err); code == wire.CodeConflict || code == wire.CodeInvalid {
 				n.log.Error("this coordinator cannot take its place", "err", err)
 				pause = 10 * time.Second
 			}

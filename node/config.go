@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Config is everything one coordinator is told. The zero value with a
@@ -125,6 +126,11 @@ func (c Config) Validate() error {
 	}
 	if !validID.MatchString(c.Namespace) {
 		return fmt.Errorf("--namespace %q: letters, digits, - and _, at most 63, starting with a letter or digit", c.Namespace)
+	}
+	for _, reserved := range []struct{ flag, name string }{{"--id", c.ID}, {"--namespace", c.Namespace}} {
+		if strings.EqualFold(reserved.name, wire.Coordinator) {
+			return fmt.Errorf("%s %q: every coordinator is called that in its namespace", reserved.flag, reserved.name)
+		}
 	}
 	if c.LogStore != "bolt" && c.LogStore != "wal" {
 		return fmt.Errorf("--log-store %q: bolt or wal", c.LogStore)
@@ -256,8 +262,12 @@ func checkAddr(flag, addr string, zero bool) error {
 		return fmt.Errorf("%s %q: want host:port", flag, addr)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 && !zero {
-		return fmt.Errorf("%s %q: the port is a number from 1 to 65535", flag, addr)
+	first := uint64(1)
+	if zero {
+		first = 0 // a free one
+	}
+	if err != nil || n < first {
+		return fmt.Errorf("%s %q: the port is a number from %d to 65535", flag, addr, first)
 	}
 	return nil
 }

@@ -20,6 +20,10 @@ func TestValidateNamesTheFlag(t *testing.T) {
 	for want, spoil := range map[string]func(*node.Config){
 		"--id":               func(c *node.Config) { c.ID = "a.b" },
 		"--namespace":        func(c *node.Config) { c.Namespace = "a b" },
+		`--id "COORD`:        func(c *node.Config) { c.ID = "COORDINATOR" },
+		`--namespace "coord`: func(c *node.Config) { c.Namespace = "coordinator" },
+		"from 0 to 65535":    func(c *node.Config) { c.OpsAddr = "127.0.0.1:65536" },
+		"from 1 to 65535":    func(c *node.Config) { c.Advertise = "n1:0" },
 		"--log-store":        func(c *node.Config) { c.LogStore = "tape" },
 		"--bootstrap-expect": func(c *node.Config) { c.Expect = 3 },
 		"--topology":         func(c *node.Config) { c.Topology = "star" },
