@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -22,14 +23,16 @@ import (
 const (
 	seekFirst = 250 * time.Millisecond
 	seekLast  = 2 * time.Second
-	seekSlow  = 30 * time.Second // after a refusal that only an operator can heal
+	// seekPatience is how long it is nothing to warn of that the others are not there.
+	seekPatience = 5 * time.Second
+	seekSlow     = 30 * time.Second // after a refusal that only an operator can heal
 )
 
 // seek looks for a cluster, or for the other founders, until this server is a
 // member. It never gives up: the others may be started in any order, and names
 // may not yet resolve.
 func (n *Node) seek() {
-	pause := seekFirst
+	pause, began := seekFirst, time.Now()
 	for {
 		if n.member() {
 			n.settle()
@@ -54,7 +57,11 @@ func (n *Node) seek() {
 			n.log.Error("this server cannot join, and will try again slowly", "server", n.serverID, "error", err)
 			wait = seekSlow
 		} else if err != nil {
-			n.log.Warn("not in a cluster yet", "server", n.serverID, "error", err)
+			level := slog.LevelInfo
+			if time.Since(began) > seekPatience {
+				level = slog.LevelWarn
+			}
+			n.log.Log(n.ctx, level, "not in a cluster yet", "server", n.serverID, "error", err)
 		}
 		select {
 		case <-time.After(wait):

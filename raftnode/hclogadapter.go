@@ -2,10 +2,13 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -34,6 +37,9 @@ func (a *logAdapter) Log(level hclog.Level, msg string, args ...any) {
 	if !ok {
 		to = slog.LevelInfo
 	}
+	if slices.ContainsFunc(args, closedHere) {
+		to = slog.LevelDebug
+	}
 	if !a.to.Enabled(context.Background(), to) {
 		return
 	}
@@ -52,6 +58,13 @@ func (a *logAdapter) Log(level hclog.Level, msg string, args ...any) {
 		msg = a.name + ": " + msg
 	}
 	a.to.Log(context.Background(), to, msg, all...)
+}
+
+// closedHere tells of an error of a connection that this process has closed: at
+// its end, or since it is used no more.
+func closedHere(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, net.ErrClosed)
 }
 
 func (a *logAdapter) Trace(msg string, args ...any) { a.Log(hclog.Trace, msg, args...) }
