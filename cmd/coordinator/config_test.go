@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/node"
 )
 
 func loaded(t *testing.T, environ []string, args ...string) (*settings, error) {
@@ -117,6 +119,11 @@ func TestUsageErrorsExitWithTwo(t *testing.T) {
 		{"serve", "--log-format", "xml"},
 		{"demo", "--runtime", "perl"},
 		{"dev", "--http-addr", "7380"},
+		{"dev", "--component-addr", "7370"},
+		{"dev", "extra"},
+		{"demo", "extra"},
+		{"demo", "--packages", "-1"},
+		{"serve", "--namespace", "COORDINATOR", "--data-dir", t.TempDir()},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(context.Background(), args, nil, &out, &errs); code != 2 {
@@ -142,5 +149,17 @@ func TestHelpAndConfigShow(t *testing.T) {
 	}
 	if text := out.String(); !strings.Contains(text, "n7") || !strings.Contains(text, "flag --id") || !strings.Contains(text, "log-store") {
 		t.Errorf("got\n%s", text)
+	}
+}
+
+// Every port there is can be read from one line, so that each may be given as 0.
+func TestReadyNamesEveryPort(t *testing.T) {
+	a := node.Addrs{ID: "n1", HTTP: "h:1", Peer: "p:2", Ops: "o:3", Component: "c:4"}
+	if got, want := ready(a), "coordinator n1 ready to be asked: http=h:1 peer=p:2 component=c:4 ops=o:3"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	a.LECO, a.LECOData, a.LECOLogs = "l:5", [2]string{"d:6", "d:7"}, [2]string{"g:8", "g:9"}
+	if got := ready(a); !strings.HasSuffix(got, " leco=l:5 leco-data=d:6 leco-data-subscribers=d:7 leco-log=g:8 leco-log-subscribers=g:9") {
+		t.Errorf("with LECO's doors: %s", got)
 	}
 }

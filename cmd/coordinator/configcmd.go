@@ -12,7 +12,7 @@ import (
 func configCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "config", Short: "Look at the configuration"}
 	show := &cobra.Command{
-		Use: "show", Short: "Show every setting, and with --origin where it comes from", Args: cobra.NoArgs,
+		Use: "show", Short: "Show every setting, and with --origin where it comes from", Args: noMore,
 		Example: "  coordinator config show --origin --config /etc/folkmoot.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := load(cmd, os.Environ())

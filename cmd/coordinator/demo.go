@@ -20,7 +20,7 @@ message across coordinators, a job that counts the Go standard library, kill -9
 of the leader while a second copy of the job runs, and the dead one's return.
 Exits 0 only if every step held, and leaves nothing behind.`,
 		Example:       "  coordinator demo\n  coordinator demo --runtime sh",
-		Args:          cobra.NoArgs,
+		Args:          noMore,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,6 +32,9 @@ Exits 0 only if every step held, and leaves nothing behind.`,
 			}
 			if o.runtime != "python3" && o.runtime != "sh" {
 				return errUsage{fmt.Errorf("--runtime %q: python3 or sh", o.runtime)}
+			}
+			if o.packages < 0 {
+				return errUsage{fmt.Errorf("--packages %d: 0 for all, or a number of packages", o.packages)}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 			defer cancel()

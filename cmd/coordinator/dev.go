@@ -33,7 +33,7 @@ func devCommand() *cobra.Command {
 		Short: "Run a whole cluster of three in one process, with a worker, until interrupted",
 		Example: `  coordinator dev
   coordinator dev --http-addr 127.0.0.1:7380 --data-dir ./dev   # 7380, 7381, 7382; kept`,
-		Args:          cobra.NoArgs,
+		Args:          noMore,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +49,7 @@ func devCommand() *cobra.Command {
 	f.BoolVar(&o.worker, "worker", true, "run job parts in this process's care")
 	f.IntVar(&o.slots, "slots", 0, "parts at once of each worker (default: one for each processor)")
 	f.StringVar(&o.format, "log-format", "", "text or json (default: text on a terminal, else json)")
-	f.StringVar(&o.level, "log-level", "warn", "debug, info, warn or error")
+	f.StringVar(&o.level, "log-level", "error", "debug, info, warn or error")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	return cmd
 }

@@ -36,8 +36,7 @@ func serveCommand() *cobra.Command {
 				c.Logger.Warn(w)
 			}
 			return serve(cmd.Context(), c, func(n *node.Node) {
-				a := n.Addrs()
-				fmt.Fprintf(cmd.OutOrStdout(), "coordinator %s ready to be asked: http=%s peer=%s ops=%s\n", a.ID, a.HTTP, a.Peer, a.Ops)
+				fmt.Fprintln(cmd.OutOrStdout(), ready(n.Addrs()))
 			})
 		},
 	}
@@ -46,9 +45,35 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
+// ready says where a coordinator is asked, by every port it has: a port that was
+// given as 0 is known from here alone.
+func ready(a node.Addrs) string {
+	line := fmt.Sprintf("coordinator %s ready to be asked: http=%s peer=%s component=%s ops=%s", a.ID, a.HTTP, a.Peer, a.Component, a.Ops)
+	for _, door := range []struct{ name, addr string }{
+		{"leco", a.LECO},
+		{"leco-data", a.LECOData[0]},
+		{"leco-data-subscribers", a.LECOData[1]},
+		{"leco-log", a.LECOLogs[0]},
+		{"leco-log-subscribers", a.LECOLogs[1]},
+	} {
+		if door.addr != "" {
+			line += fmt.Sprintf(" %s=%s", door.name, door.addr)
+		}
+	}
+	return line
+}
+
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return errUsage{fmt.Errorf("unknown command %q: serve, dev, demo, worker, config or version", args[0])}
+		return errUsage{fmt.Errorf("unknown command %q: serve, dev, demo, config or version", args[0])}
+	}
+	return nil
+}
+
+// noMore refuses arguments of a command that takes none.
+func noMore(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errUsage{fmt.Errorf("%s takes no argument, but was given %q", cmd.CommandPath(), args[0])}
 	}
 	return nil
 }

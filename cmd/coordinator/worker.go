@@ -18,7 +18,7 @@ func workerCommand() *cobra.Command {
 	var addr, name string
 	var slots int
 	cmd := &cobra.Command{
-		Use: "worker", Short: "Run parts of jobs (the program worker has more settings)", Hidden: true, Args: cobra.NoArgs,
+		Use: "worker", Short: "Run parts of jobs (the program worker has more settings)", Hidden: true, Args: noMore,
 		Example:      "  coordinator worker --addr 127.0.0.1:7380 --name w1",
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
