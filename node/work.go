@@ -50,9 +50,6 @@ func (n *Node) work(ctx context.Context) error {
 // nothing is special about it, and runs it until ctx ends or it is refused.
 func (n *Node) workOnce(ctx context.Context) error {
 	dir := filepath.Join(n.cfg.DataDir, "work")
-	if err := os.RemoveAll(dir); err != nil { // left behind by a kill
-		return err
-	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

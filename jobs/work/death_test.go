@@ -1,9 +1,13 @@
 package work_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -27,7 +31,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A worker that is killed takes its scripts with it.
+// A worker that is killed takes its scripts with it; the next one at the same
+// place removes its files, and nobody's who lives.
 func TestKilledWorkerLeavesNoScript(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: only Linux ends a child with its parent")
@@ -47,4 +52,42 @@ func TestKilledWorkerLeavesNoScript(t *testing.T) {
 	}
 	_ = child.Wait()
 	eventually(t, "the script is gone", func() bool { return !alive(pid) })
+
+	dead, err := filepath.Glob(dir + "/folkmoot-work-*/part-*")
+	if err != nil || len(dead) != 1 {
+		t.Fatalf("the killed worker left %v, %v; want the directory of its part", dead, err)
+	}
+	first := openWorker(t, dir)
+	living := workDirs(t, dir)
+	if _, err := os.Stat(dead[0]); !errors.Is(err, fs.ErrNotExist) || len(living) != 1 {
+		t.Errorf("after the next worker's start there are %v (%v)", living, err)
+	}
+	second := openWorker(t, dir)
+	if now := workDirs(t, dir); len(now) != 2 || !slices.Contains(now, living[0]) {
+		t.Errorf("with two alive there are %v, want two, %s among them", now, living[0])
+	}
+	if err := errors.Join(first.Close(), second.Close()); err != nil {
+		t.Error(err)
+	}
+	if now := workDirs(t, dir); len(now) != 0 {
+		t.Errorf("left behind: %v", now)
+	}
+}
+
+func openWorker(t *testing.T, dir string) *work.Worker {
+	t.Helper()
+	w, err := work.Open(newHome(), work.Config{Runtimes: offered(), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func workDirs(t *testing.T, dir string) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(dir + "/folkmoot-work-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
 }

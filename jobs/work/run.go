@@ -21,7 +21,7 @@ var errTimeout = errors.New("part_timeout")
 func (w *Worker) run(ctx context.Context, rt Runtime, p wire.RunPart) (out outcome) {
 	began := time.Now()
 	defer func() { out.took = time.Since(began) }()
-	dir, err := os.MkdirTemp(w.dir, "part-")
+	dir, err := os.MkdirTemp(w.dir.path, "part-")
 	if err != nil {
 		return outcome{err: "directory for the part: " + err.Error()}
 	}

@@ -88,7 +88,7 @@ type Stats struct {
 type Worker struct {
 	home   Home
 	cfg    Config
-	dir    string
+	dir    *workDir
 	log    *slog.Logger
 	ctx    context.Context // of everything the worker started; ended by Close
 	cancel context.CancelFunc
@@ -111,7 +111,7 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory for parts: %w", err)
 	}
-	dir, err := os.MkdirTemp(root, "folkmoot-work-")
+	dir, err := makeDir(root)
 	if err != nil {
 		return nil, fmt.Errorf("directory for parts: %w", err)
 	}
@@ -166,7 +166,7 @@ func (w *Worker) loop() {
 	}
 	w.drain()
 	w.lastWords()
-	if err := os.RemoveAll(w.dir); err != nil {
+	if err := w.dir.remove(); err != nil {
 		w.err = fmt.Errorf("remove the directory of parts: %w", err)
 	}
 }
