@@ -74,7 +74,7 @@ func (a *app) componentsTable(rows []wire.Component, wide bool) *table {
 	}
 	t := a.table(heads...).numbers("age", "lease", "slots", "index")
 	for _, c := range rows {
-		cells := []any{c.FullName, c.Home, c.Kind, time.Duration(c.Lease), a.age(c.Since), labels(c.Labels)}
+		cells := []any{c.FullName, c.Home, c.Kind, time.Duration(c.Lease), a.age(c.Since), labels(c.Labels, wide)}
 		if wide {
 			cells = append(cells, c.Place.Host, c.Place.Group, strings.Join(c.Runtimes, ","), c.Slots, c.Index, c.Session)
 		}

@@ -35,7 +35,7 @@ func lab(t *testing.T) *fake {
 			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "connection refused"}, UptimeMs: 7_300_000,
 			HTTPAddress: "n1:7380", PeerAddress: "n1:7300",
 		},
-		"GET /components":          wire.Components{Components: []wire.Component{component, {FullName: "n2.eye", Home: "n2", Kind: "native", Since: ago(72 * time.Hour)}}},
+		"GET /components":          wire.Components{Components: []wire.Component{component, {FullName: "n2.eye", Home: "n2", Kind: "native", Since: ago(72 * time.Hour), Labels: map[string]string{"note": strings.Repeat("long ", 20)}}}},
 		"GET /components/n1.laser": component,
 		"GET /namespaces":          map[string]wire.Namespace{"n2": {Coordinator: "n2", Components: []string{"eye"}}, "n1": {Coordinator: "n1", Components: []string{"laser", "x"}}},
 		"GET /workers": wire.Workers{Workers: []wire.Worker{{

@@ -130,12 +130,16 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// labels are k=v,... in order.
-func labels(m map[string]string) string {
+// labels are k=v,... in order; unless wide, only as many as keep a line short.
+func labels(m map[string]string, wide bool) string {
 	var out []string
 	for k, v := range m {
 		out = append(out, k+"="+v)
 	}
 	slices.Sort(out)
-	return strings.Join(out, ",")
+	all := strings.Join(out, ",")
+	if wide {
+		return all
+	}
+	return brief(all, 48)
 }

@@ -24,7 +24,7 @@ func (a *app) workersCmd() *cobra.Command {
 					}
 					t := a.table(heads...).numbers("slots", "busy")
 					for _, w := range l.Workers {
-						cells := []any{w.FullName, w.Home, strings.Join(w.Runtimes, ","), w.Slots, w.Busy, labels(w.Labels)}
+						cells := []any{w.FullName, w.Home, strings.Join(w.Runtimes, ","), w.Slots, w.Busy, labels(w.Labels, wide)}
 						if wide {
 							cells = append(cells, w.Place.Host, w.Place.Group)
 						}
