@@ -39,6 +39,7 @@ type process struct {
 	program         string
 	args            []string
 	http, peer, ops string
+	component       string // native sessions; the same at every start, as a coordinator's row has it
 	data            string
 	log             *logFile
 	cmd             *exec.Cmd
@@ -120,12 +121,12 @@ func newCluster(t *testing.T, n int, extra ...string) *cluster {
 func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process {
 	c.t.Helper()
 	p := &process{
-		t: c.t, name: id, program: "coordinator", http: http, peer: peer, ops: ops, data: filepath.Join(c.dir, id), log: &logFile{},
+		t: c.t, name: id, program: "coordinator", http: http, peer: peer, ops: ops, component: ports(c.t, 1)[0], data: filepath.Join(c.dir, id), log: &logFile{},
 	}
 	p.args = append([]string{
 		"serve", "--id", id, "--data-dir", p.data, "--log-format", "text", "--log-level", "info",
 		"--http-addr", http, "--peer-addr", peer, "--ops-addr", ops,
-		"--component-addr", ports(c.t, 1)[0], // the same at every start, as a coordinator's row has it
+		"--component-addr", p.component,
 	}, extra...)
 	c.nodes = append(c.nodes, p)
 	c.t.Cleanup(p.end)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,17 +19,13 @@ import (
 // native sessions, its own first.
 func nativeCluster(t *testing.T) (*cluster, map[string][]string) {
 	t.Helper()
-	c := newCluster(t, 3)
-	free := ports(t, len(c.nodes))
+	c := startCluster(t, 3)
 	doors := map[string][]string{}
-	for i, p := range c.nodes {
-		p.args = append(p.args, "--component-addr", free[i])
-		doors[p.name] = append([]string{free[i]}, append(append([]string{}, free[:i]...), free[i+1:]...)...)
+	for i := range c.nodes {
+		for _, p := range slices.Concat(c.nodes[i:], c.nodes[:i]) {
+			doors[c.nodes[i].name] = append(doors[c.nodes[i].name], p.component)
+		}
 	}
-	for _, p := range c.nodes {
-		p.start()
-	}
-	c.waitHealthy(len(c.nodes))
 	return c, doors
 }
 
