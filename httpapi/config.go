@@ -15,6 +15,9 @@ const (
 	maxHeader      = 16 << 10
 )
 
+// DefaultConns is how many connections the port of an API has at most.
+const DefaultConns = 16_384
+
 // longestWait caps ?wait= of blocking reads and long polls.
 const longestWait = 10 * time.Minute
 
@@ -38,7 +41,7 @@ type Config struct {
 	// TLS, if given, is used for every connection.
 	TLS *tls.Config
 
-	MaxConns   int // connections on the port; default 16,384
+	MaxConns   int // connections on the port; default DefaultConns
 	MaxStreams int // streams, blocking reads and long polls together; default three quarters of MaxConns
 
 	KeepAlive    time.Duration // between comments on a silent stream; default 15s
@@ -55,7 +58,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	orElse(&c.MaxConns, 16_384)
+	orElse(&c.MaxConns, DefaultConns)
 	orElse(&c.MaxStreams, max(1, c.MaxConns*3/4))
 	orElse(&c.KeepAlive, 15*time.Second)
 	orElse(&c.WriteTimeout, 40*time.Second)

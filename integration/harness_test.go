@@ -38,6 +38,7 @@ type process struct {
 	name            string
 	program         string
 	args            []string
+	openFiles       int // that it may have; 0 is as many as the test
 	http, peer, ops string
 	component       string // native sessions; the same at every start, as a coordinator's row has it
 	data            string
@@ -152,6 +153,10 @@ func (c *cluster) worker(name string, slots int, at ...*process) *process {
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(filepath.Join(bin, p.program), p.args...)
+	if p.openFiles > 0 {
+		limited := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.openFiles)
+		p.cmd = exec.Command("sh", append([]string{"-c", limited, p.cmd.Path}, p.args...)...)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = cleanEnv()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

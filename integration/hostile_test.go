@@ -100,6 +100,39 @@ func (p *process) use() (u use) {
 	return u
 }
 
+// A coordinator that may open few files keeps enough of them for the cluster,
+// however many connections say nothing.
+func TestFewOpenFiles(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s")
+	victim, leco := c.nodes[0], ports(t, 1)[0]
+	victim.openFiles = 640
+	victim.args = append(victim.args, "--leco-addr", leco)
+	for _, p := range c.nodes {
+		p.start()
+	}
+	c.waitHealthy(3)
+	for _, addr := range []string{victim.http, victim.ops, victim.component, leco, victim.peer} {
+		for i := range 700 {
+			conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+			if err != nil {
+				t.Fatalf("connection %d to %s: %v", i, addr, err)
+			}
+			defer conn.Close()
+		}
+	}
+	if _, _, err := victim.api().Components(t.Context(), client.Components{Read: client.Read{Consistency: "strict"}}); err != nil {
+		t.Errorf("a strict read at %s: %v", victim.name, err)
+	}
+	in := c.signIn(c.nodes[2], "laser", 10*time.Minute)
+	c.has(in.FullName, "n3")
+	if strings.Contains(victim.log.String(), "too many open files") {
+		t.Errorf("%s ran out of files\n%s", victim.name, victim.tail())
+	}
+	t.Logf("%s holds %d of %d files", victim.name, victim.use().files, victim.openFiles)
+	c.agree()
+}
+
 // badSignIns are refused with the field that is wrong.
 func badSignIns(t *testing.T, p *process) {
 	signIn := func(what, body, field string, statuses ...int) {

@@ -36,12 +36,12 @@ func (n *Node) doors() error {
 	if err := n.openNative(tokens, secure); err != nil {
 		return err
 	}
-	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws}
+	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns)}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err
 	}
 	n.ops, err = httpapi.NewOps(httpapi.OpsConfig{
-		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log,
+		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log, MaxConns: roomFor(n.files, 8, 256),
 		Gatherers: []prometheus.Gatherer{n.metrics(), n.api.Metrics(), libraryMetrics()},
 	})
 	return err

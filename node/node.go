@@ -29,6 +29,7 @@ type Node struct {
 	cfg     Config
 	log     *slog.Logger
 	started time.Time
+	files   uint64 // that this process may have open
 	addrs   Addrs
 
 	machine *fsm.Machine
@@ -71,9 +72,12 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), machine: fsm.New(), stopping: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFiles(), machine: fsm.New(), stopping: make(chan struct{})}
 	if reason := cfg.insecureReason(); reason != "" {
 		n.log.Warn("running with --insecure", "open", reason)
+	}
+	if n.files < fewFiles {
+		n.log.Warn("few files may be open (ulimit -n): the doors take fewer connections", "files", n.files, "http", roomFor(n.files, 2, httpapi.DefaultConns))
 	}
 	// What is open is closed again, last first, if a later step fails.
 	var undo []func()
