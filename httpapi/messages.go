@@ -29,7 +29,7 @@ func (a *API) sendMessage(rq *request) error {
 		return err
 	}
 	if in.Timeout < 0 || time.Duration(in.Timeout) > longestSend {
-		return wire.Invalid("timeout", "timeout is at most %v", longestSend)
+		return wire.Invalid("timeout", "timeout is 0 (the default) to %v", longestSend)
 	}
 	send := func(ctx context.Context) error {
 		sent, err := a.control.Send(ctx, rq.secret(), in, rq.key())
