@@ -36,6 +36,17 @@ type Calls interface {
 	Call(ctx context.Context, addr, method string, body []byte) ([]byte, error)
 }
 
+// Streams is what a node learns of other servers from raft's own connections;
+// *peer.RaftLayer is the real one.
+type Streams interface {
+	// OnEnd has f called with a server's id whenever one of its streams to
+	// this server has ended; nil ends that. f does not block.
+	OnEnd(f func(serverID string))
+	// Refuses tells whether nobody listens at addr, and the machine there says
+	// so before ctx ends. False says nothing.
+	Refuses(ctx context.Context, addr string) bool
+}
+
 // Log stores.
 const (
 	LogStoreBolt = "bolt" // raft-boltdb, the default
@@ -59,7 +70,8 @@ type Config struct {
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and
 	// ElectionTimeout how long a candidate for votes: 350 ms both. Fail-over
-	// takes about one and three quarters of the first.
+	// takes about one and three quarters of the first, or LeaderLease and a
+	// little when the leader's process has ended and its machine says so.
 	HeartbeatTimeout, ElectionTimeout time.Duration
 	LeaderLease                       time.Duration // a leader without a quorum steps down after it: half of HeartbeatTimeout
 	CommitTimeout                     time.Duration // a follower learns of commits at the latest after it: 20 ms
@@ -90,7 +102,8 @@ type Config struct {
 type Inject struct {
 	Transport raft.Transport
 	Calls     Calls
-	Address   string // what Port.Advertise would say
+	Streams   Streams // without it, and without a Port, every leader is missed by the timeout only
+	Address   string  // what Port.Advertise would say
 	Logs      raft.LogStore
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
@@ -153,6 +166,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Port != nil {
 		if c.Inject.Calls == nil {
 			c.Inject.Calls = c.Port
+		}
+		if c.Inject.Streams == nil {
+			c.Inject.Streams = c.Port.RaftLayer()
 		}
 		if c.Inject.Address == "" {
 			c.Inject.Address = c.Port.Advertise()

@@ -77,7 +77,7 @@ func (n *Node) tellCommitted(ctx context.Context, index, term uint64) {
 		}
 		addr, id := n.raft.LeaderWithID()
 		// A leader seen between two looks at one term is that term's.
-		if id == "" || string(id) == n.serverID || n.raft.CurrentTerm() != term ||
+		if id == "" || string(id) == n.serverID || n.suspects(string(id)) || n.raft.CurrentTerm() != term ||
 			n.raft.LastIndex() < index || n.raft.CommitIndex() >= index {
 			return
 		}

@@ -184,28 +184,7 @@ func (n *Node) standing(h hello) {
 	} else {
 		n.log.Info("this server is a member again", "server", n.serverID)
 	}
-	n.campaign(!removed)
-}
-
-// never is a timeout that does not come: a removed server must not disturb the
-// others by asking for votes.
-const never = 1000 * time.Hour
-
-func silence(c *raft.Config) { c.HeartbeatTimeout, c.ElectionTimeout = never, never }
-
-// campaign lets raft ask for votes, or not.
-func (n *Node) campaign(may bool) {
-	if !n.silenced.CompareAndSwap(may, !may) {
-		return
-	}
-	c := n.raft.ReloadableConfig()
-	c.HeartbeatTimeout, c.ElectionTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout
-	if !may {
-		c.HeartbeatTimeout, c.ElectionTimeout = never, never
-	}
-	if err := n.raft.ReloadConfig(c); err != nil {
-		n.log.Error("raft's timeouts could not be changed", "error", err)
-	}
+	n.retime(func(t *timing) { t.silenced = removed })
 }
 
 // ping says hello to every member, every second and whenever there is news.

@@ -116,12 +116,18 @@ type world struct {
 	calls map[string]*fakeCalls
 	cut   map[[2]string]bool
 	seen  map[string]int // calls by method
+	// ended is what each server wants to hear of its streams, by its address.
+	ended map[string]func(serverID string)
+	// refused are the addresses whose machine says that nobody listens, by the
+	// address that asks.
+	refused map[[2]string]bool
 }
 
 func newWorld(t *testing.T) *world {
 	return &world{
 		t: t, trans: map[string]*raft.InmemTransport{}, calls: map[string]*fakeCalls{},
 		cut: map[[2]string]bool{}, seen: map[string]int{},
+		ended: map[string]func(string){}, refused: map[[2]string]bool{},
 	}
 }
 
@@ -221,6 +227,37 @@ func (w *world) raftLine(from, to string, open bool) {
 	}
 }
 
+// streams is what one server of a world hears of raft's connections.
+type streams struct {
+	w    *world
+	addr string
+}
+
+func (s streams) OnEnd(f func(serverID string)) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.ended[s.addr] = f
+}
+
+func (s streams) Refuses(_ context.Context, addr string) bool {
+	time.Sleep(100 * time.Microsecond)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.w.refused[[2]string{s.addr, addr}]
+}
+
+// hangUp ends the streams from one server to another; refused says what its
+// machine answers to a new one.
+func (w *world) hangUp(from, to *server, refused bool) {
+	w.mu.Lock()
+	w.refused[[2]string{to.addr, from.addr}] = refused
+	f := w.ended[to.addr]
+	w.mu.Unlock()
+	if f != nil {
+		f(from.ServerID())
+	}
+}
+
 // server is one coordinator of a world, with what survives its process.
 type server struct {
 	*raftnode.Node
@@ -260,8 +297,8 @@ func (w *world) add(id string, opts ...option) *server {
 	return s
 }
 
-// kill lets the process vanish from the network, as when it is killed: nobody
-// answers at its address any more.
+// kill lets the machine vanish from the network: nobody answers at its address
+// any more, not even to refuse.
 func (s *server) kill() {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -272,6 +309,15 @@ func (s *server) kill() {
 	}
 	delete(s.w.trans, s.addr)
 	delete(s.w.calls, s.addr)
+}
+
+// die lets the process end while its machine goes on: its connections are
+// closed, and new ones refused.
+func (s *server) die(others []*server) {
+	s.kill()
+	for _, o := range others {
+		s.w.hangUp(s, o, true)
+	}
 }
 
 // start opens the node anew over what it left on its disk.
@@ -300,7 +346,7 @@ func (s *server) tryStart() error {
 	s.w.mu.Unlock()
 	c := s.cfg
 	c.Identity, c.Machine = id, s.diary
-	c.Inject.Calls, c.Inject.Address = calls, s.addr
+	c.Inject.Calls, c.Inject.Address, c.Inject.Streams = calls, s.addr, streams{s.w, s.addr}
 	c.Inject.Transport = trans
 	if s.wrap != nil {
 		c.Inject.Transport = s.wrap(trans)

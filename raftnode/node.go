@@ -40,13 +40,14 @@ type Node struct {
 	hearsay    hearsay
 	allegiance allegiance
 
+	bereft    chan struct{} // wakes replaceLeader: a stream of the leader has ended
 	changing  chan struct{} // held by the one membership change under way
 	seekNow   chan struct{} // wakes seek
 	pingNow   chan struct{} // wakes ping
 	founding  atomic.Pointer[string]
 	caughtUp  atomic.Bool
 	draining  atomic.Bool
-	silenced  atomic.Bool // told to stop campaigning
+	timing    timing
 	broken    atomic.Pointer[error]
 	changes   atomic.Uint64 // of the leader, seen by this process
 	closeOnce sync.Once
@@ -84,6 +85,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		machine:  c.Machine,
 		progress: &progress{},
 		calls:    c.Inject.Calls,
+		bereft:   make(chan struct{}, 1),
 		changing: make(chan struct{}, 1),
 		seekNow:  make(chan struct{}, 1),
 		pingNow:  make(chan struct{}, 1),
@@ -147,8 +149,8 @@ func (n *Node) startRaft() (err error) {
 	rc := n.cfg.raftConfig(n.serverID)
 	rc.NotifyCh = n.throne.notify
 	if n.local.read().Removed {
-		silence(rc)
-		n.silenced.Store(true)
+		rc.HeartbeatTimeout, rc.ElectionTimeout = never, never
+		n.timing.silenced = true
 	}
 	machine := &replica{machine: n.machine, progress: n.progress}
 	err = guarded(n.cfg.Dir, func() (err error) {
@@ -174,6 +176,7 @@ func (n *Node) startRest() {
 	n.spawn(n.record)
 	n.spawn(n.rule)
 	n.spawn(n.watchLeaders)
+	n.spawn(n.watchStreams)
 	n.spawn(n.ping)
 	n.spawn(n.seek)
 	n.spawn(n.catchUpOnce)

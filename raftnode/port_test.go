@@ -171,6 +171,27 @@ func TestClusterOverSockets(t *testing.T) {
 	}
 }
 
+// Over real sockets a leader's end is noticed at once. The followers' own
+// timeouts never come here, so nothing else could replace it.
+func TestDeadLeaderIsReplacedOverSockets(t *testing.T) {
+	all := realThree(t, nil)
+	defer func() {
+		for _, r := range all {
+			r.down()
+		}
+	}()
+	write(t, all[0].server, "a")
+	leader, others := leaderOf(t, servers(all))
+	for _, o := range others {
+		c := raftnode.Raft(o.Node).ReloadableConfig()
+		c.HeartbeatTimeout, c.ElectionTimeout = 1000*time.Hour, 1000*time.Hour
+		must(t, raftnode.Raft(o.Node).ReloadConfig(c))
+	}
+	all[slices.IndexFunc(all, func(r *real) bool { return r.server == leader })].vanish()
+	eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
+	write(t, others[0], "b")
+}
+
 // Many writers at all coordinators: each write is there once, and each writer's
 // own come in its order.
 func TestManyWritersOverSockets(t *testing.T) {

@@ -158,7 +158,8 @@ type termAnswer struct {
 	Term     uint64 `json:"term"`
 	Leader   string `json:"leader"` // server id, as the voter knows it
 	// Promise is how long, from the answer on, the voter will not vote for
-	// anybody but Leader of its own accord, in milliseconds.
+	// anybody but Leader of its own accord, in milliseconds: at most its
+	// LeaderLease.
 	Promise int64 `json:"promise"`
 }
 
@@ -229,7 +230,7 @@ func (n *Node) askTerm(ctx context.Context, serverID string) termAnswer {
 // this server has not helped to elect anybody newer.
 func (n *Node) onTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
 	_, leader := n.raft.LeaderWithID()
-	promise := n.cfg.HeartbeatTimeout - time.Since(n.raft.LastContact())
+	promise := n.promise()
 	return json.Marshal(termAnswer{
 		ServerID: n.serverID,
 		Term:     n.raft.CurrentTerm(),

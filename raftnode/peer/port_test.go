@@ -231,6 +231,71 @@ func TestStreams(t *testing.T) {
 	eventually(t, "closed streams are forgotten", func() bool { return n2.Stats().Taken == 0 })
 }
 
+// Whoever asks hears of the end of each raft stream that was accepted, with its
+// dialer, and not of those dialed from here.
+func TestEndOfRaftStreamsIsTold(t *testing.T) {
+	t.Parallel()
+	n1, n2 := open(t, "n1"), open(t, "n2")
+	ended := make(chan string, 16)
+	n2.RaftLayer().OnEnd(func(id string) { ended <- id })
+	stream := func(from, to *peer.Port) (dialed, accepted net.Conn) {
+		t.Helper()
+		dialed, err := from.RaftLayer().Dial(to.Addr(), 10*time.Second)
+		if err != nil {
+			t.Fatalf("dial raft: %v", err)
+		}
+		if accepted, err = to.RaftLayer().Accept(); err != nil {
+			t.Fatalf("accept raft: %v", err)
+		}
+		return dialed, accepted
+	}
+	out, far := stream(n2, n1)
+	out.Close()
+	far.Close()
+	for range 2 {
+		out, far = stream(n1, n2)
+		out.Close()
+		if _, err := far.Read(make([]byte, 1)); err == nil {
+			t.Error("a stream closed by the other side is still readable")
+		}
+		far.Close()
+		select {
+		case id := <-ended:
+			if id != "n1/a" {
+				t.Errorf("the stream of %s ended, want n1/a", id)
+			}
+		case <-within(t, 10*time.Second).Done():
+			t.Fatal("the end of the stream is not told")
+		}
+	}
+	n2.RaftLayer().OnEnd(nil)
+	out, far = stream(n1, n2)
+	out.Close()
+	far.Close()
+	if len(ended) != 0 {
+		t.Errorf("%d more ends were told, want none", len(ended))
+	}
+}
+
+// An address refuses when its machine says that nobody listens; silence is no
+// refusal.
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	n1, n2 := open(t, "n1"), open(t, "n2")
+	if n1.RaftLayer().Refuses(within(t, 10*time.Second), n2.Addr()) {
+		t.Error("an open port refuses")
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	n2.Close()
+	if n1.RaftLayer().Refuses(over, n2.Addr()) {
+		t.Error("a question that was given up counts as refused")
+	}
+	if !n1.RaftLayer().Refuses(within(t, 10*time.Second), n2.Addr()) {
+		t.Error("a closed port does not refuse")
+	}
+}
+
 // Closing the raft layer ends raft's streams of both directions, which raft
 // itself leaves open, and nothing else.
 func TestRaftLayerClose(t *testing.T) {

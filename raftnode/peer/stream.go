@@ -2,8 +2,10 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -114,6 +116,7 @@ type RaftLayer struct {
 	mu     sync.Mutex
 	closed bool
 	given  map[net.Conn]struct{} // handed to raft, either direction, still open
+	onEnd  func(serverID string) // nil: nobody asks
 }
 
 var _ net.Listener = (*RaftLayer)(nil)
@@ -128,7 +131,27 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.give(s.conn)
+	return l.give(s.conn, s.from.ServerID)
+}
+
+// OnEnd has f called, from now on, with the server id of the dialer whenever a
+// stream that was accepted is closed: by the other side, by its end, or by
+// Close. f must not block; nil ends it.
+func (l *RaftLayer) OnEnd(f func(serverID string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onEnd = f
+}
+
+// Refuses tells whether nobody listens at addr, and the machine there says so
+// within ctx. False says nothing: somebody may listen, or nothing be reached.
+func (l *RaftLayer) Refuses(ctx context.Context, addr string) bool {
+	d := net.Dialer{Timeout: l.streams.port.limits.DialTimeout}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // Addr is the advertised address, not the bound one.
@@ -153,7 +176,7 @@ func (l *RaftLayer) DialServer(addr, want string, timeout time.Duration) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	return l.give(c)
+	return l.give(c, "")
 }
 
 // Close ends every raft stream of both directions, and refuses new ones. The
@@ -172,8 +195,9 @@ func (l *RaftLayer) Close() error {
 }
 
 // give notes a stream handed to raft, so that Close can end it: raft leaves
-// its handlers of inbound streams running.
-func (l *RaftLayer) give(c conn) (net.Conn, error) {
+// its handlers of inbound streams running. from is the dialer of an accepted
+// stream, "" for one dialed from here.
+func (l *RaftLayer) give(c conn, from string) (net.Conn, error) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -185,7 +209,11 @@ func (l *RaftLayer) give(c conn) (net.Conn, error) {
 	c.socket().afterShut(func() {
 		l.mu.Lock()
 		delete(l.given, c)
+		f := l.onEnd
 		l.mu.Unlock()
+		if f != nil && from != "" {
+			f(from)
+		}
 	})
 	return c, nil
 }

@@ -1,0 +1,289 @@
+package raftnode_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+)
+
+// takesOver waits until another of the servers takes a write, and says how long
+// that took.
+func takesOver(t *testing.T, at *server, command string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for { // as a client does that is told that nothing was tried
+		if _, _, err := at.Propose(ctx, []byte(command)); err == nil {
+			return time.Since(began)
+		} else if ctx.Err() != nil {
+			t.Fatalf("no leader after %s: %v", time.Since(began), err)
+		}
+	}
+}
+
+// slowVotes is a disk that needs a while for a vote.
+type slowVotes struct{ raft.StableStore }
+
+func (s slowVotes) Set(k, v []byte) error {
+	time.Sleep(5 * time.Millisecond)
+	return s.StableStore.Set(k, v)
+}
+
+// A leader whose process ends, so that its machine closes its connections and
+// refuses new ones, is replaced once its lease is over, not a heartbeat timeout
+// later, also when it was heard a little longer. Afterwards the timeouts are
+// those of the configuration again.
+func TestDeadLeaderIsReplacedSoon(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{3, 5} {
+		for i := range 10 {
+			bubble(t, func(t *testing.T, w *world) {
+				all := several(w, size)
+				defer stopAll(all)
+				first, others := leaderOf(t, all)
+				write(t, first, "one")
+				same(t, all)
+				var late time.Duration
+				if i%2 == 0 {
+					late = 60 * time.Millisecond
+					for _, o := range others {
+						w.hangUp(first, o, true)
+					}
+					time.Sleep(late)
+				}
+				first.die(others)
+				took := takesOver(t, others[0], "two")
+				lease, beat := first.Status().LeaderLease, 2*first.Status().LeaderLease
+				if most := lease + time.Duration(size/2)*beat/8 + 80*time.Millisecond; took < lease-beat/5 || took > most {
+					t.Errorf("of %d, a dead leader that was heard for %s was replaced after %s, want %s to %s", size, late, took, lease, most)
+				}
+				eventually(t, "all follow", func() bool { _, rest := leaderOf(t, others); return len(rest) == size-2 })
+				time.Sleep(time.Second)
+				for _, s := range others {
+					if c := raftnode.Raft(s.Node).ReloadableConfig(); c.HeartbeatTimeout != beat || c.ElectionTimeout != beat {
+						t.Errorf("afterwards %s has the timeouts %s and %s, want %s", s.cfg.ID, c.HeartbeatTimeout, c.ElectionTimeout, beat)
+					}
+				}
+			})
+		}
+	}
+}
+
+// several starts a cluster of any size, on slow disks.
+func several(w *world, size int) []*server {
+	w.t.Helper()
+	var join []string
+	for i := range size {
+		join = append(join, fmt.Sprintf("n%d:1", i+1))
+	}
+	var all []*server
+	for i := range size {
+		all = append(all, w.add(fmt.Sprintf("n%d", i+1), func(s *server) {
+			s.cfg.Join, s.cfg.Expect = join, size
+			s.cfg.Inject.Logs, s.cfg.Inject.Stable = s.logs, slowVotes{s.logs}
+		}))
+	}
+	eventually(w.t, "all are ready", func() bool {
+		return !slices.ContainsFunc(all, func(s *server) bool { ok, _ := s.Health(); return !ok })
+	})
+	return all
+}
+
+// The follower that has less of the log goes first, so the other is elected at
+// once.
+func TestDeadLeaderIsReplacedByTheNewestLog(t *testing.T) {
+	t.Parallel()
+	for ahead := range 2 {
+		for range 5 {
+			bubble(t, func(t *testing.T, w *world) {
+				all := three(w)
+				defer stopAll(all)
+				first, others := leaderOf(t, all)
+				write(t, first, "one")
+				same(t, all)
+				best, late := others[ahead], others[1-ahead]
+				w.mu.Lock()
+				w.raftLine(first.addr, late.addr, false)
+				w.mu.Unlock()
+				write(t, first, "two")
+				first.die(others)
+				took := takesOver(t, best, "three")
+				if most := 300 * time.Millisecond; took > most || !best.IsLeader() {
+					t.Errorf("%s leads: %t, after %s; want the one with the newest log within %s", best.cfg.ID, best.IsLeader(), took, most)
+				}
+				if got := same(t, others); got != "one two three" {
+					t.Errorf("machines hold %q", got)
+				}
+			})
+		}
+	}
+}
+
+// A stream that ends means nothing while the leader lives: when its machine
+// takes new connections, and also when one follower, or a closed listener,
+// makes it look dead, but heartbeats still come.
+func TestLivingLeaderIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	for name, scene := range map[string]func(w *world, leader *server, others []*server){
+		"it takes new connections": func(w *world, leader *server, others []*server) {
+			for _, o := range others {
+				w.hangUp(leader, o, false)
+			}
+		},
+		"it is refused but heard": func(w *world, leader *server, others []*server) {
+			for _, o := range others {
+				w.hangUp(leader, o, true)
+			}
+		},
+		"one alone is refused, and cut off": func(w *world, leader *server, others []*server) {
+			w.part(addrs(leader), addrs(others[0]))
+			w.hangUp(leader, others[0], true)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, w *world) {
+				all := three(w)
+				defer stopAll(all)
+				leader, others := leaderOf(t, all)
+				_, _, _, term := leader.LeaderInfo()
+				for range 20 {
+					scene(w, leader, others)
+					for range 50 {
+						time.Sleep(10 * time.Millisecond)
+						if !leader.IsLeader() {
+							t.Fatal("the leader was deposed")
+						}
+					}
+				}
+				w.heal()
+				leaderOf(t, all)
+				if _, _, _, now := leader.LeaderInfo(); now != term || !leader.IsLeader() {
+					t.Errorf("term %d became %d, leads: %t; want no election", term, now, leader.IsLeader())
+				}
+			})
+		})
+	}
+}
+
+// A leader that falls silent for less than the timeout keeps its place, though
+// a stream of it has ended: it takes new connections, so it lives.
+func TestPausedLeaderIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		bubble(t, func(t *testing.T, w *world) {
+			all := three(w, slowToStepDown(400*time.Millisecond))
+			defer stopAll(all)
+			old, others := led(t, all)
+			_, _, _, term := old.LeaderInfo()
+			w.part(addrs(old), addrs(others...))
+			for _, o := range others {
+				w.hangUp(old, o, false)
+			}
+			time.Sleep(250 * time.Millisecond)
+			w.heal()
+			time.Sleep(2 * time.Second)
+			if _, _, _, now := old.LeaderInfo(); now != term || !old.IsLeader() {
+				t.Errorf("term %d became %d, leads: %t; want no election", term, now, old.IsLeader())
+			}
+		})
+	}
+}
+
+// slowToStepDown lets n1 lead for that long without being heard.
+func slowToStepDown(d time.Duration) option {
+	return func(s *server) {
+		if s.cfg.ID == "n1" {
+			s.cfg.HeartbeatTimeout, s.cfg.LeaderLease = d, d
+		}
+	}
+}
+
+// led makes the first of the servers the leader.
+func led(t *testing.T, all []*server) (leader *server, others []*server) {
+	t.Helper()
+	if leader, _ := leaderOf(t, all); leader != all[0] {
+		if err := leader.Transfer(context.Background(), all[0].cfg.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return leaderOf(t, all)
+}
+
+// A machine that vanishes without a word is missed by its silence only.
+func TestSilentLeaderIsReplacedByTheTimeout(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		bubble(t, func(t *testing.T, w *world) {
+			all := three(w)
+			defer stopAll(all)
+			first, others := leaderOf(t, all)
+			write(t, first, "one")
+			first.kill()
+			// The last heartbeat may be a tenth to a fifth of the timeout old.
+			if took := takesOver(t, others[0], "two"); took < 280*time.Millisecond {
+				t.Errorf("a silent leader was replaced after %s, before its time was over", took)
+			}
+		})
+	}
+}
+
+// A leader that only seems dead, raft's connections being cut and refused while
+// calls go through, answers no default read from memory once another writes.
+// This one is slow to step down, so only the promises of the others hold it.
+func TestHurryBreaksNoPromise(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		bubble(t, func(t *testing.T, w *world) {
+			all := three(w, slowToStepDown(time.Second))
+			defer stopAll(all)
+			old, others := led(t, all)
+			write(t, old, "one")
+			same(t, all)
+			stop, done := make(chan struct{}), make(chan struct{})
+			var wrote atomic.Bool
+			var fresh atomic.Int32
+			go func() {
+				defer close(done)
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Millisecond):
+					}
+					late := wrote.Load()
+					if read(old, raftnode.Default, time.Millisecond) != nil {
+						continue
+					}
+					if fresh.Add(1); late && !old.diary.has("two") {
+						t.Error("a default read at the old leader misses a write of the new one")
+						return
+					}
+				}
+			}()
+			eventually(t, "default reads are answered", func() bool { return fresh.Load() > 10 })
+			w.partRaft(addrs(old), addrs(others...))
+			for _, o := range others {
+				w.hangUp(old, o, true)
+			}
+			eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
+			next, _ := leaderOf(t, others)
+			write(t, next, "two")
+			wrote.Store(true)
+			if raftnode.Raft(old.Node).State() != raft.Leader {
+				t.Error("the old leader stepped down too early for this test")
+			}
+			time.Sleep(time.Second)
+			close(stop)
+			<-done
+		})
+	}
+}
