@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ func (n *Node) retime(change func(*timing)) {
 		fit.HeartbeatTimeout, fit.ElectionTimeout = never, never
 	case n.timing.hurried:
 		// The library takes no heartbeat timeout below the leader's lease.
-		fit.HeartbeatTimeout, fit.ElectionTimeout = n.cfg.LeaderLease, n.cfg.LeaderLease
+		fit.HeartbeatTimeout = n.cfg.LeaderLease
 	}
 	if fit == now {
 		return
@@ -104,7 +105,7 @@ func (n *Node) replaceLeader(streams Streams) {
 	if id == "" || id == n.serverID || !known || !member || self.Suffrage != raft.Voter {
 		return
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.HeartbeatTimeout)
+	ctx, cancel := context.WithTimeout(n.ctx, 4*n.cfg.HeartbeatTimeout)
 	defer cancel()
 	// A process that ends may close its streams before it stops to listen.
 	if !streams.Refuses(ctx, addr) && (!n.pause(n.cfg.LeaderLease/8) || !streams.Refuses(ctx, addr)) {
@@ -119,13 +120,13 @@ func (n *Node) replaceLeader(streams Streams) {
 	if !n.pause(n.cfg.LeaderLease / 2) {
 		return
 	}
-	turn := time.Duration(n.behind(ctx, id)) * n.cfg.HeartbeatTimeout / 8
+	first := n.behind(ctx, id)
 	for {
 		heard := n.raft.LastContact()
 		if heard.Before(began) {
 			heard = began
 		}
-		wait := time.Until(heard.Add(n.cfg.LeaderLease + turn))
+		wait := time.Until(heard.Add(n.cfg.LeaderLease))
 		if wait <= 0 {
 			break
 		}
@@ -134,9 +135,32 @@ func (n *Node) replaceLeader(streams Streams) {
 			return
 		}
 	}
+	if !n.letGo(ctx, first, id) || n.follows(id) {
+		return
+	}
 	n.retime(func(t *timing) { t.hurried = true })
 	for time.Since(began) < 4*n.cfg.HeartbeatTimeout && !n.follows(id) && n.pause(5*time.Millisecond) {
 	}
+}
+
+// letGo waits until those who go first have given the leader up, and have been
+// refused by this server; or until each has had a quarter of a heartbeat
+// timeout. False says that the node is closing.
+func (n *Node) letGo(ctx context.Context, first []raft.Server, leader string) bool {
+	moment := n.cfg.HeartbeatTimeout / 32
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(first))*n.cfg.HeartbeatTimeout/4)
+	defer cancel()
+	for len(first) > 0 && ctx.Err() == nil {
+		said := n.askAll(ctx, first)
+		first = slices.DeleteFunc(first, func(s raft.Server) bool {
+			h, ok := said[string(s.ID)]
+			return ok && h.Leader != leader
+		})
+		if !n.pause(moment) {
+			return false
+		}
+	}
+	return true
 }
 
 // follows tells whether there is a leader again, other than the one that went.
@@ -157,30 +181,43 @@ func (n *Node) pause(d time.Duration) bool {
 	}
 }
 
-// behind counts the other voters, but for the leader, that have less of the log
+// behind are the other voters, but for the leader, that have less of the log
 // than this server: equal ones in the order of their ids. Who does not answer
-// while half a lease lasts is not counted.
-func (n *Node) behind(ctx context.Context, leader string) (count int) {
+// while half a lease lasts is not among them.
+func (n *Node) behind(ctx context.Context, leader string) []raft.Server {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.LeaderLease/2)
 	defer cancel()
 	last := n.raft.LastIndex()
+	others := slices.DeleteFunc(slices.Clone(n.raft.GetConfiguration().Configuration().Servers), func(s raft.Server) bool {
+		return s.Suffrage != raft.Voter || string(s.ID) == n.serverID || string(s.ID) == leader
+	})
+	said := n.askAll(ctx, others)
+	return slices.DeleteFunc(others, func(s raft.Server) bool {
+		h, ok := said[string(s.ID)]
+		return !ok || h.Last > last || h.Last == last && h.ServerID > n.serverID
+	})
+}
+
+// askAll says hello to some servers and returns what they answer, by server id.
+func (n *Node) askAll(ctx context.Context, servers []raft.Server) map[string]hello {
+	said := map[string]hello{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range servers {
 		id := string(s.ID)
 		addr, ok := n.book.address(id)
-		if s.Suffrage != raft.Voter || id == n.serverID || id == leader || !ok {
+		if !ok {
 			continue
 		}
 		wg.Go(func() {
 			h, err := n.ask(ctx, addr, id)
 			mu.Lock()
 			defer mu.Unlock()
-			if err == nil && h.ServerID == id && (h.Last < last || h.Last == last && id < n.serverID) {
-				count++
+			if err == nil && h.ServerID == id {
+				said[id] = h
 			}
 		})
 	}
 	wg.Wait()
-	return count
+	return said
 }
