@@ -6,9 +6,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // A task of the leader begins when the machine has all that was committed
@@ -159,6 +161,67 @@ func TestRestartOfAll(t *testing.T) {
 		write(t, all[1], "two")
 		if got := same(t, all); got != "one two" || all[2].ClusterID() != cluster {
 			t.Errorf("after the restart machines hold %q in cluster %s, want %q in %s", got, all[2].ClusterID(), "one two", cluster)
+		}
+	})
+}
+
+// slowly starts a coordinator whose machine does nothing before the gate opens,
+// and two writes, each an entry of its own.
+func slowly(t *testing.T, w *world) (s *server, gate chan struct{}, codes chan wire.Code) {
+	gate, codes = make(chan struct{}), make(chan wire.Code, 2)
+	s = w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+	eventually(t, "it leads", s.IsLeader)
+	for _, line := range []string{"one", "two"} {
+		go func() {
+			_, _, err := s.Propose(context.Background(), []byte(line))
+			codes <- wire.CodeOf(err)
+		}()
+		synctest.Wait()
+	}
+	return s, gate, codes
+}
+
+// The library never answers for entries that its machine's queue still holds
+// when it stops. So Close lets the machine come to its end first, and every
+// writer hears what became of its write.
+func TestCloseAnswersWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	for range 10 { // it is left to chance whether the library looks at its queue once more
+		bubble(t, func(t *testing.T, w *world) {
+			s, gate, codes := slowly(t, w)
+			closed := make(chan struct{})
+			go func() { s.stop(); close(closed) }()
+			for range 2 {
+				time.Sleep(6 * time.Second)
+				gate <- struct{}{}
+			}
+			<-closed
+			for range 2 {
+				if code := <-codes; code != "" {
+					t.Errorf("a write that was under way at Close: %s, want done", code)
+				}
+			}
+		})
+	}
+}
+
+// Close waits for a machine that stands still no longer than it may.
+func TestCloseEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		s, gate, codes := slowly(t, w)
+		s.closed = true
+		ctx, cancel := context.WithTimeout(context.Background(), 7*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 7*time.Second {
+			t.Errorf("Close: %v after %s, want it to give up after 7 s", err, time.Since(began))
+		}
+		close(gate)
+		<-codes
+		<-codes
+		if err := raftnode.Raft(s.Node).Shutdown().Error(); err != nil {
+			t.Error(err)
 		}
 	})
 }

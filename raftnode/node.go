@@ -199,7 +199,8 @@ func (n *Node) spawn(f func()) bool {
 
 // Close hands leadership over, stops raft and closes the data directory. The
 // server stays a member: it is expected back. Proposals under way are answered
-// first, as far as ctx allows.
+// first. When ctx ends before that is done, or before raft has stopped, the
+// files stay open: only the end of the process frees them.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() { n.closeErr = n.close(ctx) })
 	return n.closeErr
@@ -217,10 +218,15 @@ func (n *Node) close(ctx context.Context) error {
 		cancel()
 	}
 	// Futures of raft may never answer after its shutdown, so they come first.
-	drain, cancel := context.WithTimeout(ctx, 5*time.Second)
-	n.queue.close(drain)
-	cancel()
+	// A leader without a quorum steps down, which answers them too.
+	n.queue.close(ctx)
 	n.throne.end()
+	select {
+	case <-n.queue.idle:
+	default:
+		n.stop()
+		return fmt.Errorf("writes are still under way: %w", context.Cause(ctx))
+	}
 	down := make(chan struct{})
 	go func() {
 		defer close(down)

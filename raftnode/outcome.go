@@ -38,7 +38,7 @@ var errDeposed = errors.New("the leader was deposed before it answered")
 func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }
 
 // await waits for a future of raft, or for ctx. The one goroutine that may ask
-// the future lives until it answers: Close makes all of them answer.
+// the future lives until it answers.
 func await(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }()
