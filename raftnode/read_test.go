@@ -93,6 +93,8 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		v := raftnode.Raft(old.Node).VerifyLeader()
 		lie := make(chan error, 1)
 		go func() { lie <- v.Error() }()
+		early := make(chan error, 1) // a read that begins before the old answer comes
+		go func() { early <- read(old, raftnode.Strict, 100*time.Millisecond) }()
 		synctest.Wait()
 		close(h.release)
 		if err := <-lie; err != nil || old.diary.has("new") {
@@ -100,6 +102,9 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		}
 		if raftnode.Raft(old.Node).State() != raft.Leader {
 			t.Fatal("the deposed leader stepped down too early for this test")
+		}
+		if err := <-early; err == nil {
+			t.Error("a strict read that the old answer came to was allowed")
 		}
 		for _, s := range []raftnode.Consistency{raftnode.Strict, raftnode.Default} {
 			err := read(old, s, 100*time.Millisecond)
@@ -111,6 +116,42 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		<-transfer
 		if err := read(old, raftnode.Strict, 10*time.Second); err != nil || !old.diary.has("new") {
 			t.Errorf("strict read after healing: %v, machine holds %q", err, old.diary.text())
+		}
+	})
+}
+
+// A server that took over the address of a voter, with an empty disk, confirms
+// nobody: it knows nothing of the terms that the voter has seen.
+func TestANewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, slowToStepDown(time.Second))
+		defer stopAll(all)
+		old, others := led(t, all)
+		write(t, old, "old")
+		same(t, all)
+		w.part(addrs(old), addrs(others...))
+		for _, o := range others {
+			w.hangUp(old, o, true)
+		}
+		leaderOf(t, others)
+		write(t, others[0], "new")
+
+		lost := others[1]
+		lost.stop()
+		w.part(addrs(lost), addrs(others[0]))
+		lost.cfg.Dir, lost.cfg.Join, lost.cfg.Expect = t.TempDir(), nil, 0
+		lost.logs, lost.snaps, lost.diary = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &diary{}
+		lost.start()
+		w.mu.Lock() // calls go through, raft's own messages do not
+		w.cut[[2]string{old.addr, lost.addr}], w.cut[[2]string{lost.addr, old.addr}] = false, false
+		w.mu.Unlock()
+		before := w.count("raftnode.term")
+		if err := read(old, raftnode.Strict, 50*time.Millisecond); err == nil {
+			t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.diary.text())
+		}
+		if raftnode.Raft(old.Node).State() != raft.Leader || w.count("raftnode.term") == before {
+			t.Error("the deposed leader stepped down too early for this test")
 		}
 	})
 }
