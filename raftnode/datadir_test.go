@@ -118,6 +118,28 @@ func TestRestartFromDisk(t *testing.T) {
 	}
 }
 
+// Three snapshots stay, so that a damaged one is not the last.
+func TestThreeSnapshotsAreKept(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	n, _, err := solo(t, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, n)
+	for i := range 5 {
+		if _, _, err := n.Propose(context.Background(), fmt.Append(nil, "w", i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := raftnode.Raft(n).Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			t.Fatal(err)
+		}
+	}
+	if kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*")); len(kept) != 3 {
+		t.Errorf("%d snapshots are kept, want 3: %v", len(kept), kept)
+	}
+}
+
 // A second process on the same directory is told so, and does no harm.
 func TestDirectoryInUse(t *testing.T) {
 	t.Parallel()

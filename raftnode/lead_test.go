@@ -92,9 +92,13 @@ func TestCloseHandsOver(t *testing.T) {
 		first, others := leaderOf(t, all)
 		write(t, first, "one")
 		stopped := make(chan struct{})
+		began := time.Now()
 		go func() { first.stop(); close(stopped) }()
 		eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
-		began := time.Now()
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("the hand-over took %s, as long as an election", took)
+		}
+		began = time.Now()
 		write(t, others[0], "two")
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("the first write after the hand-over took %s", took)

@@ -163,6 +163,26 @@ func TestLostDiskFoundsNothing(t *testing.T) {
 	})
 }
 
+// One that may found alone does not while somebody it is told of, who may have
+// a cluster, does not answer.
+func TestOneAloneAsksFirst(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		w.cutOff("n2:1")
+		s := w.add("n1", with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n2:1"}, 1 }))
+		defer s.stop()
+		time.Sleep(time.Minute)
+		if s.ClusterID() != "" {
+			t.Fatalf("n1 founded %s though n2 is silent", s.ClusterID())
+		}
+		n2 := w.add("n2", with(func(c *raftnode.Config) { c.Expect = 1 }))
+		defer n2.stop()
+		eventually(t, "n2 has a cluster", n2.IsLeader)
+		w.heal()
+		eventually(t, "n1 joins it", func() bool { return s.ClusterID() == n2.ClusterID() })
+	})
+}
+
 // Four that are to be three found nothing rather than two clusters; when the
 // fourth is gone, the three do.
 func TestTooManyFounders(t *testing.T) {

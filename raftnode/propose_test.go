@@ -212,6 +212,32 @@ func TestOutcomesAroundAPartition(t *testing.T) {
 	})
 }
 
+// A write that reached a leader which is deposed before its answer comes is
+// unknown soon after, however long the writer would wait.
+func TestOutcomeAtADeposedLeader(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer stopAll(all)
+		old, others := leaderOf(t, all)
+		w.partRaft(addrs(old), addrs(others...))
+		for _, o := range others { // questions still reach it, answers do not
+			w.mu.Lock()
+			w.cut[[2]string{old.addr, o.addr}] = true
+			w.mu.Unlock()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		_, _, err := others[0].Propose(ctx, []byte("lost"))
+		if took := time.Since(began); wire.CodeOf(err) != wire.CodeUnknown || took > 3*time.Second {
+			t.Errorf("a write at a deposed leader: %v after %s, want unknown within 3 s", err, took)
+		}
+		w.heal()
+		leaderOf(t, all)
+	})
+}
+
 // Writers go on through the loss of a leader; nothing that was acknowledged is
 // lost, nothing that was not tried happens, and all machines end alike.
 func TestPartitionsUnderLoad(t *testing.T) {

@@ -27,8 +27,27 @@ type SweepConfig struct {
 // batches, until ctx ends; it returns ctx's error. It is a task of the leader:
 // every Sweep begins all graces anew, so a change of leaders expires nothing.
 func Sweep(ctx context.Context, cfg SweepConfig) error {
+	s, err := newSweep(cfg)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(s.Interval)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		s.look(ctx, last, time.Now())
+		last = time.Now()
+	}
+}
+
+func newSweep(cfg SweepConfig) (*sweep, error) {
 	if cfg.View == nil || cfg.Alive == nil || cfg.Propose == nil {
-		return errors.New("lease: a sweep needs a view, a judge of life and a way to propose")
+		return nil, errors.New("lease: a sweep needs a view, a judge of life and a way to propose")
 	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = 10 * time.Second
@@ -42,31 +61,24 @@ func Sweep(ctx context.Context, cfg SweepConfig) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &sweep{SweepConfig: cfg, lost: map[string]time.Time{}}
-	tick := time.NewTicker(cfg.Interval)
-	defer tick.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		now := time.Now()
-		if late := now.Sub(last) - cfg.Interval; late > pause {
-			cfg.Logger.Warn("this process stood still: graces begin anew", "for", late)
-			clear(s.lost)
-		}
-		for _, home := range s.judge(now) {
-			s.end(ctx, home)
-		}
-		last = time.Now()
-	}
+	return &sweep{SweepConfig: cfg, lost: map[string]time.Time{}}, nil
 }
 
 type sweep struct {
 	SweepConfig
 	lost map[string]time.Time // home: since when, as seen by this sweep
+}
+
+// look ends the sessions of homes that are lost for long enough; last is when
+// the look before was over.
+func (s *sweep) look(ctx context.Context, last, now time.Time) {
+	if late := now.Sub(last) - s.Interval; late > pause {
+		s.Logger.Warn("this process stood still: graces begin anew", "for", late)
+		clear(s.lost)
+	}
+	for _, home := range s.judge(now) {
+		s.end(ctx, home)
+	}
 }
 
 // judge returns the homes that are lost for longer than the grace.

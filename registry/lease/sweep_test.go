@@ -217,3 +217,49 @@ func TestRemovedHome(t *testing.T) {
 		}
 	})
 }
+
+// A leader that stood still heard of nobody meanwhile: it begins all graces
+// anew.
+func TestPauseBeginsGracesAnew(t *testing.T) {
+	c := newCluster(t, "n1", "n2")
+	c.signIn("n2", "stage", false)
+	c.kill("n2", true)
+	look := lease.Sweeper(lease.SweepConfig{Self: "n1", View: c.machine.View, Alive: c.alive, Propose: c.propose})
+	start := time.Now()
+	at := func(last, now time.Duration) { look(t.Context(), start.Add(last), start.Add(now)) }
+	at(0, time.Second)
+	at(time.Second, time.Minute)
+	at(time.Minute, 69*time.Second)
+	if got := c.names(); len(got) != 1 {
+		t.Fatal("the session expired though its home was missed for 9 s only, beside the pause")
+	}
+	at(69*time.Second, 70*time.Second)
+	at(70*time.Second, 79*time.Second) // late again
+	at(79*time.Second, 80*time.Second)
+	for s := 80 * time.Second; s < 90*time.Second; s += time.Second {
+		at(s, s+time.Second)
+	}
+	if got := c.names(); len(got) != 0 {
+		t.Errorf("signed in after a whole grace: %v, want none", got)
+	}
+}
+
+// A home that answers again while its sessions are about to expire keeps them.
+func TestHomeIsAskedOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		c.signIn("n2", "stage", false)
+		var asked time.Time
+		alive := func(string) (bool, time.Time) {
+			again := asked.Equal(time.Now()) // within one look
+			asked = time.Now()
+			return again, time.Time{}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := lease.Sweep(ctx, lease.SweepConfig{Self: "n1", View: c.machine.View, Alive: alive, Propose: c.propose})
+		if got := c.names(); !errors.Is(err, context.DeadlineExceeded) || len(got) != 1 {
+			t.Errorf("%v; signed in: %v, want stage still", err, got)
+		}
+	})
+}
