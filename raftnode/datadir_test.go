@@ -140,6 +140,58 @@ func TestThreeSnapshotsAreKept(t *testing.T) {
 	}
 }
 
+// fullDisk names, for a process of this very test, the directory to write in
+// until there is no room.
+const fullDisk = "FOLKMOOT_TEST_FULL_DISK"
+
+// The first error of the storage ends the process, not with 0, and says which;
+// what was acknowledged before is there when there is room again.
+func TestStorageErrorEndsTheProcess(t *testing.T) {
+	if dir := os.Getenv(fullDisk); dir != "" {
+		n, _, err := solo(t, dir, func(c *raftnode.Config) { c.MaxFileSize, c.Fatal = 1<<20, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10000 {
+			if _, _, err := n.Propose(context.Background(), fmt.Appendf(nil, "w%d-%0*d", i, 10000, i)); err == nil {
+				fmt.Printf("acknowledged w%d-\n", i)
+			}
+		}
+		t.Fatal("there was room for all")
+	}
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), fullDisk+"="+dir)
+	var said, complaint strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &complaint
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		!strings.Contains(complaint.String(), "storage failed: ") || !strings.Contains(complaint.String(), "maximum size") {
+		t.Fatalf("%v, it said %q; want exit status 1 and the reason", err, complaint.String())
+	}
+	n, d, err := solo(t, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, n)
+	if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := 0
+	for line := range strings.Lines(said.String()) {
+		if w, ok := strings.CutPrefix(strings.TrimSpace(line), "acknowledged "); ok {
+			if acknowledged++; !strings.Contains(d.text(), w) {
+				t.Errorf("%s was acknowledged and is lost", w)
+			}
+		}
+	}
+	if acknowledged == 0 {
+		t.Errorf("nothing was acknowledged before the end: the scene is not set")
+	}
+}
+
 // A second process on the same directory is told so, and does no harm.
 func TestDirectoryInUse(t *testing.T) {
 	t.Parallel()
