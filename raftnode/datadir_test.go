@@ -118,15 +118,15 @@ func TestRestartFromDisk(t *testing.T) {
 	}
 }
 
-// Three snapshots stay, so that a damaged one is not the last.
+// Three snapshots stay, so that a damaged one is not the last. One that a crash
+// left half removed is removed at the next start; of the three none may be half.
 func TestThreeSnapshotsAreKept(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	n, _, err := solo(t, dir, nil)
+	n, d, err := solo(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shut(t, n)
 	for i := range 5 {
 		if _, _, err := n.Propose(context.Background(), fmt.Append(nil, "w", i)); err != nil {
 			t.Fatal(err)
@@ -137,6 +137,29 @@ func TestThreeSnapshotsAreKept(t *testing.T) {
 	}
 	if kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*")); len(kept) != 3 {
 		t.Errorf("%d snapshots are kept, want 3: %v", len(kept), kept)
+	}
+	shut(t, n)
+	text := d.text()
+	half := filepath.Join(dir, "snapshots", "1-1-1")
+	if err := os.Mkdir(half, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if n, d, err = solo(t, dir, nil); err != nil {
+		t.Fatalf("with a snapshot half removed: %v", err)
+	}
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a snapshot half removed is still there")
+	}
+	if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil || d.text() != text {
+		t.Errorf("after the restart: %v, machine holds %q, want %q", err, d.text(), text)
+	}
+	shut(t, n)
+	kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*"))
+	if err := os.Remove(filepath.Join(kept[0], "meta.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := solo(t, dir, nil); err == nil || !strings.Contains(err.Error(), kept[0]) {
+		t.Errorf("with half a snapshot among the kept: %v, want it named", err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,16 +36,31 @@ type snapshots struct {
 	last error // why the last Open failed
 }
 
-// openSnapshots removes what crashed writers left and checks that every
-// snapshot is whole as far as its description goes.
+// openSnapshots removes what crashed writers and removers left, and checks that
+// every other snapshot is whole as far as its description goes.
 func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
 	dir := filepath.Join(base, snapshotDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
+	var whole [][3]uint64
+	for _, e := range entries {
+		if place, ok := placeInName(e.Name()); ok && e.IsDir() {
+			whole = append(whole, place)
+		}
+	}
+	slices.SortFunc(whole, func(a, b [3]uint64) int { return slices.Compare(b[:], a[:]) })
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
+		// Older than those that are kept: a crash came while it was removed.
+		if place, ok := placeInName(e.Name()); ok && slices.Index(whole, place) >= keepSnapshots {
+			log.Warn("removing a snapshot that was not wholly removed", "path", path)
+			if err := os.RemoveAll(path); err != nil {
+				return nil, fmt.Errorf("remove old snapshot: %w", err)
+			}
+			continue
+		}
 		if strings.HasSuffix(e.Name(), ".tmp") {
 			log.Warn("removing a snapshot that was never finished", "path", path)
 			if err := os.RemoveAll(path); err != nil {
@@ -63,6 +80,22 @@ func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
 		return nil, fmt.Errorf("snapshots %s: %w", dir, err)
 	}
 	return &snapshots{SnapshotStore: store, dir: dir}, nil
+}
+
+// placeInName reads the library's name of a snapshot: term, index and time in
+// milliseconds, by which they are ordered.
+func placeInName(name string) (place [3]uint64, ok bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) != len(place) {
+		return place, false
+	}
+	for i, p := range parts {
+		var err error
+		if place[i], err = strconv.ParseUint(p, 10, 64); err != nil {
+			return place, false
+		}
+	}
+	return place, true
 }
 
 // checkMeta makes sure that a snapshot's description can be read and that its
