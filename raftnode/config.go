@@ -69,7 +69,7 @@ type Config struct {
 
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and
-	// ElectionTimeout how long a candidate for votes: 350 ms both. Fail-over
+	// ElectionTimeout how long a candidate for votes: 600 ms both. Fail-over
 	// takes about one and three quarters of the first, or LeaderLease and a
 	// little when the leader's process has ended and its machine says so.
 	HeartbeatTimeout, ElectionTimeout time.Duration
@@ -134,7 +134,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.LogStore != "" && c.LogStore != LogStoreBolt && c.LogStore != LogStoreWAL {
 		return c, wire.Invalid("log_store", "the log store %q is neither %s nor %s", c.LogStore, LogStoreBolt, LogStoreWAL)
 	}
-	orTime(&c.HeartbeatTimeout, 350*time.Millisecond)
+	orTime(&c.HeartbeatTimeout, 600*time.Millisecond)
 	orTime(&c.ElectionTimeout, c.HeartbeatTimeout)
 	orTime(&c.LeaderLease, c.HeartbeatTimeout/2)
 	orTime(&c.CommitTimeout, 20*time.Millisecond)

@@ -70,7 +70,7 @@ func TestDeadLeaderIsReplacedSoon(t *testing.T) {
 				first.die(others)
 				took := takesOver(t, others[0], "two")
 				lease, beat := first.Status().LeaderLease, 2*first.Status().LeaderLease
-				if most := lease + time.Duration(size/2)*20*time.Millisecond + 80*time.Millisecond; took < lease-beat/5 || took > most {
+				if most := lease + time.Duration(size/2)*20*time.Millisecond + beat/4; took < lease-beat/5 || took > most {
 					t.Errorf("of %d, a dead leader that was heard for %s was replaced after %s, want %s to %s", size, late, took, lease, most)
 				}
 				eventually(t, "all follow", func() bool { _, rest := leaderOf(t, others); return len(rest) == size-2 })
@@ -125,7 +125,7 @@ func TestDeadLeaderIsReplacedByTheNewestLog(t *testing.T) {
 				write(t, first, "two")
 				first.die(others)
 				took := takesOver(t, best, "three")
-				if most := 280 * time.Millisecond; took > most || !best.IsLeader() {
+				if most := first.Status().LeaderLease * 8 / 5; took > most || !best.IsLeader() {
 					t.Errorf("%s leads: %t, after %s; want the one with the newest log within %s", best.cfg.ID, best.IsLeader(), took, most)
 				}
 				if got := same(t, others); got != "one two three" {
