@@ -8,6 +8,8 @@ import (
 	goprom "github.com/armon/go-metrics/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
 )
 
 // metrics returns the numbers of this node. They are read when asked for, so
@@ -38,6 +40,7 @@ var (
 	changesDesc    = desc("leader_changes_total", "Leader changes seen by this process.")
 	readyDesc      = desc("ready", "Whether clients may count on this coordinator.")
 	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
+	channelDesc    = desc("leco_channel_total", "What LECO's data and log channels have seen.", "channel", "what")
 	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
 )
 
@@ -45,7 +48,7 @@ var (
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
-		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
 	} {
 		out <- d
 	}
@@ -69,6 +72,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.n.leco.door != nil {
 		for what, count := range c.n.leco.door.Counts() {
 			counter(lecoDesc, count, what)
+		}
+	}
+	for channel, p := range map[string]*zmtp.Proxy{"data": c.n.leco.data, "log": c.n.leco.logs} {
+		if p == nil {
+			continue
+		}
+		for what, count := range p.Counts() {
+			counter(channelDesc, count, channel, what)
 		}
 	}
 	for outcome, count := range st.MessageCounts {

@@ -32,13 +32,15 @@ type counts [counters_]atomic.Uint64
 
 func (c *counts) add(what int) { c[what].Add(1) }
 
-// Counts returns what the door has seen since its start, by name, and how many
-// connections there were that never became one.
+// Counts returns what the door has seen since its start, by name, and how
+// connections ended (zmtp.Ends).
 func (d *Door) Counts() map[string]uint64 {
-	all := make(map[string]uint64, counters_+1)
+	all := make(map[string]uint64, counters_+4)
 	for i, name := range countNames {
 		all[name] = d.counts[i].Load()
 	}
-	all["refused_connections"] = d.server.Refused()
+	ends := d.server.Ends()
+	all["refused_connections"], all["broken_connections"] = ends.Refused, ends.Broken
+	all["dead_connections"], all["cut_off_connections"] = ends.Dead, ends.CutOff
 	return all
 }

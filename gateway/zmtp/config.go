@@ -34,7 +34,8 @@ type Config struct {
 	Silence time.Duration
 	// Patience (30 s) takes the place of Silence for a peer that may have
 	// stopped reading because its own queue is full: libzmq then answers no
-	// PING. It is also the time one write may take.
+	// PING. It is also the time one write may take, and each 64 KiB of a message
+	// that has begun to come.
 	Patience time.Duration
 
 	// MaxConns (20,000) and MaxPending (1024) bound a Server's connections and

@@ -79,6 +79,7 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
+	c.in.whole()
 	c.minor, c.socket, c.identity = minor, socket, identity
 	c.heard.Store(time.Now().UnixNano())
 	c.pinging() // from here on reads have the deadlines of liveness
@@ -96,6 +97,9 @@ func (h heardConn) Read(b []byte) (int, error) {
 	}
 	asked := false
 	for {
+		if c.in.late(c.cfg.Patience) {
+			return 0, broken("%d KiB of a message took longer than %v", readStep>>10, c.cfg.Patience)
+		}
 		wait := c.cfg.Silence
 		if asked {
 			wait /= 3

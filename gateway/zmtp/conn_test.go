@@ -9,7 +9,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
@@ -146,12 +149,25 @@ func TestHostileInputEndsOneConnection(t *testing.T) {
 		"READY twice":                 dealer + readyOf("DEALER"),
 		"more frames than are let in": dealer + string(repeat("\x01\x01x", 17)),
 	} {
+		before := s.Ends()
 		conn := raw(t, s.Addr(), bytes)
 		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection stays open", name)
 		}
 		answers(t, good, []byte(name))
+		want := before
+		if strings.HasPrefix(bytes, dealer) {
+			want.Broken++
+		} else {
+			want.Refused++
+		}
+		for end := time.Now().Add(5 * time.Second); s.Ends() != want; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Errorf("%s: counted as %+v, before %+v", name, s.Ends(), before)
+				break
+			}
+		}
 	}
 }
 
@@ -160,6 +176,126 @@ func repeat(s string, n int) (out []byte) {
 		out = append(out, s...)
 	}
 	return out
+}
+
+// oneConn is a listener with one connection.
+type oneConn struct{ conns chan net.Conn }
+
+func (l oneConn) Accept() (net.Conn, error) {
+	if c, ok := <-l.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l oneConn) Close() error   { return nil }
+func (l oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+// piped starts a server with one peer, who has shaken hands by hand; what comes
+// to that one is thrown away if drain, else never read.
+func piped(t *testing.T, drain bool, handle func(*zmtp.Conn)) (peer net.Conn, s *zmtp.Server) {
+	t.Helper()
+	peer, theirs := net.Pipe()
+	l := oneConn{conns: make(chan net.Conn, 1)}
+	l.conns <- theirs
+	close(l.conns)
+	s = zmtp.Serve(l, zmtp.Config{Socket: "ROUTER"}, handle)
+	t.Cleanup(func() { peer.Close(); s.Close() })
+	first := make(chan error, 1)
+	go func() {
+		_, err := io.CopyN(io.Discard, peer, int64(len(zmtp.Handshake(1, "ROUTER", ""))))
+		first <- err
+	}()
+	if _, err := io.WriteString(peer, dealer); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if drain {
+		go io.Copy(io.Discard, peer)
+	}
+	return peer, s
+}
+
+// A message that has begun must come on: a sender that trickles it is ended,
+// one that is slow but steady is not.
+func TestTrickledMessageEnds(t *testing.T) {
+	t.Parallel()
+	const size = 256 << 10
+	begin := "\x02" + string(binary.BigEndian.AppendUint64(nil, size))
+	start := func(t *testing.T) (net.Conn, *zmtp.Server, <-chan error) {
+		got := make(chan error, 10)
+		peer, s := piped(t, true, func(c *zmtp.Conn) {
+			for err := error(nil); err == nil; got <- err {
+				_, err = c.Receive()
+			}
+		})
+		return peer, s, got
+	}
+	synctest.Test(t, func(t *testing.T) {
+		peer, s, got := start(t)
+		begun := time.Now()
+		_, err := io.WriteString(peer, begin)
+		for err == nil && time.Since(begun) < time.Hour {
+			<-time.After(time.Second)
+			_, err = peer.Write([]byte{1})
+		}
+		var fault zmtp.ProtocolError
+		if err := <-got; !errors.As(err, &fault) {
+			t.Errorf("the message ended with %v, want a fault of the sender", err)
+		}
+		if took := time.Since(begun); took < 30*time.Second || took > 33*time.Second {
+			t.Errorf("a byte a second was borne for %v, want 30s", took)
+		}
+		synctest.Wait()
+		if got := s.Ends(); got != (zmtp.Ends{Broken: 1}) {
+			t.Errorf("counted as %+v", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		peer, _, got := start(t)
+		_, err := io.WriteString(peer, begin)
+		for range 64 { // 4 KiB a second
+			<-time.After(time.Second)
+			if err == nil {
+				_, err = peer.Write(make([]byte, size/64))
+			}
+		}
+		if err != nil {
+			t.Fatalf("a slow message: %v", err)
+		}
+		if err := <-got; err != nil {
+			t.Fatalf("a slow message ended with %v", err)
+		}
+		<-time.After(time.Minute) // silence between two messages is no fault
+		if _, err := io.WriteString(peer, "\x00\x01x"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; err != nil {
+			t.Errorf("after a minute: %v", err)
+		}
+	})
+}
+
+// A peer that reads nothing for Patience is cut off, and that is counted.
+func TestPeerThatNeverReadsIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, s := piped(t, false, func(c *zmtp.Conn) {
+			_ = c.Send(make([]byte, 1000))
+			<-c.Done()
+		})
+		<-time.After(29 * time.Second)
+		if got := s.Ends(); got != (zmtp.Ends{}) || s.Len() != 1 {
+			t.Errorf("after 29s: %+v, %d connections", got, s.Len())
+		}
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if got := s.Ends(); got != (zmtp.Ends{CutOff: 1}) || s.Len() != 0 {
+			t.Errorf("after 31s: %+v, %d connections", got, s.Len())
+		}
+	})
 }
 
 // Silent connections hold up nobody, and of too many the oldest goes.
@@ -305,20 +441,27 @@ func TestEndWritesWhatIsQueued(t *testing.T) {
 	}
 }
 
-// Whatever bytes come, reading them ends in messages that were really there.
+// Whatever bytes come, reading them ends in messages that were really there,
+// and what is answered to them has a bound.
 func FuzzReader(f *testing.F) {
 	f.Add(zmtp.AppendMessage(nil, []byte("a"), []byte{}, make([]byte, 300)))
 	f.Add([]byte("\x02\x40\x00\x00\x00\x00\x00\x00\x00"))
-	f.Add([]byte("\x04\x05\x04PING\x01\x01x\x00\x00"))
+	f.Add([]byte("\x04\x0a\x04PING\x01\x01abc\x01\x01x\x04\x05\x04PONG\x00\x00"))
+	f.Add([]byte("\x04\x0c\x09SUBSCRIBEn1\x04\x08\x06CANCELn\x04\x03\x02ab"))
+	f.Add([]byte(dealer[64:]))
+	const maxBytes, maxFrames, queue = 1 << 20, 8, 64
 	f.Fuzz(func(t *testing.T, b []byte) {
-		messages, err := zmtp.ReadAll(bytes.NewReader(b), 1<<20, 8)
+		messages, answers, err := zmtp.ReadAll(bytes.NewReader(b), maxBytes, maxFrames, queue)
 		if err == nil {
 			t.Fatal("no error at the end of the stream")
+		}
+		if answers > queue+zmtp.MaxCommands+20 {
+			t.Fatalf("%d bytes of answers wait", answers)
 		}
 		var again []byte
 		size := 0
 		for _, m := range messages {
-			if len(m) == 0 || len(m) > 8 {
+			if len(m) == 0 || len(m) > maxFrames {
 				t.Fatalf("a message of %d frames", len(m))
 			}
 			for _, frame := range m {
@@ -329,9 +472,34 @@ func FuzzReader(f *testing.F) {
 		if size > len(b) {
 			t.Fatalf("%d bytes out of %d", size, len(b))
 		}
-		same, _ := zmtp.ReadAll(bytes.NewReader(again), 1<<20, 8)
+		same, _, _ := zmtp.ReadAll(bytes.NewReader(again), maxBytes, maxFrames, queue)
 		if fmt.Sprint(same) != fmt.Sprint(messages) {
 			t.Fatalf("messages change when they are written and read again")
+		}
+	})
+}
+
+// Whatever a peer says first, it is no peer or one of those that are let in,
+// and what it said of itself was read right.
+func FuzzHandshake(f *testing.F) {
+	f.Add([]byte(dealer))
+	f.Add([]byte(hello("NULL") + readyOf("SUB")))
+	f.Add(zmtp.Handshake(0, "ROUTER", "an identity"))
+	f.Add([]byte(hello("CURVE")))
+	f.Add([]byte(hello("NULL") + "\x04\x18\x05READY\x0bSocket-Type\xff\xff\xff\xff\x00\x00"))
+	f.Add([]byte(hello("NULL") + "\x06\x00\x00\x00\x00\x00\x00\x00\x06\x05READY"))
+	f.Add([]byte(hello("NULL") + "\x04\x08\x05ERROR\x01x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		minor, socket, identity, err := zmtp.ReadHandshake(bytes.NewReader(b), "DEALER", "ROUTER")
+		if err != nil {
+			return
+		}
+		if socket != "DEALER" && socket != "ROUTER" {
+			t.Fatalf("a %s was let in", socket)
+		}
+		again := zmtp.Handshake(minor, socket, identity)
+		if m, s, i, err := zmtp.ReadHandshake(bytes.NewReader(again), "DEALER", "ROUTER"); err != nil || m != minor || s != socket || i != identity {
+			t.Fatalf("version %d, type %q, identity %q: said again they are %d, %q, %q, %v", minor, socket, identity, m, s, i, err)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"io"
+	"time"
 )
 
 // Flags of a frame (RFC 23/ZMTP 3.0, RFC 37/ZMTP 3.1).
@@ -60,6 +61,9 @@ const readStep = 64 << 10
 type reader struct {
 	r    *bufio.Reader
 	last int // bytes of the last message: a guess at the next
+
+	within bool      // a message or command has begun and not ended
+	began  time.Time // when somebody first waited for the piece of it that is due; zero: nobody has
 }
 
 // frame appends the body of the next frame to buf; the body may have at most
@@ -69,6 +73,7 @@ func (r *reader) frame(buf []byte, limit int) (flags byte, out []byte, err error
 	if err != nil {
 		return 0, buf, err
 	}
+	r.within = true
 	if flags&^(flagMore|flagLong|flagCommand) != 0 || flags&flagCommand != 0 && flags&flagMore != 0 {
 		return 0, buf, broken("a frame with flags %#02x", flags)
 	}
@@ -99,7 +104,7 @@ func (r *reader) frame(buf []byte, limit int) (flags byte, out []byte, err error
 // body appends n bytes to buf.
 func (r *reader) body(buf []byte, n int) ([]byte, error) {
 	for n > 0 {
-		step := min(n, max(readStep, len(buf)))
+		step := min(n, readStep)
 		start := len(buf)
 		if need := start + step; need > cap(buf) {
 			larger := make([]byte, start, max(need, min(2*start, start+n)))
@@ -109,6 +114,9 @@ func (r *reader) body(buf []byte, n int) ([]byte, error) {
 		buf = buf[:start+step]
 		if _, err := io.ReadFull(r.r, buf[start:]); err != nil {
 			return buf[:start], cut(err)
+		}
+		if step == readStep {
+			r.began = time.Time{} // the next piece has its own time
 		}
 		n -= step
 	}
@@ -134,6 +142,9 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 				return nil, broken("a command of %d bytes", len(command))
 			}
 			frames, err := heed(command)
+			if len(ends) == 0 {
+				r.whole()
+			}
 			if err != nil || frames != nil && len(ends) == 0 {
 				return frames, err
 			}
@@ -148,6 +159,7 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 			break
 		}
 	}
+	r.whole()
 	r.last = len(buf)
 	frames := make([][]byte, len(ends))
 	start := 0
@@ -156,6 +168,22 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 		start = end
 	}
 	return frames, nil
+}
+
+// whole notes that what began has ended.
+func (r *reader) whole() { r.within, r.began = false, time.Time{} }
+
+// late tells whether the piece that is due has been waited for longer than
+// limit. It is asked before every wait.
+func (r *reader) late(limit time.Duration) bool {
+	switch {
+	case !r.within:
+		return false
+	case r.began.IsZero():
+		r.began = time.Now()
+		return false
+	}
+	return time.Since(r.began) > limit
 }
 
 // maxCommand bounds a command, the longest of which is a subscription.

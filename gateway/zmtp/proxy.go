@@ -43,9 +43,20 @@ func NewProxy(in, out net.Listener, cfg Config) *Proxy {
 // Addrs returns where publishers and subscribers connect.
 func (p *Proxy) Addrs() (in, out string) { return p.in.Addr(), p.out.Addr() }
 
-// Counts returns how many messages were handed to subscribers, and how many
-// were not because their queue was full.
-func (p *Proxy) Counts() (forwarded, dropped uint64) { return p.forwarded.Load(), p.dropped.Load() }
+// Counts returns by name how many messages were handed to subscribers
+// (forwarded) or not because their queue was full (dropped), and how
+// connections of both sides ended (Ends).
+func (p *Proxy) Counts() map[string]uint64 {
+	in, out := p.in.Ends(), p.out.Ends()
+	return map[string]uint64{
+		"forwarded":           p.forwarded.Load(),
+		"dropped":             p.dropped.Load(),
+		"refused_connections": in.Refused + out.Refused,
+		"broken_connections":  in.Broken + out.Broken,
+		"dead_connections":    in.Dead + out.Dead,
+		"cut_off_connections": in.CutOff + out.CutOff,
+	}
+}
 
 // Close ends both sides and waits for all connections.
 func (p *Proxy) Close() {

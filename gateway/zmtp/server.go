@@ -2,7 +2,9 @@ package zmtp
 
 import (
 	"errors"
+	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +17,7 @@ type Server struct {
 	l      net.Listener
 	handle func(*Conn)
 
-	refused atomic.Uint64 // connections closed before a message
+	refused, broken, dead, cutOff atomic.Uint64 // see Ends
 
 	mu      sync.Mutex
 	closed  bool
@@ -36,8 +38,31 @@ func Serve(l net.Listener, cfg Config, handle func(*Conn)) *Server {
 // Addr returns the address it listens at.
 func (s *Server) Addr() string { return s.l.Addr().String() }
 
-// Refused counts connections that ended before they were a peer.
-func (s *Server) Refused() uint64 { return s.refused.Load() }
+// Ends counts connections by how they ended, other than by either side's will.
+type Ends struct {
+	Refused uint64 // before they were a peer: no ZMTP, too slow, or too many
+	Broken  uint64 // over what the peer sent, or in the midst of a message
+	Dead    uint64 // the peer did not answer PINGs any more
+	CutOff  uint64 // the peer did not read
+}
+
+// Ends returns the counts since the start.
+func (s *Server) Ends() Ends {
+	return Ends{s.refused.Load(), s.broken.Load(), s.dead.Load(), s.cutOff.Load()}
+}
+
+// ended counts a peer's end.
+func (s *Server) ended(why error) {
+	var fault ProtocolError
+	switch {
+	case errors.Is(why, ErrDead):
+		s.dead.Add(1)
+	case errors.Is(why, os.ErrDeadlineExceeded):
+		s.cutOff.Add(1)
+	case errors.As(why, &fault) || errors.Is(why, io.ErrUnexpectedEOF):
+		s.broken.Add(1)
+	}
+}
 
 // Len returns the number of connections, those in the handshake included.
 func (s *Server) Len() int {
@@ -100,7 +125,10 @@ func (s *Server) serve(conn net.Conn) {
 		s.cfg.Logger.Debug("no peer", "from", conn.RemoteAddr(), "error", err)
 		return
 	}
-	defer c.Close()
+	defer func() {
+		c.Close()
+		s.ended(c.Err())
+	}()
 	s.handle(c)
 }
 
