@@ -69,9 +69,17 @@ func (d *Door) carryOut(w speaker, m *wire.Message, e element) json.RawMessage {
 // callTime bounds a method that has to ask others.
 const callTime = 10 * time.Second
 
+// opening methods may be asked for by who is not signed in.
+var opening = map[string]bool{"sign_in": true, "sign_out": true, "coordinator_sign_in": true, "coordinator_sign_out": true}
+
 // call carries out a method: one of LECO's, else one that every session of
-// this cluster may use.
+// this cluster may use. A batch may begin with a sign-in or a sign-out; what
+// follows is judged by what came of it.
 func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
+	if w = d.again(w); w.seat == nil && w.node == nil && !opening[rq.method] {
+		d.counts.add(cNotSignedIn)
+		return nil, notSignedIn()
+	}
 	if own, ok := methods[rq.method]; ok {
 		return own.do(d, w, m, rq.params)
 	}
@@ -92,6 +100,23 @@ func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
 		return nil, noMethod(rq.method)
 	}
 	return result, err
+}
+
+// again looks up who a speaker is now.
+func (d *Door) again(w speaker) speaker {
+	if w.seat != nil && !w.seat.over.Load() {
+		return w
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	w.seat = nil
+	if s := d.seats[w.name]; s != nil && s.guest == w.g && w.namespace == d.namespace {
+		w.seat = s
+	}
+	if n := w.g.node; w.node == nil && n != nil && n.namespace == w.namespace {
+		w.node = n
+	}
+	return w
 }
 
 // answered takes a message that is an answer. Answers of components go on to

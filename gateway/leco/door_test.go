@@ -381,6 +381,31 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// What follows a sign-in in its batch is judged by what came of it.
+func TestBatchIsNoWayIn(t *testing.T) {
+	t.Parallel()
+	s := open(t, "n1", func(c *leco.Config) { c.ShutDown = func(by string) { t.Errorf("%s shut the coordinator down", by) } })
+	s.component("CA")
+	const more = `,{"id":2,"method":"shut_down"},{"id":3,"method":"add_nodes","params":[{"n7":"127.0.0.1:1"}]},{"id":4,"method":"remove_expired_addresses","params":[0]}]`
+	for name, first := range map[string]string{"CA": "sign_in", "CB": "sign_out", "n2.x": "coordinator_sign_in", "n1.CB": "coordinator_sign_out"} {
+		p := connect(t, s.door.Addr(), name)
+		p.say("COORDINATOR", "batch", `[{"id":1,"method":"`+first+`"}`+more)
+		m := p.next()
+		if n := strings.Count(m.raw, "-32090"); n != 3 && m.code() != -32090 {
+			t.Errorf("%s begins a batch by %s and gets %s, want three times -32090", name, first, m.raw)
+		}
+	}
+	if got := s.names(); got != "n1.CA" {
+		t.Errorf("the coordinator knows %q", got)
+	}
+	p := connect(t, s.door.Addr(), "CB")
+	p.say("COORDINATOR", "batch", `[{"id":1,"method":"sign_in"},{"id":2,"method":"send_local_components"},{"id":3,"method":"sign_out"},{"id":4,"method":"send_nodes"}]`)
+	want := `[{"id":1,"result":null,"jsonrpc":"2.0"},{"id":2,"result":["CA","CB"],"jsonrpc":"2.0"},{"id":3,"result":null,"jsonrpc":"2.0"},{"id":4,"error":{"code":-32090,"message":"You did not sign in!"},"jsonrpc":"2.0"}]`
+	if m := p.next(); m.raw != want {
+		t.Errorf("got  %s\nwant %s", m.raw, want)
+	}
+}
+
 // No message stops the door or costs anybody else anything.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()

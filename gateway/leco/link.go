@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -145,18 +146,30 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 			return "", err
 		}
 		m, ok := decode(frames, nil)
-		if !ok || m.Conversation != asked.Conversation || len(m.Payload) == 0 {
+		switch {
+		case !ok:
+			d.counts.add(cMalformed)
+			continue
+		case m.Conversation != asked.Conversation || len(m.Payload) == 0:
 			continue // a nudge, perhaps
 		}
-		if f := refusalIn(m.Payload[0]); f != nil {
-			return "", fmt.Errorf("it refuses: %w", f)
+		refusal, err := answerIn(m.Payload[0])
+		if err != nil {
+			d.counts.add(cBadContent)
+			return "", err
 		}
-		namespace, _, _ = split(m.From)
+		if refusal != nil {
+			return "", fmt.Errorf("it refuses: %w", refusal)
+		}
+		var name string
+		namespace, name, _ = split(m.From)
+		if err := registry.CheckName("namespace", namespace); err != nil || name != wire.Coordinator {
+			d.counts.add(cMalformed)
+			return "", fmt.Errorf("its answer is from %.600q, no coordinator", m.From)
+		}
 		break
 	}
 	switch {
-	case namespace == "":
-		return "", errors.New("the answer names no namespace")
 	case namespace == d.namespace || d.inCluster(namespace):
 		return "", errOurs
 	}
@@ -181,22 +194,35 @@ func (d *Door) listen(conn *zmtp.Conn) error {
 			return err
 		}
 		m, ok := decode(frames, nil)
-		if !ok || len(m.Payload) == 0 {
+		if !ok {
+			d.counts.add(cMalformed)
 			continue
 		}
-		if f := refusalIn(m.Payload[0]); f != nil && f.Code == codeNotSignedIn {
-			return f
+		if len(m.Payload) == 0 {
+			continue
+		}
+		refusal, err := answerIn(m.Payload[0])
+		switch {
+		case err != nil:
+			d.counts.add(cBadContent)
+		case refusal != nil && refusal.Code == codeNotSignedIn:
+			return refusal
 		}
 	}
 }
 
-// refusalIn is the error in an answer; nil if it is none.
-func refusalIn(content []byte) *fault {
+// answerIn reads the answer to a single request: the error in it, or nil for a
+// result.
+func answerIn(content []byte) (refusal *fault, err error) {
 	var in struct {
-		Error *fault `json:"error"`
+		Result json.RawMessage `json:"result"`
+		Error  *fault          `json:"error"`
 	}
-	if json.Unmarshal(content, &in) != nil {
-		return nil
+	if err := json.Unmarshal(content, &in); err != nil {
+		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
 	}
-	return in.Error
+	if in.Result == nil && in.Error == nil {
+		return nil, errors.New("its answer has neither result nor error")
+	}
+	return in.Error, nil
 }

@@ -239,3 +239,61 @@ func TestDeadCoordinatorIsReplaced(t *testing.T) {
 		t.Errorf("our own namespace: got %s", m.raw)
 	}
 }
+
+// What answers the door's own sign-in at a foreign coordinator may be anything:
+// no namespace comes of it, it is counted, and the peer is asked again.
+func TestHostileAnswersOfACoordinator(t *testing.T) {
+	t.Parallel()
+	const good = `{"id":1,"result":null,"jsonrpc":"2.0"}`
+	for _, c := range []struct {
+		name, counter string
+		frames        []string // "H" stands for the request's header
+	}{
+		{"no payload", "", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H"}},
+		{"no JSON", "bad_content", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H", "x"}},
+		{"no UTF-8", "bad_content", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H", "\xff\xfe"}},
+		{"deep JSON", "bad_content", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H", strings.Repeat("[", 100_000)}},
+		{"a list", "bad_content", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H", "[]"}},
+		{"neither result nor error", "bad_content", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "H", "{}"}},
+		{"three frames", "malformed", []string{"\x00", "COORDINATOR", "n2.COORDINATOR"}},
+		{"a short header", "malformed", []string{"\x00", "COORDINATOR", "n2.COORDINATOR", "h", good}},
+		{"a namespace that is no UTF-8", "malformed", []string{"\x00", "COORDINATOR", "\xff.COORDINATOR", "H", good}},
+		{"no namespace", "malformed", []string{"\x00", "COORDINATOR", "COORDINATOR", "H", good}},
+		{"no sender", "malformed", []string{"\x00", "COORDINATOR", "", "H", good}},
+		{"a component", "malformed", []string{"\x00", "COORDINATOR", "n2.x", "H", good}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := zmtp.Serve(listen(t, "127.0.0.1:0"), zmtp.Config{Socket: "ROUTER"}, func(conn *zmtp.Conn) {
+				asked, err := conn.Receive()
+				if err != nil {
+					return
+				}
+				frames := make([][]byte, len(c.frames))
+				for i, f := range c.frames {
+					if frames[i] = []byte(f); f == "H" {
+						frames[i] = asked[3]
+					}
+				}
+				if conn.Send(frames...) == nil {
+					_, _ = conn.Receive() // until the door gives it up
+				}
+			})
+			t.Cleanup(server.Close)
+			s := open(t, "n1", func(c *leco.Config) {
+				c.Peers, c.Expiration = []string{server.Addr()}, 50*time.Millisecond // an answer may take three of it
+			})
+			p := s.component("CA")
+			if c.counter != "" {
+				eventually(t, "it is counted", func() bool { return s.door.Counts()[c.counter] > 1 }) // and it was asked again
+			}
+			if m := p.ask("COORDINATOR", "sign_in", nil); m.code() != 0 { // it may have been silent for too long
+				t.Fatal(m.raw)
+			}
+			if got := book(p); got != `{"n1":["CA"]}` {
+				t.Errorf("the book is %s", got)
+			}
+			p.result(fmt.Sprintf(`{"n1":%q}`, s.door.Addr()), "COORDINATOR", "send_nodes", nil)
+		})
+	}
+}
