@@ -23,6 +23,15 @@ const (
 
 var large = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
+// terms are what the reader asks of a session's connection.
+type terms interface {
+	MaxFrame() int
+	SignedIn() bool
+	Ended() bool
+}
+
+var _ terms = (*session.Conn)(nil)
+
 // reader cuts a connection's bytes into frames.
 type reader struct {
 	line  *line
@@ -43,7 +52,7 @@ type reader struct {
 // read gives every frame to c until the connection ends: nil if the other side
 // closed it between two frames.
 func (l *line) read(c *session.Conn, until time.Time, ping time.Duration) error {
-	rd := &reader{line: l, buf: make([]byte, smallBuffer), until: until, dead: wire.DeadAfter * ping}
+	rd := newReader(l, until, wire.DeadAfter*ping)
 	defer rd.release()
 	_ = l.conn.SetReadDeadline(until)
 	for {
@@ -63,8 +72,12 @@ func (l *line) read(c *session.Conn, until time.Time, ping time.Duration) error 
 	}
 }
 
+func newReader(l *line, until time.Time, dead time.Duration) *reader {
+	return &reader{line: l, buf: make([]byte, smallBuffer), until: until, dead: dead}
+}
+
 // next waits for one frame.
-func (rd *reader) next(c *session.Conn) (wire.Message, error) {
+func (rd *reader) next(c terms) (wire.Message, error) {
 	for {
 		have := rd.buf[rd.r:rd.w]
 		if len(have) >= 4 {
@@ -103,7 +116,7 @@ func (rd *reader) parse(n int) (wire.Message, error) {
 
 // long reads a frame that does not fit the buffer. It never holds more than
 // twice what has come.
-func (rd *reader) long(c *session.Conn, n int) (wire.Message, error) {
+func (rd *reader) long(c terms, n int) (wire.Message, error) {
 	b := make([]byte, min(n, 2*largeBuffer))
 	have := copy(b, rd.buf[rd.r:rd.w])
 	rd.r, rd.w = 0, 0
@@ -130,7 +143,7 @@ func (rd *reader) long(c *session.Conn, n int) (wire.Message, error) {
 }
 
 // fill reads what there is into the buffer.
-func (rd *reader) fill(c *session.Conn) error {
+func (rd *reader) fill(c terms) error {
 	switch {
 	case rd.r == rd.w:
 		rd.r, rd.w = 0, 0
@@ -161,7 +174,7 @@ func (rd *reader) fill(c *session.Conn) error {
 }
 
 // some reads at least one byte, in the time the connection has for it.
-func (rd *reader) some(c *session.Conn, b []byte) (int, error) {
+func (rd *reader) some(c terms, b []byte) (int, error) {
 	if rd.in = rd.in || c.SignedIn(); rd.in {
 		if now := time.Now(); now.Sub(rd.armed) > rd.dead/6 {
 			rd.armed = now

@@ -1,0 +1,29 @@
+package tcp
+
+import (
+	"net"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Terms stand in for a session's connection.
+type Terms struct{ Limit int }
+
+func (t Terms) MaxFrame() int  { return t.Limit }
+func (t Terms) SignedIn() bool { return true }
+func (t Terms) Ended() bool    { return false }
+
+// ReadAll reads frames from conn until an error, as a session would that may
+// be sent frames of at most limit bytes.
+func ReadAll(conn net.Conn, limit int) (messages []wire.Message, err error) {
+	rd := newReader(&line{conn: conn}, time.Time{}, time.Hour)
+	defer rd.release()
+	for {
+		m, err := rd.next(Terms{limit})
+		if err != nil {
+			return messages, err
+		}
+		messages = append(messages, m)
+	}
+}
