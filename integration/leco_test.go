@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +78,11 @@ def within(seconds, f):
             v = repr(e)
         if time.monotonic() > end: return "not within %s s: %s" % (seconds, v)
         time.sleep(0.02)
+
+def code(f):
+    try: f()
+    except JSONRPCError as e: return e.rpc_error.code
+    return 0
 
 names = globals()
 for line in sys.stdin:
@@ -184,6 +190,8 @@ func TestPylecoAtOneCoordinator(t *testing.T) {
 	if err != nil || got.Kind != "leco" || got.Home != "n1" {
 		t.Errorf("REST knows of the actor %+v, %v", got, err)
 	}
+	// The coordinator says more from now on, as it was asked to.
+	py.gives("null", `cd.ask_rpc("set_log_level", level="DEBUG")`)
 	// A component that dies frees its name.
 	other := startPyleco(t, "port = "+portOf(doors[0]), `c = Communicator(name="CB", port=port); c.sign_in()`)
 	py.gives(`true`, `within(5, lambda: "CB" in cd.get_local_components())`)
@@ -193,6 +201,7 @@ func TestPylecoAtOneCoordinator(t *testing.T) {
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("the name of a dead component was free after %v", took)
 	}
+	c.nodes[0].says(`level=DEBUG msg="a LECO connection ended"`)
 	py.gives("null", `cd.ask_rpc("shut_down")`)
 	if code := c.nodes[0].wait(); code != 0 {
 		t.Errorf("after shut_down the coordinator ended with %d\n%s", code, c.nodes[0].tail())
@@ -240,17 +249,26 @@ func TestPylecoAfterARestart(t *testing.T) {
 	c.agree()
 }
 
-// A sign-in is answered within pyleco's 100 ms while a leader is elected.
+// A sign-in is answered within pyleco's 100 ms while a leader is elected, be
+// the old one killed or only standing still.
 func TestPylecoSignsInDuringAnElection(t *testing.T) {
 	t.Parallel()
+	t.Run("killed", func(t *testing.T) { t.Parallel(); signInWithoutLeader(t, syscall.SIGKILL) })
+	t.Run("stopped", func(t *testing.T) { t.Parallel(); signInWithoutLeader(t, syscall.SIGSTOP) })
+}
+
+func signInWithoutLeader(t *testing.T, how syscall.Signal) {
 	c, doors := lecoCluster(t, 3)
 	leader := c.leader()
-	follower := c.others(leader)[0]
+	follower, other := c.others(leader)[0], c.others(leader)[1]
 	door := doors[slices.Index(c.nodes, follower)]
 	py := startPyleco(t, "port = "+portOf(door), `cs = [Communicator(name="C%d" % i, port=port) for i in range(20)]; time.sleep(0.1)`)
-	leader.kill()
+	if leader.signal(how); how == syscall.SIGSTOP {
+		t.Cleanup(func() { leader.signal(syscall.SIGCONT) })
+	} else {
+		leader.kill() // and wait for its end
+	}
 	py.gives("null", `[x.sign_in() for x in cs] and None`)
-	other := c.others(leader)[1]
 	py.gives("null", `cs[0].ask_rpc("`+other.name+`.COORDINATOR", "pong", timeout=20)`) // it waits for the sign-in
 	py.gives("20", `len([x for x in cs if x.namespace])`)
 	eventually(t, "all are written", func(ctx context.Context) error {
@@ -292,6 +310,195 @@ func TestPylecoCoordinatorAsPeer(t *testing.T) {
 	t.Logf("linked again after %v", time.Since(start))
 }
 
+// A coordinator stopped for good and started again: all kinds of pyleco
+// components at it go on, and its own end costs the others nothing.
+func TestPylecoThroughARestart(t *testing.T) {
+	t.Parallel()
+	c, doors := lecoCluster(t, 3)
+	here := startPyleco(t, "port = "+portOf(doors[0]), `a = actor("act", port)`, `l = Listener(name="li", port=port); l.start_listen()`,
+		`c = Communicator(name="CA", port=port, timeout=1); c.sign_in()`, `d = Director(actor="act", communicator=c)`)
+	here.gives("42", `within(10, lambda: d.call_action("double", 21))`)
+	there := startPyleco(t, "port = "+portOf(doors[1]), `c = Communicator(name="CB", port=port, timeout=1); c.sign_in()`, `d = Director(actor="n1.act", communicator=c)`)
+	there.gives("42", `within(10, lambda: d.call_action("double", 21))`)
+	c.nodes[0].stop()
+	there.gives(`{"code": -32093}`, `c.ask_rpc("n1.act", "pong", timeout=20)`)
+	there.gives(`true`, `within(10, lambda: c.ask_rpc("COORDINATOR", "send_global_components")["n1"] == [])`)
+	c.nodes[0].start()
+	c.waitHealthy(3)
+	begun := time.Now()
+	there.gives("42", `within(30, lambda: d.call_action("double", 21))`)
+	here.gives("42", `within(30, lambda: d.call_action("double", 21))`) // its Communicator signs in again by itself
+	here.gives("true", `within(30, lambda: c.ask_rpc("li", "pong") is None)`)
+	t.Logf("all were back %v after the coordinator", time.Since(begun))
+	if nudges, err := c.nodes[0].metric(t.Context(), `folkmoot_leco_total{what="nudges"}`); err != nil || nudges < 2 {
+		t.Errorf("%v nudges, %v; the actor and the listener came back silent", nudges, err)
+	}
+	c.agree()
+}
+
+// A coordinator that is killed and stays away takes its own components along:
+// whoever asks for them gets an answer, and the rest of the cluster works.
+func TestPylecoCoordinatorKilled(t *testing.T) {
+	t.Parallel()
+	c, doors := lecoCluster(t, 3, "--grace", "2s")
+	startPyleco(t, "port = "+portOf(doors[0]), `a = actor("act", port)`)
+	far := startPyleco(t, "port = "+portOf(doors[2]), `a = actor("act", port)`)
+	py := startPyleco(t, "port = "+portOf(doors[1]), `c = Communicator(name="CA", port=port, timeout=20); c.sign_in()`)
+	py.gives("true", `within(20, lambda: c.ask_rpc("n1.act", "pong") is None)`)
+	c.nodes[0].kill()
+	py.gives("true", `code(lambda: c.ask_rpc("n1.act", "pong")) in (-32000, -32093)`) // not silence
+	py.gives("null", `c.ask_rpc("n3.act", "pong")`)
+	py.gives(`true`, `within(30, lambda: "act" not in c.ask_rpc("COORDINATOR", "send_global_components").get("n1", []))`)
+	py.gives(`{"code": -32093}`, `c.ask_rpc("n1.act", "pong")`)
+	far.gives("null", `c = Communicator(name="CB", port=port, timeout=20); c.sign_in()`)
+	far.gives("null", `c.ask_rpc("act", "pong")`)
+}
+
+// A Communicator that was idle for longer than the nudge takes signs in and
+// asks as if nothing had come.
+func TestPylecoAfterANudge(t *testing.T) {
+	t.Parallel()
+	c, doors := lecoCluster(t, 1)
+	py := startPyleco(t, `c = Communicator(name="CA", port=`+portOf(doors[0])+`)`)
+	eventually(t, "the nudge", func(ctx context.Context) error {
+		if n, err := c.nodes[0].metric(ctx, `folkmoot_leco_total{what="nudges"}`); err != nil || n < 1 {
+			return fmt.Errorf("%v nudges, %w", n, err)
+		}
+		return nil
+	})
+	py.gives("null", `c.sign_in()`)
+	py.gives(`["CA"]`, `c.ask_rpc("COORDINATOR", "send_local_components")`)
+}
+
+// A component that stands still, and one behind a cable that is cut, lose their
+// names in about two seconds; one that goes on is signed in again.
+func TestPylecoComponentStopsOrIsCutOff(t *testing.T) {
+	t.Parallel()
+	_, doors := lecoCluster(t, 1)
+	cable := newCable(t, doors[0])
+	py := startPyleco(t, "port = "+portOf(doors[0]), `c = Communicator(name="CA", port=port, timeout=5); c.sign_in()`)
+	stopped := startPyleco(t, `l = Listener(name="stopped", port=`+portOf(doors[0])+`); l.start_listen()`)
+	startPyleco(t, `l = Listener(name="cut", port=`+portOf(cable.addr)+`); l.start_listen()`)
+	py.do(`def there(name): return name in c.ask_rpc("COORDINATOR", "send_local_components")`)
+	py.gives(`true`, `within(20, lambda: there("stopped") and there("cut"))`)
+	gone := func(name string) {
+		t.Helper()
+		begun := time.Now()
+		py.gives(`true`, `within(20, lambda: not there("`+name+`"))`)
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("%s was noticed after %v", name, took)
+		} else {
+			t.Logf("%s was noticed after %v", name, took)
+		}
+	}
+	if err := stopped.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	gone("stopped")
+	cable.cut()
+	gone("cut")
+	if err := stopped.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	py.gives(`true`, `within(30, lambda: there("stopped"))`)
+}
+
+// cable carries bytes to an address until it is cut: from then on they stay
+// where they are, and nobody is told.
+type cable struct {
+	addr string
+	cut  func()
+}
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex // guards ends
+	var ends []net.Conn
+	var running sync.WaitGroup
+	broken := make(chan struct{})
+	carry := func(dst, src net.Conn) {
+		b := make([]byte, 4096)
+		for {
+			n, err := src.Read(b)
+			select {
+			case <-broken:
+				return
+			default:
+			}
+			if err != nil {
+				dst.Close()
+				return
+			}
+			if _, err := dst.Write(b[:n]); err != nil {
+				src.Close()
+				return
+			}
+		}
+	}
+	running.Go(func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			mu.Lock()
+			ends = append(ends, a, b)
+			mu.Unlock()
+			running.Go(func() { carry(a, b) })
+			running.Go(func() { carry(b, a) })
+		}
+	})
+	cut := sync.OnceFunc(func() { close(broken) })
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range ends {
+			c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return &cable{l.Addr().String(), cut}
+}
+
+// A pyleco coordinator that dialled us, and that nobody told us of, is let in
+// again when it was killed and comes back.
+func TestPylecoCoordinatorDialsUs(t *testing.T) {
+	t.Parallel()
+	foreign := ports(t, 1)[0]
+	_, doors := lecoCluster(t, 2)
+	coordinator := func() *pyleco {
+		return startPyleco(t, `from pyleco.coordinators.coordinator import Coordinator`,
+			`co = Coordinator(namespace="NP", host="127.0.0.1", port=`+portOf(foreign)+`)`,
+			`threading.Thread(target=co.routing, kwargs=dict(coordinators=["`+doors[0]+`"]), daemon=True).start()`,
+			`a = actor("act", `+portOf(foreign)+`)`,
+			`c = Communicator(name="CB", port=`+portOf(foreign)+`, timeout=1)`)
+	}
+	var pys []*pyleco
+	for i, name := range []string{"CA", "CC"} {
+		pys = append(pys, startPyleco(t, "port = "+portOf(doors[i]), `c = Communicator(name="`+name+`", port=port, timeout=1); c.sign_in()`,
+			`d = Director(actor="NP.act", communicator=c)`))
+	}
+	for range 2 {
+		there := coordinator()
+		for _, py := range pys { // the second learns of it by the first's list
+			py.gives("42", `within(60, lambda: d.call_action("double", 21))`)
+		}
+		there.gives(`true`, `within(20, lambda: c.ask_rpc("COORDINATOR", "send_global_components").get("n2") == ["CC"])`)
+		there.kill()
+		pys[0].gives("true", `within(20, lambda: code(lambda: c.ask_rpc("NP.act", "pong")) == -32092)`)
+	}
+}
+
 // Data goes through the proxy from publishers to subscribers of a prefix.
 func TestPylecoData(t *testing.T) {
 	t.Parallel()
@@ -310,26 +517,69 @@ func TestPylecoData(t *testing.T) {
 	py.gives(`["n1.b", 17, {"x": 0}]`, `within(10, once)`)
 }
 
-// dataPorts returns a free port of loopback whose lower neighbour is free too.
+// Log records of pyleco's handler go through the log channel's proxy.
+func TestPylecoLog(t *testing.T) {
+	t.Parallel()
+	port := dataPorts(t)
+	c := newCluster(t, 1, "--leco-log-addr", fmt.Sprintf("127.0.0.1:%d", port))
+	c.nodes[0].start()
+	c.waitHealthy(1)
+	py := startPyleco(t, fmt.Sprintf("port = %d", port), `from pyleco.utils.zmq_log_handler import ZmqLogHandler`,
+		`s = zmq.Context.instance().socket(zmq.SUB); s.connect("tcp://127.0.0.1:%d" % (port - 1)); s.subscribe(b"n1.CA"); s.rcvtimeo = 200`,
+		`log = logging.getLogger("some.part"); log.addHandler(ZmqLogHandler(host="127.0.0.1", port=port, full_name="n1.CA"))`,
+		`def once(): log.warning("it is %s", "hot"); m = s.recv_multipart(); return [m[0].decode(), len(m[1]), json.loads(m[2])[1:]]`)
+	py.gives(`["n1.CA", 17, ["WARNING", "some.part", "it is hot"]]`, `within(20, once)`)
+	if n, err := c.nodes[0].metric(t.Context(), `folkmoot_leco_channel_total{channel="log",what="forwarded"}`); err != nil || n < 1 {
+		t.Errorf("%v records are counted, %v", n, err)
+	}
+}
+
+// A subscriber that does not read misses messages, which are counted; the
+// others miss none, the publisher does not wait, and nothing piles up.
+func TestPylecoSlowSubscriber(t *testing.T) {
+	t.Parallel()
+	port := dataPorts(t)
+	c := newCluster(t, 1, "--leco-data-addr", fmt.Sprintf("127.0.0.1:%d", port))
+	n1 := c.nodes[0]
+	n1.start()
+	c.waitHealthy(1)
+	subscribe := fmt.Sprintf(`s = zmq.Context.instance().socket(zmq.SUB); s.connect("tcp://127.0.0.1:%d"); s.subscribe(b"")`, port-1)
+	slow := startPyleco(t, subscribe)
+	py := startPyleco(t, subscribe+`; s.rcvtimeo = 10000`, fmt.Sprintf(`p = DataPublisher(full_name="n1.ab", host="127.0.0.1", port=%d)`, port),
+		`def send(n): p.send_data(str(n), additional_payload=[b"x" * 50000])`,
+		`def get(): return int(json.loads(s.recv_multipart()[2]))`,
+		`def begin(): send(-1); return s.poll(100) > 0`)
+	py.gives("true", `within(20, begin)`)
+	slow.gives("true", `within(20, lambda: s.poll(100) > 0)`)
+	py.do(`exec("while s.poll(300): s.recv_multipart()")`)
+	py.do(`def all(n): [(send(i), got.append(get())) for i in range(n)]`)
+	py.gives("null", `got = []; all(3000)`)
+	py.gives("true", `got == list(range(3000))`)
+	if dropped, err := n1.metric(t.Context(), `folkmoot_leco_channel_total{channel="data",what="dropped"}`); err != nil || dropped < 1 {
+		t.Errorf("%v messages were dropped for a subscriber that does not read, %v", dropped, err)
+	}
+	if u := n1.use(); u.rss > maxRSS() {
+		t.Errorf("the coordinator holds %d MB", u.rss>>20)
+	}
+	slow.do(`exec("while s.poll(1000): last = s.recv_multipart()")`)
+	py.gives("null", `send(5000)`)
+	slow.gives(`5000`, `s.poll(10000) and json.loads(s.recv_multipart()[2])`) // it is in step again
+}
+
+// dataPorts returns a port of loopback that nobody else is given, as nobody is
+// given the one below it.
 func dataPorts(t *testing.T) (port int) {
 	t.Helper()
 	for range 100 {
-		if _, err := fmt.Sscan(portOf(ports(t, 1)[0]), &port); err != nil {
+		var below int
+		pair := ports(t, 2)
+		if _, err := fmt.Sscan(portOf(pair[0])+" "+portOf(pair[1]), &below, &port); err != nil {
 			t.Fatal(err)
 		}
-		if isFree(port) && isFree(port-1) {
+		if port == below+1 {
 			return port
 		}
 	}
 	t.Fatal("no two free ports beside each other")
 	return 0
-}
-
-func isFree(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
 }

@@ -60,8 +60,10 @@ type Config struct {
 
 	Grace time.Duration // how long a lost coordinator's sessions wait before they expire; default 10 s
 
-	Logger  *slog.Logger // default slog.Default
-	Version string       // of this build
+	Logger *slog.Logger // default slog.Default
+	// LogLevel is that of Logger, for LECO's set_log_level; nil: it is fixed.
+	LogLevel *slog.LevelVar
+	Version  string // of this build
 	// Fatal ends the process after a storage error; default logs and exits
 	// with 3. It must not return normally in production.
 	Fatal func(error)

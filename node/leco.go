@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 
@@ -75,11 +76,19 @@ func (n *Node) openLECO() (err error) {
 	if n.cfg.LECOShutDown || loopback(n.cfg.LECOAddr) {
 		c.ShutDown = func(string) { n.stop() }
 	}
+	if n.cfg.LogLevel != nil {
+		c.SetLogLevel = func(level string) { n.cfg.LogLevel.Set(logLevels[level]) }
+	}
 	if n.leco.door, err = leco.Open(c); err != nil {
 		return fmt.Errorf("--leco-addr %s: %w", n.cfg.LECOAddr, err)
 	}
 	n.leco.exit.Open(n.leco.door)
 	return nil
+}
+
+// logLevels are LECO's words for levels. Nothing here is logged as CRITICAL.
+var logLevels = map[string]slog.Level{
+	"DEBUG": slog.LevelDebug, "INFO": slog.LevelInfo, "WARNING": slog.LevelWarn, "ERROR": slog.LevelError, "CRITICAL": slog.LevelError + 4,
 }
 
 // closeLECO ends what was opened; again it does nothing.

@@ -205,10 +205,10 @@ func (s *settings) nodeConfig() (node.Config, error) {
 			c.LECOPeers = append(c.LECOPeers, a)
 		}
 	}
-	log, err := newLogger(os.Stderr, s.String("log-format"), s.String("log-level"))
+	log, level, err := newLogger(os.Stderr, s.String("log-format"), s.String("log-level"))
 	if err != nil {
 		return c, err
 	}
-	c.Logger = log
+	c.Logger, c.LogLevel = log, level
 	return c, nil
 }

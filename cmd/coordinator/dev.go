@@ -56,7 +56,7 @@ func devCommand() *cobra.Command {
 
 // dev runs three nodes until ctx ends.
 func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
-	log, err := newLogger(os.Stderr, o.format, o.level)
+	log, _, err := newLogger(os.Stderr, o.format, o.level)
 	if err != nil {
 		return errUsage{err}
 	}

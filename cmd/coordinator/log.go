@@ -9,11 +9,12 @@ import (
 	"golang.org/x/term"
 )
 
-// newLogger returns a logger on w; format "" is text on a terminal, else json.
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var lv slog.Level
+// newLogger returns a logger on w and its level, which may be changed; format
+// "" is text on a terminal, else json.
+func newLogger(w io.Writer, format, level string) (*slog.Logger, *slog.LevelVar, error) {
+	lv := new(slog.LevelVar)
 	if err := lv.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: debug, info, warn or error", level)
+		return nil, nil, fmt.Errorf("--log-level %q: debug, info, warn or error", level)
 	}
 	if format == "" {
 		format = "json"
@@ -24,10 +25,10 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: lv}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
+		return slog.New(slog.NewTextHandler(w, opts)), lv, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		return slog.New(slog.NewJSONHandler(w, opts)), lv, nil
 	default:
-		return nil, fmt.Errorf("--log-format %q: text or json", format)
+		return nil, nil, fmt.Errorf("--log-format %q: text or json", format)
 	}
 }

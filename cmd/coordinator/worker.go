@@ -27,7 +27,7 @@ func workerCommand() *cobra.Command {
 				return errUsage{err}
 			}
 			defer c.Close()
-			log, err := newLogger(os.Stderr, "", "info")
+			log, _, err := newLogger(os.Stderr, "", "info")
 			if err != nil {
 				return err
 			}
