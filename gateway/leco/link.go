@@ -150,10 +150,14 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 		case !ok:
 			d.counts.add(cMalformed)
 			continue
-		case m.Conversation != asked.Conversation || len(m.Payload) == 0:
+		case m.Conversation != asked.Conversation:
 			continue // a nudge, perhaps
 		}
-		refusal, err := answerIn(m.Payload[0])
+		var content []byte
+		if len(m.Payload) > 0 {
+			content = m.Payload[0]
+		}
+		refusal, err := answerIn(content)
 		if err != nil {
 			d.counts.add(cBadContent)
 			return "", err

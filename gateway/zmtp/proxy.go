@@ -121,7 +121,11 @@ func (p *Proxy) subscriber(c *Conn) {
 	}()
 	for {
 		frames, err := c.Receive()
-		if err != nil || !p.heed(mine, frames) {
+		if err != nil {
+			return
+		}
+		if !p.heed(mine, frames) {
+			c.end(broken("more than %d subscriptions, or one of more than %d bytes", maxSubscriptions, maxCommand))
 			return
 		}
 	}
