@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/gateway/pyenv"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // lecoCluster starts n coordinators with a LECO door each; the addresses come
@@ -225,6 +227,41 @@ func TestPylecoThroughTwoCoordinators(t *testing.T) {
 	far.gives("null", `c = Communicator(name="CB", port=port); c.sign_in()`)
 	far.gives("null", `c.ask_rpc("act", "pong")`)
 	c.agree()
+}
+
+// pyleco's components, native ones and those of REST see and call each other,
+// at one coordinator and at two.
+func TestPylecoAmongOthers(t *testing.T) {
+	t.Parallel()
+	c, doors := lecoCluster(t, 3)
+	double := client.Component{Methods: map[string]client.Method{"double": func(_ context.Context, r *client.Request) (any, error) {
+		var in struct{ X int }
+		err := json.Unmarshal(r.Params, &in)
+		return 2 * in.X, err
+	}}}
+	native := map[string]*client.Native{}
+	for i, name := range []string{"near", "far"} {
+		at := c.nodes[i].args
+		native[name] = c.component(name, at[slices.Index(at, "--component-addr")+1:][:1], double)
+	}
+	rest := c.open(wire.SignIn{Name: "rest"}, c.nodes[2])
+	py := startPyleco(t, "port = "+portOf(doors[0]), `a = actor("act", port)`, `c = Communicator(name="CA", port=port, timeout=10); c.sign_in()`)
+	py.gives(`true`, `within(20, lambda: {n: sorted(l) for n, l in c.ask_rpc("COORDINATOR", "send_global_components").items()} == {"n1": ["CA", "act", "near"], "n2": ["far"], "n3": ["rest"]})`)
+	py.gives("42", `c.ask_rpc("near", "double", X=21)`)
+	py.gives("42", `c.ask_rpc("n2.far", "double", X=21)`)
+	py.gives(`{"code": -32601}`, `c.ask_rpc("n2.far", "fly")`)
+	action := map[string]any{"action": "double", "args": []int{21}}
+	var got int
+	for name, n := range native {
+		if err := n.Call(t.Context(), "n1.act", "call_action", action, &got); err != nil || got != 42 {
+			t.Errorf("%s calls a pyleco actor: got %d, %v", name, got, err)
+		}
+		got = 0
+	}
+	if err := rest.Call(t.Context(), "n1.act", "call_action", action, &got, patience, false); err != nil || got != 42 {
+		t.Errorf("a REST component calls a pyleco actor: got %d, %v", got, err)
+	}
+	c.has("n1.act", "n1")
 }
 
 // After kill -9 and a restart at the same address, components are signed in
