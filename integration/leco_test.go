@@ -536,6 +536,29 @@ func TestPylecoCoordinatorDialsUs(t *testing.T) {
 	}
 }
 
+// Our coordinator, killed and started again, is linked again with a pyleco
+// coordinator that refuses it until it has forgotten its former life.
+func TestPylecoCoordinatorOutlivesOurs(t *testing.T) {
+	t.Parallel()
+	foreign := ports(t, 1)[0]
+	there := startPyleco(t, `from pyleco.coordinators.coordinator import Coordinator`,
+		`co = Coordinator(namespace="NP", host="127.0.0.1", port=`+portOf(foreign)+`, cleaning_interval=0.5, expiration_time=4)`,
+		`threading.Thread(target=co.routing, daemon=True).start()`,
+		`a = actor("act", `+portOf(foreign)+`)`, `c = Communicator(name="CB", port=`+portOf(foreign)+`, timeout=1)`)
+	c, doors := lecoCluster(t, 1, "--leco-peers", foreign)
+	py := startPyleco(t, "port = "+portOf(doors[0]), `c = Communicator(name="CA", port=port, timeout=1); c.sign_in()`, `d = Director(actor="NP.act", communicator=c)`)
+	for range 2 {
+		begun := time.Now()
+		py.gives("42", `within(60, lambda: d.call_action("double", 21))`)
+		there.gives("true", `within(60, lambda: c.ask_rpc("n1.COORDINATOR", "pong") is None)`)
+		there.gives("true", `within(60, lambda: c.ask_rpc("COORDINATOR", "send_global_components").get("n1") == ["CA"])`)
+		t.Logf("linked after %v", time.Since(begun))
+		c.nodes[0].kill()
+		c.nodes[0].start()
+		c.waitHealthy(1)
+	}
+}
+
 // Data goes through the proxy from publishers to subscribers of a prefix.
 func TestPylecoData(t *testing.T) {
 	t.Parallel()
