@@ -198,6 +198,7 @@ func (s links) AcceptLink() (net.Conn, string, error) {
 type guest struct {
 	t    testing.TB
 	conn net.Conn
+	raw  *bufio.Reader // under in
 	in   *wire.FrameReader
 	cut  wire.Chunks
 	in1  wire.Welcome
@@ -223,7 +224,7 @@ func (s *site) dial(t testing.TB, ping time.Duration) *guest {
 	if p.Version != 1 {
 		t.Fatalf("the coordinator speaks version %d, want 1", p.Version)
 	}
-	g.in = wire.NewFrameReader(r)
+	g.raw, g.in = r, wire.NewFrameReader(r)
 	return g
 }
 
