@@ -33,7 +33,7 @@ func (r *Router) Consume(session string, notify func()) (*Consumer, error) {
 	}
 	m.oust()
 	m.door = c
-	if len(m.queue) > 0 {
+	if m.queue.n > 0 {
 		c.rouse()
 	}
 	return c, nil
@@ -75,18 +75,17 @@ func (c *Consumer) Take(dst []wire.Message, limit, size int) ([]wire.Message, er
 	case c.out:
 		return dst, wire.Refuse(wire.CodeConflict, "another connection took over the mailbox of %s", m.full)
 	}
-	n := 0
-	for ; n < len(m.queue) && n < limit && size > 0; n++ {
-		dst = append(dst, m.queue[n].Message)
-		size -= cost(&m.queue[n].Message)
-	}
-	if n == 0 {
+	if m.queue.n == 0 {
 		c.asleep = true
 		return dst, nil
 	}
-	last := m.first + uint64(n) - 1
-	m.handed = max(m.handed, last)
-	m.acknowledge(last)
+	for n := min(limit, m.queue.n); n > 0 && size > 0; n-- {
+		dst = append(dst, m.queue.at(0).Message)
+		size -= cost(&dst[len(dst)-1])
+		m.forget()
+	}
+	m.handed = max(m.handed, m.first-1)
+	m.lately, m.weight = nil, 0 // no number of a connection's is ever asked for again
 	return dst, nil
 }
 
@@ -102,12 +101,15 @@ func (c *Consumer) Return(msgs []wire.Message) {
 	ended := m.ended
 	if ended == nil {
 		first := m.first - uint64(len(msgs))
-		queue := make([]Numbered, 0, len(msgs)+len(m.queue))
+		behind := m.queue.drain()
 		for i := range msgs {
-			queue = append(queue, Numbered{Number: first + uint64(i), Message: msgs[i]})
+			*m.queue.push() = Numbered{Number: first + uint64(i), Message: msgs[i]}
 			m.bytes += cost(&msgs[i])
 		}
-		m.queue, m.first = append(queue, m.queue...), first
+		for i := range behind {
+			*m.queue.push() = behind[i]
+		}
+		m.first = first
 		m.handed = first - 1
 		if m.door != nil {
 			m.door.rouse()

@@ -146,7 +146,7 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 		switch v, ok := in.judge(&msg, d.session, owned, false, nil); {
 		case ok && v == goesOn:
 			in.mu.Unlock()
-			msg.keep(d, owned)
+			msg.keep(d, owned, &in.short)
 			in.sendOn(&msg)
 			return nil
 		case ok:
@@ -161,7 +161,7 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 		in.verdict(msg.id, key, busy)
 		return nil
 	}
-	msg.keep(d, owned)
+	msg.keep(d, owned, &in.short)
 	in.heldMsgs++
 	in.heldBytes += size
 	if h == nil {
@@ -174,19 +174,41 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 }
 
 // keep makes a message last beyond the read buffer.
-func (msg *incoming) keep(d *data, owned bool) {
+func (msg *incoming) keep(d *data, owned bool, short *slab) {
 	if msg.deadline.IsZero() {
 		msg.deadline = time.Now().Add(time.Duration(d.left) * time.Millisecond)
 	}
 	msg.session = string(d.session)
 	if !owned {
-		own(&msg.m)
+		short.own(&msg.m)
 	}
 }
 
+// slab is memory that short payloads share: one of them keeps at most slabSize
+// from being collected.
+type slab struct{ rest []byte }
+
+const (
+	slabSize  = 8 << 10
+	shortSize = 1 << 10
+)
+
 // own copies a payload out of the read buffer.
-func own(m *wire.Message) {
-	all := make([]byte, 0, m.Size())
+func (s *slab) own(m *wire.Message) {
+	size := m.Size()
+	if len(m.Payload) == 1 && size > shortSize {
+		m.Payload[0] = append([]byte(nil), m.Payload[0]...) // not zeroed before
+		return
+	}
+	var all []byte
+	if size > shortSize {
+		all = make([]byte, 0, size)
+	} else {
+		if len(s.rest) < size {
+			s.rest = make([]byte, slabSize)
+		}
+		all, s.rest = s.rest[:0:size], s.rest[size:]
+	}
 	for i, p := range m.Payload {
 		all = append(all, p...)
 		m.Payload[i] = all[len(all)-len(p) : len(all) : len(all)]
@@ -236,13 +258,13 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 	r.mu.RUnlock()
 	if box != nil && box.session == string(session) && box.isAt(msg.epoch) {
 		if !owned {
-			own(m)
+			in.short.own(m)
 		}
 		var v verdict
 		if msg.pass == nil {
-			v = box.put(*m)
+			v = box.put(m)
 		} else {
-			v = r.inTurn(origin, msg.turn, func() verdict { return box.put(*m) })
+			v = r.inTurn(origin, msg.turn, func() verdict { return box.put(m) })
 		}
 		switch v {
 		case accepted:

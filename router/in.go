@@ -30,6 +30,7 @@ type inLink struct {
 	wake     chan struct{} // capacity 1: the writer has work
 
 	names    wire.Names              // owned by the reader
+	short    slab                    // owned by the reader
 	large    map[uint32]*partial     // owned by the reader
 	passages map[passageKey]*passage // owned by the reader
 
@@ -326,9 +327,6 @@ func (in *inLink) write(ctx context.Context) {
 		if _, err := in.conn.Write(out); err != nil {
 			return
 		}
-		spare = nil
-		if cap(out) <= keepBuffer {
-			spare = out
-		}
+		spare = out // of maxOut and one batch at most
 	}
 }

@@ -2,6 +2,7 @@ package router
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -61,7 +62,7 @@ func (g *large) cut(dst []byte) (_ []byte, last bool) {
 		}
 		dst = binary.BigEndian.AppendUint32(dst, uint32(g.total))
 		// The time that is left counts from here, not from its place in the queue.
-		binary.BigEndian.PutUint32(g.head[g.trip+12:], remaining(g.e.deadline))
+		binary.BigEndian.PutUint32(g.head[g.trip+12:], remaining(g.e.deadline, time.Now()))
 	}
 	for {
 		room := maxBody - (len(dst) - start - headSize)
@@ -86,15 +87,18 @@ func (g *large) cut(dst []byte) (_ []byte, last bool) {
 	return dst, last
 }
 
-// cutOne appends one chunk of the large message whose turn it is. It runs on
+// cutOne appends one chunk of the large message whose turn it is. Its turn
+// comes when the writer has taken all that was appended before it. It runs on
 // the writer, without locks.
 func (l *outLink) cutOne(dst []byte) []byte {
 	l.mu.Lock()
-	if len(l.large) == 0 {
+	at := slices.IndexFunc(l.large, func(g *large) bool { return g.e.seq <= l.taken })
+	if at < 0 {
 		l.mu.Unlock()
 		return dst
 	}
-	g := l.large[0]
+	g := l.large[at]
+	l.large[0], l.large[at] = g, l.large[0]
 	l.mu.Unlock()
 
 	e := g.e

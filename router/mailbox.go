@@ -24,11 +24,11 @@ type Mailbox struct {
 	epoch atomic.Uint64
 
 	mu     sync.Mutex
-	queue  []Numbered // numbers first .. first+len(queue)-1, no gaps
-	first  uint64     // number of queue[0], or of the next message when empty
+	queue  queue      // numbers first .. first+queue.n-1, no gaps
+	first  uint64     // number of the first in queue, or of the next message when empty
 	bytes  int        // of queue
 	handed uint64     // highest number that a reader was given
-	lately []Numbered // acknowledged of late, up to number first-1, no gaps; counts against no bound
+	lately []Numbered // acknowledged of late by number, up to number first-1, no gaps; counts against no bound
 	weight int        // bytes of lately
 	reader *reader    // who waits; nil when nobody does
 	door   *Consumer  // who takes for a connection; nil when nobody does
@@ -58,14 +58,14 @@ func (m *Mailbox) Session() string { return m.session }
 func (m *Mailbox) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.queue)
+	return m.queue.n
 }
 
 // Unread returns how many messages no reader was given yet.
 func (m *Mailbox) Unread() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.queue) - m.unacknowledged()
+	return m.queue.n - m.unacknowledged()
 }
 
 // unacknowledged is how many of the queue were given to a reader; mu is held.
@@ -136,17 +136,17 @@ func (m *Mailbox) acknowledge(after uint64) {
 	if after < m.first {
 		return
 	}
-	n := int(after - m.first + 1)
-	for i := range m.queue[:n] {
-		m.bytes -= cost(&m.queue[i].Message)
-		m.keep(m.queue[i])
-		m.queue[i].Message = wire.Message{}
+	for m.first <= after {
+		m.keep(*m.queue.at(0))
+		m.forget()
 	}
-	m.queue = m.queue[n:]
-	m.first += uint64(n)
-	if len(m.queue) == 0 {
-		m.queue = nil
-	}
+}
+
+// forget drops the first message; mu is held.
+func (m *Mailbox) forget() {
+	m.bytes -= cost(&m.queue.at(0).Message)
+	m.queue.pop()
+	m.first++
 }
 
 // What is kept of acknowledged messages: a stream acknowledges what it has
@@ -184,9 +184,8 @@ func (m *Mailbox) take(after uint64, limit int) []Numbered {
 	if after >= m.first {
 		skip = int(after - m.first + 1)
 	}
-	if skip < len(m.queue) {
-		rest := m.queue[skip:]
-		got = append(got, rest[:min(limit-len(got), len(rest))]...)
+	for ; skip < m.queue.n && len(got) < limit; skip++ {
+		got = append(got, *m.queue.at(skip))
 	}
 	if len(got) == 0 {
 		return nil
@@ -199,7 +198,7 @@ func (m *Mailbox) take(after uint64, limit int) []Numbered {
 func cost(m *wire.Message) int { return m.FrameSize() + 64 }
 
 // put appends a message, or says why not. It never waits.
-func (m *Mailbox) put(msg wire.Message) verdict {
+func (m *Mailbox) put(msg *wire.Message) verdict {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended != nil {
@@ -207,11 +206,12 @@ func (m *Mailbox) put(msg wire.Message) verdict {
 	}
 	// One message more than the bytes allow is taken, so that even the largest
 	// fits an empty mailbox.
-	if len(m.queue) >= m.maxMsgs || m.bytes >= m.maxLen {
+	if m.queue.n >= m.maxMsgs || m.bytes >= m.maxLen {
 		return busy
 	}
-	m.queue = append(m.queue, Numbered{Number: m.first + uint64(len(m.queue)), Message: msg})
-	m.bytes += cost(&msg)
+	number := m.first + uint64(m.queue.n)
+	*m.queue.push() = Numbered{Number: number, Message: *msg}
+	m.bytes += cost(msg)
 	if m.reader != nil {
 		rouse(m.reader.wake)
 	}
@@ -231,8 +231,8 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	}
 	m.ended = err
 	unacknowledged = m.unacknowledged()
-	unread = m.queue[unacknowledged:]
-	m.queue, m.bytes = nil, 0
+	unread = m.queue.drain()[unacknowledged:]
+	m.bytes = 0
 	m.lately, m.weight = nil, 0
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {

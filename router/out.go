@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,21 +34,17 @@ type outLink struct {
 	owed    []string // coordinators whose report is to be sent
 	gone    bool     // run has ended: look for another link
 	err     string   // why it is not up
-	data    []byte   // frames not yet taken by the writer
+	data    backlog  // frames not yet taken by the writer
 	control []byte   // the same, first lane
-	spare   []byte   // a written buffer, for reuse
 	slots   []*entry // messages whose outcome is not there, by id
 	unused  []uint32 // free slots
 	seq     uint64   // of the last message appended
-	taken   uint64   // of the last message the writer has taken: it may have left
+	taken   uint64   // of the last message the writer has taken: it and those before may have left
 	large   []*large // being cut, in turn
 	queued  []*large // to be cut after them
 	waiting []*pair  // to be pumped when it is up
 	idle    chan struct{}
 }
-
-// keepBuffer is the largest buffer that is kept for reuse.
-const keepBuffer = 4 << 20
 
 // linkTo returns the link to a coordinator and starts it if there is none; nil
 // when the router is closed or has no way to dial.
@@ -91,8 +88,8 @@ const (
 // send gives a message a slot and appends it to the buffer of the link. The mu
 // of p's shard is held. A large message sets p.cutting. w is nil for one that
 // goes home without a relay.
-func (l *outLink) send(e *entry, p *pair, rt route, w *way) sending {
-	d := data{seen: l.seen.Load(), left: remaining(e.deadline), epoch: rt.epoch}
+func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sending {
+	d := data{seen: l.seen.Load(), left: remaining(e.deadline, now), epoch: rt.epoch}
 	var t *trip
 	switch {
 	case e.onward != nil:
@@ -131,27 +128,29 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way) sending {
 		p.cutting = true
 		l.startLarge(newLarge(e, &d, rt.session, t, size))
 	} else {
-		start := len(l.data)
+		s := l.data.room(headSize + size)
+		b, start := s.b, len(s.b)
 		if t == nil {
-			l.data = beginFrame(l.data, kindData)
+			b = beginFrame(b, kindData)
 		} else {
-			l.data = appendTrip(beginFrame(l.data, kindRelay), t)
+			b = appendTrip(beginFrame(b, kindRelay), t)
 		}
-		l.data = appendDataHead(l.data, &d, rt.session)
-		l.data = wire.AppendFrameHead(l.data, &e.m)
+		b = appendDataHead(b, &d, rt.session)
+		b = wire.AppendFrameHead(b, &e.m)
 		for _, f := range e.m.Payload {
-			l.data = append(l.data, byte(len(f)>>24), byte(len(f)>>16), byte(len(f)>>8), byte(len(f)))
-			l.data = append(l.data, f...)
+			b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
+			b = append(b, f...)
 		}
-		endFrame(l.data, start)
+		endFrame(b, start)
+		s.b, s.last = b, e.seq
 	}
 	rouse(l.wake)
 	return appended
 }
 
 // remaining is the time a message has left, as it travels: never 0.
-func remaining(deadline time.Time) uint32 {
-	ms := time.Until(deadline).Milliseconds()
+func remaining(deadline, now time.Time) uint32 {
+	ms := deadline.Sub(now).Milliseconds()
 	return uint32(max(1, min(ms, 1<<31)))
 }
 
@@ -200,8 +199,17 @@ func (l *outLink) outcomes(batch []byte, scratch *[]*entry) error {
 		return broken("outcomes of %d bytes", len(batch))
 	}
 	es, err := l.release(batch, (*scratch)[:0])
-	for i, e := range es {
-		v := verdict(batch[i*outcomeSize+4])
+	for i := 0; i < len(es); i++ {
+		e, v := es[i], verdict(batch[i*outcomeSize+4])
+		if v == accepted && e.onward == nil {
+			n := 1
+			for k := i + 1; k < len(es) && es[k].pair == e.pair && batch[k*outcomeSize+4] == byte(accepted); k++ {
+				n++
+			}
+			l.arrived(es[i : i+n])
+			i += n - 1
+			continue
+		}
 		if v > lastVerdict {
 			// Its slot is free already: the outcome is one we can not read.
 			l.settle(e, wire.Unknown(broken("verdict %d of coordinator %s", v, l.id)))
@@ -213,6 +221,25 @@ func (l *outLink) outcomes(batch []byte, scratch *[]*entry) error {
 	clear(es)
 	*scratch = es
 	return err
+}
+
+// arrived answers messages of one pair that were delivered, and lets the pair
+// go on. They are told before the pair counts them as landed, so that nothing
+// overtakes them on another way.
+func (l *outLink) arrived(es []*entry) {
+	p := es[0].pair
+	for _, e := range es {
+		if e.way != nil {
+			e.wayTold(accepted)
+		}
+		if !e.answered {
+			l.r.answer(e.reply, nil)
+		}
+		free(e)
+	}
+	p.shard.mu.Lock()
+	l.r.landed(p, len(es))
+	p.shard.mu.Unlock()
 }
 
 // outcome handles one verdict. done is called before the pair counts the
@@ -304,7 +331,8 @@ func (l *outLink) lost(cause error) {
 	}
 	taken := l.taken
 	l.slots, l.unused, l.large, l.queued = nil, nil, nil, nil
-	l.data, l.control = l.data[:0], l.control[:0]
+	l.data.drop()
+	l.control = l.control[:0]
 	if l.idle != nil {
 		close(l.idle)
 		l.idle = nil

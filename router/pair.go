@@ -67,7 +67,7 @@ func (r *Router) local(rt route, m *wire.Message) verdict {
 	if box == nil || box.session != rt.session {
 		return unknownTo
 	}
-	v := box.put(*m)
+	v := box.put(m)
 	if v == busy {
 		r.stats.add(cMailboxFull)
 	}
@@ -164,6 +164,7 @@ func (r *Router) pump(p *pair, first *route) {
 		return
 	}
 	p.running = true
+	now := time.Now()
 	for {
 		if p.inflight == 0 {
 			p.link, p.way, p.hold = nil, nil, false
@@ -173,7 +174,7 @@ func (r *Router) pump(p *pair, first *route) {
 		if e == nil {
 			break
 		}
-		if err, over := r.hopeless(e); over {
+		if err, over := r.hopeless(e, now); over {
 			r.drop(p, err)
 			continue
 		}
@@ -195,7 +196,7 @@ func (r *Router) pump(p *pair, first *route) {
 			rt = r.route(e.m.To)
 		}
 		if rt.ok && rt.home != r.self {
-			if !r.handOver(p, e, rt) {
+			if !r.handOver(p, e, rt, now) {
 				break
 			}
 			continue
@@ -223,13 +224,13 @@ func (r *Router) pump(p *pair, first *route) {
 }
 
 // hopeless tells whether a message that has not left will not leave.
-func (r *Router) hopeless(e *entry) (*wire.Error, bool) {
+func (r *Router) hopeless(e *entry, now time.Time) (*wire.Error, bool) {
 	switch {
 	case r.closed.Load():
 		return stopping(e.m.To), true
 	case e.gone():
 		return nil, true
-	case !time.Now().Before(e.deadline):
+	case !now.Before(e.deadline):
 		return late(e.m.To), true
 	}
 	return nil, false
@@ -263,7 +264,7 @@ func (r *Router) deliverHere(p *pair, rt route) bool {
 
 // handOver appends the first parked message to the link to its receiver's
 // home; false means that nothing more can leave now.
-func (r *Router) handOver(p *pair, e *entry, rt route) bool {
+func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time) bool {
 	l, w := r.toward(rt.home)
 	if p.inflight > 0 && (p.link != l || p.way != w) {
 		return false
@@ -282,7 +283,7 @@ func (r *Router) handOver(p *pair, e *entry, rt route) bool {
 		return true
 	}
 	p.parked.pop()
-	if s := l.send(e, p, rt, w); s != appended {
+	if s := l.send(e, p, rt, w, now); s != appended {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		p.parked.prepend(&list{e, e})
 		if s == notUp && !r.mesh {

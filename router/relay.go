@@ -219,17 +219,18 @@ func (r *Router) pumpOn(p *pair) {
 	if p.inflight == 0 {
 		p.hold = false
 	}
+	now := time.Now()
 	for e := p.parked.head; e != nil && !p.cutting; e = p.parked.head {
 		switch {
 		case r.closed.Load():
 			r.turnBack(p)
 			continue
-		case !time.Now().Before(e.deadline):
+		case !now.Before(e.deadline):
 			r.tellBack(p.parked.pop(), expired)
 			continue
 		}
 		p.parked.pop()
-		if p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil) != appended {
+		if p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil, now) != appended {
 			p.parked.prepend(&list{e, e})
 			r.turnBack(p)
 			continue

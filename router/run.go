@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -160,6 +161,8 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 	ping := time.NewTicker(l.r.limits.Ping)
 	defer ping.Stop()
 	var chunk []byte
+	var data []*segment
+	var all net.Buffers
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,7 +174,9 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			l.mu.Unlock()
 		default:
 		}
-		control, data, owed := l.takeAll()
+		var control []byte
+		var owed []string
+		control, data, owed = l.take(data[:0])
 		if len(owed) > 0 {
 			control = l.r.appendReports(control, owed)
 		}
@@ -187,39 +192,45 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			}
 			continue
 		}
-		for _, b := range [...][]byte{control, data, chunk} {
-			if len(b) == 0 {
-				continue
-			}
-			if _, err := conn.Write(b); err != nil {
-				return fmt.Errorf("write: %w", err)
-			}
+		all = append(all[:0], control)
+		for _, s := range data {
+			all = append(all, s.b)
 		}
-		l.recycle(data)
+		all = append(all, chunk)
+		if err := writeAll(conn, all); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		for i, s := range data {
+			s.free()
+			data[i] = nil
+		}
 	}
 }
 
-// takeAll takes what waits to be written; from now on it may have left.
-func (l *outLink) takeAll() (control, data []byte, owed []string) {
+// writeAll writes all with one system call if the connection can do that.
+func writeAll(conn net.Conn, all net.Buffers) error {
+	all = slices.DeleteFunc(all, func(b []byte) bool { return len(b) == 0 })
+	if len(all) == 1 {
+		_, err := conn.Write(all[0])
+		return err
+	}
+	_, err := all.WriteTo(conn)
+	return err
+}
+
+// take takes what is to be written next; from now on it may have left.
+func (l *outLink) take(to []*segment) (control []byte, data []*segment, owed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	control, l.control = l.control, nil
 	owed, l.owed = l.owed, nil
-	if len(l.data) > 0 {
-		data, l.data = l.data, l.spare[:0]
-		l.spare = nil
+	data = l.data.take(to)
+	if len(l.data) == 0 {
+		l.taken = l.seq
+	} else {
+		l.taken = data[len(data)-1].last
 	}
-	l.taken = l.seq
 	return control, data, owed
-}
-
-func (l *outLink) recycle(data []byte) {
-	if cap(data) == 0 || cap(data) > keepBuffer {
-		return
-	}
-	l.mu.Lock()
-	l.spare = data[:0]
-	l.mu.Unlock()
 }
 
 // read takes outcomes until the connection fails or is dead.

@@ -179,7 +179,7 @@ func parseBody(b []byte, names *Names) (Message, error) {
 		return m, Invalid("frame", "%d payload frames announced in %d bytes", count, len(b))
 	}
 	if count > 0 {
-		m.Payload = make([][]byte, count)
+		m.Payload = names.frames(count, len(b))
 	}
 	size := 0
 	for i := range m.Payload {
@@ -221,9 +221,33 @@ func frameName(b []byte, field string) (name, rest []byte, err error) {
 }
 
 // Names keeps the strings of names that were read before, so that the same few
-// names on a connection are allocated once. Not safe for concurrent use; the
+// names on a connection are allocated once, and what short messages need beside
+// their bytes a few at a time. Not safe for concurrent use; the
 // zero value and nil work.
-type Names struct{ known map[string]string }
+type Names struct {
+	known map[string]string
+	spare [][]byte // payload slices of short messages, shared by a few
+}
+
+// Short messages that were read one after the other share what holds their
+// payload slices, so that no allocation is needed for each.
+const (
+	sharedFrames = 16
+	sharedBytes  = 1 << 10
+)
+
+// frames returns count payload slices, all nil, for a message of size bytes.
+func (n *Names) frames(count, size int) [][]byte {
+	if n == nil || count > sharedFrames/4 || size > sharedBytes {
+		return make([][]byte, count)
+	}
+	if len(n.spare) < count {
+		n.spare = make([][]byte, sharedFrames)
+	}
+	f := n.spare[:count:count]
+	n.spare = n.spare[count:]
+	return f
+}
 
 // maxNames bounds a Names; a fuller one starts anew.
 const maxNames = 4096
