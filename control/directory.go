@@ -38,6 +38,9 @@ func (d *Directory) Home(full string) (home, session string, epoch uint64, ok bo
 	return "", "", 0, false
 }
 
+// Version implements router.Directory.
+func (d *Directory) Version() uint64 { return d.machine.View().Index }
+
 // Fresh implements router.Directory by a strict read.
 func (d *Directory) Fresh(ctx context.Context) error {
 	_, err := d.ready(ctx, raftnode.Strict, 0)

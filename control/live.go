@@ -17,7 +17,8 @@ type Exchange interface {
 	// Consume makes the caller the one who takes from a session's mailbox.
 	Consume(session string, notify func()) (*router.Consumer, error)
 	// PostUntil sends without blocking; done is called exactly once, perhaps
-	// before it returns, and must not wait.
+	// before it returns, and must not wait. Whose the payload is tells
+	// router.Router.PostUntil.
 	PostUntil(m wire.Message, deadline time.Time, done func(router.Outcome, error))
 }
 
@@ -155,8 +156,8 @@ func (l *Live) Address(to string) (full string, here bool, err error) {
 
 // Post sends a message in the session's name, whatever its From says, to a
 // receiver that Address completed. done (not nil) is called exactly once,
-// perhaps before Post returns, and must not wait. Nobody may change the
-// payload after the call.
+// perhaps before Post returns, and must not wait. Whose the payload is tells
+// router.PostUntil.
 func (l *Live) Post(m wire.Message, deadline time.Time, done func(router.Outcome, error)) {
 	m.From = l.row.FullName
 	l.exchange.PostUntil(m, deadline, done)

@@ -17,6 +17,8 @@ type Directory interface {
 	// coordinators themselves: "n1.COORDINATOR" is at home at the coordinator
 	// that presides over n1, with an empty session and epoch 0.
 	Home(full string) (home, session string, epoch uint64, ok bool)
+	// Version is another number whenever Home may answer anything else.
+	Version() uint64
 	// Fresh returns when the directory is at least as new as the moment of the
 	// call, by a read index that all who wait share.
 	Fresh(ctx context.Context) error
@@ -61,6 +63,10 @@ type Limits struct {
 	// as much refuses the next message as busy.
 	MailboxMessages int
 	MailboxBytes    int
+	// ConnectedMessages (16,384, at least MailboxMessages) is the bound in
+	// messages while a connection takes from the mailbox (Consume): it is to
+	// bridge the time to its next write, however short the messages.
+	ConnectedMessages int
 	// LinkMessages (65,536) and LinkBytes (64 MiB) count, for one link, every
 	// message that waits for it or for its outcome; beyond them a message is
 	// refused as busy. The bytes of messages above 64 KiB are counted apart, to
@@ -89,6 +95,8 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	set(&l.MailboxMessages, 1000)
 	set(&l.MailboxBytes, 16<<20)
+	set(&l.ConnectedMessages, 16<<10)
+	l.ConnectedMessages = max(l.ConnectedMessages, l.MailboxMessages)
 	set(&l.LinkMessages, 1<<16)
 	set(&l.LinkBytes, 64<<20)
 	set(&l.Timeout, 5*time.Second)

@@ -136,6 +136,7 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
 	}
 	key := pairKey{m.From, m.To}
+	f := in.flow(key)
 	in.mu.Lock()
 	if err := in.lift(d.seen); err != nil {
 		in.mu.Unlock()
@@ -143,7 +144,7 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 	}
 	h := in.held[m.From]
 	if h == nil {
-		switch v, ok := in.judge(&msg, d.session, owned, false, nil); {
+		switch v, ok := in.judge(&msg, f, d.session, owned, false, nil); {
 		case ok && v == goesOn:
 			in.mu.Unlock()
 			msg.keep(d, owned, &in.short)
@@ -189,36 +190,29 @@ func (msg *incoming) keep(d *data, owned bool, short *slab) {
 type slab struct{ rest []byte }
 
 const (
-	slabSize  = 8 << 10
+	slabSize  = 16 << 10
 	shortSize = 1 << 10
 )
 
 // own copies a payload out of the read buffer.
 func (s *slab) own(m *wire.Message) {
 	size := m.Size()
-	if len(m.Payload) == 1 && size > shortSize {
-		m.Payload[0] = append([]byte(nil), m.Payload[0]...) // not zeroed before
+	if size > shortSize {
+		m.Own()
 		return
 	}
-	var all []byte
-	if size > shortSize {
-		all = make([]byte, 0, size)
-	} else {
-		if len(s.rest) < size {
-			s.rest = make([]byte, slabSize)
-		}
-		all, s.rest = s.rest[:0:size], s.rest[size:]
+	if len(s.rest) < size {
+		s.rest = make([]byte, slabSize)
 	}
-	for i, p := range m.Payload {
-		all = append(all, p...)
-		m.Payload[i] = all[len(all)-len(p) : len(all) : len(all)]
-	}
+	m.MoveTo(s.rest[:0:size])
+	s.rest = s.rest[size:]
 }
 
 // judge delivers a message or says why not. When final is false it gives no
 // answer (false) on what a fresh directory could change; fault is why there is
 // no fresh one. mu is held.
-func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault *wire.Error) (verdict, bool) {
+// f is what is known of the pair.
+func (in *inLink) judge(msg *incoming, f *flow, session []byte, owned, final bool, fault *wire.Error) (verdict, bool) {
 	r, m := in.r, &msg.m
 	origin := in.from
 	if _, ok := in.byKey[pairKey{m.From, m.To}]; ok {
@@ -240,7 +234,11 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 		}
 		origin = msg.pass.origin
 	}
-	if home, _, _, ok := r.dir.Home(m.From); !ok || home != origin {
+	home := f.home
+	if home == "" {
+		home, _, _, _ = r.dir.Home(m.From)
+	}
+	if home != origin {
 		switch {
 		case !final:
 			return 0, false
@@ -253,9 +251,12 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 		}
 		return forged, true
 	}
-	r.mu.RLock()
-	box := r.names[m.To]
-	r.mu.RUnlock()
+	box := f.box
+	if box == nil {
+		r.mu.RLock()
+		box = r.names[m.To]
+		r.mu.RUnlock()
+	}
 	if box != nil && box.session == string(session) && box.isAt(msg.epoch) {
 		if !owned {
 			in.short.own(m)
@@ -287,6 +288,44 @@ func (in *inLink) judge(msg *incoming, session []byte, owned, final bool, fault 
 	return unknownTo, true
 }
 
+// flow is what was looked up for a sender and a receiver the last time, as long
+// as it holds; empty where it does not.
+type flow struct {
+	key     pairKey
+	home    string   // of the sender
+	box     *Mailbox // of the receiver
+	version uint64   // of the directory, before it was asked
+	turn    uint64   // of the mailboxes, the same
+}
+
+// maxFlows bounds the flows a link remembers; more begin anew.
+const maxFlows = 1024
+
+// flow returns what is known of a pair. It is called by the reader only, and
+// asks for what is not known any more.
+func (in *inLink) flow(key pairKey) *flow {
+	r := in.r
+	version, turn := r.dir.Version(), r.boxes.Load()
+	f := in.last
+	if f == nil || f.key != key {
+		f = in.flows[key]
+		in.last = f
+	}
+	if f != nil && f.version == version && f.turn == turn {
+		return f
+	}
+	f = &flow{key: key, version: version, turn: turn}
+	f.home, _, _, _ = r.dir.Home(key.from)
+	r.mu.RLock()
+	f.box = r.names[key.to]
+	r.mu.RUnlock()
+	if in.flows == nil || len(in.flows) >= maxFlows {
+		in.flows = make(map[pairKey]*flow)
+	}
+	in.flows[key], in.last = f, f
+	return f
+}
+
 // senderAsks has the messages of one sender wait for a fresh directory.
 type senderAsks struct {
 	in   *inLink
@@ -304,10 +343,11 @@ func (a senderAsks) told(err *wire.Error) {
 	in := a.in
 	in.r.survey() // ways are judged by it
 	in.mu.Lock()
+	var none flow
 	h := in.held[a.from]
 	for len(h.msgs) > 0 && !in.over {
 		msg := &h.msgs[0]
-		v, ok := in.judge(msg, []byte(msg.session), true, h.final > 0, err)
+		v, ok := in.judge(msg, &none, []byte(msg.session), true, h.final > 0, err)
 		if !ok {
 			in.r.lookups.add(a)
 			in.mu.Unlock()

@@ -26,6 +26,9 @@ type entry struct {
 	turn   uint64  // that it took it in
 	onward *onward // not nil: only passed on here, for another coordinator
 
+	lent bool     // the payload is the poster's, who is still in PostUntil
+	seg  *segment // not nil: the payload is in there, which is not reused meanwhile
+
 	slot     uint32
 	seq      uint64 // order of appending on a link
 	cutting  *large // not nil until its last chunk was cut
@@ -41,6 +44,14 @@ func free(e *entry) {
 	e.acct.give(e.size)
 	*e = entry{}
 	entries.Put(e)
+}
+
+// keep makes a payload that was lent, or is in a segment, the entry's own.
+func (e *entry) keep() {
+	if e.lent || e.seg != nil {
+		e.lent = false
+		e.m.Own()
+	}
 }
 
 // reply is where a message's outcome goes.

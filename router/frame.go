@@ -114,6 +114,9 @@ func appendFrame(dst []byte, kind byte, body []byte) []byte {
 	return dst
 }
 
+// readBuffer holds the largest frame, and seldom ends within one.
+const readBuffer = 128 << 10
+
 // frameReader reads frames through one buffer; a body is valid until the next
 // call.
 type frameReader struct {
@@ -122,7 +125,7 @@ type frameReader struct {
 }
 
 func newFrameReader(r io.Reader) *frameReader {
-	return &frameReader{r: bufio.NewReaderSize(r, headSize+maxBody)}
+	return &frameReader{r: bufio.NewReaderSize(r, readBuffer)}
 }
 
 // ready tells whether the next frame can be had without waiting.

@@ -31,6 +31,8 @@ type inLink struct {
 
 	names    wire.Names              // owned by the reader
 	short    slab                    // owned by the reader
+	flows    map[pairKey]*flow       // owned by the reader
+	last     *flow                   // the same: of the last message
 	large    map[uint32]*partial     // owned by the reader
 	passages map[passageKey]*passage // owned by the reader
 

@@ -20,6 +20,7 @@ type Numbered struct {
 type Mailbox struct {
 	full, session   string
 	maxMsgs, maxLen int
+	maxConnected    int // instead of maxMsgs, while there is a door
 
 	epoch atomic.Uint64
 
@@ -42,7 +43,7 @@ type reader struct {
 }
 
 func newMailbox(full, session string, epoch uint64, l Limits) *Mailbox {
-	m := &Mailbox{full: full, session: session, first: 1, maxMsgs: l.MailboxMessages, maxLen: l.MailboxBytes}
+	m := &Mailbox{full: full, session: session, first: 1, maxMsgs: l.MailboxMessages, maxConnected: l.ConnectedMessages, maxLen: l.MailboxBytes}
 	m.epoch.Store(epoch)
 	return m
 }
@@ -206,7 +207,11 @@ func (m *Mailbox) put(msg *wire.Message) verdict {
 	}
 	// One message more than the bytes allow is taken, so that even the largest
 	// fits an empty mailbox.
-	if m.queue.n >= m.maxMsgs || m.bytes >= m.maxLen {
+	most := m.maxMsgs
+	if m.door != nil {
+		most = m.maxConnected
+	}
+	if m.queue.n >= most || m.bytes >= m.maxLen {
 		return busy
 	}
 	number := m.first + uint64(m.queue.n)

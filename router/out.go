@@ -35,6 +35,8 @@ type outLink struct {
 	gone    bool     // run has ended: look for another link
 	err     string   // why it is not up
 	data    backlog  // frames not yet taken by the writer
+	held    int      // segments that are kept for entries
+	spare   *segment // for the next frame; may be nil
 	control []byte   // the same, first lane
 	slots   []*entry // messages whose outcome is not there, by id
 	unused  []uint32 // free slots
@@ -125,10 +127,11 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sendi
 	l.seq++
 	e.seq = l.seq
 	if size > maxBody {
+		e.keep()
 		p.cutting = true
 		l.startLarge(newLarge(e, &d, rt.session, t, size))
 	} else {
-		s := l.data.room(headSize + size)
+		s := l.room(headSize + size)
 		b, start := s.b, len(s.b)
 		if t == nil {
 			b = beginFrame(b, kindData)
@@ -143,6 +146,9 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sendi
 		}
 		endFrame(b, start)
 		s.b, s.last = b, e.seq
+		if e.lent {
+			l.lend(s, e)
+		}
 	}
 	rouse(l.wake)
 	return appended
@@ -164,7 +170,14 @@ func (l *outLink) release(batch []byte, to []*entry) ([]*entry, error) {
 		if uint64(id) >= uint64(len(l.slots)) || l.slots[id] == nil || l.slots[id].cutting != nil || l.slots[id].seq > l.taken {
 			return to, broken("an outcome for message %d, which is not under way", id)
 		}
-		to = append(to, l.slots[id])
+		e := l.slots[id]
+		if e.seg != nil {
+			if verdict(batch[4]).back() {
+				e.keep() // it may have to leave once more
+			}
+			l.unlend(e)
+		}
+		to = append(to, e)
 		l.vacate(id)
 	}
 	return to, nil
@@ -331,7 +344,7 @@ func (l *outLink) lost(cause error) {
 	}
 	taken := l.taken
 	l.slots, l.unused, l.large, l.queued = nil, nil, nil, nil
-	l.data.drop()
+	l.data, l.held = nil, 0 // what entries have in segments stays theirs
 	l.control = l.control[:0]
 	if l.idle != nil {
 		close(l.idle)
@@ -344,6 +357,9 @@ func (l *outLink) lost(cause error) {
 		}
 		return 1
 	})
+	for _, e := range es {
+		e.seg = nil
+	}
 	unknown := wire.Unknown(broken("the link to coordinator %s was lost: %v", l.id, cause))
 	for _, e := range es {
 		p := e.pair

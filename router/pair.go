@@ -26,6 +26,9 @@ type pair struct {
 	waiting bool // in the waiting list of a link
 	resting bool // waits for the next tick: there is no way now, or was not a moment ago
 
+	to      route  // of the receiver, as of version of the directory
+	version uint64 // before it was asked
+
 	way    *way     // that its messages in flight take; nil in a mesh
 	onward *outLink // not nil: its messages are only passed on, by this link
 
@@ -54,20 +57,30 @@ type route struct {
 	ok            bool
 }
 
+// routeOf is route for a pair with messages under way: it asks only if the
+// directory has changed. The shard's mu is held.
+func (r *Router) routeOf(p *pair) route {
+	if v := r.dir.Version(); !p.to.ok || p.version != v {
+		p.to, p.version = r.route(p.key.to), v
+	}
+	return p.to
+}
+
 func (r *Router) route(to string) (rt route) {
 	rt.home, rt.session, rt.epoch, rt.ok = r.dir.Home(to)
 	return rt
 }
 
 // local puts a message into a mailbox of this coordinator.
-func (r *Router) local(rt route, m *wire.Message) verdict {
+func (r *Router) local(rt route, e *entry) verdict {
 	r.mu.RLock()
-	box := r.names[m.To]
+	box := r.names[e.m.To]
 	r.mu.RUnlock()
 	if box == nil || box.session != rt.session {
 		return unknownTo
 	}
-	v := box.put(m)
+	e.keep()
+	v := box.put(&e.m)
 	if v == busy {
 		r.stats.add(cMailboxFull)
 	}
@@ -96,7 +109,7 @@ func (r *Router) post(e *entry) {
 				free(e)
 				return
 			}
-			if v := r.local(rt, &e.m); v != unknownTo {
+			if v := r.local(rt, e); v != unknownTo {
 				r.finish(e, refusal(v, e.m.To))
 				return
 			}
@@ -122,6 +135,21 @@ func (r *Router) post(e *entry) {
 	}
 	e.acct = acct
 	p.parked.push(e)
+	if e.lent {
+		flows := p.parked.head == e && p.returned.head == nil && !p.running && !p.hold && !p.cutting && !p.looking && !p.resting
+		now := time.Now()
+		if !known && flows {
+			rt, known = r.routeOf(p), true
+		}
+		if flows && rt.ok && rt.home != r.self && now.Before(e.deadline) {
+			r.handOver(p, e, rt, now)
+			if p.parked.head == nil {
+				sh.mu.Unlock() // it has left; e is not ours any more
+				return
+			}
+		}
+		e.keep()
+	}
 	if known {
 		r.pump(p, &rt)
 	} else {
@@ -193,7 +221,7 @@ func (r *Router) pump(p *pair, first *route) {
 		if first != nil {
 			rt, first = *first, nil
 		} else {
-			rt = r.route(e.m.To)
+			rt = r.routeOf(p)
 		}
 		if rt.ok && rt.home != r.self {
 			if !r.handOver(p, e, rt, now) {
@@ -253,7 +281,7 @@ func (r *Router) deliverHere(p *pair, rt route) bool {
 		r.drop(p, nil)
 		return true
 	}
-	v := r.local(rt, &e.m)
+	v := r.local(rt, e)
 	if v == unknownTo {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		return false

@@ -40,6 +40,7 @@ type Router struct {
 	mu    sync.RWMutex // guards the mailboxes; never held while a message is handed over
 	byID  map[string]*Mailbox
 	names map[string]*Mailbox // by full name
+	boxes atomic.Uint64       // raised with every change of names
 
 	linksMu sync.RWMutex
 	links   map[string]*outLink // by the other coordinator's id
@@ -190,6 +191,7 @@ func (r *Router) Attach(full, session string, epoch uint64) (*Mailbox, error) {
 	before := r.names[full]
 	m := newMailbox(full, session, epoch, r.limits)
 	r.byID[session], r.names[full] = m, m
+	r.boxes.Add(1)
 	if before != nil {
 		delete(r.byID, before.session)
 	}
@@ -210,6 +212,7 @@ func (r *Router) Detach(session, reason string) {
 		delete(r.byID, session)
 		if r.names[m.full] == m {
 			delete(r.names, m.full)
+			r.boxes.Add(1)
 		}
 	}
 	r.mu.Unlock()

@@ -200,10 +200,7 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 		if err := writeAll(conn, all); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		for i, s := range data {
-			s.free()
-			data[i] = nil
-		}
+		l.wrote(data)
 	}
 }
 
@@ -216,6 +213,21 @@ func writeAll(conn net.Conn, all net.Buffers) error {
 	}
 	_, err := all.WriteTo(conn)
 	return err
+}
+
+// wrote gives back what was written, unless the payload in it may be needed
+// once more.
+func (l *outLink) wrote(data []*segment) {
+	if len(data) == 0 {
+		return
+	}
+	l.mu.Lock()
+	for i, s := range data {
+		s.written = true
+		l.done(s)
+		data[i] = nil
+	}
+	l.mu.Unlock()
 }
 
 // take takes what is to be written next; from now on it may have left.

@@ -10,31 +10,51 @@ const (
 	turnBytes   = 4 * segmentSize
 )
 
+// maxHeldSegments bounds the segments of one link that are kept for messages
+// in them without outcome; beyond it their payload is copied.
+const maxHeldSegments = 1024
+
 // segment is a piece of what waits to be written; it never grows.
 type segment struct {
-	b    []byte
-	last uint64 // seq of the last message in it
+	b       []byte
+	last    uint64 // seq of the last message in it
+	held    int    // entries whose payload is in it
+	written bool
 }
 
 var segments = sync.Pool{New: func() any { return &segment{b: make([]byte, 0, segmentSize)} }}
 
-func (s *segment) free() {
-	s.b, s.last = s.b[:0], 0
+// done has a segment used again if it was written and nobody needs it. A link
+// keeps one: on its way through the pool another processor would not find it.
+// The link's mu is held.
+func (l *outLink) done(s *segment) {
+	if !s.written || s.held > 0 {
+		return
+	}
+	*s = segment{b: s.b[:0]}
+	if l.spare == nil {
+		l.spare = s
+		return
+	}
 	segments.Put(s)
+}
+
+// room returns the segment that n more bytes, one frame at most, go into; the
+// link's mu is held.
+func (l *outLink) room(n int) *segment {
+	if k := len(l.data); k > 0 && cap(l.data[k-1].b)-len(l.data[k-1].b) >= n {
+		return l.data[k-1]
+	}
+	s := l.spare
+	if l.spare = nil; s == nil {
+		s = segments.Get().(*segment)
+	}
+	l.data = append(l.data, s)
+	return s
 }
 
 // backlog is what waits to be written, in order.
 type backlog []*segment
-
-// room returns the segment that n more bytes, one frame at most, go into.
-func (q *backlog) room(n int) *segment {
-	if k := len(*q); k > 0 && cap((*q)[k-1].b)-len((*q)[k-1].b) >= n {
-		return (*q)[k-1]
-	}
-	s := segments.Get().(*segment)
-	*q = append(*q, s)
-	return s
-}
 
 // take moves the first segments to dst, turnBytes of them at most.
 func (q *backlog) take(dst []*segment) []*segment {
@@ -49,9 +69,32 @@ func (q *backlog) take(dst []*segment) []*segment {
 	return dst
 }
 
-func (q *backlog) drop() {
-	for _, s := range *q {
-		s.free()
+// lend has an entry that was just appended to s, and whose payload was lent,
+// find it there from now on. The link's mu is held.
+func (l *outLink) lend(s *segment, e *entry) {
+	if l.held >= maxHeldSegments {
+		e.keep()
+		return
 	}
-	*q = nil
+	e.lent = false
+	at := len(s.b)
+	for i := len(e.m.Payload) - 1; i >= 0; i-- {
+		n := len(e.m.Payload[i])
+		e.m.Payload[i] = s.b[at-n : at : at]
+		at -= n + 4
+	}
+	e.seg = s
+	if s.held++; s.held == 1 {
+		l.held++
+	}
+}
+
+// unlend is the end of lend; the link's mu is held.
+func (l *outLink) unlend(e *entry) {
+	s := e.seg
+	e.seg = nil
+	if s.held--; s.held == 0 {
+		l.held--
+		l.done(s)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ type node struct {
 	w      *world
 	accept chan accepted
 	down   chan struct{}
+	asks   atomic.Uint64
+	kept   atomic.Uint64 // not 0: the Version
 
 	mu      sync.Mutex
 	stale   map[string]row // not nil: a view that lags until Fresh
@@ -163,6 +166,15 @@ func (n *node) Home(full string) (string, string, uint64, bool) {
 		n.w.mu.Unlock()
 	}
 	return r.home, r.session, r.epoch, ok
+}
+
+// Version never stays the same, unless the test keeps it, so that Home is asked
+// every time.
+func (n *node) Version() uint64 {
+	if v := n.kept.Load(); v > 0 {
+		return v
+	}
+	return n.asks.Add(1) << 32
 }
 
 func (n *node) Fresh(context.Context) error {

@@ -72,6 +72,25 @@ func (m *Message) FrameSize() int {
 	return 4 + frameHead + len(m.To) + len(m.From) + 4*len(m.Payload) + m.Size()
 }
 
+// Own copies the payload into memory of the message's own, out of a buffer it
+// was read in.
+func (m *Message) Own() {
+	if len(m.Payload) == 1 {
+		m.Payload[0] = append([]byte{}, m.Payload[0]...) // not zeroed before
+		return
+	}
+	m.MoveTo(make([]byte, 0, m.Size()))
+}
+
+// MoveTo is Own with memory of the caller's, which must have room for the
+// payload behind its length.
+func (m *Message) MoveTo(b []byte) {
+	for i, p := range m.Payload {
+		b = append(b, p...)
+		m.Payload[i] = b[len(b)-len(p) : len(b) : len(b)]
+	}
+}
+
 // Check refuses a message that has no frame: names too long, id above 24 bit,
 // too many payload frames (invalid) or too many bytes (too_large).
 func (m *Message) Check() error {

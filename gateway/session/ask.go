@@ -159,7 +159,9 @@ func (c *Conn) ask(m *wire.Message, live *control.Live) {
 		c.refuse(m, live, wire.Refuse(wire.CodeBusy, "%d requests of %s wait for COORDINATOR already", l.Asks, live.FullName()))
 		return
 	}
-	c.asks = append(c.asks, *m)
+	asked := *m
+	asked.Own() // it waits
+	c.asks = append(c.asks, asked)
 	if !c.asking {
 		c.asking = c.start(c.clerk)
 	}

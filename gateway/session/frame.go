@@ -22,7 +22,9 @@ func (c *Conn) MaxFrame() int {
 	return wire.MaxFirst
 }
 
-// Frame handles one frame; the payload belongs to the connection from now on.
+// Frame handles one frame. The bytes of one that is at most wire.MaxWhole long
+// are the caller's again when Frame returns; those of a longer one, and the
+// slice Payload, belong to the connection from now on.
 // It waits while too many messages have no outcome. An error is a refusal that
 // ends the connection: give it to Finish.
 func (c *Conn) Frame(m *wire.Message) error {

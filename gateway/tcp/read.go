@@ -17,7 +17,6 @@ import (
 const (
 	smallBuffer = 2 << 10
 	largeBuffer = 64 << 10
-	slabSize    = 8 << 10          // frames that were read together share one
 	frameTime   = 30 * time.Second // a frame's first byte to its last, for each 64 KiB
 )
 
@@ -39,7 +38,6 @@ type reader struct {
 	big   *[]byte // buf, if it is from the pool
 	r, w  int     // of buf, what was read and not handed out
 	names wire.Names
-	slab  []byte
 	began time.Time // of the frame that is not complete; zero: none is
 	idle  int       // small reads in a row
 
@@ -100,15 +98,10 @@ func (rd *reader) next(c terms) (wire.Message, error) {
 	}
 }
 
-// parse hands out the frame of n bytes at the start of the buffer, in memory of
-// its own: frames that came together share a piece.
+// parse hands out the frame of n bytes at the start of the buffer: it is valid
+// until the next read.
 func (rd *reader) parse(n int) (wire.Message, error) {
-	if n > len(rd.slab) {
-		rd.slab = make([]byte, max(n, min(rd.w-rd.r, slabSize)))
-	}
-	b := rd.slab[:n:n]
-	rd.slab = rd.slab[n:]
-	copy(b, rd.buf[rd.r:])
+	b := rd.buf[rd.r : rd.r+n : rd.r+n]
 	rd.r += n
 	m, _, err := wire.ParseFrame(b, &rd.names)
 	return m, err
