@@ -34,10 +34,11 @@ type heldFrom struct {
 
 // partial is a large message of which not all chunks are here.
 type partial struct {
-	body  []byte
-	total int
-	since time.Time
-	relay bool
+	pieces [][]byte // as they came: nothing large is moved while others wait
+	have   int
+	total  int
+	since  time.Time
+	relay  bool
 }
 
 // chunk handles one piece of a large message.
@@ -80,23 +81,45 @@ func (in *inLink) chunk(body []byte) error {
 		return nil
 	}
 	delete(in.large, id)
-	if len(p.body) != p.total {
-		return broken("message %d ends after %d of %d bytes", id, len(p.body), p.total)
+	if p.have != p.total {
+		return broken("message %d ends after %d of %d bytes", id, p.have, p.total)
 	}
-	return in.whole(id, p)
-}
-
-// whole handles a large message that is here.
-func (in *inLink) whole(id uint32, p *partial) error {
 	var pass *passage
-	var t trip
-	body := p.body
 	if p.relay {
-		var err error
-		if t, body, err = parseTrip(body); err != nil {
+		t, _, err := parseTrip(p.pieces[0])
+		if err != nil {
 			return err
 		}
 		if pass, err = in.passage(&t); err != nil {
+			return err
+		}
+	}
+	// Putting it together takes its time: others need not wait for that, and
+	// the next one of the pair comes after the outcome of this one only.
+	if in.joining.Add(1) <= largeAtOnce {
+		in.r.own(func() {
+			defer in.joining.Add(-1)
+			err := in.whole(id, p, pass)
+			if err == nil {
+				err = in.flush()
+			}
+			if err != nil {
+				in.fail(err)
+			}
+		})
+		return nil
+	}
+	defer in.joining.Add(-1)
+	return in.whole(id, p, pass)
+}
+
+// whole handles a large message that is here.
+func (in *inLink) whole(id uint32, p *partial, pass *passage) error {
+	var t trip
+	body := p.join()
+	if p.relay {
+		var err error
+		if t, body, err = parseTrip(body); err != nil {
 			return err
 		}
 	}
@@ -107,21 +130,31 @@ func (in *inLink) whole(id uint32, p *partial) error {
 	if d.id != id {
 		return broken("message %d is in the chunks of message %d", d.id, id)
 	}
-	return in.message(&d, true, p.since, pass, t.turn)
+	m, err := parseMessage(d.message, nil)
+	if err != nil {
+		return err
+	}
+	return in.parsed(&d, m, new(flow), true, p.since, pass, t.turn)
 }
 
-// add appends a piece. It never holds more than twice what has come.
+// add keeps a piece.
 func (p *partial) add(b []byte) error {
-	if len(b) > p.total-len(p.body) {
+	if len(b) > p.total-p.have {
 		return broken("a large message of %d bytes is longer than announced", p.total)
 	}
-	if need := len(p.body) + len(b); need > cap(p.body) {
-		larger := make([]byte, len(p.body), min(p.total, max(2*cap(p.body), need)))
-		copy(larger, p.body)
-		p.body = larger
-	}
-	p.body = append(p.body, b...)
+	p.pieces = append(p.pieces, append([]byte(nil), b...))
+	p.have += len(b)
 	return nil
+}
+
+// join puts the pieces together. It never holds more than twice what has come.
+func (p *partial) join() []byte {
+	body := make([]byte, 0, p.total)
+	for i, b := range p.pieces {
+		body = append(body, b...)
+		p.pieces[i] = nil
+	}
+	return body
 }
 
 // message judges one message and notes its outcome, or sends it on, or holds
@@ -131,13 +164,21 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 	if err != nil {
 		return err
 	}
+	return in.parsed(d, m, in.flow(pairKey{m.From, m.To}), owned, since, pass, turn)
+}
+
+// parsed is the rest of message. f is what is known of the pair.
+func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since time.Time, pass *passage, turn uint64) error {
 	msg := incoming{m: m, id: d.id, epoch: d.epoch, pass: pass, turn: turn}
 	if !since.IsZero() {
 		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
 	}
 	key := pairKey{m.From, m.To}
-	f := in.flow(key)
 	in.mu.Lock()
+	if in.over {
+		in.mu.Unlock()
+		return nil
+	}
 	if err := in.lift(d.seen); err != nil {
 		in.mu.Unlock()
 		return err

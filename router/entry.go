@@ -32,6 +32,7 @@ type entry struct {
 	slot     uint32
 	seq      uint64 // order of appending on a link
 	cutting  *large // not nil until its last chunk was cut
+	large    bool   // sent in chunks: its pair waits for its outcome
 	answered bool   // done was called; only its slot is still in use
 
 	next *entry

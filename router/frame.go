@@ -37,7 +37,8 @@ const (
 //	2 data        dialler   a message, see below
 //	3 chunk       dialler   id 4, flags 1 (1 first, 2 last, 4 given up, 8 with first: of a relay),
 //	                        if first: total 4; bytes. The bytes of all chunks of one id are the
-//	                        body of a data or relay frame that would be above 65,536 bytes
+//	                        body of a data or relay frame that would be above 65,536 bytes; the
+//	                        next message of the same sender and receiver follows its outcome
 //	4 outcomes    acceptor  for each message: id 4, verdict 1
 //	5 ping        dialler   8 bytes
 //	6 pong        acceptor  the 8 bytes of the ping; since version 2: the acceptor's linkVersion 1

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -34,12 +35,14 @@ type inLink struct {
 	flows    map[pairKey]*flow       // owned by the reader
 	last     *flow                   // the same: of the last message
 	large    map[uint32]*partial     // owned by the reader
+	joining  atomic.Int32            // large messages being put together beside the reader
 	passages map[passageKey]*passage // owned by the reader
 
 	mu    sync.Mutex
 	out   []byte // frames not yet written
 	batch []byte // outcomes not yet framed
 	over  bool   // nothing more is delivered
+	fault error  // found beside the reader
 	fences
 	held      map[string]*heldFrom
 	heldMsgs  int
@@ -89,6 +92,7 @@ var errStopping = errors.New("closed by this coordinator")
 // serveIn uses one accepted connection until it ends.
 func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	defer conn.Close()
+	shallow(conn)
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	defer hurry(ctx, conn)()
@@ -111,6 +115,9 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	err = in.read(ctx, frames)
 	in.mu.Lock()
 	in.over = true
+	if in.fault != nil {
+		err = in.fault
+	}
 	in.mu.Unlock()
 	_ = in.flush()
 	if r.ctx.Err() != nil {
@@ -124,6 +131,16 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	<-wrote
 	r.broke("from", from, err)
 	r.unseat(in)
+}
+
+// fail ends a link for a fault that was found beside its reader.
+func (in *inLink) fail(err error) {
+	in.mu.Lock()
+	if in.fault == nil {
+		in.fault = err
+	}
+	in.mu.Unlock()
+	in.conn.Close()
 }
 
 // opened reads the open frame.

@@ -34,7 +34,7 @@ func newLarge(e *entry, d *data, session string, t *trip, total int) *large {
 	}
 	g.head = wire.AppendFrameHead(appendDataHead(g.head, d, session), &e.m)
 	g.rest = g.head
-	e.cutting = g
+	e.cutting, e.large = g, true
 	return g
 }
 
@@ -110,15 +110,12 @@ func (l *outLink) cutOne(dst []byte) []byte {
 			endFrame(dst, start)
 		}
 		l.endTurn(e, true)
-		l.uncut(e.pair)
 		l.settle(e, late(e.m.To))
 		return dst
 	}
 	dst, last := g.cut(dst)
 	if last {
-		p := e.pair // the entry is gone as soon as its outcome comes
 		l.endTurn(e, false)
-		l.uncut(p)
 		return dst
 	}
 	l.mu.Lock()
@@ -147,10 +144,10 @@ func (l *outLink) endTurn(e *entry, vacate bool) {
 	}
 }
 
-// uncut lets a pair's next message go behind the last chunk.
-func (l *outLink) uncut(p *pair) {
-	p.shard.mu.Lock()
-	p.cutting = false
-	l.r.pump(p, nil)
-	p.shard.mu.Unlock()
+// uncut tells that an entry that has landed does not hold its pair up any more;
+// the shard's mu is held.
+func (p *pair) uncut(large bool) {
+	if large {
+		p.cutting = false
+	}
 }

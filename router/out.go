@@ -85,10 +85,12 @@ const (
 	appended sending = iota
 	notUp            // the pair is pumped when the link is up
 	gone             // there is another link by now, or the router is closed
+	notAlone         // a large one, while others of its pair are in flight
 )
 
 // send gives a message a slot and appends it to the buffer of the link. The mu
-// of p's shard is held. A large message sets p.cutting. w is nil for one that
+// of p's shard is held. A large message goes alone, so that none before it comes
+// back while it is cut, and sets p.cutting. w is nil for one that
 // goes home without a relay.
 func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sending {
 	d := data{seen: l.seen.Load(), left: remaining(e.deadline, now), epoch: rt.epoch}
@@ -108,6 +110,8 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sendi
 		return gone
 	case t != nil && (!l.up || l.version < relayVersion):
 		return notUp
+	case size > maxBody && p.inflight > 0:
+		return notAlone
 	case !l.up:
 		if l.r.mesh && !p.waiting {
 			p.waiting = true
@@ -240,8 +244,9 @@ func (l *outLink) outcomes(batch []byte, scratch *[]*entry) error {
 // go on. They are told before the pair counts them as landed, so that nothing
 // overtakes them on another way.
 func (l *outLink) arrived(es []*entry) {
-	p := es[0].pair
+	p, large := es[0].pair, false
 	for _, e := range es {
+		large = large || e.large
 		if e.way != nil {
 			e.wayTold(accepted)
 		}
@@ -251,6 +256,7 @@ func (l *outLink) arrived(es []*entry) {
 		free(e)
 	}
 	p.shard.mu.Lock()
+	p.uncut(large)
 	l.r.landed(p, len(es))
 	p.shard.mu.Unlock()
 }
@@ -274,6 +280,8 @@ func (l *outLink) outcome(e *entry, v verdict) {
 	again := !e.answered && (onTheWay || !e.retried) && time.Now().Before(e.deadline) && e.stay()
 	p.shard.mu.Lock()
 	p.hold = true
+	p.uncut(e.large)
+	e.large = false
 	l.seen.Add(1)
 	if e.way != nil {
 		e.wayTold(v)
@@ -310,8 +318,10 @@ func (l *outLink) settle(e *entry, err *wire.Error) {
 	if !e.answered {
 		l.r.answer(e.reply, err)
 	}
+	large := e.large
 	free(e)
 	p.shard.mu.Lock()
+	p.uncut(large)
 	l.r.landed(p, 1)
 	p.shard.mu.Unlock()
 }
@@ -364,12 +374,7 @@ func (l *outLink) lost(cause error) {
 	for _, e := range es {
 		p := e.pair
 		whole := e.cutting == nil
-		if e.cutting != nil {
-			p.shard.mu.Lock()
-			p.cutting = false
-			p.shard.mu.Unlock()
-			e.cutting = nil
-		}
+		e.cutting = nil
 		if e.answered || whole && e.seq <= taken || !e.stay() {
 			if e.way != nil {
 				e.wayTold(lost)
@@ -385,6 +390,8 @@ func (l *outLink) lost(cause error) {
 		e.goAgain()
 		p.shard.mu.Lock()
 		p.hold = true
+		p.uncut(e.large)
+		e.large = false
 		p.returned.insert(e)
 		l.r.landed(p, 1)
 		p.shard.mu.Unlock()

@@ -21,7 +21,7 @@ type pair struct {
 	running bool // a goroutine is in pump; it sees every change made meanwhile
 	hold    bool // one was refused as moved or not sent: nothing leaves until all in flight have come back.
 	// Where messages are only passed on, those that come meanwhile go back.
-	cutting bool // its own large message is being cut; the next goes behind its last chunk
+	cutting bool // its own large message is under way; the next goes behind its outcome
 	looking bool // waits for a fresh directory
 	waiting bool // in the waiting list of a link
 	resting bool // waits for the next tick: there is no way now, or was not a moment ago

@@ -230,8 +230,12 @@ func (r *Router) pumpOn(p *pair) {
 			continue
 		}
 		p.parked.pop()
-		if p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil, now) != appended {
+		s := p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil, now)
+		if s != appended {
 			p.parked.prepend(&list{e, e})
+			if s == notAlone {
+				break
+			}
 			r.turnBack(p)
 			continue
 		}
@@ -266,6 +270,7 @@ func (l *outLink) passBack(e *entry, v verdict) {
 	p := e.pair
 	p.shard.mu.Lock()
 	defer p.shard.mu.Unlock()
+	p.uncut(e.large)
 	l.r.tellBack(e, v)
 	if v.back() {
 		l.seen.Add(1)

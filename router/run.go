@@ -70,6 +70,7 @@ func (l *outLink) dial(ctx context.Context) (net.Conn, error) {
 // serve uses one connection until it ends. good tells whether the other side
 // ever answered a ping.
 func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (good bool, err error) {
+	shallow(conn)
 	ctx, cancel := context.WithCancelCause(parent)
 	defer hurry(ctx, conn)()
 	l.seen.Store(0)
@@ -110,6 +111,24 @@ func hurry(ctx context.Context, conn net.Conn) (stop func() bool) {
 		_ = conn.SetReadDeadline(now)
 		_ = conn.SetWriteDeadline(now.Add(farewell))
 	})
+}
+
+// linkBuffer is what the kernel may hold of a link at either end: a small
+// message waits behind it. It grows to megabytes where it is not bounded.
+const linkBuffer = 256 << 10
+
+// shallow bounds the kernel's buffers of a link, if it has some.
+func shallow(conn net.Conn) {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok {
+		_ = tcp.SetReadBuffer(linkBuffer) // it works without
+		_ = tcp.SetWriteBuffer(linkBuffer)
+	}
 }
 
 // awaitBytes gives the next read its deadline; it fails when ctx has ended, so
