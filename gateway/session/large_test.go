@@ -1,0 +1,101 @@
+package session_test
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// patiently is next for what may take long.
+func (g *guest) patiently() (wire.Message, error) {
+	for {
+		_ = g.conn.SetReadDeadline(time.Now().Add(time.Minute)) // of one frame
+		m, err := g.in.Next()
+		if err != nil || m.To != "" || m.Type != wire.TypeChunk {
+			return m, err
+		}
+		if whole, ok, err := g.cut.Add(&m); err != nil || ok {
+			return whole, err
+		}
+	}
+}
+
+// While messages of the largest size go from one native session to another at
+// another coordinator, one after the other, short ones of others arrive within
+// a small part of the time that one of those takes. Both are measured together,
+// so the test holds on a busy machine.
+func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
+	w := newWorld(t, settings{}, "n1", "n2")
+	quiet := func(at, name string) *guest {
+		g := w.sites[at].dial(t, wire.LongestPing)
+		g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
+		return g
+	}
+	pump, store := quiet("n1", "pump"), quiet("n2", "store")
+	gui, laser := quiet("n1", "gui"), quiet("n2", "laser")
+	frame, err := wire.AppendFrame(nil, &wire.Message{To: "n2.store", ID: 1, Payload: [][]byte{make([]byte, wire.MaxMessage)}})
+	must(t, err)
+	_ = pump.conn.SetWriteDeadline(time.Time{})
+	const rounds = 2
+	var large []time.Duration
+	var ended atomic.Bool
+	pumped, stored := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stored)
+		for range rounds {
+			m, err := store.patiently()
+			for err == nil && m.To == "" {
+				m, err = store.patiently()
+			}
+			if err != nil || m.Size() != wire.MaxMessage {
+				t.Errorf("got a message of %d bytes (%v), want %d", m.Size(), err, wire.MaxMessage)
+				return
+			}
+		}
+	}()
+	go func() {
+		defer close(pumped)
+		defer ended.Store(true)
+		for i := range rounds {
+			start := time.Now()
+			for at := 0; at < len(frame); {
+				var b []byte
+				b, at = wire.AppendChunk(nil, uint32(i), frame, at)
+				if _, err := pump.conn.Write(b); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			m, err := pump.patiently()
+			if err != nil || m.Type != wire.TypeReceipt {
+				t.Errorf("the largest message was answered by %+v (%v)", m, err)
+				return
+			}
+			large = append(large, time.Since(start))
+		}
+	}()
+	var short []time.Duration
+	for !ended.Load() {
+		start := time.Now()
+		gui.send(text("n2.laser", "x", 0))
+		if m := laser.message(); m.From != "n1.gui" {
+			t.Fatalf("got %+v", m)
+		}
+		short = append(short, time.Since(start))
+	}
+	<-pumped
+	<-stored
+	if t.Failed() {
+		return
+	}
+	slices.Sort(short)
+	slices.Sort(large)
+	half, most, one := short[len(short)/2], short[len(short)*99/100], large[len(large)/2]
+	t.Logf("%d short messages: half within %v, 99 %% within %v; %d of 64 MiB: half within %v", len(short), half, most, len(large), one)
+	if half > one/20 || most > one {
+		t.Errorf("half of the short messages took %v and 99 %% %v, while a large one takes %v: want below a twentieth of that, and below it", half, most, one)
+	}
+}
