@@ -252,7 +252,7 @@ type Names struct {
 // payload slices, so that no allocation is needed for each.
 const (
 	sharedFrames = 16
-	sharedBytes  = 1 << 10
+	sharedBytes  = 2 << 10
 )
 
 // frames returns count payload slices, all nil, for a message of size bytes.
