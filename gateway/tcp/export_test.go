@@ -24,6 +24,7 @@ func ReadAll(conn net.Conn, limit int) (messages []wire.Message, err error) {
 		if err != nil {
 			return messages, err
 		}
+		m.Own() // its bytes are the reader's again
 		messages = append(messages, m)
 	}
 }
