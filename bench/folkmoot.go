@@ -67,15 +67,38 @@ func (f *folkmootClient) write(ctx context.Context, key, value string) error {
 
 // signIn signs a component in with a label.
 func (f *folkmootClient) signIn(ctx context.Context, name, lease, label string) error {
+	_, err := f.signedIn(ctx, name, lease, label)
+	return err
+}
+
+func (f *folkmootClient) signedIn(ctx context.Context, name, lease, label string) (answer []byte, err error) {
 	body := fmt.Appendf(nil, `{"name":%q,"namespace":%q,"lease":%q,"labels":{"v":%q}}`, name, namespace, lease, label)
-	status, answer, err := f.do(ctx, "POST", "/v1/components", body)
+	status, answer, err := f.do(ctx, "POST", "/v1/components", "", body)
+	if err == nil && status != http.StatusCreated {
+		err = &refused{status, string(answer)}
+	}
+	return answer, err
+}
+
+// enter is signIn for one who leaves again: it returns the session's secret.
+func (f *folkmootClient) enter(ctx context.Context, name, lease, label string) (secret string, err error) {
+	answer, err := f.signedIn(ctx, name, lease, label)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if status != http.StatusCreated {
-		return &refused{status, string(answer)}
+	var in struct {
+		Secret string `json:"secret"`
 	}
-	return nil
+	return in.Secret, json.Unmarshal(answer, &in)
+}
+
+// leave signs a component out.
+func (f *folkmootClient) leave(ctx context.Context, name, secret string) error {
+	status, answer, err := f.do(ctx, "DELETE", "/v1/components/"+namespace+"."+name, secret, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("sign-out: %d %s", status, answer)
+	}
+	return err
 }
 
 // refused is an answer that is not the one hoped for.
@@ -91,7 +114,7 @@ func (f *folkmootClient) read(ctx context.Context, key string, strict bool) erro
 	if strict {
 		how = "strict"
 	}
-	status, answer, err := f.do(ctx, "GET", "/v1/components/"+namespace+"."+key+"?consistency="+how, nil)
+	status, answer, err := f.do(ctx, "GET", "/v1/components/"+namespace+"."+key+"?consistency="+how, "", nil)
 	if err != nil {
 		return err
 	}
@@ -101,12 +124,15 @@ func (f *folkmootClient) read(ctx context.Context, key string, strict bool) erro
 	return nil
 }
 
-// do sends one request and reads its answer.
-func (f *folkmootClient) do(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
+// do sends one request, for a session if its secret is given, and reads its answer.
+func (f *folkmootClient) do(ctx context.Context, method, path, secret string, body []byte) (int, []byte, error) {
 	if d, ok := ctx.Deadline(); ok {
 		f.conn.SetDeadline(d)
 	}
 	b := fmt.Appendf(f.buf[:0], "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, f.host)
+	if secret != "" {
+		b = fmt.Appendf(b, "X-Session: %s\r\n", secret)
+	}
 	if body != nil {
 		b = fmt.Appendf(b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}

@@ -94,7 +94,7 @@ func drive(ctx context.Context, n int, duration time.Duration, open func(ctx con
 			s := &all[i]
 			for k := 0; s.errors <= 100; k++ {
 				t0 := time.Now()
-				if t0.After(end) {
+				if t0.After(end) || ctx.Err() != nil {
 					return
 				}
 				err := askers[i].ask(ctx, k)
