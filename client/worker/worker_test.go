@@ -25,6 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type cluster struct {
 	mu       sync.Mutex
 	home     string
+	dead     string // a coordinator that answers nothing any more
 	ended    string
 	signIns  int
 	moves    int
@@ -74,6 +75,9 @@ func (c *cluster) coordinator(t *testing.T, id string) *httptest.Server {
 	return s
 }
 
+// kill lets a coordinator answer nothing any more, on whatever connection.
+func (c *cluster) kill(id string) { c.update(func() { c.dead = id }) }
+
 func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 	say := func(status int, v any) {
 		w.Header().Set("X-Index", "9")
@@ -82,6 +86,12 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 	}
 	refuse := func(status int, code wire.Code, detail string) {
 		say(status, wire.Problem{Status: status, Code: code, Detail: detail})
+	}
+	c.mu.Lock()
+	dead := c.dead == id
+	c.mu.Unlock()
+	if dead {
+		panic(http.ErrAbortHandler)
 	}
 	switch op := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1"); op {
 	case "POST /components":
@@ -233,15 +243,16 @@ func TestOnlyCoordinatorsGiveWork(t *testing.T) {
 // When its coordinator dies a worker takes its name to the next and goes on with what it was at.
 func TestWorkerMoves(t *testing.T) {
 	c := newCluster()
-	gate := t.TempDir() + "/go"
-	c.waiting = []wire.RunPart{part(0, "while [ ! -e "+gate+" ]; do sleep 0.05; done; echo through")}
+	dir := t.TempDir()
+	c.waiting = []wire.RunPart{part(0, "touch "+dir+"/begun; while [ ! -e "+dir+"/go ]; do sleep 0.05; done; echo through")}
 	a, b := c.coordinator(t, "a"), c.coordinator(t, "b")
 	stop, _ := start(t, "w", a.URL, b.URL)
-	c.until(t, "signed in at a", func() bool { return c.home == "a" })
+	poll(t, dir+"/begun") // the worker has heard of its session: one that has not signs in elsewhere and does not move
+	c.kill("a")
 	a.Listener.Close()
 	a.CloseClientConnections()
 	c.until(t, "moved to b", func() bool { return c.home == "b" && c.moves == 1 })
-	if err := touch(gate); err != nil {
+	if err := touch(dir + "/go"); err != nil {
 		t.Fatal(err)
 	}
 	c.until(t, "the part is done", func() bool { return len(c.done) == 1 })
