@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,19 +54,21 @@ func TestUnavailableIsAskedAtTheNextCoordinator(t *testing.T) {
 
 // Everything unavailable until the context ends is unavailable, and names who was asked.
 func TestUnavailableEverywhere(t *testing.T) {
-	t.Parallel()
-	none, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
-	c := dial(t, client.Config{Addrs: []string{none.URL, deadAddr(t)}})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err := c.RemoveMember(ctx, "n4")
-	wantCode(t, err, wire.CodeUnavailable, "remove member, nobody can")
-	if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
-		t.Errorf("error %v: want the deadline or the refused dial as cause", err)
-	}
-	if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at 127.0.0.1:") {
-		t.Errorf("error %q does not say what was asked of whom", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := remote(t, client.Config{Addrs: []string{"none", "dead"}}, map[string]http.HandlerFunc{
+			"none": func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") },
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err := c.RemoveMember(ctx, "n4")
+		wantCode(t, err, wire.CodeUnavailable, "remove member, nobody can")
+		if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
+			t.Errorf("error %v: want the deadline or the refused dial as cause", err)
+		}
+		if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at dead") {
+			t.Errorf("error %q does not say what was asked of whom", err)
+		}
+	})
 }
 
 // With Silent a call gives up when nobody listens anywhere.
@@ -103,12 +106,14 @@ func TestUnknownIsRepeatedOnlyWithAnID(t *testing.T) {
 
 // An attempt that may have happened stays unknown, whatever later attempts were told.
 func TestUnknownIsNotForgotten(t *testing.T) {
-	t.Parallel()
-	first, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
-	second, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
-	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}, Timeout: 300 * time.Millisecond})
-	_, _, err := c.CancelJob(t.Context(), "j1", "")
-	wantCode(t, err, wire.CodeUnknown, "cancel: connection lost at one, not tried at the other")
+	synctest.Test(t, func(t *testing.T) {
+		c := remote(t, client.Config{Addrs: []string{"first", "second"}, Timeout: 300 * time.Millisecond}, map[string]http.HandlerFunc{
+			"first":  func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+			"second": func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") },
+		})
+		_, _, err := c.CancelJob(t.Context(), "j1", "")
+		wantCode(t, err, wire.CodeUnknown, "cancel: connection lost at one, not tried at the other")
+	})
 }
 
 // A connection that breaks after the request was sent is unknown for a write and asked again for a read.
@@ -126,20 +131,19 @@ func TestLostAnswer(t *testing.T) {
 
 // A coordinator that hangs costs one attempt, not the whole call.
 func TestHangingCoordinatorIsPassedOver(t *testing.T) {
-	t.Parallel()
-	release := make(chan struct{})
-	hung, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-release:
-		case <-r.Context().Done():
+	synctest.Test(t, func(t *testing.T) {
+		c := remote(t, client.Config{Addrs: []string{"hung", "live"}, Attempt: 100 * time.Millisecond}, map[string]http.HandlerFunc{
+			"hung": func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			"live": func(w http.ResponseWriter, r *http.Request) { say(w, 200, wire.Leader{ID: "n2"}) },
+		})
+		begun := time.Now()
+		if l, _, err := c.Leader(t.Context()); err != nil || l.ID != "n2" {
+			t.Fatalf("leader with the first coordinator hanging: got %+v, %v", l, err)
+		}
+		if took := time.Since(begun); took != 100*time.Millisecond {
+			t.Errorf("it took %v, want one attempt of 100 ms", took)
 		}
 	})
-	defer close(release)
-	live, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 200, wire.Leader{ID: "n2"}) })
-	c := dial(t, client.Config{Addrs: []string{hung.URL, live.URL}, Attempt: 100 * time.Millisecond})
-	if l, _, err := c.Leader(t.Context()); err != nil || l.ID != "n2" {
-		t.Fatalf("leader with the first coordinator hanging: got %+v, %v", l, err)
-	}
 }
 
 // Every refusal arrives as the wire error it left as, and is not repeated.
@@ -182,13 +186,15 @@ func TestRefusals(t *testing.T) {
 
 // An answer that is no coordinator's: a proxy's 502 may have let the write through.
 func TestForeignAnswers(t *testing.T) {
-	t.Parallel()
-	s, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) })
-	c := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: 200 * time.Millisecond})
-	_, err := c.RemoveMember(t.Context(), "n4")
-	wantCode(t, err, wire.CodeUnknown, "write through a proxy that answers 502")
-	_, _, err = c.Leader(t.Context())
-	wantCode(t, err, wire.CodeUnavailable, "read through a proxy that answers 502")
+	synctest.Test(t, func(t *testing.T) {
+		c := remote(t, client.Config{Addrs: []string{"proxy"}, Timeout: 200 * time.Millisecond}, map[string]http.HandlerFunc{
+			"proxy": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
+		})
+		_, err := c.RemoveMember(t.Context(), "n4")
+		wantCode(t, err, wire.CodeUnknown, "write through a proxy that answers 502")
+		_, _, err = c.Leader(t.Context())
+		wantCode(t, err, wire.CodeUnavailable, "read through a proxy that answers 502")
+	})
 }
 
 // A sign-out without a secret would be an operator's removal: it is not sent.

@@ -144,6 +144,17 @@ func (m *inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
+// remote is a client of coordinators in memory; an address that is not among them refuses connections.
+func remote(t *testing.T, cfg client.Config, hosts map[string]http.HandlerFunc) *client.Client {
+	t.Helper()
+	m := &inMemory{hosts: map[string]http.Handler{}}
+	for id, h := range hosts {
+		m.set(id, h)
+	}
+	cfg.HTTPClient = &http.Client{Transport: m}
+	return dial(t, cfg)
+}
+
 type closer func() error
 
 func (c closer) Close() error { return c() }
