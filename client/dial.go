@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type Component struct {
 	Token string
 	// TLS, if not nil, is spoken; LoadTLS builds one from files.
 	TLS *tls.Config
+	// Dialer, if not nil, makes the connections to addresses, TLS apart; default TCP. It returns when ctx ends.
+	Dialer func(ctx context.Context, address string) (net.Conn, error)
 	// Methods answer the requests of other components; each call runs in its own goroutine, at most Parallel at once.
 	Methods map[string]Method
 	// Parallel bounds the methods that run at once; default 64. Beyond it requests wait, and their senders with them.
@@ -64,6 +67,7 @@ type Native struct {
 	until   time.Time
 	doors   []string
 	moves   int
+	closing bool // by Close: nobody signs in again
 	methods map[string]Method
 	mail    outgoing
 	watches watches
@@ -87,6 +91,11 @@ func Dial(ctx context.Context, cfg Component) (*Native, error) {
 	if cfg.Ping <= 0 {
 		cfg.Ping = wire.DefaultPing
 	}
+	if cfg.Dialer == nil {
+		cfg.Dialer = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = 64
 	}
@@ -99,6 +108,7 @@ func Dial(ctx context.Context, cfg Component) (*Native, error) {
 	n := &Native{
 		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, 256),
 		slots: make(chan struct{}, cfg.Parallel), done: make(chan struct{}), methods: map[string]Method{},
+		watches: watches{turn: make(chan struct{}, 1), all: map[*watch]bool{}},
 	}
 	for name, m := range cfg.Methods {
 		n.methods[name] = m
@@ -113,6 +123,15 @@ func Dial(ctx context.Context, cfg Component) (*Native, error) {
 	n.begin()
 	n.wg.Go(func() { n.keep(first) })
 	return n, nil
+}
+
+// start runs f as a part of the component, which Close waits for; after the end it does not.
+func (n *Native) start(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() == nil {
+		n.wg.Go(f)
+	}
 }
 
 // begin starts a life.
@@ -168,6 +187,9 @@ func (n *Native) Messages() <-chan wire.Message { return n.inbox }
 // the lease ends.
 func (n *Native) Close(ctx context.Context) error {
 	var err error
+	n.mu.Lock()
+	n.closing = true
+	n.mu.Unlock()
 	if n.ctx.Err() == nil {
 		if err = n.Coordinator(ctx, "sign_out", nil, nil); wire.CodeOf(err) == wire.CodeNotFound {
 			err = nil

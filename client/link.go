@@ -27,12 +27,24 @@ const (
 // link is one connection to a coordinator, signed in.
 type link struct {
 	n      *Native
+	addr   string // as it was dialled
 	conn   net.Conn
 	frames *wire.FrameReader
 	ping   time.Duration
 	once   sync.Once
 	wake   chan struct{} // capacity 1: there is something to write
 	bye    *wire.Error   // the reader's
+
+	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's mu.
+	signing *signing
+}
+
+// signing is a sign-in on a connection that was signed in before.
+type signing struct {
+	conversation [16]byte
+	frame        []byte // nil when it is on its way
+	sent         time.Time
+	late         *time.Timer // closes the connection
 }
 
 func (l *link) close() { l.once.Do(func() { l.conn.Close() }) }
@@ -97,7 +109,7 @@ func (n *Native) avoid(addr string) {
 func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
 	dialing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(dialing, "tcp", addr)
+	conn, err := n.cfg.Dialer(dialing, addr)
 	if err != nil {
 		return nil, nil, time.Time{}, wire.NotTried("%v", err)
 	}
@@ -111,7 +123,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(max(signInTime, limit)))
-	l := &link{n: n, conn: conn, wake: make(chan struct{}, 1)}
+	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1)}
 	sent := time.Now()
 	w, err := l.signIn(in, key)
 	if err != nil {
@@ -122,21 +134,44 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	return l, w, sent, nil
 }
 
-// signIn exchanges preambles and asks for the session.
-func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
-	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.cfg.Token})
+// signInFrame appends a request for the session to dst.
+func (n *Native) signInFrame(dst []byte, in wire.SignIn, key string) (conversation [16]byte, frame []byte, err error) {
+	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: n.cfg.Token})
 	if err != nil {
-		return nil, wire.Invalid("", "sign-in: %v", err)
+		return conversation, nil, wire.Invalid("", "sign-in: %v", err)
 	}
-	conversation := newConversation()
 	m := wire.Message{
-		To: wire.Coordinator, Conversation: conversation, Type: wire.TypeJSON,
+		To: wire.Coordinator, Conversation: newConversation(), Type: wire.TypeJSON,
 		Payload: [][]byte{slices.Concat([]byte(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":`), params, []byte("}"))},
 	}
 	if m.FrameSize() > wire.MaxFirst {
-		return nil, wire.Invalid("", "a sign-in of %d bytes is above the limit of %d", m.FrameSize(), wire.MaxFirst)
+		return conversation, nil, wire.Invalid("", "a sign-in of %d bytes is above the limit of %d", m.FrameSize(), wire.MaxFirst)
 	}
-	b, err := wire.AppendFrame(wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil), &m)
+	frame, err = wire.AppendFrame(dst, &m)
+	return m.Conversation, frame, err
+}
+
+// readSignIn reads the answer to a sign-in.
+func readSignIn(m *wire.Message) (*wire.Welcome, error) {
+	var w welcome
+	if len(m.Payload) == 0 {
+		return nil, wire.Unknown(errors.New("an empty answer"))
+	}
+	if err := json.Unmarshal(m.Payload[0], &w); err != nil {
+		return nil, wire.Unknown(err)
+	}
+	if w.Error != nil {
+		return nil, w.Error.coded()
+	}
+	if w.Result == nil {
+		return nil, wire.Unknown(errors.New("an answer without a result"))
+	}
+	return w.Result, nil
+}
+
+// signIn exchanges preambles and asks for the session.
+func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
+	conversation, b, err := l.n.signInFrame(wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil), in, key)
 	if err != nil {
 		return nil, err
 	}
@@ -164,21 +199,57 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 			return nil, wire.Unknown(err)
 		case m.To == "" && m.Type == wire.TypeBye:
 			return nil, wire.NotTried("turned away: %s", byeOf(&m).Message)
-		case m.To == "" || m.Conversation != conversation || len(m.Payload) == 0:
-			continue
+		case m.To != "" && m.Conversation == conversation:
+			return readSignIn(&m)
 		}
-		var w welcome
-		if err := json.Unmarshal(m.Payload[0], &w); err != nil {
-			return nil, wire.Unknown(err)
-		}
-		if w.Error != nil {
-			return nil, w.Error.coded()
-		}
-		if w.Result == nil {
-			return nil, wire.Unknown(errors.New("an answer without a result"))
-		}
-		return w.Result, nil
 	}
+}
+
+// signInAgain asks for the session on the connection, which has lost it: what a coordinator did not look at for want of a
+// sign-in goes again behind the answer. mu is held.
+func (l *link) signInAgain() {
+	if l.signing != nil {
+		return
+	}
+	conversation, frame, err := l.n.signInFrame(nil, l.n.returning(), "")
+	if err != nil {
+		l.close()
+		return
+	}
+	l.signing = &signing{conversation: conversation, frame: frame, late: time.AfterFunc(signInTime, l.close)}
+	l.n.rouse()
+}
+
+// signedIn handles the answer to signInAgain; false means that the message is none. It is for the connection's reader.
+func (l *link) signedIn(m *wire.Message) bool {
+	n, s := l.n, l.signing
+	if s == nil || m.Conversation != s.conversation {
+		return false
+	}
+	s.late.Stop()
+	w, err := readSignIn(m)
+	if err != nil {
+		n.log.Debug("not signed in again", "address", l.addr, "error", err)
+		l.close() // the next connection is told the same, or does better
+		return true
+	}
+	n.mu.Lock()
+	sent := s.sent
+	n.mu.Unlock()
+	n.entered(l, w, sent)
+	n.watches.resume(n, l)
+	n.mu.Lock()
+	l.signing = nil
+	n.rouse()
+	n.mu.Unlock()
+	return true
+}
+
+// returning is the sign-in that takes the session up again; mu is held.
+func (n *Native) returning() wire.SignIn {
+	in := n.cfg.SignIn
+	in.Session, in.Secret, in.Namespace = n.in.Session, n.in.Secret, n.in.Namespace
+	return in
 }
 
 func byeOf(m *wire.Message) *wire.Error {
@@ -250,20 +321,18 @@ func (n *Native) keep(l *link) {
 
 // again takes the session up where it is, or over to another coordinator.
 func (n *Native) again(l *link, why error) (*link, error) {
-	addr := l.conn.RemoteAddr().String()
 	if l.bye != nil {
 		switch l.bye.Code {
 		case wire.CodeNotFound, wire.CodeConflict, wire.CodeForbidden:
 			return nil, l.bye
 		case wire.CodeUnavailable:
-			n.avoid(addr)
+			n.avoid(l.addr)
 		}
 	} else if t := net.Error(nil); errors.As(why, &t) && t.Timeout() {
-		n.avoid(addr) // silent: do not wait for it again
+		n.avoid(l.addr) // silent: do not wait for it again
 	}
 	n.mu.Lock()
-	in, until := n.cfg.SignIn, n.until
-	in.Session, in.Secret, in.Namespace = n.in.Session, n.in.Secret, n.in.Namespace
+	in, until := n.returning(), n.until
 	n.mu.Unlock()
 	return n.enter(n.ctx, in, "", until)
 }

@@ -18,10 +18,10 @@ const (
 type outgoing struct {
 	mu     *sync.Mutex   // the component's
 	room   chan struct{} // closed when something was taken
+	back   []*pending    // not looked at by the coordinator, which has to go again, before all others, in its order
 	out    []byte        // short frames
 	queued []*pending    // those whose frames are in out
 	large  []*large      // in turn
-	gone   bool          // nothing can be sent any more
 	nextID uint32
 	cut    uint32
 	sends  map[uint32]*pending
@@ -74,7 +74,7 @@ func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bo
 	o := &n.mail
 	n.mu.Lock()
 	for {
-		if o.gone || n.ctx.Err() != nil {
+		if n.ctx.Err() != nil {
 			n.mu.Unlock()
 			return wire.NotTried("the session is over")
 		}
@@ -159,6 +159,11 @@ func (o *outgoing) freeID() uint32 {
 
 // take moves what waits to buf, one chunk of long frames with it; mu is held.
 func (o *outgoing) take(buf []byte) []byte {
+	for _, p := range o.back {
+		p.left = true
+		buf = o.appendAgain(buf, &p.m)
+	}
+	o.back = nil
 	if len(o.out) > 0 {
 		buf = append(buf, o.out...)
 		o.out = o.out[:0]
@@ -186,6 +191,19 @@ func (o *outgoing) take(buf []byte) []byte {
 	return buf
 }
 
+// appendAgain appends a message that goes again; a long one is cut, but not interleaved.
+func (o *outgoing) appendAgain(buf []byte, m *wire.Message) []byte {
+	if m.FrameSize() <= wire.MaxWhole {
+		return appendChecked(buf, m)
+	}
+	o.cut++
+	id, frame := o.cut&wire.MaxID, appendChecked(nil, m)
+	for at := 0; at < len(frame); {
+		buf, at = wire.AppendChunk(buf, id, frame, at)
+	}
+	return buf
+}
+
 func (o *outgoing) wakeUp() {
 	close(o.room)
 	o.room = make(chan struct{})
@@ -210,7 +228,7 @@ func (o *outgoing) broken(why error) {
 // drop ends everything: what has not left was not tried.
 func (o *outgoing) drop() {
 	o.mu.Lock()
-	o.out, o.queued, o.large = nil, nil, nil
+	o.back, o.out, o.queued, o.large = nil, nil, nil, nil
 	o.wakeUp()
 	o.mu.Unlock()
 	o.sweep(func(p *pending) error {
@@ -289,15 +307,13 @@ func (o *outgoing) forget(p *pending) {
 	}
 }
 
-// again puts a message that the coordinator certainly did not send, for want of a sign-in, in line for the next connection.
+// again has a message go again that the coordinator certainly did not send, for want of a sign-in; mu is held.
 func (o *outgoing) again(p *pending, call bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	p.left = false
 	if call {
 		o.calls[p.m.Conversation] = p
 	} else {
 		o.sends[p.m.ID] = p
 	}
-	o.put(&p.m, p, p.m.FrameSize())
+	o.back = append(o.back, p)
 }

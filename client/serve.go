@@ -29,6 +29,9 @@ func (l *link) serve() error {
 	err = context.Cause(ctx)
 	n.mu.Lock()
 	n.link = nil
+	if l.signing != nil {
+		l.signing.late.Stop()
+	}
 	n.mu.Unlock()
 	n.mail.broken(fmt.Errorf("the connection to %s was lost: %w", n.Welcome().Home, err))
 	return err
@@ -48,7 +51,13 @@ func (l *link) write(ctx context.Context) error {
 	for {
 		n.mu.Lock()
 		until := n.until
-		if buf = n.mail.take(buf[:0]); ping {
+		switch buf = buf[:0]; {
+		case l.signing == nil:
+			buf = n.mail.take(buf)
+		case l.signing.frame != nil:
+			buf, l.signing.frame, l.signing.sent = append(buf, l.signing.frame...), nil, time.Now()
+		}
+		if ping {
 			pings++
 			buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
 			ping = false
@@ -110,7 +119,7 @@ func (l *link) read() error {
 			return err
 		}
 		if m.To != "" {
-			l.n.message(&m)
+			l.message(&m)
 			continue
 		}
 		switch m.Type {
@@ -126,6 +135,9 @@ func (l *link) read() error {
 		case wire.TypePong:
 			var at int64
 			if len(m.Payload) > 0 && json.Unmarshal(m.Payload[0], &at) == nil {
+				if l.signing != nil { // it is the life of the connection alone
+					continue
+				}
 				l.n.mu.Lock()
 				l.n.hold(started.Add(time.Duration(at)))
 				l.n.mu.Unlock()
@@ -143,7 +155,7 @@ func (l *link) read() error {
 				return err
 			}
 			if ok {
-				l.n.message(&whole)
+				l.message(&whole)
 			}
 		}
 	}
@@ -159,18 +171,25 @@ type rpc struct {
 }
 
 // message handles one message from a component or from COORDINATOR.
-func (n *Native) message(m *wire.Message) {
+func (l *link) message(m *wire.Message) {
+	n := l.n
+	if l.signedIn(m) {
+		return
+	}
 	// Failures repeat the id of the message; answers of components do not ask for one.
 	if m.ID != 0 && fromCoordinator(m.From) {
 		if p := n.mail.send(m.ID, &m.Conversation); p != nil {
-			n.failed(p, m, false)
+			l.failed(p, m, false)
 			return
 		}
 	}
 	if p := n.mail.call(m.Conversation); p != nil {
 		if notSignedIn(m) {
-			n.failed(p, m, true)
+			l.failed(p, m, true)
 			return
+		}
+		if fromCoordinator(m.From) {
+			n.watches.answered(m)
 		}
 		p.end(*m, nil)
 		return
@@ -211,14 +230,17 @@ func notSignedIn(m *wire.Message) bool {
 
 // failed ends a message that the coordinator did not deliver; one that it did not even look at, since it knows nobody on
 // this connection, is repeated after signing in again.
-func (n *Native) failed(p *pending, m *wire.Message, call bool) {
+func (l *link) failed(p *pending, m *wire.Message, call bool) {
 	if notSignedIn(m) {
-		n.mail.again(p, call)
-		n.mu.Lock()
-		l := n.link
-		n.mu.Unlock()
-		if l != nil {
-			l.close()
+		l.n.mu.Lock()
+		closing := l.n.closing
+		if !closing {
+			l.n.mail.again(p, call)
+			l.signInAgain()
+		}
+		l.n.mu.Unlock()
+		if closing {
+			p.end(wire.Message{}, wire.NotTried("the session is over"))
 		}
 		return
 	}

@@ -12,11 +12,13 @@ import (
 
 // watches share one subscription of a component's connection; after a move it goes on where it was.
 type watches struct {
+	turn chan struct{} // capacity 1: one change of the subscription after the other, in the order of their requests
+
 	mu           sync.Mutex
 	all          map[*watch]bool
-	conversation [16]byte
-	subscribed   bool
-	at           string // behind the last event
+	conversation [16]byte // of the last request for news
+	live         bool     // it was answered on the connection of now: set and cleared by the connection's reader
+	at           string   // behind the last event
 }
 
 // watch is one who is told.
@@ -42,8 +44,8 @@ func (n *Native) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Ev
 	}
 	s := &n.watches
 	s.mu.Lock()
-	if s.all == nil {
-		s.all = map[*watch]bool{}
+	if len(s.all) == 0 && !s.live {
+		s.at = "" // of those who watched before
 	}
 	s.all[w] = true
 	s.mu.Unlock()
@@ -80,68 +82,106 @@ func (n *Native) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Ev
 // leave ends a watch, and with the last one the subscription.
 func (s *watches) leave(n *Native, w *watch) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.all, w)
-	if len(s.all) > 0 || !s.subscribed {
+	last := len(s.all) == 0
+	s.mu.Unlock()
+	if last {
+		n.start(func() { s.unsubscribe(n) })
+	}
+}
+
+func (s *watches) unsubscribe(n *Native) {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
+	defer cancel()
+	if s.begin(ctx) != nil {
 		return
 	}
-	s.subscribed, s.at, s.conversation = false, "", [16]byte{}
-	n.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, time.Second)
-		defer cancel()
+	defer s.end()
+	s.mu.Lock()
+	idle := len(s.all) == 0 && s.live
+	if idle {
+		s.live, s.conversation = false, [16]byte{}
+	}
+	s.mu.Unlock()
+	if idle {
 		_ = n.Coordinator(ctx, "unsubscribe", nil, nil) // the news are not looked at any more in any case
-	})
+	}
 }
+
+// begin waits for the turn to change the subscription.
+func (s *watches) begin(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return wire.NotTried("news were not asked for: %v", context.Cause(ctx))
+	}
+}
+
+func (s *watches) end() { <-s.turn }
 
 // allTopics are what is subscribed to: who wants less is told less.
 var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
 
-// subscribe asks for news, behind the last event if there was one.
+// subscribe asks for news, behind the last event if there was one, until the connection of now brings them.
 func (s *watches) subscribe(ctx context.Context, n *Native) error {
-	s.mu.Lock()
-	if s.subscribed || len(s.all) == 0 {
-		s.mu.Unlock()
-		return nil
+	ctx, cancel := n.bounded(ctx)
+	defer cancel()
+	if err := s.begin(ctx); err != nil {
+		return err
 	}
-	s.conversation = newConversation()
-	conversation, at := s.conversation, s.at
-	s.subscribed = true
-	s.mu.Unlock()
-	params := map[string]any{"topics": allTopics}
-	if at != "" {
-		params["after"] = at
+	defer s.end()
+	for {
+		s.mu.Lock()
+		if s.live || len(s.all) == 0 {
+			s.mu.Unlock()
+			return nil
+		}
+		conversation := newConversation()
+		params := map[string]any{"topics": allTopics}
+		if s.conversation = conversation; s.at != "" {
+			params["after"] = s.at
+		}
+		s.mu.Unlock()
+		m, err := n.ask(ctx, conversation, wire.Coordinator, "subscribe", params)
+		if err == nil {
+			err = result(wire.Coordinator, m, nil)
+		}
+		// A repeat harms nobody: the last request is the one that holds.
+		if code := wire.CodeOf(err); err != nil && (code != wire.CodeUnknown || ctx.Err() != nil || n.ctx.Err() != nil) {
+			return err
+		}
+	}
+}
+
+// answered notes, before anything that follows is read, that the request for news was answered.
+func (s *watches) answered(m *wire.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.Conversation != s.conversation {
+		return
 	}
 	var out struct {
 		At string `json:"at"`
 	}
-	m, err := n.ask(ctx, conversation, wire.Coordinator, "subscribe", params)
-	if err == nil {
-		err = result(wire.Coordinator, m, &out)
+	if result(wire.Coordinator, *m, &out) != nil {
+		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		if s.conversation == conversation {
-			s.subscribed = false
-		}
-		return err
-	}
-	if s.at == "" {
+	if s.live = true; s.at == "" {
 		s.at = out.At
 	}
-	return nil
 }
 
-// resume subscribes again on a new connection.
+// resume subscribes again on a new connection, whose reader calls it before it reads.
 func (s *watches) resume(n *Native, l *link) {
 	s.mu.Lock()
-	s.subscribed = false
+	s.live = false
 	again := len(s.all) > 0
 	s.mu.Unlock()
 	if !again {
 		return
 	}
-	n.wg.Go(func() {
+	n.start(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		defer cancel()
 		if err := s.subscribe(ctx, n); err != nil && n.ctx.Err() == nil {

@@ -1,0 +1,280 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// closed signs a component out at the end of a test.
+func closed(t *testing.T, n *client.Native) {
+	t.Helper()
+	if err := n.Close(t.Context()); err != nil {
+		t.Errorf("close %s: %v", n.FullName(), err)
+	}
+}
+
+// A session that no coordinator answers is given up when nine tenths of the lease have passed since the last ping that was
+// answered left, to the moment, and everything done in its name with it: nobody else can have the name before.
+func TestNativeStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
+	for what, cut := range map[string]func(*site){
+		"silent":  func(s *site) { s.mute = true },
+		"refused": func(s *site) { s.down, s.mute = true, true },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTown(t, 10*time.Second, "a", "b")
+				stopped := make(chan time.Time, 1)
+				laser := w.signIn("laser", client.Component{Ping: 2 * time.Second, Methods: map[string]client.Method{
+					"hold": func(ctx context.Context, _ *client.Request) (any, error) {
+						<-ctx.Done()
+						stopped <- time.Now()
+						return nil, nil
+					},
+				}})
+				gui := w.signIn("gui", client.Component{Ping: 2 * time.Second})
+				life := laser.Context()
+				held := make(chan error, 1)
+				go func() { held <- gui.Call(t.Context(), "laser", "hold", nil, nil) }()
+				begun := time.Now()
+				time.Sleep(21 * time.Second) // longer than the lease: pings keep it
+				if life.Err() != nil {
+					t.Fatalf("lost while pings were answered: %v", context.Cause(life))
+				}
+				w.change("a", cut)
+				w.change("b", cut)
+				<-life.Done()
+				last := begun.Add(20 * time.Second) // the last ping that was answered
+				if got := time.Since(last); got != 9*time.Second {
+					t.Errorf("given up %v after the last ping that was answered left, want 9 s of a lease of 10 s", got)
+				}
+				if at := <-stopped; at.Sub(last) != 9*time.Second {
+					t.Errorf("the method under way ended %v after it, want 9 s", at.Sub(last))
+				}
+				<-laser.Done()
+				if !errors.Is(laser.Err(), client.ErrLost) {
+					t.Errorf("it ended with %v, want ErrLost", laser.Err())
+				}
+				if err := laser.Send(t.Context(), wire.Message{To: "gui", Payload: [][]byte{{1}}}); wire.CodeOf(err) != wire.CodeUnavailable {
+					t.Errorf("a send in the name that was given up: %v, want unavailable", err)
+				}
+				if err := <-held; wire.CodeOf(err) != wire.CodeUnknown {
+					t.Errorf("the call ended with %v, want unknown", err)
+				}
+				<-gui.Done()
+				_, _ = laser.Close(t.Context()), gui.Close(t.Context())
+				w.stop()
+			})
+		})
+	}
+}
+
+// A pong renews the lease from when its ping left, however late it comes.
+func TestNativeLateAnswersRenewFromThePing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		laser := w.signIn("laser", client.Component{Ping: 4 * time.Second})
+		life, begun := laser.Context(), time.Now()
+		time.Sleep(7 * time.Second)
+		w.change("a", func(s *site) { s.late = 3 * time.Second })
+		time.Sleep(4 * time.Second) // at 11 s the ping of 8 s is answered
+		synctest.Wait()
+		w.change("a", func(s *site) { s.mute = true })
+		<-life.Done()
+		if got := time.Since(begun); got != 17*time.Second {
+			t.Errorf("given up after %v, want 9 s after the ping of 8 s", got)
+		}
+		<-laser.Done()
+		_ = laser.Close(t.Context())
+		w.stop()
+	})
+}
+
+// A home that is killed is left at once for another; one that falls silent when three pings have brought nothing.
+func TestNativeMovesInTime(t *testing.T) {
+	for what, c := range map[string]struct {
+		hit    func(w *town)
+		within time.Duration
+	}{
+		"killed": {func(w *town) { w.kill("a") }, 0},
+		"silent": {func(w *town) { w.change("a", func(s *site) { s.mute = true }) }, 6 * time.Second},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTown(t, 10*time.Second, "a", "b")
+				laser := w.signIn("laser", client.Component{Ping: 2 * time.Second})
+				life, session := laser.Context(), laser.Welcome().Session
+				synctest.Wait()
+				begun := time.Now()
+				c.hit(w)
+				for laser.Welcome().Home != "b" && life.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				if took := time.Since(begun); took > c.within+time.Millisecond || laser.Welcome().Session != session || life.Err() != nil {
+					t.Errorf("after %v it is %+v, life %v; want the session at b within %v", took, laser.Welcome(), life.Err(), c.within)
+				}
+				closed(t, laser)
+				w.stop()
+			})
+		})
+	}
+}
+
+// What a coordinator answers "sign in first" goes again after signing in again, once and in its order, and nobody notices.
+func TestNativeSignsInFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		laser := w.signIn("laser", client.Component{Inbox: true, Methods: map[string]client.Method{
+			"add": func(context.Context, *client.Request) (any, error) { return 5, nil },
+		}})
+		gui := w.signIn("gui", client.Component{})
+		news, err := gui.Watch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, do := range []func() error{
+			func() error { return gui.Send(t.Context(), wire.Message{To: "laser", Payload: [][]byte{{7}}}) },
+			func() error {
+				var sum int
+				if err := gui.Call(t.Context(), "laser", "add", nil, &sum); err != nil || sum != 5 {
+					return fmt.Errorf("%d, %w", sum, err)
+				}
+				return nil
+			},
+			func() error { return gui.Coordinator(t.Context(), "pong", nil, nil) },
+		} {
+			synctest.Wait()
+			w.change("a", func(s *site) { s.strangers = 0 })
+			w.forget("n1.gui")
+			if err := do(); err != nil {
+				t.Errorf("request %d after a lost sign-in: %v", i, err)
+			}
+			w.change("a", func(s *site) {
+				if s.strangers != 1 {
+					t.Errorf("request %d was refused %d times, want once", i, s.strangers)
+				}
+			})
+		}
+		if m := <-laser.Messages(); m.Payload[0][0] != 7 || len(laser.Messages()) != 0 {
+			t.Errorf("got %v and %d more, want the one message", m.Payload, len(laser.Messages()))
+		}
+		// Many under way at once, long ones among them.
+		const n = 100
+		synctest.Wait()
+		w.forget("n1.gui")
+		outcomes := make(chan error, n)
+		for i := range n {
+			m := wire.Message{To: "laser", Payload: [][]byte{{byte(i)}}}
+			if i == 10 {
+				m.Payload = append(m.Payload, make([]byte, 200_000))
+			}
+			if err := gui.Post(t.Context(), m, func(err error) { outcomes <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range n {
+			if m := <-laser.Messages(); int(m.Payload[0][0]) != i {
+				t.Fatalf("message %d came at place %d", m.Payload[0][0], i)
+			}
+		}
+		for range n {
+			if err := <-outcomes; err != nil {
+				t.Errorf("a message: %v", err)
+			}
+		}
+		closed(t, laser)
+		for e := range news { // a subscription ends with its sign-in, and is made anew
+			if e.Key != "n1.laser" || e.Kind != "signed_out" {
+				t.Errorf("news: %+v", e)
+			}
+			break
+		}
+		closed(t, gui)
+		w.stop()
+	})
+}
+
+// One who has signed out does not sign in again for what is still to be sent.
+func TestNativeCloseIsTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		gui := w.signIn("gui", client.Component{})
+		w.change("a", func(s *site) { s.late = time.Second })
+		ended := make(chan error)
+		go func() { ended <- gui.Close(t.Context()) }()
+		synctest.Wait() // signed out, and not told yet
+		if err := gui.Send(t.Context(), wire.Message{To: "gui", Payload: [][]byte{{1}}}); wire.CodeOf(err) != wire.CodeUnavailable {
+			t.Errorf("a send behind the sign-out: %v, want unavailable", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("close: %v", err)
+		}
+		w.change("a", func(*site) {
+			if len(w.rows) != 0 {
+				t.Errorf("signed in after Close: %v", w.rows)
+			}
+		})
+		w.stop()
+	})
+}
+
+// Whoever watches is told, whatever else begins and ends watching or connecting at the same moment.
+func TestNativeWatchesDoNotDisturbEachOther(t *testing.T) {
+	for i := range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			w := newTown(t, 10*time.Second, "a")
+			gui := w.signIn("gui", client.Component{}) // its connection has only just begun
+			ctx, cancel := context.WithCancel(t.Context())
+			other, err := gui.Watch(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() { // ends as the next one begins
+				defer close(ended)
+				for range other {
+				}
+			}()
+			if i%2 == 0 {
+				cancel()
+			}
+			news, err := gui.Watch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if i%3 == 0 {
+				w.kick("a")
+			}
+			laser := w.signIn("laser", client.Component{})
+			told := make(chan string, 1)
+			go func() {
+				for e := range news {
+					told <- e.Kind + " " + e.Key
+					return
+				}
+			}()
+			select {
+			case got := <-told:
+				if got != "signed_in n1.laser" {
+					t.Errorf("round %d: told of %q", i, got)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("round %d: never told", i)
+			}
+			<-ended
+			closed(t, laser)
+			closed(t, gui)
+			w.stop()
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
