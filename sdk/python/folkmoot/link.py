@@ -90,6 +90,7 @@ class Link:
         self._room = asyncio.Event()
         self._last_id = self._number = 0
         self._tasks: List[asyncio.Task[None]] = []
+        self._leaving = False  # by stop: nobody signs in again
 
     # The life of the session.
 
@@ -107,6 +108,7 @@ class Link:
             under_way = [s.outcome for s in self._sent.values()]
             if under_way:
                 await asyncio.wait(under_way, timeout=timeout)
+            self._leaving = True
             try:
                 await self.ask("sign_out", None, timeout=timeout, repeat=True)
             except Error:
@@ -192,6 +194,7 @@ class Link:
                     raise why
                 self._connection = None
                 self._waiting += [out for out in connection.unwritten() if isinstance(out, _Sent)]
+                self._cut_off()
                 home = connection.address
                 others = [a for a in [*self._doors, *self.config.addresses] if a != home]
                 # The home first, since it may still hold our mail, unless it has said that it stops.
@@ -237,15 +240,9 @@ class Link:
             connection.abort()
             raise self.error
         self._connection = connection
-        moved = not self.welcome.get("resumed")
-        for sent in list(self._sent.values()):
-            if sent.written and moved:
-                self._settle(sent, Unknown("it was under way when the connection was lost"))
         for sent in list(self._requests.values()):
-            if sent.written and sent.repeat:
+            if sent.written:
                 self._repeat(sent)
-            elif sent.written and moved:
-                self._settle(sent, Unknown("it was under way when the connection was lost"))
         self._flush()
         self._on_home()
 
@@ -377,6 +374,12 @@ class Link:
             sent.outcome.set_exception(error)
             sent.outcome.exception()  # looked at: not everybody waits for it
 
+    def _cut_off(self) -> None:
+        """Ends what was under way on a connection that is lost: no receipt comes any more, at whichever coordinator."""
+        for sent in [*self._sent.values(), *self._requests.values()]:
+            if sent.written and not sent.repeat:
+                self._settle(sent, Unknown("it was under way when the connection was lost"))
+
     def _repeat(self, sent: _Sent) -> None:
         sent.written = False
         self._waiting.append(sent)
@@ -417,6 +420,9 @@ class Link:
             sent = self._sent.get(m.id) if m.id else self._requests.get(m.conversation)
             if sent is not None and sent.message.conversation == m.conversation:
                 if error.get("code") == -32090:  # it was not sent
+                    if self._leaving:
+                        self._settle(sent, NotTried("the session is closed"))
+                        return True
                     self._repeat(sent)
                     self._sign_again.set()
                     return True

@@ -145,6 +145,7 @@ class Coordinator:
         self.deaf = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
         self.no_outcomes = False
+        self.late = 0.0  # seconds until a sign-out is answered
         self.outcome: Optional[Refusal] = None  # of every message
         self.unavailable = 0  # so many sign-ins are not tried
         self.seen: List[Message] = []
@@ -236,6 +237,9 @@ class Peer:
         if m.to == "COORDINATOR":
             try:
                 result = self.call(m, method, m.content.get("params") or {})
+                if method == "sign_out" and self.home.late:
+                    asyncio.get_running_loop().call_later(self.home.late, self.answer, m, {"result": result})
+                    return
                 self.answer(m, {"result": result})
                 if method == "subscribe":
                     self.news()

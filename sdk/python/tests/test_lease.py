@@ -1,0 +1,97 @@
+"""When a session moves and when it is given up, to the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from contextlib import asynccontextmanager
+from typing import AsyncIterator
+
+import folkmoot
+
+from .fake import Cluster
+from .virtual import on_virtual_time
+
+
+@asynccontextmanager
+async def cluster(coordinators: int, lease: str = "10s") -> AsyncIterator[Cluster]:
+    c = await Cluster().start(coordinators)
+    c.lease = lease
+    try:
+        yield c
+    finally:
+        await c.stop()
+
+
+def time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Lease(unittest.TestCase):
+    @on_virtual_time
+    async def test_it_ends_before_anybody_else_can_have_the_name(self) -> None:
+        async with cluster(2) as c, folkmoot.connect(c.addresses, "laser", ping=2) as laser:
+            watch = await laser.watch()
+            begun = time()
+            await asyncio.sleep(21)  # longer than the lease: pings keep it
+            laser.check()
+            for coordinator in c.coordinators:
+                coordinator.silent = True
+            call = asyncio.ensure_future(laser.coordinator("lookup", {"name": "x"}))
+            with self.assertRaises(folkmoot.SessionLost):
+                async with laser.guard():
+                    await asyncio.sleep(3600)
+            # The last ping that was answered left after 20 s.
+            self.assertAlmostEqual(time() - begun, 29.5, delta=0.01)
+            for failing in (laser.send("n1.x", b"x"), laser.receive(), watch.next(5)):
+                with self.assertRaises(folkmoot.SessionLost):
+                    await failing
+            with self.assertRaises(folkmoot.Unknown):
+                await call
+
+    @on_virtual_time
+    async def test_it_ends_though_connections_are_refused(self) -> None:
+        async with cluster(2) as c, folkmoot.connect(c.addresses, "laser", ping=2) as laser:
+            begun = time()
+            await asyncio.sleep(3)
+            for id in ("n2", "n1"):  # the home last: there is no way to another
+                await c.at(id).kill()
+            await asyncio.sleep(0.1)
+            waiting = laser.post("n1.x", b"x", timeout=60)
+            with self.assertRaises(folkmoot.NotTried):
+                await waiting
+            self.assertTrue(laser.lost.is_set())
+            self.assertAlmostEqual(time() - begun, 11.5, delta=0.01)
+
+    @on_virtual_time
+    async def test_a_killed_home_is_left_at_once(self) -> None:
+        async with cluster(3) as c:
+            laser = await folkmoot.connect(c.addresses, "laser")
+            gui = await folkmoot.connect(c.at("n3").address, "gui")
+            before, begun = (laser.id, laser.secret, laser.full_name), time()
+            await c.at("n1").kill()
+            while laser.home == "n1":
+                await asyncio.sleep(0.01)
+            self.assertLess(time() - begun, 0.1)
+            self.assertIsNone(await gui.call("n1.laser", "pong"))
+            self.assertEqual((laser.id, laser.secret, laser.full_name, laser.home), (*before, "n2"))
+            await laser.send("n3.gui", b"still here")
+            await laser.close()
+            await gui.close()
+
+    @on_virtual_time
+    async def test_a_silent_home_is_left_after_three_pings(self) -> None:
+        async with cluster(2) as c, folkmoot.connect(c.addresses, "laser", ping=2, lease=20) as laser:
+            c.lease = "20s"
+            await asyncio.sleep(2.5)
+            begun = time()
+            c.at("n1").silent = True
+            while laser.home == "n1":
+                await asyncio.sleep(0.1)
+            # Three pings without a byte since the pong of 2 s, then the home once more, for 0.3 s.
+            self.assertLess(time() - begun, 5.5 + 0.3 + 0.2)
+            laser.check()
+
+
+if __name__ == "__main__":
+    unittest.main()
