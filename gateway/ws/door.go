@@ -41,27 +41,37 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	defer conn.CloseNow()
+	conn.SetReadLimit(-1) // the library would close before a bye is said
 	l := &line{conn: conn, patience: d.hub.Limits().Write}
-	conn.SetReadLimit(wire.MaxFirst)
+	begun, limit := time.Now(), d.hub.Limits().SignIn
 
-	first, cancel := context.WithTimeout(context.Background(), d.hub.Limits().SignIn)
-	defer cancel()
-	kind, raw, err := conn.Read(first)
-	if err != nil {
-		_ = conn.Close(websocket.StatusPolicyViolation, "no sign-in")
+	silent := time.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
+	kind, raw, err := l.next(wire.MaxFirst)
+	silent.Stop()
+	l.text = kind == websocket.MessageText
+	refused := (*wire.Error)(nil)
+	switch {
+	case errors.As(err, &refused):
+		l.turnAway(refused)
+		return
+	case err != nil:
 		return
 	}
-	l.text = kind == websocket.MessageText
 	c, refused := d.hub.Begin(l, control.Caller{Addr: r.RemoteAddr, Kind: "native"}, session.Options{Whole: l.text, Admitted: true})
 	if refused != nil {
-		_ = l.Write(wire.AppendBye(nil, refused))
-		l.Close()
+		l.turnAway(refused)
 		return
 	}
+	silent = time.AfterFunc(limit-time.Since(begun), func() {
+		if !c.SignedIn() && !l.entered.Load() {
+			c.End(wire.Refuse(wire.CodeUnauthorized, "no sign-in within %v", limit))
+		}
+	})
+	defer silent.Stop()
 	var wg sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
 	wg.Go(func() { l.ping(ctx, c) })
-	err = l.read(first, c, raw)
+	err = l.read(c, raw)
 	c.Finish(err)
 	stop()
 	wg.Wait()
@@ -73,13 +83,21 @@ type line struct {
 	text     bool
 	patience time.Duration
 	why      atomic.Pointer[wire.Error]
+	entered  atomic.Bool // somebody has been signed in
+	dead     atomic.Bool // it gave no sign of life
 }
 
 var _ session.Line = (*line)(nil)
 
+// turnAway says why there is no session, and closes.
+func (l *line) turnAway(why *wire.Error) {
+	_ = l.Write(wire.AppendBye(nil, why))
+	l.Close()
+}
+
 // read gives every frame to c until the connection ends: nil if the other side
-// closed it. first bounds the time to the sign-in.
-func (l *line) read(first context.Context, c *session.Conn, raw []byte) error {
+// closed it.
+func (l *line) read(c *session.Conn, raw []byte) error {
 	for {
 		m, err := l.frame(raw)
 		if err != nil {
@@ -91,31 +109,40 @@ func (l *line) read(first context.Context, c *session.Conn, raw []byte) error {
 		if err := c.Frame(&m); err != nil {
 			return err
 		}
-		// What a peer that died said last is found out by ping.
-		ctx := first
 		if c.SignedIn() {
-			ctx = context.Background()
-			l.conn.SetReadLimit(4 + wire.MaxFrame)
-			if l.text {
-				l.conn.SetReadLimit(maxText)
-			}
+			l.entered.Store(true)
 		}
-		kind, next, err := l.conn.Read(ctx)
+		limit := c.MaxFrame()
+		if l.text && c.SignedIn() {
+			limit = maxText
+		}
+		kind, next, err := l.next(limit)
 		switch status := websocket.CloseStatus(err); {
 		case err == nil && (kind == websocket.MessageText) != l.text:
 			return wire.Invalid("frame", "a session is all text or all binary")
 		case err == nil:
 			raw = next
 			continue
-		case errors.Is(err, context.DeadlineExceeded):
+		case l.dead.Load():
 			return os.ErrDeadlineExceeded
-		case errors.Is(err, websocket.ErrMessageTooBig):
-			return wire.Refuse(wire.CodeTooLarge, "a frame above the limit here")
 		case status == websocket.StatusNormalClosure, status == websocket.StatusGoingAway, errors.Is(err, io.EOF):
 			return nil
 		}
 		return err
 	}
+}
+
+// next reads one message of at most limit bytes.
+func (l *line) next(limit int) (websocket.MessageType, []byte, error) {
+	kind, r, err := l.conn.Reader(context.Background()) // what a peer that died said last is found out by ping
+	if err != nil {
+		return kind, nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(b) > limit {
+		err = wire.Refuse(wire.CodeTooLarge, "a frame above the limit here of %d bytes", limit)
+	}
+	return kind, b, err
 }
 
 // frame reads one message of the WebSocket.
@@ -223,6 +250,7 @@ func (l *line) ping(ctx context.Context, c *session.Conn) {
 		cancel()
 		if err != nil {
 			if ctx.Err() == nil {
+				l.dead.Store(true)
 				_ = l.conn.CloseNow()
 			}
 			return
