@@ -2,10 +2,19 @@ package session_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -321,5 +330,126 @@ func TestNews(t *testing.T) {
 	must(t, gui.call("unsubscribe", struct{}{}, nil))
 	if err := gui.call("subscribe", map[string]any{"topics": []string{"weather"}}, nil); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("an unknown topic: %v", err)
+	}
+}
+
+// docs/protocol.md and rpc.discover name the same methods, and each is there.
+func TestMethodsAreThoseOfTheDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/protocol.md")
+	must(t, err)
+	_, rest, found := strings.Cut(string(doc), "## 5. Methods of COORDINATOR")
+	table, _, ends := strings.Cut(rest, "**News.**")
+	if !found || !ends {
+		t.Fatal("docs/protocol.md has no section 5")
+	}
+	documented := []string{"sign_in"}
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, name := range regexp.MustCompile("`([a-z_.]+)`").FindAllStringSubmatch(cells[1], -1) {
+				documented = append(documented, name[1])
+			}
+		}
+	}
+	gui := newWorld(t, settings{}, "n1").sites["n1"].signIn(t, "gui")
+	var discovered struct{ Methods []struct{ Name string } }
+	must(t, gui.call("rpc.discover", struct{}{}, &discovered))
+	at := []string{"sign_in", "subscribe", "unsubscribe", "rpc.discover"} // the door's own, and discovery itself
+	for _, m := range discovered.Methods {
+		at = append(at, m.Name)
+	}
+	slices.Sort(documented)
+	slices.Sort(at)
+	if !slices.Equal(documented, at) {
+		t.Errorf("documented are %v, there are %v", documented, at)
+	}
+	for _, name := range documented {
+		if name == "sign_out" {
+			continue
+		}
+		var refusal *wire.Error
+		if err := gui.call(name, struct{}{}, nil); errors.As(err, &refusal) && strings.Contains(refusal.Message, "no method") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var names []string
+	must(t, gui.call("send_local_components", struct{}{}, &names))
+	var global map[string][]string
+	must(t, gui.call("send_global_components", struct{}{}, &global))
+	var nodes map[string]string
+	must(t, gui.call("send_nodes", struct{}{}, &nodes))
+	if !slices.Equal(names, []string{"gui"}) || !slices.Equal(global["n1"], names) || nodes["n1"] == "" {
+		t.Errorf("the lists are %v, %v, %v", names, global, nodes)
+	}
+}
+
+// Many conversations go over one connection at once, in both directions; a batch is answered as one.
+func TestManyConversations(t *testing.T) {
+	n1 := newWorld(t, settings{}, "n1").sites["n1"]
+	gui, laser := n1.signIn(t, "gui"), n1.signIn(t, "laser")
+	const n = 60 // at most 64 requests to COORDINATOR wait
+	for i := range byte(n) {
+		gui.send(wire.Message{To: "laser", Conversation: [16]byte{2, i}, Type: wire.TypeJSON, Payload: [][]byte{requestOf(t, "measure", map[string]byte{"n": i})}})
+		gui.send(wire.Message{To: "COORDINATOR", Conversation: [16]byte{3, i}, Type: wire.TypeJSON, Payload: [][]byte{requestOf(t, "lookup", map[string]string{"name": "laser"})}})
+	}
+	for range n { // the last one first is as good as any order
+		m := laser.message()
+		laser.send(wire.Message{To: m.From, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`{"jsonrpc":"2.0","id":1,"result":7}`)}})
+	}
+	answers := map[[16]byte]string{}
+	for len(answers) < 2*n {
+		m := gui.message()
+		if _, twice := answers[m.Conversation]; twice {
+			t.Fatalf("two answers in conversation %v", m.Conversation)
+		}
+		if a := read(t, m); a.Error != nil {
+			t.Errorf("conversation %v: %+v", m.Conversation, a.Error)
+		}
+		answers[m.Conversation] = m.From
+	}
+	for i := range byte(n) {
+		if answers[[16]byte{2, i}] != "n1.laser" || answers[[16]byte{3, i}] != "n1.COORDINATOR" {
+			t.Errorf("conversations %d were answered by %q and %q", i, answers[[16]byte{2, i}], answers[[16]byte{3, i}])
+		}
+	}
+	gui.send(wire.Message{To: "COORDINATOR", Conversation: [16]byte{4}, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`[{"jsonrpc":"2.0","id":1,"method":"pong"},{"jsonrpc":"2.0","method":"pong"},{"jsonrpc":"2.0","id":2,"method":"dance"}]`)}})
+	var batch []answer
+	must(t, unmarshal(gui.message().Payload[0], &batch))
+	if len(batch) != 2 || batch[0].Error != nil || batch[1].Error == nil || batch[1].Error.Code != -32601 {
+		t.Errorf("a batch was answered by %+v", batch)
+	}
+}
+
+// The door speaks TLS where it has a certificate, and only that.
+func TestTLS(t *testing.T) {
+	ca, err := peer.NewCA("test", time.Hour)
+	must(t, err)
+	files, err := ca.WriteMember(t.TempDir(), "n1", time.Hour)
+	must(t, err)
+	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	must(t, err)
+	n1 := newWorld(t, settings{tls: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}}, "n1").sites["n1"]
+	secure := func() net.Conn {
+		conn, err := tls.Dial("tcp", n1.addr, &tls.Config{InsecureSkipVerify: true}) // the certificate names a member, not a host
+		must(t, err)
+		return conn
+	}
+	gui := n1.greet(t, secure(), 0)
+	gui.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}})
+	gui.send(wire.Message{To: "gui", Conversation: [16]byte{1}, ID: 3, Payload: [][]byte{make([]byte, 300_000)}})
+	if m := gui.message(); len(m.Payload[0]) != 300_000 {
+		t.Errorf("%d bytes came", len(m.Payload[0]))
+	}
+	plain, err := net.Dial("tcp", n1.addr)
+	must(t, err)
+	defer plain.Close()
+	_, err = plain.Write(wire.Preamble{Version: 1}.Append(nil))
+	must(t, err)
+	_ = plain.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if b, err := io.ReadAll(plain); errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(b), "FOLK") {
+		t.Errorf("one without TLS was told %q, %v", b, err)
+	}
+	n1.world.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.gui", Reason: "removed by an operator"})
+	if why := gui.bye(); why.Code != wire.CodeNotFound {
+		t.Errorf("the bye over TLS is %+v", why)
 	}
 }

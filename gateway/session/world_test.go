@@ -3,6 +3,7 @@ package session_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -52,6 +53,7 @@ type settings struct {
 	limits session.Limits
 	router router.Limits
 	tokens []string
+	tls    *tls.Config
 }
 
 func newWorld(t testing.TB, s settings, ids ...string) *world {
@@ -87,7 +89,7 @@ func (s *site) open(set settings) {
 	go func() { running <- s.control.Run(context.Background()) }()
 	s.hub, err = session.New(session.Config{Control: s.control, Limits: set.limits, TokenHashes: set.tokens})
 	must(t, err)
-	door := tcp.New(tcp.Config{Hub: s.hub})
+	door := tcp.New(tcp.Config{Hub: s.hub, TLS: set.tls})
 	served := make(chan error, 1)
 	go func() { served <- door.Serve(l) }()
 	s.end = sync.OnceFunc(func() {
@@ -210,8 +212,14 @@ func (s *site) dial(t testing.TB, ping time.Duration) *guest {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	must(t, err)
+	return s.greet(t, conn, ping)
+}
+
+// greet exchanges preambles on a connection.
+func (s *site) greet(t testing.TB, conn net.Conn, ping time.Duration) *guest {
+	t.Helper()
 	t.Cleanup(func() { conn.Close() })
-	_, err = conn.Write(wire.Preamble{Version: 1, Ping: ping}.Append(nil))
+	_, err := conn.Write(wire.Preamble{Version: 1, Ping: ping}.Append(nil))
 	must(t, err)
 	g := &guest{t: t, conn: conn}
 	r := bufio.NewReaderSize(conn, 64<<10)
