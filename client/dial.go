@@ -80,7 +80,8 @@ type life struct {
 }
 
 // Dial signs in and keeps the session until Close or until it is lost. ctx bounds only the sign-in; within it the
-// addresses are tried again and again, unless the sign-in is refused (name_taken, invalid, forbidden, unauthorized).
+// addresses are tried again and again, unless the sign-in is refused (name_taken, invalid, forbidden, unauthorized). When ctx
+// ends the error is unavailable, or unknown if a sign-in may have been taken: then the name is free when its lease ends.
 func Dial(ctx context.Context, cfg Component) (*Native, error) {
 	if len(cfg.Addrs) == 0 {
 		cfg.Addrs = []string{DefaultComponentAddr}

@@ -59,6 +59,7 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 	}
 	pause := newPause()
 	var last error
+	happened := false // a sign-in ended without its outcome being known
 	for round := 0; ; round++ {
 		for _, addr := range n.addresses() {
 			limit := firstDial << min(round, 4)
@@ -71,13 +72,17 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 				return nil, err
 			}
 			n.log.Debug("no session there", "address", addr, "error", err)
-			if ctx.Err() != nil {
-				if last == nil {
-					last = err
-				}
-				return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.NotTried("no coordinator took the session: %v", last))
+			happened = happened || wire.CodeOf(err) == wire.CodeUnknown
+			if ctx.Err() == nil || last == nil {
+				last = err
 			}
-			last = err
+			if ctx.Err() == nil {
+				continue
+			}
+			if last = fmt.Errorf("no coordinator took the session: %w", last); happened {
+				return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.Unknown(last))
+			}
+			return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.NotTried("%v", last))
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
@@ -123,6 +128,12 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(max(signInTime, limit)))
+	if secure, ok := conn.(*tls.Conn); ok {
+		if err := secure.Handshake(); err != nil { // bounded by the deadline
+			conn.Close()
+			return nil, nil, time.Time{}, wire.NotTried("%v", err)
+		}
+	}
 	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1)}
 	sent := time.Now()
 	w, err := l.signIn(in, key)

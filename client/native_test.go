@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,13 +18,19 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/node"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // cluster runs a cluster of one until the returned function is called.
 func cluster(dir string) (addr string, stop func(), err error) {
+	return open(node.Config{DataDir: dir, Worker: true, Slots: 2})
+}
+
+func open(cfg node.Config) (addr string, stop func(), err error) {
+	cfg.ID, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
-	n, err := node.Open(ctx, node.Config{ID: "n1", DataDir: dir, Logger: slog.New(slog.DiscardHandler), Worker: true, Slots: 2})
+	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		cancel()
 		return "", nil, err
@@ -409,5 +417,53 @@ func TestNativeRejoin(t *testing.T) {
 	}
 	if err := laser.Send(t.Context(), wire.Message{To: "laser", Payload: [][]byte{{1}}}); err != nil {
 		t.Errorf("a send in the new life: %v", err)
+	}
+}
+
+// Over TLS and with a token all is the same; without either nobody gets in.
+func TestNativeOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := peer.NewCA("test", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := ca.WriteMember(dir, "n1", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const token = "a token of twenty bytes or more"
+	if err := os.WriteFile(filepath.Join(dir, "tokens"), []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr, stop, err := open(node.Config{DataDir: filepath.Join(dir, "data"), HTTPCert: files.Cert, HTTPKey: files.Key, TokenFile: filepath.Join(dir, "tokens")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	trust := &tls.Config{InsecureSkipVerify: true} // the certificate names a member, not a host
+	c := client.Component{Addrs: []string{addr}, TLS: trust, Token: token, Inbox: true}
+	gui := component(t, "gui", c)
+	long := make([]byte, 300_000)
+	if err := gui.Send(t.Context(), wire.Message{To: "gui", Payload: [][]byte{long}}); err != nil {
+		t.Errorf("send: %v", err)
+	}
+	if m := <-gui.Messages(); len(m.Payload[0]) != len(long) {
+		t.Errorf("%d bytes came", len(m.Payload[0]))
+	}
+	c.SignIn.Name, c.Token = "laser", "another"
+	if _, err := client.Dial(t.Context(), c); wire.CodeOf(err) != wire.CodeUnauthorized {
+		t.Errorf("a wrong token: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	c.TLS, c.Token = nil, token // it cannot know who closed the connection
+	if _, err := client.Dial(ctx, c); wire.CodeOf(err) != wire.CodeUnknown {
+		t.Errorf("without TLS: %v, want unknown", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	c.TLS = &tls.Config{ServerName: "n1"}
+	if _, err := client.Dial(ctx, c); wire.CodeOf(err) != wire.CodeUnavailable {
+		t.Errorf("with a certificate that is not trusted: %v, want unavailable", err)
 	}
 }

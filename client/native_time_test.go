@@ -278,3 +278,24 @@ func TestNativeWatchesDoNotDisturbEachOther(t *testing.T) {
 		}
 	}
 }
+
+// A sign-in that may have been taken is not said to be untried.
+func TestNativeSignInOutcomes(t *testing.T) {
+	for want, set := range map[wire.Code]func(*site){
+		wire.CodeUnavailable: func(s *site) { s.down = true },
+		wire.CodeUnknown:     func(s *site) { s.mute = true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newTown(t, 10*time.Second, "a", "b")
+			w.change("a", func(s *site) { s.down = true })
+			w.change("b", set)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_, err := client.Dial(ctx, client.Component{Addrs: []string{"a", "b"}, SignIn: wire.SignIn{Name: "laser"}, Dialer: w.dial})
+			if wire.CodeOf(err) != want {
+				t.Errorf("signing in ended with %v, want %s", err, want)
+			}
+			w.stop()
+		})
+	}
+}

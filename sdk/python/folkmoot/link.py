@@ -80,6 +80,7 @@ class Link:
         self._key = new_conversation().hex()
         self._doors: List[str] = []
         self._trouble = "none"
+        self._uncertain = False  # a sign-in was sent and its outcome is not known
         self._until = float("inf")  # the lease holds at least until then
         self._sent: Dict[int, _Sent] = {}  # by message id
         self._requests: Dict[bytes, _Sent] = {}  # to COORDINATOR, by conversation
@@ -95,11 +96,12 @@ class Link:
     # The life of the session.
 
     async def start(self, timeout: float) -> None:
-        """Signs in at the first coordinator that can. Raises Refused (name_taken, ...) or NotTried."""
+        """Signs in at the first coordinator that can. Raises Refused (name_taken, ...), NotTried or Unknown."""
         try:
             await asyncio.wait_for(self._enter_any(self.config.addresses, _DIAL), timeout)
         except asyncio.TimeoutError:
-            raise NotTried(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._trouble}") from None
+            kind = Unknown if self._uncertain else NotTried
+            raise kind(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._trouble}") from None
         self._tasks = [asyncio.ensure_future(self._keep()), asyncio.ensure_future(self._watch_lease())]
 
     async def stop(self, timeout: float) -> None:
@@ -259,6 +261,7 @@ class Link:
             raise Refused(f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}", code="too_large")
         answer = self._answers[request.conversation] = self._loop.create_future()
         sent_at = now()
+        before, self._uncertain = self._uncertain, True
         connection.send(Outgoing(COORDINATOR, encoded))
         try:
             ends: Set[asyncio.Future[Any]] = {answer, connection.closed}
@@ -269,7 +272,10 @@ class Link:
             raise connection.closed.result() if connection.closed.done() else Unknown("the sign-in was not answered")
         told = answer.result()[1]
         if told.get("error") is not None:
-            raise from_coordinator(told["error"])
+            error = from_coordinator(told["error"])
+            self._uncertain = before or error.code in ("unknown", "internal")
+            raise error
+        self._uncertain = False
         result: Dict[str, Any] = told["result"]
         self.welcome = {**result, "secret": result.get("secret") or secret}
         doors = [known(Door, d) for d in result.get("coordinators") or ()]

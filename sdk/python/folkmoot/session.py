@@ -472,7 +472,8 @@ def connect(
 
     ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many seconds
     pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of before the name is
-    taken over. Raises NameTaken, Refused, or NotTried when no coordinator answered within ``timeout`` seconds.
+    taken over. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds NotTried, or Unknown if one may
+    have: then the name is free when its lease ends.
     """
     if isinstance(addresses, str):
         addresses = [a.strip() for a in addresses.split(",") if a.strip()]

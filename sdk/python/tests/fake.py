@@ -144,6 +144,7 @@ class Coordinator:
         self.not_signed_in = 0  # so many frames are answered "sign in first"
         self.deaf = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
+        self.mute = False  # greets, and takes sign-ins without a word
         self.no_outcomes = False
         self.late = 0.0  # seconds until a sign-out is answered
         self.outcome: Optional[Refusal] = None  # of every message
@@ -237,6 +238,8 @@ class Peer:
         if m.to == "COORDINATOR":
             try:
                 result = self.call(m, method, m.content.get("params") or {})
+                if method == "sign_in" and self.home.mute:
+                    return
                 if method == "sign_out" and self.home.late:
                     asyncio.get_running_loop().call_later(self.home.late, self.answer, m, {"result": result})
                     return

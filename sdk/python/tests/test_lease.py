@@ -92,6 +92,16 @@ class Lease(unittest.TestCase):
             self.assertLess(time() - begun, 5.5 + 0.3 + 0.2)
             laser.check()
 
+    @on_virtual_time
+    async def test_a_sign_in_that_may_have_been_taken_is_unknown(self) -> None:
+        async with cluster(2) as c:
+            c.at("n1").unavailable = 1 << 20
+            with self.assertRaises(folkmoot.NotTried):
+                await folkmoot.connect(c.at("n1").address, "laser", timeout=3)
+            c.at("n2").mute = True
+            with self.assertRaises(folkmoot.Unknown):
+                await folkmoot.connect(c.addresses, "laser", timeout=3)
+
 
 if __name__ == "__main__":
     unittest.main()
