@@ -32,10 +32,11 @@ type Component struct {
 	Dialer func(ctx context.Context, address string) (net.Conn, error)
 	// Methods answer the requests of other components; each call runs in its own goroutine, at most Parallel at once.
 	Methods map[string]Method
-	// Parallel bounds the methods that run at once; default 64. Beyond it requests wait, and their senders with them.
+	// Parallel bounds the methods that run at once; default 64. Beyond it 1000 requests wait their turn, then they are answered
+	// busy (an RPCError of code -32000 whose data has the code).
 	Parallel int
 	// Inbox, if true, hands every message that is neither a request for one of Methods nor an answer to Messages, which
-	// must be read: one who does not, for longer than the lease, loses the session.
+	// must be read: where nobody reads, the senders are told busy, and after longer than the lease the session is lost.
 	Inbox bool
 	// Rejoin, if true, signs in anew under the same name, as a new session, when the session is lost by anything but an
 	// operator's hand. Without it a lost session is the end.
@@ -53,24 +54,24 @@ type Native struct {
 	cfg   Component
 	log   *slog.Logger
 	inbox chan wire.Message
-	slots chan struct{} // of running methods
 	done  chan struct{} // closed when it is over for good
 	wg    sync.WaitGroup
 
 	ctx    context.Context // of everything; ended by Close or a final loss
 	cancel context.CancelCauseFunc
 
-	mu      sync.Mutex // guards what follows; never held while anybody is waited for
-	in      wire.Welcome
-	life    *life
-	link    *link // nil while there is none
-	until   time.Time
-	doors   []string
-	moves   int
-	closing bool // by Close: nobody signs in again
-	methods map[string]Method
-	mail    outgoing
-	watches watches
+	mu       sync.Mutex // guards what follows; never held while anybody is waited for
+	in       wire.Welcome
+	life     *life
+	link     *link // nil while there is none
+	until    time.Time
+	doors    []string
+	moves    int
+	closing  bool // by Close: nobody signs in again
+	methods  map[string]Method
+	mail     outgoing
+	incoming incoming
+	watches  watches
 }
 
 // life is one session: from its sign-in to its loss.
@@ -107,14 +108,15 @@ func Dial(ctx context.Context, cfg Component) (*Native, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Native{
-		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, 256),
-		slots: make(chan struct{}, cfg.Parallel), done: make(chan struct{}), methods: map[string]Method{},
+		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, ahead),
+		done: make(chan struct{}), methods: map[string]Method{},
 		watches: watches{turn: make(chan struct{}, 1), all: map[*watch]bool{}},
 	}
 	for name, m := range cfg.Methods {
 		n.methods[name] = m
 	}
 	n.mail.init(&n.mu)
+	n.incoming.room = sync.NewCond(&n.mu)
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	first, err := n.enter(ctx, cfg.SignIn, NewKey(), time.Time{})
 	if err != nil {

@@ -37,6 +37,7 @@ type link struct {
 
 	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's mu.
 	signing *signing
+	over    bool // nothing is written any more; guarded by the component's mu
 }
 
 // signing is a sign-in on a connection that was signed in before.
@@ -303,7 +304,10 @@ func (n *Native) hold(sent time.Time) {
 // keep uses one link after the other until the end.
 func (n *Native) keep(l *link) {
 	defer close(n.done)
-	defer close(n.inbox)
+	defer func() {
+		n.incoming.handed.Wait() // over, as everything is
+		close(n.inbox)
+	}()
 	for {
 		err := l.serve()
 		if n.ctx.Err() != nil {

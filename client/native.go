@@ -201,25 +201,14 @@ func (n *Native) request(m *wire.Message, in *rpc) bool {
 			}
 		}
 	}
-	select {
-	case n.slots <- struct{}{}:
-	case <-life.ctx.Done():
-		return true
+	r := errand{
+		life: life, do: do, id: in.ID, size: m.FrameSize() + perMessage,
+		asked:  Request{From: m.From, Method: in.Method, Params: in.Params, Attachments: m.Payload[1:]},
+		answer: wire.Message{To: m.From, Conversation: m.Conversation, Type: wire.TypeJSON},
 	}
-	rq := &Request{From: m.From, Method: in.Method, Params: in.Params, Attachments: m.Payload[1:]}
-	back := wire.Message{To: m.From, Conversation: m.Conversation, Type: wire.TypeJSON}
-	id := in.ID
-	n.wg.Go(func() {
-		defer func() { <-n.slots }()
-		result, err := do(life.ctx, rq)
-		if id == nil || life.ctx.Err() != nil {
-			return
-		}
-		back.Payload = answerOf(id, result, err)
-		if err := n.queue(life.ctx, &back, nil, false); err != nil {
-			n.log.Warn("an answer was not sent", "to", back.To, "method", rq.Method, "error", err)
-		}
-	})
+	if !n.carryOut(r) {
+		n.busy(&r)
+	}
 	return true
 }
 

@@ -299,3 +299,154 @@ func TestNativeSignInOutcomes(t *testing.T) {
 		})
 	}
 }
+
+// One who answers each message as it reads it is not held up by those that have come meanwhile: outcomes are behind them.
+func TestNativeReadsOnWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		echo := w.signIn("echo", client.Component{Inbox: true})
+		gui := w.signIn("gui", client.Component{Inbox: true})
+		const n = 2000
+		begun := time.Now()
+		failed := make(chan error, n)
+		for i := range n {
+			if err := gui.Post(t.Context(), wire.Message{To: "echo", Payload: [][]byte{{byte(i >> 8), byte(i)}}}, func(err error) { failed <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range n {
+			if err := <-failed; err != nil {
+				t.Fatal(err)
+			}
+		}
+		echoed := make(chan error, 1)
+		go func() {
+			for range n {
+				m := <-echo.Messages()
+				if err := echo.Send(t.Context(), wire.Message{To: m.From, Payload: m.Payload}); err != nil {
+					echoed <- err
+					return
+				}
+			}
+			echoed <- nil
+		}()
+		for i := range n {
+			select {
+			case m := <-gui.Messages():
+				if got := int(m.Payload[0][0])<<8 | int(m.Payload[0][1]); got != i {
+					t.Fatalf("message %d came back at place %d", got, i)
+				}
+			case err := <-echoed:
+				if err != nil {
+					t.Fatalf("message %d was not answered: %v", i, err)
+				}
+				echoed <- nil
+			}
+		}
+		if took := time.Since(begun); took != 0 || echo.Context().Err() != nil {
+			t.Errorf("it took %v, life %v", took, context.Cause(echo.Context()))
+		}
+		closed(t, echo)
+		closed(t, gui)
+		w.stop()
+	})
+}
+
+// Methods that ask others themselves get their answers, though more requests wait than may run; one too many is told busy.
+func TestNativeMethodsMayCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		var laser *client.Native
+		laser = w.signIn("laser", client.Component{Parallel: 2, Methods: map[string]client.Method{
+			"measure": func(ctx context.Context, _ *client.Request) (any, error) {
+				var out int
+				err := laser.Call(ctx, "gui", "factor", nil, &out)
+				return 2 * out, err
+			},
+		}})
+		gui := w.signIn("gui", client.Component{Methods: map[string]client.Method{
+			"factor": func(context.Context, *client.Request) (any, error) {
+				time.Sleep(time.Second)
+				return 21, nil
+			},
+		}})
+		const n = 1200
+		begun := time.Now()
+		results := make(chan error, n)
+		for range n {
+			go func() {
+				var out int
+				err := gui.Call(t.Context(), "laser", "measure", nil, &out)
+				if err == nil && out != 42 {
+					err = fmt.Errorf("got %d", out)
+				}
+				results <- err
+			}()
+		}
+		done, busy := 0, 0
+		for range n {
+			var rpc *client.RPCError
+			switch err := <-results; {
+			case err == nil:
+				done++
+			case errors.As(err, &rpc) && rpc.Code == -32000:
+				busy++
+			case wire.CodeOf(err) != wire.CodeUnknown: // its turn did not come in time
+				t.Errorf("a call: %v", err)
+			}
+		}
+		if took := time.Since(begun); done < 2*int(client.DefaultTimeout/time.Second)-2 || busy != n-1002 {
+			t.Errorf("after %v %d were answered and %d told busy, want 2 a second and %d", took, done, busy, n-1002)
+		}
+		closed(t, laser)
+		closed(t, gui)
+		w.stop()
+	})
+}
+
+// Who does not read holds the connection up, so that the coordinator tells senders busy, and loses nothing by it.
+func TestNativeHoldsUpWhoeverSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		laser, gui := w.signIn("laser", client.Component{Inbox: true}), w.signIn("gui", client.Component{})
+		const n = 2000
+		for i := range n {
+			if err := gui.Send(t.Context(), wire.Message{To: "laser", Payload: [][]byte{{byte(i >> 8), byte(i)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		w.change("a", func(*site) {
+			if left := len(w.rows["n1.laser"].at.out); left < n-600 {
+				t.Errorf("%d of %d messages were taken by one who reads none", n-left, n)
+			}
+		})
+		time.Sleep(5 * time.Second) // less than the lease
+		for i := range n {
+			if m := <-laser.Messages(); int(m.Payload[0][0])<<8|int(m.Payload[0][1]) != i {
+				t.Fatalf("message %v came at place %d", m.Payload[0], i)
+			}
+		}
+		time.Sleep(time.Minute)
+		if err := laser.Context().Err(); err != nil {
+			t.Errorf("the session was lost: %v", context.Cause(laser.Context()))
+		}
+		life, begun := laser.Context(), time.Now()
+		for range n {
+			if err := gui.Send(t.Context(), wire.Message{To: "laser", Payload: [][]byte{{1}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-life.Done() // while nobody reads no answer to a ping is heard
+		if took := time.Since(begun); took > 9*time.Second {
+			t.Errorf("it was given up after %v, want within nine tenths of the lease", took)
+		}
+		<-laser.Done()
+		if !errors.Is(laser.Err(), client.ErrLost) {
+			t.Errorf("it ended with %v, want ErrLost", laser.Err())
+		}
+		_ = laser.Close(t.Context())
+		closed(t, gui)
+		w.stop()
+	})
+}

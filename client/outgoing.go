@@ -99,6 +99,7 @@ func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bo
 			o.sends[m.ID] = p
 		}
 		p.m = *m
+		n.roomy()
 	}
 	o.put(m, p, size)
 	n.rouse()
@@ -147,6 +148,9 @@ func (o *outgoing) fits(to string, size int) bool {
 	}
 	return len(o.out) < maxQueued
 }
+
+// awaited tells whether anybody waits for an outcome or an answer; mu is held.
+func (o *outgoing) awaited() bool { return len(o.sends)+len(o.calls) > 0 }
 
 func (o *outgoing) freeID() uint32 {
 	for {

@@ -20,6 +20,10 @@ func (l *link) serve() error {
 		defer close(wrote)
 		cancel(l.write(ctx))
 		l.close()
+		n.mu.Lock()
+		l.over = true
+		n.roomy()
+		n.mu.Unlock()
 	}()
 	n.watches.resume(n, l)
 	err := l.read()
@@ -209,10 +213,7 @@ func (l *link) message(m *wire.Message) {
 		n.log.Debug("a message that nobody waits for", "from", m.From)
 		return
 	}
-	select {
-	case n.inbox <- *m:
-	case <-n.ctx.Done():
-	}
+	l.deliver(m)
 }
 
 func fromCoordinator(full string) bool {
