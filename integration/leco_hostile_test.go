@@ -148,7 +148,7 @@ func TestLECOUnderHostileInput(t *testing.T) {
 		}
 	}
 	msg := func(frames ...string) []string { return frames }
-	stranger := func(m ...string) func(*testing.T) { return by("CA", false, m) }
+	stranger := func(m ...string) func(*testing.T) { return by("CS", false, m) }
 	component := func(m ...string) func(*testing.T) { return by("CA", true, m) }
 	foreign := func(m ...string) func(*testing.T) { return by("n2.COORDINATOR", true, m) }
 	bytesTo := func(addr, bytes string) func(*testing.T) {
@@ -199,20 +199,20 @@ func TestLECOUnderHostileInput(t *testing.T) {
 		do      func(t *testing.T)
 	}{
 		// These end a pyleco coordinator.
-		{"a header of 5 bytes from a stranger", "malformed", stranger("\x00", "COORDINATOR", "CA", "short", "{}")},
-		{"a heartbeat without header", "malformed", stranger("\x00", "COORDINATOR", "CA", "")},
+		{"a header of 5 bytes from a stranger", "malformed", stranger("\x00", "COORDINATOR", "CS", "short", "{}")},
+		{"a heartbeat without header", "malformed", stranger("\x00", "COORDINATOR", "CS", "")},
 		{"four empty frames", "malformed", stranger("", "", "", "")},
 		{"a header of 5 bytes to a receiver that is not there", "malformed", component("\x00", "CX", "CA", "short", "{}")},
 		{"content that is no UTF-8", "bad_content", component("\x00", "COORDINATOR", "CA", h, "\xff\xfe")},
-		{"content of a stranger that is no UTF-8 and has the word sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CA", h, "\xff\"sign_in\"")},
+		{"content of a stranger that is no UTF-8 and has the word sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CS", h, "\xff\"sign_in\"")},
 		{"100,000 nested arrays", "bad_content", component("\x00", "COORDINATOR", "CA", h, deep)},
-		{"100,000 nested arrays of a stranger with the word sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CA", h, deep+`"sign_in"`)},
+		{"100,000 nested arrays of a stranger with the word sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CS", h, deep+`"sign_in"`)},
 		{"an integer of 5,000 digits", "bad_content", component("\x00", "COORDINATOR", "CA", h, `{"id":`+strings.Repeat("1", 5000)+`}`)},
 		{"a receiver that is no UTF-8", "receiver_unknown", component("\x00", "\xff\xfe", "CA", h, "{}")},
 		{"a receiver's namespace that is no UTF-8", "node_unknown", component("\x00", "\xff.CB", "CA", h, "{}")},
-		{"a receiver of a stranger that is no UTF-8, with the word sign_in", "not_signed_in", stranger("\x00", "\xff\xfe", "CA", h, `"sign_in"`)},
+		{"a receiver of a stranger that is no UTF-8, with the word sign_in", "not_signed_in", stranger("\x00", "\xff\xfe", "CS", h, `"sign_in"`)},
 		{"a sender without name that signs in and speaks", "malformed", by("", false, msg("\x00", "COORDINATOR", "", h, signIn), msg("\x00", "good", "", h, "{}"))},
-		{"shut_down of a stranger under the id sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CA", h, `{"id":"sign_in","method":"shut_down"}`)},
+		{"shut_down of a stranger under the id sign_in", "not_signed_in", stranger("\x00", "COORDINATOR", "CS", h, `{"id":"sign_in","method":"shut_down"}`)},
 		{"a foreign component whose namespace is no UTF-8", "foreign_sender", foreign("\x00", "CX", "\xff.x", h, "{}")},
 		{"a foreign component's message without header", "malformed", foreign("\x00", "CX", "n2.x", "")},
 		{"content of a foreign coordinator that is no UTF-8", "not_signed_in", by("n2.COORDINATOR", false, msg("\x00", "COORDINATOR", "n2.COORDINATOR", h, "\xffcoordinator_sign_in"))},
