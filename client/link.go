@@ -113,6 +113,9 @@ func (n *Native) avoid(addr string) {
 
 // attempt dials one address and signs in there.
 func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
+	if ctx.Err() != nil { // the lease is over, say: it is too late, however fast the answer
+		return nil, nil, time.Time{}, wire.NotTried("%v", context.Cause(ctx))
+	}
 	dialing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := n.cfg.Dialer(dialing, addr)

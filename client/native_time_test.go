@@ -331,17 +331,18 @@ func TestNativeReadsOnWhileItWaits(t *testing.T) {
 			echoed <- nil
 		}()
 		for i := range n {
+			var m wire.Message
 			select {
-			case m := <-gui.Messages():
-				if got := int(m.Payload[0][0])<<8 | int(m.Payload[0][1]); got != i {
-					t.Fatalf("message %d came back at place %d", got, i)
-				}
-			case err := <-echoed:
-				if err != nil {
-					t.Fatalf("message %d was not answered: %v", i, err)
-				}
-				echoed <- nil
+			case m = <-gui.Messages():
+			case <-time.After(time.Minute):
+				t.Fatalf("message %d did not come back: %v", i, <-echoed)
 			}
+			if got := int(m.Payload[0][0])<<8 | int(m.Payload[0][1]); got != i {
+				t.Fatalf("message %d came back at place %d", got, i)
+			}
+		}
+		if err := <-echoed; err != nil {
+			t.Fatalf("a message was not answered: %v", err)
 		}
 		if took := time.Since(begun); took != 0 || echo.Context().Err() != nil {
 			t.Errorf("it took %v, life %v", took, context.Cause(echo.Context()))
