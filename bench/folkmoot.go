@@ -44,8 +44,11 @@ func folkmootCluster(o options, dir, store string) (*cluster, error) {
 type folkmootClient struct {
 	conn net.Conn
 	r    *bufio.Reader
-	buf  []byte
 	host string
+
+	buf, body []byte // used again
+	answer    []byte // valid until the next request
+	until     time.Time
 }
 
 func dialREST(ctx context.Context, s *server) (client, error) { return dialFolkmoot(ctx, s) }
@@ -72,7 +75,11 @@ func (f *folkmootClient) signIn(ctx context.Context, name, lease, label string) 
 }
 
 func (f *folkmootClient) signedIn(ctx context.Context, name, lease, label string) (answer []byte, err error) {
-	body := fmt.Appendf(nil, `{"name":%q,"namespace":%q,"lease":%q,"labels":{"v":%q}}`, name, namespace, lease, label)
+	body := append(f.body[:0], `{"name":"`...) // nothing of it needs an escape
+	for _, part := range [...]string{name, `","namespace":"`, namespace, `","lease":"`, lease, `","labels":{"v":"`, label, `"}}`} {
+		body = append(body, part...)
+	}
+	f.body = body
 	status, answer, err := f.do(ctx, "POST", "/v1/components", "", body)
 	if err == nil && status != http.StatusCreated {
 		err = &refused{status, string(answer)}
@@ -126,15 +133,20 @@ func (f *folkmootClient) read(ctx context.Context, key string, strict bool) erro
 
 // do sends one request, for a session if its secret is given, and reads its answer.
 func (f *folkmootClient) do(ctx context.Context, method, path, secret string, body []byte) (int, []byte, error) {
-	if d, ok := ctx.Deadline(); ok {
+	if d, ok := ctx.Deadline(); ok && !d.Equal(f.until) {
 		f.conn.SetDeadline(d)
+		f.until = d
 	}
-	b := fmt.Appendf(f.buf[:0], "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, f.host)
+	b := f.buf[:0]
+	for _, part := range [...]string{method, " ", path, " HTTP/1.1\r\nHost: ", f.host, "\r\n"} {
+		b = append(b, part...)
+	}
 	if secret != "" {
-		b = fmt.Appendf(b, "X-Session: %s\r\n", secret)
+		b = append(append(append(b, "X-Session: "...), secret...), "\r\n"...)
 	}
 	if body != nil {
-		b = fmt.Appendf(b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+		b = strconv.AppendInt(append(b, "Content-Type: application/json\r\nContent-Length: "...), int64(len(body)), 10)
+		b = append(b, "\r\n"...)
 	}
 	b = append(append(b, "\r\n"...), body...)
 	f.buf = b
@@ -171,7 +183,10 @@ func (f *folkmootClient) do(ctx context.Context, method, path, secret string, bo
 	if length < 0 {
 		return status, nil, errors.New("an answer without a length")
 	}
-	answer := make([]byte, length)
+	if cap(f.answer) < length {
+		f.answer = make([]byte, length)
+	}
+	answer := f.answer[:length]
 	_, err = io.ReadFull(f.r, answer)
 	return status, answer, err
 }
