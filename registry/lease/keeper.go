@@ -128,7 +128,14 @@ func (k *Keeper) Len() int {
 // ends; it returns ctx's error. What could not be proposed is proposed again
 // as long as the lease is neither renewed nor dropped.
 func (k *Keeper) Run(ctx context.Context) error {
-	tick := time.NewTicker(k.cfg.Tick)
+	return every(ctx, k.cfg.Tick, k.look)
+}
+
+// every calls look, with the time of the end of the last one and that of now,
+// until ctx ends; it returns ctx's error. What a look takes, for a proposal say,
+// is no pause of this process.
+func every(ctx context.Context, interval time.Duration, look func(ctx context.Context, last, now time.Time)) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	last := time.Now()
 	for {
@@ -137,8 +144,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		k.look(ctx, last, time.Now())
-		last = time.Now() // what a proposal took is no pause: heartbeats were heard
+		look(ctx, last, time.Now())
+		last = time.Now()
 	}
 }
 

@@ -31,18 +31,7 @@ func Sweep(ctx context.Context, cfg SweepConfig) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(s.Interval)
-	defer tick.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		s.look(ctx, last, time.Now())
-		last = time.Now()
-	}
+	return every(ctx, s.Interval, s.look)
 }
 
 func newSweep(cfg SweepConfig) (*sweep, error) {
