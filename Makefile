@@ -14,9 +14,7 @@ test: ## all tests, with the race detector
 	go test -race ./...
 
 fuzz: ## every decoder for FUZZTIME (default 30s) each
-	@for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); do \
-		for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} ./$$dir || exit 1; done; done
+	bash .ci/fuzz $${FUZZTIME:-30s}
 
 bin/gofumpt bin/staticcheck: tools/go.mod
 	go -C tools build -o ../bin/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
