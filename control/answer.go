@@ -106,7 +106,7 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 	}
 	c.mail.Post(wire.Message{
 		To: m.From, From: own, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{body},
-	}, func(err error) {
+	}, false, func(err error) {
 		if err != nil {
 			c.log.Debug("an answer of COORDINATOR was not delivered", "to", m.From, "error", err)
 		}

@@ -145,5 +145,5 @@ func (c *Control) tell(to, method string, params any, done func(error)) {
 	c.mail.Post(wire.Message{
 		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
 		Type: wire.TypeJSON, Payload: [][]byte{body},
-	}, done)
+	}, false, done)
 }

@@ -15,11 +15,11 @@ import (
 // beyond Mail; OverRouter offers it.
 type Exchange interface {
 	// Consume makes the caller the one who takes from a session's mailbox.
-	Consume(session string, notify func()) (*router.Consumer, error)
+	Consume(session string, notify func(now bool)) (*router.Consumer, error)
 	// PostUntil sends without blocking; done is called exactly once, perhaps
-	// before it returns, and must not wait. Whose the payload is tells
-	// router.Router.PostUntil.
-	PostUntil(m wire.Message, deadline time.Time, done func(router.Outcome, error))
+	// before it returns, and must not wait. Whose the payload is, and what more
+	// means, tells router.Router.PostUntil.
+	PostUntil(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error))
 }
 
 var _ Exchange = overRouter{}
@@ -132,7 +132,7 @@ func (l *Live) Gone() *wire.Error {
 }
 
 // Mail takes over the session's mailbox; see router.Consumer.
-func (l *Live) Mail(notify func()) (*router.Consumer, error) {
+func (l *Live) Mail(notify func(now bool)) (*router.Consumer, error) {
 	l.c.settle(l.row.FullName, l.row.ID)
 	mail, err := l.exchange.Consume(l.row.ID, notify)
 	if err != nil {
@@ -156,11 +156,11 @@ func (l *Live) Address(to string) (full string, here bool, err error) {
 
 // Post sends a message in the session's name, whatever its From says, to a
 // receiver that Address completed. done (not nil) is called exactly once,
-// perhaps before Post returns, and must not wait. Whose the payload is tells
-// router.PostUntil.
-func (l *Live) Post(m wire.Message, deadline time.Time, done func(router.Outcome, error)) {
+// perhaps before Post returns, and must not wait. Whose the payload is, and what
+// more means, tells router.PostUntil.
+func (l *Live) Post(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error)) {
 	m.From = l.row.FullName
-	l.exchange.PostUntil(m, deadline, done)
+	l.exchange.PostUntil(m, deadline, more, done)
 }
 
 // Counted counts the outcome of a message that Post brought about, or that the

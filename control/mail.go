@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
@@ -40,6 +41,6 @@ func (o overRouter) Send(ctx context.Context, m wire.Message) error {
 	return err
 }
 
-func (o overRouter) Post(m wire.Message, done func(error)) {
-	o.Router.Post(m, func(_ router.Outcome, err error) { done(err) })
+func (o overRouter) Post(m wire.Message, more bool, done func(error)) {
+	o.PostUntil(m, time.Now().Add(PostTime), more, func(_ router.Outcome, err error) { done(err) })
 }

@@ -45,8 +45,9 @@ type Mail interface {
 	// for an unknown receiver, a refusal, or unknown.
 	Send(ctx context.Context, m wire.Message) error
 	// Post is Send without blocking; done is called exactly once, and must not
-	// block.
-	Post(m wire.Message, done func(error))
+	// block. more tells that another one is posted at once. The payload is the
+	// caller's again when Post returns.
+	Post(m wire.Message, more bool, done func(error))
 	// Links tells the state of the link to every other coordinator.
 	Links() map[string]string
 }

@@ -49,9 +49,10 @@ func (c Vouched) TakeMail(ctx context.Context, full, session string, after uint6
 
 // Post sends a message as it stands; the caller vouches for its sender. It
 // does not block. done (nil: not told) is called exactly once, perhaps before
-// Post returns, and must not block; its error is as of Send.
-func (c Vouched) Post(m wire.Message, done func(error)) {
-	c.mail.Post(m, func(err error) {
+// Post returns, and must not block; its error is as of Send. more tells that
+// another one is posted at once.
+func (c Vouched) Post(m wire.Message, more bool, done func(error)) {
+	c.mail.Post(m, more, func(err error) {
 		err = c.counted.message(asWire(err))
 		if done != nil {
 			done(err)

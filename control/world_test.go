@@ -325,7 +325,7 @@ func (p *post) Send(_ context.Context, m wire.Message) error {
 	return nil
 }
 
-func (p *post) Post(m wire.Message, done func(error)) { done(p.Send(context.Background(), m)) }
+func (p *post) Post(m wire.Message, _ bool, done func(error)) { done(p.Send(context.Background(), m)) }
 
 func (p *post) Links() map[string]string { return nil }
 

@@ -68,7 +68,7 @@ func BenchmarkOverALink(b *testing.B) {
 			told := newGauge(taken.window)
 			var failed atomic.Int64
 			awake := make(chan struct{}, 1)
-			mail, err := n[1].Consume("session of n2.b", func() {
+			mail, err := n[1].Consume("session of n2.b", func(bool) {
 				select {
 				case awake <- struct{}{}:
 				default:
@@ -114,7 +114,7 @@ func BenchmarkOverALink(b *testing.B) {
 			for range b.N {
 				taken.begin()
 				told.begin()
-				n[0].PostUntil(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, time.Now().Add(20*time.Second), done)
+				n[0].PostUntil(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, time.Now().Add(20*time.Second), true, done)
 			}
 			told.await(int64(b.N))
 			taken.await(int64(b.N))
@@ -138,7 +138,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	take := func(at *node, full string) func() {
 		at.signIn(b, full)
 		awake := make(chan struct{}, 1)
-		mail, err := at.Consume("session of "+full, func() { awake <- struct{}{} })
+		mail, err := at.Consume("session of "+full, func(bool) { awake <- struct{}{} })
 		if err != nil {
 			b.Fatal(err)
 		}

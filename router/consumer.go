@@ -8,7 +8,7 @@ import "github.com/folkmoot/folkmoot/wire"
 type Consumer struct {
 	r      *Router
 	box    *Mailbox
-	notify func()
+	notify func(now bool)
 
 	// Guarded by the mailbox's mu.
 	asleep bool // the last Take found nothing: notify is due
@@ -18,9 +18,10 @@ type Consumer struct {
 // Consume makes the caller the one who takes from a session's mailbox; whoever
 // did before fails with code conflict. notify is called when there may be
 // something to take again after a Take found nothing, or was refused; it must
-// not wait and not call the mailbox. A session that is not attached here is
-// not_found.
-func (r *Router) Consume(session string, notify func()) (*Consumer, error) {
+// not wait. With now it may take and write to a socket itself; without, locks may be
+// held, or more is coming: it must not call the mailbox. A session that is not
+// attached here is not_found.
+func (r *Router) Consume(session string, notify func(now bool)) (*Consumer, error) {
 	m, ok := r.Mailbox(session)
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "session %s has no mailbox here", session)
@@ -57,7 +58,14 @@ func (m *Mailbox) oust() {
 func (c *Consumer) rouse() {
 	if c.asleep {
 		c.asleep = false
-		c.notify()
+		c.notify(false)
+	}
+}
+
+// tell passes on that a put asks for; nil is nobody.
+func (c *Consumer) tell(now bool) {
+	if c != nil {
+		c.notify(now)
 	}
 }
 

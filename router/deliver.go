@@ -23,6 +23,8 @@ type incoming struct {
 
 	pass *passage // nil for one that came from its origin without a way
 	turn uint64
+
+	door *Consumer // to be told of it
 }
 
 // heldFrom are the messages of one sender that wait for a fresh directory, and
@@ -134,7 +136,7 @@ func (in *inLink) whole(id uint32, p *partial, pass *passage) error {
 	if err != nil {
 		return err
 	}
-	return in.parsed(&d, m, new(flow), true, p.since, pass, t.turn)
+	return in.parsed(&d, m, new(flow), true, p.since, pass, t.turn, false)
 }
 
 // add keeps a piece.
@@ -164,11 +166,12 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 	if err != nil {
 		return err
 	}
-	return in.parsed(d, m, in.flow(pairKey{m.From, m.To}), owned, since, pass, turn)
+	return in.parsed(d, m, in.flow(pairKey{m.From, m.To}), owned, since, pass, turn, !in.frames.ready())
 }
 
-// parsed is the rest of message. f is what is known of the pair.
-func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since time.Time, pass *passage, turn uint64) error {
+// parsed is the rest of message. f is what is known of the pair; now tells that
+// nothing else waits for the caller.
+func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since time.Time, pass *passage, turn uint64, now bool) error {
 	msg := incoming{m: m, id: d.id, epoch: d.epoch, pass: pass, turn: turn}
 	if !since.IsZero() {
 		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
@@ -194,6 +197,7 @@ func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since tim
 		case ok:
 			in.verdict(msg.id, key, v)
 			in.mu.Unlock()
+			msg.door.tell(now)
 			return nil
 		}
 	}
@@ -304,9 +308,12 @@ func (in *inLink) judge(msg *incoming, f *flow, session []byte, owned, final boo
 		}
 		var v verdict
 		if msg.pass == nil {
-			v = box.put(m)
+			v, msg.door = box.put(m)
 		} else {
-			v = r.inTurn(origin, msg.turn, func() verdict { return box.put(m) })
+			v = r.inTurn(origin, msg.turn, func() (v verdict) {
+				v, msg.door = box.put(m)
+				return v
+			})
 		}
 		switch v {
 		case accepted:
@@ -401,6 +408,7 @@ func (a senderAsks) told(err *wire.Error) {
 			msg = &h.msgs[0]
 		} else {
 			in.verdict(msg.id, pairKey{msg.m.From, msg.m.To}, v)
+			msg.door.tell(false)
 		}
 		in.heldMsgs--
 		in.heldBytes -= cost(&msg.m)

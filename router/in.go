@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 const (
@@ -30,6 +31,11 @@ type inLink struct {
 	ended    chan struct{}
 	wake     chan struct{} // capacity 1: the writer has work
 
+	pen    sync.Mutex     // held by who writes; taken before mu
+	prompt *prompt.Writer // nil: the connection has none
+	spare  []byte         // what was written last, guarded by pen
+
+	frames   *frameReader            // owned by the reader
 	names    wire.Names              // owned by the reader
 	short    slab                    // owned by the reader
 	flows    map[pairKey]*flow       // owned by the reader
@@ -112,7 +118,7 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 		in.write(ctx)
 		conn.Close()
 	}()
-	err = in.read(ctx, frames)
+	err = in.read(ctx)
 	in.mu.Lock()
 	in.over = true
 	if in.fault != nil {
@@ -161,6 +167,7 @@ func (r *Router) opened(ctx context.Context, conn net.Conn, from string, frames 
 	in := &inLink{
 		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		prompt: prompt.New(conn), frames: frames,
 		large:  make(map[uint32]*partial),
 		fences: fences{byKey: make(map[pairKey]uint64)},
 		held:   make(map[string]*heldFrom),
@@ -208,7 +215,8 @@ type seat struct {
 
 // read delivers what comes until the connection fails or is dead. Outcomes
 // leave when everything that came with one read of the socket is handled.
-func (in *inLink) read(ctx context.Context, frames *frameReader) error {
+func (in *inLink) read(ctx context.Context) error {
+	frames := in.frames
 	dead := deadAfter * in.r.limits.Ping
 	for {
 		if !frames.ready() {
@@ -289,15 +297,38 @@ func (f *fences) lift(seen uint64) error {
 	return nil
 }
 
-// flush hands the outcomes noted so far to the writer.
+// flush writes the outcomes noted so far, if nobody else writes; what the socket
+// does not take at once is the writer's.
 func (in *inLink) flush() error {
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	if len(in.batch) == 0 {
+		in.mu.Unlock()
 		return nil
 	}
+	err := in.frameBatch()
+	in.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if in.prompt == nil || !in.pen.TryLock() {
+		rouse(in.wake)
+		return nil
+	}
+	defer in.pen.Unlock()
+	in.mu.Lock()
+	out := in.out
+	in.out = in.spare[:0]
+	in.mu.Unlock()
+	n := in.prompt.Write(out)
+	in.spare = out
+	if n == len(out) {
+		return nil
+	}
+	in.mu.Lock()
+	in.out = append(append([]byte(nil), out[n:]...), in.out...)
+	in.mu.Unlock()
 	rouse(in.wake)
-	return in.frameBatch()
+	return nil
 }
 
 // frameBatch makes frames of the outcomes noted so far; mu is held.
@@ -317,35 +348,43 @@ func (in *inLink) frameBatch() error {
 // write writes what say and flush left, and the rest once ctx has ended. A
 // dialler that does not read is dead.
 func (in *inLink) write(ctx context.Context) {
-	var spare []byte
-	for open := true; open; {
+	for over := false; !over; {
 		select {
 		case <-in.wake:
 		case <-ctx.Done():
 		}
-		_ = in.conn.SetWriteDeadline(time.Now().Add(deadAfter * in.r.limits.Ping))
-		if ctx.Err() != nil {
-			open = false
-			_ = in.conn.SetWriteDeadline(time.Now().Add(farewell))
-		}
-		in.mu.Lock()
-		err := in.frameBatch() // what came back for others' messages since
-		out := in.out
-		in.out = spare[:0]
-		in.mu.Unlock()
-		if err != nil {
+		over = ctx.Err() != nil
+		if err := in.writeOnce(over); err != nil {
 			return
 		}
-		if len(out) == 0 && open {
-			spare = out
-			continue
-		}
-		if !open {
-			out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
-		}
-		if _, err := in.conn.Write(out); err != nil {
-			return
-		}
-		spare = out // of maxOut and one batch at most
 	}
+}
+
+// writeOnce writes what waits, and a bye if it is the last time.
+func (in *inLink) writeOnce(over bool) error {
+	in.pen.Lock()
+	defer in.pen.Unlock()
+	in.mu.Lock()
+	err := in.frameBatch() // what came back for others' messages since
+	out := in.out
+	in.out = in.spare[:0]
+	in.mu.Unlock()
+	in.spare = out // of maxOut and one batch at most
+	if err != nil {
+		return err
+	}
+	patience := deadAfter * in.r.limits.Ping
+	if over {
+		patience = farewell
+		out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	_ = in.conn.SetWriteDeadline(time.Now().Add(patience))
+	_, err = in.conn.Write(out)
+	if in.prompt != nil {
+		_ = in.conn.SetWriteDeadline(time.Time{}) // nothing waits any more
+	}
+	return err
 }

@@ -15,7 +15,7 @@ import (
 func (n *node) lend(from, to, content string) <-chan error {
 	told := make(chan error, 1)
 	head, tail := []byte(content), []byte("tail")
-	n.PostUntil(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, time.Now().Add(20*time.Second), func(_ router.Outcome, err error) {
+	n.PostUntil(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, time.Now().Add(20*time.Second), false, func(_ router.Outcome, err error) {
 		told <- err
 	})
 	clear(head)

@@ -198,12 +198,13 @@ func (m *Mailbox) take(after uint64, limit int) []Numbered {
 // cost is what a message weighs against the bounds in bytes.
 func cost(m *wire.Message) int { return m.FrameSize() + 64 }
 
-// put appends a message, or says why not. It never waits.
-func (m *Mailbox) put(msg *wire.Message) verdict {
+// put appends a message, or says why not. It never waits. A consumer that it
+// returns is to be told, with no lock of a mailbox held.
+func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended != nil {
-		return unknownTo
+		return unknownTo, nil
 	}
 	// One message more than the bytes allow is taken, so that even the largest
 	// fits an empty mailbox.
@@ -212,7 +213,7 @@ func (m *Mailbox) put(msg *wire.Message) verdict {
 		most = m.maxConnected
 	}
 	if m.queue.n >= most || m.bytes >= m.maxLen {
-		return busy
+		return busy, nil
 	}
 	number := m.first + uint64(m.queue.n)
 	*m.queue.push() = Numbered{Number: number, Message: *msg}
@@ -220,10 +221,11 @@ func (m *Mailbox) put(msg *wire.Message) verdict {
 	if m.reader != nil {
 		rouse(m.reader.wake)
 	}
-	if m.door != nil {
-		m.door.rouse()
+	if m.door != nil && m.door.asleep {
+		m.door.asleep = false
+		return accepted, m.door
 	}
-	return accepted
+	return accepted, nil
 }
 
 // end closes the mailbox and returns what no reader was ever given, and how

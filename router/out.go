@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 // outLink is the link this coordinator dials to another one. Messages go out
@@ -20,6 +21,7 @@ type outLink struct {
 	cancel context.CancelFunc // ends run
 	ended  chan struct{}      // closed when run has returned
 	wake   chan struct{}      // capacity 1: the writer has work
+	pen    sync.Mutex         // held by who writes to the connection; taken before mu
 
 	// seen counts the verdicts unknownTo and moved that were read on this
 	// connection. It is raised with the shard's mu of the pair held, before
@@ -30,21 +32,23 @@ type outLink struct {
 	// the other way round.
 	mu      sync.Mutex
 	up      bool
-	version byte     // that the other end speaks; 0 until it has told
-	owed    []string // coordinators whose report is to be sent
-	gone    bool     // run has ended: look for another link
-	err     string   // why it is not up
-	data    backlog  // frames not yet taken by the writer
-	held    int      // segments that are kept for entries
-	spare   *segment // for the next frame; may be nil
-	control []byte   // the same, first lane
-	slots   []*entry // messages whose outcome is not there, by id
-	unused  []uint32 // free slots
-	seq     uint64   // of the last message appended
-	taken   uint64   // of the last message the writer has taken: it and those before may have left
-	large   []*large // being cut, in turn
-	queued  []*large // to be cut after them
-	waiting []*pair  // to be pumped when it is up
+	prompt  *prompt.Writer // of the connection; nil: none
+	rest    []byte         // what push could not write: it goes first
+	version byte           // that the other end speaks; 0 until it has told
+	owed    []string       // coordinators whose report is to be sent
+	gone    bool           // run has ended: look for another link
+	err     string         // why it is not up
+	data    backlog        // frames not yet taken by the writer
+	held    int            // segments that are kept for entries
+	spare   *segment       // for the next frame; may be nil
+	control []byte         // the same, first lane
+	slots   []*entry       // messages whose outcome is not there, by id
+	unused  []uint32       // free slots
+	seq     uint64         // of the last message appended
+	taken   uint64         // of the last message the writer has taken: it and those before may have left
+	large   []*large       // being cut, in turn
+	queued  []*large       // to be cut after them
+	waiting []*pair        // to be pumped when it is up
 	idle    chan struct{}
 }
 
@@ -91,8 +95,8 @@ const (
 // send gives a message a slot and appends it to the buffer of the link. The mu
 // of p's shard is held. A large message goes alone, so that none before it comes
 // back while it is cut, and sets p.cutting. w is nil for one that
-// goes home without a relay.
-func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sending {
+// goes home without a relay. With push the caller calls push.
+func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time, push bool) sending {
 	d := data{seen: l.seen.Load(), left: remaining(e.deadline, now), epoch: rt.epoch}
 	var t *trip
 	switch {
@@ -154,7 +158,9 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time) sendi
 			l.lend(s, e)
 		}
 	}
-	rouse(l.wake)
+	if !push {
+		rouse(l.wake)
+	}
 	return appended
 }
 
@@ -344,7 +350,9 @@ func (l *outLink) kick() {
 // not goes back to its pair, to leave by the next connection or another way
 // within its time. Reader and writer have ended.
 func (l *outLink) lost(cause error) {
+	l.pen.Lock()
 	l.mu.Lock()
+	l.prompt, l.rest = nil, nil
 	l.up, l.err, l.version, l.owed = false, cause.Error(), 0, nil
 	var es []*entry
 	for _, e := range l.slots {
@@ -361,6 +369,7 @@ func (l *outLink) lost(cause error) {
 		l.idle = nil
 	}
 	l.mu.Unlock()
+	l.pen.Unlock()
 	slices.SortFunc(es, func(a, b *entry) int {
 		if a.seq < b.seq {
 			return -1

@@ -71,25 +71,27 @@ func (r *Router) route(to string) (rt route) {
 	return rt
 }
 
-// local puts a message into a mailbox of this coordinator.
-func (r *Router) local(rt route, e *entry) verdict {
+// local puts a message into a mailbox of this coordinator; the consumer is to
+// be told.
+func (r *Router) local(rt route, e *entry) (verdict, *Consumer) {
 	r.mu.RLock()
 	box := r.names[e.m.To]
 	r.mu.RUnlock()
 	if box == nil || box.session != rt.session {
-		return unknownTo
+		return unknownTo, nil
 	}
 	e.keep()
-	v := box.put(&e.m)
+	v, door := box.put(&e.m)
 	if v == busy {
 		r.stats.add(cMailboxFull)
 	}
-	return v
+	return v, door
 }
 
 // post sends a new message on its way. Without anything under way between its
-// pair and with the receiver at home here it is delivered at once.
-func (r *Router) post(e *entry) {
+// pair and with the receiver at home here it is delivered at once. now tells
+// that the caller may write to a socket.
+func (r *Router) post(e *entry, now bool) {
 	key := pairKey{e.m.From, e.m.To}
 	sh := r.shardOf(key)
 	sh.mu.Lock()
@@ -109,8 +111,9 @@ func (r *Router) post(e *entry) {
 				free(e)
 				return
 			}
-			if v := r.local(rt, e); v != unknownTo {
+			if v, door := r.local(rt, e); v != unknownTo {
 				r.finish(e, refusal(v, e.m.To))
+				door.tell(now)
 				return
 			}
 			if !e.stay() {
@@ -135,16 +138,20 @@ func (r *Router) post(e *entry) {
 	}
 	e.acct = acct
 	p.parked.push(e)
-	if e.lent {
+	if e.lent || now {
 		flows := p.parked.head == e && p.returned.head == nil && !p.running && !p.hold && !p.cutting && !p.looking && !p.resting
-		now := time.Now()
+		at := time.Now()
 		if !known && flows {
 			rt, known = r.routeOf(p), true
 		}
-		if flows && rt.ok && rt.home != r.self && now.Before(e.deadline) {
-			r.handOver(p, e, rt, now)
-			if p.parked.head == nil {
-				sh.mu.Unlock() // it has left; e is not ours any more
+		if flows && rt.ok && rt.home != r.self && at.Before(e.deadline) {
+			r.handOver(p, e, rt, at, now)
+			if p.parked.head == nil { // it has left; e is not ours any more
+				l := p.link
+				sh.mu.Unlock()
+				if now && l != nil {
+					l.push()
+				}
 				return
 			}
 		}
@@ -224,7 +231,7 @@ func (r *Router) pump(p *pair, first *route) {
 			rt = r.routeOf(p)
 		}
 		if rt.ok && rt.home != r.self {
-			if !r.handOver(p, e, rt, now) {
+			if !r.handOver(p, e, rt, now, false) {
 				break
 			}
 			continue
@@ -281,18 +288,20 @@ func (r *Router) deliverHere(p *pair, rt route) bool {
 		r.drop(p, nil)
 		return true
 	}
-	v := r.local(rt, e)
+	v, door := r.local(rt, e)
 	if v == unknownTo {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		return false
 	}
+	door.tell(false)
 	r.drop(p, refusal(v, e.m.To))
 	return true
 }
 
 // handOver appends the first parked message to the link to its receiver's
-// home; false means that nothing more can leave now.
-func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time) bool {
+// home; false means that nothing more can leave now. push tells that the caller
+// calls the link's push.
+func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time, push bool) bool {
 	l, w := r.toward(rt.home)
 	if p.inflight > 0 && (p.link != l || p.way != w) {
 		return false
@@ -311,7 +320,7 @@ func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time) bool {
 		return true
 	}
 	p.parked.pop()
-	if s := l.send(e, p, rt, w, now); s != appended {
+	if s := l.send(e, p, rt, w, now, push); s != appended {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		p.parked.prepend(&list{e, e})
 		if s == notUp && !r.mesh {

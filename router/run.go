@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 // deadAfter is how many pings may pass without a byte before a link is dead.
@@ -77,6 +79,7 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	l.mu.Lock()
 	l.control = appendPing(l.appendOpen(l.control[:0], number))
 	l.seq, l.taken = 0, 0
+	l.prompt = prompt.New(conn)
 	l.up, l.err, l.version, l.owed = true, "", 0, nil
 	l.mu.Unlock()
 	l.r.stats.add(cLinksOpened)
@@ -179,13 +182,17 @@ func appendPing(dst []byte) []byte {
 func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 	ping := time.NewTicker(l.r.limits.Ping)
 	defer ping.Stop()
-	var chunk []byte
-	var data []*segment
-	var all net.Buffers
+	var w linkWriter
 	for {
 		select {
 		case <-ctx.Done():
-			_, _ = conn.Write(appendFrame(nil, kindBye, []byte("closed by its coordinator")))
+			l.pen.Lock()
+			l.mu.Lock()
+			rest := l.rest
+			l.rest = nil
+			l.mu.Unlock()
+			_, _ = conn.Write(appendFrame(rest, kindBye, []byte("closed by its coordinator")))
+			l.pen.Unlock()
 			return nil
 		case <-ping.C:
 			l.mu.Lock()
@@ -193,39 +200,98 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			l.mu.Unlock()
 		default:
 		}
-		var control []byte
-		var owed []string
-		control, data, owed = l.take(data[:0])
-		if len(owed) > 0 {
-			control = l.r.appendReports(control, owed)
-		}
-		chunk = l.cutOne(chunk[:0])
-		if len(control)+len(data)+len(chunk) == 0 {
-			select {
-			case <-l.wake:
-			case <-ping.C:
-				l.mu.Lock()
-				l.control = appendPing(l.control)
-				l.mu.Unlock()
-			case <-ctx.Done():
-			}
-			continue
-		}
-		all = append(all[:0], control)
-		for _, s := range data {
-			all = append(all, s.b)
-		}
-		all = append(all, chunk)
-		if err := writeAll(conn, all); err != nil {
+		some, err := w.once(l, conn)
+		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		l.wrote(data)
+		if some {
+			continue
+		}
+		select {
+		case <-l.wake:
+		case <-ping.C:
+			l.mu.Lock()
+			l.control = appendPing(l.control)
+			l.mu.Unlock()
+		case <-ctx.Done():
+		}
 	}
 }
 
-// writeAll writes all with one system call if the connection can do that.
+// linkWriter holds the writer's buffers.
+type linkWriter struct {
+	chunk []byte
+	data  []*segment
+	all   net.Buffers
+}
+
+// once writes what waits; false means that there was nothing.
+func (w *linkWriter) once(l *outLink, conn net.Conn) (bool, error) {
+	l.pen.Lock()
+	defer l.pen.Unlock()
+	rest, control, data, owed := l.take(w.data[:0])
+	w.data = data
+	if len(owed) > 0 {
+		control = l.r.appendReports(control, owed)
+	}
+	w.chunk = l.cutOne(w.chunk[:0])
+	all := append(w.all[:0], rest, control)
+	for _, s := range data {
+		all = append(all, s.b)
+	}
+	all = slices.DeleteFunc(append(all, w.chunk), func(b []byte) bool { return len(b) == 0 })
+	w.all = all
+	if len(all) == 0 {
+		return false, nil
+	}
+	if err := writeAll(conn, all); err != nil {
+		return true, err
+	}
+	clear(w.all)
+	l.wrote(data)
+	return true, nil
+}
+
+// promptBytes is how much is written at most by a goroutine that has read.
+const promptBytes = 16 << 10
+
+// push writes what waits for the link if that is little, nobody else writes and
+// the socket takes it at once; all else is the writer's. No lock is held.
+func (l *outLink) push() {
+	if !l.pen.TryLock() {
+		rouse(l.wake)
+		return
+	}
+	l.mu.Lock()
+	if l.prompt == nil || len(l.rest)+len(l.control)+len(l.owed)+len(l.large) > 0 || len(l.data) != 1 || len(l.data[0].b) > promptBytes {
+		l.mu.Unlock()
+		l.pen.Unlock()
+		rouse(l.wake)
+		return
+	}
+	s, w := l.data[0], l.prompt
+	l.data[0] = nil
+	l.data = l.data[:0]
+	l.taken = l.seq
+	l.mu.Unlock()
+	n := w.Write(s.b)
+	l.mu.Lock()
+	if n < len(s.b) {
+		l.rest = append(l.rest, s.b[n:]...)
+	}
+	s.written = true
+	l.done(s)
+	more := len(l.rest)+len(l.control)+len(l.owed)+len(l.large)+len(l.data) > 0
+	l.mu.Unlock()
+	l.pen.Unlock()
+	if more {
+		rouse(l.wake)
+	}
+}
+
+// writeAll writes all with one system call if the connection can do that. None
+// of all is empty.
 func writeAll(conn net.Conn, all net.Buffers) error {
-	all = slices.DeleteFunc(all, func(b []byte) bool { return len(b) == 0 })
 	if len(all) == 1 {
 		_, err := conn.Write(all[0])
 		return err
@@ -250,9 +316,10 @@ func (l *outLink) wrote(data []*segment) {
 }
 
 // take takes what is to be written next; from now on it may have left.
-func (l *outLink) take(to []*segment) (control []byte, data []*segment, owed []string) {
+func (l *outLink) take(to []*segment) (rest, control []byte, data []*segment, owed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	rest, l.rest = l.rest, nil
 	control, l.control = l.control, nil
 	owed, l.owed = l.owed, nil
 	data = l.data.take(to)
@@ -261,7 +328,7 @@ func (l *outLink) take(to []*segment) (control []byte, data []*segment, owed []s
 	} else {
 		l.taken = data[len(data)-1].last
 	}
-	return control, data, owed
+	return rest, control, data, owed
 }
 
 // read takes outcomes until the connection fails or is dead.

@@ -127,7 +127,7 @@ func (d *Door) answered(w speaker, m *wire.Message) {
 	}
 	asked := *m
 	asked.To, asked.From = d.full, w.full
-	d.cluster.Post(asked, nil)
+	d.cluster.Post(asked, false, nil)
 }
 
 // tell answers m to its sender: on its connection, or for a component of a

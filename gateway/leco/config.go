@@ -24,7 +24,7 @@ type Cluster interface {
 	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
 	KeepAlive(sessions ...string)
 	TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]control.Mailed, error)
-	Post(m wire.Message, done func(error))
+	Post(m wire.Message, more bool, done func(error))
 	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
 }
 

@@ -41,16 +41,16 @@ func (e *Exit) Send(ctx context.Context, m wire.Message) error {
 }
 
 // Post implements control.Mail.
-func (e *Exit) Post(m wire.Message, done func(error)) {
+func (e *Exit) Post(m wire.Message, more bool, done func(error)) {
 	if taken, err := e.out(&m); taken {
 		done(err)
 		return
 	}
-	e.Mail.Post(m, done)
+	e.Mail.Post(m, more, done)
 }
 
 // Consume implements control.Exchange.
-func (e *Exit) Consume(session string, notify func()) (*router.Consumer, error) {
+func (e *Exit) Consume(session string, notify func(now bool)) (*router.Consumer, error) {
 	x, ok := e.Mail.(control.Exchange)
 	if !ok {
 		return nil, wire.NotTried("this coordinator has no mailboxes for doors")
@@ -59,7 +59,7 @@ func (e *Exit) Consume(session string, notify func()) (*router.Consumer, error) 
 }
 
 // PostUntil implements control.Exchange.
-func (e *Exit) PostUntil(m wire.Message, deadline time.Time, done func(router.Outcome, error)) {
+func (e *Exit) PostUntil(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error)) {
 	if taken, err := e.out(&m); taken {
 		switch {
 		case done == nil:
@@ -72,12 +72,12 @@ func (e *Exit) PostUntil(m wire.Message, deadline time.Time, done func(router.Ou
 	}
 	x, ok := e.Mail.(control.Exchange)
 	if !ok {
-		e.Mail.Post(m, func(err error) {
+		e.Mail.Post(m, more, func(err error) {
 			if done != nil {
 				done(router.Refused, err)
 			}
 		})
 		return
 	}
-	x.PostUntil(m, deadline, done)
+	x.PostUntil(m, deadline, more, done)
 }

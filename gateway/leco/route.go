@@ -85,7 +85,7 @@ func (g *guest) route(w speaker, m wire.Message) {
 		d.await(w.seat, r.full)
 	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
-	d.cluster.Post(m, func(err error) {
+	d.cluster.Post(m, g.conn.Buffered(), func(err error) {
 		if err != nil {
 			d.undelivered(w, &head, frame, r, err)
 		}

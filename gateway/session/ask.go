@@ -130,7 +130,7 @@ func (c *Conn) begin(live *control.Live) {
 }
 
 func (c *Conn) takeOver(live *control.Live) {
-	mail, err := live.Mail(c.roused)
+	mail, err := live.Mail(c.push)
 	if err != nil {
 		c.End(live.Gone())
 		return

@@ -13,12 +13,15 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Line is a connection as sessions see it. Write takes whole frames and must
-// fail when it makes no progress for Limits.Write (then the error is
-// os.ErrDeadlineExceeded); it keeps nothing. Close makes the reader end; it is called once, after the
-// last Write.
+// Line is a connection as sessions see it. Write takes whole frames, or the rest
+// of what WriteNow has not taken, and must fail when it makes no progress for
+// Limits.Write (then the error is os.ErrDeadlineExceeded); it keeps nothing.
+// WriteNow writes what goes without waiting and returns how much that was: always
+// 0 where that is not possible. Close makes the reader end; it is called once,
+// after the last write, and does not wait.
 type Line interface {
 	Write(frames []byte) error
+	WriteNow(frames []byte) int
 	Close()
 }
 
@@ -162,16 +165,41 @@ func (c *Conn) kick() {
 	switch {
 	case c.writing:
 		c.again = true
-	case c.start(c.write):
+	case c.start(func() { c.write(newDraft(), nil) }):
 		c.writing = true
 	}
 }
 
-// roused is called when there is mail; the mailbox is held.
-func (c *Conn) roused() {
+// roundsNow is how often push looks for more to write, the time that it finds
+// nothing included.
+const roundsNow = 3
+
+// push is kick for those who hold no lock. With now they write themselves what
+// the line takes at once, if nobody writes; what is left is the writer's.
+func (c *Conn) push(now bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.kick()
+	if !now || c.writing || c.finished {
+		c.kick()
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	c.tasks.Add(1)
+	c.mu.Unlock()
+	defer c.tasks.Done()
+	d := newDraft()
+	for range roundsNow {
+		ended := c.fill(d)
+		if len(d.buf) == 0 && c.rest() {
+			d.free()
+			return
+		}
+		if n := c.line.WriteNow(d.buf); n < len(d.buf) || ended {
+			c.tasks.Go(func() { c.write(d, d.buf[n:]) })
+			return
+		}
+	}
+	c.tasks.Go(func() { c.write(d, nil) })
 }
 
 // say writes a message from the coordinator itself. It waits while too much
@@ -181,9 +209,9 @@ func (c *Conn) say(m *wire.Message) bool {
 		return false
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.out = c.cut.add(c.out, m, false)
-	c.kick()
+	c.mu.Unlock()
+	c.push(true)
 	return true
 }
 

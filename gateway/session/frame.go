@@ -25,9 +25,10 @@ func (c *Conn) MaxFrame() int {
 // Frame handles one frame. The bytes of one that is at most wire.MaxWhole long
 // are the caller's again when Frame returns; those of a longer one, and the
 // slice Payload, belong to the connection from now on.
-// It waits while too many messages have no outcome. An error is a refusal that
-// ends the connection: give it to Finish.
-func (c *Conn) Frame(m *wire.Message) error {
+// It waits while too many messages have no outcome. more tells that the next
+// frame is here already: what this one brings about may wait for it. An error is
+// a refusal that ends the connection: give it to Finish.
+func (c *Conn) Frame(m *wire.Message, more bool) error {
 	now := time.Now()
 	live := c.live.Load()
 	if live != nil && now.Sub(c.renewed) > renewEvery {
@@ -39,16 +40,16 @@ func (c *Conn) Frame(m *wire.Message) error {
 	}
 	switch {
 	case m.To == "":
-		return c.about(m, live)
+		return c.about(m, live, more)
 	case live == nil:
 		return c.before(m)
 	}
-	c.message(m, live, now)
+	c.message(m, live, now, more)
 	return nil
 }
 
 // about handles a frame about the connection.
-func (c *Conn) about(m *wire.Message, live *control.Live) error {
+func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 	switch m.Type {
 	case wire.TypePing:
 		var data []byte
@@ -60,8 +61,8 @@ func (c *Conn) about(m *wire.Message, live *control.Live) error {
 		if c.enter(0, 0) {
 			c.mu.Lock()
 			c.out = wire.AppendAbout(c.out, wire.TypePong, data)
-			c.kick()
 			c.mu.Unlock()
+			c.push(!more)
 		}
 	case wire.TypeChunk:
 		if live == nil {
@@ -72,7 +73,7 @@ func (c *Conn) about(m *wire.Message, live *control.Live) error {
 			return err
 		}
 		if ok {
-			c.message(&whole, live, time.Now())
+			c.message(&whole, live, time.Now(), more)
 		}
 	case wire.TypeBye:
 		c.End(nil)
@@ -81,7 +82,7 @@ func (c *Conn) about(m *wire.Message, live *control.Live) error {
 }
 
 // message sends one message on, or hands it to COORDINATOR.
-func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time) {
+func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time, more bool) {
 	if m.From != "" && m.From != live.FullName() {
 		c.hub.counts.forged.Add(1)
 		c.refuse(m, live, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", live.FullName(), m.From))
@@ -103,7 +104,7 @@ func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time) {
 	p := newPending()
 	p.c, p.live, p.to, p.conversation, p.id, p.size = c, live, to, m.Conversation, m.ID, size
 	m.To = to
-	live.Post(*m, now.Add(control.PostTime), p.fn)
+	live.Post(*m, now.Add(control.PostTime), more, p.fn)
 }
 
 // address completes a receiver's name; the connection remembers the last ones.
@@ -182,8 +183,8 @@ func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
 	if c.enter(0, 0) {
 		c.mu.Lock()
 		c.failed(live, m.To, m.Conversation, m.ID, err)
-		c.kick()
 		c.mu.Unlock()
+		c.push(true)
 	}
 }
 

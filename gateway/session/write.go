@@ -17,38 +17,56 @@ const (
 	idsAtOnce  = 20_000 // message ids of one receipt
 )
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+// draft is what is written next.
+type draft struct {
+	buf  []byte
+	mail []wire.Message
+}
 
-// write writes what waits until there is nothing: own frames and receipts, then
-// mail, then one chunk. It is the only one that touches the line.
-func (c *Conn) write() {
-	spare := buffers.Get().(*[]byte)
-	defer func() {
-		if cap(*spare) <= keepBuffer {
-			buffers.Put(spare)
-		}
-	}()
-	var msgs []wire.Message
+var drafts = sync.Pool{New: func() any { return &draft{buf: make([]byte, 0, 16<<10)} }}
+
+func newDraft() *draft { return drafts.Get().(*draft) }
+
+func (d *draft) free() {
+	if cap(d.buf) <= keepBuffer {
+		drafts.Put(d)
+	}
+}
+
+// fill takes what waits: own frames and receipts, then mail, then one chunk.
+// ended tells that after it comes the end.
+func (c *Conn) fill(d *draft) (ended bool) {
+	if cap(d.buf) > keepBuffer {
+		d.buf = make([]byte, 0, 16<<10)
+	}
+	var mail *router.Consumer
+	d.buf, mail, ended = c.takeOut(d.buf[:0])
+	if !ended && mail != nil && len(d.buf) < writeBytes {
+		d.buf, d.mail = c.takeMail(d.buf, mail, d.mail)
+	}
+	return ended
+}
+
+// write writes first what is left of d, then what waits until there is nothing.
+// Whoever runs it is the only one that touches the line: c.writing is theirs.
+func (c *Conn) write(d *draft, left []byte) {
+	defer d.free()
+	ended := false
 	for {
-		buf, mail, ended := c.takeOut((*spare)[:0])
-		if !ended && mail != nil && len(buf) < writeBytes {
-			buf, msgs = c.takeMail(buf, mail, msgs)
-		}
-		if len(buf) == 0 {
-			if c.rest() {
-				return
+		if len(left) == 0 {
+			if ended = c.fill(d); len(d.buf) == 0 {
+				if c.rest() {
+					return
+				}
+				continue
 			}
-			continue
+			left = d.buf
 		}
-		*spare = buf
-		if err := c.line.Write(buf); err != nil {
+		if err := c.line.Write(left); err != nil {
 			c.lost(err)
 			return
 		}
-		if cap(buf) > keepBuffer {
-			*spare = make([]byte, 0, 16<<10)
-		}
-		if ended && c.rest() {
+		if left = nil; ended && c.rest() {
 			return
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 // Config is what a Door is made of. Hub is needed.
@@ -179,20 +180,28 @@ func (d *Door) greet(conn net.Conn, until time.Time) (*line, time.Duration, erro
 	if answer.Version == 0 {
 		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
 	}
-	return &line{conn: conn, half: half, patience: d.hub.Limits().Write}, ping, nil
+	_ = conn.SetWriteDeadline(time.Time{}) // writes have their own
+	return &line{conn: conn, half: half, prompt: prompt.New(conn), patience: d.hub.Limits().Write}, ping, nil
 }
 
 // line is a connection as sessions see it.
 type line struct {
 	conn     net.Conn
 	half     interface{ CloseWrite() error } // nil: it cannot be closed by halves
+	prompt   *prompt.Writer                  // nil: TLS
 	patience time.Duration
 }
 
 var _ session.Line = (*line)(nil)
 
+// WriteNow implements session.Line.
+func (l *line) WriteNow(frames []byte) int { return l.prompt.Write(frames) }
+
 // Write implements session.Line.
 func (l *line) Write(frames []byte) error {
+	if frames = frames[l.WriteNow(frames):]; len(frames) == 0 {
+		return nil
+	}
 	for len(frames) > 0 {
 		_ = l.conn.SetWriteDeadline(time.Now().Add(l.patience))
 		n, err := l.conn.Write(frames)
@@ -200,6 +209,9 @@ func (l *line) Write(frames []byte) error {
 		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}
+	}
+	if l.prompt != nil {
+		_ = l.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (l *line) read(c *session.Conn, until time.Time, ping time.Duration) error 
 		if c.Ended() {
 			return nil
 		}
-		if err := c.Frame(&m); err != nil {
+		if err := c.Frame(&m, rd.ready(c)); err != nil {
 			return err
 		}
 	}
@@ -96,6 +96,16 @@ func (rd *reader) next(c terms) (wire.Message, error) {
 			return wire.Message{}, err
 		}
 	}
+}
+
+// ready tells whether the next frame is here, or is a wrong one.
+func (rd *reader) ready(c terms) bool {
+	have := rd.buf[rd.r:rd.w]
+	if len(have) < 4 {
+		return false
+	}
+	n := int64(binary.BigEndian.Uint32(have)) + 4
+	return n <= int64(len(have)) || n > int64(c.MaxFrame())
 }
 
 // parse hands out the frame of n bytes at the start of the buffer: it is valid

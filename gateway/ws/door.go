@@ -106,7 +106,7 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 		if c.Ended() {
 			return nil
 		}
-		if err := c.Frame(&m); err != nil {
+		if err := c.Frame(&m, false); err != nil {
 			return err
 		}
 		if c.SignedIn() {
@@ -190,6 +190,9 @@ func (l *line) Write(frames []byte) error {
 	}
 	return nil
 }
+
+// WriteNow implements session.Line: a WebSocket's writes may wait.
+func (l *line) WriteNow([]byte) int { return 0 }
 
 func (l *line) write(kind websocket.MessageType, b []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)

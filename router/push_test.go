@@ -1,0 +1,156 @@
+package router_test
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// sluggish is a connection whose reader takes a little at a time, so that the
+// writer's socket is full again and again. Its bytes are counted.
+type sluggish struct {
+	net.Conn
+	read atomic.Int64
+}
+
+func (s *sluggish) Read(b []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	n, err := s.Conn.Read(b[:min(len(b), 32<<10)])
+	s.read.Add(int64(n))
+	return n, err
+}
+
+// Who posts writes to the link itself. What the socket does not take is left to
+// the link's writer, and nothing is lost, repeated or overtaken. There is one
+// poster: of several, one would find another at it and leave it to the writer.
+func TestPostersWriteThemselves(t *testing.T) {
+	const posters, each, size = 1, 1000, 9000 // 9 MB; the sockets hold less than one
+	limits := quick
+	limits.MailboxMessages, limits.MailboxBytes, limits.LinkBytes = 1<<20, 1<<40, 1<<40
+	w := newWorld()
+	w.pipe = func(_, _ string) (net.Conn, net.Conn, error) {
+		a, b, err := loopback()
+		return a, &sluggish{Conn: b}, err
+	}
+	n := w.start(t, limits, "n1", "n2")
+	linked(t, n...)
+	box := n[1].signIn(t, "n2.b")
+	var senders sync.WaitGroup
+	var outcomes sync.WaitGroup
+	outcomes.Add(posters * each)
+	for p := range posters {
+		from := fmt.Sprintf("n1.p%d", p)
+		n[0].signIn(t, from)
+		senders.Go(func() {
+			for i := range each {
+				n[0].PostUntil(numbered(from, "n2.b", i, size), time.Now().Add(time.Minute), false, func(o router.Outcome, err error) {
+					if err != nil {
+						t.Errorf("message %d of %s: %v", i, from, err)
+					}
+					outcomes.Done()
+				})
+			}
+		})
+	}
+	senders.Wait()
+	outcomes.Wait()
+	next := map[string]int{}
+	got, err := box.Receive(t.Context(), 0, posters*each+1)
+	if err != nil || len(got) != posters*each {
+		t.Fatalf("%d messages came of %d, error %v", len(got), posters*each, err)
+	}
+	for _, g := range got {
+		if number := placeOf(g.Message); number != next[g.Message.From] || g.Message.Size() != size {
+			t.Fatalf("message %d of %s came with %d bytes where %d was due", number, g.Message.From, g.Message.Size(), next[g.Message.From])
+		}
+		next[g.Message.From]++
+	}
+	if s := n[0].Stats(); s["links_lost"] != 0 || s["links_opened"] != 1 {
+		t.Errorf("links opened %d, lost %d", s["links_opened"], s["links_lost"])
+	}
+}
+
+// A consumer that is told with now set may take from the mailbox in the call.
+func TestConsumerTakesInTheCall(t *testing.T) {
+	w := newWorld()
+	n := w.start(t, quick, "n1", "n2")
+	linked(t, n...)
+	n[0].signIn(t, "n1.a")
+	n[1].signIn(t, "n2.b")
+	var mail *router.Consumer
+	var mu sync.Mutex
+	got := make(chan wire.Message, 100)
+	take := func(now bool) {
+		if !now {
+			go func() {
+				mu.Lock()
+				defer mu.Unlock()
+				msgs, _ := mail.Take(nil, 10, 1<<20)
+				for _, m := range msgs {
+					got <- m
+				}
+				_, _ = mail.Take(nil, 10, 1<<20) // nothing: it is told again
+			}()
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		msgs, err := mail.Take(nil, 10, 1<<20)
+		if err != nil || len(msgs) == 0 {
+			t.Errorf("told, but took %d messages, error %v", len(msgs), err)
+		}
+		for _, m := range msgs {
+			got <- m
+		}
+		_, _ = mail.Take(nil, 10, 1<<20)
+	}
+	mu.Lock()
+	var err error
+	if mail, err = n[1].Consume("session of n2.b", take); err != nil {
+		t.Fatal(err)
+	}
+	mu.Unlock()
+	for i := range 50 {
+		n[0].PostUntil(numbered("n1.a", "n2.b", i, 8), time.Now().Add(time.Minute), false, func(_ router.Outcome, err error) {
+			if err != nil {
+				t.Errorf("message %d: %v", i, err)
+			}
+		})
+		select {
+		case m := <-got:
+			if placeOf(m) != i {
+				t.Fatalf("message %d came where %d was due", placeOf(m), i)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("message %d did not come", i)
+		}
+	}
+}
+
+// Outcomes that a dialler's socket does not take at once reach it later, whole
+// and each once.
+func TestOutcomesForADiallerThatReadsLate(t *testing.T) {
+	const messages = 80_000 // of outcomes, 14 bytes each: the sockets hold less
+	w := newWorld()
+	n := w.start(t, quick, "n1")[0]
+	n.signIn(t, "n1.a")
+	w.change(func() { w.rows["x.a"] = row{"x", "s", 1} })
+	c := speak(t, n, "x")
+	_ = c.(*net.TCPConn).SetReadBuffer(16 << 10)
+	write(t, c, openFrame(1, 1))
+	for id := range uint32(messages) {
+		write(t, c, linkFrame(2, dataBody(t, id, "session of n1.a", text("x.a", "n1.a", "x"))))
+	}
+	got := verdicts(t, c, messages)
+	for id := range uint32(messages) {
+		if _, ok := got[id]; !ok {
+			t.Fatalf("no outcome of message %d", id)
+		}
+	}
+}
