@@ -86,9 +86,10 @@ func (g *guest) send(m *wire.Message) {
 // say is send for the connection's own goroutine: it waits for room, and so
 // for its own peer only.
 func (g *guest) say(m *wire.Message) {
-	if g.conn.SendWait(g.d.ctx, encode(m)...) != nil {
+	if g.conn.AddWait(g.d.ctx, encode(m)...) != nil {
 		g.d.counts.add(cUnheard)
 	}
+	g.conn.Flush()
 }
 
 // reply is the answer to m from COORDINATOR.

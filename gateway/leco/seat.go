@@ -278,10 +278,14 @@ func (d *Door) pump(s *seat) {
 			continue
 		}
 		for i := range got {
-			if s.guest.conn.SendWait(s.ctx, encode(&got[i].Message)...) != nil {
-				return // the connection's end ends the seat
+			if err = s.guest.conn.AddWait(s.ctx, encode(&got[i].Message)...); err != nil {
+				break
 			}
 			after = got[i].Seq
+		}
+		s.guest.conn.Flush()
+		if err != nil {
+			return // the connection's end ends the seat
 		}
 	}
 }

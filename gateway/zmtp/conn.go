@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 // Conn is one peer. One goroutine receives; the other methods are safe for
@@ -32,6 +34,11 @@ type Conn struct {
 	done chan struct{} // closed when the connection has ended
 	once sync.Once
 	why  error // set before done is closed
+
+	pen    sync.Mutex     // held by who writes
+	prompt *prompt.Writer // nil: the connection has none
+	batch  []byte         // being written, of which rest is left; guarded by pen
+	rest   []byte
 
 	writing   sync.WaitGroup
 	receiving sync.Mutex // held by whoever reads
@@ -79,6 +86,7 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
+	c.prompt = prompt.New(conn)
 	c.in.whole()
 	c.minor, c.socket, c.identity = minor, socket, identity
 	c.heard.Store(time.Now().UnixNano())
@@ -182,6 +190,16 @@ func (c *Conn) command(b []byte) ([][]byte, error) {
 // Send queues one message and never waits. The error is ErrFull or ErrClosed;
 // then nothing was queued. The frames are copied.
 func (c *Conn) Send(frames ...[]byte) error {
+	if err := c.Add(frames...); err != nil {
+		return err
+	}
+	rouse(c.out.filled)
+	return nil
+}
+
+// Add is Send for one of several messages: Flush after the last one has them
+// leave.
+func (c *Conn) Add(frames ...[]byte) error {
 	if err := c.out.add(frames); err != nil {
 		return err
 	}
@@ -189,14 +207,53 @@ func (c *Conn) Send(frames ...[]byte) error {
 	return nil
 }
 
+// Flush writes what is queued as far as the socket takes it at once, if nobody
+// else writes; the rest leaves by the connection's own goroutine. It never waits.
+func (c *Conn) Flush() {
+	if c.prompt == nil || !c.pen.TryLock() {
+		rouse(c.out.filled)
+		return
+	}
+	defer c.pen.Unlock()
+	if c.next() && c.wrote(c.prompt.Write(c.rest)) > 0 {
+		rouse(c.out.filled)
+	}
+}
+
+// next makes rest what is to be written; false: there is nothing. The pen is
+// held.
+func (c *Conn) next() bool {
+	if len(c.rest) == 0 {
+		c.batch = c.out.take()
+		c.rest = c.batch
+	}
+	return len(c.rest) > 0
+}
+
+// wrote counts n bytes of rest out and returns how many are left.
+func (c *Conn) wrote(n int) (left int) {
+	if c.rest = c.rest[n:]; len(c.rest) == 0 {
+		c.out.give(c.batch)
+		c.batch, c.rest = nil, nil
+	}
+	return len(c.rest)
+}
+
 // SendWait is Send that waits for room until ctx or the connection ends.
 func (c *Conn) SendWait(ctx context.Context, frames ...[]byte) error {
+	defer rouse(c.out.filled)
+	return c.AddWait(ctx, frames...)
+}
+
+// AddWait is Add that waits for room until ctx or the connection ends.
+func (c *Conn) AddWait(ctx context.Context, frames ...[]byte) error {
 	for {
 		room := c.out.room()
-		err := c.Send(frames...)
+		err := c.Add(frames...)
 		if !errors.Is(err, ErrFull) {
 			return err
 		}
+		rouse(c.out.filled)
 		select {
 		case <-room:
 		case <-c.done:
@@ -213,6 +270,7 @@ func (c *Conn) SendEncoded(message []byte) error {
 		return err
 	}
 	c.unread.Add(1)
+	rouse(c.out.filled)
 	return nil
 }
 
@@ -231,16 +289,9 @@ func (c *Conn) write() {
 			}
 		case <-c.out.filled:
 		}
-		for batch := c.out.take(); len(batch) > 0; batch = c.out.take() {
-			if err := c.conn.SetWriteDeadline(time.Now().Add(c.cfg.Patience)); err != nil {
-				c.end(err)
-				return
-			}
-			if _, err := c.conn.Write(batch); err != nil {
-				c.end(err)
-				return
-			}
-			c.out.give(batch)
+		if err := c.writeAll(); err != nil {
+			c.end(err)
+			return
 		}
 		if c.out.finished() {
 			// Only the half of it: an unread byte would make the kernel throw
@@ -251,6 +302,24 @@ func (c *Conn) write() {
 			return
 		}
 	}
+}
+
+// writeAll writes until nothing is queued.
+func (c *Conn) writeAll() error {
+	c.pen.Lock()
+	defer c.pen.Unlock()
+	for c.next() {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.cfg.Patience)); err != nil {
+			return err
+		}
+		n, err := c.conn.Write(c.rest)
+		if err != nil {
+			return err
+		}
+		c.wrote(n)
+		_ = c.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
+	}
+	return nil
 }
 
 // pinging asks for a PONG. The TTL is 0: the peer need not judge us by it. A

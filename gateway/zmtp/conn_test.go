@@ -503,3 +503,38 @@ func FuzzHandshake(f *testing.F) {
 		}
 	})
 }
+
+// What a socket does not take of a flush leaves by the connection's goroutine:
+// whole, in order, and there is room again.
+func TestFlushAgainstAFullSocket(t *testing.T) {
+	t.Parallel()
+	const messages, size = 2000, 10_000 // 20 MB; the sockets and the queue hold less
+	sent := make(chan error, 1)
+	s := serve(t, zmtp.Config{MaxQueue: 1 << 20}, func(c *zmtp.Conn) {
+		for i := range messages {
+			if err := c.AddWait(context.Background(), fmt.Append(nil, i), make([]byte, size)); err != nil {
+				sent <- err
+				return
+			}
+			c.Flush()
+		}
+		sent <- nil
+		_, _ = c.Receive()
+	})
+	c := dial(t, s.Addr(), zmtp.Config{})
+	for i := range messages {
+		if i%200 == 0 {
+			time.Sleep(20 * time.Millisecond) // the sockets fill
+		}
+		m, err := c.Receive()
+		if err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		if len(m) != 2 || string(m[0]) != fmt.Sprint(i) || len(m[1]) != size {
+			t.Fatalf("in place of message %d came %.20q", i, m[0])
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}

@@ -24,6 +24,7 @@ func (q *queue) init(limit int) {
 	q.filled = make(chan struct{}, 1)
 }
 
+// put queues what fill appends; the writer is to be roused.
 func (q *queue) put(fill func([]byte) []byte) error {
 	q.mu.Lock()
 	switch {
@@ -39,7 +40,6 @@ func (q *queue) put(fill func([]byte) []byte) error {
 	}
 	q.waiting = fill(q.waiting)
 	q.mu.Unlock()
-	rouse(q.filled)
 	return nil
 }
 
@@ -78,14 +78,14 @@ func (q *queue) take() []byte {
 	defer q.mu.Unlock()
 	batch := q.waiting
 	q.waiting = nil
-	q.writing = len(batch)
+	q.writing += len(batch)
 	return batch
 }
 
 func (q *queue) give(batch []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.writing = 0
+	q.writing -= len(batch)
 	if cap(batch) <= keepSpare {
 		q.spare = batch[:0]
 	}
