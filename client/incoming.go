@@ -149,7 +149,7 @@ func (n *Native) answer(r *errand) {
 
 func (n *Native) reply(ctx context.Context, r *errand, result any, err error) {
 	r.answer.Payload = answerOf(r.id, result, err)
-	if err := n.queue(ctx, &r.answer, nil, false); err != nil {
+	if err := n.queue(ctx, &r.answer, nil, false, true); err != nil {
 		n.log.Warn("an answer was not sent", "to", r.answer.To, "method", r.asked.Method, "error", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 const (
@@ -32,8 +33,13 @@ type link struct {
 	frames *wire.FrameReader
 	ping   time.Duration
 	once   sync.Once
-	wake   chan struct{} // capacity 1: there is something to write
-	bye    *wire.Error   // the reader's
+	wake   chan struct{}  // capacity 1: there is something to write
+	prompt *prompt.Writer // nil: the connection has none
+	bye    *wire.Error    // the reader's
+
+	pen  sync.Mutex // held by who writes; taken before the component's mu
+	buf  []byte     // guarded by pen
+	rest []byte     // what push could not write; guarded by pen
 
 	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's mu.
 	signing *signing
@@ -146,6 +152,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 		return nil, nil, sent, err
 	}
 	_ = conn.SetDeadline(time.Time{})
+	l.prompt = prompt.New(conn)
 	return l, w, sent, nil
 }
 

@@ -20,7 +20,7 @@ func (n *Native) Send(ctx context.Context, m wire.Message) error {
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
-	if err := n.queue(ctx, &m, p, false); err != nil {
+	if err := n.queue(ctx, &m, p, false, true); err != nil {
 		return err
 	}
 	out, err := n.await(ctx, p)
@@ -39,7 +39,7 @@ func (n *Native) Post(ctx context.Context, m wire.Message, done func(error)) err
 	if m.Conversation == ([16]byte{}) {
 		m.Conversation = newConversation()
 	}
-	return n.queue(ctx, &m, &pending{done: done}, false)
+	return n.queue(ctx, &m, &pending{done: done}, false, false)
 }
 
 // RPCError is an error that a component answered.
@@ -84,7 +84,7 @@ func (n *Native) ask(ctx context.Context, conversation [16]byte, to, method stri
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	m := wire.Message{To: to, Conversation: conversation, Type: wire.TypeJSON, Payload: [][]byte{content}}
-	if err := n.queue(ctx, &m, p, true); err != nil {
+	if err := n.queue(ctx, &m, p, true, true); err != nil {
 		return wire.Message{}, err
 	}
 	got, err := n.await(ctx, p)

@@ -217,6 +217,7 @@ type wall struct {
 	conns  []net.Conn
 	silent bool
 	wg     sync.WaitGroup
+	gate   sync.RWMutex // locked: nothing is read
 }
 
 func newWall(t *testing.T, to string) *wall {
@@ -259,6 +260,8 @@ func (w *wall) copy(to, from net.Conn) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
+		w.gate.RLock()
+		w.gate.RUnlock()
 		n, err := from.Read(buf)
 		w.mu.Lock()
 		silent := w.silent
@@ -466,4 +469,29 @@ func TestNativeOverTLS(t *testing.T) {
 	if _, err := client.Dial(ctx, c); wire.CodeOf(err) != wire.CodeUnavailable {
 		t.Errorf("with a certificate that is not trusted: %v, want unavailable", err)
 	}
+}
+
+// Who sends writes to the socket itself. What it does not take leaves later, whole and once.
+func TestSendersWriteThemselves(t *testing.T) {
+	const senders, size = 600, 15_000 // 9 MB; the sockets hold less
+	addr := started(t)
+	w := newWall(t, addr)
+	component(t, "sink", client.Component{Addrs: []string{addr}, Inbox: true})
+	gui := component(t, "gui", client.Component{Addrs: []string{w.l.Addr().String()}})
+	if err := gui.Send(t.Context(), wire.Message{To: "sink", Payload: [][]byte{{1}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.gate.Lock()
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() {
+			err := gui.Send(t.Context(), wire.Message{To: "sink", Payload: [][]byte{make([]byte, size)}})
+			if err != nil && wire.CodeOf(err) != wire.CodeBusy { // nobody reads the sink's
+				t.Error(err)
+			}
+		})
+		time.Sleep(50 * time.Microsecond) // one after the other, or one would find another at it
+	}
+	w.gate.Unlock()
+	wg.Wait()
 }

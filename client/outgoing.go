@@ -65,8 +65,9 @@ func (p *pending) end(m wire.Message, err error) {
 }
 
 // queue puts a message in line. It waits while there is too much before it, and behind a long one to the same receiver.
-// p, if not nil, is registered under its id or conversation.
-func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bool) error {
+// p, if not nil, is registered under its id or conversation. now tells that the caller waits for what comes of it: then it
+// writes it itself, if it can.
+func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call, now bool) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
@@ -90,7 +91,6 @@ func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bo
 		}
 		n.mu.Lock()
 	}
-	defer n.mu.Unlock()
 	if p != nil {
 		if call {
 			o.calls[m.Conversation] = p
@@ -102,7 +102,14 @@ func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call bo
 		n.roomy()
 	}
 	o.put(m, p, size)
-	n.rouse()
+	l := n.link
+	if !now {
+		n.rouse()
+	}
+	n.mu.Unlock()
+	if now && l != nil {
+		l.push()
+	}
 	return nil
 }
 
@@ -130,10 +137,7 @@ func appendChecked(dst []byte, m *wire.Message) []byte {
 // rouse has the link's writer look; mu is held.
 func (n *Native) rouse() {
 	if n.link != nil {
-		select {
-		case n.link.wake <- struct{}{}:
-		default:
-		}
+		n.link.rouse()
 	}
 }
 

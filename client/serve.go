@@ -48,53 +48,100 @@ var errLease = errors.New("the lease ran out without a ping answered")
 func (l *link) write(ctx context.Context) error {
 	tick := time.NewTicker(l.ping)
 	defer tick.Stop()
-	n := l.n
-	var buf []byte
-	pings := uint64(0)
-	ping := true
-	for {
-		n.mu.Lock()
-		until := n.until
-		switch buf = buf[:0]; {
-		case l.signing == nil:
-			buf = n.mail.take(buf)
-		case l.signing.frame != nil:
-			buf, l.signing.frame, l.signing.sent = append(buf, l.signing.frame...), nil, time.Now()
+	lease := time.NewTimer(0) // it is seen to at once
+	defer lease.Stop()
+	for ping := true; ; {
+		some, err := l.writeOnce(ping)
+		ping = false
+		if err != nil {
+			return err
 		}
-		if ping {
-			pings++
-			buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
-			ping = false
-		}
-		n.mu.Unlock()
-		if len(buf) > 0 {
-			_ = l.conn.SetWriteDeadline(time.Now().Add(writeTime))
-			if _, err := l.conn.Write(buf); err != nil {
-				return err
-			}
-			if cap(buf) > 4*maxQueued {
-				buf = nil
-			}
+		if some {
 			continue
 		}
-		lease := time.NewTimer(time.Until(until))
 		select {
 		case <-l.wake:
 		case <-tick.C:
 			ping = true
 		case <-lease.C:
-			n.mu.Lock()
-			over := !time.Now().Before(n.until)
-			n.mu.Unlock()
-			if over {
-				lease.Stop()
+			l.n.mu.Lock()
+			left := time.Until(l.n.until)
+			l.n.mu.Unlock()
+			if left <= 0 {
 				return errLease
 			}
+			lease.Reset(left) // it has been renewed since, or is new
 		case <-ctx.Done():
-			lease.Stop()
 			return nil
 		}
-		lease.Stop()
+	}
+}
+
+// writeOnce writes what waits, and a ping if it is time for one; false means that there was nothing.
+func (l *link) writeOnce(ping bool) (bool, error) {
+	l.pen.Lock()
+	defer l.pen.Unlock()
+	n := l.n
+	buf := append(l.buf[:0], l.rest...)
+	l.rest = l.rest[:0]
+	n.mu.Lock()
+	switch {
+	case l.signing == nil:
+		buf = n.mail.take(buf)
+	case l.signing.frame != nil:
+		buf, l.signing.frame, l.signing.sent = append(buf, l.signing.frame...), nil, time.Now()
+	}
+	n.mu.Unlock()
+	if ping {
+		buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
+	}
+	if l.buf = buf; cap(buf) > 4*maxQueued {
+		l.buf = nil
+	}
+	if len(buf) == 0 {
+		return false, nil
+	}
+	if buf = buf[l.prompt.Write(buf):]; len(buf) == 0 {
+		return true, nil
+	}
+	_ = l.conn.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err := l.conn.Write(buf)
+	_ = l.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
+	return true, err
+}
+
+// promptBytes is how much is written at most by somebody who waits for the outcome.
+const promptBytes = 16 << 10
+
+// push writes what waits, if that is little, nobody else writes and the socket takes it at once; all else is the writer's.
+func (l *link) push() {
+	n := l.n
+	if l.prompt == nil || !l.pen.TryLock() {
+		l.rouse()
+		return
+	}
+	defer l.pen.Unlock()
+	n.mu.Lock()
+	o := &n.mail
+	if n.link != l || l.over || l.signing != nil || !time.Now().Before(n.until) ||
+		len(l.rest)+len(o.back)+len(o.large) > 0 || len(o.out) > promptBytes {
+		n.mu.Unlock()
+		l.rouse()
+		return
+	}
+	l.buf = o.take(l.buf[:0])
+	n.mu.Unlock()
+	if k := l.prompt.Write(l.buf); k < len(l.buf) {
+		l.rest = append(l.rest, l.buf[k:]...)
+		l.rouse()
+	}
+}
+
+// rouse has the writer look.
+func (l *link) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
 	}
 }
 
