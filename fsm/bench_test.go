@@ -59,14 +59,25 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// What a frequent command costs its proposer, and the leader before its log.
 func BenchmarkCheck(b *testing.B) {
 	m := fsm.New()
-	line := encode(b, registry.KindSignIn, t0, benchSignIn("c1"))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := m.Check(line); err != nil {
-			b.Fatal(err)
-		}
+	in := benchSignIn("c1")
+	for _, c := range []struct {
+		kind string
+		body any
+	}{
+		{registry.KindSignIn, in},
+		{registry.KindSignOut, registry.SignOut{FullName: registry.FullName(in.Namespace, in.Name), Session: in.Session}},
+	} {
+		b.Run(c.kind, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := m.Check(encode(b, c.kind, t0, c.body)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -123,6 +123,26 @@ func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
 	return w.b, !w.bad
 }
 
+// Quick reads a sign-out as SignIn.Quick reads a sign-in: the other half of
+// what sessions write.
+func (c *SignOut) Quick(body []byte) bool {
+	s := scanner{rest: string(body)} // of which Table.SignOut keeps nothing
+	s.open('{')
+	c.FullName = s.text(`"full_name":`)
+	c.Session = s.text(`,"session":`)
+	s.open('}')
+	return !s.bad && len(s.rest) == 0
+}
+
+// AppendQuick is the other half of Quick, as SignIn.AppendQuick is.
+func (c SignOut) AppendQuick(b []byte) ([]byte, bool) {
+	w := writer{b: append(b, '{')}
+	w.text(`"full_name":`, c.FullName)
+	w.text(`,"session":`, c.Session)
+	w.raw(`}`)
+	return w.b, !w.bad
+}
+
 // writer writes the one layout Quick knows; bad is for ever.
 type writer struct {
 	b   []byte

@@ -69,6 +69,63 @@ func TestQuickWritesTheUsual(t *testing.T) {
 	}
 }
 
+// A sign-out is read and written quickly as encoding/json does it, and one with
+// text that needs escapes is left to it.
+func TestQuickSignOut(t *testing.T) {
+	for _, want := range []registry.SignOut{{}, {FullName: "n1.laser", Session: "s1"}, {FullName: "a<b>&c", Session: "'"}} {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false) // as the log is written
+		if err := enc.Encode(want); err != nil {
+			t.Fatal(err)
+		}
+		body := bytes.TrimSpace(b.Bytes())
+		var got registry.SignOut
+		if !got.Quick(body) || got != want {
+			t.Errorf("%s: got %+v, want %+v", body, got, want)
+		}
+		if line, ok := want.AppendQuick([]byte("x")); !ok || string(line) != "x"+string(body) {
+			t.Errorf("got %s (%v), want x%s", line, ok, body)
+		}
+	}
+	for _, text := range []string{"\"", "\\", "\n", "ä", "\x7f", "\xff", "\u2028"} {
+		for i, c := range []registry.SignOut{{FullName: text}, {Session: text}} {
+			if got, ok := c.AppendQuick(nil); ok {
+				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
+			}
+		}
+	}
+	for _, body := range []string{
+		``, `{}`, `{"full_name":"a"}`, `{"session":"b","full_name":"a"}`, `{"full_name":"a","session":"b"} `, `{"full_name":"a", "session":"b"}`,
+		`{"full_name":"a","session":"b","more":1}`, `{"full_name":"a","session":null}`, `{"full_name":"\u0061","session":"b"}`, `{"full_name":"a","session":"b"`,
+	} {
+		if c := new(registry.SignOut); c.Quick([]byte(body)) {
+			t.Errorf("%s was read quickly, as %+v", body, c)
+		}
+	}
+}
+
+// Whatever is read quickly is read as encoding/json reads it.
+func FuzzQuickSignOut(f *testing.F) {
+	f.Add([]byte(`{"full_name":"n1.laser","session":"s1"}`))
+	f.Add([]byte(`{"full_name":"n1.l\u0061ser","session":"s1"}`))
+	f.Add([]byte(`{"full_name":"a","session":"b","session":"c"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var quick, strict registry.SignOut
+		if !quick.Quick(body) {
+			return
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&strict); err != nil || d.InputOffset() != int64(len(body)) {
+			t.Fatalf("%q is read quickly, but strictly it is %v", body, err)
+		}
+		if quick != strict {
+			t.Fatalf("%q: quickly %+v, strictly %+v", body, quick, strict)
+		}
+	})
+}
+
 // Whatever is read quickly is read as encoding/json reads it.
 func FuzzQuick(f *testing.F) {
 	for _, c := range usual {
