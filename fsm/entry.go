@@ -68,16 +68,28 @@ func encodeQuick(kind string, at time.Time, by string, body any) ([]byte, bool) 
 	if !ok || !plain([]byte(by)) || strings.IndexByte(by, '"') >= 0 {
 		return nil, false
 	}
-	b := make([]byte, 0, 1024)
-	b = append(append(b, markKind...), kind...)
+	room := lines.Get().(*[]byte)
+	defer lines.Put(room)
+	b := append((*room)[:0], markKind...)
+	b = append(b, kind...)
 	b = at.Round(0).UTC().AppendFormat(append(b, markAt...), time.RFC3339Nano)
 	b = append(append(append(b, markBy...), '"'), by...)
 	b = append(append(b, '"'), markBody...)
 	if b, ok = q.AppendQuick(b); !ok || len(b) >= wire.MaxCommand {
 		return nil, false
 	}
-	return append(b, '}'), true
+	if b = append(b, '}'); cap(b) <= maxRoom {
+		*room = b
+	}
+	return bytes.Clone(b), true
 }
+
+// lines have room to write a command in, so that the command itself, which
+// stays for a while, takes no more than it needs.
+var lines = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxRoom bounds what is kept to write in.
+const maxRoom = 64 << 10
 
 func tooLarge(n int) *wire.Error {
 	return wire.Refuse(wire.CodeTooLarge, "a command of %d bytes does not fit: at most %d", n, wire.MaxCommand)

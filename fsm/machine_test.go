@@ -218,3 +218,18 @@ func TestLevels(t *testing.T) {
 		t.Errorf("an old binary restores a snapshot of level 2: %v", err)
 	}
 }
+
+// A command is its caller's alone: one that is written after it does not
+// change it.
+func TestEncodeKeepsNothing(t *testing.T) {
+	var lines [][]byte
+	for _, name := range []string{"first", "other"} {
+		lines = append(lines, encode(t, registry.KindSignOut, t0, registry.SignOut{FullName: "n1." + name, Session: name}))
+	}
+	for i, name := range []string{"first", "other"} {
+		want := `{"v":1,"kind":"registry.sign_out","at":"` + t0.Format(time.RFC3339Nano) + `","by":"test","body":{"full_name":"n1.` + name + `","session":"` + name + `"}}`
+		if string(lines[i]) != want {
+			t.Errorf("got %s, want %s", lines[i], want)
+		}
+	}
+}
