@@ -115,6 +115,11 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 
 // answerOf writes an answer; nil if it has no JSON.
 func (c *Control) answerOf(to string, out any) []byte {
+	if r, ok := out.(rpcResult); ok && r.Result == nil {
+		if body, ok := wire.AppendDone(nil, r.ID); ok {
+			return body
+		}
+	}
 	body, err := json.Marshal(out)
 	if err != nil {
 		c.log.Error("an answer of COORDINATOR is no JSON", "to", to, "error", err)

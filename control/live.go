@@ -167,21 +167,25 @@ func (l *Live) Post(m wire.Message, deadline time.Time, more bool, done func(rou
 // door refused itself.
 func (l *Live) Counted(err error) { _ = l.c.counted.message(err) }
 
-// DoorMethod is a method of COORDINATOR that only a door can carry out, since
-// it is about the connection.
-type DoorMethod func(ctx context.Context, params json.RawMessage) (any, error)
+// DoorMethods are the methods of COORDINATOR that only a door can carry out,
+// since they are about the connection.
+type DoorMethods interface {
+	// Carry carries out one of them; known is false, and nothing was done, when
+	// the door has no such method.
+	Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error)
+}
 
 // Ask hands a message to the COORDINATOR of this home and returns the content
-// of its answer: nil is no answer. extra are the door's own methods. It blocks
-// for what is asked.
-func (l *Live) Ask(ctx context.Context, m *wire.Message, extra map[string]DoorMethod) []byte {
+// of its answer: nil is no answer. own (nil: none) are the door's methods. It
+// blocks for what is asked.
+func (l *Live) Ask(ctx context.Context, m *wire.Message, own DoorMethods) []byte {
 	m.From, m.To = l.row.FullName, l.own
 	if l.c.calls.resolve(*m) || len(m.Payload) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out := l.c.serveWith(ctx, l.row, m.Payload[0], extra)
+	out := l.c.serveWith(ctx, l.row, m.Payload[0], own)
 	if out == nil {
 		return nil
 	}

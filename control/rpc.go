@@ -99,7 +99,7 @@ func (c *Control) serve(ctx context.Context, s registry.Session, content []byte)
 }
 
 // serveWith is serve with the methods of the door that the session came by.
-func (c *Control) serveWith(ctx context.Context, s registry.Session, content []byte, extra map[string]DoorMethod) any {
+func (c *Control) serveWith(ctx context.Context, s registry.Session, content []byte, own DoorMethods) any {
 	content = bytes.TrimSpace(content)
 	if len(content) > 0 && content[0] == '[' {
 		var batch []json.RawMessage
@@ -111,7 +111,7 @@ func (c *Control) serveWith(ctx context.Context, s registry.Session, content []b
 		}
 		answers := []any{}
 		for _, one := range batch {
-			if a := c.serveOne(ctx, s, one, extra); a != nil {
+			if a := c.serveOne(ctx, s, one, own); a != nil {
 				answers = append(answers, a)
 			}
 		}
@@ -120,16 +120,19 @@ func (c *Control) serveWith(ctx context.Context, s registry.Session, content []b
 		}
 		return answers
 	}
-	return c.serveOne(ctx, s, content, extra)
+	return c.serveOne(ctx, s, content, own)
 }
 
-func (c *Control) serveOne(ctx context.Context, s registry.Session, content []byte, extra map[string]DoorMethod) any {
+func (c *Control) serveOne(ctx context.Context, s registry.Session, content []byte, own DoorMethods) any {
 	var in rpcRequest
-	if err := json.Unmarshal(content, &in); err != nil {
-		if !json.Valid(content) {
-			return failure(rpcNull, rpcParse, "the content is not JSON")
+	var quick bool
+	if in.ID, in.Method, in.Params, quick = wire.ParsePlain(content); !quick {
+		if err := json.Unmarshal(content, &in); err != nil {
+			if !json.Valid(content) {
+				return failure(rpcNull, rpcParse, "the content is not JSON")
+			}
+			return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request")
 		}
-		return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request")
 	}
 	if in.Method == "" {
 		if in.Result != nil || in.Error != nil {
@@ -138,10 +141,12 @@ func (c *Control) serveOne(ctx context.Context, s registry.Session, content []by
 		return failure(rpcNull, rpcRefused, "the request has no method")
 	}
 	var result any
+	var known bool
 	var err error
-	if own, ok := extra[in.Method]; ok {
-		result, err = own(ctx, in.Params)
-	} else {
+	if own != nil {
+		result, known, err = own.Carry(ctx, in.Method, in.Params)
+	}
+	if !known {
 		result, _, err = c.call(ctx, s, in.Method, in.Params)
 	}
 	switch {

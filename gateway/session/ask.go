@@ -21,45 +21,57 @@ type request struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
+
+	hello *wire.Hello // the params of a sign_in, if they are read already
+}
+
+// signInOf reads a request for sign_in; false is another one, or none.
+func signInOf(content []byte) (rq request, ok bool) {
+	if id, hello, quick := wire.ParseSignIn(content); quick {
+		return request{ID: id, hello: &hello}, true
+	}
+	ok = json.Unmarshal(content, &rq) == nil && rq.Method == "sign_in"
+	return rq, ok
 }
 
 // before handles a message while nobody is signed in: only sign_in is heard.
 func (c *Conn) before(m *wire.Message) error {
 	var rq request
 	ours := m.To == wire.Coordinator || strings.HasSuffix(m.To, "."+wire.Coordinator)
-	if !ours || len(m.Payload) == 0 || json.Unmarshal(m.Payload[0], &rq) != nil || rq.Method != "sign_in" {
-		c.reply(m, "", notSignedIn(rq.ID), m.ID)
+	if ours = ours && len(m.Payload) > 0; ours {
+		rq, ours = signInOf(m.Payload[0])
+	}
+	if !ours {
+		c.reply(m, notSignedIn(rq.ID), m.ID)
 		return nil
 	}
 	c.hub.spoke(c)
 	live, content := c.signIn(rq)
-	c.reply(m, signedAs(live), content, 0)
-	if live != nil {
-		c.begin(live)
+	if live == nil {
+		c.reply(m, content, 0)
+		return nil
 	}
+	c.answer(m, live, content)
+	c.begin(live)
 	return nil
 }
 
-func signedAs(live *control.Live) string {
-	if live == nil {
-		return ""
-	}
-	return live.FullName()
-}
-
-// reply writes COORDINATOR's answer to a message from before the sign-in.
-func (c *Conn) reply(m *wire.Message, to string, content []byte, id uint32) {
+// reply writes COORDINATOR's answer to a message while nobody is signed in.
+func (c *Conn) reply(m *wire.Message, content []byte, id uint32) {
+	to := m.From
 	if to == "" {
-		to = m.From
+		to = "?" // nobody has a name yet, and a message needs a receiver
 	}
 	from := wire.Coordinator
 	if doors := c.hub.control.Doors(); len(doors) > 0 {
 		from = doors[0].Namespace + "." + wire.Coordinator
 	}
-	if to == "" {
-		to = "?" // nobody has a name yet, and a message needs a receiver
-	}
 	c.say(&wire.Message{To: to, From: from, Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
+}
+
+// answer writes COORDINATOR's answer to a session.
+func (c *Conn) answer(m *wire.Message, live *control.Live, content []byte) {
+	c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
 func notSignedIn(id json.RawMessage) []byte {
@@ -80,9 +92,12 @@ func (c *Conn) signIn(rq request) (*control.Live, []byte) {
 	defer func() { <-c.hub.entering }()
 	ctx, cancel := context.WithTimeout(c.ctx, entering)
 	defer cancel()
-	live, welcome, err := c.enterSession(ctx, rq.Params)
+	live, welcome, err := c.enterSession(ctx, rq)
 	if err != nil {
 		return nil, control.RPCFailure(rq.ID, err)
+	}
+	if content, ok := wire.AppendWelcome(make([]byte, 0, 512), rq.ID, &welcome); ok {
+		return live, content
 	}
 	if rq.ID == nil {
 		rq.ID = json.RawMessage("null")
@@ -98,11 +113,14 @@ func (c *Conn) signIn(rq request) (*control.Live, []byte) {
 	return live, content
 }
 
-func (c *Conn) enterSession(ctx context.Context, raw json.RawMessage) (*control.Live, wire.Welcome, error) {
-	var in wire.Hello
+func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wire.Welcome, error) {
 	var out wire.Welcome
-	if err := decode(raw, &in); err != nil {
-		return nil, out, err
+	in := rq.hello
+	if in == nil {
+		in = new(wire.Hello)
+		if err := decode(rq.Params, in); err != nil {
+			return nil, out, err
+		}
 	}
 	if !c.opts.Admitted {
 		if err := c.hub.admits(in.Token); err != nil {
@@ -170,12 +188,6 @@ func (c *Conn) ask(m *wire.Message, live *control.Live) {
 
 // clerk answers what is asked, one after the other, until nothing is.
 func (c *Conn) clerk() {
-	methods := map[string]control.DoorMethod{
-		"sign_in": func(context.Context, json.RawMessage) (any, error) {
-			return nil, wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
-		},
-		"sign_out": c.signOut, "subscribe": c.subscribe, "unsubscribe": c.unsubscribe,
-	}
 	for {
 		c.mu.Lock()
 		if len(c.asks) == 0 || c.ended {
@@ -188,22 +200,41 @@ func (c *Conn) clerk() {
 		c.mu.Unlock()
 		live := c.live.Load()
 		if live == nil {
-			c.reply(&m, "", notSignedIn(nil), m.ID)
+			c.reply(&m, notSignedIn(nil), m.ID)
 			continue
 		}
-		content := live.Ask(c.ctx, &m, methods)
-		if content != nil {
-			c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
+		if content := live.Ask(c.ctx, &m, methods{c}); content != nil {
+			c.answer(&m, live, content)
 		}
 		c.follow(m.Conversation)
 	}
 }
 
+// methods are those of COORDINATOR that are about the connection.
+type methods struct{ c *Conn }
+
+// Carry implements control.DoorMethods.
+func (m methods) Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error) {
+	switch method {
+	case "sign_in":
+		err = wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
+	case "sign_out":
+		err = m.c.signOut(ctx)
+	case "subscribe":
+		result, err = m.c.subscribe(ctx, params)
+	case "unsubscribe":
+		result, err = m.c.unsubscribe(ctx, params)
+	default:
+		return nil, false, nil
+	}
+	return result, true, err
+}
+
 // signOut ends the session; the connection may sign in again.
-func (c *Conn) signOut(ctx context.Context, _ json.RawMessage) (any, error) {
+func (c *Conn) signOut(ctx context.Context) error {
 	live := c.live.Load()
 	if live == nil {
-		return nil, nil
+		return nil
 	}
 	// The mail first: its end must not look like the session's to the writer.
 	c.mu.Lock()
@@ -215,7 +246,7 @@ func (c *Conn) signOut(ctx context.Context, _ json.RawMessage) (any, error) {
 	}
 	if err := live.SignOut(ctx); err != nil {
 		c.takeOver(live)
-		return nil, err
+		return err
 	}
 	c.mu.Lock()
 	if c.news != nil {
@@ -224,7 +255,7 @@ func (c *Conn) signOut(ctx context.Context, _ json.RawMessage) (any, error) {
 	c.news, c.cursor = nil, nil
 	c.mu.Unlock()
 	c.live.Store(nil)
-	return nil, nil
+	return nil
 }
 
 // decode reads params strictly.
