@@ -50,6 +50,9 @@ func (g *given) retry() {
 func (g *given) next() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.touched) == 0 {
+		return nil // as after most news
+	}
 	workers := slices.Sorted(maps.Keys(g.touched))
 	clear(g.touched)
 	return workers

@@ -45,8 +45,11 @@ func propose[R any](ctx context.Context, c *Control, kind, by string, body any) 
 		}
 		return none, 0, c.counted.write(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
+	if d, ok := ctx.Deadline(); !ok || time.Until(d) > writeTimeout { // most doors gave one
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+	}
 	index, value, err := c.node.Propose(ctx, command)
 	if err != nil {
 		return none, index, c.counted.write(asWire(err))
