@@ -107,6 +107,16 @@ func (h *homed) fits(row registry.Session, here string) bool {
 	return held && s == seat{row.Fence(), row.Lease}
 }
 
+// lacks tells whether the news that a session ended asks for nothing: it has no
+// mailbox here under its name, or has none any more. If another session has,
+// its own news tell what becomes of it.
+func (h *homed) lacks(full, session string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, held := h.by[full]
+	return !held || s.fence.Session != session
+}
+
 func (h *homed) len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,11 +178,21 @@ func (c *Control) follow(ctx context.Context) error {
 func (c *Control) heed(e wire.Event) {
 	switch e.Topic {
 	case wire.TopicComponent:
-		row, told := e.Data.(registry.Session)
-		if told && c.homed.fits(row, c.self.ID) {
-			return // as most do, since whoever signs in settles; later news follow
+		// Most news ask for nothing, since whoever signs in or out settles; later
+		// news follow.
+		session := ""
+		switch row := e.Data.(type) {
+		case registry.Session:
+			if c.homed.fits(row, c.self.ID) {
+				return
+			}
+			session = row.ID
+		case registry.Ended:
+			if c.homed.lacks(row.FullName, row.ID) {
+				return
+			}
 		}
-		c.settle(e.Key, row.ID)
+		c.settle(e.Key, session)
 	case wire.TopicJob:
 		if part, ok := e.Data.(jobs.Part); ok {
 			c.given.touch(part.Worker)

@@ -133,8 +133,11 @@ func (l *Live) Gone() *wire.Error {
 
 // Mail takes over the session's mailbox; see router.Consumer.
 func (l *Live) Mail(notify func(now bool)) (*router.Consumer, error) {
-	l.c.settle(l.row.FullName, l.row.ID)
 	mail, err := l.exchange.Consume(l.row.ID, notify)
+	if err != nil { // it may have signed in just now
+		l.c.settle(l.row.FullName, l.row.ID)
+		mail, err = l.exchange.Consume(l.row.ID, notify)
+	}
 	if err != nil {
 		return nil, l.Gone()
 	}
