@@ -2,7 +2,9 @@ package fsm_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -230,6 +232,34 @@ func TestEncodeKeepsNothing(t *testing.T) {
 		want := `{"v":1,"kind":"registry.sign_out","at":"` + t0.Format(time.RFC3339Nano) + `","by":"test","body":{"full_name":"n1.` + name + `","session":"` + name + `"}}`
 		if string(lines[i]) != want {
 			t.Errorf("got %s, want %s", lines[i], want)
+		}
+	}
+}
+
+// A value from another coordinator is read alike, whoever wrote it and with
+// whatever this one does not know.
+func TestAsReadsEveryLayout(t *testing.T) {
+	want := registry.Session{FullName: "n1.laser", ID: "s1", Epoch: 2, Labels: registry.Labels{{Key: "a", Value: "b"}}, Since: t0.UTC(), Index: 7}
+	usual, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{
+		string(usual), " " + string(usual), strings.Replace(string(usual), `"index":7`, `"more":[1],"index":7`, 1),
+		`{"index":7,"since":"` + t0.UTC().Format(time.RFC3339Nano) + `","labels":{"\u0061":"b"},"epoch":2,"id":"s1","full_name":"n1.laser"}`,
+	} {
+		for _, v := range []any{json.RawMessage(s), []byte(s)} {
+			if got, err := fsm.As[registry.Session](v); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: got %+v (%v), want %+v", s, got, err, want)
+			}
+		}
+	}
+	if got, err := fsm.As[registry.Session](json.RawMessage(`{"epoch":"2"}`)); err == nil {
+		t.Errorf("a text for a number was read as %+v", got)
+	}
+	for s, good := range map[string]bool{`{}`: true, ` {} `: true, `{"a":1}`: true, `null`: true, `{`: false, `1`: false, `{}{}`: false} {
+		if _, err := fsm.As[struct{}](json.RawMessage(s)); (err == nil) != good {
+			t.Errorf("%s as nothing: %v", s, err)
 		}
 	}
 }

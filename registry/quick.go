@@ -24,36 +24,12 @@ func (c *SignIn) Quick(body []byte) bool {
 	if s.has(`,"kind":`) {
 		c.Kind = s.quoted()
 	}
-	if s.has(`,"labels":{`) {
-		for more := true; more && !s.bad; more = s.has(",") {
-			k := s.quoted()
-			s.open(':')
-			if n := len(c.Labels); n > 0 && c.Labels[n-1].Key >= k {
-				return false // out of order
-			}
-			c.Labels = append(c.Labels, Label{k, s.quoted()})
-		}
-		s.open('}')
-	}
-	if s.has(`,"place":{`) {
-		first := s.has(`"host":`)
-		if first {
-			c.Place.Host = s.quoted()
-		}
-		if first && s.has(`,"group":`) || !first && s.has(`"group":`) {
-			c.Place.Group = s.quoted()
-		}
-		s.open('}')
-	}
+	s.labels(&c.Labels)
+	s.place(&c.Place)
 	if s.has(`,"lease":`) {
 		c.Lease = time.Duration(s.number())
 	}
-	if s.has(`,"runtimes":[`) {
-		for more := true; more && !s.bad; more = s.has(",") {
-			c.Runtimes = append(c.Runtimes, s.quoted())
-		}
-		s.open(']')
-	}
+	s.runtimes(&c.Runtimes)
 	if s.has(`,"slots":`) {
 		c.Slots = int(s.number())
 	}
@@ -76,43 +52,12 @@ func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
 	if c.Kind != "" {
 		w.text(`,"kind":`, c.Kind)
 	}
-	if len(c.Labels) > 0 {
-		w.raw(`,"labels":{`)
-		for i, l := range c.Labels {
-			if i > 0 {
-				w.raw(`,`)
-			}
-			w.text("", l.Key)
-			w.text(":", l.Value)
-		}
-		w.raw(`}`)
-	}
-	if c.Place != (wire.Place{}) {
-		w.raw(`,"place":{`)
-		if c.Place.Host != "" {
-			w.text(`"host":`, c.Place.Host)
-		}
-		if c.Place.Host != "" && c.Place.Group != "" {
-			w.raw(`,`)
-		}
-		if c.Place.Group != "" {
-			w.text(`"group":`, c.Place.Group)
-		}
-		w.raw(`}`)
-	}
+	w.labels(c.Labels)
+	w.place(c.Place)
 	if c.Lease != 0 {
 		w.number(`,"lease":`, int64(c.Lease))
 	}
-	if len(c.Runtimes) > 0 {
-		w.raw(`,"runtimes":[`)
-		for i, r := range c.Runtimes {
-			if i > 0 {
-				w.raw(`,`)
-			}
-			w.text("", r)
-		}
-		w.raw(`]`)
-	}
+	w.runtimes(c.Runtimes)
 	if c.Slots != 0 {
 		w.number(`,"slots":`, int64(c.Slots))
 	}
@@ -143,22 +88,126 @@ func (c SignOut) AppendQuick(b []byte) ([]byte, bool) {
 	return w.b, !w.bad
 }
 
+// Quick reads a session as AppendQuick writes it, as SignIn.Quick reads a
+// sign-in: what a sign-in answers goes from the leader to the home.
+func (s *Session) Quick(body []byte) bool {
+	r := scanner{rest: string(body)}
+	r.open('{')
+	s.FullName = r.text(`"full_name":`)
+	s.Name = r.text(`,"name":`)
+	s.Namespace = r.text(`,"namespace":`)
+	s.ID = r.text(`,"id":`)
+	s.SecretHash = r.text(`,"secret_hash":`)
+	s.Home = r.text(`,"home":`)
+	s.Kind = r.text(`,"kind":`)
+	s.Epoch = r.count(`,"epoch":`)
+	r.labels(&s.Labels)
+	r.place(&s.Place)
+	r.bad = !r.has(`,"lease":`) || r.bad
+	s.Lease = time.Duration(r.number())
+	r.runtimes(&s.Runtimes)
+	if r.has(`,"slots":`) {
+		s.Slots = int(r.number())
+	}
+	if err := s.Since.UnmarshalText([]byte(r.text(`,"since":`))); err != nil {
+		r.bad = true
+	}
+	s.Index = r.count(`,"index":`)
+	r.open('}')
+	return !r.bad && len(r.rest) == 0
+}
+
+// AppendQuick writes what json.Marshal would, or answers false for a session
+// with text that needs escapes, or a time that is not of UTC.
+func (s Session) AppendQuick(b []byte) ([]byte, bool) {
+	w := writer{b: append(b, '{'), html: true}
+	w.text(`"full_name":`, s.FullName)
+	w.text(`,"name":`, s.Name)
+	w.text(`,"namespace":`, s.Namespace)
+	w.text(`,"id":`, s.ID)
+	w.text(`,"secret_hash":`, s.SecretHash)
+	w.text(`,"home":`, s.Home)
+	w.text(`,"kind":`, s.Kind)
+	w.b = strconv.AppendUint(append(w.b, `,"epoch":`...), s.Epoch, 10)
+	w.labels(s.Labels)
+	w.place(s.Place)
+	w.number(`,"lease":`, int64(s.Lease))
+	w.runtimes(s.Runtimes)
+	if s.Slots != 0 {
+		w.number(`,"slots":`, int64(s.Slots))
+	}
+	if y := s.Since.Year(); s.Since.Location() != time.UTC || y < 1 || y > 9999 {
+		w.bad = true
+	}
+	w.b = s.Since.AppendFormat(append(w.b, `,"since":"`...), time.RFC3339Nano)
+	w.b = strconv.AppendUint(append(w.b, `","index":`...), s.Index, 10)
+	w.raw(`}`)
+	return w.b, !w.bad
+}
+
 // writer writes the one layout Quick knows; bad is for ever.
 type writer struct {
-	b   []byte
-	bad bool
+	b    []byte
+	html bool // what HTML would take for its own would be escaped
+	bad  bool
 }
 
 func (w *writer) raw(s string) { w.b = append(w.b, s...) }
 
 func (w *writer) text(member, s string) {
-	w.bad = w.bad || !simple(s)
+	w.bad = w.bad || !simple(s) || w.html && strings.ContainsAny(s, "<>&")
 	w.b = append(append(w.b, member...), '"')
 	w.b = append(append(w.b, s...), '"')
 }
 
 func (w *writer) number(member string, n int64) {
 	w.b = strconv.AppendInt(append(w.b, member...), n, 10)
+}
+
+func (w *writer) labels(list Labels) {
+	if len(list) == 0 {
+		return
+	}
+	w.raw(`,"labels":{`)
+	for i, l := range list {
+		if i > 0 {
+			w.raw(`,`)
+		}
+		w.text("", l.Key)
+		w.text(":", l.Value)
+	}
+	w.raw(`}`)
+}
+
+func (w *writer) place(p wire.Place) {
+	if p == (wire.Place{}) {
+		return
+	}
+	w.raw(`,"place":{`)
+	if p.Host != "" {
+		w.text(`"host":`, p.Host)
+	}
+	if p.Host != "" && p.Group != "" {
+		w.raw(`,`)
+	}
+	if p.Group != "" {
+		w.text(`"group":`, p.Group)
+	}
+	w.raw(`}`)
+}
+
+func (w *writer) runtimes(list []string) {
+	if len(list) == 0 {
+		return
+	}
+	w.raw(`,"runtimes":[`)
+	for i, r := range list {
+		if i > 0 {
+			w.raw(`,`)
+		}
+		w.text("", r)
+	}
+	w.raw(`]`)
 }
 
 // simple tells whether s is written in JSON as it is.
@@ -218,6 +267,55 @@ func (s *scanner) quoted() string {
 	}
 	s.rest = s.rest[n+2:]
 	return text
+}
+
+func (s *scanner) labels(into *Labels) {
+	if !s.has(`,"labels":{`) {
+		return
+	}
+	list := Labels(nil)
+	for more := true; more && !s.bad; more = s.has(",") {
+		k := s.quoted()
+		s.open(':')
+		if n := len(list); n > 0 && list[n-1].Key >= k {
+			s.bad = true // out of order
+		}
+		list = append(list, Label{k, s.quoted()})
+	}
+	s.open('}')
+	*into = list
+}
+
+func (s *scanner) place(into *wire.Place) {
+	if !s.has(`,"place":{`) {
+		return
+	}
+	first := s.has(`"host":`)
+	if first {
+		into.Host = s.quoted()
+	}
+	if first && s.has(`,"group":`) || !first && s.has(`"group":`) {
+		into.Group = s.quoted()
+	}
+	s.open('}')
+}
+
+func (s *scanner) runtimes(into *[]string) {
+	if !s.has(`,"runtimes":[`) {
+		return
+	}
+	for more := true; more && !s.bad; more = s.has(",") {
+		*into = append(*into, s.quoted())
+	}
+	s.open(']')
+}
+
+// count reads a member that is a number and not negative.
+func (s *scanner) count(member string) uint64 {
+	if !s.has(member) || s.has("-") {
+		s.bad = true
+	}
+	return uint64(s.number())
 }
 
 // number reads a whole number of at most 18 digits, as JSON writes it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,128 @@ func TestQuickWritesTheUsual(t *testing.T) {
 			}
 		}
 	}
+}
+
+var usualSessions = []registry.Session{
+	{FullName: "n1.laser", Name: "laser", Namespace: "n1", ID: "s1", SecretHash: "ab", Home: "n1", Kind: "native", Epoch: 1, Lease: 15 * time.Second, Since: time.Date(2026, 11, 2, 15, 4, 5, 123456789, time.UTC), Index: 999_999_999_999_999_999},
+	{Since: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)},
+	{Labels: registry.Labels{{"a", "1"}, {"b", ""}}, Place: wire.Place{Host: "h", Group: "g"}, Runtimes: []string{"sh", "python3"}, Slots: 4, Since: time.Date(9999, 12, 31, 23, 59, 59, 5e8, time.UTC)},
+	{Place: wire.Place{Group: "g"}, Slots: -1, Lease: -1, Since: time.Unix(0, 0).UTC()},
+}
+
+// A session is read and written quickly as encoding/json does it, and others
+// are left to it.
+func TestQuickSession(t *testing.T) {
+	for _, want := range usualSessions {
+		body, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, strict registry.Session
+		if err := json.Unmarshal(body, &strict); err != nil {
+			t.Fatal(err)
+		}
+		if !got.Quick(body) || !reflect.DeepEqual(got, strict) {
+			t.Errorf("%s: got %+v, want %+v", body, got, strict)
+		}
+		if line, ok := want.AppendQuick([]byte("x")); !ok || string(line) != "x"+string(body) {
+			t.Errorf("got %s (%v), want x%s", line, ok, body)
+		}
+	}
+	at := usualSessions[0].Since
+	for _, text := range []string{"\"", "\\", "\n", "ä", "\x7f", "\xff", "\u2028", "<", ">", "&"} {
+		for i, s := range []registry.Session{
+			{FullName: text},
+			{Name: text},
+			{Namespace: text},
+			{ID: text},
+			{SecretHash: text},
+			{Home: text},
+			{Kind: text},
+			{Labels: registry.Labels{{text, ""}}},
+			{Labels: registry.Labels{{"k", text}}},
+			{Place: wire.Place{Host: text}},
+			{Place: wire.Place{Group: text}},
+			{Runtimes: []string{text}},
+		} {
+			s.Since = at
+			if got, ok := s.AppendQuick(nil); ok {
+				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
+			}
+		}
+	}
+	for _, since := range []time.Time{at.In(time.FixedZone("", 3600)), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if got, ok := (registry.Session{Since: since}).AppendQuick(nil); ok {
+			t.Errorf("%v was written: %s", since, got)
+		}
+	}
+	usual, _ := json.Marshal(usualSessions[2])
+	for _, change := range [][2]string{
+		{`"since":"`, `"since":"0`},
+		{`"epoch":0`, `"epoch":-0`},
+		{`"epoch":0`, `"epoch":1.0`},
+		{`"index":0`, `"index":1234567890123456789`},
+		{`"lease":0,`, ``},
+		{`"index":0}`, `"index":0,"more":1}`},
+		{`"index":0}`, `"index":0} `},
+		{`"index":0}`, `"index":0`},
+		{`"a":"1"`, `"c":"1"`},
+		{`"kind":"",`, ``},
+		{`59.5Z`, `60.5Z`},
+	} {
+		body := strings.Replace(string(usual), change[0], change[1], 1)
+		if body == string(usual) {
+			t.Fatalf("%s is not in %s", change[0], usual)
+		}
+		if s := new(registry.Session); s.Quick([]byte(body)) {
+			t.Errorf("%s was read quickly, as %+v", body, s)
+		}
+	}
+}
+
+// Every field of a session is read and written.
+func TestQuickSessionKnowsEveryField(t *testing.T) {
+	s := registry.Session{
+		FullName: "a", Name: "b", Namespace: "c", ID: "d", SecretHash: "e", Home: "f", Kind: "g", Epoch: 1, Labels: registry.Labels{{"k", "v"}},
+		Place: wire.Place{Host: "h", Group: "i"}, Lease: 2, Runtimes: []string{"j"}, Slots: 3, Since: time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC), Index: 4,
+	}
+	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Fatalf("this test does not know %s", v.Type().Field(i).Name)
+		}
+	}
+	want, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back registry.Session
+	if got, ok := s.AppendQuick(nil); !ok || string(got) != string(want) || !back.Quick(got) || !reflect.DeepEqual(back, s) {
+		t.Errorf("got %s, back %+v, want %s", got, back, want)
+	}
+}
+
+// Whatever is read quickly is read as encoding/json reads it, and what is
+// written quickly is written as it writes.
+func FuzzQuickSession(f *testing.F) {
+	for _, s := range usualSessions {
+		body, _ := json.Marshal(s)
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var quick, strict registry.Session
+		err := json.Unmarshal(body, &strict)
+		if quick.Quick(body) && (err != nil || !reflect.DeepEqual(quick, strict)) {
+			t.Fatalf("%q: quickly %+v, strictly %+v (%v)", body, quick, strict, err)
+		}
+		if err != nil {
+			return
+		}
+		if got, ok := strict.AppendQuick(nil); ok {
+			if want, err := json.Marshal(strict); err != nil || string(got) != string(want) {
+				t.Fatalf("quickly %s, strictly %s (%v)", got, want, err)
+			}
+		}
+	})
 }
 
 // A sign-out is read and written quickly as encoding/json does it, and one with
