@@ -3,7 +3,6 @@ package raftnode
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -68,14 +67,6 @@ func (n *Node) proposeHere(ctx context.Context, command []byte) (answer, error) 
 	return n.queue.put(ctx, command)
 }
 
-// proposed is the answer to a forwarded proposal. Version 1: 2026-11.
-type proposed struct {
-	Index uint64          `json:"index"`
-	Term  uint64          `json:"term"`
-	Value json.RawMessage `json:"value,omitempty"`
-	Err   *wire.Error     `json:"err,omitempty"`
-}
-
 func (n *Node) proposeAt(ctx context.Context, leader, addr string, command []byte) (a answer, err error) {
 	ctx, cancel := n.allegiance.during(ctx, leader)
 	defer cancel()
@@ -86,8 +77,8 @@ func (n *Node) proposeAt(ctx context.Context, leader, addr string, command []byt
 	if err != nil {
 		return a, unlessCoded(err)
 	}
-	var p proposed
-	if err := json.Unmarshal(body, &p); err != nil {
+	p, err := readProposed(body)
+	if err != nil {
 		return a, wire.Unknown(fmt.Errorf("answer of the leader: %w", err))
 	}
 	a = answer{index: p.Index, term: p.Term, result: wire.Result{Err: p.Err}}
@@ -118,13 +109,7 @@ func (n *Node) onPropose(ctx context.Context, _ peer.Hello, command []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	p := proposed{Index: a.index, Term: a.term, Err: a.result.Err}
-	if a.result.Value != nil {
-		if p.Value, err = json.Marshal(a.result.Value); err != nil {
-			return nil, wire.Unknown(fmt.Errorf("the write is done, but its value has no JSON: %w", err))
-		}
-	}
-	return json.Marshal(p)
+	return proposedOf(&a)
 }
 
 // follow waits, within limits, until the own machine has index, an entry that
