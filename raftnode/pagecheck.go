@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"slices"
 )
 
 // The layout of a bbolt file, version 2 (bbolt 1.3 to 1.5): little-endian on
@@ -126,16 +127,21 @@ func (p *pages) walk(id uint64, depth int) error {
 	if err := readFullAt(p.f, body, int64(id)*p.size); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
-	if err := p.elements(body, depth); err != nil {
+	if err := p.elements(body, depth, branchPage, leafPage); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil
 }
 
-// elements checks one page in memory, or a small bucket kept within a leaf.
-func (p *pages) elements(page []byte, depth int) error {
+// elements checks one page in memory, of one of the kinds, or a small bucket
+// kept within a leaf. bbolt takes what is no leaf for a branch, and goes down
+// by the first element of a branch even if it has none.
+func (p *pages) elements(page []byte, depth int, kinds ...uint16) error {
 	flags := binary.LittleEndian.Uint16(page[8:])
 	count := int(binary.LittleEndian.Uint16(page[10:]))
+	if !slices.Contains(kinds, flags) || flags == branchPage && count == 0 {
+		return fmt.Errorf("its kind %#x with %d elements is out of place", flags, count)
+	}
 	if pageHeader+count*elementSize > len(page) {
 		return fmt.Errorf("%d elements do not fit", count)
 	}
@@ -144,13 +150,10 @@ func (p *pages) elements(page []byte, depth int) error {
 		at := pageHeader + i*elementSize
 		e := page[at:]
 		var pos, keySize, valueSize uint64
-		switch flags {
-		case branchPage: // {pos u32, ksize u32, page u64}
+		if flags == branchPage { // {pos u32, ksize u32, page u64}
 			pos, keySize = u32(e[0:]), u32(e[4:])
-		case leafPage: // {flags u32, pos u32, ksize u32, vsize u32}
+		} else { // {flags u32, pos u32, ksize u32, vsize u32}
 			pos, keySize, valueSize = u32(e[4:]), u32(e[8:]), u32(e[12:])
-		default:
-			return fmt.Errorf("its kind %#x is unknown", flags)
 		}
 		start := uint64(at) + pos
 		if pos < elementSize || start+keySize+valueSize > uint64(len(page)) {
@@ -185,7 +188,7 @@ func (p *pages) below(flags uint16, e, value []byte, depth int) error {
 	if value = value[bucketHeader:]; len(value) < pageHeader || depth > maxDepth {
 		return fmt.Errorf("a bucket within it is cut off")
 	}
-	return p.elements(value, depth+1)
+	return p.elements(value, depth+1, leafPage)
 }
 
 func u32(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }
