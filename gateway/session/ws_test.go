@@ -291,6 +291,9 @@ func TestWebSocketStrangers(t *testing.T) {
 	if why, code := p.end(); why.Code != wire.CodeUnauthorized || code != websocket.StatusPolicyViolation {
 		t.Errorf("one who did not sign in was told %+v and closed with %v", why, code)
 	}
+	for n1.hub.Counts()["connections"] > 0 {
+		time.Sleep(time.Millisecond) // a page hears of its end before the hub does
+	}
 	p = dialWS(t, url)
 	p.signIn("first", "")
 	second := dialWS(t, url)
