@@ -74,7 +74,7 @@ type Config struct {
 	// little when the leader's process has ended and its machine says so.
 	HeartbeatTimeout, ElectionTimeout time.Duration
 	LeaderLease                       time.Duration // a leader without a quorum steps down after it: half of HeartbeatTimeout
-	CommitTimeout                     time.Duration // a follower learns of commits at the latest after it: 20 ms
+	CommitTimeout                     time.Duration // an idle leader tells of commits once more after it, and up to twice that: 100 ms
 	SnapshotInterval                  time.Duration // how often a snapshot is considered: 30 s
 	SnapshotThreshold                 uint64        // entries since the last snapshot that make one: 16384
 	TrailingLogs                      uint64        // entries kept behind a snapshot for slow followers: 10240
@@ -137,7 +137,7 @@ func (c Config) withDefaults() (Config, error) {
 	orTime(&c.HeartbeatTimeout, 600*time.Millisecond)
 	orTime(&c.ElectionTimeout, c.HeartbeatTimeout)
 	orTime(&c.LeaderLease, c.HeartbeatTimeout/2)
-	orTime(&c.CommitTimeout, 20*time.Millisecond)
+	orTime(&c.CommitTimeout, 100*time.Millisecond)
 	orTime(&c.SnapshotInterval, 30*time.Second)
 	orTime(&c.Patience, 3*time.Second)
 	orTime(&c.Ping, time.Second)

@@ -2,11 +2,15 @@ package raftnode
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // reach waits until the own machine has index. The leader of term has said
@@ -55,6 +59,45 @@ func (h *hearsay) newest() (index, term uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.index, h.term
+}
+
+// quietTime is how long after its last entry a leader tells the followers of
+// it. While entries go they carry the news themselves.
+const quietTime = 10 * time.Millisecond
+
+// tellFollowers tells all members that an entry of this leader's term is
+// committed. Raft would do so after its CommitTimeout, and go on to do so for
+// ever, which is most of what an idle leader does: that is long, therefore. A
+// member that is not reached learns of it then.
+func (n *Node) tellFollowers(m mark) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // two numbers and an id
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		addr, ok := n.book.address(string(s.ID))
+		if alive, _ := n.contacts.alive(string(s.ID)); !ok || !alive || string(s.ID) == n.serverID {
+			continue
+		}
+		n.spawn(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Ping)
+			defer cancel()
+			_, _ = n.calls.Call(ctx, addr, methodCommitted, body)
+		})
+	}
+}
+
+// onCommitted serves tellFollowers. What it is told was true when it was said
+// and so for ever, whoever leads now.
+func (n *Node) onCommitted(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	var m mark
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, wire.Invalid("mark", "%v", err)
+	}
+	if now, _ := n.progress.now(); now < m.Index {
+		n.tellCommitted(ctx, m.Index, m.Term)
+	}
+	return nil, nil
 }
 
 // tellCommitted tells raft what the leader of term has just told us: the entry

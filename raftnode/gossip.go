@@ -16,22 +16,24 @@ import (
 // The methods that a node answers. Their bodies are JSON, but for a proposal,
 // which is the command, and a read, which is its strength. Version 1: 2026-11.
 const (
-	methodHello   = "raftnode.hello"
-	methodTerm    = "raftnode.term"
-	methodRead    = "raftnode.read_index"
-	methodPropose = "raftnode.propose"
-	methodOrder   = "raftnode.order"
-	methodVote    = "raftnode.vote"
+	methodHello     = "raftnode.hello"
+	methodTerm      = "raftnode.term"
+	methodRead      = "raftnode.read_index"
+	methodPropose   = "raftnode.propose"
+	methodOrder     = "raftnode.order"
+	methodVote      = "raftnode.vote"
+	methodCommitted = "raftnode.committed"
 )
 
 func (n *Node) handle() {
 	for method, h := range map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){
-		methodHello:   n.onHello,
-		methodTerm:    n.onTerm,
-		methodRead:    n.onRead,
-		methodPropose: n.onPropose,
-		methodOrder:   n.onOrder,
-		methodVote:    n.onVote,
+		methodHello:     n.onHello,
+		methodTerm:      n.onTerm,
+		methodRead:      n.onRead,
+		methodPropose:   n.onPropose,
+		methodOrder:     n.onOrder,
+		methodVote:      n.onVote,
+		methodCommitted: n.onCommitted,
 	} {
 		n.calls.Handle(method, func(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
 			if n.ctx.Err() != nil {

@@ -334,3 +334,27 @@ func TestWriterReadsItsWrite(t *testing.T) {
 		}
 	})
 }
+
+// Whoever only looks on learns of a write soon after it, long before the leader
+// tells of its commits in any case.
+func TestOnlookersHearOfAWriteSoon(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = 10 * time.Second }))
+		defer stopAll(all)
+		leader, others := leaderOf(t, all)
+		time.Sleep(20 * time.Second) // the cluster's own entries are known
+		for i := range 5 {
+			line := fmt.Sprint("w", i)
+			write(t, leader, line)
+			began := time.Now()
+			for _, o := range others {
+				eventually(t, "an onlooker has the write", func() bool { return o.diary.has(line) })
+			}
+			if took := time.Since(began); took > 50*time.Millisecond {
+				t.Errorf("the onlookers had %s after %s", line, took)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}

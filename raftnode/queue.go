@@ -33,6 +33,8 @@ type queue struct {
 	carried  int // commands in them
 	closed   bool
 	idle     chan struct{} // closed when closed and nothing is under way
+	last     mark          // of the entry that was committed last
+	quiet    *time.Timer   // fires when no entry has gone for a while: last is news to the followers
 }
 
 // proposal is one command and, once done is closed, what became of it.
@@ -50,7 +52,24 @@ type answer struct {
 	result      wire.Result
 }
 
-func newQueue(n *Node) *queue { return &queue{node: n, idle: make(chan struct{})} }
+func newQueue(n *Node) *queue {
+	q := &queue{node: n, idle: make(chan struct{})}
+	q.quiet = time.AfterFunc(time.Hour, func() {
+		if m, ok := q.resting(); ok {
+			n.tellFollowers(m)
+		}
+	})
+	q.quiet.Stop()
+	return q
+}
+
+// resting returns what was committed last; false while more is under way, which
+// tells of it.
+func (q *queue) resting() (mark, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.last, q.underWay == 0 && !q.closed && q.last.Index > 0
+}
 
 // put proposes command and waits for its result. When ctx ends first, the
 // command is withdrawn if it still waits, and its outcome is unknown if not.
@@ -127,8 +146,12 @@ func (q *queue) take(after int) []*proposal {
 	q.carried -= after
 	q.underWay-- // the caller's own
 	if len(q.waiting) == 0 || !q.due() {
-		if q.closed && q.underWay == 0 {
+		switch {
+		case q.underWay > 0:
+		case q.closed:
 			close(q.idle)
+		default:
+			q.quiet.Reset(quietTime)
 		}
 		return nil
 	}
@@ -166,6 +189,7 @@ func (q *queue) work() {
 		var done applied
 		if err == nil {
 			done = f.Response().(applied)
+			q.committed(mark{Index: f.Index(), Term: done.term, Leader: q.node.serverID})
 		}
 		for i, p := range batch {
 			if p.err = err; err == nil {
@@ -176,11 +200,21 @@ func (q *queue) work() {
 	}
 }
 
+// committed notes an entry that was committed.
+func (q *queue) committed(m mark) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if m.Index > q.last.Index {
+		q.last = m
+	}
+}
+
 // close refuses new proposals and waits until none is under way, or for ctx.
 func (q *queue) close(ctx context.Context) {
 	q.mu.Lock()
 	if !q.closed {
 		q.closed = true
+		q.quiet.Stop()
 		if q.underWay == 0 {
 			close(q.idle)
 		}
