@@ -52,7 +52,7 @@ func TestUnavailableIsAskedAtTheNextCoordinator(t *testing.T) {
 	}
 }
 
-// Everything unavailable until the context ends is unavailable, and names who was asked.
+// Everything unavailable until the context ends is unavailable, and names who said so.
 func TestUnavailableEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := remote(t, client.Config{Addrs: []string{"none", "dead"}}, map[string]http.HandlerFunc{
@@ -65,8 +65,72 @@ func TestUnavailableEverywhere(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
 			t.Errorf("error %v: want the deadline or the refused dial as cause", err)
 		}
-		if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at dead") {
+		if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at none: unavailable: no leader") {
 			t.Errorf("error %q does not say what was asked of whom", err)
+		}
+	})
+}
+
+// Who says that there is no leader is worth more than who says nothing, and a write is not begun again where it could only
+// be cut off: it would be unknown without need.
+func TestNoLeaderIsSaid(t *testing.T) {
+	patient := func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(3 * time.Second):
+			refuse(w, 503, wire.CodeUnavailable, "no leader is known")
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for _, tc := range []struct {
+		what string
+		do   func(ctx context.Context, c *client.Client) error
+	}{
+		{"a read", func(ctx context.Context, c *client.Client) error {
+			_, _, err := c.Members(ctx, client.Read{})
+			return err
+		}},
+		{"a write", func(ctx context.Context, c *client.Client) error {
+			_, err := c.RemoveMember(ctx, "n4")
+			return err
+		}},
+		{"a write that may be repeated", func(ctx context.Context, c *client.Client) error {
+			_, _, err := c.CancelJob(ctx, "j1", "")
+			return err
+		}},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := remote(t, client.Config{Addrs: []string{"dead", "alone"}, Silent: 3}, map[string]http.HandlerFunc{"alone": patient})
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				err := tc.do(ctx, c)
+				wantCode(t, err, wire.CodeUnavailable, tc.what+" without a leader")
+				if !strings.Contains(err.Error(), "at alone: unavailable: no leader is known") {
+					t.Errorf("%s without a leader: got %v, want the words of the one that answered", tc.what, err)
+				}
+			})
+		})
+	}
+}
+
+// Silence is told with the time that it took.
+func TestSilenceIsToldForPeople(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		c := remote(t, client.Config{Addrs: []string{"hung"}, Attempt: 2 * time.Second, Timeout: 3 * time.Second}, map[string]http.HandlerFunc{"hung": hung})
+		_, err := c.RemoveMember(t.Context(), "n4")
+		wantCode(t, err, wire.CodeUnknown, "a write, the coordinator hangs")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _, late := c.Members(ctx, client.Read{})
+		for _, e := range []struct {
+			err  error
+			want string
+		}{{err, "the outcome is unknown: no answer within "}, {late, "at hung: unavailable: no answer in time"}} {
+			if !strings.Contains(e.err.Error(), e.want) || strings.Contains(e.err.Error(), "context") || !errors.Is(e.err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want %q in it, and a deadline as its cause", e.err, e.want)
+			}
 		}
 	})
 }

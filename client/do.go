@@ -45,7 +45,8 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 	}
 	if _, has := ctx.Deadline(); !has {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+r.extra)
+		limit := c.cfg.Timeout + r.extra
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, silence(limit))
 		defer cancel()
 	}
 	var meta Meta
@@ -93,45 +94,74 @@ func (m *Meta) read(from io.Reader, out any) error {
 func (c *Client) each(ctx context.Context, r request, try func(base string) *CallError) *CallError {
 	again := r.repeat == harmless || !r.write() || r.key != ""
 	pause := newPause()
-	happened := false // an attempt ended without its outcome being known
-	var last *CallError
+	var end ending
+	took := map[string]time.Duration{} // how long a coordinator took to say that it had not tried
 	for round, silent := 1, 1; ; round, silent = round+1, silent+1 {
+		tried := false
 		for _, base := range c.addrs.order() {
 			if ctx.Err() != nil {
-				return r.ended(ctx, last, happened)
+				return end.of(ctx, r)
 			}
-			if last = try(base); last == nil {
+			if r.write() && took[base] > 0 && short(ctx, took[base]) {
+				continue // it would be cut off, and its outcome unknown
+			}
+			tried = true
+			began := time.Now()
+			ce := try(base)
+			if ce == nil {
 				return nil
 			}
-			if last.Cause == nil {
-				silent = 0
+			if end.note(ce, r); ce.Cause == nil {
+				silent, took[base] = 0, time.Since(began)
 			}
-			code := last.Err.Code
-			happened = happened || (r.write() && code == wire.CodeUnknown)
-			if code != wire.CodeUnavailable && (code != wire.CodeUnknown || !again) {
-				return last
+			if code := ce.Err.Code; code != wire.CodeUnavailable && (code != wire.CodeUnknown || !again) {
+				return ce
 			}
 			c.addrs.failed(base)
 		}
-		if round == r.rounds || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
-			return r.ended(ctx, last, happened)
+		if !tried || round == r.rounds || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
+			return end.of(ctx, r)
 		}
 	}
 }
 
-// ended is the outcome when nobody is left to ask: unknown if any attempt may have happened, else not tried.
-func (r request) ended(ctx context.Context, last *CallError, happened bool) *CallError {
-	if last == nil {
+// short tells whether ctx ends before a coordinator that took d the last time would have said again that it did not try.
+func short(ctx context.Context, d time.Duration) bool {
+	deadline, has := ctx.Deadline()
+	return has && time.Until(deadline) < d+d/4
+}
+
+// ending is what is known when nobody is left to ask.
+type ending struct {
+	last     *CallError
+	told     *CallError // the last that a coordinator answered: its words say more than silence
+	happened bool       // an attempt ended without its outcome being known
+}
+
+func (e *ending) note(ce *CallError, r request) {
+	if e.last = ce; ce.Cause == nil {
+		e.told = ce
+	}
+	e.happened = e.happened || (r.write() && ce.Err.Code == wire.CodeUnknown)
+}
+
+// of is the outcome: unknown if any attempt may have happened, else not tried.
+func (e *ending) of(ctx context.Context, r request) *CallError {
+	if e.last == nil {
 		cause := context.Cause(ctx)
-		return &CallError{Method: r.method, Path: r.path, Err: wire.NotTried("nobody was asked: %v", cause), Cause: cause}
+		return &CallError{Method: r.method, Path: r.path, Err: wire.NotTried("nobody was asked: %v", plain(cause)), Cause: cause}
 	}
-	if happened && last.Err.Code != wire.CodeUnknown {
-		last.Err = &wire.Error{Code: wire.CodeUnknown, Message: "an earlier attempt may have happened; the last one: " + last.Err.Message}
+	end := *e.last
+	if end.Cause != nil && e.told != nil {
+		end = *e.told
 	}
-	if last.Cause == nil {
-		last.Cause = ctx.Err()
+	if e.happened && end.Err.Code != wire.CodeUnknown {
+		end.Err = &wire.Error{Code: wire.CodeUnknown, Message: "an attempt may have happened; the last one: " + end.Err.Message}
 	}
-	return last
+	if end.Cause == nil {
+		end.Cause = ctx.Err()
+	}
+	return &end
 }
 
 // connect sends the request to one coordinator; an answer that is no success is an error. The caller closes the body.
@@ -168,9 +198,9 @@ func (r request) lost(ctx context.Context, base string, err error, unsent bool) 
 		err = context.Cause(ctx)
 	}
 	if !r.write() || unsent || errors.Is(err, ErrNotSent) {
-		return r.failed(base, wire.NotTried("%s", short(err)), err)
+		return r.failed(base, wire.NotTried("%v", plain(err)), err)
 	}
-	return r.failed(base, wire.Unknown(errors.New(short(err))), err)
+	return r.failed(base, wire.Unknown(plain(err)), err)
 }
 
 // payload is the body as JSON, nil if there is none.
@@ -188,10 +218,11 @@ func (r request) payload() ([]byte, error) {
 // ErrNotSent wrapped in the error of a RoundTripper of the caller's own, says that nothing was sent.
 var ErrNotSent = errors.New("not sent")
 
-// silence is the cause of an attempt given up.
-func silence(d time.Duration) error {
-	return fmt.Errorf("no answer within %s: %w", d, context.DeadlineExceeded)
-}
+// silence is the cause of an attempt given up after that time: a deadline that was exceeded, said for people.
+type silence time.Duration
+
+func (s silence) Error() string        { return fmt.Sprintf("no answer within %s", time.Duration(s)) }
+func (s silence) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // traced tells whether connections are traced: a RoundTripper of the caller's may not tell of them, so silence of the
 // trace proves nothing there.
@@ -265,11 +296,14 @@ func hostOf(base string) string {
 	return base
 }
 
-// short leaves out what net/http repeats of the request.
-func short(err error) string {
+// plain leaves out what net/http repeats of the request, and says for people that the caller's time is over.
+func plain(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		return ue.Err.Error()
+		err = ue.Err
 	}
-	return err.Error()
+	if err == context.DeadlineExceeded { // a bare one says nothing
+		return errors.New("no answer in time")
+	}
+	return err
 }
