@@ -64,19 +64,35 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	return exitFailed
 }
 
+// leaderless says what a coordinator that knows no leader is good for, and what there would have to be for more.
+func (a *app) leaderless(e *client.CallError) {
+	can := "; raftctl status and members list --stale tell what this one sees"
+	if e.Method != "GET" {
+		fmt.Fprintln(a.err, "nothing was done: it is safe to repeat it")
+	} else if e.Path != "/leader" {
+		can = "; lists are read without one by --stale, and may be old"
+	}
+	fmt.Fprintf(a.err, "a leader needs more than half of the voters up and in reach of each other%s\n", can)
+}
+
 // hint says what to do next, where that is known.
 func (a *app) hint(e *client.CallError) {
 	switch e.Err.Code {
 	case wire.CodeUnavailable:
-		if e.Cause != nil {
+		switch {
+		case e.RequestID == "":
 			fmt.Fprintf(a.err, "asked: %s (choose others by --addr or FOLKMOOT_ADDR)\n", strings.Join(a.client.Addrs(), ", "))
+		case e.Meta.Leader == "":
+			a.leaderless(e)
+		case e.Method != "GET":
+			fmt.Fprintln(a.err, "nothing was done: it is safe to repeat it")
 		}
 	case wire.CodeUnknown:
 		fmt.Fprintln(a.err, "it may or may not have happened: look before you repeat it")
 	case wire.CodeUnauthorized:
 		fmt.Fprintln(a.err, "give a token by --token-file, FOLKMOOT_TOKEN or a context")
 	}
-	if e.Err.RetryAfter > 0 {
+	if e.Err.RetryAfter > 0 && e.Err.Code == wire.CodeBusy {
 		fmt.Fprintf(a.err, "try again in %s\n", e.Err.RetryAfter)
 	}
 	if e.RequestID != "" {

@@ -20,6 +20,7 @@ func TestExitCodes(t *testing.T) {
 		"DELETE /members/n9":       problem(409, wire.CodeConflict, "it is the last voter"),
 		"DELETE /components/n1.x":  problem(504, wire.CodeUnknown, "leadership lost"),
 		"POST /members":            problem(503, wire.CodeUnavailable, "no leader"),
+		"GET /components":          problem(503, wire.CodeUnavailable, "no leader"),
 		"GET /jobs":                problem(401, wire.CodeUnauthorized, "no token"),
 		"POST /members/n2/promote": problem(500, wire.CodeInternal, "fault"),
 		"GET /workers":             problem(500, wire.CodeInternal, "fault"),
@@ -47,6 +48,8 @@ func TestExitCodes(t *testing.T) {
 		{"workers list", exitFailed, "", "request r7"},
 		{"namespaces list", exitFailed, "", "busy"},
 		{"members add n4:7300 --timeout 300ms", exitUnavailable, "", "no leader"},
+		{"members add n4:7300 --timeout 300ms", exitUnavailable, "", "nothing was done: it is safe to repeat it\na leader needs more than half of the voters"},
+		{"components list --timeout 300ms", exitUnavailable, "", "read without one by --stale"},
 		{"components remove n1.x -y", exitUnknown, "", "it may or may not have happened"},
 		{"members promote n2", exitUnknown, "", "fault"},
 		{"members remove n9", exitUsage, "", "--yes"},
@@ -90,6 +93,19 @@ func TestNobodyThere(t *testing.T) {
 	}
 	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("took %s, want far below the timeout of 1m", took)
+	}
+}
+
+// To wait for a leader in vain is a condition that did not come to hold, as long as somebody says so.
+func TestWaitForALeaderInVain(t *testing.T) {
+	f := coordinator(t, map[string]any{"GET /leader": problem(503, wire.CodeUnavailable, "no leader is known")})
+	code, _, errs := raftctl(t, f, "wait", "leader", "--timeout", "300ms")
+	if want := "leader not within 300ms: no leader is known at " + hostOf(f); code != exitFailed || !strings.Contains(errs, want) {
+		t.Errorf("wait leader, there is none: exit %d, stderr %q, want 1 and %q", code, errs, want)
+	}
+	f.Close()
+	if code, _, errs = raftctl(t, f, "wait", "leader", "--timeout", "300ms"); code != exitUnavailable {
+		t.Errorf("wait leader, nobody to ask: exit %d, stderr %q, want 3", code, errs)
 	}
 }
 

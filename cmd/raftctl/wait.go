@@ -95,6 +95,10 @@ func (a *app) condition(arg string) (condition, error) {
 	case what == "leader":
 		return func(ctx context.Context) (bool, string, error) {
 			l, _, err := a.client.Leader(ctx)
+			var ce *client.CallError
+			if errors.As(err, &ce) && ce.Err.Code == wire.CodeUnavailable && ce.RequestID != "" {
+				return false, ce.Err.Message + " at " + ce.Addr, nil
+			}
 			return l.ID != "" && (want == "" || l.ID == want), "the leader is " + l.ID, err
 		}, nil
 	case kind == "member" && name != "" && oneOf(want, "", "voter", "nonvoter", "alive", "gone"):
