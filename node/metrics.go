@@ -41,6 +41,9 @@ var (
 	readyDesc      = desc("ready", "Whether clients may count on this coordinator.")
 	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
 	channelDesc    = desc("leco_channel_total", "What LECO's data and log channels have seen.", "channel", "what")
+	nativeDesc     = desc("native_total", "What the doors for native sessions have seen: connections refused, forged senders, connections cut off as slow, dead or broken.", "what")
+	nativeNowDesc  = desc("native_connections", "Connections at the doors for native sessions now.")
+	slowDesc       = desc("slow_consumers_total", "Connections cut off for reading too slowly, by door.", "door")
 	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
 )
 
@@ -49,6 +52,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
+		nativeDesc, nativeNowDesc, slowDesc,
 	} {
 		out <- d
 	}
@@ -73,6 +77,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for what, count := range c.n.leco.door.Counts() {
 			counter(lecoDesc, count, what)
 		}
+	}
+	for what, count := range c.n.native.hub.Counts() {
+		if what == "connections" {
+			gauge(nativeNowDesc, float64(count))
+		} else {
+			counter(nativeDesc, count, what)
+		}
+	}
+	for door, count := range st.SlowConsumers.Doors {
+		counter(slowDesc, count, door)
 	}
 	for channel, p := range map[string]*zmtp.Proxy{"data": c.n.leco.data, "log": c.n.leco.logs} {
 		if p == nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/gateway/tcp"
 	"github.com/folkmoot/folkmoot/gateway/ws"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // nativeParts is what a coordinator has for native sessions.
@@ -37,6 +38,18 @@ func (n *Node) openNative(tokens []string, secure *tls.Config) (err error) {
 	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: secure, Logger: n.log.With("door", "native")})
 	n.native.ws = ws.New(n.native.hub)
 	return nil
+}
+
+// slowConsumers tells who was cut off for reading too slowly, at any door.
+func (n *Node) slowConsumers() *wire.SlowConsumers {
+	s := &wire.SlowConsumers{Doors: map[string]uint64{"native": n.native.hub.Counts()["slow"]}}
+	if n.leco.door != nil {
+		s.Doors["leco"] = n.leco.door.Counts()["cut_off_connections"]
+	}
+	if last, was := n.native.hub.LastCutOff(); was {
+		s.Last, s.Remote, s.LastAt = last.Name, last.Remote, &last.At
+	}
+	return s
 }
 
 func (n *Node) serveNative() error { return n.native.door.Serve(n.native.listener) }

@@ -337,6 +337,18 @@ type Status struct {
 	MessageCounts  map[string]uint64 `json:"messages"` // by outcome, since the start
 	WriteCounts    map[string]uint64 `json:"writes"`   // by outcome, since the start
 	InsecureReason string            `json:"insecure,omitempty"`
+	SlowConsumers  *SlowConsumers    `json:"slow_consumers,omitempty"`
+}
+
+// SlowConsumers are the connections that a coordinator has cut off since its
+// start, because they took too long to read what was written to them.
+type SlowConsumers struct {
+	Doors map[string]uint64 `json:"doors"` // how many, by door: native, leco
+	// The last of the native ones: full name of its session (empty if it had
+	// none), its address, when.
+	Last   string     `json:"last,omitempty"`
+	Remote string     `json:"last_remote,omitempty"`
+	LastAt *time.Time `json:"last_at,omitempty"`
 }
 
 // Digest is the answer of GET /v1/digest.

@@ -22,6 +22,7 @@ func lab(t *testing.T) *fake {
 		Labels: map[string]string{"role": "light", "bench": "3"}, Place: wire.Place{Host: "lab1", Group: "optics"},
 		Lease: wire.Duration(15 * time.Second), Since: ago(26 * time.Minute), Index: 12,
 	}
+	lately := ago(5 * time.Minute)
 	return coordinator(t, map[string]any{
 		"GET /members": wire.Members{Members: []wire.Member{
 			{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "n1:7300", HTTPAddress: "n1:7380", Suffrage: "voter", State: "leader", Alive: true, LastIndex: 812, LastContactMs: 0, Version: "1.0"},
@@ -34,6 +35,7 @@ func lab(t *testing.T) *fake {
 			AppliedIndex: 812, CommitIndex: 812, LastIndex: 812, Members: 3, Voters: 2, Tolerance: 0, Components: 2, LocalSessions: 1, Workers: 1,
 			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "connection refused"}, UptimeMs: 7_300_000,
 			HTTPAddress: "n1:7380", PeerAddress: "n1:7300",
+			SlowConsumers: &wire.SlowConsumers{Doors: map[string]uint64{"native": 2, "leco": 0}, Last: "n1.eye", Remote: "10.0.0.7:5512", LastAt: &lately},
 		},
 		"GET /components":          wire.Components{Components: []wire.Component{component, {FullName: "n2.eye", Home: "n2", Kind: "native", Since: ago(72 * time.Hour), Labels: map[string]string{"note": strings.Repeat("long ", 20)}}}},
 		"GET /components/n1.laser": component,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -57,6 +58,13 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	t.row("workers", s.Workers)
 	t.row("jobs", counts(s.Jobs))
 	t.row("links", texts(s.Links))
+	if slow := s.SlowConsumers; slow != nil && counts(slow.Doors) != "" {
+		row := counts(slow.Doors)
+		if slow.LastAt != nil {
+			row += fmt.Sprintf(", last %s from %s %s ago", cmp.Or(slow.Last, "one not signed in"), slow.Remote, span(a.now().Sub(*slow.LastAt)))
+		}
+		t.row("cut off as slow", row)
+	}
 	t.row("up", fmt.Sprintf("%s, version %s", span(time.Duration(s.UptimeMs)*time.Millisecond), s.Version))
 	t.row("http", s.HTTPAddress)
 	t.row("peer", s.PeerAddress)

@@ -84,6 +84,7 @@ type Hub struct {
 	closed bool
 
 	counts struct{ refused, forged, slow, dead, broken atomic.Uint64 }
+	cut    atomic.Pointer[CutOff] // the last for reading too slowly
 }
 
 // New returns a Hub without connections.
@@ -190,6 +191,28 @@ func (h *Hub) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close native sessions: %w", ctx.Err())
 	}
+}
+
+// CutOff is a connection that was ended since it read too slowly.
+type CutOff struct {
+	Name   string // full name of its session; empty if it had none
+	Remote string // its address
+	At     time.Time
+}
+
+// cutOff remembers and reports one of them.
+func (h *Hub) cutOff(name, remote string) {
+	h.cut.Store(&CutOff{Name: name, Remote: remote, At: time.Now()})
+	h.log.Warn("cut off: it reads too slowly", "name", name, "remote", remote)
+}
+
+// LastCutOff returns the last connection that was ended since it read too
+// slowly; false if there was none since the start.
+func (h *Hub) LastCutOff() (CutOff, bool) {
+	if last := h.cut.Load(); last != nil {
+		return *last, true
+	}
+	return CutOff{}, false
 }
 
 // Counts tells, since the start: connections refused for want of room, frames

@@ -136,6 +136,15 @@ func TestSlowConsumer(t *testing.T) {
 			t.Fatal("the slow reader was not cut off")
 		}
 	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		last, was := n1.hub.LastCutOff()
+		if was && last.Name == "n1.slow" && last.Remote != "" && time.Since(last.At) < time.Minute {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the last cut off is told as %+v, %v, want n1.slow, its address, now", last, was)
+		}
+	}
 	again := n1.dial(t, 0)
 	again.enter(wire.Hello{SignIn: wire.SignIn{Name: "slow", Session: slow.in1.Session, Secret: slow.in1.Secret}})
 	if !again.in1.Resumed {

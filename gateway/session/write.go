@@ -155,7 +155,7 @@ func (c *Conn) lost(err error) {
 		if live := c.live.Load(); live != nil {
 			name = live.FullName()
 		}
-		c.hub.log.Warn("cut off: it reads too slowly", "name", name, "remote", c.who.Addr)
+		c.hub.cutOff(name, c.who.Addr)
 	}
 	c.mu.Lock()
 	if !c.ended {
