@@ -2,6 +2,9 @@ package httpapi
 
 import "github.com/folkmoot/folkmoot/wire"
 
+// MaxHeader bounds the headers of a request, in bytes.
+const MaxHeader = maxHeader
+
 // Route is one method of one path template, for the contract test.
 type Route struct{ Method, Path string }
 
