@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	gometrics "github.com/armon/go-metrics"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/raftnode"
 )
 
 // metrics returns the numbers of this node. They are read when asked for, so
@@ -44,6 +46,8 @@ var (
 	nativeDesc     = desc("native_total", "What the doors for native sessions have seen: connections refused, forged senders, connections cut off as slow, dead or broken.", "what")
 	nativeNowDesc  = desc("native_connections", "Connections at the doors for native sessions now.")
 	slowDesc       = desc("slow_consumers_total", "Connections cut off for reading too slowly, by door.", "door")
+	snapshotsDesc  = desc("snapshots_sent_total", "Snapshots that another coordinator has taken from this one, its leader.", "coordinator")
+	inVainDesc     = desc("snapshots_in_vain", "Of them, those since it last took entries of the log: above 2 it does not catch up. Only the leader counts.", "coordinator")
 	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
 )
 
@@ -52,7 +56,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
-		nativeDesc, nativeNowDesc, slowDesc,
+		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc,
 	} {
 		out <- d
 	}
@@ -105,6 +109,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for state, count := range st.Jobs {
 		gauge(jobsDesc, float64(count), state)
 	}
+	for server, sent := range perCoordinator(c.n.raft.Status().Shipments) {
+		counter(snapshotsDesc, sent.Sent, server)
+		gauge(inVainDesc, float64(sent.InVain), server)
+	}
 	gauge(componentsDesc, float64(st.Components))
 	gauge(localDesc, float64(st.LocalSessions))
 	gauge(indexDesc, float64(st.LastIndex), "last")
@@ -115,6 +123,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(changesDesc, st.LeaderChanges)
 	gauge(readyDesc, truth(st.Ready))
 	gauge(toleranceDesc, float64(st.Tolerance))
+}
+
+// perCoordinator adds up what the disks of each coordinator got.
+func perCoordinator(byServer map[string]raftnode.Shipment) map[string]raftnode.Shipment {
+	all := map[string]raftnode.Shipment{}
+	for server, sent := range byServer {
+		id, _, _ := strings.Cut(server, "/")
+		sum := all[id]
+		sum.Sent += sent.Sent
+		sum.InVain = max(sum.InVain, sent.InVain)
+		all[id] = sum
+	}
+	return all
 }
 
 func truth(b bool) float64 {

@@ -468,5 +468,13 @@ func TestSnapshotToNewMember(t *testing.T) {
 		if n4.Status().LastSnapshot == 0 {
 			t.Error("n4 got the log, not a snapshot: the scene is not set")
 		}
+		var sent raftnode.Shipment
+		for _, s := range all[:3] {
+			of := s.Status().Shipments[n4.ServerID()]
+			sent.Sent, sent.InVain = sent.Sent+of.Sent, sent.InVain+of.InVain
+		}
+		if sent.Sent == 0 || sent.InVain > 0 {
+			t.Errorf("n4 took a snapshot and has caught up, but the others count %+v", sent)
+		}
 	})
 }

@@ -37,6 +37,7 @@ type Node struct {
 	throne     throne
 	contacts   contacts
 	outcomes   outcomes
+	shipments  shipments
 	hearsay    hearsay
 	allegiance allegiance
 
@@ -78,17 +79,18 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	c.Dir = c.Identity.dir
 	n := &Node{
-		cfg:      c,
-		log:      c.Logger,
-		local:    c.Identity,
-		serverID: c.Identity.ServerID(),
-		machine:  c.Machine,
-		progress: &progress{},
-		calls:    c.Inject.Calls,
-		bereft:   make(chan struct{}, 1),
-		changing: make(chan struct{}, 1),
-		seekNow:  make(chan struct{}, 1),
-		pingNow:  make(chan struct{}, 1),
+		cfg:       c,
+		log:       c.Logger,
+		local:     c.Identity,
+		serverID:  c.Identity.ServerID(),
+		machine:   c.Machine,
+		progress:  &progress{},
+		shipments: shipments{log: c.Logger},
+		calls:     c.Inject.Calls,
+		bereft:    make(chan struct{}, 1),
+		changing:  make(chan struct{}, 1),
+		seekNow:   make(chan struct{}, 1),
+		pingNow:   make(chan struct{}, 1),
 	}
 	n.self = Peer{
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
@@ -143,7 +145,7 @@ func (n *Node) startRaft() (err error) {
 			return at(string(id), n.book.known(id, configured))
 		}
 	}
-	n.trans = quiet(under, where)
+	n.trans = quiet(under, where, &n.shipments)
 	n.throne.notify = make(chan bool, 64)
 	n.throne.turn, n.throne.over = make(chan struct{}, 1), make(chan struct{})
 	rc := n.cfg.raftConfig(n.serverID)

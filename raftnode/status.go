@@ -27,7 +27,8 @@ type Status struct {
 	Boot                    uint64
 	LeaderChanges           uint64 // seen by this process
 	Outcomes                Outcomes
-	Waiting                 int // proposals in the leader's queue
+	Shipments               map[string]Shipment // snapshots sent to others, by server id
+	Waiting                 int                 // proposals in the leader's queue
 	HeartbeatTimeout        time.Duration
 	ElectionTimeout         time.Duration
 	LeaderLease             time.Duration
@@ -52,9 +53,10 @@ func (n *Node) Status() Status {
 	if ms < 0 {
 		s.LastContact = -1
 	}
-	alive := 0
+	alive, leads, members := 0, n.raft.State() == raft.Leader, map[string]bool{}
 	for _, m := range n.raft.GetConfiguration().Configuration().Servers {
 		s.Members++
+		members[string(m.ID)] = leads
 		if m.Suffrage != raft.Voter {
 			continue
 		}
@@ -63,6 +65,7 @@ func (n *Node) Status() Status {
 			alive++
 		}
 	}
+	s.Shipments = n.shipments.read(members)
 	s.Tolerance = max(0, alive-(s.Voters/2+1))
 	if leader == "" || s.Voters == 0 {
 		s.Tolerance = -1

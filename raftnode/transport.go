@@ -23,6 +23,8 @@ type quietTransport struct {
 	// says: addresses change without a leader who could write that down.
 	where func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress
 
+	sent *shipments // what became of snapshots and appends
+
 	out  chan raft.RPC
 	ctx  context.Context // ends at Close
 	stop context.CancelFunc
@@ -42,8 +44,8 @@ var (
 	_ raft.WithClose   = (*quietTransport)(nil)
 )
 
-func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress) *quietTransport {
-	q := &quietTransport{preVoteTransport: t, where: where, out: make(chan raft.RPC)}
+func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, sent *shipments) *quietTransport {
+	q := &quietTransport{preVoteTransport: t, where: where, sent: sent, out: make(chan raft.RPC)}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.wg.Go(q.pump)
 	return q
@@ -58,7 +60,11 @@ func (q *quietTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerA
 }
 
 func (q *quietTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
-	return q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r)
+	err := q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r)
+	if err == nil {
+		q.sent.append(id, a, r)
+	}
+	return err
 }
 
 func (q *quietTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
@@ -70,7 +76,11 @@ func (q *quietTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress,
 }
 
 func (q *quietTransport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
-	return q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, data)
+	err := q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, data)
+	if err == nil && r.Success {
+		q.sent.snapshot(id)
+	}
+	return err
 }
 
 func (q *quietTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
