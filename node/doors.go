@@ -89,5 +89,5 @@ func (n *Node) describe(st *wire.Status) {
 	st.Version, st.StartedAt = n.cfg.Version, n.started
 	st.DataDir, st.InsecureReason = n.cfg.DataDir, n.cfg.insecureReason()
 	st.MessageCounts = n.router.Stats()
-	st.SlowConsumers = n.slowConsumers()
+	st.SlowConsumers, st.Disk = n.slowConsumers(), n.disk.last.Load()
 }

@@ -48,6 +48,9 @@ var (
 	slowDesc       = desc("slow_consumers_total", "Connections cut off for reading too slowly, by door.", "door")
 	snapshotsDesc  = desc("snapshots_sent_total", "Snapshots that another coordinator has taken from this one, its leader.", "coordinator")
 	inVainDesc     = desc("snapshots_in_vain", "Of them, those since it last took entries of the log: above 2 it does not catch up. Only the leader counts.", "coordinator")
+	diskFreeDesc   = desc("disk_free_bytes", "Bytes that this coordinator may still write to the volume of its data directory.")
+	diskSizeDesc   = desc("disk_size_bytes", "Size of the volume of the data directory.")
+	diskLowDesc    = desc("disk_low", "Whether the volume of the data directory is nearly full.")
 	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
 )
 
@@ -56,7 +59,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
-		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc,
+		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
 	} {
 		out <- d
 	}
@@ -112,6 +115,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for server, sent := range perCoordinator(c.n.raft.Status().Shipments) {
 		counter(snapshotsDesc, sent.Sent, server)
 		gauge(inVainDesc, float64(sent.InVain), server)
+	}
+	if st.Disk != nil {
+		gauge(diskFreeDesc, float64(st.Disk.Free))
+		gauge(diskSizeDesc, float64(st.Disk.Size))
+		gauge(diskLowDesc, truth(st.Disk.Low))
 	}
 	gauge(componentsDesc, float64(st.Components))
 	gauge(localDesc, float64(st.LocalSessions))

@@ -41,6 +41,7 @@ type Node struct {
 	ops     *httpapi.Ops
 	leco    lecoParts
 	native  nativeParts
+	disk    *disk
 
 	listeners   struct{ http, ops net.Listener }
 	workerToken string        // of the own worker, when REST asks for tokens
@@ -94,6 +95,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
 	}
+	n.disk = &disk{dir: cfg.DataDir, space: spaceOf, log: n.log}
+	n.disk.look()
 	owned := false // by the raft node, once that is open
 	undo = append(undo, func() {
 		if !owned {
@@ -238,6 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	part("control", n.control.Run)
 	part("announce", n.announce)
+	part("disk", n.disk.watch)
 	worked := make(chan struct{})
 	part("worker", func(ctx context.Context) error {
 		defer close(worked)

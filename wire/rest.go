@@ -338,6 +338,14 @@ type Status struct {
 	WriteCounts    map[string]uint64 `json:"writes"`   // by outcome, since the start
 	InsecureReason string            `json:"insecure,omitempty"`
 	SlowConsumers  *SlowConsumers    `json:"slow_consumers,omitempty"`
+	Disk           *DiskSpace        `json:"disk,omitempty"`
+}
+
+// DiskSpace is what is left of the volume of a coordinator's data directory.
+type DiskSpace struct {
+	Free uint64 `json:"free_bytes"` // that the coordinator may write
+	Size uint64 `json:"size_bytes"`
+	Low  bool   `json:"low"` // so little that an operator should do something
 }
 
 // SlowConsumers are the connections that a coordinator has cut off since its

@@ -35,6 +35,7 @@ func lab(t *testing.T) *fake {
 			AppliedIndex: 812, CommitIndex: 812, LastIndex: 812, Members: 3, Voters: 2, Tolerance: 0, Components: 2, LocalSessions: 1, Workers: 1,
 			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "connection refused"}, UptimeMs: 7_300_000,
 			HTTPAddress: "n1:7380", PeerAddress: "n1:7300",
+			Disk:          &wire.DiskSpace{Free: 3 << 29, Size: 20 << 30, Low: true},
 			SlowConsumers: &wire.SlowConsumers{Doors: map[string]uint64{"native": 2, "leco": 0}, Last: "n1.eye", Remote: "10.0.0.7:5512", LastAt: &lately},
 		},
 		"GET /components":          wire.Components{Components: []wire.Component{component, {FullName: "n2.eye", Home: "n2", Kind: "native", Since: ago(72 * time.Hour), Labels: map[string]string{"note": strings.Repeat("long ", 20)}}}},

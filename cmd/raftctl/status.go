@@ -65,6 +65,13 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 		}
 		t.row("cut off as slow", row)
 	}
+	if d := s.Disk; d != nil && (d.Low || wide) {
+		row := fmt.Sprintf("%.1f of %.1f GiB free", float64(d.Free)/(1<<30), float64(d.Size)/(1<<30))
+		if d.Low {
+			row += ": nearly full"
+		}
+		t.row("disk", row)
+	}
 	t.row("up", fmt.Sprintf("%s, version %s", span(time.Duration(s.UptimeMs)*time.Millisecond), s.Version))
 	t.row("http", s.HTTPAddress)
 	t.row("peer", s.PeerAddress)
