@@ -26,13 +26,38 @@ const (
 	// seekPatience is how long it is nothing to warn of that the others are not there.
 	seekPatience = 5 * time.Second
 	seekSlow     = 30 * time.Second // after a refusal that only an operator can heal
+	// seekSay is when it is said again that nothing has changed.
+	seekSay = 10 * time.Second
 )
+
+// callers remembers what empty servers said when they called, so that only news
+// hurries the search: they call as often as they are called.
+type callers struct {
+	mu   sync.Mutex
+	said map[string]string // by server id
+}
+
+func (c *callers) news(h hello) bool {
+	says := fmt.Sprintf("%d %s %s", h.Boot, h.Address, h.Founding)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said == nil || len(c.said) >= maxPeers {
+		c.said = map[string]string{}
+	}
+	was := c.said[h.ServerID]
+	c.said[h.ServerID] = says
+	return was != says
+}
 
 // seek looks for a cluster, or for the other founders, until this server is a
 // member. It never gives up: the others may be started in any order, and names
 // may not yet resolve.
 func (n *Node) seek() {
 	pause, began := seekFirst, time.Now()
+	var said struct {
+		text string
+		at   time.Time
+	}
 	for {
 		if n.member() {
 			n.settle()
@@ -56,7 +81,8 @@ func (n *Node) seek() {
 		if hopeless(err) {
 			n.log.Error("this server cannot join, and will try again slowly", "server", n.serverID, "error", err)
 			wait = seekSlow
-		} else if err != nil {
+		} else if err != nil && (said.text != err.Error() || time.Since(said.at) >= seekSay) {
+			said.text, said.at = err.Error(), time.Now()
 			level := slog.LevelInfo
 			if time.Since(began) > seekPatience {
 				level = slog.LevelWarn

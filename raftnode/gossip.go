@@ -116,7 +116,7 @@ func (n *Node) onHello(_ context.Context, _ peer.Hello, body []byte) ([]byte, er
 		return nil, wire.Invalid("hello", "%v", err)
 	}
 	n.hear(h)
-	if h.Empty {
+	if h.Empty && n.callers.news(h) && h.ServerID != n.serverID {
 		poke(n.seekNow) // perhaps the founder that was missing
 	}
 	return json.Marshal(n.say(h.ServerID))

@@ -1,9 +1,12 @@
 package raftnode_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,6 +208,53 @@ func TestTooManyFounders(t *testing.T) {
 		all[3].stop()
 		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all[:3], func(s *server) bool { return !ready(s) }) })
 	})
+}
+
+// Founders that wait for one more do so quietly: they look for it now and then,
+// and say once what is missing, and again now and then.
+func TestWaitingFoundersAreQuiet(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		said := &lines{}
+		join := with(func(c *raftnode.Config) {
+			c.Join, c.Expect, c.Logger = []string{"n1:1,n2:1", "n3:1"}, 3, slog.New(slog.NewTextHandler(said, nil))
+		})
+		all := []*server{w.add("n1", join), w.add("n2", join)}
+		defer func() { stopAll(all) }()
+		time.Sleep(10 * time.Second)
+		asked, told := w.count("raftnode.hello"), said.count("not in a cluster yet")
+		time.Sleep(30 * time.Second)
+		if more := w.count("raftnode.hello") - asked; more > 200 || more < 20 {
+			t.Errorf("two waited 30 s for a third: they said hello %d times, want about once a second to each of three", more)
+		}
+		if more := said.count("not in a cluster yet") - told; more > 8 || more < 4 {
+			t.Errorf("two waited 30 s for a third: said %d times, want every 10 s each", more)
+		}
+		all = append(all, w.add("n3", join))
+		began := time.Now()
+		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the third was found after %s", took)
+		}
+	})
+}
+
+// lines is a log that is counted in.
+type lines struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.all.String(), text)
 }
 
 // Founders that do not all see the same found nothing: here only one of them

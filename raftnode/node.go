@@ -38,6 +38,7 @@ type Node struct {
 	contacts   contacts
 	outcomes   outcomes
 	shipments  shipments
+	callers    callers
 	hearsay    hearsay
 	allegiance allegiance
 
