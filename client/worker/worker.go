@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -77,6 +78,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
+// sayAfter is how long a sign-in may take, over all addresses, until somebody is told.
+const sayAfter = 3 * time.Second
+
 // signIn tries until it worked or was refused for good; with the session of before it takes the name over.
 func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Session, error) {
 	body := wire.SignIn{
@@ -90,7 +94,11 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Sessio
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = 200*time.Millisecond, 5*time.Second, 0.5
 	var takenSince time.Time
 	for {
+		late := time.AfterFunc(sayAfter, func() {
+			cfg.Logger.Warn("no coordinator has taken the sign-in yet; going on trying", "addrs", strings.Join(cfg.Client.Addrs(), ","))
+		})
 		s, err := cfg.Client.Open(ctx, client.SessionConfig{SignIn: body, Inbox: true, Logger: cfg.Logger})
+		late.Stop()
 		if err == nil {
 			return s, nil
 		}

@@ -1,14 +1,17 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -262,6 +265,33 @@ func TestWorkerMoves(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A worker that reaches nobody says so soon, and whom it asks.
+func TestNobodyToSignInAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := client.New(client.Config{Addrs: []string{"n1:7380", "n2:7380"}, HTTPClient: &http.Client{Transport: nobody{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		if err := worker.Run(ctx, worker.Config{Client: c, Name: "w", Logger: slog.New(slog.NewTextHandler(&said, nil))}); err != nil {
+			t.Errorf("told to end before it had signed in: %v", err)
+		}
+		synctest.Wait()
+		if s := said.String(); strings.Count(s, "level=WARN") != 1 || !strings.Contains(s, "n1:7380") || !strings.Contains(s, "n2:7380") {
+			t.Errorf("after 4 s without an answer it has said %q, want one warning that names both addresses", s)
+		}
+	})
+}
+
+// nobody refuses every connection.
+type nobody struct{}
+
+func (nobody) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, fmt.Errorf("connection refused: %w", client.ErrNotSent)
 }
 
 // Told to end, a worker lets the part under way finish within the grace.
