@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
@@ -93,6 +94,11 @@ func TestDemo(t *testing.T) {
 	said := p.log.String()
 	if strings.Contains(said, "failed") || !strings.Contains(said, "Every step held") {
 		t.Errorf("the demo said:\n%s", said)
+	}
+	for line := range strings.Lines(said) { // a terminal of 80 columns shows it as it is meant
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
 	}
 	p.noTrace()
 }

@@ -39,7 +39,7 @@ func (t *tour) steps() []step {
 		{"Three coordinators meet and elect a leader", t.found},
 		{"Components sign in, each at another coordinator", t.signIn},
 		{"A message crosses from one coordinator to another", t.message},
-		{"A job on real input: the Go standard library is counted by workers at all three", t.firstJob},
+		{"A job on real input: workers at all three count the Go standard library", t.firstJob},
 		{"The leader is killed (kill -9) while a second copy of the job runs", t.secondJob},
 		{"Everything is still there", t.stillThere},
 		{"The dead coordinator comes back and catches up", t.comeBack},
@@ -140,9 +140,9 @@ func (t *tour) ready(ctx context.Context) error {
 func (t *tour) showMembers(members wire.Members) {
 	var rows []table.Row
 	for _, m := range members.Members {
-		rows = append(rows, table.Row{m.ID, m.State, m.Suffrage, m.Namespace, m.Address, "http://" + m.HTTPAddress})
+		rows = append(rows, table.Row{m.ID, m.State, m.Suffrage, m.Address, "http://" + m.HTTPAddress})
 	}
-	t.show.table(table.Row{"coordinator", "state", "suffrage", "namespace", "peers dial", "people ask"}, rows)
+	t.show.table(table.Row{"coordinator", "state", "suffrage", "peers dial", "people ask"}, rows)
 }
 
 func (t *tour) signIn(ctx context.Context) error {
@@ -264,7 +264,8 @@ func (t *tour) firstJob(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.show.say("%d packages of %s in %d parts, a %s script each, 3 workers of 2 slots", len(packages), src, len(t.items), t.options.runtime)
+	t.show.say("%d packages of %s in %d parts", len(packages), src, len(t.items))
+	t.show.say("a %s script each, 3 workers of 2 slots", t.options.runtime)
 	got, by, err := t.census(ctx, nil)
 	if err != nil {
 		return err
@@ -278,7 +279,8 @@ func (t *tour) firstJob(ctx context.Context) error {
 		rows = append(rows, table.Row{name, got[name].Files, got[name].Lines, got[name].Exported})
 	}
 	t.show.table(table.Row{"package", "files", "lines", "exported"}, rows, "files", "lines", "exported")
-	t.show.held("%d files, %d lines, %d exported names; the same count in one process (%s) agrees", sum.Files, sum.Lines, sum.Exported, seconds(alone))
+	t.show.held("%d files, %d lines, %d exported names", sum.Files, sum.Lines, sum.Exported)
+	t.show.held("the same count in one process (%s) agrees", seconds(alone))
 	if len(by) != 3 {
 		return fmt.Errorf("only %d of 3 workers took part: %v", len(by), by)
 	}
@@ -379,7 +381,8 @@ func (t *tour) secondJob(ctx context.Context) error {
 	if d := t.want.diff(got); d != "" {
 		return errors.New("the second table is not the first: " + d)
 	}
-	t.show.held("the same table once more; parts by worker: %s", spread(by))
+	t.show.held("the same table once more")
+	t.show.held("parts by worker: %s", spread(by))
 	return nil
 }
 
