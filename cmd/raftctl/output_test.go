@@ -33,7 +33,7 @@ func lab(t *testing.T) *fake {
 		"GET /status": wire.Status{
 			ID: "n1", ServerID: "n1/1", Namespace: "n1", ClusterID: "c1", State: "leader", Leader: "n1", Term: 4, Version: "1.0", Ready: true,
 			AppliedIndex: 812, CommitIndex: 812, LastIndex: 812, Members: 3, Voters: 2, Tolerance: 0, Components: 2, LocalSessions: 1, Workers: 1,
-			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "connection refused"}, UptimeMs: 7_300_000,
+			Jobs: map[string]int{"done": 4, "failed": 1, "queued": 0}, Links: map[string]string{"n2": "up", "n3": "dial n3:7300: dial link at n3:7300: dial tcp n3:7300: connect: connection refused"}, UptimeMs: 7_300_000,
 			HTTPAddress: "n1:7380", PeerAddress: "n1:7300",
 			Disk:          &wire.DiskSpace{Free: 3 << 29, Size: 20 << 30, Low: true},
 			SlowConsumers: &wire.SlowConsumers{Doors: map[string]uint64{"native": 2, "leco": 0}, Last: "n1.eye", Remote: "10.0.0.7:5512", LastAt: &lately},

@@ -57,7 +57,7 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	t.row("components", fmt.Sprintf("%d, %d of them here", s.Components, s.LocalSessions))
 	t.row("workers", s.Workers)
 	t.row("jobs", counts(s.Jobs))
-	t.row("links", texts(s.Links))
+	t.row("links", texts(links(s.Links, wide)))
 	if slow := s.SlowConsumers; slow != nil && counts(slow.Doors) != "" {
 		row := counts(slow.Doors)
 		if slow.LastAt != nil {
@@ -99,6 +99,21 @@ func counts[N int | uint64](m map[string]N) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// links tells each link in a few words: of a long error only what it came down to, unless wide.
+func links(m map[string]string, wide bool) map[string]string {
+	if wide {
+		return m
+	}
+	out := map[string]string{}
+	for id, state := range m {
+		if i := strings.LastIndex(state, ": "); i >= 0 {
+			state = "down (" + brief(state[i+2:], 40) + ")"
+		}
+		out[id] = state
+	}
+	return out
 }
 
 func texts(m map[string]string) string {
