@@ -36,9 +36,9 @@ func (a *app) membersListCmd() *cobra.Command {
 }
 
 func (a *app) membersTable(rows []wire.Member, wide bool) *table {
-	heads := []string{"id", "address", "state", "suffrage", "alive", "last index", "lag", "last contact", "version"}
+	heads := []string{"id", "address", "state", "suffrage", "alive", "last index", "lag", "last contact"}
 	if wide {
-		heads = append(heads, "server id", "namespace", "http")
+		heads = append(heads, "version", "server id", "namespace", "http")
 	}
 	t := a.table(heads...).numbers("last index", "lag", "last contact")
 	var newest uint64
@@ -53,9 +53,9 @@ func (a *app) membersTable(rows []wire.Member, wide bool) *table {
 		case m.LastContactMs >= 0:
 			contact = fmt.Sprintf("%.0fms", m.LastContactMs)
 		}
-		cells := []any{m.ID, m.Address, mood(m.State), m.Suffrage, mood(yesNo(m.Alive)), m.LastIndex, newest - m.LastIndex, contact, m.Version}
+		cells := []any{m.ID, m.Address, mood(m.State), m.Suffrage, mood(yesNo(m.Alive)), m.LastIndex, newest - m.LastIndex, contact}
 		if wide {
-			cells = append(cells, m.ServerID, m.Namespace, m.HTTPAddress)
+			cells = append(cells, m.Version, m.ServerID, m.Namespace, m.HTTPAddress)
 		}
 		t.row(cells...)
 	}
