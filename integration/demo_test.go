@@ -147,6 +147,11 @@ func TestDev(t *testing.T) {
 			seen[a[1]] = true
 		}
 	}
+	for line := range strings.Lines(p.log.String()) {
+		if n := utf8.RuneCountInString(strings.ReplaceAll(strings.TrimRight(line, "\n"), p.tmp, "/tmp")); n > 80 && !strings.Contains(line, "curl") {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
 	if len(seen) != 6 { // people ask, health and metrics; three times
 		t.Errorf("it names %d addresses:\n%s", len(seen), p.log.String())
 	}

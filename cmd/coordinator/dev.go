@@ -117,12 +117,16 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 // tellDev says where the cluster is and what to try.
 func tellDev(out *show, nodes []*node.Node, o devOptions) {
 	out.title("A cluster of three in one process; end it with Ctrl-C")
-	var rows []table.Row
+	var doors, rest []table.Row // two tables, for terminals of 80 columns
 	for _, nd := range nodes {
 		a := nd.Addrs()
-		rows = append(rows, table.Row{a.ID, "http://" + a.HTTP, a.Component, a.Peer, "http://" + a.Ops, filepath.Join(o.dir, a.ID)})
+		doors = append(doors, table.Row{a.ID, "http://" + a.HTTP, a.Component, a.Peer})
+		rest = append(rest, table.Row{a.ID, "http://" + a.Ops, filepath.Join(o.dir, a.ID)})
 	}
-	out.table(table.Row{"coordinator", "people ask", "components dial", "peers dial", "health, metrics", "data"}, rows)
+	out.table(table.Row{"coordinator", "people ask", "components dial", "peers dial"}, doors)
+	out.say("")
+	out.table(table.Row{"coordinator", "health, metrics", "data"}, rest)
+	out.say("")
 	first := nodes[0].Addrs().HTTP
 	out.say("Try:  export FOLKMOOT_ADDR=%s", first)
 	out.say("      raftctl status")
