@@ -88,7 +88,7 @@ func (a *app) showEvent(w io.Writer, e wire.Event) error {
 		_, err := fmt.Fprintf(w, "%s/%s\n", e.Topic, clean(e.Key))
 		return err
 	}
-	line := fmt.Sprintf("%-8d  %s  %-9s  %-12s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key))
+	line := fmt.Sprintf("%-8d  %s  %-9s  %-13s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key))
 	if e.Reason != "" {
 		line += "  (" + lastLine(e.Reason) + ")"
 	}

@@ -189,7 +189,7 @@ func TestEvents(t *testing.T) {
 		}),
 	})
 	code, out, errs := raftctl(t, f, "events", "--topic", "component")
-	if code != exitDone || !strings.Contains(out, "component  signed_in     n1.x") {
+	if code != exitDone || !strings.Contains(out, "component  signed_in      n1.x") {
 		t.Errorf("events: exit %d, stdout %q, stderr %q", code, out, errs)
 	}
 	if !strings.Contains(f.requests(), "GET /v1/events?index=1&topic=component") {
