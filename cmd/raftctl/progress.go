@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
@@ -22,13 +23,15 @@ func (a *app) bar(j wire.Job) *bar {
 		return &bar{}
 	}
 	b := &bar{w: progress.NewWriter(), done: make(chan struct{})}
-	b.tracker = &progress.Tracker{Message: "job " + clean(j.ID), Total: int64(j.Parts.Total)}
+	// The line must not be wider than the usual terminal: a broken one is not drawn over.
+	b.tracker = &progress.Tracker{Message: "job " + brief(j.ID, 10), Total: int64(j.Parts.Total)}
 	b.w.SetOutputWriter(a.err)
 	b.w.SetAutoStop(false)
 	b.w.SetUpdateFrequency(100 * time.Millisecond)
 	b.w.SetTrackerLength(30)
 	b.w.SetStyle(progress.StyleBlocks)
 	b.w.Style().Visibility.Speed = false
+	b.w.Style().Options.DoneString = "ended" // how, is said below
 	b.w.AppendTracker(b.tracker)
 	go func() {
 		defer close(b.done)
@@ -45,9 +48,14 @@ func (b *bar) add(r wire.PartResult) {
 		return
 	}
 	if r.State != "done" {
-		b.w.Log("part %d %s: %s", r.Part, r.State, clean(r.Error))
+		b.w.Log("%s", ended(r))
 	}
 	b.tracker.Increment(1)
+}
+
+// ended tells in a line how a part ended that was not done.
+func ended(r wire.PartResult) string {
+	return fmt.Sprintf("part %d %s: %s", r.Part, r.State, lastLine(r.Error))
 }
 
 // stop takes the bar away; once is enough.
