@@ -260,8 +260,7 @@ func (w *wall) copy(to, from net.Conn) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
-		w.gate.RLock()
-		w.gate.RUnlock()
+		w.passes()
 		n, err := from.Read(buf)
 		w.mu.Lock()
 		silent := w.silent
@@ -274,6 +273,12 @@ func (w *wall) copy(to, from net.Conn) {
 			return
 		}
 	}
+}
+
+// passes waits while the gate is locked.
+func (w *wall) passes() {
+	w.gate.RLock()
+	defer w.gate.RUnlock()
 }
 
 func (w *wall) cut() {
