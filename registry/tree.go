@@ -1,6 +1,9 @@
 package registry
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // maxRows is how many rows a node of a tree holds at most; all but the root
 // hold at least minRows. Applying an entry copies one node of every level, and
@@ -27,7 +30,15 @@ type node struct {
 	own  *owner
 	rows []*Session
 	kids []*node
+	// A search compares what is here: a row's name would have to be fetched from
+	// its own place in memory, and most of them only to be skipped.
+	prefix [maxPrefix]byte
+	shared uint8           // so much of prefix begins the names of all rows
+	heads  [maxRows]uint32 // of rows: how the name goes on
 }
+
+// maxPrefix is how much of what names have in common a node keeps.
+const maxPrefix = 31
 
 // newNode makes an empty node together with the room it will ever need.
 func newNode(own *owner, leaf bool) *node {
@@ -36,7 +47,7 @@ func newNode(own *owner, leaf bool) *node {
 			node
 			rows [maxRows]*Session
 		})
-		n.node = node{own: own, rows: n.rows[:0]}
+		n.own, n.node.rows = own, n.rows[:0]
 		return &n.node
 	}
 	n := new(struct {
@@ -44,7 +55,7 @@ func newNode(own *owner, leaf bool) *node {
 		rows [maxRows]*Session
 		kids [maxRows + 1]*node
 	})
-	n.node = node{own: own, rows: n.rows[:0], kids: n.kids[:0]}
+	n.own, n.node.rows, n.node.kids = own, n.rows[:0], n.kids[:0]
 	return &n.node
 }
 
@@ -60,16 +71,96 @@ func (n *node) mine(own *owner) *node {
 	if !n.leaf() {
 		c.kids = append(c.kids, n.kids...)
 	}
+	c.prefix, c.shared, c.heads = n.prefix, n.shared, n.heads
 	return c
+}
+
+// head is the beginning of a text as a number: of two texts that differ within
+// it, the lesser one has the lesser head. No name holds a zero byte.
+func head(s string) (h uint32) {
+	if len(s) >= 4 {
+		return uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3])
+	}
+	for i := range len(s) {
+		h |= uint32(s[i]) << (24 - 8*i)
+	}
+	return h
+}
+
+// common is how much of b a begins with.
+func common(a string, b []byte) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// place readies the node for a row with that name and returns its head.
+func (n *node) place(full string) uint32 {
+	if n.shared = uint8(common(full, n.prefix[:n.shared])); len(n.rows) == 0 {
+		n.shared = uint8(copy(n.prefix[:], full))
+	}
+	return head(full[n.shared:])
+}
+
+// insert puts a row in at i.
+func (n *node) insert(i int, s *Session) {
+	was := n.shared
+	h := n.place(s.FullName)
+	n.rows = insert(n.rows, i, s)
+	copy(n.heads[i+1:], n.heads[i:])
+	if n.heads[i] = h; was != n.shared {
+		n.read()
+	}
+}
+
+// put puts a row in place of the one at i.
+func (n *node) put(i int, s *Session) {
+	was := n.shared
+	n.rows[i], n.heads[i] = s, n.place(s.FullName)
+	if was != n.shared {
+		n.read()
+	}
+}
+
+// cut takes the row at i out.
+func (n *node) cut(i int) *Session {
+	s := n.rows[i]
+	n.rows = cut(n.rows, i)
+	copy(n.heads[i:], n.heads[i+1:])
+	return s
+}
+
+// read finds out anew what the names of all rows have in common: as much as
+// the first and the last one, since they are in order.
+func (n *node) read() {
+	first, last := n.rows[0].FullName, n.rows[len(n.rows)-1].FullName
+	k := copy(n.prefix[:], first)
+	n.shared = uint8(common(last, n.prefix[:k]))
+	for i, s := range n.rows {
+		n.heads[i] = head(s.FullName[n.shared:])
+	}
 }
 
 // find returns the place of the first row that is not before full, and whether
 // it is the one.
 func (n *node) find(full string) (int, bool) {
+	if shared := string(n.prefix[:n.shared]); !strings.HasPrefix(full, shared) {
+		if full < shared {
+			return 0, false
+		}
+		return len(n.rows), false
+	}
+	h := head(full[n.shared:])
 	low, high := 0, len(n.rows)
 	for low < high {
 		mid := (low + high) / 2
-		switch c := strings.Compare(n.rows[mid].FullName, full); {
+		c := cmp.Compare(n.heads[mid], h)
+		if c == 0 {
+			c = strings.Compare(n.rows[mid].FullName, full)
+		}
+		switch {
 		case c == 0:
 			return mid, true
 		case c < 0:
@@ -114,7 +205,7 @@ func (t *tree) set(own *owner, s *Session) {
 			n.rows[i] = s
 			return
 		case n.leaf():
-			n.rows = insert(n.rows, i, s)
+			n.insert(i, s)
 			t.size++
 			return
 		case len(n.kids[i].rows) == maxRows:
@@ -138,8 +229,10 @@ func (n *node) split(own *owner, i int) {
 		left.kids = shorten(left.kids, minRows+1)
 	}
 	n.kids[i] = left
+	left.read()
+	right.read()
 	n.kids = insert(n.kids, i+1, right)
-	n.rows = insert(n.rows, i, middle)
+	n.insert(i, middle)
 }
 
 // remove takes a row out that is there.
@@ -160,13 +253,13 @@ func (n *node) take(own *owner, full string) {
 	i, found := n.find(full)
 	if n.leaf() {
 		if found {
-			n.rows = cut(n.rows, i)
+			n.cut(i)
 		}
 		return
 	}
 	n.kids[i] = n.kids[i].mine(own)
 	if found {
-		n.rows[i] = n.kids[i].takeLast(own)
+		n.put(i, n.kids[i].takeLast(own))
 	} else {
 		n.kids[i].take(own, full)
 	}
@@ -177,9 +270,7 @@ func (n *node) take(own *owner, full string) {
 func (n *node) takeLast(own *owner) *Session {
 	last := len(n.rows) - 1
 	if n.leaf() {
-		s := n.rows[last]
-		n.rows = cut(n.rows, last)
-		return s
+		return n.cut(last)
 	}
 	n.kids[last+1] = n.kids[last+1].mine(own)
 	s := n.kids[last+1].takeLast(own)
@@ -198,23 +289,22 @@ func (n *node) mend(own *owner, i int) {
 	n.kids[i], n.kids[i+1] = left, right
 	switch l, r := len(left.rows), len(right.rows); {
 	case l+1+r <= maxRows:
-		left.rows = append(append(left.rows, n.rows[i]), right.rows...)
-		n.rows, n.kids = cut(n.rows, i), cut(n.kids, i+1)
+		left.rows = append(append(left.rows, n.cut(i)), right.rows...)
+		n.kids = cut(n.kids, i+1)
 		if !left.leaf() {
 			left.kids = append(left.kids, right.kids...)
 		}
+		left.read()
 	case l > r:
-		right.rows = insert(right.rows, 0, n.rows[i])
-		n.rows[i] = left.rows[l-1]
-		left.rows = cut(left.rows, l-1)
+		right.insert(0, n.rows[i])
+		n.put(i, left.cut(l-1))
 		if !left.leaf() {
 			right.kids = insert(right.kids, 0, left.kids[l])
 			left.kids = cut(left.kids, l)
 		}
 	default:
-		left.rows = append(left.rows, n.rows[i])
-		n.rows[i] = right.rows[0]
-		right.rows = cut(right.rows, 0)
+		left.insert(l, n.rows[i])
+		n.put(i, right.cut(0))
 		if !left.leaf() {
 			left.kids = append(left.kids, right.kids[0])
 			right.kids = cut(right.kids, 0)

@@ -26,7 +26,7 @@ func TestTree(t *testing.T) {
 		var views []view
 		own := new(owner)
 		for step := range steps {
-			s := &Session{FullName: fmt.Sprint(r.IntN(names))}
+			s := &Session{FullName: named(r.IntN(names))}
 			i, there := slices.BinarySearchFunc(model, s, compareNames)
 			if got, ok := live.get(s.FullName); ok != there || ok && got != model[i] {
 				t.Fatalf("seed %d, step %d: %s is there: %v, want %v", seed, step, s.FullName, ok, there)
@@ -53,7 +53,7 @@ func TestTree(t *testing.T) {
 			if err := v.tree.verify(v.model); err != nil {
 				t.Fatalf("seed %d, copy %d of %d: %v", seed, i, len(views), err)
 			}
-			from := &Session{FullName: fmt.Sprint(r.IntN(names))}
+			from := &Session{FullName: named(r.IntN(names))}
 			place, _ := slices.BinarySearchFunc(v.model, from, compareNames)
 			var got []*Session
 			v.tree.ascend(from.FullName, func(s *Session) bool {
@@ -65,6 +65,11 @@ func TestTree(t *testing.T) {
 			}
 		}
 	}
+}
+
+// named is the name of a number: much in common with others, little or nothing.
+func named(n int) string {
+	return []string{"", "n1.", "n1.component-of-the-laboratory-at-", "n1.component-of-the-laboratory-at-the-end-", "n2.é"}[n%5] + fmt.Sprint(n)
 }
 
 func compareNames(a, b *Session) int {
@@ -86,6 +91,11 @@ func (t *tree) verify(want []*Session) error {
 		}
 		if cap(n.rows) != maxRows || !n.leaf() && cap(n.kids) != maxRows+1 {
 			return fmt.Errorf("a node that moved out of its room: %d rows, %d kids", cap(n.rows), cap(n.kids))
+		}
+		for i, s := range n.rows {
+			if string(n.prefix[:n.shared]) != s.FullName[:n.shared] || n.heads[i] != head(s.FullName[n.shared:]) {
+				return fmt.Errorf("%s is kept as %q and head %x", s.FullName, n.prefix[:n.shared], n.heads[i])
+			}
 		}
 		if n.leaf() {
 			depths[depth] = true
