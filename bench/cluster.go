@@ -110,7 +110,7 @@ func (c *cluster) writeAt(ctx context.Context, i int, key string) error {
 		return err
 	}
 	defer cl.close()
-	return cl.write(ctx, key, value)
+	return cl.write(ctx, key, value())
 }
 
 func (c *cluster) client(ctx context.Context, i int) (client, error) {

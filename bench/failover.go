@@ -54,7 +54,7 @@ func killLeader(ctx context.Context, c *cluster, kill int) (time.Duration, error
 			<-begun
 			for n := 0; ask.Err() == nil; n++ {
 				try, cancel := context.WithTimeout(ask, 100*time.Millisecond)
-				err := cl.write(try, fmt.Sprintf("kill%d-%d-%d", kill, i, n), value)
+				err := cl.write(try, fmt.Sprintf("kill%d-%d-%d", kill, i, n), value())
 				cancel()
 				if err == nil {
 					first <- time.Now()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,22 @@ type client interface {
 // keys is how many rows the reads are spread over.
 const keys = 1000
 
-var value = string(slices.Repeat([]byte("v"), 256))
+const valueSize = 256
+
+// noise is text that nobody can press together; value is a piece of it.
+var noise = func() string {
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[rand.IntN(64)]
+	}
+	return string(b)
+}()
+
+// value is what one write carries: another text each time.
+func value() string {
+	at := rand.IntN(len(noise) - valueSize)
+	return noise[at : at+valueSize]
+}
 
 // load runs n clients of the leader, or of all servers.
 func load(ctx context.Context, c *cluster, what string, n int, duration time.Duration, spread bool) (sample, error) {
@@ -47,7 +63,7 @@ func load(ctx context.Context, c *cluster, what string, n int, duration time.Dur
 		}
 		return asker{close: cl.close, ask: func(ctx context.Context, k int) error {
 			if what == "write" || what == "native" {
-				return cl.write(ctx, fmt.Sprintf("r%dc%dk%d", c.run, i, k), value)
+				return cl.write(ctx, fmt.Sprintf("r%dc%dk%d", c.run, i, k), value())
 			}
 			return cl.read(ctx, fmt.Sprintf("fill%d", (i*7919+k)%keys), what == "strict")
 		}}, nil
@@ -153,7 +169,7 @@ func fill(ctx context.Context, c *cluster) error {
 			}
 			defer cl.close()
 			for k := w; k < keys && errs[w] == nil; k += writers {
-				errs[w] = cl.write(ctx, fmt.Sprintf("fill%d", k), value)
+				errs[w] = cl.write(ctx, fmt.Sprintf("fill%d", k), value())
 			}
 		})
 	}

@@ -94,7 +94,7 @@ func askSDK(ctx context.Context, c *cluster, name string, payload []byte) (asker
 	if len(payload) < around {
 		return asker{}, fmt.Errorf("a request has at least %d bytes", around)
 	}
-	params := []string{value[:len(payload)-around]}
+	params := []string{noise[:len(payload)-around]}
 	echo := func(_ context.Context, r *sdk.Request) (any, error) { return r.Params, nil }
 	in, err := openNative(ctx, c.servers[1], name+"in", func(c *sdk.Component) { c.Methods = map[string]sdk.Method{"echo": echo} })
 	if err != nil {

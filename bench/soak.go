@@ -38,7 +38,7 @@ func soakOne(ctx context.Context, o options, c *cluster) error {
 		return asker{close: cl.close, ask: func(ctx context.Context, k int) (err error) {
 			name := fmt.Sprintf("soak%dk%d", i, k/2)
 			if k%2 == 0 {
-				secret, err = cl.enter(ctx, name, "1h", value)
+				secret, err = cl.enter(ctx, name, "1h", value())
 				return err
 			}
 			return cl.leave(ctx, name, secret)
@@ -71,7 +71,7 @@ func crowd(ctx context.Context, s *server, n int) error {
 			}
 			defer cl.close()
 			for k := w; k < n && errs[w] == nil; k += writers {
-				errs[w] = cl.signIn(ctx, fmt.Sprintf("crowd%d", k), "24h", value)
+				errs[w] = cl.signIn(ctx, fmt.Sprintf("crowd%d", k), "24h", value())
 			}
 		})
 	}
