@@ -275,8 +275,20 @@ func (o *outgoing) sweep(judge func(*pending) error) {
 
 // delivered ends the sends that a receipt names.
 func (o *outgoing) delivered(ids []byte) {
-	for ; len(ids) >= 3; ids = ids[3:] {
-		if p := o.send(uint32(ids[0])<<16|uint32(ids[1])<<8|uint32(ids[2]), nil); p != nil {
+	var some [64]*pending
+	for len(ids) >= 3 {
+		n := 0
+		o.mu.Lock()
+		for ; len(ids) >= 3 && n < len(some); ids = ids[3:] {
+			id := uint32(ids[0])<<16 | uint32(ids[1])<<8 | uint32(ids[2])
+			if p := o.sends[id]; p != nil {
+				delete(o.sends, id)
+				some[n] = p
+				n++
+			}
+		}
+		o.mu.Unlock()
+		for _, p := range some[:n] {
 			p.end(wire.Message{}, nil)
 		}
 	}

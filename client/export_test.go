@@ -1,0 +1,4 @@
+package client
+
+// NewConversation is for tests.
+var NewConversation = newConversation
