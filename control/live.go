@@ -16,10 +16,10 @@ import (
 type Exchange interface {
 	// Consume makes the caller the one who takes from a session's mailbox.
 	Consume(session string, notify func(now bool)) (*router.Consumer, error)
-	// PostUntil sends without blocking; done is called exactly once, perhaps
+	// PostWithin sends without blocking; done is called exactly once, perhaps
 	// before it returns, and must not wait. Whose the payload is, and what more
-	// means, tells router.Router.PostUntil.
-	PostUntil(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error))
+	// means, tells router.Router.PostWithin.
+	PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(router.Outcome, error))
 }
 
 var _ Exchange = overRouter{}
@@ -158,12 +158,13 @@ func (l *Live) Address(to string) (full string, here bool, err error) {
 }
 
 // Post sends a message in the session's name, whatever its From says, to a
-// receiver that Address completed. done (not nil) is called exactly once,
+// receiver that Address completed, with PostTime from now on, which may be a
+// moment ago. done (not nil) is called exactly once,
 // perhaps before Post returns, and must not wait. Whose the payload is, and what
-// more means, tells router.PostUntil.
-func (l *Live) Post(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error)) {
+// more means, tells router.PostWithin.
+func (l *Live) Post(m wire.Message, now time.Time, more bool, done func(router.Outcome, error)) {
 	m.From = l.row.FullName
-	l.exchange.PostUntil(m, deadline, more, done)
+	l.exchange.PostWithin(m, now, PostTime, more, done)
 }
 
 // Counted counts the outcome of a message that Post brought about, or that the

@@ -42,5 +42,5 @@ func (o overRouter) Send(ctx context.Context, m wire.Message) error {
 }
 
 func (o overRouter) Post(m wire.Message, more bool, done func(error)) {
-	o.PostUntil(m, time.Now().Add(PostTime), more, func(_ router.Outcome, err error) { done(err) })
+	o.PostWithin(m, time.Now(), PostTime, more, func(_ router.Outcome, err error) { done(err) })
 }

@@ -114,7 +114,7 @@ func BenchmarkOverALink(b *testing.B) {
 			for range b.N {
 				taken.begin()
 				told.begin()
-				n[0].PostUntil(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, time.Now().Add(20*time.Second), true, done)
+				n[0].PostWithin(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, time.Now(), 20*time.Second, true, done)
 			}
 			told.await(int64(b.N))
 			taken.await(int64(b.N))

@@ -15,7 +15,7 @@ import (
 func (n *node) lend(from, to, content string) <-chan error {
 	told := make(chan error, 1)
 	head, tail := []byte(content), []byte("tail")
-	n.PostUntil(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, time.Now().Add(20*time.Second), false, func(_ router.Outcome, err error) {
+	n.PostWithin(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, time.Now(), 20*time.Second, false, func(_ router.Outcome, err error) {
 		told <- err
 	})
 	clear(head)
@@ -36,7 +36,7 @@ func arrives(t *testing.T, box *router.Mailbox, after uint64, content string) {
 	}
 }
 
-// PostUntil needs the caller's bytes only until it returns, whatever becomes of
+// PostWithin needs the caller's bytes only until it returns, whatever becomes of
 // the message.
 func TestLentPayload(t *testing.T) {
 	var reachable atomic.Bool

@@ -89,9 +89,9 @@ func (r *Router) local(rt route, e *entry) (verdict, *Consumer) {
 }
 
 // post sends a new message on its way. Without anything under way between its
-// pair and with the receiver at home here it is delivered at once. now tells
+// pair and with the receiver at home here it is delivered at once. push tells
 // that the caller may write to a socket.
-func (r *Router) post(e *entry, now bool) {
+func (r *Router) post(e *entry, now time.Time, push bool) {
 	key := pairKey{e.m.From, e.m.To}
 	sh := r.shardOf(key)
 	sh.mu.Lock()
@@ -113,7 +113,7 @@ func (r *Router) post(e *entry, now bool) {
 			}
 			if v, door := r.local(rt, e); v != unknownTo {
 				r.finish(e, refusal(v, e.m.To))
-				door.tell(now)
+				door.tell(push)
 				return
 			}
 			if !e.stay() {
@@ -138,18 +138,17 @@ func (r *Router) post(e *entry, now bool) {
 	}
 	e.acct = acct
 	p.parked.push(e)
-	if e.lent || now {
+	if e.lent || push {
 		flows := p.parked.head == e && p.returned.head == nil && !p.running && !p.hold && !p.cutting && !p.looking && !p.resting
-		at := time.Now()
 		if !known && flows {
 			rt, known = r.routeOf(p), true
 		}
-		if flows && rt.ok && rt.home != r.self && at.Before(e.deadline) {
-			r.handOver(p, e, rt, at, now)
+		if flows && rt.ok && rt.home != r.self && now.Before(e.deadline) {
+			r.handOver(p, e, rt, now, push)
 			if p.parked.head == nil { // it has left; e is not ours any more
 				l := p.link
 				sh.mu.Unlock()
-				if now && l != nil {
+				if push && l != nil {
 					l.push()
 				}
 				return

@@ -49,7 +49,7 @@ func TestPostersWriteThemselves(t *testing.T) {
 		n[0].signIn(t, from)
 		senders.Go(func() {
 			for i := range each {
-				n[0].PostUntil(numbered(from, "n2.b", i, size), time.Now().Add(time.Minute), false, func(o router.Outcome, err error) {
+				n[0].PostWithin(numbered(from, "n2.b", i, size), time.Now(), time.Minute, false, func(o router.Outcome, err error) {
 					if err != nil {
 						t.Errorf("message %d of %s: %v", i, from, err)
 					}
@@ -117,7 +117,7 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 	}
 	mu.Unlock()
 	for i := range 50 {
-		n[0].PostUntil(numbered("n1.a", "n2.b", i, 8), time.Now().Add(time.Minute), false, func(_ router.Outcome, err error) {
+		n[0].PostWithin(numbered("n1.a", "n2.b", i, 8), time.Now(), time.Minute, false, func(_ router.Outcome, err error) {
 			if err != nil {
 				t.Errorf("message %d: %v", i, err)
 			}

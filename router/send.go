@@ -13,12 +13,13 @@ import (
 // caller's word: whoever calls has checked it. Nobody may change the payload
 // after the call: a mailbox may hold it.
 func (r *Router) Send(ctx context.Context, m wire.Message) (Outcome, error) {
+	now := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = time.Now().Add(r.limits.Timeout)
+		deadline = now.Add(r.limits.Timeout)
 	}
 	w := &waiter{answer: make(chan *wire.Error, 1)}
-	r.begin(m, deadline, reply{w: w}, false, true)
+	r.begin(m, now, deadline, reply{w: w}, false, true)
 	select {
 	case err := <-w.answer:
 		return result(err)
@@ -52,26 +53,27 @@ func result(err *wire.Error) (Outcome, error) {
 // order of the posts, but for messages that were refused at once (invalid,
 // too_large, busy) and for those whose time was over before an outcome came.
 func (r *Router) Post(m wire.Message, done func(Outcome, error)) {
-	r.begin(m, time.Now().Add(r.limits.Timeout), reply{done: done}, false, false)
+	now := time.Now()
+	r.begin(m, now, now.Add(r.limits.Timeout), reply{done: done}, false, false)
 }
 
-// PostUntil is Post with an own deadline, for those who read messages out of a
-// buffer: the bytes of a message whose frame is at most wire.MaxWhole long are
-// the caller's again when PostUntil returns. What holds them (the slice
+// PostWithin is Post with an own time from now on, for those who read messages
+// out of a buffer: the bytes of a message whose frame is at most wire.MaxWhole
+// long are the caller's again when PostWithin returns. now may be a moment ago. What holds them (the slice
 // Payload) is not, nor are those of a longer one. Unless more messages are to
 // be posted at once it writes to a socket itself, if that need not wait.
-func (r *Router) PostUntil(m wire.Message, deadline time.Time, more bool, done func(Outcome, error)) {
-	r.begin(m, deadline, reply{done: done}, m.FrameSize() <= wire.MaxWhole, !more)
+func (r *Router) PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(Outcome, error)) {
+	r.begin(m, now, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole, !more)
 }
 
-func (r *Router) begin(m wire.Message, deadline time.Time, to reply, lent, now bool) {
+func (r *Router) begin(m wire.Message, now, deadline time.Time, to reply, lent, push bool) {
 	if err := r.check(&m); err != nil {
 		r.answer(to, err)
 		return
 	}
 	e := entries.Get().(*entry)
 	e.reply, e.m, e.deadline, e.size, e.lent = to, m, deadline, cost(&m), lent
-	r.post(e, now)
+	r.post(e, now, push)
 }
 
 func (r *Router) check(m *wire.Message) *wire.Error {

@@ -58,8 +58,8 @@ func (e *Exit) Consume(session string, notify func(now bool)) (*router.Consumer,
 	return x.Consume(session, notify)
 }
 
-// PostUntil implements control.Exchange.
-func (e *Exit) PostUntil(m wire.Message, deadline time.Time, more bool, done func(router.Outcome, error)) {
+// PostWithin implements control.Exchange.
+func (e *Exit) PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(router.Outcome, error)) {
 	if taken, err := e.out(&m); taken {
 		switch {
 		case done == nil:
@@ -79,5 +79,5 @@ func (e *Exit) PostUntil(m wire.Message, deadline time.Time, more bool, done fun
 		})
 		return
 	}
-	x.PostUntil(m, deadline, more, done)
+	x.PostWithin(m, now, limit, more, done)
 }

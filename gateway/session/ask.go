@@ -144,6 +144,7 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 func (c *Conn) begin(live *control.Live) {
 	c.live.Store(live)
 	c.names, c.renewed = nil, time.Now()
+	c.later(true) // a sign-in takes its time
 	c.takeOver(live)
 }
 

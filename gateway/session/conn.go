@@ -49,6 +49,7 @@ type Conn struct {
 	names   map[string]string // the reader's: completed names
 	chunks  wire.Chunks       // the reader's
 	renewed time.Time         // the reader's
+	clock   time.Time         // the reader's: when it read what it hands over now; zero: not known
 
 	tasks sync.WaitGroup // what was started for the connection, all under mu
 
@@ -205,7 +206,7 @@ func (c *Conn) push(now bool) {
 // say writes a message from the coordinator itself. It waits while too much
 // waits to be written; false means that the connection is over.
 func (c *Conn) say(m *wire.Message) bool {
-	if !c.enter(0, 0) {
+	if in, _ := c.enter(0, 0); !in {
 		return false
 	}
 	c.mu.Lock()
@@ -215,8 +216,10 @@ func (c *Conn) say(m *wire.Message) bool {
 	return true
 }
 
-// enter waits until there is room for n messages of size bytes, and takes it.
-func (c *Conn) enter(n, size int) bool {
+// enter waits until there is room for n messages of size bytes, and takes it;
+// false for in means that the connection is over. It is for the reader and the
+// clerk.
+func (c *Conn) enter(n, size int) (in, waited bool) {
 	l := &c.hub.limits
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -224,13 +227,14 @@ func (c *Conn) enter(n, size int) bool {
 		if (n == 0 || c.inflight < l.Window && c.infBytes < l.WindowBytes) && len(c.out)+c.cut.own < l.Out {
 			c.inflight += n
 			c.infBytes += size
-			return true
+			return true, waited
 		}
 		c.waiting++
 		c.room.Wait()
 		c.waiting--
+		waited = true
 	}
-	return false
+	return false, waited
 }
 
 // freed tells those who wait for room; mu is held.

@@ -29,7 +29,13 @@ func (c *Conn) MaxFrame() int {
 // frame is here already: what this one brings about may wait for it. An error is
 // a refusal that ends the connection: give it to Finish.
 func (c *Conn) Frame(m *wire.Message, more bool) error {
-	now := time.Now()
+	if c.clock.IsZero() {
+		c.clock = time.Now()
+	}
+	now := c.clock
+	if !more {
+		c.clock = time.Time{} // the next one is read later
+	}
 	live := c.live.Load()
 	if live != nil && now.Sub(c.renewed) > renewEvery {
 		c.renewed = now
@@ -48,6 +54,13 @@ func (c *Conn) Frame(m *wire.Message, more bool) error {
 	return nil
 }
 
+// later has the reader look at the clock again.
+func (c *Conn) later(waited bool) {
+	if waited {
+		c.clock = time.Time{}
+	}
+}
+
 // about handles a frame about the connection.
 func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 	switch m.Type {
@@ -58,7 +71,8 @@ func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 				return wire.Invalid("ping", "a ping has at most one payload frame of 64 bytes")
 			}
 		}
-		if c.enter(0, 0) {
+		if in, waited := c.enter(0, 0); in {
+			c.later(waited)
 			c.mu.Lock()
 			c.out = wire.AppendAbout(c.out, wire.TypePong, data)
 			c.mu.Unlock()
@@ -98,13 +112,17 @@ func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time, more 
 		return
 	}
 	size := m.FrameSize()
-	if !c.enter(1, size) {
+	switch in, waited := c.enter(1, size); {
+	case !in:
 		return
+	case waited:
+		now = time.Now()
+		c.later(true)
 	}
 	p := newPending()
 	p.c, p.live, p.to, p.conversation, p.id, p.size = c, live, to, m.Conversation, m.ID, size
 	m.To = to
-	live.Post(*m, now.Add(control.PostTime), more, p.fn)
+	live.Post(*m, now, more, p.fn)
 }
 
 // address completes a receiver's name; the connection remembers the last ones.
@@ -180,7 +198,8 @@ func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id u
 // refuse answers a message that was not sent on.
 func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
 	live.Counted(err)
-	if c.enter(0, 0) {
+	if in, waited := c.enter(0, 0); in {
+		c.later(waited)
 		c.mu.Lock()
 		c.failed(live, m.To, m.Conversation, m.ID, err)
 		c.mu.Unlock()
