@@ -190,9 +190,11 @@ func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since tim
 	if h == nil {
 		switch v, ok := in.judge(&msg, f, d.session, owned, false, nil); {
 		case ok && v == goesOn:
+			in.sending.Add(1)
 			in.mu.Unlock()
 			msg.keep(d, owned, &in.short)
 			in.sendOn(&msg)
+			in.sending.Done()
 			return nil
 		case ok:
 			in.verdict(msg.id, key, v)
@@ -402,8 +404,10 @@ func (a senderAsks) told(err *wire.Error) {
 			return
 		}
 		if v == goesOn {
+			in.sending.Add(1)
 			in.mu.Unlock()
 			in.sendOn(msg) // what came meanwhile is behind it in h
+			in.sending.Done()
 			in.mu.Lock()
 			msg = &h.msgs[0]
 		} else {

@@ -44,10 +44,12 @@ type inLink struct {
 	joining  atomic.Int32            // large messages being put together beside the reader
 	passages map[passageKey]*passage // owned by the reader
 
+	sending sync.WaitGroup // messages being sent on; grows under mu, not once over
+
 	mu    sync.Mutex
 	out   []byte // frames not yet written
 	batch []byte // outcomes not yet framed
-	over  bool   // nothing more is delivered
+	over  bool   // nothing more is delivered or sent on
 	fault error  // found beside the reader
 	fences
 	held      map[string]*heldFrom
@@ -60,8 +62,13 @@ type inLink struct {
 // verdicts are under way.
 type fences struct {
 	count uint64             // such verdicts on this link
-	byKey map[pairKey]uint64 // number of the verdict
-	order []pairKey          // oldest first
+	byKey map[pairKey]uint64 // number of the pair's latest one
+	order []fence            // oldest first, those that a later one of their pair has replaced too
+}
+
+type fence struct {
+	key    pairKey
+	number uint64
 }
 
 // accept takes links until the dialler's port is closed.
@@ -125,6 +132,7 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 		err = in.fault
 	}
 	in.mu.Unlock()
+	in.sending.Wait() // those beside the reader too: the next link's come behind them
 	_ = in.flush()
 	if r.ctx.Err() != nil {
 		err = errStopping
@@ -277,11 +285,12 @@ func (in *inLink) say(frame []byte) {
 func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
 	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
 	if v.back() {
+		// The latest counts: the one before may have been of a message that came
+		// late by another way, and what is refused because of it is held back by
+		// the dialler once it has read that.
 		in.count++
-		if _, ok := in.byKey[key]; !ok {
-			in.byKey[key] = in.count
-			in.order = append(in.order, key)
-		}
+		in.byKey[key] = in.count
+		in.order = append(in.order, fence{key, in.count})
 	}
 }
 
@@ -290,8 +299,10 @@ func (f *fences) lift(seen uint64) error {
 	if seen > f.count {
 		return broken("%d refusals seen of %d", seen, f.count)
 	}
-	for len(f.order) > 0 && f.byKey[f.order[0]] <= seen {
-		delete(f.byKey, f.order[0])
+	for len(f.order) > 0 && f.order[0].number <= seen {
+		if f.byKey[f.order[0].key] == f.order[0].number {
+			delete(f.byKey, f.order[0].key)
+		}
 		f.order = f.order[1:]
 	}
 	return nil

@@ -473,3 +473,40 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Errorf("%d ways were taken for forged", got)
 	}
 }
+
+// A message that comes late is refused, and what follows of its pair is turned
+// back until the dialler is known to have read the refusal of each: the late
+// one's alone does not let others pass those that were turned back because of it.
+func TestALateOneOpensNoGap(t *testing.T) {
+	w := newWorld()
+	w.topology = chain(t)
+	n := w.start(t, quick, "n2")[0]
+	w.played("n1")
+	w.change(func() { w.rows["n1.a"] = row{"n1", "s", 1} })
+	box := n.signIn(t, "n2.b")
+	c := speak(t, n, "n1")
+	write(t, c, openFrame(1, 1))
+	const accepted, noWay, turn = 0, 8, uint64(1 << 60)
+	for i, x := range []struct {
+		what string
+		turn uint64
+		seen uint64
+		want func(byte) bool
+	}{
+		{"the first one", turn, 0, func(v byte) bool { return v == accepted }},
+		{"one that comes late", turn - 1, 0, func(v byte) bool { return v != accepted }},
+		{"the second one", turn, 0, func(v byte) bool { return v == noWay }},
+		{"the third one", turn, 1, func(v byte) bool { return v == noWay }},
+		{"the second one again", turn, 3, func(v byte) bool { return v == accepted }},
+		{"the third one again", turn, 3, func(v byte) bool { return v == accepted }},
+	} {
+		id := uint32(i)
+		d := dataBody(t, id, box.Session(), text("n1.a", "n2.b", x.what))
+		binary.BigEndian.PutUint64(d[4:], x.seen)
+		write(t, c, linkFrame(8, relayBody(1, x.turn, []string{"n1", "n2"}, d)))
+		if got := verdicts(t, c, 1); !x.want(got[id]) {
+			t.Errorf("%s got verdict %d", x.what, got[id])
+		}
+	}
+	reads(t, box, 0, "the first one", "the second one again", "the third one again")
+}
