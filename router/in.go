@@ -71,6 +71,10 @@ type fence struct {
 	number uint64
 }
 
+// maxFences bounds the refusals that a dialler may not have read: it has half
+// as many messages without outcome.
+const maxFences = 1 << 17
+
 // accept takes links until the dialler's port is closed.
 func (r *Router) accept() {
 	slots := make(chan struct{}, maxOpen)
@@ -298,6 +302,9 @@ func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
 func (f *fences) lift(seen uint64) error {
 	if seen > f.count {
 		return broken("%d refusals seen of %d", seen, f.count)
+	}
+	if len(f.order) > maxFences {
+		return broken("%d refusals were not read", len(f.order))
 	}
 	for len(f.order) > 0 && f.order[0].number <= seen {
 		if f.byKey[f.order[0].key] == f.order[0].number {

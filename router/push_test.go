@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"sync"
@@ -152,5 +153,26 @@ func TestOutcomesForADiallerThatReadsLate(t *testing.T) {
 		if _, ok := got[id]; !ok {
 			t.Fatalf("no outcome of message %d", id)
 		}
+	}
+}
+
+// A dialler that says it has read no refusal, however many there are, is
+// given up: what is kept of them has a bound.
+func TestADiallerThatReadsNoRefusal(t *testing.T) {
+	n := newWorld().start(t, quick, "n1")[0]
+	n.w.change(func() { n.w.rows["x.a"] = row{"x", "s", 1} })
+	c := speak(t, n, "x")
+	write(t, c, openFrame(1, 1))
+	many := bytes.Repeat(linkFrame(2, dataBody(t, 1, "no session", text("x.a", "n1.nobody", "x"))), 1024)
+	go func() {
+		for range 256 { // twice what is kept
+			if _, err := c.Write(many); err != nil {
+				return
+			}
+		}
+	}()
+	closes(t, c)
+	if got := n.Stats()["link_errors"]; got != 1 {
+		t.Errorf("%d links were broken by the other side, want 1", got)
 	}
 }

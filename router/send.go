@@ -59,9 +59,10 @@ func (r *Router) Post(m wire.Message, done func(Outcome, error)) {
 
 // PostWithin is Post with an own time from now on, for those who read messages
 // out of a buffer: the bytes of a message whose frame is at most wire.MaxWhole
-// long are the caller's again when PostWithin returns. now may be a moment ago. What holds them (the slice
-// Payload) is not, nor are those of a longer one. Unless more messages are to
-// be posted at once it writes to a socket itself, if that need not wait.
+// long are the caller's again when PostWithin returns. What holds them (the
+// slice Payload) is not, nor are those of a longer one. now may be a moment ago.
+// Unless more messages are to be posted at once it writes to a socket itself, if
+// that need not wait.
 func (r *Router) PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(Outcome, error)) {
 	r.begin(m, now, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole, !more)
 }
