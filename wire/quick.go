@@ -83,8 +83,28 @@ func ParseSignIn(content []byte) (id json.RawMessage, h Hello, ok bool) {
 	return id, h, true
 }
 
-func (p *plain) hello(h *Hello) {
-	var seen uint
+// ParseSignInBody reads the params of a sign-in alone, as REST has them in a
+// body. ok is false when they are declined: also a lease or slots that REST
+// judges, and what only native sessions say.
+func ParseSignInBody(body []byte) (in SignIn, ok bool) {
+	p := plain{text: string(body)}
+	var h Hello
+	seen := p.hello(&h)
+	if !p.ended() || seen&(helloKey|helloToken|helloTwice) != 0 || seen&helloLease != 0 && h.Lease == 0 || h.Slots < 0 || h.Slots > 999_999_999 {
+		return SignIn{}, false
+	}
+	return h.SignIn, true
+}
+
+// What hello has seen that others ask about.
+const (
+	helloLease = 64
+	helloKey   = 512
+	helloToken = 1024
+	helloTwice = 2048 // a label came twice: the last one counts, where that is allowed
+)
+
+func (p *plain) hello(h *Hello) (seen uint) {
 	p.open('{')
 	for n := 0; p.more(&n, '}'); {
 		switch p.key() {
@@ -106,13 +126,16 @@ func (p *plain) hello(h *Hello) {
 			p.open('{')
 			for n := 0; p.more(&n, '}'); {
 				k := p.key()
+				if _, again := h.Labels[k]; again {
+					seen |= helloTwice
+				}
 				h.Labels[k] = p.quoted()
 			}
 		case "place":
 			p.once(&seen, 32)
 			p.place(&h.Place)
 		case "lease":
-			p.once(&seen, 64)
+			p.once(&seen, helloLease)
 			d, err := time.ParseDuration(p.quoted())
 			h.Lease, p.bad = Duration(d), p.bad || err != nil
 		case "runtimes":
@@ -126,15 +149,16 @@ func (p *plain) hello(h *Hello) {
 			p.once(&seen, 256)
 			h.Slots = p.whole()
 		case "key":
-			p.once(&seen, 512)
+			p.once(&seen, helloKey)
 			h.Key = p.quoted()
 		case "token":
-			p.once(&seen, 1024)
+			p.once(&seen, helloToken)
 			h.Token = p.quoted()
 		default:
 			p.bad = true
 		}
 	}
+	return seen
 }
 
 func (p *plain) place(to *Place) {
