@@ -180,6 +180,9 @@ func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
 	if err := json.Unmarshal(content, &in); err != nil {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
 	}
+	if err := wire.Unique(content, &in); err != nil {
+		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
+	}
 	switch {
 	case in.Error == nil:
 		return in.Result, nil

@@ -133,6 +133,9 @@ func (c *Control) serveOne(ctx context.Context, s registry.Session, content []by
 			}
 			return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request")
 		}
+		if err := wire.Unique(content, &in); err != nil {
+			return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request: "+err.Error())
+		}
 	}
 	if in.Method == "" {
 		if in.Result != nil || in.Error != nil {
@@ -206,5 +209,5 @@ func params(raw json.RawMessage, names []string, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return wire.Invalid("params", "something follows the params")
 	}
-	return nil
+	return wire.Unique(raw, into)
 }

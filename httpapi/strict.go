@@ -32,8 +32,8 @@ func shapeOf[T any]() shape {
 
 // decodeStrict fills into, a pointer to a struct with the fields of s, from a
 // body that must be one JSON object: valid UTF-8, at most MaxDepth deep, no
-// field that s does not know, nothing behind it. A field told twice keeps its
-// last value. Every error is invalid and names the field where there is one.
+// field that s does not know, no field told twice, nothing behind it. Every
+// error is invalid and names the field where there is one.
 func decodeStrict(body []byte, s shape, into any) error {
 	if err := scan(body, s); err != nil {
 		return err
@@ -46,7 +46,7 @@ func decodeStrict(body []byte, s shape, into any) error {
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return wire.Invalid("", "the body goes on behind its JSON object")
 	}
-	return nil
+	return wire.Unique(body, into)
 }
 
 // tells says whether a body that decodeStrict took has a field.

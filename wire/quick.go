@@ -90,7 +90,7 @@ func ParseSignInBody(body []byte) (in SignIn, ok bool) {
 	p := plain{text: string(body)}
 	var h Hello
 	seen := p.hello(&h)
-	if !p.ended() || seen&(helloKey|helloToken|helloTwice) != 0 || seen&helloLease != 0 && h.Lease == 0 || h.Slots < 0 || h.Slots > 999_999_999 {
+	if !p.ended() || seen&(helloKey|helloToken) != 0 || seen&helloLease != 0 && h.Lease == 0 || h.Slots < 0 || h.Slots > 999_999_999 {
 		return SignIn{}, false
 	}
 	return h.SignIn, true
@@ -101,7 +101,6 @@ const (
 	helloLease = 64
 	helloKey   = 512
 	helloToken = 1024
-	helloTwice = 2048 // a label came twice: the last one counts, where that is allowed
 )
 
 func (p *plain) hello(h *Hello) (seen uint) {
@@ -126,9 +125,8 @@ func (p *plain) hello(h *Hello) (seen uint) {
 			p.open('{')
 			for n := 0; p.more(&n, '}'); {
 				k := p.key()
-				if _, again := h.Labels[k]; again {
-					seen |= helloTwice
-				}
+				_, again := h.Labels[k]
+				p.bad = p.bad || again
 				h.Labels[k] = p.quoted()
 			}
 		case "place":

@@ -23,7 +23,7 @@ func strictSignIn(content []byte) (id json.RawMessage, h wire.Hello, ok bool) {
 	}
 	d := json.NewDecoder(bytes.NewReader(rq.Params))
 	d.DisallowUnknownFields()
-	return rq.ID, h, d.Decode(&h) == nil
+	return rq.ID, h, d.Decode(&h) == nil && wire.Unique(content, &rq) == nil && wire.Unique(rq.Params, &h) == nil
 }
 
 // strictPlain reads a request with encoding/json alone.
@@ -36,7 +36,7 @@ func strictPlain(content []byte) (id json.RawMessage, method string, params json
 		Result  json.RawMessage `json:"result"`
 		Error   json.RawMessage `json:"error"`
 	}
-	ok = json.Unmarshal(content, &rq) == nil && rq.Result == nil && rq.Error == nil
+	ok = json.Unmarshal(content, &rq) == nil && rq.Result == nil && rq.Error == nil && wire.Unique(content, &rq) == nil
 	return rq.ID, rq.Method, rq.Params, ok
 }
 
@@ -45,7 +45,7 @@ var usualSignIns = []string{
 	`{"id":-12,"method":"sign_in","params":{},"jsonrpc":"2.0"}`,
 	`{"params":{"name":"laser"},"method":"sign_in","id":0}`,
 	"\t{ \"jsonrpc\" : \"2.0\" , \"id\" : \"a b\" ,\r\n\"method\":\"sign_in\", \"params\": { \"name\" : \"laser\" } } ",
-	`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"laser","namespace":"n1","session":"s","secret":"s.x","labels":{"v":"1","w":"<&>","v":"2"},` +
+	`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"laser","namespace":"n1","session":"s","secret":"s.x","labels":{"v":"1","w":"<&>"},` +
 		`"place":{"host":"h","group":"g"},"lease":"1h0m0s","runtimes":["sh","python3"],"slots":4,"key":"0123456789abcdef","token":"t"}}`,
 	`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"labels":{},"runtimes":[],"place":{},"slots":-0,"lease":"-1.5s"}}`,
 	`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"place":{"group":"g"},"slots":-3,"runtimes":[""],"labels":{"":""}}}`,
@@ -73,6 +73,7 @@ var unusualSignIns = []string{
 	`{"id":1,"method":"sign_in","params":{"slots":1234567890123456789}}`, `{"id":1,"method":"sign_in","params":{"slots":1e1}}`, `{"id":1,"method":"sign_in","params":{"slots":007}}`,
 	`{"id":1,"method":"sign_in","params":{"labels":null}}`, `{"id":1,"method":"sign_in","params":{"labels":{"a":1}}}`, `{"id":1,"method":"sign_in","params":{"labels":["a"]}}`,
 	`{"id":1,"method":"sign_in","params":{"labels":{"a":"1",}}}`, `{"id":1,"method":"sign_in","params":{"labels":{"a":"1"},"labels":{"b":"2"}}}`,
+	`{"id":1,"method":"sign_in","params":{"labels":{"a":"1","b":"2","a":"1"}}}`,
 	`{"id":1,"method":"sign_in","params":{"place":{"host":"a","host":"b"}}}`, `{"id":1,"method":"sign_in","params":{"place":{"room":"a"}}}`,
 	`{"id":1,"method":"sign_in","params":{"place":"a"}}`, `{"id":1,"method":"sign_in","params":{"place":{"host":"a"},"place":{"group":"b"}}}`,
 	`{"id":1,"method":"sign_in","params":{"runtimes":null}}`, `{"id":1,"method":"sign_in","params":{"runtimes":["a",]}}`, `{"id":1,"method":"sign_in","params":{"runtimes":[1]}}`,

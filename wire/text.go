@@ -33,6 +33,9 @@ func ParseText(b []byte) (Message, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Message{}, Invalid("frame", "something follows the frame")
 	}
+	if err := Unique(b, &t); err != nil {
+		return Message{}, err
+	}
 	m := Message{To: t.To, From: t.From, ID: t.ID}
 	if t.To == "" {
 		return m, Invalid("to", "a message needs a receiver")

@@ -82,6 +82,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	for want, try := range map[string]func() (*settings, error){
 		`unknown setting "htp-addr"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "htp-addr: x\n")) },
 		`unknown setting "raft.dir"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "raft:\n  dir: x\n")) },
+		`"id" already defined`:          func() (*settings, error) { return loaded(t, nil, "--config", write(t, "id: a\nworker: true\nid: b\n")) },
 		"no-such-file":                  func() (*settings, error) { return loaded(t, nil, "--config", "no-such-file.yaml") },
 		`FOLKMOOT_TRAILING_LOGS="many"`: func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_TRAILING_LOGS=many"}) },
 		`FOLKMOOT_GRACE="soon"`:         func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_GRACE=soon"}) },

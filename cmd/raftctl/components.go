@@ -134,6 +134,9 @@ func keyValues(flag string, pairs []string) (map[string]string, error) {
 		if !ok || k == "" {
 			return nil, usage("%s %q: want KEY=VALUE", flag, p)
 		}
+		if _, told := m[k]; told {
+			return nil, usage("%s %q: %s is told twice", flag, p, k)
+		}
 		m[k] = v
 	}
 	return m, nil

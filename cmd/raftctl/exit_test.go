@@ -207,3 +207,41 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 }
+
+// A key that is told twice, in a file or on the command line, is named.
+func TestKeysToldTwice(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	f := coordinator(t, nil)
+	job := filepath.Join(dir, "job")
+	for _, tc := range []struct {
+		file, want string
+		args       []string
+	}{
+		{`{"runtime":"sh","script":"a","script":"b"}`, `"script" is told twice`, []string{"jobs", "submit", job}},
+		{`{"runtime":"sh","script":"","labels":{"host":"a","host":"b"}}`, `"labels.host" is told twice`, []string{"jobs", "submit", job}},
+		{"runtime: sh\nscript: a\nscript: b\n", `"script" already defined`, []string{"jobs", "submit", job}},
+		{"runtime: sh\nlabels:\n  host: a\n  host: b\n", `"host" already defined`, []string{"jobs", "submit", job}},
+		{"", "host is told twice", []string{"jobs", "run", job, "--runtime", "sh", "--label", "host=a", "--label", "host=b"}},
+		{"", "n is told twice", []string{"jobs", "run", job, "--runtime", "sh", "--args", "n=1", "--args", "n=2"}},
+	} {
+		write(t, job, tc.file)
+		if code, _, errs := raftctl(t, f, tc.args...); code == exitDone || !strings.Contains(errs, tc.want) {
+			t.Errorf("%v of %q: exit %d, stderr %q, want %q", tc.args, tc.file, code, errs, tc.want)
+		}
+	}
+	if len(f.bodies) != 0 {
+		t.Errorf("handed in: %q", f.bodies)
+	}
+	contexts := filepath.Join(dir, "folkmoot", "contexts.yaml")
+	for text, want := range map[string]string{
+		"current: a\ncontexts: {a: {addr: x}}\ncurrent: b\n": `"current" already defined`,
+		"contexts:\n  a: {addr: x}\n  a: {addr: y}\n":        `"a" already defined`,
+		"contexts:\n  a: {addr: x, token: t, addr: y}\n":     `"addr" already defined`,
+	} {
+		write(t, contexts, text)
+		if code, _, errs := raftctl(t, nil, "contexts", "list"); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("contexts %q: exit %d, stderr %q, want %q", text, code, errs, want)
+		}
+	}
+}

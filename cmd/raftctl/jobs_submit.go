@@ -78,5 +78,8 @@ func parseJob(text []byte) (wire.SubmitJob, error) {
 	if err := dec.Decode(&job); err != nil {
 		return job, fmt.Errorf("job: %w", err)
 	}
+	if err := wire.Unique(text, &job); err != nil {
+		return job, fmt.Errorf("job: %w", err)
+	}
 	return job, nil
 }

@@ -115,6 +115,9 @@ func (s *settings) config(cmd *cobra.Command, stderr io.Writer) (worker.Config, 
 		if !ok || k == "" {
 			return fail("--labels %q: want KEY=VALUE", l)
 		}
+		if _, told := labels[k]; told {
+			return fail("--labels: %s is told twice", k)
+		}
 		labels[k] = v
 	}
 	for _, r := range s.runtimes {

@@ -23,6 +23,7 @@ func TestUsage(t *testing.T) {
 		"extra":              "extra",
 		"--slots 0":          "--slots",
 		"--labels x":         "--labels",
+		"--labels a=1,a=2":   "a is told twice",
 		"--runtimes perl":    "--runtimes",
 		"--log-level loud":   "--log-level",
 		"--log-format xml":   "--log-format",

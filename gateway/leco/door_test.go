@@ -534,3 +534,24 @@ func TestShutDown(t *testing.T) {
 		t.Errorf("after the door closed its components stay: %q", got)
 	}
 }
+
+// A request that tells a member or a param twice is refused, and it is named.
+func TestMembersToldTwice(t *testing.T) {
+	t.Parallel()
+	p := open(t, "n1").component("CA")
+	for _, c := range []struct {
+		content, key string
+		code         int
+	}{
+		{`{"jsonrpc":"2.0","id":1,"method":"pong","method":"sign_out"}`, "method", -32600},
+		{`{"jsonrpc":"2.0","id":1,"method":"pong","id":2}`, "id", -32600},
+		{`{"jsonrpc":"2.0","id":1,"method":"set_log_level","params":{"level":"INFO","level":"DEBUG"}}`, "level", -32602},
+		{`{"jsonrpc":"2.0","id":1,"method":"jobs.get","params":{"id":"a","id":"b"}}`, "id", -32602},
+	} {
+		p.say("COORDINATOR", "conversation_id;", c.content)
+		if m := p.next(); m.code() != c.code || !strings.Contains(m.raw, `\"`+c.key+`\" is told twice`) {
+			t.Errorf("%s: got %s, want %d with the name %s", c.content, m.raw, c.code, c.key)
+		}
+	}
+	p.result("null", "COORDINATOR", "pong", nil)
+}

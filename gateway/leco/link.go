@@ -225,6 +225,9 @@ func answerIn(content []byte) (refusal *fault, err error) {
 	if err := json.Unmarshal(content, &in); err != nil {
 		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
 	}
+	if err := wire.Unique(content, &in); err != nil {
+		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
+	}
 	if in.Result == nil && in.Error == nil {
 		return nil, errors.New("its answer has neither result nor error")
 	}

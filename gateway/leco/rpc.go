@@ -130,13 +130,18 @@ func (c *content) element(b []byte) {
 		c.requests = append(c.requests, element{bad: invalidRequest("not an object")})
 		return
 	}
+	twice := wire.Unique(b, &in)
 	if _, asks := in["method"]; !asks {
 		if in["result"] != nil || in["error"] != nil {
 			c.answers++
 			return
 		}
 	}
-	c.requests = append(c.requests, readRequest(in))
+	e := readRequest(in)
+	if twice != nil {
+		e.bad = invalidRequest(twice.Error())
+	}
+	c.requests = append(c.requests, e)
 }
 
 func readRequest(in map[string]json.RawMessage) (e element) {
@@ -274,6 +279,9 @@ func read(raw json.RawMessage, into any, names ...string) error {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badParams("something follows the params")
+	}
+	if err := wire.Unique(raw, into); err != nil {
+		return badParams("%v", err)
 	}
 	return nil
 }

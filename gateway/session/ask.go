@@ -23,6 +23,7 @@ type request struct {
 	Params json.RawMessage `json:"params"`
 
 	hello *wire.Hello // the params of a sign_in, if they are read already
+	bad   error       // why the request is none
 }
 
 // signInOf reads a request for sign_in; false is another one, or none.
@@ -31,6 +32,9 @@ func signInOf(content []byte) (rq request, ok bool) {
 		return request{ID: id, hello: &hello}, true
 	}
 	ok = json.Unmarshal(content, &rq) == nil && rq.Method == "sign_in"
+	if ok {
+		rq.bad = wire.Unique(content, &rq)
+	}
 	return rq, ok
 }
 
@@ -115,6 +119,9 @@ func (c *Conn) signIn(rq request) (*control.Live, []byte) {
 
 func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wire.Welcome, error) {
 	var out wire.Welcome
+	if rq.bad != nil {
+		return nil, out, rq.bad
+	}
 	in := rq.hello
 	if in == nil {
 		in = new(wire.Hello)
@@ -272,5 +279,5 @@ func decode(raw json.RawMessage, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return wire.Invalid("params", "something follows the params")
 	}
-	return nil
+	return wire.Unique(raw, into)
 }

@@ -1,0 +1,79 @@
+package wire_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// A key that is told twice is named by its way from the top, however it is
+// written and wherever it is, unless it lies in what is passed on as it came.
+func TestUnique(t *testing.T) {
+	t.Parallel()
+	type request struct {
+		ID     json.RawMessage `json:"id"`
+		Params json.RawMessage `json:"params"`
+	}
+	for _, c := range []struct {
+		into any
+		body string
+		want string // "": fine
+	}{
+		{&wire.SignIn{}, `{"name":"a","slots":1}`, ""},
+		{&wire.SignIn{}, `{"name":"a","name":"b"}`, "name"},
+		{&wire.SignIn{}, `{"name":"a","n\u0061me":"a"}`, "name"},
+		{&wire.SignIn{}, `{"name":"a","NAME":"b"}`, "name"},
+		{&wire.SignIn{}, `{"name":"\"}],{","lease":15,"lease":"1s"}`, "lease"},
+		{&wire.SignIn{}, `{"labels":{"k":"v","K":"v","":"v"},"place":{"host":"h"}}`, ""},
+		{&wire.SignIn{}, ` { "labels" : { "k" : "v" , "k" : "v" } } `, "labels.k"},
+		{&wire.SignIn{}, `{"place":{"host":"h","group":"g","host":"h"}}`, "place.host"},
+		{&wire.SignIn{}, `{"runtimes":["sh","sh"],"runtimes":[]}`, "runtimes"},
+		{&wire.Hello{}, `{"name":"a","key":"k","name":"b"}`, "name"},
+		{&wire.Hello{}, `{"x":1,"x":2}`, "x"},
+		{&wire.Hello{}, `{"` + strings.Repeat("x", 9999) + `":1,"` + strings.Repeat("x", 9999) + `":2}`, strings.Repeat("x", 120) + "..."},
+		{&wire.SubmitJob{}, `{"args":{"a":1,"a":2},"items":[{"a":1,"a":2},[]],"range":null}`, ""},
+		{&wire.SubmitJob{}, `{"items":[{"a":1,"a":2}],"range":{"from":1,"to":2,"from":3}}`, "range.from"},
+		{&wire.SendMessage{}, `{"content":{"a":1,"a":2},"payload":[""],"to":"a"}`, ""},
+		{&wire.Jobs{}, `{"jobs":[{"id":"a"},{"parts":{"total":1,"total":1}}]}`, "jobs[1].parts.total"},
+		{&request{}, `{"id":{"a":1,"a":2},"params":[{"a":1,"a":2}]}`, ""},
+		{&request{}, `{"id":1,"params":{},"id":1}`, "id"},
+		{&map[string]json.RawMessage{}, `{"a":{"b":1,"b":2},"A":1}`, ""},
+		{&map[string]json.RawMessage{}, `{"a":1,"b":2,"a":3}`, "a"},
+		{new(any), `[1,{"a":[{"b":1,"b":2}]}]`, "[1].a[0].b"},
+		{&wire.SignIn{}, `{"name":`, ""},
+		{&wire.SignIn{}, `{"name" "a","name":}`, ""},
+		{&wire.SignIn{}, `{"labels":{"a`, ""},
+		{&wire.Jobs{}, `{"jobs":[:]`, ""},
+		{&wire.Jobs{}, `{"jobs":[{},`, ""},
+		{&wire.SignIn{}, ``, ""},
+	} {
+		err := wire.Unique([]byte(c.body), c.into)
+		var refusal *wire.Error
+		switch {
+		case c.want == "" && err == nil:
+		case !errors.As(err, &refusal) || refusal.Code != wire.CodeInvalid || refusal.Field != c.want || !strings.Contains(refusal.Message, c.want):
+			t.Errorf("%.200s: got %v, want invalid of %q", c.body, err, c.want)
+		}
+	}
+}
+
+// encoding/json itself must be content with what is judged here, and whatever
+// comes is walked through to an end.
+func FuzzUnique(f *testing.F) {
+	for _, s := range append(unusualSignIns, usualSignIns...) {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var tree any
+		if err := wire.Unique(body, &tree); err == nil && json.Unmarshal(body, &tree) == nil {
+			again, err := json.Marshal(tree)
+			if err != nil || wire.Unique(again, &tree) != nil {
+				t.Errorf("%q became %q, which has a key twice", body, again)
+			}
+		}
+		_ = wire.Unique(body, new(wire.SubmitJob))
+	})
+}
