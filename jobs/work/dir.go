@@ -18,7 +18,16 @@ const dirPrefix = "folkmoot-work-"
 type workDir struct {
 	path string
 	lock *os.File
+	// short is another way to path, or path itself, so that sockets can be
+	// made in the directories of parts; via holds it and may be nil.
+	short string
+	via   *workDir
 }
+
+// maxShort keeps the name of a socket in TMPDIR within the 107 bytes that it
+// may have: part-0123456789 follows, and of multiprocessing's managers
+// pymp-01234567/listener-01234567.
+const maxShort = 107 - 16 - 32
 
 // makeDir makes one under root, and removes those of workers that were killed.
 func makeDir(root string) (*workDir, error) {
@@ -41,9 +50,39 @@ func makeDir(root string) (*workDir, error) {
 	return d, nil
 }
 
+// shorten sets the short way to the directory: a link in a directory like it,
+// whose name is short, if its own is not.
+func (d *workDir) shorten() error {
+	d.short = d.path
+	if len(d.path) <= maxShort {
+		return nil
+	}
+	var errs []error
+	for _, root := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+		if len(root)+len("/"+dirPrefix+"0123456789/d") > maxShort {
+			continue
+		}
+		via, err := makeDir(root)
+		if err == nil {
+			short := filepath.Join(via.path, "d")
+			if err = os.Symlink(d.path, short); err == nil {
+				d.short, d.via = short, via
+				return nil
+			}
+			err = errors.Join(err, via.remove())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // remove removes the directory with all that is in it.
 func (d *workDir) remove() error {
-	err := os.RemoveAll(d.path)
+	var err error
+	if d.via != nil {
+		err = d.via.remove()
+	}
+	err = errors.Join(err, os.RemoveAll(d.path))
 	if d.lock != nil {
 		d.lock.Close()
 	}

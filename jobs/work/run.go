@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (w *Worker) run(ctx context.Context, rt Runtime, p wire.RunPart) (out outco
 			w.log.Warn("part's directory not removed", "error", err)
 		}
 	}()
-	cmd, stdin, err := rt.prepare(dir, p)
+	cmd, stdin, err := rt.prepare(dir, filepath.Join(w.dir.short, filepath.Base(dir)), p)
 	if err != nil {
 		return outcome{err: "prepare the part: " + err.Error()}
 	}

@@ -1,6 +1,9 @@
 # Runs part(item) or part(item, args) of a script and hands the result over on
 # file descriptor 3: "+" and JSON, or "-" and the text of an error. Whatever the
 # script prints goes to its log and cannot be taken for a result.
+#
+# This file is the main module, which multiprocessing imports again in processes
+# that it does not fork. They find the script beside it, as module "script".
 import json
 import os
 import sys
@@ -56,6 +59,7 @@ def explain(e):
 def main():
     os.set_inheritable(3, False)
     out = os.fdopen(3, "wb")
+    me = os.getpid()
     with sys.stdin:
         task = json.load(sys.stdin)
     sys.stdin = open(os.devnull, encoding="utf-8")
@@ -68,7 +72,11 @@ def main():
             import asyncio
 
             value = asyncio.run(value)
+        if os.getpid() != me:
+            return  # a process that the script forked came back from part
     except BaseException as e:  # even SystemExit: the part is over either way
+        if os.getpid() != me:
+            raise
         answer = b"-" + explain(e).encode("utf-8", "replace")
     else:
         try:
@@ -82,4 +90,5 @@ def main():
         out.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -63,8 +63,8 @@ func Names(runtimes []Runtime) []string {
 const maxEnv = 64 << 10
 
 // prepare writes what the part needs into dir and returns the command that
-// runs it, with its input but without outputs.
-func (r Runtime) prepare(dir string, p wire.RunPart) (*exec.Cmd, *os.File, error) {
+// runs it, with its input but without outputs. tmp is a way to dir for TMPDIR.
+func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, error) {
 	args := p.Args
 	if len(args) == 0 {
 		args = json.RawMessage("null")
@@ -75,7 +75,7 @@ func (r Runtime) prepare(dir string, p wire.RunPart) (*exec.Cmd, *os.File, error
 	}
 	script := filepath.Join(dir, "script."+map[string]string{"python3": "py"}[r.Name])
 	input := item
-	env := environment(dir, p)
+	env := environment(dir, tmp, p)
 	var argv []string
 	if r.Name == "python3" {
 		run := filepath.Join(dir, "folkmoot_runner.py")
@@ -120,9 +120,9 @@ func (r Runtime) prepare(dir string, p wire.RunPart) (*exec.Cmd, *os.File, error
 
 // environment is an allow-list: what the worker has in its own (tokens, keys)
 // is not the script's.
-func environment(dir string, p wire.RunPart) []string {
+func environment(dir, tmp string, p wire.RunPart) []string {
 	env := []string{
-		"HOME=" + dir, "TMPDIR=" + dir, "LANG=" + orElse(os.Getenv("LANG"), "C.UTF-8"),
+		"HOME=" + dir, "TMPDIR=" + tmp, "LANG=" + orElse(os.Getenv("LANG"), "C.UTF-8"),
 		"PATH=" + orElse(os.Getenv("PATH"), "/usr/local/bin:/usr/bin:/bin"),
 		"FOLKMOOT_JOB=" + p.Job, fmt.Sprintf("FOLKMOOT_PART=%d", p.Part), fmt.Sprintf("FOLKMOOT_ATTEMPT=%d", p.Attempt),
 	}

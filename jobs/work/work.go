@@ -115,6 +115,9 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory for parts: %w", err)
 	}
+	if err := dir.shorten(); err != nil {
+		cfg.Logger.Warn("the directory for parts is too deep for sockets in it", "dir", dir.path, "error", err)
+	}
 	w := &Worker{home: home, cfg: cfg, dir: dir, log: cfg.Logger, do: make(chan func()), gone: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.desk = newDesk()
