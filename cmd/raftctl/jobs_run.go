@@ -28,7 +28,7 @@ func (a *app) jobsRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run SCRIPT", Short: "Hand in a script and what to run it over", Args: cobra.ExactArgs(1),
 		Long: "Runs SCRIPT (a file, - is standard input) once for every item. python3 scripts define part(item) or part(item, args);\n" +
-			"sh scripts read the item from stdin or $ITEM and write the result to stdout.\n\n" +
+			"sh scripts read the item from stdin, $ITEM_FILE or $ITEM (up to 64 KiB) and write the result to stdout.\n\n" +
 			"An item or value that reads as JSON is JSON, anything else is text. With --follow it prints the results and exits 1 if\n" +
 			"the job did not end as done.",
 		Example: "  raftctl jobs run square.py --items 1,2,3 --follow\n" +

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ func Names(runtimes []Runtime) []string {
 }
 
 // maxEnv bounds a value in the environment; the kernel takes 128 KiB a string.
+// The same is always in a file.
 const maxEnv = 64 << 10
 
 // prepare writes what the part needs into dir and returns the command that
@@ -73,11 +75,12 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 	if len(item) == 0 {
 		item = json.RawMessage("null")
 	}
-	script := filepath.Join(dir, "script."+map[string]string{"python3": "py"}[r.Name])
+	var script, in string
 	input := item
 	env := environment(dir, tmp, p)
 	var argv []string
 	if r.Name == "python3" {
+		script, in = filepath.Join(dir, "script.py"), filepath.Join(dir, "input.json")
 		run := filepath.Join(dir, "folkmoot_runner.py")
 		if err := os.WriteFile(run, runner, 0o600); err != nil {
 			return nil, nil, err
@@ -89,23 +92,25 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 		argv = []string{"-B", run}
 		env = append(env, "PYTHONUNBUFFERED=1", "PYTHONIOENCODING=utf-8")
 	} else {
-		script = filepath.Join(dir, "script.sh")
+		script, in = filepath.Join(dir, "script.sh"), filepath.Join(dir, "item.json")
 		argsFile := filepath.Join(dir, "args.json")
 		if err := os.WriteFile(argsFile, args, 0o600); err != nil {
 			return nil, nil, err
 		}
 		argv = []string{script}
-		env = append(env, "ARGS_FILE="+argsFile)
-		for name, value := range map[string]string{"ITEM": plain(item), "ARGS": string(args)} {
-			if len(value) <= maxEnv {
-				env = append(env, name+"="+value)
+		env = append(env, "ITEM_FILE="+in, "ARGS_FILE="+argsFile)
+		for _, v := range []variable{{"ITEM", plain(item)}, {"ARGS", string(args)}} {
+			switch {
+			case len(v.value) <= maxEnv:
+				env = append(env, v.name+"="+v.value)
+			case v.used(p.Script):
+				return nil, nil, v.tooLarge()
 			}
 		}
 	}
 	if err := os.WriteFile(script, []byte(p.Script), 0o600); err != nil {
 		return nil, nil, err
 	}
-	in := filepath.Join(dir, "input.json")
 	if err := os.WriteFile(in, input, 0o600); err != nil {
 		return nil, nil, err
 	}
@@ -116,6 +121,20 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 	cmd := exec.Command(r.Path, argv...)
 	cmd.Dir, cmd.Env, cmd.Stdin = dir, env, stdin
 	return cmd, stdin, nil
+}
+
+// variable is one of the environment that holds an input of the part.
+type variable struct{ name, value string }
+
+// used says whether a script has the variable's name as a word of its own. One
+// that does would work on nothing where the value is too large to be set.
+func (v variable) used(script string) bool {
+	return regexp.MustCompile(`\b` + v.name + `\b`).MatchString(script)
+}
+
+func (v variable) tooLarge() error {
+	return fmt.Errorf("its %s is %d bytes, and $%s holds at most %d: let the script read the file $%s_FILE, which has it as JSON, and not name %s",
+		strings.ToLower(v.name), len(v.value), v.name, maxEnv, v.name, v.name)
 }
 
 // environment is an allow-list: what the worker has in its own (tokens, keys)

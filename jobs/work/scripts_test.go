@@ -17,6 +17,7 @@ import (
 func TestScripts(t *testing.T) {
 	t.Setenv("FOLKMOOT_TEST_SECRET", "do not tell")
 	args := json.RawMessage(`{"k":[1,2]}`)
+	large := `"` + strings.Repeat("y", 70_000) + `"`
 	for name, c := range map[string]struct {
 		part   wire.RunPart
 		result string
@@ -58,7 +59,10 @@ func TestScripts(t *testing.T) {
 		"sh: exit status":          {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
 		"sh: too large":            {part: shell(0, `0`, `head -c 70000 /dev/zero | tr '\0' x`), fails: []string{"the result is larger", "65536"}},
 		"sh: environment":          {part: shell(7, `0`, `echo "$FOLKMOOT_TEST_SECRET/$FOLKMOOT_JOB/$FOLKMOOT_PART/$FOLKMOOT_ATTEMPT"`), result: `"/job/7/1"`},
-		"sh: large item":           {part: shell(0, `"`+strings.Repeat("y", 150_000)+`"`, `echo "${ITEM-unset}"; wc -c`), result: `"unset\n150002"`},
+		"sh: item in $ITEM_FILE":   {part: shell(0, `"two words"`, `cat "$ITEM_FILE"`), result: `"two words"`},
+		"sh: large item":           {part: shell(0, large, `echo "${ITEMS-unset}"; wc -c; wc -c < "$ITEM_FILE"`), result: `"unset\n70002\n70002"`},
+		"sh: large item in $ITEM":  {part: shell(0, large, `printf %s "$ITEM" | wc -c`), fails: []string{"70000 bytes", "$ITEM", "65536", "$ITEM_FILE"}},
+		"sh: large item in python": {part: shell(0, large, `python3 -c 'import os; print(len(os.environ.get("ITEM", "")))'`), fails: []string{"$ITEM_FILE"}},
 		"unknown runtime":          {part: part(0, "perl", `0`, "1"), fails: []string{`runtime "perl" is not offered`}},
 		"timeout":                  {part: timeout(shell(0, `0`, "sleep 60"), 100*time.Millisecond), fails: []string{"timed out", "part_timeout of 100ms"}},
 		"timeout, SIGTERM unheard": {part: timeout(shell(0, `0`, "trap '' TERM\nsleep 60\nsleep 60"), 100*time.Millisecond), fails: []string{"timed out"}},
@@ -85,6 +89,23 @@ func TestScripts(t *testing.T) {
 			})
 			eventually(t, "the desk is empty", func() bool { return w.Stats().Held == 0 })
 		})
+	}
+}
+
+// Args that no variable holds: the same as with an item.
+func TestLargeArgs(t *testing.T) {
+	h := newHome()
+	ignores, uses := shell(0, `1`, `wc -c < "$ARGS_FILE"`), shell(1, `1`, `printf '%s' "${ARGS}"`)
+	for _, p := range []*wire.RunPart{&ignores, &uses} {
+		p.Args = json.RawMessage(`"` + strings.Repeat("y", 70_000) + `"`)
+		h.assign(*p)
+	}
+	open(t, h)
+	if d := h.result(t, ignores); string(d.Result) != "70002" {
+		t.Errorf("result %s, error %q; want 70002", d.Result, d.Error)
+	}
+	if d := h.result(t, uses); d.OK || !strings.Contains(d.Error, "$ARGS_FILE") {
+		t.Errorf("result %.40s, error %q; want a failure that names $ARGS_FILE", d.Result, d.Error)
 	}
 }
 
