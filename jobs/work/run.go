@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,13 +57,18 @@ func (w *Worker) run(ctx context.Context, rt Runtime, p wire.RunPart) (out outco
 		return outcome{err: tooLarge("is larger")}
 	}
 	if rt.Name != "python3" && !state.Success() {
-		return outcome{err: tail(fmt.Sprintf("the script ended with %v\n%s", state, ship.tail()), 3000)}
+		return outcome{err: endedAs("the script ended with", state, ship)}
 	}
 	result, failure := rt.result(raw.data)
 	if failure != "" && len(raw.data) == 0 {
-		failure = tail(fmt.Sprintf("%s: %v\n%s", failure, state, ship.tail()), 3000)
+		failure = endedAs(failure+":", state, ship)
 	}
 	return outcome{result: result, err: failure}
+}
+
+// endedAs says how a process ended and what it said last.
+func endedAs(how string, state *os.ProcessState, log *shipper) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %v\n%s", how, state, tail(log.tail(), 3000)))
 }
 
 // process starts cmd as the leader of a new process group and waits for it.

@@ -44,16 +44,43 @@ def encode(value):
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
+def kind(e):
+    """The type of an exception and its message, as they end a traceback."""
+    name = type(e).__qualname__
+    if type(e).__module__ != "builtins":
+        name = type(e).__module__ + "." + name
+    try:
+        message = str(e)
+    except Exception:
+        message = "<exception str() failed>"
+    return name + ": " + message if message else name
+
+
+def clip(text, limit):
+    """At most limit bytes of a text as UTF-8: its beginning and its end."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= limit:
+        return text
+    mark = " ... "
+    head = limit // 3
+    tail = limit - head - len(mark)
+    return data[:head].decode("utf-8", "ignore") + mark + data[-tail:].decode("utf-8", "ignore")
+
+
 def explain(e):
+    """At most 4000 bytes. The last line is the reason that the job gets."""
     if isinstance(e, NoPart):
         return str(e)
     if isinstance(e, SystemExit):
-        return "the script called exit(%s)" % ("" if e.code is None else repr(e.code))
+        return clip("the script called exit(%s)" % ("" if e.code is None else repr(e.code)), 3600)
     tb = e.__traceback__
     while tb and tb.tb_frame.f_code.co_filename == __file__:
         tb = tb.tb_next
-    text = "".join(traceback.format_exception(type(e), e, tb))
-    return text if len(text) <= 3000 else "... " + text[-3000:]
+    text = clip("".join(traceback.format_exception(type(e), e, tb)).rstrip("\n"), 3600)
+    line = kind(e).partition("\n")[0][:80]
+    if not text.rpartition("\n")[2].startswith(line):
+        text += "\n" + line  # several lines, notes or a group stand between
+    return text
 
 
 def main():
@@ -81,8 +108,10 @@ def main():
     else:
         try:
             answer = b"+" + encode(value)
-        except (TypeError, ValueError, RecursionError) as e:
-            answer = b"-" + ("the result is not JSON: %s" % e).encode("utf-8", "replace")
+        except RecursionError:
+            answer = b"-the result is nested too deep"
+        except Exception as e:
+            answer = b"-" + clip("the result is not JSON: %s" % kind(e), 3600).encode("utf-8", "replace")
     try:
         sys.stdout.flush()
     finally:

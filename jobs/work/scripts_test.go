@@ -35,28 +35,64 @@ func TestScripts(t *testing.T) {
 			part:  python(t, 0, `0`, "def inner(x):\n    return 1 / x\ndef part(item):\n    return inner(item)"),
 			fails: []string{"Traceback", "line 2, in inner", "return 1 / x", "ZeroDivisionError: division by zero"},
 		},
-		"python: KeyError":         {part: python(t, 0, `0`, "def part(item):\n    return {}['missing']"), fails: []string{"Traceback", "KeyError: 'missing'"}},
-		"python: syntax":           {part: python(t, 0, `0`, "def part(item)\n  pass"), fails: []string{"SyntaxError", "line 1"}},
-		"python: no part":          {part: python(t, 0, `0`, "x = 1"), fails: []string{"defines no function part(item)"}},
-		"python: exit":             {part: python(t, 0, `0`, "import sys\ndef part(item): sys.exit(3)"), fails: []string{"the script called exit(3)"}},
-		"python: killed":           {part: python(t, 0, `0`, "import os\ndef part(item):\n  print('last words'); os.kill(os.getpid(), 9)"), fails: []string{"without a result", "signal: killed", "last words"}},
-		"python: not JSON":         {part: python(t, 0, `0`, "def part(item): return {1, 2}"), fails: []string{"the result is not JSON", "set"}},
-		"python: NaN":              {part: python(t, 0, `0`, "def part(item): return float('nan')"), fails: []string{"the result is not JSON"}},
-		"python: too large":        {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536"}},
-		"python: huge":             {part: python(t, 0, `0`, "def part(item): return 'x' * 5000000"), fails: []string{"the result is", "the limit is 65536"}},
-		"python: deep recursion":   {part: python(t, 0, `0`, "def part(item): return part(item)"), fails: []string{"RecursionError"}},
-		"python: async":            {part: python(t, 0, `4`, "async def part(item): return item"), result: `4`},
-		"python: dataclass":        {part: python(t, 0, `4`, "import dataclasses\n@dataclasses.dataclass\nclass C:\n  x: int\ndef part(item): return dataclasses.asdict(C(item))"), result: `{"x":4}`},
-		"python: no main":          {part: python(t, 0, `4`, "if __name__ == '__main__': 1/0\ndef part(item): return 1"), result: `1`},
-		"python: environment":      {part: python(t, 7, `0`, "import os\ndef part(item): return [os.environ.get('FOLKMOOT_TEST_SECRET'), os.environ['FOLKMOOT_PART'], os.getcwd() == os.environ['HOME']]"), result: `[null,"7",true]`},
-		"python: a surrogate":      {part: python(t, 0, `0`, "def part(item): return '\\ud800'"), result: `"\ud800"`},
-		"sh: item on stdin":        {part: shell(0, `{"a": 1}`, "cat"), result: `{"a":1}`},
-		"sh: item in $ITEM":        {part: shell(0, `5`, `echo $((ITEM + 1)); echo noise >&2`), result: `6`, log: "noise\n"},
-		"sh: text in $ITEM":        {part: shell(0, `"two words; exit 1"`, `printf '%s' "$ITEM"`), result: `"two words; exit 1"`},
-		"sh: args":                 {part: shell(0, `0`, `echo "$ARGS"; cmp -s "$ARGS_FILE" - <<E || true`+"\nE\n"), result: `{"k":[1,2]}`},
-		"sh: a string":             {part: shell(0, `0`, `echo not json`), result: `"not json"`},
-		"sh: nothing":              {part: shell(0, `0`, `:`), result: `null`},
-		"sh: exit status":          {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
+		"python: KeyError": {part: python(t, 0, `0`, "def part(item):\n    return {}['missing']"), fails: []string{"Traceback", "KeyError: 'missing'"}},
+		"python: long message": {
+			part:  python(t, 0, `0`, "def part(item):\n    raise ValueError('begin' + 'x' * 100_000 + 'end')"),
+			fails: []string{"Traceback", "line 2, in part", "\nValueError: beginxxx", "xxxend"},
+		},
+		"python: long message of several lines": {
+			part:  python(t, 0, `0`, "class Odd(Exception): pass\ndef part(item):\n    raise Odd('begin\\n' + 'line\\n' * 10_000 + 'end')"),
+			fails: []string{"Traceback", "line 3, in part", "\nscript.Odd: begin\nline", "line\nend\n", "\nscript.Odd: begin"},
+		},
+		"python: long message beyond ASCII": {
+			part:  python(t, 0, `0`, "def part(item):\n    raise OSError(5, '界' * 10_000 + 'end')"),
+			fails: []string{"Traceback", "line 2, in part", "\nOSError: [Errno 5] 界", "界end"},
+		},
+		"python: long cause": {
+			part:  python(t, 0, `0`, "def part(item):\n    try:\n        1 / 0\n    except ArithmeticError as e:\n        raise OSError('x' * 100_000) from e"),
+			fails: []string{"\nOSError: xxx"},
+		},
+		"python: notes": {
+			part:  python(t, 0, `0`, "def part(item):\n    e = ValueError('short'); e.__notes__ = ['a note']; raise e"),
+			fails: []string{"\nValueError: short"},
+		},
+		"python: group": {
+			part:  python(t, 0, `0`, "def part(item):\n    raise ExceptionGroup('several', [ValueError(1), TypeError(2)])"),
+			fails: []string{"ValueError: 1", "TypeError: 2", "\nExceptionGroup: several (2 sub-exceptions)"},
+		},
+		"python: no message": {
+			part:  python(t, 0, `0`, "class Odd(Exception):\n  def __str__(self): return 1/0\ndef part(item):\n    raise Odd"),
+			fails: []string{"\nscript.Odd: <exception str() failed>"},
+		},
+		"python: syntax":         {part: python(t, 0, `0`, "def part(item)\n  pass"), fails: []string{"SyntaxError", "line 1"}},
+		"python: no part":        {part: python(t, 0, `0`, "x = 1"), fails: []string{"defines no function part(item)"}},
+		"python: exit":           {part: python(t, 0, `0`, "import sys\ndef part(item): sys.exit(3)"), fails: []string{"the script called exit(3)"}},
+		"python: killed":         {part: python(t, 0, `0`, "import os\ndef part(item):\n  print('last words'); os.kill(os.getpid(), 9)"), fails: []string{"without a result", "signal: killed", "last words"}},
+		"python: not JSON":       {part: python(t, 0, `0`, "def part(item): return {1, 2}"), fails: []string{"the result is not JSON", "set"}},
+		"python: NaN":            {part: python(t, 0, `0`, "def part(item): return float('nan')"), fails: []string{"the result is not JSON"}},
+		"python: too large":      {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536"}},
+		"python: huge":           {part: python(t, 0, `0`, "def part(item): return 'x' * 5000000"), fails: []string{"the result is", "the limit is 65536"}},
+		"python: deep recursion": {part: python(t, 0, `0`, "def part(item): return part(item)"), fails: []string{"RecursionError"}},
+		"python: async":          {part: python(t, 0, `4`, "async def part(item): return item"), result: `4`},
+		"python: dataclass":      {part: python(t, 0, `4`, "import dataclasses\n@dataclasses.dataclass\nclass C:\n  x: int\ndef part(item): return dataclasses.asdict(C(item))"), result: `{"x":4}`},
+		"python: no main":        {part: python(t, 0, `4`, "if __name__ == '__main__': 1/0\ndef part(item): return 1"), result: `1`},
+		"python: environment":    {part: python(t, 7, `0`, "import os\ndef part(item): return [os.environ.get('FOLKMOOT_TEST_SECRET'), os.environ['FOLKMOOT_PART'], os.getcwd() == os.environ['HOME']]"), result: `[null,"7",true]`},
+		"python: a surrogate":    {part: python(t, 0, `0`, "def part(item): return '\\ud800'"), result: `"\ud800"`},
+		"sh: item on stdin":      {part: shell(0, `{"a": 1}`, "cat"), result: `{"a":1}`},
+		"sh: item in $ITEM":      {part: shell(0, `5`, `echo $((ITEM + 1)); echo noise >&2`), result: `6`, log: "noise\n"},
+		"sh: text in $ITEM":      {part: shell(0, `"two words; exit 1"`, `printf '%s' "$ITEM"`), result: `"two words; exit 1"`},
+		"sh: args":               {part: shell(0, `0`, `echo "$ARGS"; cmp -s "$ARGS_FILE" - <<E || true`+"\nE\n"), result: `{"k":[1,2]}`},
+		"sh: a string":           {part: shell(0, `0`, `echo not json`), result: `"not json"`},
+		"sh: nothing":            {part: shell(0, `0`, `:`), result: `null`},
+		"sh: exit status":        {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
+		"sh: exit status after much output": {
+			part:  shell(0, `0`, "head -c 3500 /dev/zero | tr '\\0' x >&2; echo last >&2; exit 3"),
+			fails: []string{"the script ended with exit status 3\n", "xxxlast"},
+		},
+		"python: killed after much output": {
+			part:  python(t, 0, `0`, "import os\ndef part(item):\n  print('x' * 3500); print('last words'); os.kill(os.getpid(), 9)"),
+			fails: []string{"without a result: signal: killed\n", "last words"},
+		},
 		"sh: too large":            {part: shell(0, `0`, `head -c 70000 /dev/zero | tr '\0' x`), fails: []string{"the result is larger", "65536"}},
 		"sh: environment":          {part: shell(7, `0`, `echo "$FOLKMOOT_TEST_SECRET/$FOLKMOOT_JOB/$FOLKMOOT_PART/$FOLKMOOT_ATTEMPT"`), result: `"/job/7/1"`},
 		"sh: item in $ITEM_FILE":   {part: shell(0, `"two words"`, `cat "$ITEM_FILE"`), result: `"two words"`},
@@ -76,6 +112,12 @@ func TestScripts(t *testing.T) {
 			if d.OK != (c.fails == nil) || string(d.Result) != c.result {
 				t.Errorf("ok %v, result %.200s, error %q; want result %.200s", d.OK, d.Result, d.Error, c.result)
 			}
+			if last := lastLine(d.Error); strings.Contains(d.Error, "Traceback") && !strings.Contains(last, "E") && !strings.Contains(last, "Odd") {
+				t.Errorf("the last line, which is the job's reason, does not say what kind of error it was: %s", last)
+			}
+			if len(d.Error) > 4096 {
+				t.Errorf("the error has %d bytes: the rest of it is lost", len(d.Error))
+			}
 			for _, want := range c.fails {
 				if !strings.Contains(d.Error, want) {
 					t.Errorf("the error does not say %q:\n%s", want, d.Error)
@@ -91,6 +133,8 @@ func TestScripts(t *testing.T) {
 		})
 	}
 }
+
+func lastLine(s string) string { return s[strings.LastIndexByte(strings.TrimSpace(s), '\n')+1:] }
 
 // Args that no variable holds: the same as with an item.
 func TestLargeArgs(t *testing.T) {
