@@ -149,7 +149,14 @@ func (n *Native) answer(r *errand) {
 
 func (n *Native) reply(ctx context.Context, r *errand, result any, err error) {
 	r.answer.Payload = answerOf(r.id, result, err)
-	if err := n.queue(ctx, &r.answer, nil, false, true); err != nil {
+	err = n.queue(ctx, &r.answer, nil, false, true)
+	if code := wire.CodeOf(err); code == wire.CodeTooLarge || code == wire.CodeInvalid {
+		// The answer itself cannot be sent, and the caller waits for one.
+		n.log.Warn("an answer was refused", "to", r.answer.To, "method", r.asked.Method, "error", err)
+		r.answer.Payload = answerOf(r.id, nil, err)
+		err = n.queue(ctx, &r.answer, nil, false, true)
+	}
+	if err != nil {
 		n.log.Warn("an answer was not sent", "to", r.answer.To, "method", r.asked.Method, "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -447,6 +448,28 @@ func TestNativeHoldsUpWhoeverSends(t *testing.T) {
 			t.Errorf("it ended with %v, want ErrLost", laser.Err())
 		}
 		_ = laser.Close(t.Context())
+		closed(t, gui)
+		w.stop()
+	})
+}
+
+// A result that no message can hold is an error to the caller, who waits for an answer.
+func TestNativeResultAboveTheLimitIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 10*time.Second, "a")
+		camera := w.signIn("camera", client.Component{Methods: map[string]client.Method{
+			"film": func(context.Context, *client.Request) (any, error) {
+				return client.Answer{Attachments: [][]byte{make([]byte, wire.MaxMessage)}}, nil
+			},
+		}})
+		gui := w.signIn("gui", client.Component{})
+		begun := time.Now()
+		var rpc *client.RPCError
+		err := gui.Call(t.Context(), "camera", "film", nil, nil)
+		if !errors.As(err, &rpc) || rpc.Code != -32000 || !strings.Contains(string(rpc.Data), "too_large") {
+			t.Errorf("the call ended with %v after %v, want -32000 too_large", err, time.Since(begun))
+		}
+		closed(t, camera)
 		closed(t, gui)
 		w.stop()
 	})

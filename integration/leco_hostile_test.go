@@ -249,10 +249,10 @@ func TestLECOUnderHostileInput(t *testing.T) {
 		{"READY of 2^62 bytes", "refused_connections", raw(dealer[:64] + "\x06\x40\x00\x00\x00\x00\x00\x00\x00")},
 		{"a frame of 2^62 bytes", "broken_connections", raw(dealer + "\x02\x40\x00\x00\x00\x00\x00\x00\x00")},
 		{"a frame of 2^63 bytes", "broken_connections", raw(dealer + "\x02\x80\x00\x00\x00\x00\x00\x00\x00")},
-		{"a frame of 2 GiB", "broken_connections", raw(dealer + "\x02\x00\x00\x00\x00\x80\x00\x00\x00")},
+		{"a frame of 2 GiB", "too_large", raw(dealer + "\x02\x00\x00\x00\x00\x80\x00\x00\x00" + strings.Repeat("x", 8192))},
 		{"a frame with flags 255", "broken_connections", raw(dealer + "\xff\x00")},
 		{"a command without name", "broken_connections", raw(dealer + "\x04\x00")},
-		{"2,000 frames in a message", "broken_connections", raw(dealer + strings.Repeat("\x01\x00", 2000))},
+		{"2,000 frames in a message", "too_large", raw(dealer + strings.Repeat("\x01\x00", 2000))},
 		{"an end in the midst of a message", "broken_connections", func(t *testing.T) {
 			conn, err := net.Dial("tcp", door)
 			if err != nil {

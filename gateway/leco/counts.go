@@ -13,6 +13,7 @@ const (
 	cNodeUnknown        // answered with -32092
 	cUnknown            // answered with -32093
 	cUndelivered        // answered with another error: busy, not tried, unknown
+	cTooLarge           // above the limits, refused with too_large
 	cBadContent         // to COORDINATOR: no JSON, no request, no such method
 	cSignIns
 	cProvisional // granted before the write was made
@@ -25,7 +26,7 @@ const (
 
 var countNames = [counters_]string{
 	"messages", "heartbeats", "malformed", "not_signed_in", "duplicate_name", "foreign_sender", "node_unknown", "receiver_unknown",
-	"undelivered", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard",
+	"undelivered", "too_large", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard",
 }
 
 type counts [counters_]atomic.Uint64

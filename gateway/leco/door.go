@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -25,6 +27,7 @@ type Door struct {
 	counts          counts
 	reaper          reaper
 	changed         chan struct{} // capacity 1: the foreign coordinators should be told
+	complaints      *rate.Limiter // of log lines about what others send
 
 	ctx    context.Context // of every goroutine
 	cancel context.CancelFunc
@@ -51,7 +54,7 @@ func Open(cfg Config) (*Door, error) {
 	d := &Door{
 		cfg: cfg, cluster: cfg.Cluster, log: cfg.Logger, id: self.ID,
 		namespace: self.Namespace, full: registry.FullName(self.Namespace, wire.Coordinator),
-		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1),
+		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1), complaints: rate.NewLimiter(1, 5),
 		guests: map[*guest]struct{}{}, seats: map[string]*seat{}, nodes: map[string]*node{}, links: map[string]*link{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())

@@ -1,6 +1,7 @@
 package leco
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ type speaker struct {
 	full            string
 	seat            *seat // nil for one that is signing in or out, and for foreign ones
 	node            *node // of a foreign one
+	refusal         error // why its message goes nowhere, whoever it is for; nil: nothing is wrong
 }
 
 // maxCached bounds what a connection remembers of names.
@@ -49,13 +51,17 @@ func (d *Door) serve(conn *zmtp.Conn) {
 	defer nudge.Stop()
 	for {
 		frames, err := conn.Receive()
-		if err != nil {
+		var large *zmtp.TooLarge
+		if errors.As(err, &large) {
+			d.counts.add(cTooLarge)
+			frames, err = start(large), wire.Refuse(wire.CodeTooLarge, "%v", err)
+		} else if err != nil {
 			d.log.Debug("a LECO connection ended", "from", conn.RemoteAddr(), "error", err)
 			return
 		}
 		g.spoke.Store(true)
 		d.counts.add(cMessages)
-		g.hear(frames)
+		g.hear(frames, err)
 	}
 }
 
@@ -109,17 +115,21 @@ func (g *guest) refuse(m *wire.Message, f *fault) {
 }
 
 // hear takes one message: who is it, may it, where to (LECO control protocol;
-// the order is that of its decision list).
-func (g *guest) hear(frames [][]byte) {
+// the order is that of its decision list). refusal is why it goes nowhere; nil
+// for most.
+func (g *guest) hear(frames [][]byte, refusal error) {
 	d := g.d
 	m, ok := decode(frames, &g.names)
 	if !ok {
 		d.counts.add(cMalformed)
+		if refusal != nil {
+			d.complain("a LECO message above the limits was dropped", "from", g.conn.RemoteAddr(), "reason", refusal)
+		}
 		return
 	}
 	if s := g.known[m.From]; s != nil && !s.over.Load() {
 		s.heard.Store(time.Now().UnixNano())
-		g.route(speaker{g: g, namespace: d.namespace, name: s.name, frame: m.From, full: s.full, seat: s}, m)
+		g.route(speaker{g: g, namespace: d.namespace, name: s.name, frame: m.From, full: s.full, seat: s, refusal: refusal}, m)
 		return
 	}
 	namespace, name, ok := split(m.From)
@@ -128,7 +138,7 @@ func (g *guest) hear(frames [][]byte) {
 		g.refuse(&m, invalidRequest("the sender is name or namespace.name"))
 		return
 	}
-	w := speaker{g: g, namespace: namespace, name: name, frame: m.From, full: m.From}
+	w := speaker{g: g, namespace: namespace, name: name, frame: m.From, full: m.From, refusal: refusal}
 	if namespace == "" || namespace == d.namespace {
 		w.namespace, w.full = d.namespace, registry.FullName(d.namespace, name)
 		g.local(w, m)

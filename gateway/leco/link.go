@@ -141,7 +141,7 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 		return "", err
 	}
 	for {
-		frames, err := conn.Receive()
+		frames, err := d.receive(conn)
 		if err != nil {
 			return "", err
 		}
@@ -189,11 +189,25 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 	return namespace, err
 }
 
+// receive waits for the next message on a connection we dialled. Nothing that
+// the other side sends there is long; what is above the limits is dropped.
+func (d *Door) receive(conn *zmtp.Conn) ([][]byte, error) {
+	for {
+		frames, err := conn.Receive()
+		var large *zmtp.TooLarge
+		if !errors.As(err, &large) {
+			return frames, err
+		}
+		d.counts.add(cTooLarge)
+		d.complain("a message of a foreign LECO coordinator was dropped", "from", conn.RemoteAddr(), "reason", err)
+	}
+}
+
 // listen reads what little comes on a connection we dialled. An error -32090
 // means that the other side does not know us any more.
 func (d *Door) listen(conn *zmtp.Conn) error {
 	for {
-		frames, err := conn.Receive()
+		frames, err := d.receive(conn)
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,10 @@ func (g *guest) route(w speaker, m wire.Message) {
 	d := g.d
 	r := g.receiver(m.To)
 	frame := m.To
+	if w.refusal != nil {
+		d.tooLarge(w, &m, r, w.refusal)
+		return
+	}
 	switch r.kind {
 	case toUs:
 		d.command(w, &m)
@@ -62,7 +66,9 @@ func (g *guest) route(w speaker, m wire.Message) {
 	}
 	m.From, m.To = w.full, r.full
 	if err := m.Check(); err != nil {
-		d.failed(w, &m, frame, faultOf(err))
+		m.To = frame
+		d.counts.add(cTooLarge)
+		d.tooLarge(w, &m, r, err)
 		return
 	}
 	if r.kind == toOther && !d.inCluster(r.namespace) {

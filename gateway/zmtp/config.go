@@ -16,7 +16,7 @@ type Config struct {
 	Peers []string
 
 	// MaxMessage (64 MiB) and MaxFrames (1024) bound one message that comes in.
-	// A longer one ends the connection: it was announced before it was sent.
+	// What is above them is skipped, and Receive says so (TooLarge).
 	MaxMessage int
 	MaxFrames  int
 	// MaxQueue (8 MiB) bounds what waits to be sent on one connection; one

@@ -145,11 +145,16 @@ func (c *Conn) silent() bool {
 
 // Receive waits for the next message; the caller owns its frames. On an XPUB
 // a subscription or its end comes as one frame of byte 1 or 0 and the prefix.
-// After an error the connection has ended.
+// A message above the limits is a *TooLarge, and the connection goes on; after
+// any other error it has ended.
 func (c *Conn) Receive() ([][]byte, error) {
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
 	frames, err := c.in.message(c.cfg.MaxMessage, c.cfg.MaxFrames, c.command)
+	if large := (*TooLarge)(nil); errors.As(err, &large) {
+		c.unread.Store(0)
+		return nil, err
+	}
 	if err != nil {
 		c.end(err)
 		return nil, c.why

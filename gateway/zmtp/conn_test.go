@@ -127,27 +127,25 @@ func TestHostileInputEndsOneConnection(t *testing.T) {
 	s := serve(t, zmtp.Config{MaxFrames: 16, MaxMessage: 1 << 20}, echo)
 	good := dial(t, s.Addr(), zmtp.Config{})
 	for name, bytes := range map[string]string{
-		"HTTP":                        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-		"ZMTP 2":                      signature + "\x01\x05",
-		"CURVE":                       hello("CURVE") + readyOf("DEALER"),
-		"a SUB at a ROUTER":           hello("NULL") + readyOf("SUB"),
-		"no socket type":              hello("NULL") + "\x04\x06\x05READY",
-		"READY cut inside a name":     hello("NULL") + "\x04\x0a\x05READY\x0bSoc",
-		"READY cut inside a value":    hello("NULL") + "\x04\x18\x05READY\x0bSocket-Type\xff\xff\xff\xff\x00\x00",
-		"a property without a name":   hello("NULL") + "\x04\x0b\x05READY\x00\x00\x00\x00\x00",
-		"a message before READY":      hello("NULL") + "\x00\x01x",
-		"READY of 2^62 bytes":         hello("NULL") + "\x06\x40\x00\x00\x00\x00\x00\x00\x00",
-		"a frame of 2^62 bytes":       dealer + "\x02\x40\x00\x00\x00\x00\x00\x00\x00",
-		"a frame of 2^64-1 bytes":     dealer + "\x02\xff\xff\xff\xff\xff\xff\xff\xff",
-		"a frame above the limit":     dealer + "\x02\x00\x00\x00\x00\x00\x10\x00\x01",
-		"reserved flags":              dealer + "\x80\x00",
-		"a command with more":         dealer + "\x05\x00",
-		"an empty command":            dealer + "\x04\x00",
-		"a command name cut":          dealer + "\x04\x02\x09x",
-		"a PING without TTL":          dealer + "\x04\x05\x04PING",
-		"a long command":              dealer + "\x06\x00\x00\x00\x00\x00\x0f\xff\xff" + string(make([]byte, 0xfffff)),
-		"READY twice":                 dealer + readyOf("DEALER"),
-		"more frames than are let in": dealer + string(repeat("\x01\x01x", 17)),
+		"HTTP":                      "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"ZMTP 2":                    signature + "\x01\x05",
+		"CURVE":                     hello("CURVE") + readyOf("DEALER"),
+		"a SUB at a ROUTER":         hello("NULL") + readyOf("SUB"),
+		"no socket type":            hello("NULL") + "\x04\x06\x05READY",
+		"READY cut inside a name":   hello("NULL") + "\x04\x0a\x05READY\x0bSoc",
+		"READY cut inside a value":  hello("NULL") + "\x04\x18\x05READY\x0bSocket-Type\xff\xff\xff\xff\x00\x00",
+		"a property without a name": hello("NULL") + "\x04\x0b\x05READY\x00\x00\x00\x00\x00",
+		"a message before READY":    hello("NULL") + "\x00\x01x",
+		"READY of 2^62 bytes":       hello("NULL") + "\x06\x40\x00\x00\x00\x00\x00\x00\x00",
+		"a frame of 2^62 bytes":     dealer + "\x02\x40\x00\x00\x00\x00\x00\x00\x00",
+		"a frame of 2^64-1 bytes":   dealer + "\x02\xff\xff\xff\xff\xff\xff\xff\xff",
+		"reserved flags":            dealer + "\x80\x00",
+		"a command with more":       dealer + "\x05\x00",
+		"an empty command":          dealer + "\x04\x00",
+		"a command name cut":        dealer + "\x04\x02\x09x",
+		"a PING without TTL":        dealer + "\x04\x05\x04PING",
+		"a long command":            dealer + "\x06\x00\x00\x00\x00\x00\x0f\xff\xff" + string(make([]byte, 0xfffff)),
+		"READY twice":               dealer + readyOf("DEALER"),
 	} {
 		before := s.Ends()
 		conn := raw(t, s.Addr(), bytes)
@@ -169,13 +167,6 @@ func TestHostileInputEndsOneConnection(t *testing.T) {
 			}
 		}
 	}
-}
-
-func repeat(s string, n int) (out []byte) {
-	for range n {
-		out = append(out, s...)
-	}
-	return out
 }
 
 // oneConn is a listener with one connection.
@@ -536,5 +527,55 @@ func TestFlushAgainstAFullSocket(t *testing.T) {
 	}
 	if err := <-sent; err != nil {
 		t.Error(err)
+	}
+}
+
+// A message above the limits is reported with what came of it, and skipped: what
+// follows it on the connection arrives.
+func TestMessageAboveTheLimitsIsSkipped(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 20)
+	s := serve(t, zmtp.Config{MaxFrames: 4, MaxMessage: 100_000}, func(c *zmtp.Conn) {
+		for {
+			frames, err := c.Receive()
+			var large *zmtp.TooLarge
+			switch {
+			case errors.As(err, &large):
+				got <- fmt.Sprintf("%v; %q, %d of the next", err, large.Frames, len(large.Start))
+			case err != nil:
+				got <- fmt.Sprintf("ended: %v", err)
+				return
+			default:
+				got <- fmt.Sprintf("%q", frames)
+			}
+		}
+	})
+	ping := string(append([]byte{4, 7, 4}, "PING\x00\x00"...))
+	frame := func(n int) string { return string(zmtp.AppendMessage(nil, make([]byte, n))) }
+	first := func(n int) string { // of several
+		b := []byte(frame(n))
+		b[0] |= 1
+		return string(b)
+	}
+	sent := dealer
+	var want []string
+	add := func(message, report string) {
+		sent += message + string(zmtp.AppendMessage(nil, fmt.Append(nil, len(want))))
+		want = append(want, report, fmt.Sprintf("[%q]", fmt.Sprint(len(want))))
+	}
+	add(frame(100_001), "a message of 100001 bytes or more is above the limit of 100000; [], 4096 of the next")
+	add("\x01\x01a"+first(60_000)[:1]+first(60_000)[1:]+first(50_000)+ping+first(70_000)+frame(3), "")
+	want[2] = fmt.Sprintf("a message of 110001 bytes or more is above the limit of 100000; %q, 4096 of the next", [][]byte{[]byte("a"), make([]byte, 60_000)})
+	add("\x01\x01a\x01\x01b\x01\x01c\x01\x01d\x01\x01e\x01\x01f\x00\x01g", `a message of more than 4 frames; ["a" "b" "c" "d"], 1 of the next`)
+	raw(t, s.Addr(), sent)
+	for i, w := range want {
+		select {
+		case g := <-got:
+			if g != w {
+				t.Fatalf("report %d: got %.300s, want %.300s", i, g, w)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("report %d did not come, want %.300s", i, w)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"bufio"
+	"errors"
 	"io"
 )
 
@@ -13,6 +14,9 @@ func ReadAll(r io.Reader, maxBytes, maxFrames, queue int) (messages [][][]byte, 
 	c.in.r = bufio.NewReaderSize(r, 16<<10)
 	for {
 		m, err := c.in.message(maxBytes, maxFrames, c.command)
+		if large := (*TooLarge)(nil); errors.As(err, &large) {
+			continue
+		}
 		if err != nil {
 			return messages, len(c.out.take()), err
 		}

@@ -3,6 +3,7 @@ package zmtp
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"time"
 )
@@ -57,6 +58,31 @@ func splitCommand(b []byte) (name string, body []byte, err error) {
 // readStep is what a frame may make us allocate before its bytes came.
 const readStep = 64 << 10
 
+// longestFrame is the longest that is skipped; who announces more is no peer.
+const longestFrame = 1 << 40
+
+// startSize is how much is read of the frame by which a message is above the
+// limits, so that its sender and receiver can be told.
+const startSize = 4 << 10
+
+// TooLarge is the error of a message above the limits. The connection goes on:
+// the next Receive skips the rest of the message.
+type TooLarge struct {
+	Frames    [][]byte // those that came before the limit was met, owned by the caller
+	Start     []byte   // the first bytes (at most 4 KiB) of the frame that is too much
+	Bytes     uint64   // of all frames up to that one, as announced
+	MaxBytes  int      // the limits
+	MaxFrames int
+}
+
+// Error says by how much.
+func (e *TooLarge) Error() string {
+	if len(e.Frames) == e.MaxFrames {
+		return fmt.Sprintf("a message of more than %d frames", e.MaxFrames)
+	}
+	return fmt.Sprintf("a message of %d bytes or more is above the limit of %d", e.Bytes, e.MaxBytes)
+}
+
 // reader reads frames. It never holds more than twice what has come.
 type reader struct {
 	r    *bufio.Reader
@@ -64,35 +90,43 @@ type reader struct {
 
 	within bool      // a message or command has begun and not ended
 	began  time.Time // when somebody first waited for the piece of it that is due; zero: nobody has
+
+	skipping bool   // the rest of a message above the limits is still to come
+	left     uint64 // bytes of its current frame to skip
+	more     bool   // further frames follow that one
+}
+
+// head reads the flags and the length of the next frame.
+func (r *reader) head() (flags byte, n uint64, err error) {
+	flags, err = r.r.ReadByte()
+	if err != nil {
+		return 0, 0, err
+	}
+	r.within = true
+	if flags&^(flagMore|flagLong|flagCommand) != 0 || flags&flagCommand != 0 && flags&flagMore != 0 {
+		return 0, 0, broken("a frame with flags %#02x", flags)
+	}
+	if flags&flagLong == 0 {
+		b, err := r.r.ReadByte()
+		return flags, uint64(b), cut(err)
+	}
+	long, err := r.r.Peek(8)
+	if err != nil {
+		return 0, 0, cut(err)
+	}
+	if n = binary.BigEndian.Uint64(long); n > longestFrame {
+		return 0, 0, broken("a frame of %d bytes", n)
+	}
+	_, err = r.r.Discard(8)
+	return flags, n, cut(err)
 }
 
 // frame appends the body of the next frame to buf; the body may have at most
 // limit bytes.
 func (r *reader) frame(buf []byte, limit int) (flags byte, out []byte, err error) {
-	flags, err = r.r.ReadByte()
+	flags, n, err := r.head()
 	if err != nil {
 		return 0, buf, err
-	}
-	r.within = true
-	if flags&^(flagMore|flagLong|flagCommand) != 0 || flags&flagCommand != 0 && flags&flagMore != 0 {
-		return 0, buf, broken("a frame with flags %#02x", flags)
-	}
-	var n uint64
-	if flags&flagLong != 0 {
-		head, err := r.r.Peek(8)
-		if err != nil {
-			return 0, buf, cut(err)
-		}
-		n = binary.BigEndian.Uint64(head)
-		if _, err := r.r.Discard(8); err != nil {
-			return 0, buf, cut(err)
-		}
-	} else {
-		b, err := r.r.ReadByte()
-		if err != nil {
-			return 0, buf, cut(err)
-		}
-		n = uint64(b)
 	}
 	if n > uint64(limit) {
 		return 0, buf, broken("a frame of %d bytes where %d are allowed", n, limit)
@@ -124,35 +158,36 @@ func (r *reader) body(buf []byte, n int) ([]byte, error) {
 }
 
 // message reads the next message. commands are handed to heed on the way. The
-// frames share one array that the caller owns.
+// frames share one array that the caller owns. The error of a message above the
+// limits is a *TooLarge; what is left of it is skipped by the next call.
 func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][]byte, error)) ([][]byte, error) {
+	if err := r.skip(heed); err != nil {
+		return nil, err
+	}
 	buf := make([]byte, 0, min(max(r.last, 64), readStep))
 	var few [16]int
 	ends := few[:0]
 	for {
 		start := len(buf)
-		flags, out, err := r.frame(buf, maxBytes-start)
+		flags, n, err := r.head()
 		if err != nil {
 			return nil, err
 		}
-		buf = out
 		if flags&flagCommand != 0 {
-			command := buf[start:]
-			if len(command) > maxCommand {
-				return nil, broken("a command of %d bytes", len(command))
-			}
-			frames, err := heed(command)
+			frames, err := r.command(n, heed)
 			if len(ends) == 0 {
 				r.whole()
 			}
 			if err != nil || frames != nil && len(ends) == 0 {
 				return frames, err
 			}
-			buf = buf[:start]
 			continue
 		}
-		if len(ends) == maxFrames {
-			return nil, broken("a message of more than %d frames", maxFrames)
+		if n > uint64(maxBytes-start) || len(ends) == maxFrames {
+			return nil, r.tooLarge(split(buf, ends), flags, n, maxBytes, maxFrames)
+		}
+		if buf, err = r.body(buf, int(n)); err != nil {
+			return nil, err
 		}
 		ends = append(ends, len(buf))
 		if flags&flagMore == 0 {
@@ -161,13 +196,88 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 	}
 	r.whole()
 	r.last = len(buf)
+	return split(buf, ends), nil
+}
+
+// split cuts what was read into its frames.
+func split(buf []byte, ends []int) [][]byte {
 	frames := make([][]byte, len(ends))
 	start := 0
 	for i, end := range ends {
 		frames[i] = buf[start:end:end]
 		start = end
 	}
-	return frames, nil
+	return frames
+}
+
+// command reads the body of a command of n bytes and hands it to heed.
+func (r *reader) command(n uint64, heed func(command []byte) ([][]byte, error)) ([][]byte, error) {
+	if n > maxCommand {
+		return nil, broken("a command of %d bytes", n)
+	}
+	b, err := r.body(nil, int(n))
+	if err != nil {
+		return nil, err
+	}
+	return heed(b)
+}
+
+// tooLarge reads the start of the frame that is too much and leaves the rest to
+// skip.
+func (r *reader) tooLarge(frames [][]byte, flags byte, n uint64, maxBytes, maxFrames int) error {
+	e := &TooLarge{Frames: frames, MaxBytes: maxBytes, MaxFrames: maxFrames}
+	for _, f := range frames {
+		e.Bytes += uint64(len(f))
+	}
+	e.Bytes += n
+	begin, err := r.body(nil, int(min(n, startSize)))
+	if err != nil {
+		return err
+	}
+	e.Start = begin
+	r.skipping, r.left, r.more = true, n-uint64(len(begin)), flags&flagMore != 0
+	return e
+}
+
+// skip reads to the end of a message above the limits and keeps nothing of it.
+func (r *reader) skip(heed func(command []byte) ([][]byte, error)) error {
+	for r.skipping {
+		if err := r.discard(r.left); err != nil {
+			return err
+		}
+		if r.left = 0; !r.more {
+			r.skipping = false
+			r.whole()
+			return nil
+		}
+		flags, n, err := r.head()
+		switch {
+		case err != nil:
+			return cut(err)
+		case flags&flagCommand != 0:
+			if _, err := r.command(n, heed); err != nil {
+				return err
+			}
+		default:
+			r.left, r.more = n, flags&flagMore != 0
+		}
+	}
+	return nil
+}
+
+// discard drops n bytes.
+func (r *reader) discard(n uint64) error {
+	for n > 0 {
+		step := min(n, readStep)
+		if _, err := r.r.Discard(int(step)); err != nil {
+			return cut(err)
+		}
+		if step == readStep {
+			r.began = time.Time{} // the next piece has its own time
+		}
+		n -= step
+	}
+	return nil
 }
 
 // whole notes that what began has ended.

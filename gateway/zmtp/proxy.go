@@ -1,11 +1,15 @@
 package zmtp
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/time/rate"
 )
 
 // Proxy joins publishers and subscribers as XSUB and XPUB do (RFC 29): whoever
@@ -13,9 +17,10 @@ import (
 // looks at nothing but the first frame. A subscriber that does not keep up
 // misses messages; they are counted, and nobody waits for it.
 type Proxy struct {
-	in, out *Server
+	in, out    *Server
+	complaints *rate.Limiter // of log lines
 
-	forwarded, dropped atomic.Uint64
+	forwarded, dropped, tooLarge atomic.Uint64
 
 	// mu guards what follows. It is held while a message is handed to the
 	// subscribers' queues, which never wait.
@@ -32,7 +37,7 @@ const maxSubscriptions = 10_000
 // NewProxy serves publishers at in and subscribers at out until Close. It owns
 // both listeners. cfg.Socket is not read.
 func NewProxy(in, out net.Listener, cfg Config) *Proxy {
-	p := &Proxy{publishers: map[*Conn]struct{}{}, subscribers: map[*Conn]*subscriptions{}, all: map[string]int{}}
+	p := &Proxy{complaints: rate.NewLimiter(1, 5), publishers: map[*Conn]struct{}{}, subscribers: map[*Conn]*subscriptions{}, all: map[string]int{}}
 	cfg.Socket, cfg.Peers = "XSUB", nil
 	p.in = Serve(in, cfg, p.publisher)
 	cfg.Socket = "XPUB"
@@ -44,13 +49,14 @@ func NewProxy(in, out net.Listener, cfg Config) *Proxy {
 func (p *Proxy) Addrs() (in, out string) { return p.in.Addr(), p.out.Addr() }
 
 // Counts returns by name how many messages were handed to subscribers
-// (forwarded) or not because their queue was full (dropped), and how
-// connections of both sides ended (Ends).
+// (forwarded) or not because their queue was full (dropped), how many were
+// above the limits (too_large), and how connections of both sides ended (Ends).
 func (p *Proxy) Counts() map[string]uint64 {
 	in, out := p.in.Ends(), p.out.Ends()
 	return map[string]uint64{
 		"forwarded":           p.forwarded.Load(),
 		"dropped":             p.dropped.Load(),
+		"too_large":           p.tooLarge.Load(),
 		"refused_connections": in.Refused + out.Refused,
 		"broken_connections":  in.Broken + out.Broken,
 		"dead_connections":    in.Dead + out.Dead,
@@ -79,11 +85,32 @@ func (p *Proxy) publisher(c *Conn) {
 	}()
 	for {
 		frames, err := c.Receive()
+		if p.skipped(c, err) {
+			continue
+		}
 		if err != nil {
 			return
 		}
 		p.forward(frames)
 	}
+}
+
+// skipped tells whether err is a message above the limits. Nobody waits for an
+// answer on these channels, so it is counted and logged.
+func (p *Proxy) skipped(c *Conn, err error) bool {
+	var large *TooLarge
+	if !errors.As(err, &large) {
+		return false
+	}
+	p.tooLarge.Add(1)
+	if p.complaints.Allow() {
+		topic := large.Start
+		if len(large.Frames) > 0 {
+			topic = large.Frames[0]
+		}
+		c.cfg.Logger.Warn("a published message was dropped", "from", c.RemoteAddr(), "topic", fmt.Sprintf("%.80q", topic), "reason", err)
+	}
+	return true
 }
 
 func (p *Proxy) forward(frames [][]byte) {
@@ -121,6 +148,9 @@ func (p *Proxy) subscriber(c *Conn) {
 	}()
 	for {
 		frames, err := c.Receive()
+		if p.skipped(c, err) {
+			continue
+		}
 		if err != nil {
 			return
 		}

@@ -1,0 +1,83 @@
+package leco
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// start is what is known of a message above the limits, as frames: those that
+// came whole, and the start of the one that was too much.
+func start(e *zmtp.TooLarge) [][]byte {
+	if len(e.Frames) < fixedFrames {
+		return e.Frames // names and header are not all there: nobody can be told
+	}
+	return append(e.Frames, e.Start)
+}
+
+// tooLarge refuses a message that is above a limit. Its sender is told, and if
+// it was an answer, whoever waits for it. m is as it came, of its payload
+// perhaps only the start.
+func (d *Door) tooLarge(w speaker, m *wire.Message, r receiver, why error) {
+	d.complain("a LECO message above the limits was refused", "from", w.full, "to", m.To, "reason", why)
+	f := faultOf(why)
+	d.failed(w, m, m.To, f)
+	if r.kind == toNowhere || m.Type != wire.TypeJSON || len(m.Payload) == 0 {
+		return
+	}
+	id, ok := answeredID(m.Payload[0])
+	if !ok {
+		return
+	}
+	f = &fault{codeServer, "The answer of " + w.full + " was not delivered: " + f.Message, f.Data}
+	answer := wire.Message{
+		To: r.full, From: d.full, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{answerTo(id, nil, f)},
+	}
+	if r.kind == toOther && !d.inCluster(r.namespace) {
+		d.toNode(r.namespace, &answer)
+		return
+	}
+	d.cluster.Post(answer, false, nil)
+}
+
+// complain logs a warning, unless there were many a moment ago.
+func (d *Door) complain(what string, args ...any) {
+	if d.complaints.Allow() {
+		d.log.Warn(what, args...)
+	}
+}
+
+// answeredID tells whether the start of a content is that of an answer, single
+// or the first of a batch, and the id in it if that comes before the result.
+func answeredID(content []byte) (id json.RawMessage, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(content))
+	t, err := dec.Token()
+	if t == json.Delim('[') {
+		t, err = dec.Token()
+	}
+	if err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, false
+		}
+		switch name {
+		case "result", "error":
+			return id, true
+		case "method":
+			return nil, false
+		}
+		var value json.RawMessage
+		if dec.Decode(&value) != nil {
+			return nil, false
+		}
+		if name == "id" && validID(value) {
+			id = value
+		}
+	}
+	return nil, false
+}
