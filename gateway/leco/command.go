@@ -37,6 +37,9 @@ func (d *Door) command(w speaker, m *wire.Message) {
 	}
 	switch {
 	case len(answers) == 0:
+		if s := d.again(w).seat; s != nil {
+			s.open() // its sign-in may have been a notification
+		}
 	case c.batch:
 		all, err := json.Marshal(answers)
 		if err != nil {
@@ -139,7 +142,7 @@ func (d *Door) tell(w speaker, m *wire.Message, body []byte) {
 		// reads its answer by the plain name.
 		w.g.say(d.reply(m, w.name, body))
 	case w.node == nil:
-		w.g.say(d.reply(m, w.frame, body))
+		w.g.welcome(d.reply(m, w.frame, body), d.again(w).seat)
 	default:
 		d.toNode(w.namespace, d.reply(m, w.frame, body))
 	}

@@ -34,7 +34,7 @@ type Door struct {
 	goMu   sync.Mutex // guards running.Add against Close
 	wg     sync.WaitGroup
 
-	// mu guards what follows. It is not held while anything is sent or written.
+	// mu guards what follows. Nothing is written while it is held, and nothing queued but the answer to a sign-in.
 	mu     sync.RWMutex
 	guests map[*guest]struct{}
 	seats  map[string]*seat // by plain name: who is signed in over this door

@@ -98,6 +98,28 @@ func (g *guest) say(m *wire.Message) {
 	g.conn.Flush()
 }
 
+// welcome is say for an answer that may be the one to a sign-in: it comes before
+// anything else that goes to the seat, and whoever has read it finds the seat
+// open.
+func (g *guest) welcome(m *wire.Message, s *seat) {
+	if s == nil || s.opened() {
+		g.say(m)
+		return
+	}
+	g.d.mu.Lock() // handOver waits
+	added := g.conn.Add(encode(m)...) == nil
+	if added {
+		s.open()
+	}
+	g.d.mu.Unlock()
+	if !added { // there is no room: a peer that does not read
+		g.say(m)
+		s.open()
+		return
+	}
+	g.conn.Flush()
+}
+
 // reply is the answer to m from COORDINATOR.
 func (d *Door) reply(m *wire.Message, to string, body []byte) *wire.Message {
 	return &wire.Message{To: to, From: d.full, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{body}}

@@ -104,7 +104,7 @@ func (d *Door) handOver(m *wire.Message) bool {
 	d.mu.RLock()
 	var g *guest
 	if d.pendingSeats > 0 {
-		if s := d.seats[m.To[len(d.namespace)+1:]]; s != nil && s.session == "" {
+		if s := d.seats[m.To[len(d.namespace)+1:]]; s != nil && s.session == "" && s.opened() {
 			g = s.guest
 		}
 	}

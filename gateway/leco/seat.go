@@ -3,6 +3,7 @@ package leco
 import (
 	"context"
 	"crypto/rand"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,9 @@ type seat struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	settled chan struct{} // closed when the write is made or refused
+	settled  chan struct{} // closed when the write is made or refused
+	answered chan struct{} // closed when the answer to its sign-in is queued on its connection
+	once     sync.Once     // of answered
 
 	// Guarded by the door's mu.
 	session string // "" until the write is made
@@ -31,6 +34,20 @@ type seat struct {
 	fence   registry.Fence
 	granted bool   // the component was told that it is signed in
 	refusal *fault // why it is not
+}
+
+// open lets messages of others go to the component: the answer to its sign-in
+// is on its way, and comes first.
+func (s *seat) open() { s.once.Do(func() { close(s.answered) }) }
+
+// opened tells whether open was called.
+func (s *seat) opened() bool {
+	select {
+	case <-s.answered:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *seat) silence() time.Duration { return time.Since(time.Unix(0, s.heard.Load())) }
@@ -119,7 +136,7 @@ func (d *Door) take(w speaker) (*seat, error) {
 	if len(w.g.seats) >= maxSeats {
 		return nil, &fault{codeServer, "The connection has too many names already.", maxSeats}
 	}
-	s := &seat{name: w.name, full: w.full, guest: w.g, settled: make(chan struct{})}
+	s := &seat{name: w.name, full: w.full, guest: w.g, settled: make(chan struct{}), answered: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(d.ctx)
 	s.heard.Store(time.Now().UnixNano())
 	if !d.own(func() { d.write(s) }) {
@@ -258,10 +275,17 @@ func (d *Door) signOut(w speaker, _ *wire.Message) (any, error) {
 	return nil, nil
 }
 
-// pump hands a component its mail, until its seat or the session ends. A
+// pump hands a component its mail, until its seat or the session ends. It
+// begins behind the answer to the sign-in: pyleco takes the first message that
+// comes for that answer's, and puts a request aside. A
 // component that does not read fills its connection's queue, then its mailbox:
 // then its senders are told busy.
 func (d *Door) pump(s *seat) {
+	select {
+	case <-s.answered:
+	case <-s.ctx.Done():
+		return
+	}
 	var after uint64
 	for {
 		got, err := d.cluster.TakeMail(s.ctx, s.full, s.session, after, 256)
