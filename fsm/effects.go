@@ -73,7 +73,11 @@ func (d *draft) keep() {
 		d.add(news)
 		for i := range news {
 			if gone, ok := news[i].Data.(registry.Ended); ok && d.Jobs.Held(gone.ID) > 0 {
-				d.jobs().Release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), news[i].At)
+				release := d.jobs().Release
+				if gone.Kind == registry.EventExpired {
+					release = d.jobs().ReleaseVanished
+				}
+				release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), news[i].At)
 			}
 		}
 		d.reg.writes = d.Registry.Writes()

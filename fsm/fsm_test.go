@@ -244,13 +244,14 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 // When a session ends, the same entry puts its parts back.
 func TestTheEndOfASessionReleasesItsParts(t *testing.T) {
 	for _, end := range []struct {
-		kind string
-		body any
+		kind     string
+		body     any
+		vanished int
 	}{
-		{registry.KindSignOut, registry.SignOut{FullName: "n1.w", Session: "s1"}},
-		{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.w", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}},
-		{registry.KindRemove, registry.Remove{FullName: "n1.w", Reason: "a ghost"}},
-		{registry.KindForget, registry.Forget{ID: "n1", ServerID: "n1/1"}},
+		{registry.KindSignOut, registry.SignOut{FullName: "n1.w", Session: "s1"}, 0},
+		{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.w", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}, 1},
+		{registry.KindRemove, registry.Remove{FullName: "n1.w", Reason: "a ghost"}, 0},
+		{registry.KindForget, registry.Forget{ID: "n1", ServerID: "n1/1"}, 1},
 	} {
 		m := founded(t)
 		apply(t, m, registry.KindSignIn, signIn("w", "s1"))
@@ -268,6 +269,9 @@ func TestTheEndOfASessionReleasesItsParts(t *testing.T) {
 		p, _ := m.View().Jobs.Part("j1", 0)
 		if p.State != jobs.Waiting || m.View().Jobs.Held("s1") != 0 {
 			t.Errorf("after %s the part is %s with %q, want it waiting", end.kind, p.State, p.Session)
+		}
+		if p.Losses != 1 || p.Vanished != end.vanished {
+			t.Errorf("after %s the part counts %d losses, %d by vanished workers; want 1 and %d", end.kind, p.Losses, p.Vanished, end.vanished)
 		}
 		events := allEvents(t, m)
 		last := events[len(events)-1]

@@ -140,6 +140,52 @@ func TestLossLimit(t *testing.T) {
 	partState(t, tab, "j", 1, jobs.Cancelled)
 }
 
+// A part whose worker died or vanished three times is given up, so that it does
+// not take one worker after the other. Workers that took their leave, or that
+// were not reached, do not count, and jobs of before keep their limit.
+func TestPartThatEndsItsWorkers(t *testing.T) {
+	tab := submitted(t, "j", 2)
+	attempt := 0
+	run := func() jobs.Ref {
+		attempt++
+		accepted(t, assign(tab, "j", 0, attempt, "x"))
+		return ref("j", 0, attempt, "x")
+	}
+	run()
+	tab.ReleaseVanished("x", "its lease ran out", t0)
+	accepted(t, requeue(tab, run())) // did not start
+	run()
+	tab.Release("x", "signed out", t0)
+	r := run()
+	accepted(t, start(tab, r))
+	accepted(t, requeue(tab, r)) // did not finish
+	run()
+	state(t, tab, "j", jobs.Running)
+	tab.ReleaseVanished("x", "its lease ran out", t0)
+	j := state(t, tab, "j", jobs.Failed)
+	if want := "part 0 was lost 5 times, and 3 times its worker died or vanished under it; at last: its lease ran out"; j.Reason != want {
+		t.Errorf("reason %q, want %q", j.Reason, want)
+	}
+	partState(t, tab, "j", 0, jobs.Lost)
+
+	old := spec(t, 1)
+	old.MaxLosses = 0
+	tab = new(jobs.Table).Next(1)
+	if _, err := tab.Submit(jobs.Submit{ID: "j", Spec: old}, t0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tab.Submit(jobs.Submit{ID: "j", Spec: spec(t, 1)}, t0); err != nil {
+		t.Errorf("the same job told again by a newer coordinator: %v", err)
+	}
+	for attempt = 0; attempt < jobs.LossLimit-1; {
+		run()
+		tab.ReleaseVanished("x", "its lease ran out", t0)
+	}
+	if p := partState(t, tab, "j", 0, jobs.Waiting); p.Vanished != 0 {
+		t.Errorf("a job of before counts %d vanished workers: replicas would differ", p.Vanished)
+	}
+}
+
 // The end of a session puts all it holds back, and nothing else.
 func TestReleaseOfASession(t *testing.T) {
 	tab := submitted(t, "j", 3)

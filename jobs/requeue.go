@@ -8,7 +8,9 @@ import (
 )
 
 // Requeue takes attempts back, line by line, so that their parts wait again. A
-// part that was lost LossLimit times is lost for good and its job fails.
+// part that was lost LossLimit times is lost for good and its job fails; so is
+// one whose workers vanished MaxLosses times, that is: did not end what they had
+// begun and did not say why.
 func (t *Table) Requeue(c Requeue, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Parts))
 	for i, ref := range c.Parts {
@@ -17,7 +19,7 @@ func (t *Table) Requeue(c Requeue, at time.Time) ([]Verdict, error) {
 			v = refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
 		}
 		if v.Code == "" {
-			t.takeBack(r, p, c.Reason, at)
+			t.takeBack(r, p, p.State == Running, c.Reason, at)
 		}
 		verdicts[i] = v
 	}
@@ -27,6 +29,16 @@ func (t *Table) Requeue(c Requeue, at time.Time) ([]Verdict, error) {
 // Release takes back all a session holds. It is called when a session ends,
 // not when it moves.
 func (t *Table) Release(session string, reason string, at time.Time) {
+	t.release(session, false, reason, at)
+}
+
+// ReleaseVanished is Release where the session's lease ran out: a part that
+// sees that too often is taken for the cause of it.
+func (t *Table) ReleaseVanished(session string, reason string, at time.Time) {
+	t.release(session, true, reason, at)
+}
+
+func (t *Table) release(session string, vanished bool, reason string, at time.Time) {
 	var held []Part
 	for p := range t.HeldBy(session) {
 		held = append(held, p)
@@ -38,17 +50,21 @@ func (t *Table) Release(session string, reason string, at time.Time) {
 		}
 		// An earlier one may have failed the job and with it this part.
 		if now := r.part(p.N); now.State == Assigned || now.State == Running {
-			t.takeBack(r, now, reason, at)
+			t.takeBack(r, now, vanished, reason, at)
 		}
 	}
 }
 
-func (t *Table) takeBack(r *record, p Part, reason string, at time.Time) {
+func (t *Table) takeBack(r *record, p Part, vanished bool, reason string, at time.Time) {
 	r = t.writable(r)
 	old, from := r.job, p.State
 	p.Losses++
+	limit := r.job.MaxLosses
+	if vanished && limit > 0 {
+		p.Vanished++
+	}
 	p.Session, p.Started = "", time.Time{}
-	if p.Losses < LossLimit {
+	if p.Losses < LossLimit && (limit == 0 || p.Vanished < limit) {
 		p.State = Waiting
 		t.move(r, from, p)
 		t.saveJob(r, old)
@@ -59,5 +75,9 @@ func (t *Table) takeBack(r *record, p Part, reason string, at time.Time) {
 	t.move(r, from, p)
 	t.saveJob(r, old)
 	t.tellPart(EventPartLost, p, reason, at)
-	t.end(r, Failed, giveUp(p, p.Losses, "lost")+": "+clip(reason), at)
+	why := giveUp(p, p.Losses, "lost")
+	if limit > 0 && p.Vanished >= limit {
+		why += fmt.Sprintf(", and %d times its worker died or vanished under it; at last", p.Vanished)
+	}
+	t.end(r, Failed, why+": "+clip(reason), at)
 }

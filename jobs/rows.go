@@ -108,6 +108,9 @@ type Part struct {
 	Millis     int64           `json:"millis,omitempty"` // the worker's own measure
 	Failures   int             `json:"failures,omitempty"`
 	Losses     int             `json:"losses,omitempty"`
+	// Vanished are the losses whose worker died or vanished under the part,
+	// counted where the job has MaxLosses.
+	Vanished int `json:"vanished,omitempty"`
 }
 
 // Ref returns what names the part's current attempt in a command.

@@ -23,7 +23,8 @@ const (
 	DefaultAttempts = 3
 	DefaultTimeout  = time.Minute // of a part
 	DefaultKeep     = 24 * time.Hour
-	LossLimit       = 10 // a part lost so often is given up
+	LossLimit       = 10 // a part lost so often, for whatever reason, is given up
+	DefaultLosses   = 3  // and so often because its worker died or vanished
 	maxErrorText    = 4 << 10
 )
 
@@ -48,6 +49,10 @@ type Spec struct {
 	PartTimeout wire.Duration     `json:"part_timeout"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Keep        wire.Duration     `json:"keep"`
+	// MaxLosses is how often the workers of one part may die or vanish until it
+	// is given up. It is not the submitter's choice; jobs of before have 0, for
+	// LossLimit alone.
+	MaxLosses int `json:"max_losses,omitempty"`
 }
 
 // Check turns a request into a spec with its defaults, or says which field is
@@ -69,6 +74,7 @@ func Check(in wire.SubmitJob) (Spec, error) {
 	s := Spec{
 		Name: in.Name, Runtime: in.Runtime, Script: in.Script, Priority: DefaultPriority, Group: in.Group,
 		Parallel: in.Parallel, MaxAttempts: in.MaxAttempts, Timeout: in.Timeout, PartTimeout: in.PartTimeout, Keep: in.Keep,
+		MaxLosses: DefaultLosses,
 	}
 	if in.Priority != nil {
 		s.Priority = *in.Priority
@@ -131,6 +137,8 @@ func (s Spec) Validate() error {
 		return wire.Invalid("parallel", "parallel %d is not within 0 (no limit) and %d", s.Parallel, wire.MaxParts)
 	case s.MaxAttempts < 1 || s.MaxAttempts > MaxAttempts:
 		return wire.Invalid("max_attempts", "max_attempts %d is not within 1 and %d", s.MaxAttempts, MaxAttempts)
+	case s.MaxLosses < 0:
+		return wire.Invalid("max_losses", "max_losses %d is below 0", s.MaxLosses)
 	case s.Timeout < 0 || time.Duration(s.Timeout) > MaxTime:
 		return wire.Invalid("timeout", "timeout %v is not within 0 (none) and %v", time.Duration(s.Timeout), MaxTime)
 	case s.PartTimeout <= 0 || time.Duration(s.PartTimeout) > MaxPartTimeout:
@@ -240,6 +248,7 @@ func chunks(r wire.Range) uint64 {
 }
 
 func (s Spec) same(o Spec) bool {
+	o.MaxLosses = s.MaxLosses // of the binary that took the request
 	a, errA := json.Marshal(s)
 	b, errB := json.Marshal(o)
 	return errA == nil && errB == nil && bytes.Equal(a, b)
