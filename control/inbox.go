@@ -73,6 +73,12 @@ func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Receive
 	if err != nil {
 		return nil, err
 	}
+	return atItsHome(ctx, c, s, func(s registry.Session) ([]wire.Received, error) { return b.at(ctx, s, after, max) })
+}
+
+// at is once for a session whose home is known.
+func (b *Inbox) at(ctx context.Context, s registry.Session, after uint64, max int) ([]wire.Received, error) {
+	c := b.control
 	if s.Home == c.self.ID {
 		waiting, cancel := context.WithTimeout(ctx, longestPoll)
 		defer cancel()
@@ -118,7 +124,7 @@ func (c *Control) receive(ctx context.Context, s registry.Session, after uint64,
 	case ctx.Err() != nil:
 		return nil, nil
 	case wire.CodeOf(err) == wire.CodeNotFound:
-		return nil, c.gone(s.ID)
+		return nil, c.unread(ctx, s.ID)
 	default:
 		return nil, asRead(err)
 	}

@@ -46,16 +46,21 @@ func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk
 	if q.Offset < 0 || q.Attempt < 0 || q.Part < 0 {
 		return LogChunk{}, wire.Invalid("offset", "part, attempt and offset are not below 0")
 	}
-	view, err := c.withJob(ctx, job)
+	part, err := surely(ctx, c, func(view *fsm.State) (jobs.Part, error) {
+		if _, err := jobOf(view, job); err != nil {
+			return jobs.Part{}, err
+		}
+		part, ok := view.Jobs.Part(job, q.Part)
+		switch {
+		case !ok:
+			return part, wire.Refuse(wire.CodeNotFound, "job %s has no part %d", job, q.Part)
+		case q.Attempt > part.Attempt:
+			return part, wire.Refuse(wire.CodeNotFound, "part %d of job %s has had %d tries, not %d", q.Part, job, part.Attempt, q.Attempt)
+		}
+		return part, nil
+	})
 	if err != nil {
 		return LogChunk{}, err
-	}
-	part, ok := view.Jobs.Part(job, q.Part)
-	if !ok {
-		return LogChunk{}, wire.Refuse(wire.CodeNotFound, "job %s has no part %d", job, q.Part)
-	}
-	if q.Attempt > part.Attempt {
-		return LogChunk{}, wire.Refuse(wire.CodeNotFound, "part %d of job %s has had %d tries, not %d", q.Part, job, part.Attempt, q.Attempt)
 	}
 	if q.Attempt == 0 {
 		q.Attempt = part.Attempt

@@ -63,7 +63,7 @@ func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key str
 	row, ok := c.machine.View().Registry.SessionByID(out.Session)
 	switch {
 	case !ok:
-		return nil, out, false, c.gone(out.Session)
+		return nil, out, false, gone(c.machine.View().Registry, out.Session)
 	case row.Home != c.self.ID:
 		return nil, out, false, wire.Refuse(wire.CodeConflict, "%s was taken over by coordinator %s", row.FullName, row.Home)
 	}
@@ -80,7 +80,7 @@ func (c *Control) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
 	if id, ok := sessionOf(in.Secret); !ok || id != in.Session {
 		return registry.Session{}, false
 	}
-	row, err := c.check(in.Session, in.Secret)
+	row, err := check(c.machine.View().Registry, in.Session, in.Secret)
 	if err != nil || row.Home != c.self.ID || row.FullName != registry.FullName(in.Namespace, in.Name) {
 		return registry.Session{}, false
 	}
@@ -165,6 +165,16 @@ func (l *Live) Address(to string) (full string, here bool, err error) {
 func (l *Live) Post(m wire.Message, now time.Time, more bool, done func(router.Outcome, error)) {
 	m.From = l.row.FullName
 	l.exchange.PostWithin(m, now, PostTime, more, done)
+}
+
+// Outcome is what a session is told of a message that Post brought about. A
+// receiver's home that does not know it as at home here any more refuses its
+// messages: the connection will learn why by its end.
+func (l *Live) Outcome(err error) error {
+	if wire.CodeOf(err) == wire.CodeForbidden {
+		return notAtHome(l.row.FullName)
+	}
+	return err
 }
 
 // Counted counts the outcome of a message that Post brought about, or that the

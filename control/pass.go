@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -95,30 +95,44 @@ func handle[Q, R any](c *Control, method string, h func(context.Context, Q) (R, 
 }
 
 // mine returns the live session that another coordinator takes for homed here.
+// Errors: not_found (it ended), unavailable (it moved on; or nobody newer can
+// be asked).
 func (c *Control) mine(ctx context.Context, id string) (registry.Session, error) {
-	s, ok := c.machine.View().Registry.SessionByID(id)
-	if !ok {
-		if _, _, err := c.View(ctx, Read{Consistency: string(raftnode.Strict)}); err != nil {
-			return s, err
+	return surely(ctx, c, func(view *fsm.State) (registry.Session, error) {
+		s, ok := view.Registry.SessionByID(id)
+		switch {
+		case !ok:
+			return s, gone(view.Registry, id)
+		case s.Home != c.self.ID:
+			return s, moved(s)
 		}
-		if s, ok = c.machine.View().Registry.SessionByID(id); !ok {
-			return s, c.gone(id)
-		}
-	}
-	if s.Home != c.self.ID {
-		return s, wire.NotTried("%s moved to %s just now: repeat", s.FullName, s.Home)
-	}
-	return s, nil
+		return s, nil
+	})
+}
+
+// moved tells that a session is at home elsewhere by now.
+func moved(s registry.Session) error {
+	return wire.NotTried("%s moved to %s just now: repeat", s.FullName, s.Home)
 }
 
 // gone tells why there is no such session.
-func (c *Control) gone(id string) error {
+func gone(table *registry.Table, id string) error {
 	why := wire.Refuse(wire.CodeNotFound, "no session %s: sign in", id)
-	if e, ended := c.machine.View().Registry.Ended(id); ended {
+	if e, ended := table.Ended(id); ended {
 		why = wire.Refuse(wire.CodeNotFound, "the session of %s ended: %s; sign in again", e.FullName, e.Reason)
 	}
 	why.Field = "session" // it is not the receiver of a send that nobody knows
 	return why
+}
+
+// unread tells why a session that was at home here has no mailbox here: it
+// ended, moved, or its mailbox is not open yet or any more.
+func (c *Control) unread(ctx context.Context, id string) error {
+	s, err := c.mine(ctx, id)
+	if err == nil {
+		err = wire.NotTried("the mailbox of %s is not open just now: repeat", s.FullName)
+	}
+	return err
 }
 
 // atHome asks the coordinator home. An error of the call itself is unavailable

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -68,10 +68,9 @@ func sessionOf(secret string) (string, bool) {
 	return id, err == nil && len(b) == 32
 }
 
-// whose returns the live session that the secret belongs to. A session that
-// this view does not know yet is looked for once more in a fresh one.
-// Errors: unauthorized (none, or no secret of ours), forbidden (wrong),
-// not_found (ended, with the reason), unavailable.
+// whose returns the live session that the secret belongs to. Errors:
+// unauthorized (none, or no secret of ours), forbidden (wrong), not_found
+// (ended, with the reason), unavailable. Only the first needs no fresh view.
 func (c *Control) whose(ctx context.Context, secret string) (registry.Session, error) {
 	if secret == "" {
 		return registry.Session{}, wire.Refuse(wire.CodeUnauthorized, "the session's secret is missing: send it in X-Session")
@@ -80,25 +79,14 @@ func (c *Control) whose(ctx context.Context, secret string) (registry.Session, e
 	if !ok {
 		return registry.Session{}, wire.Refuse(wire.CodeUnauthorized, "that is not a session's secret")
 	}
-	s, err := c.check(id, secret)
-	if wire.CodeOf(err) != wire.CodeNotFound {
-		return s, err
-	}
-	if _, ended := c.machine.View().Registry.Ended(id); ended {
-		return s, err
-	}
-	if _, _, stale := c.View(ctx, Read{Consistency: string(raftnode.Strict)}); stale != nil {
-		return s, wire.NotTried("session %s is not known here, and nobody newer can be asked: %v", id, stale)
-	}
-	return c.check(id, secret)
+	return surely(ctx, c, func(view *fsm.State) (registry.Session, error) { return check(view.Registry, id, secret) })
 }
 
-// check looks the session up in the view of now.
-func (c *Control) check(id, secret string) (registry.Session, error) {
-	table := c.machine.View().Registry
+// check looks a session up by its secret.
+func check(table *registry.Table, id, secret string) (registry.Session, error) {
 	s, ok := table.SessionByID(id)
 	if !ok {
-		return s, c.gone(id)
+		return s, gone(table, id)
 	}
 	if subtle.ConstantTimeCompare([]byte(registry.HashSecret(secret)), []byte(s.SecretHash)) != 1 {
 		return registry.Session{}, wire.Refuse(wire.CodeForbidden, "that is not the secret of %s", s.FullName)
@@ -111,18 +99,31 @@ func (c *Control) owner(ctx context.Context, full, secret string) (registry.Sess
 	if secret == "" {
 		return registry.Session{}, wire.Refuse(wire.CodeUnauthorized, "the secret of %s is missing: send it in X-Session", full)
 	}
-	if _, ok := sessionOf(secret); !ok {
-		if _, live := c.machine.View().Registry.Session(full); live {
-			return registry.Session{}, wire.Refuse(wire.CodeForbidden, "that is not the secret of %s", full)
+	id, ok := sessionOf(secret)
+	if !ok {
+		return registry.Session{}, c.noSecretOf(ctx, full)
+	}
+	return surely(ctx, c, func(view *fsm.State) (registry.Session, error) {
+		s, err := check(view.Registry, id, secret)
+		if err == nil && s.FullName != full {
+			return registry.Session{}, wire.Refuse(wire.CodeForbidden, "that is the secret of %s, not of %s", s.FullName, full)
 		}
-		return registry.Session{}, wire.Refuse(wire.CodeNotFound, "no component %s", full)
-	}
-	s, err := c.whose(ctx, secret)
-	if err != nil {
 		return s, err
+	})
+}
+
+// noSecretOf refuses what can be nobody's secret: forbidden, or not_found when
+// nobody has the name.
+func (c *Control) noSecretOf(ctx context.Context, full string) error {
+	_, err := surely(ctx, c, func(view *fsm.State) (registry.Session, error) {
+		s, live := view.Registry.Session(full)
+		if !live {
+			return s, wire.Refuse(wire.CodeNotFound, "no component %s", full)
+		}
+		return s, nil
+	})
+	if err == nil {
+		err = wire.Refuse(wire.CodeForbidden, "that is not the secret of %s", full)
 	}
-	if s.FullName != full {
-		return registry.Session{}, wire.Refuse(wire.CodeForbidden, "that is the secret of %s, not of %s", s.FullName, full)
-	}
-	return s, nil
+	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -50,10 +51,12 @@ func (c *Control) Send(ctx context.Context, secret string, in wire.SendMessage, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if s.Home != c.self.ID {
-		return atHome[wire.Sent](ctx, c, s.Home, "control.send", sendAt{Session: s.ID, Message: in, Key: key})
-	}
-	return c.send(ctx, s, in, key)
+	return atItsHome(ctx, c, s, func(s registry.Session) (wire.Sent, error) {
+		if s.Home != c.self.ID {
+			return atHome[wire.Sent](ctx, c, s.Home, "control.send", sendAt{Session: s.ID, Message: in, Key: key})
+		}
+		return c.send(ctx, s, in, key)
+	})
 }
 
 // send is Send at the session's home.
@@ -63,7 +66,13 @@ func (c *Control) send(ctx context.Context, s registry.Session, in wire.SendMess
 	if err != nil {
 		return wire.Sent{}, c.counted.message(err)
 	}
-	now := func() error { return c.counted.message(asWire(c.mail.Send(ctx, m))) }
+	now := func() error {
+		err := asWire(c.mail.Send(ctx, m))
+		if wire.CodeOf(err) == wire.CodeForbidden {
+			err = c.disowned(ctx, s)
+		}
+		return c.counted.message(err)
+	}
 	if key == "" {
 		err = now()
 	} else {
@@ -73,6 +82,30 @@ func (c *Control) send(ctx context.Context, s registry.Session, in wire.SendMess
 		return wire.Sent{}, err
 	}
 	return wire.Sent{Outcome: "delivered", ConversationID: uuid.UUID(m.Conversation).String()}, nil
+}
+
+// disowned tells why another coordinator, whose view is fresh, does not know a
+// session as at home here: it ended or moved, and this view was behind.
+func (c *Control) disowned(ctx context.Context, s registry.Session) error {
+	view, _, err := c.View(ctx, Read{Consistency: string(raftnode.Strict)})
+	if err != nil {
+		return notAtHome(s.FullName)
+	}
+	now, live := view.Registry.SessionByID(s.ID)
+	switch {
+	case !live:
+		return gone(view.Registry, s.ID)
+	case now.Home != c.self.ID:
+		return moved(now)
+	}
+	return notAtHome(s.FullName)
+}
+
+// notAtHome is for a message that was not delivered since the receiver's home
+// does not know its sender as at home here. That is no refusal of its sender,
+// who has shown who it is.
+func notAtHome(full string) *wire.Error {
+	return wire.NotTried("the message was not delivered: %s is not known as at home here any more", full)
 }
 
 // message makes the frame of a send. A keyed send without a conversation id

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -36,7 +37,7 @@ func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat
 	if err != nil {
 		return wire.Beat{}, err
 	}
-	return c.beat(ctx, s)
+	return atItsHome(ctx, c, s, func(s registry.Session) (wire.Beat, error) { return c.beat(ctx, s) })
 }
 
 func (c *Control) beat(ctx context.Context, s registry.Session) (wire.Beat, error) {
@@ -68,12 +69,25 @@ func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uin
 	if !label(reason, 1024) {
 		return 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
-	// Fenced by the session seen now, a repeat cannot hit who comes after it.
-	row, _ := c.machine.View().Registry.Session(full)
-	_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator",
-		registry.Remove{FullName: full, Session: row.ID, Reason: reason})
-	if err == nil {
-		c.settle(full, "")
+	for {
+		// The one who has the name now, by a view that is as new as the request: a
+		// repeat does not hit who comes after it.
+		view, _, err := c.View(ctx, Read{Consistency: string(raftnode.Strict)})
+		if err != nil {
+			return 0, err
+		}
+		row, live := view.Registry.Session(full)
+		if !live {
+			return 0, wire.Refuse(wire.CodeNotFound, "%.600q is not signed in", full)
+		}
+		_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator",
+			registry.Remove{FullName: full, Session: row.ID, Reason: reason})
+		if wire.CodeOf(err) == wire.CodeNotFound {
+			continue // it ended in between, and another may be signed in
+		}
+		if err == nil {
+			c.settle(full, "")
+		}
+		return index, err
 	}
-	return index, err
 }

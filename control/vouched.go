@@ -42,7 +42,7 @@ func (c Vouched) TakeMail(ctx context.Context, full, session string, after uint6
 		got, err = c.mail.Receive(ctx, session, after, max)
 	}
 	if wire.CodeOf(err) == wire.CodeNotFound {
-		err = c.gone(session)
+		err = c.unread(ctx, session)
 	}
 	return got, err
 }

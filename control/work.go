@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -107,12 +108,18 @@ type appended struct {
 }
 
 func (c *Control) appendLog(ctx context.Context, s registry.Session, in wire.AppendLog) (any, uint64, error) {
-	part, ok := c.machine.View().Jobs.Part(in.Job, in.Part)
-	switch {
-	case !ok:
-		return nil, 0, wire.Refuse(wire.CodeNotFound, "there is no part %d of job %.130q", in.Part, in.Job)
-	case part.Session != s.ID || part.Attempt != in.Attempt:
-		return nil, 0, wire.Refuse(wire.CodeConflict, "try %d of part %d of job %s is not %s's", in.Attempt, in.Part, in.Job, s.FullName)
+	part, err := surely(ctx, c, func(view *fsm.State) (jobs.Part, error) {
+		part, ok := view.Jobs.Part(in.Job, in.Part)
+		switch {
+		case !ok:
+			return part, wire.Refuse(wire.CodeNotFound, "there is no part %d of job %.130q", in.Part, in.Job)
+		case part.Session != s.ID || part.Attempt != in.Attempt:
+			return part, wire.Refuse(wire.CodeConflict, "try %d of part %d of job %s is not %s's", in.Attempt, in.Part, in.Job, s.FullName)
+		}
+		return part, nil
+	})
+	if err != nil {
+		return nil, 0, err
 	}
 	if part.Home != c.self.ID {
 		// The worker moved; its log stays where the part says it is.

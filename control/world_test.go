@@ -28,6 +28,15 @@ type world struct {
 	fail  error           // of the next proposals
 	down  map[string]bool // coordinators that are not reached
 	sites map[string]*site
+	// late are coordinators whose view stays as it is until they write or read
+	// strictly or by the leader's lease, with what they have not applied.
+	late map[string][]entry
+}
+
+// entry is one of the log.
+type entry struct {
+	index   uint64
+	command []byte
 }
 
 // site is one coordinator.
@@ -40,13 +49,14 @@ type site struct {
 	dir     string
 	calls   map[string]func(context.Context, peer.Hello, []byte) ([]byte, error)
 	stop    func()
+	asked   int // reads that asked the leader; guarded by the world's mu
 }
 
 // inWorld plays a test in a bubble with coordinators of these ids, each
 // presiding over the namespace of its name.
 func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, down: map[string]bool{}, sites: map[string]*site{}}
+		w := &world{t: t, down: map[string]bool{}, sites: map[string]*site{}, late: map[string][]entry{}}
 		for _, id := range ids {
 			w.sites[id] = &site{id: id, world: w, machine: fsm.New(), dir: t.TempDir()}
 		}
@@ -109,13 +119,33 @@ func (w *world) commit(at string, command []byte) (answer wire.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.index++
+	w.catchUp(at)
 	for id, s := range w.sites {
+		if _, late := w.late[id]; late {
+			w.late[id] = append(w.late[id], entry{w.index, command})
+			continue
+		}
 		r := s.machine.Apply(w.index, [][]byte{command})[0]
 		if id == at || at == "" {
 			answer = r
 		}
 	}
 	return answer
+}
+
+// lag lets a coordinator's view stay as it is until it must be newer.
+func (w *world) lag(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late[id] = []entry{}
+}
+
+// catchUp ends the lag of a coordinator; mu is held.
+func (w *world) catchUp(id string) {
+	for _, e := range w.late[id] {
+		w.sites[id].machine.Apply(e.index, [][]byte{e.command})
+	}
+	delete(w.late, id)
 }
 
 func (w *world) failing(err error) {
@@ -162,6 +192,10 @@ func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error)
 func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64) (raftnode.Freshness, error) {
 	s.world.mu.Lock()
 	fail := s.world.fail
+	if fail == nil && c != raftnode.Stale {
+		s.world.catchUp(s.id)
+		s.asked++
+	}
 	s.world.mu.Unlock()
 	if fail != nil && c != raftnode.Stale {
 		return raftnode.Freshness{}, wire.NotTried("no leader")
@@ -231,6 +265,7 @@ type post struct {
 	mu    sync.Mutex
 	boxes map[string]*box // by session
 	full  bool            // refuse everything as busy
+	alien bool            // refuse everything as of senders that are not at home here
 	sent  int
 }
 
@@ -300,6 +335,9 @@ func (p *post) Receive(ctx context.Context, session string, after uint64, max in
 }
 
 func (p *post) Send(_ context.Context, m wire.Message) error {
+	if p.alien {
+		return wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender", m.To)
+	}
 	home, session, _, ok := control.NewDirectory(p.site.machine, replica{p.site}).Home(m.To)
 	if !ok {
 		return wire.Refuse(wire.CodeNotFound, "receiver_unknown: %s", m.To)
