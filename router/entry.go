@@ -20,7 +20,8 @@ type entry struct {
 
 	asked, fresh bool        // a look-up that began after the post is under way, has ended
 	freshErr     *wire.Error // of that look-up
-	retried      bool        // refused by a receiver's coordinator once
+	retried      bool        // refused by a receiver's coordinator: the next look-up must be a later one
+	went         route       // by which it left the last time, once it was refused so
 
 	way    *way    // that it took; nil for one without
 	turn   uint64  // that it took it in

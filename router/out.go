@@ -283,7 +283,7 @@ func (l *outLink) outcome(e *entry, v verdict) {
 		return
 	}
 	onTheWay := v == noWay || v == stale // it never came to its receiver's home, or too late
-	again := !e.answered && (onTheWay || !e.retried) && time.Now().Before(e.deadline) && e.stay()
+	again := !e.answered && time.Now().Before(e.deadline) && e.stay()
 	p.shard.mu.Lock()
 	p.hold = true
 	p.uncut(e.large)
@@ -305,8 +305,12 @@ func (l *outLink) outcome(e *entry, v verdict) {
 		r.landed(p, 1)
 	}
 	p.shard.mu.Unlock()
-	if !again {
+	switch {
+	case again:
+	case onTheWay:
 		l.settle(e, refusal(v, e.m.To))
+	default: // that nobody is signed in only a fresh directory can tell
+		l.settle(e, late(e.m.To))
 	}
 }
 

@@ -229,6 +229,11 @@ func (r *Router) pump(p *pair, first *route) {
 		} else {
 			rt = r.routeOf(p)
 		}
+		if e.retried && rt.ok && rt == e.went {
+			// Its home has not opened the mailbox yet, or closed it a moment ago.
+			r.await(p)
+			break
+		}
 		if rt.ok && rt.home != r.self {
 			if !r.handOver(p, e, rt, now, false) {
 				break
@@ -247,6 +252,8 @@ func (r *Router) pump(p *pair, first *route) {
 		case e.freshErr != nil:
 			r.drop(p, e.freshErr)
 			continue
+		case rt.ok: // at home here, and its mailbox is not open yet
+			r.await(p)
 		default:
 			r.drop(p, refusal(unknownTo, e.m.To))
 			continue
@@ -255,6 +262,16 @@ func (r *Router) pump(p *pair, first *route) {
 	}
 	p.running = false
 	r.tidy(p)
+}
+
+// await has the messages of a pair go again at the next tick, by a look-up of
+// then: the receiver is signed in, and its home does not take messages for it
+// just now. The shard's mu is held.
+func (r *Router) await(p *pair) {
+	for e := p.parked.head; e != nil; e = e.next {
+		e.retried, e.fresh, e.freshErr, e.went = true, false, nil, route{}
+	}
+	r.pause(p)
 }
 
 // hopeless tells whether a message that has not left will not leave.
@@ -319,6 +336,9 @@ func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time, push bool)
 		return true
 	}
 	p.parked.pop()
+	if e.retried {
+		e.went = rt
+	}
 	if s := l.send(e, p, rt, w, now, push); s != appended {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		p.parked.prepend(&list{e, e})

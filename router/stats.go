@@ -52,7 +52,7 @@ var counterNames = [counters]string{
 	cMailboxFull:     "mailbox_full",     // refusals of own mailboxes, for local and linked senders
 	cForged:          "forged_sender",    // frames dropped, since their sender is not at home where they came from
 	cMoved:           "receiver_moved",   // frames for a component that is not, or no longer, at home here
-	cRetried:         "retried",          // messages tried a second time after such an answer
+	cRetried:         "retried",          // tries after such an answer
 	cReturned:        "returned",         // unread mail of ended sessions, reported to its sender
 	cNotReturned:     "not_returned",     // the same where the report was not delivered either
 	cUnacknowledged:  "unacknowledged",   // given to a reader that ended without acknowledging
