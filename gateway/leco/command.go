@@ -93,8 +93,8 @@ func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
 		return nil, noMethod(rq.method)
 	}
 	row, ok := d.cluster.State().Registry.SessionByID(d.sessionOf(w.seat))
-	if !ok {
-		return nil, noMethod(rq.method)
+	if !ok { // it ended, or its sign-in is not written yet
+		return nil, d.disowned(w.seat)
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, callTime)
 	defer cancel()

@@ -141,13 +141,31 @@ func (d *Door) await(s *seat, to string) {
 // wait.
 func (d *Door) undelivered(w speaker, m *wire.Message, frame string, r receiver, err error) {
 	f := faultOf(err)
-	if wire.CodeOf(err) == wire.CodeNotFound {
+	switch code := wire.CodeOf(err); {
+	case code == wire.CodeNotFound:
 		f = receiverUnknown(frame)
 		if r.kind == toOther && !d.inCluster(r.namespace) {
 			f = nodeUnknown(r.namespace)
 		}
+	case code == wire.CodeForbidden && w.seat != nil:
+		f = d.disowned(w.seat)
 	}
 	d.failed(w, m, frame, f)
+}
+
+// disowned is for a message of a component whom the receiver's home, by a fresh
+// view, does not know as at home here: its session ended and this coordinator
+// has not heard of it yet, since it was stopped for a while, say. Its seat goes,
+// so that the sign-in with which it answers begins another session.
+func (d *Door) disowned(s *seat) *fault {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.session == "" { // not written yet
+		return faultOf(wire.NotTried("the sign-in of %s is under way: repeat", s.full))
+	}
+	d.unseat(s)
+	d.reaper.add("it is not at home here any more", s.fence) // changes nothing if that is so
+	return notSignedIn()
 }
 
 // failed answers a message that was not delivered, to its sender by the way it

@@ -166,6 +166,7 @@ func newPending() *pending {
 // done notes the one outcome. It runs on links: it must not wait.
 func (p *pending) done(_ router.Outcome, err error) {
 	c := p.c
+	err = p.live.Outcome(err)
 	p.live.Counted(err)
 	c.mu.Lock()
 	c.inflight--
