@@ -36,7 +36,7 @@ func New(cfg Config) (*API, error) {
 	if a.tokens, err = parseTokens(cfg.TokenHashes); err != nil {
 		return nil, err
 	}
-	if len(a.tokens) == 0 {
+	if len(a.tokens) == 0 && !cfg.AnyHost {
 		a.hosts = append([]string{}, cfg.Hosts...)
 	}
 	a.pool.New = func() any { return &request{api: a} }

@@ -30,10 +30,14 @@ type Config struct {
 	// TokenHashes are the SHA-256 of the bearer tokens that open /v1, in hex
 	// (HashToken). Empty: no token is asked for.
 	TokenHashes []string
-	// Hosts are further names this server is called by (a load balancer's).
-	// Addresses, names without a dot and private names always pass; "*" lets
-	// any name pass. With tokens no Host is refused, since a page that a
-	// browser was tricked into has none.
+	// AnyHost lets every Host pass. It is for a server that no foreign page can
+	// be bound to by DNS: one off loopback, which its machine's browsers have no
+	// better way to than others, or one with a certificate. With tokens no Host
+	// is refused either, since a page that a browser was tricked into has none.
+	AnyHost bool
+	// Hosts are further names this server is called by (a proxy's), where names
+	// are judged. Addresses, names without a dot and private names always pass;
+	// "*" lets any name pass.
 	Hosts []string
 	// Sessions, if given, answers GET /v1/session, the WebSocket for native
 	// sessions. Its connections are its own to end.

@@ -245,6 +245,18 @@ func TestForeignPages(t *testing.T) {
 	}
 }
 
+// Off loopback every name is as good as the address.
+func TestAnyHost(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.AnyHost = true })
+	d.ask("GET", "/v1/status", "", "Host", "n1.lab.example:7380").is(200)
+	d.ask("GET", "/v1/status", "", "Host", "n1.lab.example", "Origin", "http://evil.example").refused(403, wire.CodeForbidden, "")
+	loopback := open(t)
+	if p := loopback.ask("GET", "/v1/status", "", "Host", "n1.lab.example:7380").refused(403, wire.CodeForbidden, ""); !strings.Contains(p.Detail, "--http-hosts") {
+		t.Errorf("the refusal of a name says %q, not how to allow it", p.Detail)
+	}
+}
+
 // A forwarded address is not believed.
 func TestForwardedAddressIsNotBelieved(t *testing.T) {
 	t.Parallel()

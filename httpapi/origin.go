@@ -18,7 +18,7 @@ import (
 // header. hosts nil: any Host passes.
 func checkOrigin(r *http.Request, hosts []string) error {
 	if hosts != nil && !hostAllowed(r.Host, hosts) {
-		return wire.Refuse(wire.CodeForbidden, "host %q is not a name of this coordinator", short(r.Host))
+		return wire.Refuse(wire.CodeForbidden, "host %q is not a name of this coordinator; where it listens on loopback and asks for no token, --http-hosts lists its names", short(r.Host))
 	}
 	if site := r.Header["Sec-Fetch-Site"]; len(site) > 0 && site[0] != "same-origin" && site[0] != "none" {
 		return wire.Refuse(wire.CodeForbidden, "a page of another site may not call this coordinator")

@@ -23,7 +23,10 @@ type Config struct {
 	Namespace string // the namespace it presides over; default the id
 	DataDir   string // everything it keeps; made with mode 0700
 
-	HTTPAddr  string // REST and streams
+	HTTPAddr string // REST and streams
+	// HTTPHosts are further names by which REST is called while it is on
+	// loopback and asks for no token; "*" is any. Elsewhere every name passes.
+	HTTPHosts []string
 	PeerAddr  string // raft, links and calls
 	Advertise string // the name others dial; default the bound peer address
 	OpsAddr   string // health and metrics
@@ -78,6 +81,10 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// validHost takes names of hosts, loosely: only what no Host header can be is
+// refused.
+var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
 
 // withDefaults returns c with every empty field filled in.
 func (c Config) withDefaults() (Config, error) {
@@ -162,6 +169,11 @@ func (c Config) Validate() error {
 	}
 	if err := together("--http-cert and --http-key", c.HTTPCert, c.HTTPKey); err != nil {
 		return err
+	}
+	for _, h := range c.HTTPHosts {
+		if h != "*" && !validHost.MatchString(h) {
+			return fmt.Errorf("--http-hosts %q: names without a port, or * for any", h)
+		}
 	}
 	for _, a := range []struct{ flag, addr string }{
 		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr}, {"--component-addr", c.ComponentAddr},

@@ -31,6 +31,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--election-timeout": func(c *node.Config) { c.ElectionTimeout = time.Millisecond },
 		"--peer-ca":          func(c *node.Config) { c.PeerCA = "ca.pem" },
 		"--http-cert":        func(c *node.Config) { c.HTTPKey = "key.pem" },
+		"--http-hosts":       func(c *node.Config) { c.HTTPHosts = []string{"n1.lab", "n1.lab:7380"} },
 		"--http-addr":        func(c *node.Config) { c.HTTPAddr = "7380" },
 		"--peer-addr":        func(c *node.Config) { c.PeerAddr = "127.0.0.1:http" },
 		"--advertise":        func(c *node.Config) { c.Advertise = "0.0.0.0:7300" },

@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,7 +38,10 @@ func (n *Node) doors() error {
 	if err := n.openNative(tokens, secure); err != nil {
 		return err
 	}
-	c := httpapi.Config{Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns)}
+	c := httpapi.Config{
+		Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
+		AnyHost: secure != nil || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
+	}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err
 	}
@@ -45,6 +50,17 @@ func (n *Node) doors() error {
 		Gatherers: []prometheus.Gatherer{n.metrics(), n.api.Metrics(), libraryMetrics()},
 	})
 	return err
+}
+
+// httpHosts are the names that this coordinator was given for itself.
+func (n *Node) httpHosts() []string {
+	hosts := slices.Clone(n.cfg.HTTPHosts)
+	for _, addr := range []string{n.cfg.HTTPAddr, n.cfg.Advertise} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // ownTLS trusts the certificate of the own door, whatever name is in it.

@@ -2,12 +2,18 @@ package node_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -217,6 +223,91 @@ func TestThreeNodesBehindLocks(t *testing.T) {
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a stranger is kept on the line")
 	}
+}
+
+// A coordinator is called by many names: the operator's port takes every one,
+// REST all that no page can have got by binding a name of its own to loopback.
+func TestNamesOfHosts(t *testing.T) {
+	dir := t.TempDir()
+	tokens := filepath.Join(dir, "tokens")
+	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := certificate(t, "n1.lab")
+	get := func(url, host string) (int, string) {
+		t.Helper()
+		rq, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rq.Host = host
+		rq.Header.Set("Authorization", "Bearer "+token)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.CloseIdleConnections()
+		rs, err := (&http.Client{Transport: transport}).Do(rq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rs.Body.Close()
+		body, _ := io.ReadAll(rs.Body)
+		return rs.StatusCode, string(body)
+	}
+	for what, c := range map[string]struct {
+		cfg  node.Config
+		want int
+	}{
+		"loopback alone":        {node.Config{}, 403},
+		"--http-hosts":          {node.Config{HTTPHosts: []string{"N1.lab"}}, 200},
+		"--http-hosts, another": {node.Config{HTTPHosts: []string{"n2.lab"}}, 403},
+		"--http-hosts, any":     {node.Config{HTTPHosts: []string{"*"}}, 200},
+		"the advertised name":   {node.Config{Advertise: "n1.lab:7300"}, 200},
+		"tokens":                {node.Config{TokenFile: tokens}, 200},
+		"a certificate":         {node.Config{HTTPCert: cert, HTTPKey: key}, 200},
+	} {
+		c.cfg.ID, c.cfg.DataDir = "n1", t.TempDir()
+		n := run(t, c.cfg)
+		scheme := "http://"
+		if c.cfg.HTTPCert != "" {
+			scheme = "https://"
+		}
+		code, said := get(scheme+n.Addrs().HTTP+"/v1/status", "n1.lab:7380")
+		if code != c.want || code == 403 && !strings.Contains(said, "--http-hosts") {
+			t.Errorf("%s: /v1/status of n1.lab: %d %s, want %d", what, code, said, c.want)
+		}
+		for _, path := range []string{"/livez", "/metrics"} {
+			if code, said := get("http://"+n.Addrs().Ops+path, "n1.lab:7390"); code != 200 {
+				t.Errorf("%s: %s of n1.lab: %d %s, want 200", what, path, code, said)
+			}
+		}
+	}
+}
+
+// certificate writes a certificate that is its own authority for one name.
+func certificate(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}, &x509.Certificate{SerialNumber: big.NewInt(1)}, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
 }
 
 // What cannot be opened is named, and nothing is left open.

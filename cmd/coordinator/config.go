@@ -32,6 +32,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.String("namespace", "", "namespace it presides over (default: the id)")
 	f.String("data-dir", "./data", "everything it keeps")
 	f.String("http-addr", "127.0.0.1:7380", "REST and streams")
+	f.StringSlice("http-hosts", nil, "further names REST is called by, while it is on loopback without tokens; * is any (elsewhere every name passes)")
 	f.String("peer-addr", "127.0.0.1:7300", "the one port between coordinators")
 	f.String("advertise", "", "name others dial (default: the peer address)")
 	f.String("component-addr", "127.0.0.1:7370", "native sessions")
@@ -200,6 +201,11 @@ func (s *settings) nodeConfig() (node.Config, error) {
 	}
 	c.LECOAddr, c.LECODataAddr, c.LECOLogAddr = s.String("leco-addr"), s.String("leco-data-addr"), s.String("leco-log-addr")
 	c.LECOShutDown = s.Bool("leco-shut-down")
+	for _, h := range s.Strings("http-hosts") {
+		if h = strings.TrimSpace(h); h != "" {
+			c.HTTPHosts = append(c.HTTPHosts, h)
+		}
+	}
 	for _, a := range s.Strings("leco-peers") {
 		if a = strings.TrimSpace(a); a != "" {
 			c.LECOPeers = append(c.LECOPeers, a)

@@ -68,7 +68,14 @@ func TestListsFromEverywhere(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, c.Join, err)
 		}
 	}
-	s, err := loaded(t, []string{"FOLKMOOT_JOIN=a:1, b:2"})
+	s, err := loaded(t, []string{"FOLKMOOT_HTTP_HOSTS=n1.lab, n2.lab"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.HTTPHosts, []string{"n1.lab", "n2.lab"}) {
+		t.Errorf("environment: got %v, %v", c.HTTPHosts, err)
+	}
+	s, err = loaded(t, []string{"FOLKMOOT_JOIN=a:1, b:2"})
 	if err != nil {
 		t.Fatal(err)
 	}

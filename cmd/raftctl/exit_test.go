@@ -245,3 +245,19 @@ func TestKeysToldTwice(t *testing.T) {
 		}
 	}
 }
+
+// What the help of contexts shows is a contexts file.
+func TestTheExampleOfContexts(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	_, help, _ := raftctl(t, nil, "contexts", "--help")
+	_, file, found := strings.Cut(help, "contexts.yaml:\n\n")
+	file, _, ends := strings.Cut(file, "\n\n")
+	if !found || !ends {
+		t.Fatalf("the help has no example:\n%s", help)
+	}
+	write(t, filepath.Join(dir, "folkmoot", "contexts.yaml"), file)
+	if code, out, errs := raftctl(t, nil, "contexts", "list"); code != exitDone || !strings.Contains(out, "*  lab") || !strings.Contains(out, "n1.lab:7380,n2.lab:7380") {
+		t.Errorf("contexts list: exit %d, %q, %q", code, out, errs)
+	}
+}
