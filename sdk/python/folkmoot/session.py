@@ -326,10 +326,9 @@ class Session:
 
     def _message(self, m: Message, content: Any) -> None:
         if isinstance(content, dict) and isinstance(content.get("method"), str):
-            if m.from_coordinator:
-                if content["method"] in ("event", "lagged"):
-                    return self._news(m, content)
-            elif "id" in content or content["method"] in self.methods:
+            if m.from_coordinator and "id" not in content and content["method"] in ("event", "lagged"):
+                return self._news(m, content)
+            if "id" in content or content["method"] in self.methods:  # a coordinator asks for those who call over REST
                 return self._serve(m, content)
         elif isinstance(content, list) and any(isinstance(c, dict) and "method" in c for c in content):
             return self._serve(m, content)

@@ -41,6 +41,7 @@ class Cluster:
         self.rows: Dict[str, Row] = {}
         self.keys: Dict[str, Row] = {}
         self.jobs: Dict[str, Dict[str, Any]] = {}
+        self.asked: Dict[bytes, asyncio.Future[Message]] = {}  # of components, by conversation
         self.events: List[Dict[str, Any]] = []
         self.lease = "10s"
         self.index = 100
@@ -97,6 +98,16 @@ class Cluster:
             "full_name": row.full, "session": row.id, "secret": row.secret, "namespace": namespace, "home": row.home, "lease": self.lease,
             "index": self.index, "resumed": resumed, "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in doors],
         }  # fmt: skip
+
+    def ask(self, full: str, method: str, params: Any) -> asyncio.Future[Message]:
+        """Asks a component in its home's name, as for a caller over REST. The future is done with the answer."""
+        at = self.rows[full].at
+        assert at is not None
+        conversation = new_conversation()
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, **({} if params is None else {"params": params})}
+        at.write(Message(full, f"{at.home.id}.COORDINATOR", conversation, 0, frame.JSON, [json.dumps(body).encode()]))
+        answer = self.asked[conversation] = asyncio.get_running_loop().create_future()
+        return answer
 
     def sign_out(self, row: Row) -> None:
         self.rows.pop(row.full, None)
@@ -231,6 +242,11 @@ class Peer:
                     self.take(whole)
             return
         self.home.seen.append(m)
+        asked = self.home.cluster.asked.pop(m.conversation, None)
+        if asked is not None:
+            if m.id:
+                self.writer.write(frame.about(frame.RECEIPT, [m.id.to_bytes(3, "big")]))
+            return asked.set_result(m)
         method = m.content.get("method") if m.to == "COORDINATOR" and m.payload else ""
         if (self.row is None or self.home.not_signed_in) and method != "sign_in":
             self.home.not_signed_in = max(0, self.home.not_signed_in - 1)

@@ -211,6 +211,24 @@ class Calls(Base):
         many = await asyncio.gather(*(self.gui.call("laser", "set_power", [n]) for n in range(200)))
         self.assertEqual(many, [f"{n} W, ramp False" for n in range(200)])
 
+    async def test_a_coordinator_asks(self) -> None:
+        """In its own name, for those who call over REST; whatever the method is called."""
+
+        @self.laser.method
+        def event(n: int) -> int:
+            return n + 1
+
+        for method, params, key, wanted in [
+            ("set_power", [2], "result", "2 W, ramp False"),
+            ("event", {"n": 1}, "result", 2),
+            ("fly", None, "error", {"code": -32601, "message": "there is no method 'fly'"}),
+        ]:
+            asked = self.cluster.ask("n1.laser", method, params)
+            told = await asyncio.wait_for(asked, 10)
+            self.assertEqual(told.content[key], wanted)
+        self.assertEqual(self.laser._link._sent, {})  # the answers have their outcome
+        self.assertFalse(self.laser._inbox)
+
     async def test_attachments(self) -> None:
         reply = await self.gui.request("laser", "picture", attachments=[b"\x00" * 100_000])
         self.assertEqual((reply.result, reply.attachments), ({"from": "n1.gui"}, [b"pixels", b"\x00" * 100_000]))
