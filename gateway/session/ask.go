@@ -211,11 +211,22 @@ func (c *Conn) clerk() {
 			c.reply(&m, notSignedIn(nil), m.ID)
 			continue
 		}
-		if content := live.Ask(c.ctx, &m, methods{c}); content != nil {
+		switch content := live.Ask(c.ctx, &m, methods{c}); {
+		case content != nil:
 			c.answer(&m, live, content)
+		case m.ID != 0: // an answer to what COORDINATOR asked, say
+			c.taken(m.ID)
 		}
 		c.follow(m.Conversation)
 	}
+}
+
+// taken writes a receipt for a message that COORDINATOR does not answer.
+func (c *Conn) taken(id uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.receipts = append(c.receipts, byte(id>>16), byte(id>>8), byte(id))
+	c.kick()
 }
 
 // methods are those of COORDINATOR that are about the connection.

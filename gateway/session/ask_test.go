@@ -69,3 +69,38 @@ func TestEveryWayToAsk(t *testing.T) {
 		}
 	}
 }
+
+// An answer to what COORDINATOR asked has its outcome as every message with an
+// id has: a receipt.
+func TestAnAnswerToCoordinatorHasAReceipt(t *testing.T) {
+	w := newWorld(t, settings{}, "n1")
+	s := w.sites["n1"]
+	g := s.signIn(t, "laser")
+	answered := make(chan string, 1)
+	go func() {
+		result, err := s.control.Request(t.Context(), "", "n1.laser", "status", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- string(result)
+	}()
+	asked := g.message()
+	g.send(wire.Message{To: asked.From, Conversation: asked.Conversation, ID: 9, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`{"jsonrpc":"2.0","id":1,"result":"on"}`)}})
+	if got := <-answered; got != `"on"` {
+		t.Errorf("the answer is %s, want \"on\"", got)
+	}
+	g.send(wire.Message{Type: wire.TypePing, Payload: [][]byte{[]byte("1")}})
+	for {
+		m, err := g.next()
+		must(t, err)
+		if m.Type == wire.TypeReceipt {
+			if got := m.Payload[0]; len(got) != 3 || got[2] != 9 {
+				t.Errorf("a receipt for %v, want one for 9", got)
+			}
+			return
+		}
+		if m.To != "" {
+			t.Fatalf("got a message from %s, want a receipt", m.From)
+		}
+	}
+}
