@@ -100,7 +100,13 @@ for line in sys.stdin:
 
 func startPyleco(t *testing.T, define ...string) *pyleco {
 	t.Helper()
-	p := &pyleco{t: t, cmd: exec.Command(pyenv.Python(t, pyenv.LECO...), "-c", prelude), errs: &logFile{}}
+	return startPython(t, exec.Command(pyenv.Python(t, pyenv.LECO...), "-c", prelude), define...)
+}
+
+// startPython starts a Python that reads lines as prelude does.
+func startPython(t *testing.T, cmd *exec.Cmd, define ...string) *pyleco {
+	t.Helper()
+	p := &pyleco{t: t, cmd: cmd, errs: &logFile{}}
 	p.cmd.Stderr = p.errs
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
