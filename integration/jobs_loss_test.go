@@ -2,10 +2,15 @@ package integration_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // The parts of a worker that is killed are done by others; each result counts
@@ -152,5 +157,70 @@ func TestAWorkerThatEndsLeavesNothingBehind(t *testing.T) {
 	if _, _, err := c.api().Component(t.Context(), "n1.w1", client.Read{Consistency: "strict"}); err == nil {
 		t.Error("the worker that ended is still signed in")
 	}
+	c.agree()
+}
+
+// A majority is killed for longer than a worker's lease. What the worker ended
+// meanwhile counts; what it had to stop is run again as another attempt, with a
+// log of its own, though the same session's place is taken again.
+func TestAWorkerOutlivesALongLossOfTheMajority(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	home := c.nodes[0]
+	other := c.others(home)[0]
+	c.workerAt("w", 2, "5s", home)
+	c.haveWorkers(1)
+	dir := t.TempDir()
+	j := c.submit(c.nodes[1], wire.SubmitJob{
+		ID: "long", Runtime: "sh", MaxAttempts: 1, Items: numbers(2), Args: asJSON(dir), Script: `
+cd ` + dir + `
+echo $FOLKMOOT_ATTEMPT >> ran$ITEM
+echo attempt $FOLKMOOT_ATTEMPT begins >&2
+echo $$ > pid$ITEM.new; mv pid$ITEM.new pid$ITEM.$FOLKMOOT_ATTEMPT
+while [ ! -e go$ITEM ]; do sleep 0.05; done
+echo attempt $FOLKMOOT_ATTEMPT ends >&2
+echo "{\"square\": $((ITEM * ITEM)), \"attempt\": $FOLKMOOT_ATTEMPT}"
+`,
+	})
+	pid, err := strconv.Atoi(strings.TrimSpace(exists(t, filepath.Join(dir, "pid0.1"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists(t, filepath.Join(dir, "pid1.1"))
+	home.kill()
+	other.kill()
+	touch(t, dir, "go1")
+	isGone(t, pid) // its lease is over
+	touch(t, dir, "go0")
+	home.start()
+	other.start()
+	c.ended("long", "done")
+	for _, r := range c.squares("long", 2) {
+		ran, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("ran%d", r.Part)))
+		if want := "1\n2\n"[:2*r.Attempt]; err != nil || string(ran) != want {
+			t.Errorf("part %d, done in attempt %d, was run as %q (%v), want each attempt once", r.Part, r.Attempt, ran, err)
+		}
+		if r.Part == 0 && r.Attempt != 2 {
+			t.Errorf("part 0, which was stopped, was done in attempt %d, want 2", r.Attempt)
+		}
+		var log strings.Builder
+		for chunk, err := range c.api().Logs(t.Context(), "long", r.Part, false) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Write(chunk.Data)
+		}
+		if r.Attempt == 2 && log.String() != "attempt 2 begins\nattempt 2 ends\n" {
+			t.Errorf("the log of part %d, attempt 2, is %q", r.Part, log.String())
+		}
+	}
+	if p := c.parts("long")[0]; p.Losses != 1 || p.Failures != 0 {
+		t.Errorf("part 0: %d losses, %d failures; want 1 and none", p.Losses, p.Failures)
+	}
+	if got, _, err := c.api().Job(t.Context(), "long", client.Read{}); err != nil || got.Parts.Retries < 1 {
+		t.Errorf("%d retries (%v), want the second attempt counted", got.Parts.Retries, err)
+	}
+	c.waitHealthy(3)
+	c.acceptedOnce(c.nodes[2], j)
 	c.agree()
 }

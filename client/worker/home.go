@@ -43,6 +43,20 @@ func (h *home) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVe
 	return out.Parts, err
 }
 
+// former reports under the secret of a session that nobody keeps any more.
+type former struct {
+	client *client.Client
+	secret string
+}
+
+var _ work.Reporter = former{}
+
+func (f former) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error) {
+	var out wire.PartVerdicts
+	_, err := f.client.Call(ctx, f.secret, wire.Coordinator, "finish_parts", wire.FinishParts{Parts: parts}, &out, 0, true)
+	return out.Parts, err
+}
+
 func (h *home) AppendLog(ctx context.Context, log wire.AppendLog) error {
 	return h.session.Coordinator(ctx, "append_log", log, nil)
 }

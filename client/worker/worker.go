@@ -51,8 +51,9 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.Slots = cmp.Or(cfg.Slots, 1)
 	cfg.Grace = max(cmp.Or(cfg.Grace, 10*time.Second), 0)
 	var last wire.SignedIn
+	var left *work.Worker // of the session that was lost
 	for {
-		s, err := signIn(ctx, cfg, last)
+		s, err := signIn(ctx, cfg, last, left)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -64,7 +65,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if cfg.Signed != nil {
 			cfg.Signed(last)
 		}
-		err = life(ctx, cfg, s)
+		left, err = life(ctx, cfg, s)
 		switch lost := errors.Is(err, client.ErrLost); {
 		case lost && ctx.Err() != nil:
 			return nil // it was to end anyway
@@ -81,8 +82,9 @@ func Run(ctx context.Context, cfg Config) error {
 // sayAfter is how long a sign-in may take, over all addresses, until somebody is told.
 const sayAfter = 3 * time.Second
 
-// signIn tries until it worked or was refused for good; with the session of before it takes the name over.
-func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Session, error) {
+// signIn tries until it worked or was refused for good. With the session of before it takes the name over, once it has
+// reported what that left; if parts were given up, the session ends and another begins, so that they are other attempts.
+func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Worker) (*client.Session, error) {
 	body := wire.SignIn{
 		Name: cfg.Name, Namespace: cfg.Namespace, Labels: cfg.Labels, Place: cfg.Place,
 		Lease: wire.Duration(cfg.Lease), Runtimes: work.Names(cfg.Runtimes), Slots: cfg.Slots,
@@ -97,7 +99,14 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Sessio
 		late := time.AfterFunc(sayAfter, func() {
 			cfg.Logger.Warn("no coordinator has taken the sign-in yet; going on trying", "addrs", strings.Join(cfg.Client.Addrs(), ","))
 		})
-		s, err := cfg.Client.Open(ctx, client.SessionConfig{SignIn: body, Inbox: true, Logger: cfg.Logger})
+		var s *client.Session
+		over, err := settle(ctx, cfg, last, left)
+		if err == nil {
+			if left = nil; over {
+				body.Session, body.Secret = "", ""
+			}
+			s, err = cfg.Client.Open(ctx, client.SessionConfig{SignIn: body, Inbox: true, Logger: cfg.Logger})
+		}
 		late.Stop()
 		if err == nil {
 			return s, nil
@@ -105,7 +114,7 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Sessio
 		switch code := wire.CodeOf(err); {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case code == wire.CodeUnavailable, code == wire.CodeUnknown, code == wire.CodeBusy, code == wire.CodeInternal:
+		case transient(code):
 		case body.Session != "" && !client.Removed(err):
 			body.Session, body.Secret = "", "" // nobody knows it any more: a new life
 		case code == wire.CodeNameTaken && (takenSince.IsZero() || time.Since(takenSince) < nameTakenFor):
@@ -124,9 +133,45 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn) (*client.Sessio
 	}
 }
 
+// settleFor bounds one try to settle.
+const settleFor = 10 * time.Second
+
+// settle closes the account of a session that was lost, under its secret, before anything is taken again: what had ended is
+// reported, and if parts were given up the session is signed out, which takes them back. over says that the session has
+// ended, now or before; an error, that nobody knows and it is to be tried again.
+func settle(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Worker) (over bool, err error) {
+	if left == nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	err = left.Report(ctx, former{cfg.Client, last.Secret})
+	if err == nil && left.GivenUp() > 0 {
+		cfg.Logger.Warn("parts were given up with the session; they are given back", "parts", left.GivenUp())
+		over = true
+		_, err = cfg.Client.SignOut(ctx, last.FullName, last.Secret)
+	}
+	switch code := wire.CodeOf(err); {
+	case err == nil:
+		return over, nil
+	case client.Removed(err), ctx.Err() != nil, transient(code):
+		return false, err
+	}
+	if n := left.Unreported(); n > 0 {
+		cfg.Logger.Warn("results come too late: the session had ended, and their attempts were taken back", "parts", n, "error", err)
+	}
+	return true, nil
+}
+
+// transient tells whether a refusal with this code says only that nobody could tell.
+func transient(code wire.Code) bool {
+	return code == wire.CodeUnavailable || code == wire.CodeUnknown || code == wire.CodeBusy || code == wire.CodeInternal
+}
+
 // life is one session: it works until ctx ends, then lets parts finish within the grace and signs out; or until the
-// session is lost, when everything it runs is stopped at once, since others may get it now.
-func life(ctx context.Context, cfg Config, s *client.Session) error {
+// session is lost, when everything it runs is stopped at once, since others may get it now. What the worker had in hand then
+// is left to be settled.
+func life(ctx context.Context, cfg Config, s *client.Session) (left *work.Worker, err error) {
 	h := newHome(s)
 	w, err := work.Open(h, work.Config{Slots: cfg.Slots, Runtimes: cfg.Runtimes, Dir: cfg.Dir, Logger: cfg.Logger})
 	if err == nil {
@@ -146,9 +191,9 @@ func life(ctx context.Context, cfg Config, s *client.Session) error {
 	}
 	h.wait()
 	if lost != nil {
-		return lost
+		return w, lost
 	}
-	return err
+	return nil, err
 }
 
 // drained waits until no part is held, the grace is over or the session ends.

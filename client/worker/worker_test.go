@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +37,9 @@ type cluster struct {
 	signOuts int
 	waiting  []wire.RunPart // given by sync_parts until they are done
 	done     []wire.PartDone
+	deaf     bool // finish_parts is not carried out
+	tried    int  // reports that came meanwhile
+	story    []string
 	changed  chan struct{} // closed at every change
 	inbox    chan wire.Received
 }
@@ -112,6 +117,9 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 			c.signIns++
 			if in.Session != "" {
 				c.moves++
+				c.story = append(c.story, "take over")
+			} else {
+				c.story = append(c.story, "sign in")
 			}
 		})
 		say(201, wire.SignedIn{FullName: "n1." + in.Name, Session: "s", Secret: "secret", Namespace: "n1", Home: id, Lease: in.Lease, Index: 9})
@@ -129,7 +137,13 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 		}
 		say(200, wire.Beat{FullName: "n1.w", Home: id})
 	case "DELETE /components/n1.w":
-		c.update(func() { c.signOuts++ })
+		c.update(func() {
+			c.signOuts++
+			c.story = append(c.story, "sign out")
+			for i := range c.waiting { // taken back
+				c.waiting[i].Attempt++
+			}
+		})
 		say(200, struct{}{})
 	case "GET /components/n1.w/messages":
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -146,7 +160,7 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 		}
 	case "POST /call/COORDINATOR/sync_parts":
 		c.mu.Lock()
-		out := wire.SyncedParts{Run: c.waiting, Cancel: []wire.PartRef{}}
+		out := wire.SyncedParts{Run: slices.Clone(c.waiting), Cancel: []wire.PartRef{}}
 		c.mu.Unlock()
 		say(200, out)
 	case "POST /call/COORDINATOR/start_parts":
@@ -156,13 +170,24 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 	case "POST /call/COORDINATOR/finish_parts":
 		var in wire.FinishParts
 		json.NewDecoder(r.Body).Decode(&in)
+		c.mu.Lock()
+		deaf := c.deaf
+		c.mu.Unlock()
+		if deaf {
+			c.update(func() { c.tried++ })
+			refuse(503, wire.CodeUnavailable, "no leader")
+			return
+		}
 		var refs []wire.PartRef
 		for _, p := range in.Parts {
 			refs = append(refs, p.PartRef)
 		}
 		c.update(func() {
 			c.done = append(c.done, in.Parts...)
-			c.waiting = nil
+			for _, p := range refs {
+				c.story = append(c.story, fmt.Sprintf("part %d attempt %d", p.Part, p.Attempt))
+				c.waiting = slices.DeleteFunc(c.waiting, func(r wire.RunPart) bool { return r.PartRef == p })
+			}
 		})
 		say(200, wire.PartVerdicts{Parts: accepted(refs)})
 	default:
@@ -264,6 +289,41 @@ func TestWorkerMoves(t *testing.T) {
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A worker whose lease ends while nobody is reached stops what it runs. Before it signs in again it reports what had ended,
+// and gives the rest back, so that nothing is run twice as one attempt.
+func TestWhatWasGivenUpIsGivenBackFirst(t *testing.T) {
+	c := newCluster()
+	dir := t.TempDir()
+	c.deaf = true
+	c.waiting = []wire.RunPart{
+		part(0, "echo $FOLKMOOT_ATTEMPT >> "+dir+"/ran0; trap 'touch "+dir+"/stopped; exit 1' TERM; while [ ! -e "+dir+"/go ]; do sleep 0.05; done"),
+		part(1, "echo $FOLKMOOT_ATTEMPT >> "+dir+"/ran1; echo 1"),
+	}
+	stop, _ := start(t, "w", c.coordinator(t, "a").URL)
+	poll(t, dir+"/ran0")
+	c.until(t, "the result of part 1 is offered", func() bool { return c.tried > 0 })
+	c.kill("a")
+	poll(t, dir+"/stopped")
+	if err := touch(dir + "/go"); err != nil {
+		t.Fatal(err)
+	}
+	c.update(func() { c.dead, c.tried = "", 0 })
+	c.until(t, "the result is offered after the end of the session", func() bool { return c.tried > 2 })
+	c.update(func() { c.deaf = false })
+	c.until(t, "both parts are done", func() bool { return len(c.done) == 2 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(c.story[:min(5, len(c.story))], ", "), "sign in, part 1 attempt 1, sign out, sign in, part 0 attempt 2"; got != want {
+		t.Errorf("the coordinator heard: %s; want %s", got, want)
+	}
+	for name, want := range map[string]string{"ran0": "1\n2\n", "ran1": "1\n"} {
+		if b, _ := os.ReadFile(dir + "/" + name); string(b) != want {
+			t.Errorf("%s: attempts %q, want %q", name, b, want)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type desk struct {
 	single                       bool // a batch was refused: one by one
 
 	done, failed, dropped uint64
+	givenUp               int // were running when the worker was closed
 }
 
 // States of a task.

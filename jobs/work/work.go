@@ -23,7 +23,7 @@ import (
 type Home interface {
 	// Start and Finish answer with one verdict for each part, in order.
 	Start(ctx context.Context, parts []wire.PartRef) ([]wire.PartVerdict, error)
-	Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error)
+	Reporter
 	AppendLog(ctx context.Context, log wire.AppendLog) error
 	// Sync tells all the worker holds and hears what to run and what to drop.
 	Sync(ctx context.Context, holding []wire.PartRef) (wire.SyncedParts, error)
@@ -205,6 +205,47 @@ func (w *Worker) lastWords() {
 	}
 }
 
+// GivenUp returns how many parts were running when the worker was closed and
+// were stopped for it. It waits for the end of Close.
+func (w *Worker) GivenUp() int {
+	<-w.gone
+	return w.desk.givenUp
+}
+
+// Reporter is the part of a Home that takes reports.
+type Reporter interface {
+	Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error)
+}
+
+// Report tells, after Close, what had ended and has no verdict yet. It returns
+// nil when all has one, and may be called again after an error.
+func (w *Worker) Report(ctx context.Context, to Reporter) error {
+	<-w.gone
+	for len(w.desk.ended) > 0 {
+		batch, before := w.desk.batch(0), len(w.desk.ended)
+		verdicts, err := to.Finish(ctx, batch)
+		if refusal(err) {
+			w.refusedBatch(batch, err)
+			if len(batch) > 1 {
+				continue
+			}
+		} else if err != nil {
+			return err
+		}
+		w.desk.finished(batch, verdicts)
+		if len(w.desk.ended) == before {
+			return wire.NotTried("%d finished parts have no verdict yet", before)
+		}
+	}
+	return nil
+}
+
+// Unreported returns how many parts had ended and have no verdict yet.
+func (w *Worker) Unreported() int {
+	<-w.gone
+	return len(w.desk.ended)
+}
+
 // hint takes news and, when it says nothing, asks.
 func (w *Worker) hint(h Hint) {
 	w.take(h.Run)
@@ -292,6 +333,9 @@ func (w *Worker) launch(t *task) {
 
 func (w *Worker) ended(t *task, out outcome) {
 	w.desk.running--
+	if out.stopped && t.state != dropped {
+		w.desk.givenUp++
+	}
 	if t.state == dropped || out.stopped {
 		w.desk.remove(t)
 		return
