@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // slowStore is how long one write to the log may take before the disk counts
 // as failed: raft does nothing else meanwhile and so could never be deposed by
-// itself.
+// itself. Time in which this process stood still does not count.
 const slowStore = 10 * time.Second
 
 // failStop ends the process with the first error of the storage. An fsync that
@@ -82,7 +84,7 @@ func (s logStore) StoreLogs(logs []*raft.Log) error {
 		sealed[i].Extensions = sum
 		refs[i] = &sealed[i]
 	}
-	watch := time.AfterFunc(slowStore, func() {
+	watch := awake.AfterFunc(slowStore, func() {
 		s.stop.fail(fmt.Errorf("append to the log: the disk has not answered for %s", slowStore))
 	})
 	err := s.to.StoreLogs(refs)
