@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	openLimit = 5 * time.Second // from accept to the open frame
+	openLimit = 5 * time.Second // of silence before the open frame
 	maxOpen   = 64              // accepted links that have not sent it
 	maxOut    = 4 << 20         // bytes for a dialler that does not read
 )
@@ -113,9 +113,10 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	defer hurry(ctx, conn)()
-	frames := newFrameReader(conn)
-	in, err := r.opened(ctx, conn, from, frames)
+	heard := listen(ctx, conn, openLimit)
+	in, err := r.opened(conn, from, newFrameReader(heard))
 	opened()
+	heard.Limit = deadAfter * r.limits.Ping
 	if err == nil {
 		err = r.seat(in)
 	}
@@ -129,7 +130,7 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 		in.write(ctx)
 		conn.Close()
 	}()
-	err = in.read(ctx)
+	err = in.read()
 	in.mu.Lock()
 	in.over = true
 	if in.fault != nil {
@@ -162,10 +163,7 @@ func (in *inLink) fail(err error) {
 }
 
 // opened reads the open frame.
-func (r *Router) opened(ctx context.Context, conn net.Conn, from string, frames *frameReader) (*inLink, error) {
-	if err := awaitBytes(ctx, conn, openLimit); err != nil {
-		return nil, err
-	}
+func (r *Router) opened(conn net.Conn, from string, frames *frameReader) (*inLink, error) {
 	kind, body, err := frames.next()
 	if err != nil {
 		return nil, silence(err, openLimit)
@@ -227,21 +225,17 @@ type seat struct {
 
 // read delivers what comes until the connection fails or is dead. Outcomes
 // leave when everything that came with one read of the socket is handled.
-func (in *inLink) read(ctx context.Context) error {
+func (in *inLink) read() error {
 	frames := in.frames
-	dead := deadAfter * in.r.limits.Ping
 	for {
 		if !frames.ready() {
 			if err := in.flush(); err != nil {
 				return err
 			}
-			if err := awaitBytes(ctx, in.conn, dead); err != nil {
-				return err
-			}
 		}
 		kind, body, err := frames.next()
 		if err != nil {
-			return silence(err, dead)
+			return silence(err, deadAfter*in.r.limits.Ping)
 		}
 		switch kind {
 		case kindData:

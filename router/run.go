@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -134,13 +135,9 @@ func shallow(conn net.Conn) {
 	}
 }
 
-// awaitBytes gives the next read its deadline; it fails when ctx has ended, so
-// that the deadline set by hurry is never taken back.
-func awaitBytes(ctx context.Context, conn net.Conn, d time.Duration) error {
-	if err := conn.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return err
-	}
-	return ctx.Err()
+// listen reads from conn until nothing has come for d, or hurry ends the read.
+func listen(ctx context.Context, conn net.Conn, d time.Duration) *awake.Reader {
+	return &awake.Reader{Conn: conn, Limit: d, Ended: ctx.Err}
 }
 
 // silence words a read that timed out.
@@ -333,15 +330,10 @@ func (l *outLink) take(to []*segment) (rest, control []byte, data []*segment, ow
 
 // read takes outcomes until the connection fails or is dead.
 func (l *outLink) read(ctx context.Context, conn net.Conn) (good bool, err error) {
-	frames := newFrameReader(conn)
 	dead := deadAfter * l.r.limits.Ping
+	frames := newFrameReader(listen(ctx, conn, dead))
 	var scratch []*entry
 	for {
-		if !frames.ready() {
-			if err := awaitBytes(ctx, conn, dead); err != nil {
-				return good, err
-			}
-		}
 		kind, body, err := frames.next()
 		if err != nil {
 			return good, silence(err, dead)
