@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // errGone is a frame refused because its connection has ended.
@@ -183,7 +184,7 @@ func (l *line) run(c conn) error {
 		l.stop(l.out.write(l.ctx, c, silence, interval, l.tick))
 		c.Close()
 	})
-	l.stop(l.read(bufio.NewReaderSize(&awake{Conn: c, silence: silence}, readStep)))
+	l.stop(l.read(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep)))
 	c.Close()
 	wg.Wait()
 	err := context.Cause(l.ctx)

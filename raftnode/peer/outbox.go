@@ -217,21 +217,3 @@ func (o *outbox) write(ctx context.Context, c net.Conn, patience, interval time.
 		}
 	}
 }
-
-// awake renews the read deadline with every byte that arrives, so that only
-// silence ends a connection.
-type awake struct {
-	net.Conn
-	silence time.Duration
-	renewed time.Time
-}
-
-func (a *awake) Read(b []byte) (int, error) {
-	if now := time.Now(); now.Sub(a.renewed) > a.silence/16 {
-		if err := a.Conn.SetReadDeadline(now.Add(a.silence)); err != nil {
-			return 0, err
-		}
-		a.renewed = now
-	}
-	return a.Conn.Read(b)
-}

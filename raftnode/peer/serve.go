@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // desk serves the calls of one connection that was taken in.
@@ -37,7 +38,7 @@ func (p *Port) serve(c conn, from Hello) {
 		_ = d.out.write(ctx, c, silence, silence, func() {})
 		c.Close()
 	})
-	err := d.read(bufio.NewReaderSize(&awake{Conn: c, silence: silence}, readStep))
+	err := d.read(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep))
 	cancel()
 	d.out.close()
 	c.Close()
