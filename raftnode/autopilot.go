@@ -55,7 +55,7 @@ func (n *Node) movedTo(s raft.Server) string {
 	addr := n.self.Address
 	if string(s.ID) != n.serverID {
 		k, ok := n.contacts.of(string(s.ID))
-		if !ok || time.Since(k.at) > n.contacts.patience {
+		if !ok || !n.contacts.recent(k) {
 			return ""
 		}
 		addr = k.hello.Address
@@ -71,7 +71,7 @@ func (n *Node) movedTo(s raft.Server) string {
 func (n *Node) worthy(serverID string) bool {
 	k, ok := n.contacts.of(serverID)
 	return ok && !k.hello.Observer &&
-		time.Since(k.at) <= n.contacts.patience &&
+		n.contacts.recent(k) &&
 		k.at.Sub(k.since) >= n.cfg.Stabilize &&
 		k.hello.Last+n.cfg.MaxLag >= n.raft.LastIndex()
 }
@@ -84,7 +84,7 @@ func (n *Node) forgetStrangers() {
 			return true
 		}
 		k, ok := n.contacts.of(id)
-		return ok && time.Since(k.at) < 10*n.contacts.patience
+		return ok && n.contacts.clock.Now()-k.heard < 10*n.contacts.patience
 	}
 	if err := n.local.forget(keep); err != nil {
 		n.localFailed(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // The methods that a node answers. Their bodies are JSON, but for a proposal,
@@ -286,6 +287,7 @@ func resolve(ctx context.Context, addr string) []string {
 // contacts is what this node knows of the others by its own questions.
 type contacts struct {
 	mu       sync.Mutex
+	clock    *awake.Clock  // what others are judged by
 	patience time.Duration // an answer counts as life for so long
 	by       map[string]contact
 	asking   map[string]bool // by address: a question is under way
@@ -293,11 +295,13 @@ type contacts struct {
 
 type contact struct {
 	hello hello
-	at    time.Time // of the last answer
-	since time.Time // of the first answer of an unbroken row
+	at    time.Time     // of the last answer
+	heard time.Duration // the same, by the clock
+	since time.Time     // of the first answer of an unbroken row
 }
 
 func (c *contacts) init(ping time.Duration) {
+	c.clock = awake.New(ping / 2)
 	c.patience = 3*ping + ping/2
 	c.by, c.asking = map[string]contact{}, map[string]bool{}
 }
@@ -331,7 +335,7 @@ func (c *contacts) answered(h hello) {
 		since = now
 	}
 	h.Known = nil
-	c.by[h.ServerID] = contact{hello: h, at: now, since: since}
+	c.by[h.ServerID] = contact{hello: h, at: now, heard: c.clock.Now(), since: since}
 }
 
 // of is the last that was heard of a server.
@@ -345,8 +349,12 @@ func (c *contacts) of(serverID string) (contact, bool) {
 // alive tells whether a server has answered lately, and when last.
 func (c *contacts) alive(serverID string) (bool, time.Time) {
 	k, ok := c.of(serverID)
-	return ok && time.Since(k.at) <= c.patience, k.at
+	return ok && c.recent(k), k.at
 }
+
+// recent tells whether an answer still counts as life. Nobody could be heard
+// while this process stood still.
+func (c *contacts) recent(k contact) bool { return c.clock.Now()-k.heard <= c.patience }
 
 func (c *contacts) forget(keep func(serverID string) bool) {
 	c.mu.Lock()
@@ -372,11 +380,12 @@ func (n *Node) Alive(id string) (bool, time.Time) {
 	}
 	n.contacts.mu.Lock()
 	defer n.contacts.mu.Unlock()
+	var alive bool
 	var last time.Time
 	for _, k := range n.contacts.by {
 		if k.hello.ID == id && k.at.After(last) {
-			last = k.at
+			alive, last = n.contacts.recent(k), k.at
 		}
 	}
-	return !last.IsZero() && time.Since(last) <= n.contacts.patience, last
+	return alive, last
 }

@@ -54,7 +54,7 @@ func (n *Node) info(s raft.Server) MemberInfo {
 	} else if k, ok := n.contacts.of(id); ok {
 		h = k.hello
 		m.LastContact = time.Since(k.at)
-		m.Alive = m.LastContact <= n.contacts.patience
+		m.Alive = n.contacts.recent(k)
 	}
 	if m.Alive {
 		m.State = h.State

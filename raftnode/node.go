@@ -180,6 +180,7 @@ func (n *Node) startRest() {
 	n.spawn(n.rule)
 	n.spawn(n.watchLeaders)
 	n.spawn(n.watchStreams)
+	n.spawn(func() { n.contacts.clock.Run(n.ctx) })
 	n.spawn(n.ping)
 	n.spawn(n.seek)
 	n.spawn(n.catchUpOnce)
