@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // Propose ends sessions through the log. nil means that all of the fences are
@@ -34,6 +35,9 @@ const proposeTimeout = 10 * time.Second
 // pause is how late a tick must be to count as a pause of this process: the
 // heartbeats of that time could not be heard and must not be missed.
 const pause = time.Second
+
+// clockStep is how often the clock of awake time is looked at.
+const clockStep = 200 * time.Millisecond
 
 // Keeper holds the leases of the sessions homed here. Renewing is a map look-up
 // and a store: a lease is only moved in the queue when its old end has come.
@@ -131,21 +135,28 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return every(ctx, k.cfg.Tick, k.look)
 }
 
-// every calls look, with the time of the end of the last one and that of now,
-// until ctx ends; it returns ctx's error. What a look takes, for a proposal say,
-// is no pause of this process.
+// every calls look, with the time when the last one should have been and that of
+// now, until ctx ends; it returns ctx's error. They are an interval apart, and
+// what the process stood still since the look before began, be it while that
+// waited for a proposal. What a look takes by itself is no pause of this process.
 func every(ctx context.Context, interval time.Duration, look func(ctx context.Context, last, now time.Time)) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	last := time.Now()
+	clock := awake.New(min(interval, clockStep))
+	var ticking sync.WaitGroup
+	ticking.Go(func() { clock.Run(ctx) })
+	defer ticking.Wait()
+	began, awakeAt := time.Now(), clock.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
-		look(ctx, last, time.Now())
-		last = time.Now()
+		now, awakeNow := time.Now(), clock.Now()
+		stood := now.Sub(began) - (awakeNow - awakeAt)
+		began, awakeAt = now, awakeNow
+		look(ctx, now.Add(-interval-stood), now)
 	}
 }
 
