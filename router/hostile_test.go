@@ -63,10 +63,10 @@ func speak(t testing.TB, n *node, as string) net.Conn {
 // closes expects the other side to end the connection.
 func closes(t testing.TB, c net.Conn) {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, c); err != nil {
 		if e, ok := err.(net.Error); ok && e.Timeout() {
-			t.Fatal("the link is still open after 10 s")
+			t.Fatal("the link is still open after a minute")
 		}
 	}
 }

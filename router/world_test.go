@@ -252,9 +252,9 @@ var (
 // until waits for something that happens by itself.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("after 20 s still not: %s", what)
+			t.Fatalf("after a minute still not: %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
