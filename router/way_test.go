@@ -37,7 +37,7 @@ func (w *world) played(id string) *node {
 // version after the eight bytes if it is above 1.
 func frame(t testing.TB, c net.Conn, version byte) (kind byte, body []byte) {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		h := make([]byte, 9)
 		if _, err := io.ReadFull(c, h); err != nil {
