@@ -54,12 +54,12 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// eventually polls a condition of the real world for at most ten seconds.
+// eventually polls a condition of the real world for at most a minute.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("after 10 s still not: %s", what)
+			t.Fatalf("after a minute still not: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
