@@ -176,10 +176,14 @@ func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, err
 		if runtimes == nil {
 			runtimes = []string{}
 		}
-		list.Workers = append(list.Workers, wire.Worker{
+		w := wire.Worker{
 			FullName: s.FullName, Home: s.Home, Runtimes: runtimes, Slots: s.Slots,
 			Busy: view.Jobs.Held(s.ID), Labels: s.Labels.Map(), Place: s.Place,
-		})
+		}
+		if h := view.Jobs.Health(s.FullName); h.Session == s.ID && h.Suspect() {
+			w.Suspect = h.Reason()
+		}
+		list.Workers = append(list.Workers, w)
 	}
 	return list, fresh, nil
 }

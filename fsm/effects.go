@@ -72,12 +72,8 @@ func (d *draft) keep() {
 		news := d.Registry.TakeNews()
 		d.add(news)
 		for i := range news {
-			if gone, ok := news[i].Data.(registry.Ended); ok && d.Jobs.Held(gone.ID) > 0 {
-				release := d.jobs().Release
-				if gone.Kind == registry.EventExpired {
-					release = d.jobs().ReleaseVanished
-				}
-				release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), news[i].At)
+			if gone, ok := news[i].Data.(registry.Ended); ok {
+				d.leave(gone, news[i].At)
 			}
 		}
 		d.reg.writes = d.Registry.Writes()
@@ -85,6 +81,20 @@ func (d *draft) keep() {
 	if d.job.own {
 		d.add(d.Jobs.TakeNews())
 		d.job.writes = d.Jobs.Writes()
+	}
+}
+
+// leave takes from the jobs what hangs on a session that has ended.
+func (d *draft) leave(gone registry.Ended, at time.Time) {
+	if d.Jobs.Held(gone.ID) > 0 {
+		release := d.jobs().Release
+		if gone.Kind == registry.EventExpired {
+			release = d.jobs().ReleaseVanished
+		}
+		release(gone.ID, fmt.Sprintf("worker %s is gone: %s", gone.FullName, gone.Reason), at)
+	}
+	if d.Jobs.Health(gone.FullName).Session == gone.ID {
+		d.jobs().Forgive(gone.FullName, gone.ID)
 	}
 }
 

@@ -138,7 +138,7 @@ func (s *story) jobBody(kind, job, session, reason string) any {
 				FullName: w.FullName, Session: w.ID, Home: w.Home, Runtimes: w.Runtimes, Slots: w.Slots, Labels: w.Labels.Map(),
 			})
 		}
-		plan := jobs.Plan(t.Jobs, workers, 1+s.r.IntN(6))
+		plan := jobs.Plan(t.Jobs, workers, 1+s.r.IntN(6), nil)
 		if s.often(30) {
 			plan = append(plan, jobs.Assignment{
 				Job: job, Part: s.r.IntN(8) - 1, Attempt: s.r.IntN(4), Worker: "n1.c1", Session: s.one(session, ""), Home: "n1",

@@ -63,6 +63,9 @@ func examples() map[string][]told {
 	limited.Spec.MaxLosses = 3
 	expire := told{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
 	return map[string][]told{
+		jobs.KindFinish + "+failed_by": {ann, in, {jobs.KindSubmit, limited}, give, {jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
+			{Ref: ref, Error: "boom", Millis: 3},
+		}}}},
 		jobs.KindSubmit + "+max_losses":     {{jobs.KindSubmit, limited}},
 		registry.KindExpire + "+max_losses": {ann, in, {jobs.KindSubmit, limited}, give, expire},
 		fsm.KindFound:                       {{fsm.KindFound, fsm.Found{Cluster: "c1"}}},

@@ -46,15 +46,16 @@ func (m *Machine) Restore(r io.Reader) error {
 
 // loader builds a state from the lines of a snapshot.
 type loader struct {
-	r     *bufio.Reader
-	sum   hash.Hash // of all lines before the present one
-	buf   []byte    // the present line, when it is longer than r's buffer
-	line  int       // its number, from 1
-	state *State
-	known int
-	rows  int
-	job   string // the last one, and part of it: rows come in order
-	part  jobs.Part
+	r      *bufio.Reader
+	sum    hash.Hash // of all lines before the present one
+	buf    []byte    // the present line, when it is longer than r's buffer
+	line   int       // its number, from 1
+	state  *State
+	known  int
+	rows   int
+	job    string // the last one, and part of it: rows come in order
+	part   jobs.Part
+	worker string // the last one whose health was read
 }
 
 func (l *loader) load() error {
@@ -162,6 +163,8 @@ func (l *loader) row(line []byte) error {
 		err = l.jobRow(decode)
 	case rowPart:
 		err = l.partRow(decode)
+	case rowHealth:
+		err = l.healthRow(decode)
 	default:
 		var known bool
 		if known, err = l.state.Registry.Load(name, decode); !known {
@@ -199,5 +202,18 @@ func (l *loader) partRow(decode func(any) error) error {
 	if !l.state.Jobs.PutPart(p) {
 		return fmt.Errorf("part %d of a job %q that is not there", p.N, p.Job)
 	}
+	return nil
+}
+
+func (l *loader) healthRow(decode func(any) error) error {
+	var h jobs.WorkerHealth
+	if err := decode(&h); err != nil {
+		return err
+	}
+	if h.Worker <= l.worker {
+		return fmt.Errorf("worker %q is out of order", h.Worker)
+	}
+	l.worker = h.Worker
+	l.state.Jobs.PutHealth(h)
 	return nil
 }

@@ -30,6 +30,10 @@ func grown(tb testing.TB) *fsm.Machine {
 	apply(tb, m, jobs.KindSubmit, jobs.Submit{ID: "j1", Spec: spec(tb)})
 	apply(tb, m, jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
 		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.w", Session: "s-w", Home: "n1"},
+		{Job: "j1", Part: 1, Attempt: 1, Worker: "n1.w", Session: "s-w", Home: "n1"},
+	}})
+	apply(tb, m, jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
+		{Ref: jobs.Ref{Job: "j1", Part: 1, Attempt: 1, Session: "s-w"}, Error: "boom"},
 	}})
 	return m
 }
@@ -140,6 +144,7 @@ func TestNonsenseSnapshotsAreRefused(t *testing.T) {
 		{"two of a removed session", twice("registry.removed"), "twice"},
 		{"two of a job", twice("jobs.job"), "out of order"},
 		{"two of a part", twice("jobs.part"), "out of order"},
+		{"two of a worker", twice("jobs.worker"), "out of order"},
 		{"a name that is not its own", swap(`"name":"laser"`, `"name":"saler"`), "n1.laser is not n1.saler"},
 		{"a part of no job", sealed(append(append([]string{}, lines[:row("jobs.job")]...), lines[row("jobs.part"):]...)...), "that is not there"},
 		{"more behind", append(bytes.Clone(snap), '\n'), "more after the trailer"},

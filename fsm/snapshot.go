@@ -22,8 +22,9 @@ const snapshotVersion = 1
 
 // Names of the tables of package jobs in a snapshot.
 const (
-	rowJob  = "jobs.job"
-	rowPart = "jobs.part"
+	rowJob    = "jobs.job"
+	rowPart   = "jobs.part"
+	rowHealth = "jobs.worker"
 )
 
 type header struct {
@@ -108,6 +109,11 @@ func (s *State) rows() iter.Seq2[string, any] {
 		}
 		for p := range s.Jobs.Rows() {
 			if !yield(rowPart, &p) {
+				return
+			}
+		}
+		for h := range s.Jobs.HealthRows() {
+			if !yield(rowHealth, &h) {
 				return
 			}
 		}

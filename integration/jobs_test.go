@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -37,6 +38,7 @@ func TestJobs(t *testing.T) {
 		{"a log read elsewhere", logReadElsewhere},
 		{"kept only so long", keptOnlySoLong},
 		{"labels choose the worker", labelsChoose},
+		{"one worker is broken", oneIsBroken},
 		{"what is refused", refusedJobs},
 	} {
 		t.Run(story.name, func(t *testing.T) {
@@ -303,6 +305,60 @@ func keptOnlySoLong(t *testing.T, c *cluster) {
 	})
 	if a := c.nodes[1].ask("GET", "/v1/jobs/short-lived/results", ""); a.status != http.StatusNotFound {
 		t.Errorf("its results: %d %s", a.status, a.body)
+	}
+}
+
+// oneIsBroken has a tool missing at one of two workers: the job is done by the
+// other one, and whoever looks is told which one is broken.
+func oneIsBroken(t *testing.T, c *cluster) {
+	for _, name := range []string{"whole", "broken"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		w := &process{t: t, name: name, program: "worker", log: &logFile{}, args: []string{
+			"--addr", c.nodes[0].http, "--name", name, "--labels", "bench=tools", "--runtimes", "sh", "--slots", "2", "--dir", dir,
+		}}
+		t.Cleanup(w.end)
+		w.start()
+	}
+	c.haveWorkers(5)
+	script := `case $PWD in */broken/*) echo "goodtool: not found" >&2; exit 127;; esac; sleep 0.05; echo 1`
+	c.submit(c.nodes[1], wire.SubmitJob{ID: "tools", Runtime: "sh", Script: script, Items: numbers(40), Labels: map[string]string{"bench": "tools"}})
+	c.ended("tools", "done")
+	retried := 0
+	for _, p := range c.parts("tools") {
+		if p.Worker != "n1.whole" || p.Failures > 1 {
+			t.Errorf("part %d was done by %s after %d failures, want n1.whole and at most one", p.Part, p.Worker, p.Failures)
+		}
+		retried += p.Failures
+	}
+	if retried < 3 {
+		t.Fatalf("%d parts failed at the broken worker: too few to tell anything", retried)
+	}
+	for _, p := range c.nodes {
+		l, _, err := p.api().Workers(t.Context(), client.Read{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range l.Workers {
+			if suspect := w.FullName == "n1.broken"; suspect != (w.Suspect != "") {
+				t.Errorf("%s says of %s that it is suspect: %q", p.name, w.FullName, w.Suspect)
+			}
+		}
+	}
+	if out := c.ctl(0, "workers", "list", "-o", "wide"); !strings.Contains(out, "suspect: ") {
+		t.Errorf("raftctl lists\n%s", out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for e, err := range c.nodes[2].api().Events(ctx, client.Events{Topics: []string{wire.TopicComponent}, Index: 1}) {
+		if err != nil {
+			t.Fatalf("no event names it: %v", err)
+		}
+		if e.Kind == "worker_suspect" && e.Key == "n1.broken" {
+			break
+		}
 	}
 }
 

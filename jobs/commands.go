@@ -39,6 +39,13 @@ const (
 	EventPartCancelled = "part_cancelled"
 )
 
+// Kinds of events of topic "component" with the full name of a worker as key
+// and a WorkerHealth as data.
+const (
+	EventWorkerSuspect = "worker_suspect" // its attempts fail where others' succeed: it gets fewer
+	EventWorkerTrusted = "worker_trusted" // no longer suspect
+)
+
 // Submit is the command for a new job. The same id with the same spec, told
 // twice, is the same job.
 type Submit struct {

@@ -433,7 +433,7 @@ func TestLargeJobIsLazy(t *testing.T) {
 	if rows != 3 {
 		t.Errorf("%d rows after 3 assignments of a job of 100,000 parts, want 3", rows)
 	}
-	if n := testing.AllocsPerRun(10, func() { jobs.Plan(tab, []jobs.Worker{worker("b", 5)}, 5) }); n > 100 {
+	if n := testing.AllocsPerRun(10, func() { jobs.Plan(tab, []jobs.Worker{worker("b", 5)}, 5, nil) }); n > 100 {
 		t.Errorf("a plan of 5 takes %v allocations, want few", n)
 	}
 	if _, err := tab.Cancel(jobs.Cancel{ID: "j"}, t0); err != nil {

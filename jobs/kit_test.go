@@ -127,7 +127,7 @@ func sound(t testing.TB, tab *jobs.Table) {
 // carryOut plans and assigns, and returns "part>session" for every assignment.
 func carryOut(t testing.TB, tab *jobs.Table, limit int, workers ...jobs.Worker) (plan []string) {
 	t.Helper()
-	as := jobs.Plan(tab, workers, limit)
+	as := jobs.Plan(tab, workers, limit, nil)
 	verdicts, _ := tab.Assign(jobs.Assign{Assignments: as}, t0)
 	for i, v := range verdicts {
 		accepted(t, v)

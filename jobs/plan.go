@@ -14,6 +14,8 @@ type Worker struct {
 	Runtimes                []string
 	Slots                   int
 	Labels                  map[string]string
+	// Suspect is a worker that no part waits for.
+	Suspect bool
 }
 
 // Plan says which waiting part should go to which worker: at most limit
@@ -21,9 +23,13 @@ type Worker struct {
 // then submission; jobs of one group one at a time; no job has more than its
 // Parallel parts at work; a part goes to the worker that has the job's runtime
 // and labels and the smallest share of its slots in use, though not again to
-// the one that last had it if there is another. It changes nothing.
-func Plan(t *Table, workers []Worker, limit int) []Assignment {
+// the one that last had it if there is another. A part that failed waits for a
+// worker that has not failed it as long as there is one, busy or not. rests
+// says of a part whose last attempt failed that it is not to be tried again
+// yet; nil: none rests. Plan changes nothing.
+func Plan(t *Table, workers []Worker, limit int, rests func(Part) bool) []Assignment {
 	pl := newPlanner(t, workers)
+	pl.rests = rests
 	var plan []Assignment
 	t.ready.scan(func(k activeKey) bool {
 		r, _ := t.jobs.Get(k.id)
@@ -38,6 +44,7 @@ type planner struct {
 	seats   []*seat
 	classes map[string][]*seat // by what a job asks for
 	free    int
+	rests   func(Part) bool
 	groups  map[string]string // groups that got their running job in this plan
 }
 
@@ -54,10 +61,9 @@ func (s *seat) compare(o *seat) int {
 func newPlanner(t *Table, workers []Worker) *planner {
 	pl := &planner{t: t, classes: map[string][]*seat{}, groups: map[string]string{}}
 	for _, w := range workers {
-		if s := (&seat{Worker: w, busy: t.Held(w.Session)}); s.busy < s.Slots {
-			pl.seats = append(pl.seats, s)
-			pl.free += s.Slots - s.busy
-		}
+		s := &seat{Worker: w, busy: t.Held(w.Session)}
+		pl.seats = append(pl.seats, s)
+		pl.free += max(0, s.Slots-s.busy)
 	}
 	return pl
 }
@@ -81,17 +87,24 @@ func (pl *planner) job(plan []Assignment, r *record, limit int) []Assignment {
 	if want <= 0 {
 		return plan
 	}
-	seats := make(seatHeap, 0, len(pl.seats))
-	for _, s := range pl.class(j) {
+	class := pl.class(j)
+	seats := make(seatHeap, 0, len(class))
+	for _, s := range class {
 		if s.busy < s.Slots {
 			seats = append(seats, s)
 		}
 	}
 	heap.Init(&seats)
 	give := func(p Part) bool {
-		s := seats.take(p.Worker)
-		if s == nil {
+		if seats.Len() == 0 {
 			return false
+		}
+		if p.FailedLast() && pl.rests != nil && pl.rests(p) {
+			return true
+		}
+		s := seats.take(class, p)
+		if s == nil {
+			return true
 		}
 		s.busy++
 		pl.free--
@@ -155,18 +168,45 @@ func (h *seatHeap) Pop() any {
 	return x
 }
 
-// take removes the least loaded seat, another one than that of last if it can.
-func (h *seatHeap) take(last string) *seat {
-	if h.Len() == 0 {
-		return nil
+// take removes the least loaded seat for a part: one that has not failed it,
+// and then one that did not have it last. It is nil when the part is to wait
+// for a busy worker of the class that has not failed it.
+func (h *seatHeap) take(class []*seat, p Part) *seat {
+	if p.Worker == "" {
+		return heap.Pop(h).(*seat)
 	}
-	s := heap.Pop(h).(*seat)
-	if last == "" || s.FullName != last || h.Len() == 0 {
+	failed := func(s *seat) bool { return slices.Contains(p.FailedBy, s.FullName) }
+	s := h.first(func(s *seat) bool { return !failed(s) && s.FullName != p.Worker })
+	if s == nil {
+		s = h.first(func(s *seat) bool { return !failed(s) })
+	}
+	if s != nil {
 		return s
 	}
-	other := heap.Pop(h).(*seat)
-	heap.Push(h, s)
-	return other
+	if slices.ContainsFunc(class, func(s *seat) bool { return !s.Suspect && !failed(s) }) {
+		return nil
+	}
+	if s = h.first(func(s *seat) bool { return s.FullName != p.Worker }); s == nil {
+		s = heap.Pop(h).(*seat)
+	}
+	return s
+}
+
+// first removes the least loaded seat that fits, nil if none does.
+func (h *seatHeap) first(fits func(*seat) bool) *seat {
+	var found *seat
+	var others []*seat
+	for h.Len() > 0 && found == nil {
+		if s := heap.Pop(h).(*seat); fits(s) {
+			found = s
+		} else {
+			others = append(others, s)
+		}
+	}
+	for _, s := range others {
+		heap.Push(h, s)
+	}
+	return found
 }
 
 // maxSync bounds what one Sync hands out, in bytes of scripts and items; the

@@ -1,8 +1,10 @@
 package jobs_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/jobs"
 )
@@ -83,5 +85,62 @@ func TestPlanRetries(t *testing.T) {
 	p := partState(t, tab, "j", 0, jobs.Assigned)
 	if p.Attempt != 3 || p.Losses != 2 {
 		t.Errorf("attempt %d, losses %d; want 3 and 2", p.Attempt, p.Losses)
+	}
+}
+
+// A part that failed goes to a worker that has not failed it, and waits for one
+// that is busy; only when all have failed it, it goes to any.
+func TestPlanAvoidsWhoFailed(t *testing.T) {
+	a, b := worker("a", 9), worker("b", 1)
+	tab := submitted(t, "busy", 1, priority(90))
+	planned(t, "b is busy", carryOut(t, tab, 1, b), "busy/0>b")
+	tab = submit(t, tab.Next(2), "j", 2, attempts(9))
+	planned(t, "first", carryOut(t, tab, 1, a), "j/0>a")
+	accepted(t, fail(tab, ref("j", 0, 1, "a"), "no such tool"))
+	planned(t, "a failed it, b is busy", carryOut(t, tab, 9, a, b), "j/1>a")
+	accepted(t, finish(tab, ref("busy", 0, 1, "b"), "1"))
+	planned(t, "b is free", carryOut(t, tab, 9, a, b), "j/0>b")
+	accepted(t, requeue(tab, ref("j", 0, 2, "b")))
+	planned(t, "a failed it, b lost it", carryOut(t, tab, 9, a, b), "j/0>b")
+	accepted(t, fail(tab, ref("j", 0, 3, "b"), "no such tool"))
+	planned(t, "both failed it, b last", carryOut(t, tab, 9, a, b), "j/0>a")
+	accepted(t, fail(tab, ref("j", 0, 4, "a"), "no such tool"))
+	planned(t, "only a is there", carryOut(t, tab, 9, a), "j/0>a")
+	if p := partState(t, tab, "j", 0, jobs.Assigned); strings.Join(p.FailedBy, " ") != "n1.a n1.b" {
+		t.Errorf("it failed at %v, want n1.a and n1.b, each once", p.FailedBy)
+	}
+	sound(t, tab)
+}
+
+// A part that rests holds up neither others nor its job.
+func TestPlanLeavesOutWhatRests(t *testing.T) {
+	a := worker("a", 9)
+	tab := submitted(t, "j", 3)
+	planned(t, "first", carryOut(t, tab, 1, a), "j/0>a")
+	accepted(t, fail(tab, ref("j", 0, 1, "a"), "boom"))
+	all := func(jobs.Part) bool { return true }
+	var got []string
+	for _, x := range jobs.Plan(tab, []jobs.Worker{a}, 9, all) {
+		got = append(got, fmt.Sprint(x.Part))
+	}
+	planned(t, "part 0 rests", got, "1 2")
+}
+
+// Waits are those of the job, the part and the attempt: 1 s, doubling to a
+// minute, and never the same for many.
+func TestRetryAfter(t *testing.T) {
+	for failures, least := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 48, 99: 48} {
+		seen := map[time.Duration]bool{}
+		for n := range 20 {
+			p := jobs.Part{Job: "j", N: n, Attempt: failures, Failures: failures}
+			d := p.RetryAfter()
+			if d < least*time.Second || d > least*time.Second*5/4 || d != p.RetryAfter() {
+				t.Errorf("after %d failures part %d waits %v, want %d s and up to a quarter more, always the same", failures, n, d, least)
+			}
+			seen[d] = true
+		}
+		if len(seen) < 15 {
+			t.Errorf("after %d failures 20 parts wait %d different times, want nearly 20", failures, len(seen))
+		}
 	}
 }

@@ -59,7 +59,7 @@ func command(r *rapid.T, t *testing.T, before, tab *jobs.Table) {
 			parallel(rapid.IntRange(0, 2).Draw(r, "parallel")), attempts(2))}, t0)
 	case 1, 2:
 		workers := []jobs.Worker{worker("s1", 2), worker("s2", 1), worker("s3", 1)}
-		as := jobs.Plan(before, workers, rapid.IntRange(1, 4).Draw(r, "limit"))
+		as := jobs.Plan(before, workers, rapid.IntRange(1, 4).Draw(r, "limit"), nil)
 		verdicts, _ := tab.Assign(jobs.Assign{Assignments: as}, t0)
 		for i, v := range verdicts {
 			if v.Code != "" {
@@ -190,7 +190,7 @@ func same(r *rapid.T, a, b *jobs.Table) {
 			lines = append(lines, fmt.Sprint("busy ", p.Ref()))
 		}
 		workers := []jobs.Worker{worker("s1", 5), worker("s4", 5)}
-		return append(lines, fmt.Sprint(jobs.Plan(t, workers, wire.MaxParts)))
+		return append(lines, fmt.Sprint(jobs.Plan(t, workers, wire.MaxParts, nil)))
 	}
 	if d := cmp.Diff(dump(a), dump(b)); d != "" {
 		r.Fatalf("the restored table differs (-was +is):\n%s", d)

@@ -82,6 +82,7 @@ func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
 	t.move(r, from, p)
 	t.saveJob(r, old)
 	t.tellPart(EventPartDone, p, "", at)
+	t.noteSuccess(p, at)
 	if r.job.Counts.Done == r.job.Total {
 		t.end(r, Done, "", at)
 	}
@@ -90,6 +91,9 @@ func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
 func (t *Table) finishBadly(r *record, p Part, d PartDone, at time.Time) {
 	old, from := r.job, p.State
 	p.Failures++
+	if r.job.MaxLosses > 0 { // of a log from before, replicas must make what they made then
+		p = t.noteFailure(p)
+	}
 	p.Error, p.Millis = clip(d.Error), d.Millis
 	if p.Failures < r.job.MaxAttempts {
 		p.State = Waiting // Session stays: the same report told twice is known by it

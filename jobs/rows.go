@@ -111,6 +111,9 @@ type Part struct {
 	// Vanished are the losses whose worker died or vanished under the part,
 	// counted where the job has MaxLosses.
 	Vanished int `json:"vanished,omitempty"`
+	// FailedBy are the workers whose attempts at it failed, in the order of
+	// their first failure; the next attempt goes to another one.
+	FailedBy []string `json:"failed_by,omitempty"`
 }
 
 // Ref returns what names the part's current attempt in a command.
@@ -121,7 +124,7 @@ func (p Part) Wire() wire.Part {
 	return wire.Part{
 		Job: p.Job, Part: p.N, State: p.State, Attempt: p.Attempt, Worker: p.Worker, Home: p.Home,
 		Result: p.Result, Error: p.Error, Started: p.Started, Ended: p.Ended, Millis: p.Millis,
-		Failures: p.Failures, Losses: p.Losses,
+		Failures: p.Failures, Losses: p.Losses, FailedBy: p.FailedBy,
 	}
 }
 

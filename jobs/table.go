@@ -31,6 +31,8 @@ type Table struct {
 	groups   btree.Map[string, string] // group: its one running job
 	held     tree[heldKey]             // assigned and running parts by session
 	holds    btree.Map[string, int]    // how many parts a session holds
+
+	health btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
 }
 
 type owner struct{ _ byte }
@@ -96,6 +98,7 @@ func (t *Table) Next(index uint64) *Table {
 		groups:   *t.groups.Copy(),
 		held:     t.held.copy(),
 		holds:    *t.holds.Copy(),
+		health:   *t.health.Copy(),
 	}
 	t.own = new(owner)
 	return c

@@ -216,6 +216,7 @@ type Part struct {
 	Millis   int64           `json:"millis,omitempty"` // the worker's own measure of the run
 	Failures int             `json:"failures,omitempty"`
 	Losses   int             `json:"losses,omitempty"`
+	FailedBy []string        `json:"failed_by,omitempty"` // workers whose attempts failed; the next one goes to another
 }
 
 // Parts is the answer of GET /v1/jobs/{id}/parts.
@@ -244,6 +245,9 @@ type Worker struct {
 	Busy     int               `json:"busy"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Place    Place             `json:"place,omitzero"`
+	// Suspect says why it gets fewer parts than its slots allow; "" when it does
+	// not: its attempts failed where those of others succeeded.
+	Suspect string `json:"suspect,omitempty"`
 }
 
 // Workers is the answer of GET /v1/workers.

@@ -2,12 +2,25 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
 )
+
+// note says in a word that a worker gets fewer parts, and wide why.
+func note(w wire.Worker, wide bool) string {
+	switch {
+	case w.Suspect == "":
+		return ""
+	case wide:
+		return "suspect: " + w.Suspect
+	}
+	return "suspect"
+}
 
 func (a *app) workersCmd() *cobra.Command {
 	r := reading{wantWatch: true}
@@ -22,11 +35,18 @@ func (a *app) workersCmd() *cobra.Command {
 					if wide {
 						heads = append(heads, "host", "group")
 					}
+					suspects := slices.ContainsFunc(l.Workers, func(w wire.Worker) bool { return w.Suspect != "" })
+					if suspects {
+						heads = append(heads, "note")
+					}
 					t := a.table(heads...).numbers("slots", "busy")
 					for _, w := range l.Workers {
 						cells := []any{w.FullName, w.Home, strings.Join(w.Runtimes, ","), w.Slots, w.Busy, labels(w.Labels, wide)}
 						if wide {
 							cells = append(cells, w.Place.Host, w.Place.Group)
+						}
+						if suspects {
+							cells = append(cells, note(w, wide))
 						}
 						t.row(cells...)
 					}

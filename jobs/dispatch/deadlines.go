@@ -124,6 +124,7 @@ func (d *dispatcher) look(ctx context.Context) error {
 	now := time.Now()
 	d.judge.begin(now)
 	view := d.Machine.View()
+	d.retries.forget(view, now)
 	if err := d.takeBack(ctx, d.judge.late(view, now)); err != nil {
 		return fmt.Errorf("take parts back: %w", err)
 	}

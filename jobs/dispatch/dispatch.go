@@ -66,7 +66,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &dispatcher{Config: cfg, judge: newJudge(cfg)}
+	d := &dispatcher{Config: cfg, judge: newJudge(cfg), retries: newRetries()}
 	tick := time.NewTicker(cfg.Tick)
 	defer tick.Stop()
 	changed := cfg.Machine.Feed().Changed()
@@ -80,21 +80,35 @@ func Run(ctx context.Context, cfg Config) error {
 		if again {
 			continue
 		}
+		rested, stop := d.rested()
 		select {
 		case <-ctx.Done():
+			stop()
 			return ctx.Err()
+		case <-rested:
 		case <-changed:
 			changed = cfg.Machine.Feed().Changed()
 		case <-tick.C:
 			d.tick(ctx)
 		}
+		stop()
 	}
 }
 
 type dispatcher struct {
 	Config
-	judge *judge
-	fails int // to assign, in a row
+	judge   *judge
+	retries *retries
+	fails   int // to assign, in a row
+}
+
+// rested is sent to when the first rest is over that the last plan came upon.
+func (d *dispatcher) rested() (over <-chan time.Time, stop func() bool) {
+	if d.retries.next.IsZero() {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(time.Until(d.retries.next))
+	return t.C, t.Stop
 }
 
 // wait lets a pause go by; deadlines are looked at meanwhile.
@@ -129,12 +143,14 @@ func (d *dispatcher) tick(ctx context.Context) {
 // there are.
 func (d *dispatcher) hand(ctx context.Context) (rest time.Duration, again bool) {
 	for ctx.Err() == nil {
+		began := time.Now()
+		d.retries.learn(d.Machine, began)
+		rests := d.retries.rests(began)
 		view := d.Machine.View()
 		if !view.Jobs.Waiting() {
 			return 0, false
 		}
-		began := time.Now()
-		plan := jobs.Plan(view.Jobs, d.workers(view, began), planLimit)
+		plan := jobs.Plan(view.Jobs, d.workers(view, began), planLimit, rests)
 		took := time.Since(began)
 		if len(plan) == 0 {
 			return min(4*took, 100*time.Millisecond), false
@@ -144,6 +160,7 @@ func (d *dispatcher) hand(ctx context.Context) (rest time.Duration, again bool) 
 			return d.fault(ctx, err), true
 		}
 		d.fails = 0
+		d.retries.gave(view, plan, began)
 		if given == 0 {
 			// The view is behind, or plan and table disagree: no hot loop.
 			d.Logger.Warn("no assignment was taken", "planned", len(plan), "index", view.Index)
@@ -165,8 +182,10 @@ func (d *dispatcher) workers(view *fsm.State, now time.Time) (list []jobs.Worker
 		if !alive || d.judge.shunned(s.ID, now) {
 			continue
 		}
+		health := view.Jobs.Health(s.FullName)
 		list = append(list, jobs.Worker{
-			FullName: s.FullName, Session: s.ID, Home: s.Home, Runtimes: s.Runtimes, Slots: s.Slots, Labels: s.Labels.Map(),
+			FullName: s.FullName, Session: s.ID, Home: s.Home, Runtimes: s.Runtimes, Labels: s.Labels.Map(),
+			Slots: d.retries.slots(health, s.ID, s.Slots, now), Suspect: health.Suspect(),
 		})
 	}
 	return list

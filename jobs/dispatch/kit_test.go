@@ -127,6 +127,12 @@ func (l *log) finish(job string, n int) {
 	l.tell(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), OK: true, Result: json.RawMessage("1")}}})
 }
 
+// fails reports that the current attempt of a part failed.
+func (l *log) fails(job string, n int) {
+	p, _ := l.machine.View().Jobs.Part(job, n)
+	l.tell(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), Error: "goodtool: not found"}}})
+}
+
 // finishAll plays all workers: whatever is assigned is done.
 func (l *log) finishAll() (n int) {
 	for p := range l.machine.View().Jobs.Busy() {
