@@ -41,6 +41,10 @@ func (o overRouter) Send(ctx context.Context, m wire.Message) error {
 	return err
 }
 
+func (o overRouter) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
+	o.Router.PostLinked(m, time.Now(), PostTime, linkWait, more, func(_ router.Outcome, err error) { done(err) })
+}
+
 func (o overRouter) Post(m wire.Message, more bool, done func(error)) {
 	o.PostWithin(m, time.Now(), PostTime, more, func(_ router.Outcome, err error) { done(err) })
 }

@@ -48,6 +48,10 @@ type Mail interface {
 	// block. more tells that another one is posted at once. The payload is the
 	// caller's again when Post returns.
 	Post(m wire.Message, more bool, done func(error))
+	// PostLinked is Post for a sender who waits no longer than a moment: where
+	// the receiver's home cannot be reached it is unavailable (not tried) after
+	// linkWait.
+	PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error))
 	// Links tells the state of the link to every other coordinator.
 	Links() map[string]string
 }

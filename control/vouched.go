@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
@@ -58,6 +59,12 @@ func (c Vouched) Post(m wire.Message, more bool, done func(error)) {
 			done(err)
 		}
 	})
+}
+
+// PostLinked is Post for a sender who waits no longer than a moment: where the
+// receiver's home cannot be reached, done is told unavailable after linkWait.
+func (c Vouched) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
+	c.mail.PostLinked(m, linkWait, more, func(err error) { done(c.counted.message(asWire(err))) })
 }
 
 // EndSessions ends sessions whose connections are gone, in one write. Fences

@@ -297,6 +297,10 @@ func (p *post) Detach(session, _ string) {
 	}
 }
 
+func (p *post) PostLinked(m wire.Message, _ time.Duration, more bool, done func(error)) {
+	p.Post(m, more, done)
+}
+
 func (p *post) fill(full bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

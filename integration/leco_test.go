@@ -365,6 +365,7 @@ func TestPylecoThroughARestart(t *testing.T) {
 	there.gives("42", `within(10, lambda: d.call_action("double", 21))`)
 	c.nodes[0].stop()
 	there.gives(`{"code": -32093}`, `c.ask_rpc("n1.act", "pong", timeout=20)`)
+	there.gives(`{"code": -32093}`, `c.ask_rpc("n1.COORDINATOR", "pong", timeout=2)`) // it is known and away
 	there.gives(`true`, `within(10, lambda: c.ask_rpc("COORDINATOR", "send_global_components")["n1"] == [])`)
 	c.nodes[0].start()
 	c.waitHealthy(3)
@@ -390,6 +391,7 @@ func TestPylecoCoordinatorKilled(t *testing.T) {
 	py.gives("true", `within(20, lambda: c.ask_rpc("n1.act", "pong") is None)`)
 	c.nodes[0].kill()
 	py.gives("true", `code(lambda: c.ask_rpc("n1.act", "pong")) in (-32000, -32093)`) // not silence
+	py.gives(`{"code": -32093}`, `c.ask_rpc("n1.act", "pong", timeout=2)`)
 	py.gives("null", `c.ask_rpc("n3.act", "pong")`)
 	py.gives(`true`, `within(30, lambda: "act" not in c.ask_rpc("COORDINATOR", "send_global_components").get("n1", []))`)
 	py.gives(`{"code": -32093}`, `c.ask_rpc("n1.act", "pong")`)

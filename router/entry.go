@@ -14,6 +14,7 @@ type entry struct {
 	reply
 	m        wire.Message
 	deadline time.Time
+	linkBy   time.Time // when it is given up if its receiver's coordinator cannot be dialled; zero: at deadline
 	pair     *pair
 	acct     *account
 	size     int
@@ -55,6 +56,10 @@ func (e *entry) keep() {
 		e.m.Own()
 	}
 }
+
+// overLink tells whether the entry is to be given up if its receiver's
+// coordinator cannot be dialled.
+func (e *entry) overLink(now time.Time) bool { return !e.linkBy.IsZero() && now.After(e.linkBy) }
 
 // reply is where a message's outcome goes.
 type reply struct {
@@ -113,6 +118,9 @@ func (r *Router) answer(a reply, err *wire.Error) {
 
 // list is a queue of entries.
 type list struct{ head, tail *entry }
+
+// overLink tells it of the first one.
+func (l *list) overLink(now time.Time) bool { return l.head != nil && l.head.overLink(now) }
 
 func (l *list) push(e *entry) {
 	e.next = nil

@@ -38,6 +38,7 @@ type outLink struct {
 	owed    []string       // coordinators whose report is to be sent
 	gone    bool           // run has ended: look for another link
 	err     string         // why it is not up
+	noDial  bool           // and the last dial failed
 	data    backlog        // frames not yet taken by the writer
 	held    int            // segments that are kept for entries
 	spare   *segment       // for the next frame; may be nil
@@ -456,6 +457,13 @@ func (l *outLink) overdue(now time.Time) {
 	for _, e := range all {
 		l.r.answer(e.reply, wire.Unknown(broken("coordinator %s did not say in time what became of the message to %s", l.id, e.to)))
 	}
+}
+
+// unreachable tells whether the link is down and its last dial failed.
+func (l *outLink) unreachable() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.noDial
 }
 
 // status is the line of Links.

@@ -31,7 +31,8 @@ func (l *outLink) run(ctx context.Context) {
 	pause.Multiplier = 2
 	for number := uint64(1); ; number++ {
 		conn, err := l.dial(ctx)
-		if err == nil {
+		dialled := err == nil
+		if dialled {
 			var good bool
 			if good, err = l.serve(ctx, conn, number); good {
 				pause.Reset()
@@ -45,7 +46,7 @@ func (l *outLink) run(ctx context.Context) {
 			return
 		}
 		l.mu.Lock()
-		l.err = err.Error()
+		l.err, l.noDial = err.Error(), !dialled
 		l.mu.Unlock()
 		wait := time.NewTimer(pause.NextBackOff())
 		select {
@@ -81,7 +82,7 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	l.control = appendPing(l.appendOpen(l.control[:0], number))
 	l.seq, l.taken = 0, 0
 	l.prompt = prompt.New(conn)
-	l.up, l.err, l.version, l.owed = true, "", 0, nil
+	l.up, l.err, l.noDial, l.version, l.owed = true, "", false, 0, nil
 	l.mu.Unlock()
 	l.r.stats.add(cLinksOpened)
 	l.r.log.Info("link up", "to", l.id, "number", number)

@@ -67,14 +67,31 @@ func (r *Router) PostWithin(m wire.Message, now time.Time, limit time.Duration, 
 	r.begin(m, now, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole, !more)
 }
 
+// PostLinked is PostWithin for a sender who waits for an answer no longer than
+// a moment: where the receiver's home cannot be dialled, the message is given up
+// as not tried after linkWait (to the next tick, 50 ms), not after limit.
+func (r *Router) PostLinked(m wire.Message, now time.Time, limit, linkWait time.Duration, more bool, done func(Outcome, error)) {
+	if err := r.check(&m); err != nil {
+		r.answer(reply{done: done}, err)
+		return
+	}
+	e := newEntry(m, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole)
+	e.linkBy = now.Add(linkWait)
+	r.post(e, now, !more)
+}
+
 func (r *Router) begin(m wire.Message, now, deadline time.Time, to reply, lent, push bool) {
 	if err := r.check(&m); err != nil {
 		r.answer(to, err)
 		return
 	}
+	r.post(newEntry(m, deadline, to, lent), now, push)
+}
+
+func newEntry(m wire.Message, deadline time.Time, to reply, lent bool) *entry {
 	e := entries.Get().(*entry)
 	e.reply, e.m, e.deadline, e.size, e.lent = to, m, deadline, cost(&m), lent
-	r.post(e, now, push)
+	return e
 }
 
 func (r *Router) check(m *wire.Message) *wire.Error {

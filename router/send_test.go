@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,4 +221,47 @@ func expired(t testing.TB) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	return ctx
+}
+
+// A sender who waits only a moment hears soon that the receiver's coordinator
+// cannot be dialled; over a link that is up it sends like everybody.
+func TestPostLinkedGivesUpSoon(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	var cut atomic.Bool
+	w.pipe = func(_, _ string) (net.Conn, net.Conn, error) {
+		if cut.Load() {
+			return nil, nil, errors.New("connection refused")
+		}
+		return loopback()
+	}
+	n := w.start(t, quick, "n1", "n2")
+	n[1].signIn(t, "n2.b")
+	post := func(to string) error {
+		done := make(chan error, 1)
+		n[0].PostLinked(text("n1.a", to, "x"), time.Now(), time.Hour, time.Millisecond, false, func(_ router.Outcome, err error) { done <- err })
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(time.Minute):
+			t.Fatalf("no outcome of the message to %s", to)
+		}
+		return nil
+	}
+	n[0].signIn(t, "n1.a")
+	for err := post("n2.b"); err != nil; err = post("n2.b") { // until the first link is up
+		if wire.CodeOf(err) != wire.CodeUnavailable {
+			t.Fatalf("over a link that comes up: %v", err)
+		}
+	}
+	cut.Store(true)
+	n[1].Close()
+	for n[0].Links()["n2"] == "up" {
+		time.Sleep(time.Millisecond)
+	}
+	for _, to := range []string{"n2.b", "n2.COORDINATOR"} {
+		if err := post(to); wire.CodeOf(err) != wire.CodeUnavailable || !strings.Contains(err.Error(), to) {
+			t.Errorf("to %s, whose coordinator is away: got %v, want unavailable", to, err)
+		}
+	}
 }

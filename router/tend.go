@@ -3,6 +3,8 @@ package router
 import (
 	"context"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // tick is how often deadlines and the directory's changes are looked at: so
@@ -83,6 +85,21 @@ func (r *Router) reroute() {
 	}
 }
 
+// cutOff tells whether the coordinator that a pair's messages wait for cannot be
+// reached: no dial has succeeded since the link was lost, or there is no way.
+// The shard's mu is held.
+func (r *Router) cutOff(p *pair) bool {
+	if p.resting {
+		return true
+	}
+	rt := r.route(p.key.to)
+	if !p.waiting || !rt.ok || rt.home == r.self {
+		return false
+	}
+	l, _ := r.toward(rt.home)
+	return l != nil && l.unreachable()
+}
+
 // expire answers every message whose time is over: not tried if it has not
 // left, else unknown.
 func (r *Router) expire(now time.Time) {
@@ -91,7 +108,10 @@ func (r *Router) expire(now time.Time) {
 		if p.parked.head == nil && p.returned.head == nil {
 			return
 		}
-		over := func(e *entry) bool { return e.gone() || now.After(e.deadline) }
+		cutOff := (p.parked.overLink(now) || p.returned.overLink(now)) && r.cutOff(p)
+		over := func(e *entry) bool {
+			return e.gone() || now.After(e.deadline) || cutOff && e.overLink(now)
+		}
 		p.parked.filter(&out, over)
 		p.returned.filter(&out, over)
 		r.tidy(p)
@@ -102,7 +122,11 @@ func (r *Router) expire(now time.Time) {
 			r.tellBack(e, expired)
 			continue
 		}
-		r.finish(e, late(e.m.To))
+		if now.After(e.deadline) {
+			r.finish(e, late(e.m.To))
+		} else {
+			r.finish(e, wire.NotTried("the message to %s was not sent: its coordinator cannot be reached now", e.m.To))
+		}
 	}
 	for _, l := range r.allLinks() {
 		l.overdue(now)

@@ -25,6 +25,7 @@ type Cluster interface {
 	KeepAlive(sessions ...string)
 	TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]control.Mailed, error)
 	Post(m wire.Message, more bool, done func(error))
+	PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error))
 	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
 }
 

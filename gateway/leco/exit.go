@@ -49,6 +49,15 @@ func (e *Exit) Post(m wire.Message, more bool, done func(error)) {
 	e.Mail.Post(m, more, done)
 }
 
+// PostLinked implements control.Mail.
+func (e *Exit) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
+	if taken, err := e.out(&m); taken {
+		done(err)
+		return
+	}
+	e.Mail.PostLinked(m, linkWait, more, done)
+}
+
 // Consume implements control.Exchange.
 func (e *Exit) Consume(session string, notify func(now bool)) (*router.Consumer, error) {
 	x, ok := e.Mail.(control.Exchange)

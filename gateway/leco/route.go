@@ -91,7 +91,7 @@ func (g *guest) route(w speaker, m wire.Message) {
 		d.await(w.seat, r.full)
 	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
-	d.cluster.Post(m, g.conn.Buffered(), func(err error) {
+	d.cluster.PostLinked(m, linkWait, g.conn.Buffered(), func(err error) {
 		if err != nil {
 			d.undelivered(w, &head, frame, r, err)
 		}
@@ -137,11 +137,18 @@ func (d *Door) await(s *seat, to string) {
 	}
 }
 
+// linkWait is how long a message waits for a coordinator that cannot be dialled.
+// pyleco waits 0.1 to 1 s for an answer: an error that comes later helps nobody.
+const linkWait = 30 * time.Millisecond
+
 // undelivered says in LECO's words why a message was not delivered. It must not
 // wait.
 func (d *Door) undelivered(w speaker, m *wire.Message, frame string, r receiver, err error) {
 	f := faultOf(err)
 	switch code := wire.CodeOf(err); {
+	case code == wire.CodeUnavailable: // certainly not sent: whoever it is for, is not there for the sender
+		f = receiverUnknown(frame)
+		f.Message = err.Error()
 	case code == wire.CodeNotFound:
 		f = receiverUnknown(frame)
 		if r.kind == toOther && !d.inCluster(r.namespace) {
