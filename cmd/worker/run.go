@@ -144,6 +144,12 @@ func (s *settings) config(cmd *cobra.Command, stderr io.Writer) (worker.Config, 
 		host, _, _ := strings.Cut(s.host, ".")
 		s.name = fmt.Sprintf("worker-%s-%d", host, os.Getpid())
 	}
+	if s.token != "" {
+		s.token = strings.Clone(s.token) // it may be a piece of the argument that is blanked
+		if err := work.Hide(s.token); err != nil {
+			log.Warn("parts may read the token in /proc: give it by --token-file", "error", err)
+		}
+	}
 	if s.token == "" && s.tokenFile != "" {
 		b, err := os.ReadFile(s.tokenFile)
 		if err != nil {

@@ -4,17 +4,78 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv("WORKER_TEST_CHILD") != "" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// A token told on the command line or in the environment is used, and then not shown there.
+func TestTokenIsHidden(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: only Linux shows it in /proc")
+	}
+	got := make(chan string, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			select {
+			case got <- r.Header.Get("Authorization"):
+			default:
+			}
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer s.Close()
+	for _, c := range []struct{ args, env []string }{
+		{args: []string{"--token", "told-no-one"}},
+		{args: []string{"--token=told-no-one"}},
+		{env: []string{"FOLKMOOT_TOKEN=told-no-one"}},
+	} {
+		child := exec.Command(os.Args[0], append(c.args, "--runtimes", "sh", "--addr", s.URL, "--dir", t.TempDir())...)
+		child.Env = append([]string{"WORKER_TEST_CHILD=1", "PATH=" + os.Getenv("PATH")}, c.env...)
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case auth := <-got:
+			if auth != "Bearer told-no-one" {
+				t.Errorf("%v: the sign-in came with %q", c, auth)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%v: no sign-in within 30 s", c)
+		}
+		for _, name := range []string{"environ", "cmdline"} {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", child.Process.Pid, name))
+			if err != nil || bytes.Contains(b, []byte("told-no-one")) {
+				t.Errorf("%v: its %s (%v) is %q, want no token", c, name, err, b)
+			}
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait()
+		select { // what it sent while we looked
+		case <-got:
+		default:
+		}
+	}
+}
 
 // What is wrong with a command line is told by the name of the flag, and nobody is asked.
 func TestUsage(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -22,7 +23,14 @@ const childDir = "FOLKMOOT_WORK_TEST_CHILD"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		h := newHome()
-		h.assign(waiting(0, dir))
+		if len(os.Args) > 1 {
+			if err := work.Hide(strings.TrimPrefix(os.Args[1], "--token=")); err != nil {
+				panic(err)
+			}
+		}
+		p := waiting(0, dir)
+		p.Script = "cp /proc/$PPID/environ '" + dir + "/environ'; cp /proc/$PPID/cmdline '" + dir + "/cmdline'; " + p.Script
+		h.assign(p)
 		if _, err := work.Open(h, work.Config{Runtimes: offered(), Dir: dir}); err != nil {
 			panic(err)
 		}
@@ -71,6 +79,38 @@ func TestKilledWorkerLeavesNoScript(t *testing.T) {
 	}
 	if now := workDirs(t, dir); len(now) != 0 {
 		t.Errorf("left behind: %v", now)
+	}
+}
+
+// The environment and the arguments of the process that runs a part, which the
+// part may read, do not hold what its own environment leaves out.
+func TestParentsEnvironmentIsHidden(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: only Linux shows them in /proc")
+	}
+	dir := t.TempDir()
+	child := exec.Command(os.Args[0], "--token=told-no-one")
+	child.Env = append(os.Environ(), "FOLKMOOT_TOKEN=told-no-one", "OTHER_KEY=nor-this", childDir+"="+dir)
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	readPID(t, dir+"/pid")
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	for _, name := range []string{"environ", "cmdline"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(b), "\x00", "\n")
+		if strings.Contains(text, "told-no-one") || strings.Contains(text, "nor-this") {
+			t.Errorf("the parent's %s has a secret:\n%s", name, text)
+		}
+		if want := map[string]string{"environ": "PATH=" + os.Getenv("PATH") + "\n", "cmdline": "--token="}[name]; !strings.Contains(text, want) {
+			t.Errorf("the parent's %s is spoilt, it has no %s:\n%s", name, want, text)
+		}
 	}
 }
 

@@ -100,11 +100,17 @@ type Worker struct {
 	err  error // of removing the directory; read after gone
 }
 
+// hide is done once: a process has one environment.
+var hide = sync.OnceValue(func() error { return Hide() })
+
 // Open starts a worker that takes parts from home until Close.
 func Open(home Home, cfg Config) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if err := hide(); err != nil {
+		cfg.Logger.Warn("parts may read this process's environment", "error", err)
 	}
 	// Scripts run in directories of their own, where a relative path leads nowhere.
 	root, err := filepath.Abs(cfg.Dir)
