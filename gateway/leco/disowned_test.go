@@ -3,6 +3,7 @@ package leco_test
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/wire"
@@ -15,12 +16,12 @@ type behind struct {
 	on atomic.Bool
 }
 
-func (b *behind) Post(m wire.Message, more bool, done func(error)) {
+func (b *behind) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
 	if b.on.Load() {
 		done(wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender", m.To))
 		return
 	}
-	b.Cluster.Post(m, more, done)
+	b.Cluster.PostLinked(m, linkWait, more, done)
 }
 
 // A component whose session has ended, as others know and its home does not
