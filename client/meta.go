@@ -27,8 +27,8 @@ func metaOf(h http.Header, addr string) Meta {
 // Read is how fresh an answer must be. The zero value is a default read, now.
 type Read struct {
 	Consistency string        // stale, default or strict
-	Index       uint64        // blocks until the state is newer than this
-	Wait        time.Duration // how long to block at most
+	Index       uint64        // the answer is at least as new; with Wait, what was seen: a Meta.Index of before
+	Wait        time.Duration // how long to block at most until what is read has changed after Index
 }
 
 func (r Read) into(q url.Values) url.Values {

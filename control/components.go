@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -53,7 +54,7 @@ func (c *Control) Components(ctx context.Context, r Read, f ComponentFilter, p P
 	if err != nil {
 		return wire.Components{}, Fresh{}, err
 	}
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.Components})
 	if err != nil {
 		return wire.Components{}, fresh, err
 	}
@@ -76,7 +77,7 @@ func (c *Control) Components(ctx context.Context, r Read, f ComponentFilter, p P
 
 // Component returns one signed-in component. Errors: not_found, unavailable.
 func (c *Control) Component(ctx context.Context, r Read, full string) (wire.Component, Fresh, error) {
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, onComponent(full))
 	if err != nil {
 		return wire.Component{}, fresh, err
 	}
@@ -87,11 +88,21 @@ func (c *Control) Component(ctx context.Context, r Read, full string) (wire.Comp
 	return component(s), fresh, nil
 }
 
+// onComponent is the row of one component; whether there is one, too.
+func onComponent(full string) part {
+	return part{fsm.Components, func(v *fsm.State) uint64 {
+		if s, ok := v.Registry.Session(full); ok {
+			return s.Index
+		}
+		return v.Changed(fsm.Components)
+	}}
+}
+
 // Namespaces returns the address book: the namespace of every coordinator,
 // and the plain names in it. A namespace whose coordinator left and that still
 // has components is listed without a coordinator.
 func (c *Control) Namespaces(ctx context.Context, r Read) (map[string]wire.Namespace, Fresh, error) {
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.AddressBook})
 	if err != nil {
 		return nil, fresh, err
 	}

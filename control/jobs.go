@@ -86,7 +86,7 @@ func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.J
 	if err := checkState(f.State, jobStates); err != nil {
 		return wire.Jobs{}, Fresh{}, err
 	}
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.Jobs})
 	if err != nil {
 		return wire.Jobs{}, fresh, err
 	}
@@ -111,7 +111,7 @@ func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.J
 
 // Job returns one job with its script. Errors: not_found, unavailable.
 func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, error) {
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, onJob(id))
 	if err != nil {
 		return wire.Job{}, fresh, err
 	}
@@ -139,7 +139,7 @@ func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (
 			return wire.Parts{}, Fresh{}, wire.Invalid("after", "after is the number of a part, not %.40q", p.After)
 		}
 	}
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, onJob(id))
 	if err != nil {
 		return wire.Parts{}, fresh, err
 	}
@@ -166,7 +166,7 @@ func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (
 // Workers lists the components that run parts, and how busy they are.
 // Errors: unavailable.
 func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, error) {
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.Workers})
 	if err != nil {
 		return wire.Workers{}, fresh, err
 	}
@@ -186,6 +186,16 @@ func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, err
 		list.Workers = append(list.Workers, w)
 	}
 	return list, fresh, nil
+}
+
+// onJob is one job with its parts; whether there is one, too.
+func onJob(id string) part {
+	return part{fsm.Jobs, func(v *fsm.State) uint64 {
+		if j, ok := v.Jobs.Job(id); ok {
+			return j.Index
+		}
+		return v.Changed(fsm.Jobs)
+	}}
 }
 
 func partsAfter(view *fsm.State, job string, after int) iter.Seq[jobs.Part] {

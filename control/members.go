@@ -2,16 +2,25 @@ package control
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Members lists the coordinators of the cluster by server id. The strength of the read
 // counts for their namespaces and addresses; who is alive is as this
-// coordinator sees it. Errors: unavailable.
+// coordinator sees it. A wait ends by a change of the coordinators' rows, and
+// soon after one of who votes, leads or is alive. Errors: unavailable.
 func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, error) {
+	if r.Wait > 0 && r.Index > 0 {
+		c.untilMembersChange(ctx, min(r.Wait, longestWait), r.Index)
+		r.Index, r.Wait = 0, 0
+	}
 	view, fresh, err := c.View(ctx, r)
 	if err != nil {
 		return wire.Members{}, fresh, err
@@ -26,6 +35,38 @@ func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, err
 	}
 	slices.SortFunc(list.Members, func(a, b wire.Member) int { return strings.Compare(a.ServerID, b.ServerID) })
 	return list, fresh, nil
+}
+
+// membersEvery is how often a wait looks at what is in no table.
+const membersEvery = time.Second
+
+// untilMembersChange blocks until the coordinators' rows have changed after
+// index, the servers of the group have, or the time is over.
+func (c *Control) untilMembersChange(ctx context.Context, wait time.Duration, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	before := c.servers(ctx)
+	for ctx.Err() == nil {
+		look, cancel := context.WithTimeout(ctx, membersEvery)
+		err := c.machine.WaitFor(look, fsm.Coordinators, index+1)
+		cancel()
+		if err == nil || !maps.Equal(before, c.servers(ctx)) {
+			return
+		}
+	}
+}
+
+// servers is what of the group's servers tells a change.
+func (c *Control) servers(ctx context.Context) map[string]string {
+	infos, err := c.node.Members(ctx)
+	if err != nil {
+		return nil
+	}
+	all := map[string]string{}
+	for _, m := range infos {
+		all[m.ServerID] = fmt.Sprint(m.Suffrage, m.State, m.Alive, m.Healthy)
+	}
+	return all
 }
 
 // AddMember takes the coordinator at a peer address in. Errors: invalid,

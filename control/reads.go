@@ -17,9 +17,16 @@ type Read struct {
 	Consistency string // stale, default or strict; "" is default
 	// Index: without Wait the answer is at least as new as Index.
 	Index uint64
-	// Wait: block until the state is newer than Index, at most this long
-	// (capped at 10 minutes); then answer with what is there.
+	// Wait: with an Index, block until what is read has changed after it, at most
+	// this long (capped at 10 minutes); then answer with what is there.
 	Wait time.Duration
+}
+
+// part is what of the state a read is about: Read.Wait ends by its changes
+// alone. at, if not nil, tells more exactly when it changed last.
+type part struct {
+	domain fsm.Domain
+	at     func(*fsm.State) uint64
 }
 
 // Fresh tells how fresh an answer is.
@@ -38,15 +45,20 @@ const (
 // View returns a frozen state that is as fresh as asked. It blocks for the
 // read round and for Read.Wait. Errors: invalid (consistency), unavailable.
 func (c *Control) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
+	return c.viewOf(ctx, r, part{})
+}
+
+// viewOf is View of which a part is read.
+func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh, error) {
 	strength, err := consistency(r.Consistency)
 	if err != nil {
 		return nil, Fresh{}, err
 	}
 	atLeast := r.Index
-	if r.Wait > 0 {
+	if r.Wait > 0 && r.Index > 0 {
 		atLeast = 0
 		waiting, cancel := context.WithTimeout(ctx, min(r.Wait, longestWait))
-		err := c.machine.Wait(waiting, r.Index+1)
+		err := c.changed(waiting, p, r.Index)
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			return nil, Fresh{}, wire.NotTried("the read was given up: %v", ctx.Err())
@@ -65,6 +77,20 @@ func (c *Control) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
 	view := c.machine.View()
 	leader, _, _ := strings.Cut(f.Leader, "/") // of a server id the name
 	return view, Fresh{Index: view.Index, Leader: leader, Consistency: string(f.Consistency), StaleMs: f.StaleMs}, nil
+}
+
+// changed blocks until a part of the state has changed after index.
+func (c *Control) changed(ctx context.Context, p part, index uint64) error {
+	for after := index; ; {
+		if err := c.machine.WaitFor(ctx, p.domain, after+1); err != nil || p.at == nil {
+			return err
+		}
+		view := c.machine.View()
+		if p.at(view) > index {
+			return nil
+		}
+		after = view.Changed(p.domain)
+	}
 }
 
 // Leads returns the id of the leader as known here, "" when none is.

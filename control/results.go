@@ -36,7 +36,7 @@ func (c *Control) Results(ctx context.Context, r Read, id string, q ResultQuery)
 	if err := checkState(q.State, finalStates); err != nil {
 		return nil, Fresh{}, err
 	}
-	view, fresh, err := c.View(ctx, r)
+	view, fresh, err := c.viewOf(ctx, r, onJob(id))
 	if err != nil {
 		return nil, fresh, err
 	}

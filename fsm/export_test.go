@@ -44,7 +44,7 @@ func (m *Machine) Careful() { m.share = false }
 
 // Waiting is how many wait for an index.
 func (m *Machine) Waiting() int {
-	m.waiters.mu.Lock()
-	defer m.waiters.mu.Unlock()
-	return len(m.waiters.heap)
+	m.waiters[All].mu.Lock()
+	defer m.waiters[All].mu.Unlock()
+	return len(m.waiters[All].heap)
 }

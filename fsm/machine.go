@@ -26,7 +26,42 @@ type State struct {
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
-	events int // told by the entry at Index
+	events int    // told by the entry at Index
+	loaded uint64 // index of the snapshot this state began with
+}
+
+// Domain is a part of the state that is read as one.
+type Domain int
+
+// The domains. All is the whole of it: every entry counts as its change.
+const (
+	All          Domain = iota
+	Components          // who is signed in
+	Coordinators        // who presides
+	AddressBook         // both of them
+	Workers             // components that run parts, and the parts they hold
+	Jobs                // jobs and parts
+	domains
+)
+
+// Changed returns the index at which a domain changed last, at the latest: what
+// was before the snapshot that this replica began with counts as of that.
+func (s *State) Changed(d Domain) uint64 {
+	reg, job := s.Registry.Changed(), s.Jobs.Changed()
+	switch d {
+	case Components:
+		return max(s.loaded, reg.Sessions)
+	case Coordinators:
+		return max(s.loaded, reg.Coordinators)
+	case AddressBook:
+		return max(s.loaded, reg.Sessions, reg.Coordinators)
+	case Workers:
+		return max(s.loaded, reg.Workers, job.Holds)
+	case Jobs:
+		return max(s.loaded, job.Jobs)
+	default:
+		return s.Index
+	}
 }
 
 // Position is where in the feed this state stands: Feed.Since(Position())
@@ -43,7 +78,7 @@ type Machine struct {
 
 	state   atomic.Pointer[State]
 	feed    Feed
-	waiters waiters
+	waiters [domains]waiters
 	kinds   map[string]command
 	known   int    // the highest level of kinds
 	share   bool   // commands of one entry share its copies of the tables
@@ -131,7 +166,7 @@ func (m *Machine) carryOutAll(old *State, index uint64, commands [][]byte, resul
 func (m *Machine) publish(s *State, news []wire.Event) {
 	m.state.Store(s)
 	m.feed.publish(s.Index, news)
-	m.waiters.wake(s.Index)
+	m.wake(s)
 }
 
 // carryOut carries out one command, or leaves d as it is.

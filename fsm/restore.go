@@ -40,7 +40,7 @@ func (m *Machine) Restore(r io.Reader) error {
 	}
 	m.state.Store(s)
 	m.feed.reset(s.Position())
-	m.waiters.wake(s.Index)
+	m.wake(s)
 	return nil
 }
 
@@ -124,6 +124,7 @@ func (l *loader) header() error {
 	case h.Events < 0:
 		return fmt.Errorf("%d events", h.Events)
 	}
+	l.state.loaded = h.Index
 	l.state.Index, l.state.events, l.state.ClusterID, l.state.Level = h.Index, h.Events, h.Cluster, h.Level
 	l.count(line)
 	return nil

@@ -10,23 +10,36 @@ import (
 // Wait blocks until View().Index is at least index, or ctx ends; its error then
 // wraps that of ctx.
 func (m *Machine) Wait(ctx context.Context, index uint64) error {
-	if m.View().Index >= index {
+	return m.WaitFor(ctx, All, index)
+}
+
+// WaitFor is Wait for a domain: until it has changed at index or later.
+func (m *Machine) WaitFor(ctx context.Context, d Domain, index uint64) error {
+	if m.View().Changed(d) >= index {
 		return nil
 	}
 	w := &waiter{index: index, done: make(chan struct{})}
-	if !m.waiters.add(w, m) {
+	ws := &m.waiters[d]
+	if !ws.add(w, m, d) {
 		return nil
 	}
 	select {
 	case <-w.done:
 		return nil
 	case <-ctx.Done():
-		m.waiters.drop(w)
+		ws.drop(w)
 		return fmt.Errorf("wait for index %d, the state is at %d: %w", index, m.View().Index, context.Cause(ctx))
 	}
 }
 
-// waiters are those who wait for an index, the lowest first, so that an entry
+// wake wakes those whom a state that was published concerns.
+func (m *Machine) wake(s *State) {
+	for d := range domains {
+		m.waiters[d].wake(s.Changed(d))
+	}
+}
+
+// waiters are those who wait for an index of a domain, the lowest first, so that an entry
 // wakes only those it concerns.
 type waiters struct {
 	mu   sync.Mutex
@@ -41,10 +54,10 @@ type waiter struct {
 
 // add is false when the index is there already. It looks under the lock, which
 // wake takes after the view was published: no wake-up is lost.
-func (ws *waiters) add(w *waiter, m *Machine) bool {
+func (ws *waiters) add(w *waiter, m *Machine, d Domain) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if m.View().Index >= w.index {
+	if m.View().Changed(d) >= w.index {
 		return false
 	}
 	heap.Push(&ws.heap, w)

@@ -5,7 +5,7 @@ import "github.com/folkmoot/folkmoot/wire"
 // PutJob writes a job's row and brings every index in line with it. It checks
 // nothing: it is for commands and for restoring a snapshot.
 func (t *Table) PutJob(j Job) {
-	t.writes++
+	t.wrote()
 	r, ok := t.jobs.Get(j.ID)
 	if ok {
 		t.unindex(r.job)
@@ -72,7 +72,7 @@ func (t *Table) writable(r *record) *record {
 }
 
 func (t *Table) mine(r *record) *record {
-	t.writes++
+	t.wrote()
 	if t.own == nil {
 		t.own = new(owner)
 	}
@@ -131,6 +131,7 @@ func (t *Table) putPart(r *record, p Part) {
 }
 
 func (t *Table) hold(session string, n int) {
+	t.changed.Holds = t.index
 	if have, _ := t.holds.Get(session); have+n > 0 {
 		t.holds.Set(session, have+n)
 	} else {
@@ -148,4 +149,10 @@ func (t *Table) move(r *record, from string, p Part) {
 // refuse makes the verdict on one line that was not carried out.
 func refuse(ref wire.PartRef, code wire.Code, message string) Verdict {
 	return Verdict{PartRef: ref, Code: code, Message: message}
+}
+
+// wrote notes that a job or a part is changed.
+func (t *Table) wrote() {
+	t.writes++
+	t.changed.Jobs = t.index
 }

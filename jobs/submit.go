@@ -64,7 +64,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	if !Final(r.job.State) {
 		return struct{}{}, wire.Refuse(wire.CodeConflict, "job %s is %s: only a job that ended is forgotten", c.ID, r.job.State)
 	}
-	t.writes++
+	t.wrote()
 	t.unindex(r.job)
 	t.jobs.Delete(c.ID)
 	t.tell(EventForgotten, c.ID, "", at, r.job.Wire(false))

@@ -32,7 +32,16 @@ type Table struct {
 	held     tree[heldKey]             // assigned and running parts by session
 	holds    btree.Map[string, int]    // how many parts a session holds
 
-	health btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
+	health  btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
+	changed Changed
+}
+
+// Changed is at which index something changed last since the table was made or
+// loaded: 0 is not since then. It is no part of the state: replicas that began
+// with different snapshots differ in it.
+type Changed struct {
+	Jobs  uint64 // jobs and parts
+	Holds uint64 // which parts are whose
 }
 
 type owner struct{ _ byte }
@@ -99,6 +108,7 @@ func (t *Table) Next(index uint64) *Table {
 		held:     t.held.copy(),
 		holds:    *t.holds.Copy(),
 		health:   *t.health.Copy(),
+		changed:  t.changed,
 	}
 	t.own = new(owner)
 	return c
@@ -116,6 +126,9 @@ func (t *Table) TakeNews() []wire.Event {
 	t.news = t.news[:0]
 	return news
 }
+
+// Changed tells when something changed last.
+func (t *Table) Changed() Changed { return t.changed }
 
 // Writes counts what was changed in this copy or told of it, so that a caller
 // can see whether a refused command left it as it was.

@@ -43,6 +43,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 }
 
 func (t *Table) putCoordinator(c *Coordinator) {
+	t.changed.Coordinators = t.index
 	r := t.change()
 	r.coordinators.Set(c.ID, c)
 	r.namespaces.Set(c.Namespace, c)
@@ -100,6 +101,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 		return struct{}{}, wire.Refuse(wire.CodeConflict,
 			"coordinator %s is server %s now, not %s", c.ID, row.ServerID, c.ServerID)
 	}
+	t.changed.Coordinators = t.index
 	t.change().coordinators.Delete(row.ID)
 	t.change().namespaces.Delete(row.Namespace)
 	var orphans []*Session

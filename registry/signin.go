@@ -98,7 +98,9 @@ func (t *Table) put(s *Session) {
 	t.sessions.set(t.own, s)
 	t.ids.set(t.own, s)
 	t.count(s.Home, 1)
+	t.changed.Sessions = t.index
 	if s.Slots > 0 {
+		t.changed.Workers = t.index
 		t.workers.set(t.own, s)
 	}
 }
@@ -108,7 +110,9 @@ func (t *Table) take(s *Session) {
 	t.sessions.remove(t.own, s)
 	t.ids.remove(t.own, s.ID)
 	t.count(s.Home, -1)
+	t.changed.Sessions = t.index
 	if s.Slots > 0 {
+		t.changed.Workers = t.index
 		t.workers.remove(t.own, s)
 	}
 }

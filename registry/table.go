@@ -27,6 +27,14 @@ type Table struct {
 	counted  bool   // homes is of this copy alone
 	rest     *rest
 	mine     bool // rest is of this copy alone
+	changed  Changed
+}
+
+// Changed is at which index the rows of a kind changed last, since the table
+// was made or loaded: 0 is not since then. It is no part of the state: replicas
+// that began with different snapshots differ in it.
+type Changed struct {
+	Sessions, Workers, Coordinators uint64
 }
 
 // rest is what changes seldom, copied as one before its first change.
@@ -45,9 +53,12 @@ var nothing rest // read only
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
 		index: index, own: new(owner), rest: t.rest,
-		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes,
+		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, changed: t.changed,
 	}
 }
+
+// Changed tells when the rows changed last.
+func (t *Table) Changed() Changed { return t.changed }
 
 // read returns the rest, not to be changed.
 func (t *Table) read() *rest {

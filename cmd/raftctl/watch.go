@@ -40,10 +40,6 @@ func (r *reading) define(cmd *cobra.Command) *cobra.Command {
 
 func (r *reading) read() client.Read {
 	out := client.Read{Consistency: r.consistency, Index: r.index}
-	if r.index > 0 {
-		out.Index = r.index - 1 // blocks until newer than
-		out.Wait = client.DefaultAttempt
-	}
 	if r.stale {
 		out.Consistency = "stale"
 	}
