@@ -135,12 +135,15 @@ func short(ctx context.Context, d time.Duration) bool {
 type ending struct {
 	last     *CallError
 	told     *CallError // the last that a coordinator answered: its words say more than silence
+	secure   *CallError // the last that TLS ended: silence elsewhere does not explain it
 	happened bool       // an attempt ended without its outcome being known
 }
 
 func (e *ending) note(ce *CallError, r request) {
 	if e.last = ce; ce.Cause == nil {
 		e.told = ce
+	} else if aboutTLS(ce.Cause) {
+		e.secure = ce
 	}
 	e.happened = e.happened || (r.write() && ce.Err.Code == wire.CodeUnknown)
 }
@@ -152,8 +155,12 @@ func (e *ending) of(ctx context.Context, r request) *CallError {
 		return &CallError{Method: r.method, Path: r.path, Err: wire.NotTried("nobody was asked: %v", plain(cause)), Cause: cause}
 	}
 	end := *e.last
-	if end.Cause != nil && e.told != nil {
+	switch {
+	case end.Cause == nil:
+	case e.told != nil:
 		end = *e.told
+	case e.secure != nil:
+		end = *e.secure
 	}
 	if e.happened && end.Err.Code != wire.CodeUnknown {
 		end.Err = &wire.Error{Code: wire.CodeUnknown, Message: "an attempt may have happened; the last one: " + end.Err.Message}

@@ -2,8 +2,10 @@ package client
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -85,4 +87,17 @@ func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) 
 		code = wire.CodeInvalid
 	}
 	return &wire.Error{Code: code, Message: "answered " + res.Status, RetryAfter: retry}, ""
+}
+
+// aboutTLS tells whether TLS was what failed: no repeat helps then, and no other trouble explains more.
+func aboutTLS(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ") || strings.Contains(err.Error(), "HTTP response to HTTPS client"))
+}
+
+// named says of a failure of TLS that it is one.
+func named(err error) error {
+	if err == nil || aboutTLS(err) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("tls: the handshake failed: %w", err)
 }

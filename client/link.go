@@ -65,8 +65,8 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 		defer cancel()
 	}
 	pause := newPause()
-	var last error
-	happened := false // a sign-in ended without its outcome being known
+	var last, secure error // secure: of TLS
+	happened := false      // a sign-in ended without its outcome being known
 	for round := 0; ; round++ {
 		for _, addr := range n.addresses() {
 			limit := firstDial << min(round, 4)
@@ -82,9 +82,15 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 			happened = happened || wire.CodeOf(err) == wire.CodeUnknown
 			if ctx.Err() == nil || last == nil {
 				last = err
+				if aboutTLS(err) {
+					secure = fmt.Errorf("%s: %w", addr, err)
+				}
 			}
 			if ctx.Err() == nil {
 				continue
+			}
+			if secure != nil && !aboutTLS(last) {
+				last = fmt.Errorf("%w; TLS failed with %w", last, secure)
 			}
 			if last = fmt.Errorf("no coordinator took the session: %w", last); happened {
 				return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.Unknown(last))
@@ -141,7 +147,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	if secure, ok := conn.(*tls.Conn); ok {
 		if err := secure.Handshake(); err != nil { // bounded by the deadline
 			conn.Close()
-			return nil, nil, time.Time{}, wire.NotTried("%v", err)
+			return nil, nil, time.Time{}, wire.NotTried("%v", named(err))
 		}
 	}
 	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1)}

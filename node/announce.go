@@ -2,12 +2,46 @@ package node
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
+
+// announcedAddr is where others reach one of this node's doors.
+func (n *Node) announcedAddr(given string, l net.Listener) string {
+	return announcedAddr(given, l.Addr().String(), n.port.Advertise())
+}
+
+// announcedAddr is the address that others are told of a door that was given as
+// one address and is bound to another: a name stays the name it was given as,
+// since certificates are made out to names and what a name leads to may change;
+// "everywhere" becomes the host that the peer port advertises; an address is
+// itself. The port is the bound one.
+func announcedAddr(given, bound, advertised string) string {
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return bound
+	}
+	if name, _, err := net.SplitHostPort(given); err == nil && isName(name) {
+		return net.JoinHostPort(name, port)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		if name, _, err := net.SplitHostPort(advertised); err == nil {
+			return net.JoinHostPort(name, port)
+		}
+	}
+	return bound
+}
+
+// isName tells a host's name from an address and from none.
+func isName(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return host != "" && err != nil
+}
 
 // announce keeps this coordinator's row in the registry right: whenever the
 // row is not what this node is (first start, other addresses, forgotten by

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +113,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, func() { n.listeners.ops.Close() })
 	peerConfig := peer.Config{Addr: cfg.PeerAddr, Advertise: cfg.Advertise, Self: identity.Hello, Logger: n.log}
+	if host, _, err := net.SplitHostPort(cfg.PeerAddr); err == nil && cfg.Advertise == "" && isName(host) {
+		peerConfig.Advertise = cfg.PeerAddr
+	}
 	if cfg.PeerCA != "" {
 		peerConfig.TLS = &peer.TLSFiles{CA: cfg.PeerCA, Cert: cfg.PeerCert, Key: cfg.PeerKey}
 	}
@@ -125,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("%s: %w", flags, err)
 	}
 	undo = append(undo, func() { n.port.Close() })
-	n.addrs = Addrs{ID: cfg.ID, HTTP: reachable(n.listeners.http.Addr().String(), n.port.Advertise()), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+	n.addrs = Addrs{ID: cfg.ID, HTTP: n.announcedAddr(cfg.HTTPAddr, n.listeners.http), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
 	if err := n.listenNative(); err != nil {
 		return nil, err
 	}
@@ -191,22 +193,6 @@ func listen(flag, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
 	}
 	return l, nil
-}
-
-// reachable is bound, with the advertised host in place of "everywhere".
-func reachable(bound, advertised string) string {
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return bound
-	}
-	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
-		return bound
-	}
-	host, _, err = net.SplitHostPort(advertised)
-	if err != nil {
-		return bound
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // self is this coordinator's row in the registry.

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +49,13 @@ func freeAddrs(t *testing.T, n int) (addrs []string) {
 // clean.
 func run(t *testing.T, cfg node.Config) *node.Node {
 	t.Helper()
+	n, _ := start(t, cfg)
+	return n
+}
+
+// start is run with a way to end the node before the test does.
+func start(t *testing.T, cfg node.Config) (_ *node.Node, stop func()) {
+	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	cfg.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
 	n, err := node.Open(t.Context(), cfg)
@@ -57,7 +65,7 @@ func run(t *testing.T, cfg node.Config) *node.Node {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("run %s: %v", cfg.ID, err)
@@ -68,7 +76,8 @@ func run(t *testing.T, cfg node.Config) *node.Node {
 			t.Errorf("close %s: %v", cfg.ID, err)
 		}
 	})
-	return n
+	t.Cleanup(stop)
+	return n, stop
 }
 
 func ready(t *testing.T, nodes ...*node.Node) {
@@ -279,6 +288,77 @@ func TestNamesOfHosts(t *testing.T) {
 				t.Errorf("%s: %s of n1.lab: %d %s, want 200", what, path, code, said)
 			}
 		}
+	}
+}
+
+// A session moves to another coordinator by the name that one was given, where
+// certificates are made out to names alone.
+func TestSessionsMoveByName(t *testing.T) {
+	dir := t.TempDir()
+	tokens := filepath.Join(dir, "tokens")
+	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := certificate(t, "localhost")
+	peers := freeAddrs(t, 3)
+	var nodes []*node.Node
+	var stop func()
+	for i := range 3 {
+		id := fmt.Sprintf("n%d", i+1)
+		_, port, _ := net.SplitHostPort(peers[i])
+		n, end := start(t, node.Config{
+			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: "localhost:" + port, Join: peers, Expect: 3,
+			HTTPAddr: "localhost:0", ComponentAddr: "localhost:0", LECOAddr: "localhost:0",
+			HTTPCert: cert, HTTPKey: key, TokenFile: tokens,
+		})
+		if nodes = append(nodes, n); i == 0 {
+			stop = end
+		}
+	}
+	ready(t, nodes...)
+	for door, addr := range map[string]string{
+		"REST": nodes[1].Addrs().HTTP, "native": nodes[1].Addrs().Component, "peers": nodes[1].Addrs().Peer, "LECO": nodes[1].Addrs().LECO,
+	} {
+		if host, _, _ := net.SplitHostPort(addr); host != "localhost" {
+			t.Errorf("the door of %s is announced as %s, want localhost", door, addr)
+		}
+	}
+	trust, err := client.LoadTLS(cert, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	laser, err := client.Dial(t.Context(), client.Component{
+		Addrs: []string{nodes[0].Addrs().Component}, SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(time.Minute)}, Token: token, TLS: trust,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer laser.Close(context.Background())
+	stop()
+	for deadline := time.Now().Add(50 * time.Second); laser.Moves() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) || laser.Err() != nil {
+			t.Fatalf("the session did not move to one of %+v: %v", laser.Welcome().Coordinators, laser.Err())
+		}
+	}
+
+	// By another name TLS fails, and the error says so even if other addresses are dead.
+	_, port, _ := net.SplitHostPort(nodes[1].Addrs().Component)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	_, err = client.Dial(ctx, client.Component{
+		Addrs: []string{"127.0.0.1:" + port, freeAddrs(t, 1)[0]}, SignIn: wire.SignIn{Name: "camera"}, Token: token, TLS: trust,
+	})
+	if err == nil || !strings.Contains(err.Error(), "tls: ") || !strings.Contains(err.Error(), "127.0.0.1:"+port) {
+		t.Errorf("a sign-in by the address of who has a name: %v, want the failure of TLS with that address", err)
+	}
+	_, port, _ = net.SplitHostPort(nodes[1].Addrs().HTTP)
+	c, err := client.New(client.Config{Addrs: []string{"127.0.0.1:" + port, freeAddrs(t, 1)[0]}, Token: token, TLS: trust, Silent: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, _, err := c.Leader(t.Context()); err == nil || !strings.Contains(err.Error(), "tls: ") || !strings.Contains(err.Error(), port) {
+		t.Errorf("a call by the address of who has a name: %v, want the failure of TLS with that address", err)
 	}
 }
 

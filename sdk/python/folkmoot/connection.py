@@ -37,6 +37,10 @@ def split_address(address: str) -> Tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+class TLSFailed(NotTried):
+    """There is a coordinator, and TLS with it failed: no repeat helps, and no other trouble explains more."""
+
+
 class Outgoing:
     """One frame on its way out; ``written`` once all of it was handed to the system."""
 
@@ -120,6 +124,9 @@ class Connection(asyncio.Protocol):
 
         try:
             await asyncio.wait_for(dial(), timeout)
+        except ssl.SSLError as error:  # by its own text nobody sees whose certificate it is about
+            self.abort()
+            raise TLSFailed(f"{address}: TLS failed: {error}") from error
         except (OSError, asyncio.TimeoutError, Error) as error:
             self.abort()
             raise NotTried(f"{address}: {error or type(error).__name__}") from error

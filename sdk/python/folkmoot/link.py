@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import frame
-from .connection import Connection, Outgoing, now
+from .connection import Connection, Outgoing, TLSFailed, now
 from .directory import Door, known, seconds
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
@@ -80,6 +80,7 @@ class Link:
         self._key = new_conversation().hex()
         self._doors: List[str] = []
         self._trouble = "none"
+        self._tls_trouble = ""  # the last failure of TLS since the last sign-in
         self._uncertain = False  # a sign-in was sent and its outcome is not known
         self._until = float("inf")  # the lease holds at least until then
         self._sent: Dict[int, _Sent] = {}  # by message id
@@ -101,7 +102,7 @@ class Link:
             await asyncio.wait_for(self._enter_any(self.config.addresses, _DIAL), timeout)
         except asyncio.TimeoutError:
             kind = Unknown if self._uncertain else NotTried
-            raise kind(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._trouble}") from None
+            raise kind(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._told_trouble()}") from None
         self._tasks = [asyncio.ensure_future(self._keep()), asyncio.ensure_future(self._watch_lease())]
 
     async def stop(self, timeout: float) -> None:
@@ -125,9 +126,19 @@ class Link:
     def check(self) -> None:
         """Raises SessionLost as soon as the session must not be used any more."""
         if self.error is None and now() >= self._until:
-            self._end(_ran_out())
+            self._end(self._ran_out())
         if self.error is not None:
             raise SessionLost(self.error.message, code=self.error.code)
+
+    def _told_trouble(self) -> str:
+        """Returns the last trouble, and what TLS had to say if that was another."""
+        if self._tls_trouble in ("", self._trouble):
+            return self._trouble
+        return f"{self._trouble}; {self._tls_trouble}"
+
+    def _ran_out(self) -> SessionLost:
+        why = f"; no other coordinator took it: {self._told_trouble()}" if self._tls_trouble else ""
+        return SessionLost(f"the session is lost: its lease ran out{why}", code="not_found")
 
     def remaining(self) -> float:
         """Returns the seconds of the lease that are certainly left."""
@@ -159,7 +170,7 @@ class Link:
         while self.error is None:
             await asyncio.sleep(max(self._until - now(), 0.001))
             if now() >= self._until:
-                self._end(_ran_out())
+                self._end(self._ran_out())
 
     def _pong(self, connection: Connection, sent: float) -> None:
         if connection is self._connection and not self._sign_again.is_set():
@@ -219,6 +230,8 @@ class Link:
                     self._trouble = error.message
                 except Refused:
                     raise
+                except TLSFailed as error:
+                    self._trouble = self._tls_trouble = error.message
                 except Error as error:  # not tried or unknown: the key, or the secret, makes a repeat harmless
                     self._trouble = error.message
                 patience = _DIAL
@@ -275,7 +288,7 @@ class Link:
             error = from_coordinator(told["error"])
             self._uncertain = before or error.code in ("unknown", "internal")
             raise error
-        self._uncertain = False
+        self._uncertain, self._tls_trouble = False, ""
         result: Dict[str, Any] = told["result"]
         self.welcome = {**result, "secret": result.get("secret") or secret}
         doors = [known(Door, d) for d in result.get("coordinators") or ()]
@@ -406,7 +419,7 @@ class Link:
 
     def _message(self, connection: Connection, m: Message) -> None:
         if now() >= self._until:
-            self._end(_ran_out())
+            self._end(self._ran_out())
         if self.error is not None or connection not in (self._connection, self._candidate):
             return
         content = None
@@ -441,10 +454,6 @@ class Link:
         if not answer.done():
             answer.set_result((m, content))
         return True
-
-
-def _ran_out() -> SessionLost:
-    return SessionLost("the session is lost: its lease ran out", code="not_found")
 
 
 def _request(method: str, params: Any) -> Message:

@@ -452,8 +452,9 @@ class TLS(unittest.IsolatedAsyncioTestCase):
         async with folkmoot.connect(cluster.addresses, "laser", tls=ssl.create_default_context(cafile=cert)) as laser:
             await laser.send("laser", b"x" * 200_000)
             self.assertEqual(len((await laser.receive(5)).payload[0]), 200_000)
-        with self.assertRaises(folkmoot.NotTried):
-            await folkmoot.connect(cluster.addresses, "laser", tls=ssl.create_default_context(), timeout=0.5)
+        with self.assertRaises(folkmoot.NotTried) as failed:  # the dead address that is tried last hides nothing
+            await folkmoot.connect([*cluster.addresses, "127.0.0.1:1"], "laser", tls=ssl.create_default_context(), timeout=2)
+        self.assertIn(f"{cluster.addresses[0]}: TLS failed: ", str(failed.exception))
         with self.assertRaises(folkmoot.NotTried):
             await folkmoot.connect(cluster.addresses, "laser", timeout=0.5)
 
