@@ -8,6 +8,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // guest is one connection: a component, or a foreign coordinator's DEALER. Who
@@ -150,7 +151,7 @@ func (g *guest) hear(frames [][]byte, refusal error) {
 		return
 	}
 	if s := g.known[m.From]; s != nil && !s.over.Load() {
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(int64(flow.Now()))
 		g.route(speaker{g: g, namespace: d.namespace, name: s.name, frame: m.From, full: s.full, seat: s, refusal: refusal}, m)
 		return
 	}
@@ -177,7 +178,7 @@ func (g *guest) local(w speaker, m wire.Message) {
 	d.mu.RUnlock()
 	switch {
 	case s != nil && s.guest == g:
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(int64(flow.Now()))
 		if len(g.known) >= maxCached {
 			clear(g.known)
 		}
@@ -201,7 +202,7 @@ func (g *guest) foreign(w speaker, m wire.Message) {
 	d.mu.RUnlock()
 	switch {
 	case n != nil && n.namespace == w.namespace:
-		n.heard.Store(time.Now().UnixNano())
+		n.heard.Store(int64(flow.Now()))
 		w.node = n
 		g.route(w, m)
 	case w.name == wire.Coordinator && d.asks(&m, "coordinator_sign_in", "coordinator_sign_out"):

@@ -10,6 +10,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // node is one foreign coordinator. A link between two is two connections: each
@@ -18,7 +19,7 @@ import (
 type node struct {
 	d         *Door
 	namespace string
-	heard     atomic.Int64 // when a message of it came last, Unix ns
+	heard     atomic.Int64 // when a message of it came last (flow.Now)
 
 	// Guarded by the door's mu.
 	in         *guest     // it dialled
@@ -69,7 +70,7 @@ func (d *Door) nodeOf(namespace string) *node {
 		n = &node{d: d, namespace: namespace}
 		d.nodes[namespace] = n
 	}
-	n.heard.Store(time.Now().UnixNano())
+	n.heard.Store(int64(flow.Now()))
 	return n
 }
 

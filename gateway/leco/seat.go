@@ -10,6 +10,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // kind of the sessions of this door.
@@ -19,7 +20,7 @@ const kind = "leco"
 type seat struct {
 	name, full string
 	guest      *guest
-	heard      atomic.Int64 // when a message of it came last, Unix ns
+	heard      atomic.Int64 // when a message of it came last (flow.Now)
 	over       atomic.Bool  // it has no seat any more
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -50,7 +51,7 @@ func (s *seat) opened() bool {
 	}
 }
 
-func (s *seat) silence() time.Duration { return time.Since(time.Unix(0, s.heard.Load())) }
+func (s *seat) silence() time.Duration { return flow.Now() - time.Duration(s.heard.Load()) }
 
 func (d *Door) sessionOf(s *seat) string {
 	d.mu.RLock()
@@ -138,7 +139,7 @@ func (d *Door) take(w speaker) (*seat, error) {
 	}
 	s := &seat{name: w.name, full: w.full, guest: w.g, settled: make(chan struct{}), answered: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(d.ctx)
-	s.heard.Store(time.Now().UnixNano())
+	s.heard.Store(int64(flow.Now()))
 	if !d.own(func() { d.write(s) }) {
 		s.cancel()
 		return nil, notSignedIn()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // reaper ends sessions whose connections are gone, many in one write.
@@ -147,7 +148,7 @@ func (d *Door) clean(expiration time.Duration) {
 		}
 	}
 	for _, n := range d.nodes {
-		switch quietness := time.Since(time.Unix(0, n.heard.Load())); {
+		switch quietness := flow.Now() - time.Duration(n.heard.Load()); {
 		case quietness > 3*expiration:
 			dead = append(dead, n)
 		case quietness > expiration:

@@ -25,17 +25,19 @@ type Config struct {
 
 	// Handshake (5 s) is the time for greeting and READY together.
 	Handshake time.Duration
-	// Ping (700 ms) is the time between two PINGs on a connection on which
-	// nothing comes.
+	// Ping (700 ms) is the time between two looks whether a PING is due: one is
+	// if nothing comes, or if messages were sent since the last. At most one is
+	// under way.
 	Ping time.Duration
-	// Silence (1.5 s): a peer that has answered a PING before and of which
-	// nothing comes for this long is asked once more, and after another third
-	// of it is dead. Peers that never answer PINGs are judged by TCP alone.
+	// Silence (1.5 s): a peer that has answered a PING before, of which nothing
+	// comes for this long and another third of it, is dead if it owes the answer
+	// to a PING that no unread message can keep it from (a libzmq peer whose own
+	// queue is full reads neither), or if the network acknowledges nothing. Peers
+	// that never answer PINGs are judged by TCP alone.
 	Silence time.Duration
-	// Patience (30 s) takes the place of Silence for a peer that may have
-	// stopped reading because its own queue is full: libzmq then answers no
-	// PING. It is also the time one write may take, and each 64 KiB of a message
-	// that has begun to come.
+	// Patience (30 s): a peer for which something waits and whose kernel has taken
+	// nothing of it for so long is cut off. It is also the time that each 64 KiB of
+	// a message may take to come.
 	Patience time.Duration
 
 	// MaxConns (20,000) and MaxPending (1024) bound a Server's connections and
@@ -46,10 +48,6 @@ type Config struct {
 
 	Logger *slog.Logger
 }
-
-// mayBeFull is libzmq's default high-water mark: a peer that was sent as many
-// messages since its last own one may have stopped reading.
-const mayBeFull = 1000
 
 func (c Config) withDefaults() Config {
 	set(&c.MaxMessage, 64<<20)

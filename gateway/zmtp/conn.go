@@ -3,7 +3,6 @@ package zmtp
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -26,9 +26,7 @@ type Conn struct {
 	socket   string
 	identity string
 
-	heard  atomic.Int64 // when bytes came last, Unix ns
-	pongs  atomic.Bool  // the peer has answered a PING
-	unread atomic.Int64 // messages sent since its last one
+	heard atomic.Int64 // when bytes came last (flow.Now); 0 during the handshake
 
 	out  queue
 	done chan struct{} // closed when the connection has ended
@@ -37,7 +35,8 @@ type Conn struct {
 
 	pen    sync.Mutex     // held by who writes
 	prompt *prompt.Writer // nil: the connection has none
-	batch  []byte         // being written, of which rest is left; guarded by pen
+	flow   *flow.Writer
+	batch  []byte // being written, of which rest is left; guarded by pen
 	rest   []byte
 
 	writing   sync.WaitGroup
@@ -69,7 +68,7 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 	if _, err := conn.Write(greeting()); err != nil {
 		return nil, err
 	}
-	c := &Conn{cfg: cfg, conn: conn, done: make(chan struct{})}
+	c := &Conn{cfg: cfg, conn: conn, done: make(chan struct{}), flow: flow.NewWriter(conn, cfg.Patience)}
 	c.out.init(cfg.MaxQueue)
 	c.in.r = bufio.NewReaderSize(heardConn{c}, 16<<10)
 	minor, err := readGreeting(c.in.r)
@@ -89,11 +88,16 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 	c.prompt = prompt.New(conn)
 	c.in.whole()
 	c.minor, c.socket, c.identity = minor, socket, identity
-	c.heard.Store(time.Now().UnixNano())
-	c.pinging() // from here on reads have the deadlines of liveness
+	c.hear() // from here on reads have the deadlines of liveness
+	c.pinging(true)
 	c.writing.Go(c.write)
 	return c, nil
 }
+
+func (c *Conn) hear() { c.heard.Store(int64(flow.Now())) }
+
+// quiet is for how long nothing has come.
+func (c *Conn) quiet() time.Duration { return flow.Now() - time.Duration(c.heard.Load()) }
 
 // heardConn notes that bytes came, and judges silence.
 type heardConn struct{ c *Conn }
@@ -103,44 +107,49 @@ func (h heardConn) Read(b []byte) (int, error) {
 	if c.heard.Load() == 0 { // the handshake has its own deadline
 		return c.conn.Read(b)
 	}
-	asked := false
+	wait, doubted := c.cfg.Silence, false
 	for {
 		if c.in.late(c.cfg.Patience) {
 			return 0, broken("%d KiB of a message took longer than %v", readStep>>10, c.cfg.Patience)
-		}
-		wait := c.cfg.Silence
-		if asked {
-			wait /= 3
 		}
 		if err := c.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
 		}
 		n, err := c.conn.Read(b)
 		if n > 0 {
-			c.heard.Store(time.Now().UnixNano())
+			c.hear()
 			return n, nil
 		}
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
+		wait = c.cfg.Silence / 3
+		why := c.judge(c.cfg.Silence)
 		// The first time-out may be our own: a process that stood still finds
 		// its deadlines over and its bytes unread.
-		if asked && c.silent() {
-			return 0, ErrDead
+		if why != nil && doubted {
+			return 0, why
 		}
-		asked = true
+		doubted = why != nil
 	}
 }
 
-// silent tells whether the peer is dead, when nothing came for Silence.
-func (c *Conn) silent() bool {
-	if !c.pongs.Load() {
-		return false
+// judge returns why the peer is to be given up: nothing came from it for
+// silence, and either a PING that it could have answered was not, or the network
+// does not answer; or it has taken nothing for Patience of what waits for it.
+// Neither a slow link nor a slow reader is dead.
+func (c *Conn) judge(silence time.Duration) error {
+	stalled, unheard := c.flow.Stalled()
+	quiet := c.quiet()
+	switch {
+	case quiet < silence:
+	case unheard && stalled >= silence, c.out.ignored() >= silence:
+		return ErrDead
 	}
-	if c.unread.Load() < mayBeFull {
-		return true
+	if stalled >= c.cfg.Patience {
+		return os.ErrDeadlineExceeded
 	}
-	return time.Since(c.Heard()) > c.cfg.Patience
+	return nil
 }
 
 // Receive waits for the next message; the caller owns its frames. On an XPUB
@@ -152,14 +161,12 @@ func (c *Conn) Receive() ([][]byte, error) {
 	defer c.receiving.Unlock()
 	frames, err := c.in.message(c.cfg.MaxMessage, c.cfg.MaxFrames, c.command)
 	if large := (*TooLarge)(nil); errors.As(err, &large) {
-		c.unread.Store(0)
 		return nil, err
 	}
 	if err != nil {
 		c.end(err)
 		return nil, c.why
 	}
-	c.unread.Store(0)
 	return frames, nil
 }
 
@@ -177,9 +184,9 @@ func (c *Conn) command(b []byte) ([][]byte, error) {
 		if len(body) < 2 || len(body) > 18 {
 			return nil, broken("a PING with %d bytes", len(body))
 		}
-		c.out.command("PONG", body[2:])
+		c.out.pong(body[2:])
 	case "PONG":
-		c.pongs.Store(true)
+		c.out.answered()
 	case "SUBSCRIBE":
 		return [][]byte{append([]byte{1}, body...)}, nil
 	case "CANCEL":
@@ -204,13 +211,7 @@ func (c *Conn) Send(frames ...[]byte) error {
 
 // Add is Send for one of several messages: Flush after the last one has them
 // leave.
-func (c *Conn) Add(frames ...[]byte) error {
-	if err := c.out.add(frames); err != nil {
-		return err
-	}
-	c.unread.Add(1)
-	return nil
-}
+func (c *Conn) Add(frames ...[]byte) error { return c.out.add(frames) }
 
 // Flush writes what is queued as far as the socket takes it at once, if nobody
 // else writes; the rest leaves by the connection's own goroutine. It never waits.
@@ -237,6 +238,7 @@ func (c *Conn) next() bool {
 
 // wrote counts n bytes of rest out and returns how many are left.
 func (c *Conn) wrote(n int) (left int) {
+	c.out.wrote(n)
 	if c.rest = c.rest[n:]; len(c.rest) == 0 {
 		c.out.give(c.batch)
 		c.batch, c.rest = nil, nil
@@ -274,7 +276,6 @@ func (c *Conn) SendEncoded(message []byte) error {
 	if err := c.out.encoded(message); err != nil {
 		return err
 	}
-	c.unread.Add(1)
 	rouse(c.out.filled)
 	return nil
 }
@@ -289,9 +290,7 @@ func (c *Conn) write() {
 		case <-c.done:
 			return
 		case <-tick.C:
-			if time.Since(c.Heard()) >= c.cfg.Ping/2 {
-				c.pinging()
-			}
+			c.pinging(c.quiet() >= c.cfg.Ping/2)
 		case <-c.out.filled:
 		}
 		if err := c.writeAll(); err != nil {
@@ -309,29 +308,29 @@ func (c *Conn) write() {
 	}
 }
 
-// writeAll writes until nothing is queued.
+// writeStep is how much is written before it is counted.
+const writeStep = 256 << 10
+
+// writeAll writes until nothing is queued, as long as the peer takes something
+// within Patience.
 func (c *Conn) writeAll() error {
 	c.pen.Lock()
 	defer c.pen.Unlock()
 	for c.next() {
-		if err := c.conn.SetWriteDeadline(time.Now().Add(c.cfg.Patience)); err != nil {
-			return err
-		}
-		n, err := c.conn.Write(c.rest)
+		n, err := c.flow.Write(c.rest[:min(len(c.rest), writeStep)])
+		c.wrote(n)
 		if err != nil {
 			return err
 		}
-		c.wrote(n)
-		_ = c.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
 	}
 	return nil
 }
 
-// pinging asks for a PONG. The TTL is 0: the peer need not judge us by it. A
-// ZMTP 3.0 peer would not know what a PING is.
-func (c *Conn) pinging() {
+// pinging asks for a PONG, if one would tell something. A ZMTP 3.0 peer would not
+// know what a PING is.
+func (c *Conn) pinging(quiet bool) {
 	if c.minor >= 1 {
-		c.out.command("PING", binary.BigEndian.AppendUint16(nil, 0))
+		c.out.ping(quiet)
 	}
 }
 
@@ -379,14 +378,9 @@ func (c *Conn) Err() error {
 	}
 }
 
-// Heard returns when bytes of any kind came last.
-func (c *Conn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
-
-// Lively tells whether the connection lives and, if the peer is one that
-// answers PINGs, whether it was heard within the time.
-func (c *Conn) Lively(within time.Duration) bool {
-	return c.Err() == nil && (!c.pongs.Load() || c.unread.Load() >= mayBeFull || time.Since(c.Heard()) < within)
-}
+// Lively tells whether the connection lives and the peer has not failed to
+// answer within the time what it could have answered.
+func (c *Conn) Lively(within time.Duration) bool { return c.Err() == nil && c.judge(within) == nil }
 
 // Peer returns the socket type and the identity the other side announced.
 func (c *Conn) Peer() (socket, identity string) { return c.socket, c.identity }

@@ -101,3 +101,61 @@ func TestLibzmqLiveness(t *testing.T) {
 	_ = cmd.Process.Kill()
 	within("killed", time.Second)
 }
+
+// A subscriber that is slow to read, whatever its high-water mark, gets through
+// our proxy all that it gets through libzmq's own.
+func TestProxyLosesNothingThatLibzmqKeeps(t *testing.T) {
+	t.Parallel()
+	python := pyenv.Python(t, pyenv.LECO...)
+	p := zmtp.NewProxy(listen(t), listen(t), zmtp.Config{})
+	t.Cleanup(p.Close)
+	in, out := p.Addrs()
+	cmd := exec.Command(python, "-c", `
+import sys, threading, time, zmq
+N, context = 800, zmq.Context()
+front, back = context.socket(zmq.XSUB), context.socket(zmq.XPUB)
+theirs = [f"tcp://127.0.0.1:{s.bind_to_random_port('tcp://127.0.0.1')}" for s in (front, back)]
+def proxy():
+    try: zmq.proxy(front, back)
+    except zmq.ZMQError: pass
+threading.Thread(target=proxy, daemon=True).start()
+got = {}
+def read(who, mark, sub):
+    first = sub.recv()
+    ready.release()
+    numbers = set()
+    while len(numbers) < N:
+        m = sub.recv()
+        if m[:1] == b"?": continue
+        numbers.add(m[:8])
+        got[who, mark] = len(numbers)
+        time.sleep(0.008)  # 6.4 s for all
+ready, readers, publishers = threading.Semaphore(0), [], []
+for who, (publish, subscribe) in {"theirs": theirs, "ours": ["tcp://" + a for a in sys.argv[1:]]}.items():
+    pub = context.socket(zmq.PUB)
+    pub.connect(publish)
+    publishers.append(pub)
+    for mark in (1, 10):
+        sub = context.socket(zmq.SUB)
+        sub.rcvhwm, sub.rcvtimeo = mark, 15000
+        sub.connect(subscribe)
+        sub.subscribe(b"")
+        got[who, mark] = 0
+        readers.append(threading.Thread(target=read, args=(who, mark, sub)))
+        readers[-1].start()
+waiting = 4
+while waiting:
+    for pub in publishers: pub.send(b"?")
+    if ready.acquire(timeout=0.05): waiting -= 1
+for i in range(N):
+    for pub in publishers: pub.send(b"%08d" % i + b"x" * 500)
+for r in readers: r.join()
+print(got)
+assert got["theirs", 1] == got["theirs", 10] == N, "libzmq's own proxy lost some"
+assert got["ours", 1] == got["ours", 10] == N
+`, in, out)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s; ours counts %v", err, text, p.Counts())
+	}
+}

@@ -1,6 +1,9 @@
 package zmtp
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // queue is what waits to be sent on one connection, encoded.
 type queue struct {
@@ -11,6 +14,7 @@ type queue struct {
 	waiting []byte
 	spare   []byte
 	writing int // bytes the writer has taken and not written
+	pings   pings
 	freed   chan struct{}
 	last    bool // no more is taken
 	closed  bool
@@ -38,7 +42,9 @@ func (q *queue) put(fill func([]byte) []byte) error {
 	if q.waiting == nil {
 		q.waiting, q.spare = q.spare, nil
 	}
-	q.waiting = fill(q.waiting)
+	start := len(q.waiting)
+	q.waiting = fill(q.pings.before(q.waiting))
+	q.pings.queued += uint64(len(q.waiting) - start)
 	q.mu.Unlock()
 	return nil
 }
@@ -62,17 +68,48 @@ func (q *queue) encoded(message []byte) error {
 // PINGs and reads nothing gets no more PONGs.
 const maxCommands = 64 << 10
 
-// command queues a command, also when the queue is full for messages.
-func (q *queue) command(name string, body []byte) {
+// pong queues the answer to a PING, also when the queue is full for messages.
+func (q *queue) pong(context []byte) {
+	q.command(func(b []byte) []byte { return appendCommand(b, "PONG", context) })
+}
+
+// ping queues a PING if one is due.
+func (q *queue) ping(quiet bool) {
+	q.command(func(b []byte) []byte {
+		if q.pings.due(quiet) {
+			b = q.pings.ping(b)
+		}
+		return b
+	})
+}
+
+func (q *queue) command(fill func([]byte) []byte) {
 	q.mu.Lock()
 	if !q.closed && len(q.waiting)+q.writing < q.limit+maxCommands {
-		q.waiting = appendCommand(q.waiting, name, body)
+		start := len(q.waiting)
+		q.waiting = fill(q.waiting)
+		q.pings.queued += uint64(len(q.waiting) - start)
 	}
 	q.mu.Unlock()
 	rouse(q.filled)
 }
 
-// take hands all that waits to the writer; give is called when it is written.
+// answered notes a PONG.
+func (q *queue) answered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pings.answered()
+}
+
+// ignored is that of pings.
+func (q *queue) ignored() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pings.ignored()
+}
+
+// take hands all that waits to the writer, which tells wrote of every step and
+// gives the batch back when all of it is written.
 func (q *queue) take() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,20 +119,30 @@ func (q *queue) take() []byte {
 	return batch
 }
 
-func (q *queue) give(batch []byte) {
+// wrote makes room for what n bytes took.
+func (q *queue) wrote(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.writing -= len(batch)
-	if cap(batch) <= keepSpare {
-		q.spare = batch[:0]
-	}
+	q.writing -= n
+	q.pings.wrote(n)
 	if q.freed != nil {
 		close(q.freed)
 		q.freed = nil
 	}
 }
 
-// room is closed at the next batch that was written.
+func (q *queue) give(batch []byte) {
+	if cap(batch) > keepSpare {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.spare = batch[:0]
+	}
+}
+
+// room is closed when bytes were written next.
 func (q *queue) room() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,0 +1,161 @@
+package zmtp_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/folkmoot/folkmoot/gateway/zmtp"
+)
+
+// slowLink carries bytes to an address and back; those that come from there
+// with at most rate bytes a second, and little is under way.
+func slowLink(t *testing.T, to string, rate int) (addr string) {
+	t.Helper()
+	l := listen(t)
+	var running sync.WaitGroup
+	var mu sync.Mutex // guards ends
+	var ends []net.Conn
+	carry := func(dst, src net.Conn, rate int) {
+		defer dst.Close()
+		b := make([]byte, 16<<10)
+		for {
+			n, err := src.Read(b)
+			if err != nil {
+				return
+			}
+			if rate > 0 {
+				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+			}
+			if _, err := dst.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	running.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			far.(*net.TCPConn).SetReadBuffer(64 << 10)
+			mu.Lock()
+			ends = append(ends, near, far)
+			mu.Unlock()
+			running.Go(func() { carry(far, near, 0) })
+			running.Go(func() { carry(near, far, rate) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range ends {
+			c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return l.Addr().String()
+}
+
+// A message that takes far longer than Silence to pass a slow link arrives: no
+// PING can pass it, and bytes move. The time of one write is no limit either.
+func TestLongMessageOverASlowLink(t *testing.T) {
+	t.Parallel()
+	long := bytes.Repeat([]byte("long"), 1<<20)
+	for name, cfg := range map[string]zmtp.Config{
+		"with the default times":           {},
+		"of more than Patience in a piece": {Patience: 1500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, cfg, func(c *zmtp.Conn) {
+				for {
+					if _, err := c.Receive(); err != nil {
+						return
+					}
+					_ = c.Send(long)
+				}
+			})
+			c := dial(t, slowLink(t, s.Addr(), 1<<20), zmtp.Config{})
+			if err := c.Send([]byte("send it")); err != nil {
+				t.Fatal(err)
+			}
+			m, err := c.Receive()
+			if err != nil || len(m) != 1 || !bytes.Equal(m[0], long) {
+				t.Errorf("%d frames came, error %v; the server counts %+v", len(m), err, s.Ends())
+			}
+		})
+	}
+}
+
+// A peer that answered every PING it was sent, and now neither answers nor reads
+// messages, may have a queue of its own that is full: that is no death. One that
+// does not answer a PING which nothing keeps it from reading is dead, whatever is
+// sent to it behind that.
+func TestSlowToReadIsNotDead(t *testing.T) {
+	t.Parallel()
+	const ping, pong = "\x04\x07\x04PING\x00\x00", "\x04\x05\x04PONG"
+	for name, answered := range map[string]int{"dead": 1, "slow": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan error, 1)
+				peer, s := piped(t, false, func(c *zmtp.Conn) {
+					go func() {
+						tick := time.NewTicker(300 * time.Millisecond)
+						defer tick.Stop()
+						for {
+							select {
+							case <-tick.C:
+								_ = c.Send([]byte("a message"))
+							case <-c.Done():
+								return
+							}
+						}
+					}()
+					_, err := c.Receive()
+					ended <- err
+				})
+				go func() { // reads all, and answers the first PINGs alone
+					var got strings.Builder
+					b := make([]byte, 4096)
+					for left := answered; ; {
+						n, err := peer.Read(b)
+						if err != nil {
+							return
+						}
+						for got.Write(b[:n]); left > 0 && strings.Count(got.String(), ping) > answered-left; left-- {
+							if _, err := io.WriteString(peer, pong); err != nil {
+								return
+							}
+						}
+					}
+				}()
+				time.Sleep(29 * time.Second)
+				synctest.Wait()
+				switch ends := s.Ends(); {
+				case name == "dead" && ends != (zmtp.Ends{Dead: 1}):
+					t.Errorf("a peer that answers no PING: %+v", ends)
+				case name == "slow" && ends != (zmtp.Ends{}):
+					t.Errorf("a peer that may be busy with its messages: %+v", ends)
+				}
+				if name == "dead" && s.Len() == 0 {
+					if err := <-ended; !errors.Is(err, zmtp.ErrDead) {
+						t.Errorf("it ended with %v, want %v", err, zmtp.ErrDead)
+					}
+				}
+			})
+		})
+	}
+}
