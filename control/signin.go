@@ -39,8 +39,8 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err := checkKey(key); err != nil {
 		return wire.SignedIn{}, err
 	}
-	if _, ok := c.machine.View().Registry.Coordinator(c.self.ID); !ok {
-		return wire.SignedIn{}, wire.NotTried("coordinator %s has not taken its place in the cluster yet", c.self.ID)
+	if err := c.announced(ctx); err != nil {
+		return wire.SignedIn{}, err
 	}
 	full := registry.FullName(in.Namespace, in.Name)
 	session, secret, over, err := c.identity(in, full, key)
@@ -60,6 +60,22 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
 		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,
 	}, nil
+}
+
+// announced waits until this coordinator is in the registry, which it is a
+// moment after it has joined. Errors: unavailable (ctx ended before).
+func (c *Control) announced(ctx context.Context) error {
+	for {
+		changed := c.machine.Feed().Changed() // before looking, so that nothing is missed
+		if _, ok := c.machine.View().Registry.Coordinator(c.self.ID); ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return wire.NotTried("coordinator %s has not taken its place in the cluster yet", c.self.ID)
+		}
+	}
 }
 
 // identity returns the session id and secret the sign-in is made under.

@@ -1,12 +1,14 @@
 package control_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -205,3 +207,32 @@ func TestOutcomesOfWrites(t *testing.T) {
 type errText string
 
 func (e errText) Error() string { return string(e) }
+
+// A sign-in that comes before the coordinator has taken its place waits for it, within the request's time.
+func TestSignInWaitsForThePlace(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		self := w.self("n1")
+		w.apply(registry.KindForget, registry.Forget{ID: self.ID, ServerID: self.ServerID})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := n1.SignIn(ctx, control.Caller{}, wire.SignIn{Name: "early"}, "")
+		refused(t, err, wire.CodeUnavailable, "n1")
+		type answer struct {
+			in  wire.SignedIn
+			err error
+		}
+		answers := make(chan answer, 1)
+		go func() {
+			in, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser"}, "")
+			answers <- answer{in, err}
+		}()
+		synctest.Wait()
+		w.apply(registry.KindAnnounce, registry.Announce{Coordinator: self})
+		got := <-answers
+		fine(t, got.err)
+		if got.in.FullName != "n1.laser" {
+			t.Errorf("signed in as %q, want n1.laser", got.in.FullName)
+		}
+	}, "n1")
+}
