@@ -16,7 +16,10 @@ import (
 )
 
 // DefaultAddr is the address of a coordinator that was told nothing.
-const DefaultAddr = "127.0.0.1:7380"
+const DefaultAddr = "127.0.0.1:" + DefaultPort
+
+// DefaultPort is that of REST, for addresses that name no port.
+const DefaultPort = "7380"
 
 // Defaults of Config.
 const (
@@ -28,7 +31,8 @@ const (
 
 // Config says which coordinators to ask and how.
 type Config struct {
-	// Addrs are coordinators, tried in turn: host:port or a URL without a path. Default: DefaultAddr.
+	// Addrs are coordinators, tried in turn: host, host:port or a URL without a path. A host alone has DefaultPort, a URL
+	// the port of its scheme. Default: DefaultAddr.
 	Addrs []string
 	// Token, if not empty, is sent as bearer token.
 	Token string
@@ -121,6 +125,7 @@ func baseURL(addr string, secure bool) (string, error) {
 		a = strings.TrimSuffix(a, "/")
 	}
 	if !strings.Contains(a, "://") {
+		a = withPort(a)
 		if secure {
 			a = "https://" + a
 		} else {
@@ -135,6 +140,18 @@ func baseURL(addr string, secure bool) (string, error) {
 		return "", fmt.Errorf("address %q: want host:port or http(s)://host:port", addr)
 	}
 	return a, nil
+}
+
+// withPort is an address with DefaultPort if it names none.
+func withPort(a string) string {
+	if _, _, err := net.SplitHostPort(a); err == nil || a == "" || strings.ContainsAny(a, "/?#@ ") {
+		return a
+	}
+	host := strings.Trim(a, "[]")
+	if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		return a // too many colons, and no IPv6 address
+	}
+	return net.JoinHostPort(host, DefaultPort)
 }
 
 // SplitAddrs reads a comma list of addresses; blanks and empty ones are dropped.

@@ -105,10 +105,10 @@ func (m *inMemory) set(host string, h http.Handler) {
 
 func (m *inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	m.mu.Lock()
-	h := m.hosts[r.URL.Host]
+	h := m.hosts[r.URL.Hostname()]
 	m.mu.Unlock()
 	if h == nil {
-		return nil, fmt.Errorf("dial %s: connection refused: %w", r.URL.Host, client.ErrNotSent)
+		return nil, fmt.Errorf("dial %s: connection refused: %w", r.URL.Hostname(), client.ErrNotSent)
 	}
 	if r.Body == nil {
 		r.Body = http.NoBody
