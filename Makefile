@@ -35,7 +35,7 @@ bench: ## beside etcd, in one run: docs/performance.md says what was seen
 
 release: ## static binaries with their version: make release VERSION=v0.1.0
 	@test -n "$(VERSION)" || { echo "give VERSION=v..."; exit 1; }
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/release/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/folkmoot/folkmoot/cmd/version.Release=$(VERSION)" -o bin/release/ ./cmd/...
 
 ci: ## what CI runs
 	bash .ci/run

@@ -52,9 +52,10 @@ var may = map[string]struct {
 	"client":          {[]string{"wire", "wire/awake", "wire/prompt"}, "an SDK has no server inside"},
 	"client/worker":   {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
 	"node":            {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
-	"cmd/coordinator": {[]string{"wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
-	"cmd/raftctl":     {[]string{"wire", "client"}, "a main"},
-	"cmd/worker":      {[]string{"wire", "client", "client/worker", "jobs/work"}, "a main"},
+	"cmd/version":     {nil, "one for all programs"},
+	"cmd/coordinator": {[]string{"cmd/version", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
+	"cmd/raftctl":     {[]string{"cmd/version", "wire", "client"}, "a main"},
+	"cmd/worker":      {[]string{"cmd/version", "wire", "client", "client/worker", "jobs/work"}, "a main"},
 	"integration":     {[]string{"wire", "client"}, "drives real processes from outside"},
 }
 

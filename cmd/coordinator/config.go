@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/folkmoot/folkmoot/cmd/version"
 	"github.com/folkmoot/folkmoot/node"
 )
 
@@ -178,7 +179,7 @@ func (s *settings) nodeConfig() (node.Config, error) {
 		LogStore:         s.String("log-store"),
 		HeartbeatTimeout: s.Duration("heartbeat-timeout"), ElectionTimeout: s.Duration("election-timeout"),
 		SnapshotInterval: s.Duration("snapshot-interval"),
-		Grace:            s.Duration("grace"), Version: version(),
+		Grace:            s.Duration("grace"), Version: version.Short(),
 	}
 	for name, to := range map[string]*uint64{"snapshot-threshold": &c.SnapshotThreshold, "trailing-logs": &c.TrailingLogs} {
 		if n := s.Int64(name); n < 0 {

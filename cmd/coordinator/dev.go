@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/folkmoot/folkmoot/cmd/version"
 	"github.com/folkmoot/folkmoot/node"
 )
 
@@ -37,7 +41,9 @@ func devCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return dev(cmd.Context(), o, cmd.OutOrStdout())
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP) // its terminal is closed
+			defer stop()
+			return dev(ctx, o, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
@@ -56,10 +62,12 @@ func devCommand() *cobra.Command {
 
 // dev runs three nodes until ctx ends.
 func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
-	log, _, err := newLogger(os.Stderr, o.format, o.level)
+	log, level, err := newLogger(os.Stderr, o.format, o.level)
 	if err != nil {
 		return errUsage{err}
 	}
+	// The three end together: that each then misses the others is no news. Real errors of the end are returned.
+	defer context.AfterFunc(ctx, func() { level.Set(max(level.Level(), slog.LevelError+1)) })()
 	if o.dir == "" {
 		if o.dir, err = os.MkdirTemp("", "folkmoot-dev-"); err != nil {
 			return err
@@ -89,7 +97,7 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 		id := fmt.Sprintf("n%d", i+1)
 		nd, err := node.Open(ctx, node.Config{
 			ID: id, DataDir: filepath.Join(o.dir, id), HTTPAddr: https[i], ComponentAddr: components[i], PeerAddr: peers[i], OpsAddr: opses[i],
-			Join: peers, Expect: n, Worker: o.worker, Slots: o.slots, Logger: log, Version: version(),
+			Join: peers, Expect: n, Worker: o.worker, Slots: o.slots, Logger: log, Version: version.Short(),
 		})
 		if err != nil {
 			return err

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,6 +38,7 @@ func serveCommand() *cobra.Command {
 			for _, w := range s.warn {
 				c.Logger.Warn(w)
 			}
+			defer ignoreHangUp(c.Logger)()
 			return serve(cmd.Context(), c, func(n *node.Node) {
 				fmt.Fprintln(cmd.OutOrStdout(), ready(n.Addrs()))
 			})
@@ -78,6 +82,29 @@ func noMore(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// ignoreHangUp keeps the end of a terminal from ending the process, until stop.
+func ignoreHangUp(log *slog.Logger) (stop func()) {
+	hung := make(chan os.Signal, 1)
+	signal.Notify(hung, syscall.SIGHUP)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hung:
+				log.Info("SIGHUP does not end a coordinator: use SIGTERM")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hung)
+		close(done)
+		<-ended
+	}
+}
+
 // serve opens a node, tells of it and keeps it until ctx ends.
 func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -87,6 +114,7 @@ func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 		return err
 	}
 	opened(n)
+	defer context.AfterFunc(ctx, func() { c.Logger.Info("coordinator stops", "reason", context.Cause(ctx)) })()
 	tuned := make(chan struct{})
 	go func() {
 		defer close(tuned)

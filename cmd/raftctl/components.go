@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"time"
 
@@ -89,7 +90,11 @@ func (a *app) componentsGetCmd() *cobra.Command {
 		Use: "get NAME", Short: "Show one component", Args: cobra.ExactArgs(1), Example: "  raftctl components get n1.laser -o yaml",
 		ValidArgsFunction: a.completeComponents,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, meta, err := a.client.Component(cmd.Context(), args[0], r.read())
+			full, err := a.fullName(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			c, meta, err := a.client.Component(cmd.Context(), full, r.read())
 			if err != nil {
 				return err
 			}
@@ -109,18 +114,47 @@ func (a *app) componentsRemoveCmd() *cobra.Command {
 		Example:           "  raftctl components remove n1.laser --reason 'replaced' --yes",
 		ValidArgsFunction: a.completeComponents,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.confirm("remove component " + args[0]); err != nil {
-				return err
-			}
-			meta, err := a.client.RemoveComponent(cmd.Context(), args[0], reason)
+			full, err := a.fullName(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.done(meta.Body, "component/"+args[0], "component %s removed", args[0])
+			if err := a.confirm("remove component " + full); err != nil {
+				return err
+			}
+			meta, err := a.client.RemoveComponent(cmd.Context(), full, reason)
+			if err != nil {
+				return err
+			}
+			return a.done(meta.Body, "component/"+full, "component %s removed", full)
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "told to the component and shown to others")
 	return cmd
+}
+
+// fullName is the full name of a component that was given by it or by its last part alone, which then only one component
+// may have, in whatever namespace.
+func (a *app) fullName(ctx context.Context, name string) (string, error) {
+	if strings.Contains(name, ".") || name == wire.Coordinator {
+		return name, nil
+	}
+	found, _, err := a.client.Components(ctx, client.Components{Match: `\.` + regexp.QuoteMeta(name) + `$`, Page: client.Page{Limit: 10}})
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, c := range found.Components {
+		if _, last, _ := strings.Cut(c.FullName, "."); last == name {
+			names = append(names, c.FullName)
+		}
+	}
+	switch len(names) {
+	case 1:
+		return names[0], nil
+	case 0:
+		return "", wire.Refuse(wire.CodeNotFound, "nobody is signed in as %s, in any namespace", name)
+	}
+	return "", usage("%s is the name of several: %s", name, strings.Join(names, ", "))
 }
 
 // keyValues reads k=v pairs.

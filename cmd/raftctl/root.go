@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/cmd/version"
 )
 
 // app is one invocation.
@@ -60,10 +61,20 @@ func (a *app) root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.start(cmd) },
 	}
+	root.Version = version.Line("raftctl")
+	root.SetVersionTemplate("{{.Version}}\n")
 	a.flags.define(root)
 	root.AddCommand(a.statusCmd(), a.membersCmd(), a.leaderCmd(), a.componentsCmd(), a.namespacesCmd(), a.jobsCmd(),
-		a.workersCmd(), a.eventsCmd(), a.waitCmd(), a.sendCmd(), a.contextsCmd(), a.completionCmd(root))
+		a.workersCmd(), a.eventsCmd(), a.waitCmd(), a.sendCmd(), a.contextsCmd(), a.versionCmd(), a.completionCmd(root))
 	return root
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs, Example: "  raftctl version",
+		PersistentPreRunE: func(*cobra.Command, []string) error { a.started = true; return nil },
+		Run:               func(*cobra.Command, []string) { fmt.Fprintln(a.out, version.Line("raftctl")) },
+	}
 }
 
 // group is a command that only holds others.

@@ -32,18 +32,22 @@ func (a *app) sendCmd() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), a.flags.timeout)
 			defer cancel()
+			to, err := a.fullName(ctx, args[0])
+			if err != nil {
+				return err
+			}
 			in, _, err := a.client.SignIn(ctx, wire.SignIn{Name: as, Lease: wire.Duration(30 * time.Second)}, "")
 			if err != nil {
 				return err
 			}
-			sent, meta, err := a.client.Send(ctx, in.Secret, wire.SendMessage{To: args[0], Content: content}, "")
+			sent, meta, err := a.client.Send(ctx, in.Secret, wire.SendMessage{To: to, Content: content}, "")
 			out, stop := context.WithTimeout(context.WithoutCancel(cmd.Context()), 2*time.Second)
 			defer stop()
 			a.client.SignOut(out, in.FullName, in.Secret) // else the lease does it
 			if err != nil {
 				return err
 			}
-			return a.done(meta.Body, "message/"+sent.ConversationID, "%s to %s (conversation %s)", sent.Outcome, args[0], sent.ConversationID)
+			return a.done(meta.Body, "message/"+sent.ConversationID, "%s to %s (conversation %s)", sent.Outcome, to, sent.ConversationID)
 		},
 	}
 	cmd.Flags().StringVar(&as, "as", "", "name to sign in under; default: one of its own")

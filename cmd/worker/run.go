@@ -15,6 +15,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/client/worker"
+	"github.com/folkmoot/folkmoot/cmd/version"
 	"github.com/folkmoot/folkmoot/jobs/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -63,6 +64,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return worker.Run(ctx, cfg)
 		},
 	}
+	cmd.Version = version.Line("worker")
+	cmd.SetVersionTemplate("{{.Version}}\n")
+	cmd.AddCommand(&cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs, Example: "  worker version",
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(stdout, version.Line("worker")) },
+	})
 	f := cmd.Flags()
 	f.StringVar(&s.addr, "addr", client.DefaultAddr, "coordinators, host:port,...: tried in turn")
 	f.StringVar(&s.token, "token", "", "bearer token (better: --token-file)")

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// said is a log that several goroutines write.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A coordinator whose terminal is closed goes on and says so; without this the signal would end the test's process.
+func TestHangUpDoesNotEndACoordinator(t *testing.T) {
+	log := new(said)
+	stop := ignoreHangUp(slog.New(slog.NewTextHandler(log, nil)))
+	defer stop()
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "SIGHUP"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no word of the signal in the log")
+		}
+	}
+}
