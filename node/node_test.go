@@ -327,13 +327,16 @@ func TestSessionsMoveByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	laser, err := client.Dial(t.Context(), client.Component{
-		Addrs: []string{nodes[0].Addrs().Component}, SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(time.Minute)}, Token: token, TLS: trust,
+	entering, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, port, _ := net.SplitHostPort(nodes[0].Addrs().Component)
+	laser, err := client.Dial(entering, client.Component{
+		Addrs: []string{"localhost:" + port}, SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(time.Minute)}, Token: token, TLS: trust,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer laser.Close(context.Background())
+	defer laser.Close(t.Context())
 	stop()
 	for deadline := time.Now().Add(50 * time.Second); laser.Moves() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) || laser.Err() != nil {
@@ -342,7 +345,7 @@ func TestSessionsMoveByName(t *testing.T) {
 	}
 
 	// By another name TLS fails, and the error says so even if other addresses are dead.
-	_, port, _ := net.SplitHostPort(nodes[1].Addrs().Component)
+	_, port, _ = net.SplitHostPort(nodes[1].Addrs().Component)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err = client.Dial(ctx, client.Component{
