@@ -65,7 +65,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
 			t.Errorf("error %v: want the deadline or the refused dial as cause", err)
 		}
-		if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at none: unavailable: no leader") {
+		if !strings.Contains(err.Error(), "DELETE /v1/members/n4 at none:7380: unavailable: no leader") {
 			t.Errorf("error %q does not say what was asked of whom", err)
 		}
 	})
@@ -106,7 +106,7 @@ func TestNoLeaderIsSaid(t *testing.T) {
 				defer cancel()
 				err := tc.do(ctx, c)
 				wantCode(t, err, wire.CodeUnavailable, tc.what+" without a leader")
-				if !strings.Contains(err.Error(), "at alone: unavailable: no leader is known") {
+				if !strings.Contains(err.Error(), "at alone:7380: unavailable: no leader is known") {
 					t.Errorf("%s without a leader: got %v, want the words of the one that answered", tc.what, err)
 				}
 			})
@@ -127,7 +127,7 @@ func TestSilenceIsToldForPeople(t *testing.T) {
 		for _, e := range []struct {
 			err  error
 			want string
-		}{{err, "the outcome is unknown: no answer within "}, {late, "at hung: unavailable: no answer in time"}} {
+		}{{err, "the outcome is unknown: no answer within "}, {late, "at hung:7380: unavailable: no answer in time"}} {
 			if !strings.Contains(e.err.Error(), e.want) || strings.Contains(e.err.Error(), "context") || !errors.Is(e.err, context.DeadlineExceeded) {
 				t.Errorf("got %v, want %q in it, and a deadline as its cause", e.err, e.want)
 			}
