@@ -23,11 +23,13 @@ func (g *guest) patiently() (wire.Message, error) {
 	}
 }
 
-// While messages of the largest size go from one native session to another at
-// another coordinator, one after the other, short ones of others arrive within
-// a small part of the time that one of those takes. Both are measured together,
-// so the test holds on a busy machine.
-func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
+// While large messages go from one native session to another at another
+// coordinator, one after the other, short ones of others arrive within a small
+// part of the time that those take. Both are measured together, so the test
+// holds on a busy machine; without turns half of the short ones would wait for
+// half of a large one, a sixteenth of all. They are not of the largest size:
+// each must be there within control.PostTime.
+func TestLargeMessagesDoNotDelayShortOnes(t *testing.T) {
 	w := newWorld(t, settings{}, "n1", "n2")
 	quiet := func(at, name string) *guest {
 		g := w.sites[at].dial(t, wire.LongestPing)
@@ -36,11 +38,11 @@ func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
 	}
 	pump, store := quiet("n1", "pump"), quiet("n2", "store")
 	gui, laser := quiet("n1", "gui"), quiet("n2", "laser")
-	frame, err := wire.AppendFrame(nil, &wire.Message{To: "n2.store", ID: 1, Payload: [][]byte{make([]byte, wire.MaxMessage)}})
+	const rounds, size = 8, 8 << 20
+	frame, err := wire.AppendFrame(nil, &wire.Message{To: "n2.store", ID: 1, Payload: [][]byte{make([]byte, size)}})
 	must(t, err)
 	_ = pump.conn.SetWriteDeadline(time.Time{})
-	const rounds = 2
-	var large []time.Duration
+	var large time.Duration // all of them
 	var ended atomic.Bool
 	pumped, stored := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -50,8 +52,8 @@ func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
 			for err == nil && m.To == "" {
 				m, err = store.patiently()
 			}
-			if err != nil || m.Size() != wire.MaxMessage {
-				t.Errorf("got a message of %d bytes (%v), want %d", m.Size(), err, wire.MaxMessage)
+			if err != nil || m.Size() != size {
+				t.Errorf("got a message of %d bytes (%v), want %d", m.Size(), err, size)
 				return
 			}
 		}
@@ -59,8 +61,8 @@ func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
 	go func() {
 		defer close(pumped)
 		defer ended.Store(true)
+		start := time.Now()
 		for i := range rounds {
-			start := time.Now()
 			for at := 0; at < len(frame); {
 				var b []byte
 				b, at = wire.AppendChunk(nil, uint32(i), frame, at)
@@ -71,11 +73,11 @@ func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
 			}
 			m, err := pump.patiently()
 			if err != nil || m.Type != wire.TypeReceipt {
-				t.Errorf("the largest message was answered by %+v (%v)", m, err)
+				t.Errorf("a large message was answered by %.300s (%v)", m.Payload, err)
 				return
 			}
-			large = append(large, time.Since(start))
 		}
+		large = time.Since(start)
 	}()
 	var short []time.Duration
 	for !ended.Load() {
@@ -92,10 +94,9 @@ func TestLargestMessagesDoNotDelayShortOnes(t *testing.T) {
 		return
 	}
 	slices.Sort(short)
-	slices.Sort(large)
-	half, most, one := short[len(short)/2], short[len(short)*99/100], large[len(large)/2]
-	t.Logf("%d short messages: half within %v, 99 %% within %v; %d of 64 MiB: half within %v", len(short), half, most, len(large), one)
-	if half > one/20 || most > one {
-		t.Errorf("half of the short messages took %v and 99 %% %v, while a large one takes %v: want below a twentieth of that, and below it", half, most, one)
+	half, most := short[len(short)/2], short[len(short)*99/100]
+	t.Logf("%d short messages: half within %v, 99 %% within %v; %d large ones within %v", len(short), half, most, rounds, large)
+	if half > large/40 || most > large/2 {
+		t.Errorf("half of the short messages took %v and 99 %% %v, while the large ones take %v: want below a fortieth of that, and below half", half, most, large)
 	}
 }
