@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
@@ -11,9 +12,33 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// announcedAddr is where others reach one of this node's doors.
-func (n *Node) announcedAddr(given string, l net.Listener) string {
-	return announcedAddr(given, l.Addr().String(), n.port.Advertise())
+// announcedAddr is where others reach one of this node's doors, which listens
+// at the address that flag gave.
+func (n *Node) announcedAddr(flag, given string, l net.Listener) string {
+	bound := l.Addr().String()
+	advertised, named, err := advertisedFor(bound, n.cfg.Advertise, n.port.Advertise(), os.Hostname)
+	switch {
+	case err != nil:
+		n.log.Warn("a door that listens everywhere is announced as on loopback: give --advertise", flag, given, "error", err)
+	case named:
+		n.log.Info("a door that listens everywhere is announced under this host's name; --advertise gives another", flag, given, "as", advertised)
+	}
+	return announcedAddr(given, bound, advertised)
+}
+
+// advertisedFor is the address whose host a door that listens everywhere is
+// announced with: that of the peer port, unless nobody said it and it is on
+// loopback, so that it says nothing of how others reach this host: then the
+// host's name, and named is true.
+func advertisedFor(bound, explicit, peers string, hostname func() (string, error)) (advertised string, named bool, err error) {
+	if explicit != "" || !everywhere(bound) || !loopback(peers) {
+		return peers, false, nil
+	}
+	host, err := hostname()
+	if err != nil {
+		return peers, false, err
+	}
+	return net.JoinHostPort(host, "0"), true, nil
 }
 
 // announcedAddr is the address that others are told of a door that was given as
@@ -22,19 +47,26 @@ func (n *Node) announcedAddr(given string, l net.Listener) string {
 // "everywhere" becomes the host that the peer port advertises; an address is
 // itself. The port is the bound one.
 func announcedAddr(given, bound, advertised string) string {
-	host, port, err := net.SplitHostPort(bound)
+	_, port, err := net.SplitHostPort(bound)
 	if err != nil {
 		return bound
 	}
 	if name, _, err := net.SplitHostPort(given); err == nil && isName(name) {
 		return net.JoinHostPort(name, port)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+	if everywhere(bound) {
 		if name, _, err := net.SplitHostPort(advertised); err == nil {
 			return net.JoinHostPort(name, port)
 		}
 	}
 	return bound
+}
+
+// everywhere tells whether a bound address is that of all interfaces.
+func everywhere(bound string) bool {
+	host, _, err := net.SplitHostPort(bound)
+	ip, bad := netip.ParseAddr(host)
+	return err == nil && bad == nil && ip.IsUnspecified()
 }
 
 // isName tells a host's name from an address and from none.

@@ -1,6 +1,9 @@
 package node
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // What was given as a name is announced as that name, whatever it leads to.
 func TestAnnouncedAddr(t *testing.T) {
@@ -17,5 +20,32 @@ func TestAnnouncedAddr(t *testing.T) {
 		if got := announcedAddr(c.given, c.bound, c.advertised); got != c.want {
 			t.Errorf("given %s, bound to %s, peers at %s: announced as %s, want %s", c.given, c.bound, c.advertised, got, c.want)
 		}
+	}
+}
+
+// A door that listens everywhere is never announced as on loopback, unless that
+// is what --advertise says.
+func TestAdvertisedFor(t *testing.T) {
+	hostname := func() (string, error) { return "lab1", nil }
+	for _, c := range []struct {
+		bound, explicit, peers, want string
+		named                        bool
+	}{
+		{"0.0.0.0:12300", "", "127.0.0.1:7300", "lab1:12300", true},
+		{"[::]:12300", "", "localhost:7300", "lab1:12300", true},
+		{"0.0.0.0:12300", "127.0.0.1:7300", "127.0.0.1:7300", "127.0.0.1:12300", false},
+		{"0.0.0.0:12300", "n1.local:7300", "n1.local:7300", "n1.local:12300", false},
+		{"0.0.0.0:12300", "", "192.0.2.7:7300", "192.0.2.7:12300", false},
+		{"127.0.0.1:12300", "", "127.0.0.1:7300", "127.0.0.1:12300", false},
+	} {
+		advertised, named, err := advertisedFor(c.bound, c.explicit, c.peers, hostname)
+		if got := announcedAddr(c.bound, c.bound, advertised); got != c.want || named != c.named || err != nil {
+			t.Errorf("bound to %s with --advertise %q, peers at %s: announced as %s, by name %t, %v; want %s, %t",
+				c.bound, c.explicit, c.peers, got, named, err, c.want, c.named)
+		}
+	}
+	refused := func() (string, error) { return "", errors.New("no name") }
+	if got, _, err := advertisedFor("0.0.0.0:1", "", "127.0.0.1:2", refused); got != "127.0.0.1:2" || err == nil {
+		t.Errorf("a host without a name: got %s, %v", got, err)
 	}
 }

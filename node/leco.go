@@ -25,7 +25,7 @@ func (n *Node) listenLECO() (err error) {
 		if n.leco.listener, err = listen("--leco-addr", n.cfg.LECOAddr); err != nil {
 			return err
 		}
-		n.addrs.LECO = n.announcedAddr(n.cfg.LECOAddr, n.leco.listener)
+		n.addrs.LECO = n.announcedAddr("--leco-addr", n.cfg.LECOAddr, n.leco.listener)
 	}
 	if n.leco.data, n.addrs.LECOData, err = proxy("--leco-data-addr", n.cfg.LECODataAddr); err == nil {
 		n.leco.logs, n.addrs.LECOLogs, err = proxy("--leco-log-addr", n.cfg.LECOLogAddr)

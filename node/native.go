@@ -24,7 +24,7 @@ func (n *Node) listenNative() (err error) {
 	if n.native.listener, err = listen("--component-addr", n.cfg.ComponentAddr); err != nil {
 		return err
 	}
-	n.addrs.Component = n.announcedAddr(n.cfg.ComponentAddr, n.native.listener)
+	n.addrs.Component = n.announcedAddr("--component-addr", n.cfg.ComponentAddr, n.native.listener)
 	return nil
 }
 

@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("%s: %w", flags, err)
 	}
 	undo = append(undo, func() { n.port.Close() })
-	n.addrs = Addrs{ID: cfg.ID, HTTP: n.announcedAddr(cfg.HTTPAddr, n.listeners.http), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
+	n.addrs = Addrs{ID: cfg.ID, HTTP: n.announcedAddr("--http-addr", cfg.HTTPAddr, n.listeners.http), Peer: n.port.Advertise(), Ops: n.listeners.ops.Addr().String()}
 	if err := n.listenNative(); err != nil {
 		return nil, err
 	}
