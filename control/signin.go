@@ -62,9 +62,16 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	}, nil
 }
 
+// placeTime bounds the wait for this coordinator's own place in the registry: one
+// whose namespace is another's never gets it.
+const placeTime = 3 * time.Second
+
 // announced waits until this coordinator is in the registry, which it is a
-// moment after it has joined. Errors: unavailable (ctx ended before).
+// moment after it has joined. Errors: unavailable (not within placeTime, or ctx
+// ended before).
 func (c *Control) announced(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, placeTime)
+	defer cancel()
 	for {
 		changed := c.machine.Feed().Changed() // before looking, so that nothing is missed
 		if _, ok := c.machine.View().Registry.Coordinator(c.self.ID); ok {
