@@ -284,13 +284,15 @@ func resolve(ctx context.Context, addr string) []string {
 	return all
 }
 
-// contacts is what this node knows of the others by its own questions.
+// contacts is what this node knows of the others by its own questions, and when
+// they asked.
 type contacts struct {
 	mu       sync.Mutex
 	clock    *awake.Clock  // what others are judged by
 	patience time.Duration // an answer counts as life for so long
 	by       map[string]contact
-	asking   map[string]bool // by address: a question is under way
+	callers  map[string]time.Time // by server id: when it asked last
+	asking   map[string]bool      // by address: a question is under way
 }
 
 type contact struct {
@@ -303,7 +305,7 @@ type contact struct {
 func (c *contacts) init(ping time.Duration) {
 	c.clock = awake.New(ping / 2)
 	c.patience = 3*ping + ping/2
-	c.by, c.asking = map[string]contact{}, map[string]bool{}
+	c.by, c.callers, c.asking = map[string]contact{}, map[string]time.Time{}, map[string]bool{}
 }
 
 func (c *contacts) begin(addr string) bool {
@@ -336,6 +338,24 @@ func (c *contacts) answered(h hello) {
 	}
 	h.Known = nil
 	c.by[h.ServerID] = contact{hello: h, at: now, heard: c.clock.Now(), since: since}
+}
+
+// called notes that a server asks. Unlike what servers answered this is kept when
+// they are removed, for they may not know that yet.
+func (c *contacts) called(serverID string) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.callers[serverID]; !known && len(c.callers) >= maxPeers {
+		oldest, at := "", now
+		for id, when := range c.callers {
+			if !when.After(at) {
+				oldest, at = id, when
+			}
+		}
+		delete(c.callers, oldest)
+	}
+	c.callers[serverID] = now
 }
 
 // of is the last that was heard of a server.
@@ -373,18 +393,22 @@ func (c *contacts) forget(keep func(serverID string) bool) {
 }
 
 // Alive tells whether the coordinator id has lately answered this node's
-// questions, and when it last did. A coordinator that restarts is the same.
-func (n *Node) Alive(id string) (bool, time.Time) {
+// questions, and when it was last heard: it answered, or asked itself. A
+// coordinator that restarts is the same.
+func (n *Node) Alive(id string) (alive bool, last time.Time) {
 	if id == n.cfg.ID {
 		return true, time.Now()
 	}
 	n.contacts.mu.Lock()
 	defer n.contacts.mu.Unlock()
-	var alive bool
-	var last time.Time
 	for _, k := range n.contacts.by {
 		if k.hello.ID == id && k.at.After(last) {
 			alive, last = n.contacts.recent(k), k.at
+		}
+	}
+	for serverID, at := range n.contacts.callers {
+		if nameOf(serverID) == id && at.After(last) {
+			last = at
 		}
 	}
 	return alive, last

@@ -34,6 +34,7 @@ type Node struct {
 	queue      *queue
 	reads      reads
 	lease      lease
+	touch      touch
 	throne     throne
 	contacts   contacts
 	outcomes   outcomes
@@ -182,6 +183,7 @@ func (n *Node) startRest() {
 	n.spawn(n.watchStreams)
 	n.spawn(func() { n.contacts.clock.Run(n.ctx) })
 	n.spawn(n.ping)
+	n.spawn(n.keepInTouch)
 	n.spawn(n.seek)
 	n.spawn(n.catchUpOnce)
 	n.WhileLeading("autopilot", n.autopilot)

@@ -138,6 +138,7 @@ func (r *reads) markHere(ctx context.Context, c Consistency) (mark, error) {
 // lacks. The own term's first entry is applied, so the noted index covers all
 // that was committed before it.
 func (n *Node) readIndex(ctx context.Context) (mark, error) {
+	began := time.Now()
 	term, ok := n.leading()
 	if !ok {
 		return mark{}, errNotLeader
@@ -149,6 +150,7 @@ func (n *Node) readIndex(ctx context.Context) (mark, error) {
 	if now, ok := n.leading(); !ok || now != term {
 		return mark{}, errNotLeader
 	}
+	n.inTouch(began)
 	return m, nil
 }
 
@@ -250,6 +252,7 @@ func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error)
 	if here {
 		return m, errNotLeader // it became leader meanwhile; the caller comes again
 	}
+	began := time.Now()
 	body, err := n.calls.Call(ctx, addr, methodRead, []byte(c))
 	if err != nil {
 		return m, err
@@ -257,11 +260,15 @@ func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error)
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, fmt.Errorf("answer of the leader: %w", err)
 	}
+	if c == Strict {
+		n.inTouch(began)
+	}
 	return m, nil
 }
 
-// onRead serves the followers' rounds.
-func (n *Node) onRead(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+// onRead serves the followers' rounds. Whoever asks lives: that is noted first,
+// since the answer proves to the other that it is.
+func (n *Node) onRead(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
 	c := Consistency(body)
 	if c != Strict && c != Default {
 		return nil, wire.Invalid("consistency", "%q is neither %s nor %s", c, Default, Strict)
@@ -269,6 +276,7 @@ func (n *Node) onRead(ctx context.Context, _ peer.Hello, body []byte) ([]byte, e
 	if n.raft.State() != raft.Leader {
 		return nil, errNotLeader
 	}
+	n.contacts.called(from.ServerID)
 	m, err := n.reads.markHere(ctx, c)
 	if err != nil {
 		return nil, asNotTried(err)

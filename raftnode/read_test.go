@@ -242,7 +242,8 @@ func TestCutOffLeaderStopsReading(t *testing.T) {
 func TestLeaseEndsWithTheClock(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+		// The rounds that are made every second beside the reads renew the lease as well.
+		all := three(w, with(func(c *raftnode.Config) { c.Ping = time.Minute }))
 		defer stopAll(all)
 		leader, _ := leaderOf(t, all)
 		before := w.count("raftnode.term")
