@@ -49,8 +49,13 @@ func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key str
 	}
 	live = &Live{c: c, exchange: exchange, own: registry.FullName(c.self.Namespace, wire.Coordinator)}
 	if row, ok := c.atHomeAlready(in); ok {
+		if err := c.node.WaitInTouch(ctx); err != nil {
+			return nil, out, false, err
+		}
 		live.row = row
-		live.Renew()
+		if !live.Promise() {
+			return nil, out, false, c.ending(row)
+		}
 		return live, wire.SignedIn{
 			FullName: row.FullName, Session: row.ID, Secret: in.Secret, Namespace: row.Namespace,
 			Home: row.Home, Lease: wire.Duration(row.Lease), Index: row.Index,
@@ -111,6 +116,13 @@ func (l *Live) Renew() bool {
 	}
 	l.c.settle(l.row.FullName, l.row.ID)
 	return true
+}
+
+// Promise is Renew for a sign of life whose answer says that the lease runs anew.
+// False means that this must not be said: the session is gone, or is about to end,
+// or this coordinator is out of touch with a cluster that may end it.
+func (l *Live) Promise() bool {
+	return l.Renew() && !l.c.leases.Ending(l.row.ID) && l.c.node.InTouch()
 }
 
 // Gone says why the session is not to be served here any more: not_found with

@@ -23,6 +23,8 @@ type Replica interface {
 	Status() raftnode.Status
 	Health() (ready bool, reason string)
 	Alive(id string) (bool, time.Time)
+	InTouch() bool
+	WaitInTouch(ctx context.Context) error
 }
 
 // Peers is the calls between coordinators; *peer.Port is one.

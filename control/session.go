@@ -30,8 +30,8 @@ func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, erro
 
 // Heartbeat lets the session's lease run anew. It is judged at the session's
 // home; elsewhere it costs one call to it. Errors: unauthorized, forbidden,
-// not_found (with the reason), unavailable (the home is not reached: take the
-// name over).
+// not_found (with the reason), unavailable (the home is not reached, or is out of
+// touch with the cluster: take the name over).
 func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat, error) {
 	s, err := c.owner(ctx, full, secret)
 	if err != nil {
@@ -46,8 +46,20 @@ func (c *Control) beat(ctx context.Context, s registry.Session) (wire.Beat, erro
 		defer cancel()
 		return askHome[wire.Beat](ctx, c, s.Home, "control.heartbeat", beatAt{Session: s.ID})
 	}
+	if err := c.node.WaitInTouch(ctx); err != nil {
+		return wire.Beat{}, err
+	}
 	c.alive(s)
+	if c.leases.Ending(s.ID) {
+		return wire.Beat{}, c.ending(s)
+	}
 	return wire.Beat{FullName: s.FullName, Session: s.ID, Home: c.self.ID, Lease: wire.Duration(s.Lease)}, nil
+}
+
+// ending refuses to promise a lease to a session whose end is on its way. Soon it
+// has ended, or is known to live on.
+func (c *Control) ending(s registry.Session) *wire.Error {
+	return wire.NotTried("the lease of %s ran out, and its session is being ended", s.FullName)
 }
 
 // alive lets the lease of a session at home here run anew: every request of

@@ -184,3 +184,63 @@ func TestLongPollKeepsAlive(t *testing.T) {
 		}
 	}, "n1", "n2")
 }
+
+// A coordinator that is out of touch with the log promises no lease: whoever leads
+// may be counting it as lost.
+func TestOutOfTouchPromisesNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		in := n1.signIn(t, "laser")
+		w.outOfTouch("n1", true)
+		for _, at := range []*site{n1, n2} {
+			_, err := at.Heartbeat(t.Context(), in.FullName, in.Secret)
+			refused(t, err, wire.CodeUnavailable, "out of touch")
+		}
+		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		refused(t, err, wire.CodeUnavailable, "out of touch")
+		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}, "")
+		fine(t, err)
+		w.outOfTouch("n1", false)
+		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		fine(t, err)
+	}, "n1", "n2")
+}
+
+// A heartbeat that comes while the session is being ended, since its lease ran out,
+// is not told that the lease runs anew.
+func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		in := n1.signIn(t, "laser")
+		w.failing(wire.Unknown(context.DeadlineExceeded))
+		time.Sleep(16 * time.Second)
+		_, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		refused(t, err, wire.CodeUnavailable, "its session is being ended")
+		w.failing(nil)
+		time.Sleep(2 * time.Second)
+		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		refused(t, err, wire.CodeNotFound, registryReason)
+	}, "n1")
+}
+
+// A sign-in that is told twice begins its lease twice, wherever it is told.
+func TestASignInToldTwiceRenewsItsLease(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		const key = "a key of sixteen"
+		signIn := func(at *site) (wire.SignedIn, error) {
+			return at.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1"}, strings.ReplaceAll(key, " ", "-"))
+		}
+		for _, at := range []*site{n1, n2, n1, n2, n1} {
+			in, err := signIn(at)
+			fine(t, err)
+			if in.Home != "n1" {
+				t.Fatalf("told at %s the home is %s, want n1", at.id, in.Home)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		w.outOfTouch("n1", true)
+		_, err := signIn(n2)
+		refused(t, err, wire.CodeUnknown, "does not hold its lease")
+	}, "n1", "n2")
+}

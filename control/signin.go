@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -42,6 +43,10 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err := c.announced(ctx); err != nil {
 		return wire.SignedIn{}, err
 	}
+	// The answer promises a lease from when the request was sent on.
+	if err := c.node.WaitInTouch(ctx); err != nil {
+		return wire.SignedIn{}, err
+	}
 	full := registry.FullName(in.Namespace, in.Name)
 	session, secret, over, err := c.identity(in, full, key)
 	if err != nil {
@@ -56,6 +61,9 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 		return wire.SignedIn{}, err
 	}
 	c.settle(row.FullName, row.ID)
+	if err := c.leased(ctx, row); err != nil {
+		return wire.SignedIn{}, err
+	}
 	return wire.SignedIn{
 		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
 		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,
@@ -83,6 +91,23 @@ func (c *Control) announced(ctx context.Context) error {
 			return wire.NotTried("coordinator %s has not taken its place in the cluster yet", c.self.ID)
 		}
 	}
+}
+
+// leased lets the lease of a session that signed in run anew: told twice, the
+// sign-in has changed nothing, and its lease runs already. The home judges it, which
+// is another coordinator if the sign-in was first told there.
+func (c *Control) leased(ctx context.Context, row registry.Session) error {
+	if row.Home != c.self.ID {
+		if _, err := c.beat(ctx, row); err != nil {
+			return wire.Unknown(fmt.Errorf("%s signed in at %s, which does not hold its lease now: %w", row.FullName, row.Home, err))
+		}
+		return nil
+	}
+	c.alive(row)
+	if c.leases.Ending(row.ID) {
+		return c.ending(row)
+	}
+	return nil
 }
 
 // identity returns the session id and secret the sign-in is made under.

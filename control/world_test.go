@@ -31,6 +31,8 @@ type world struct {
 	// late are coordinators whose view stays as it is until they write or read
 	// strictly or by the leader's lease, with what they have not applied.
 	late map[string][]entry
+
+	cutOff map[string]bool // coordinators that are out of touch with the log
 }
 
 // entry is one of the log.
@@ -56,7 +58,7 @@ type site struct {
 // presiding over the namespace of its name.
 func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, down: map[string]bool{}, sites: map[string]*site{}, late: map[string][]entry{}}
+		w := &world{t: t, down: map[string]bool{}, cutOff: map[string]bool{}, sites: map[string]*site{}, late: map[string][]entry{}}
 		for _, id := range ids {
 			w.sites[id] = &site{id: id, world: w, machine: fsm.New(), dir: t.TempDir()}
 		}
@@ -154,6 +156,12 @@ func (w *world) failing(err error) {
 	w.fail = err
 }
 
+func (w *world) outOfTouch(id string, out bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cutOff[id] = out
+}
+
 func (w *world) cut(id string, down bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -206,7 +214,22 @@ func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64
 func (s replica) LeaderInfo() (string, string, string, uint64) { return "n1", "n1/1", "n1:7300", 3 }
 func (s replica) Health() (bool, string)                       { return true, "" }
 func (s replica) Alive(string) (bool, time.Time)               { return true, time.Now() }
-func (s replica) Status() raftnode.Status                      { return raftnode.Status{} }
+
+// InTouch is as the test has it.
+func (s replica) InTouch() bool {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	return !s.world.cutOff[s.id]
+}
+
+func (s replica) WaitInTouch(context.Context) error {
+	if !s.InTouch() {
+		return wire.NotTried("%s is out of touch", s.id)
+	}
+	return nil
+}
+
+func (s replica) Status() raftnode.Status { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
 	return []raftnode.MemberInfo{{ID: "n1", ServerID: "n1/1"}, {ID: "n2", ServerID: "n2/1"}}, nil
 }

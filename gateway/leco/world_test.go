@@ -80,6 +80,8 @@ func (r *replica) Ready(context.Context, raftnode.Consistency, uint64) (raftnode
 	return raftnode.Freshness{}, nil
 }
 
+func (r *replica) WaitInTouch(context.Context) error { return nil }
+
 // open starts a coordinator of this namespace.
 func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
 	t.Helper()

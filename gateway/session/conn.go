@@ -49,6 +49,7 @@ type Conn struct {
 	names   map[string]string // the reader's: completed names
 	chunks  wire.Chunks       // the reader's
 	renewed time.Time         // the reader's
+	mute    time.Time         // the reader's: of the first ping in a row that could not be answered; zero: none
 	clock   time.Time         // the reader's: when it read what it hands over now; zero: not known
 
 	tasks sync.WaitGroup // what was started for the connection, all under mu

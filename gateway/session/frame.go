@@ -71,10 +71,18 @@ func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 				return wire.Invalid("ping", "a ping has at most one payload frame of 64 bytes")
 			}
 		}
+		kind := wire.TypePong
+		if live != nil && !live.Promise() {
+			if kind, data = wire.TypePing, nil; c.muteFor(live) {
+				return nil
+			}
+		} else {
+			c.mute = time.Time{}
+		}
 		if in, waited := c.enter(0, 0); in {
 			c.later(waited)
 			c.mu.Lock()
-			c.out = wire.AppendAbout(c.out, wire.TypePong, data)
+			c.out = wire.AppendAbout(c.out, kind, data)
 			c.mu.Unlock()
 			c.push(!more)
 		}
@@ -93,6 +101,22 @@ func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 		c.End(nil)
 	}
 	return nil
+}
+
+// muteFor notes that a ping cannot be answered, since the answer would promise a
+// lease; a ping of ours goes instead, so that the connection does not seem dead.
+// After a third of the lease the session is sent away, true, while it has the time
+// to go to another coordinator.
+func (c *Conn) muteFor(live *control.Live) bool {
+	now := time.Now()
+	if c.mute.IsZero() {
+		c.mute = now
+	}
+	if now.Sub(c.mute) < live.Lease()/3 {
+		return false
+	}
+	c.End(wire.NotTried("this coordinator is out of touch with the cluster and cannot hold the lease of %s: sign in at another one", live.FullName()))
+	return true
 }
 
 // message sends one message on, or hands it to COORDINATOR.

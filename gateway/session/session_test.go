@@ -462,3 +462,47 @@ func TestTLS(t *testing.T) {
 		t.Errorf("the bye over TLS is %+v", why)
 	}
 }
+
+// A coordinator that is out of touch with the log answers no ping, since that would
+// promise a lease; the connection does not seem dead, and is sent away in time to
+// go elsewhere. No new connection is let in meanwhile.
+func TestOutOfTouch(t *testing.T) {
+	w := newWorld(t, settings{}, "n1")
+	n1 := w.sites["n1"]
+	g := n1.dial(t, 0)
+	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(3 * time.Second)}})
+	answered := func() byte {
+		g.write(wire.AppendAbout(nil, wire.TypePing, []byte("now")))
+		m, err := g.next()
+		must(t, err)
+		return m.Type
+	}
+	if kind := answered(); kind != wire.TypePong {
+		t.Fatalf("in touch, a ping is answered by type %d, want a pong", kind)
+	}
+	w.outOfTouch("n1", true)
+	if kind := answered(); kind != wire.TypePing {
+		t.Errorf("out of touch, a ping is answered by type %d, want a ping", kind)
+	}
+	w.outOfTouch("n1", false)
+	if kind := answered(); kind != wire.TypePong {
+		t.Errorf("in touch again, a ping is answered by type %d, want a pong", kind)
+	}
+	w.outOfTouch("n1", true)
+	again := n1.dial(t, 0)
+	hello := wire.Hello{SignIn: wire.SignIn{Name: "laser", Session: g.in1.Session, Secret: g.in1.Secret}}
+	if err := again.call("sign_in", hello, nil); wire.CodeOf(err) != wire.CodeUnavailable {
+		t.Errorf("out of touch, the session is resumed with %v, want unavailable", err)
+	}
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		g.write(wire.AppendAbout(nil, wire.TypePing, nil))
+		m, err := g.next()
+		must(t, err)
+		if m.Type == wire.TypeBye {
+			if !strings.Contains(string(m.Payload[0]), `"unavailable"`) || time.Since(begun) < time.Second {
+				t.Errorf("sent away after %v with %s, want unavailable after a third of the lease", time.Since(begun), m.Payload[0])
+			}
+			return
+		}
+	}
+}

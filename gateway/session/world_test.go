@@ -34,6 +34,8 @@ type world struct {
 	mu    sync.Mutex
 	index uint64
 	sites map[string]*site
+
+	cutOff map[string]bool // coordinators that are out of touch with the log
 }
 
 type site struct {
@@ -58,7 +60,7 @@ type settings struct {
 
 func newWorld(t testing.TB, s settings, ids ...string) *world {
 	t.Helper()
-	w := &world{t: t, sites: map[string]*site{}}
+	w := &world{t: t, cutOff: map[string]bool{}, sites: map[string]*site{}}
 	for _, id := range ids {
 		links, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
@@ -125,6 +127,12 @@ func (w *world) apply(t testing.TB, kind string, body any) wire.Result {
 	return w.commit("", command)
 }
 
+func (w *world) outOfTouch(id string, out bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cutOff[id] = out
+}
+
 func (w *world) commit(at string, command []byte) (answer wire.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,9 +160,24 @@ func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64
 	return raftnode.Freshness{Consistency: c, Leader: "n1/1"}, s.machine.Wait(ctx, index)
 }
 
-func (s replica) LeaderInfo() (string, string, string, uint64)           { return "n1", "n1/1", "", 1 }
-func (s replica) Health() (bool, string)                                 { return true, "" }
-func (s replica) Alive(string) (bool, time.Time)                         { return true, time.Now() }
+func (s replica) LeaderInfo() (string, string, string, uint64) { return "n1", "n1/1", "", 1 }
+func (s replica) Health() (bool, string)                       { return true, "" }
+func (s replica) Alive(string) (bool, time.Time)               { return true, time.Now() }
+
+// InTouch is as the test has it.
+func (s replica) InTouch() bool {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	return !s.world.cutOff[s.id]
+}
+
+func (s replica) WaitInTouch(context.Context) error {
+	if !s.InTouch() {
+		return wire.NotTried("%s is out of touch", s.id)
+	}
+	return nil
+}
+
 func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
 func (s replica) RemoveMember(context.Context, string) error             { return errors.ErrUnsupported }

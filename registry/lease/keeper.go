@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
@@ -58,6 +59,9 @@ type held struct {
 	ends  time.Time
 	due   time.Time // when to look at it, never after ends but for a retry
 	place int       // in the queue
+	// ending says that the session's end was proposed and may come about, whatever
+	// the lease is by then.
+	ending bool
 }
 
 // New returns a Keeper without leases; they are judged while Run runs.
@@ -91,6 +95,9 @@ func (k *Keeper) Grant(fence registry.Fence, lease time.Duration) {
 		h = &held{}
 		k.by[fence.Session] = h
 	}
+	if h.fence != fence {
+		h.ending = false // what was proposed does not fit any more
+	}
 	h.fence, h.lease, h.ends, h.due = fence, lease, now.Add(lease), now.Add(lease)
 	if known {
 		heap.Fix(&k.queue, h.place)
@@ -111,6 +118,15 @@ func (k *Keeper) Renew(session string) bool {
 	return ok
 }
 
+// Ending tells whether the session's end is on its way: renewing does not help any
+// more, and nobody may be told that it did.
+func (k *Keeper) Ending(session string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, ok := k.by[session]
+	return ok && h.ending
+}
+
 // Drop forgets the lease of a session that ended or moved.
 func (k *Keeper) Drop(session string) {
 	k.mu.Lock()
@@ -129,8 +145,9 @@ func (k *Keeper) Len() int {
 }
 
 // Run proposes the end of sessions whose lease ran out, in batches, until ctx
-// ends; it returns ctx's error. What could not be proposed is proposed again
-// as long as the lease is neither renewed nor dropped.
+// ends; it returns ctx's error. What was not proposed (unavailable) is proposed
+// again as long as the lease is neither renewed nor dropped; where that is not
+// certain it is proposed until it is.
 func (k *Keeper) Run(ctx context.Context) error {
 	return every(ctx, k.cfg.Tick, k.look)
 }
@@ -180,6 +197,9 @@ func (k *Keeper) expire(ctx context.Context, now time.Time) {
 		err := k.cfg.Propose(proposing, over, Reason)
 		cancel()
 		if err != nil {
+			if wire.CodeOf(err) == wire.CodeUnavailable {
+				k.spare(over)
+			}
 			if ctx.Err() == nil {
 				k.cfg.Logger.Warn("sessions could not be expired; they are tried again", "sessions", len(over), "error", err)
 			}
@@ -200,15 +220,27 @@ func (k *Keeper) over(now time.Time) (batch []registry.Fence) {
 		if h.due.After(now) {
 			break
 		}
-		if h.ends.After(now) {
+		if h.ends.After(now) && !h.ending {
 			h.due = h.ends // it was renewed
 		} else {
+			h.ending = true
 			h.due = now.Add(k.cfg.Retry)
 			batch = append(batch, h.fence)
 		}
 		heap.Fix(&k.queue, 0)
 	}
 	return batch
+}
+
+// spare notes that the end with these fences was not proposed.
+func (k *Keeper) spare(over []registry.Fence) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range over {
+		if h, ok := k.by[f.Session]; ok && h.fence == f {
+			h.ending = false
+		}
+	}
 }
 
 // forget drops the leases that ended with these fences.

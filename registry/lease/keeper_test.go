@@ -12,6 +12,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/registry/lease"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // log is where proposals go; fail, if set, refuses them.
@@ -151,7 +152,7 @@ func TestDropAndGrantAgain(t *testing.T) {
 func TestProposalsAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{}
-		l.failing(errors.New("no leader"))
+		l.failing(wire.NotTried("no leader"))
 		k := keep(t, l)
 		k.Grant(fence("laser", 1), 2*time.Second)
 		k.Grant(fence("stage", 1), 2*time.Second)
@@ -164,6 +165,31 @@ func TestProposalsAreRetried(t *testing.T) {
 		pass(1500 * time.Millisecond)
 		if got := l.gone(); !slices.Equal(got, []string{"n1.stage"}) {
 			t.Fatalf("expired %v, want only the one that did not come back", got)
+		}
+	})
+}
+
+// An end that may come about cannot be averted, nor is anybody told so: it is
+// proposed until it is certain.
+func TestAnEndOnItsWayIsNotAverted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		l.failing(wire.Unknown(context.DeadlineExceeded))
+		k := keep(t, l)
+		k.Grant(fence("laser", 1), 2*time.Second)
+		pass(time.Second)
+		if k.Ending("session of laser") {
+			t.Fatal("it is ending within its lease")
+		}
+		pass(2 * time.Second)
+		k.Renew("session of laser")
+		if !k.Ending("session of laser") {
+			t.Fatal("it is not ending though its end may come about")
+		}
+		l.failing(nil)
+		pass(1500 * time.Millisecond)
+		if got := l.gone(); !slices.Equal(got, []string{"n1.laser"}) {
+			t.Fatalf("expired %v, want the one whose end was not certain", got)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
@@ -12,20 +13,30 @@ import (
 
 // SweepConfig is what a sweep needs. View, Alive and Propose are needed.
 type SweepConfig struct {
-	Self    string // the leader's own id: always alive
-	View    func() *fsm.State
+	Self string // the leader's own id: always alive
+	View func() *fsm.State
+	// Alive tells whether a home was heard lately, and when last: the zero time
+	// is never, since this process began.
 	Alive   func(id string) (alive bool, last time.Time)
 	Propose Propose
 
-	Grace    time.Duration // how long a home may be lost; default 10 s
+	// Window is how long after this leader heard it a home may still let leases
+	// run anew. Every lease is waited for from its end on.
+	Window   time.Duration
+	Grace    time.Duration // how long a home may be lost at least; default 10 s
 	Interval time.Duration // default 1 s
 	Batch    int           // default 500
 	Logger   *slog.Logger
 }
 
-// Sweep ends the sessions of homes that are lost for longer than Grace, in
-// batches, until ctx ends; it returns ctx's error. It is a task of the leader:
-// every Sweep begins all graces anew, so a change of leaders expires nothing.
+// Sweep ends the sessions of homes that are lost, in batches, until ctx ends; it
+// returns ctx's error. A session ends when Window has passed since its home was
+// heard, or since this leader began if that is later, and then Grace or its own
+// lease, whichever is longer. The home renewed the lease for the last time before
+// Window was over, so by the clock of its client, which counts from before that,
+// the lease has ended as well: nobody else gets a name that somebody may still use.
+// It is a task of the leader: every Sweep begins anew, so a change of leaders
+// expires nothing.
 func Sweep(ctx context.Context, cfg SweepConfig) error {
 	s, err := newSweep(cfg)
 	if err != nil {
@@ -50,28 +61,27 @@ func newSweep(cfg SweepConfig) (*sweep, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &sweep{SweepConfig: cfg, lost: map[string]time.Time{}}, nil
+	return &sweep{SweepConfig: cfg, began: time.Now(), lost: map[string]time.Time{}}, nil
 }
 
 type sweep struct {
 	SweepConfig
-	lost map[string]time.Time // home: since when, as seen by this sweep
+	began time.Time            // no home is lost for longer
+	lost  map[string]time.Time // home: when to look at its sessions
 }
+
+// lookAgain is when the sessions of a lost home are looked at again in any case: one
+// of a shorter lease may have moved there.
+const lookAgain = 10 * time.Second
 
 // look ends the sessions of homes that are lost for long enough; last is when
 // the look before was over.
 func (s *sweep) look(ctx context.Context, last, now time.Time) {
 	if late := now.Sub(last) - s.Interval; late > pause {
 		s.Logger.Warn("this process stood still: graces begin anew", "for", late)
+		s.began = now
 		clear(s.lost)
 	}
-	for _, home := range s.judge(now) {
-		s.end(ctx, home)
-	}
-}
-
-// judge returns the homes that are lost for longer than the grace.
-func (s *sweep) judge(now time.Time) (gone []string) {
 	homes := s.homes()
 	for home := range s.lost {
 		if !homes[home] {
@@ -79,21 +89,58 @@ func (s *sweep) judge(now time.Time) (gone []string) {
 		}
 	}
 	for home := range homes {
-		if s.alive(home) {
-			delete(s.lost, home)
-			continue
-		}
-		since, known := s.lost[home]
-		if !known {
-			s.lost[home] = now
-			s.Logger.Info("a home is lost; its sessions have the grace to move", "home", home, "grace", s.Grace)
-			continue
-		}
-		if now.Sub(since) >= s.Grace {
-			gone = append(gone, home)
+		s.judge(ctx, home, now)
+	}
+}
+
+// judge ends the sessions of one home that are due.
+func (s *sweep) judge(ctx context.Context, home string, now time.Time) {
+	alive, heard := s.alive(home)
+	if alive {
+		delete(s.lost, home)
+		return
+	}
+	if heard.Before(s.began) {
+		heard = s.began
+	}
+	look, known := s.lost[home]
+	if !known {
+		s.report(home, now.Sub(heard))
+	}
+	if known && now.Before(look) {
+		return
+	}
+	due, next := s.due(home, now.Sub(heard)-s.Window)
+	s.lost[home] = now.Add(min(next, lookAgain))
+	if !s.end(ctx, home, due) {
+		s.lost[home] = now // at the next look
+	}
+}
+
+// report says when the names of a home that is lost will be free.
+func (s *sweep) report(home string, silent time.Duration) {
+	sessions, longest := 0, time.Duration(0)
+	for row := range s.View().Registry.SessionsOf(home) {
+		sessions++
+		longest = max(longest, row.Lease)
+	}
+	s.Logger.Info("a home is lost; its sessions have the grace, and at least their leases, to move", "home", home,
+		"sessions", sessions, "grace", s.Grace, "longest_lease", longest, "free_in", s.Window+max(s.Grace, longest)-silent)
+}
+
+// due returns the fences of a home's sessions that end now, silence after it could
+// renew leases for the last time, and how long it is until the next one ends. They
+// come from one view: a session that moves meanwhile is not touched.
+func (s *sweep) due(home string, silence time.Duration) (due []registry.Fence, next time.Duration) {
+	next = registry.MaxLease
+	for row := range s.View().Registry.SessionsOf(home) {
+		if left := max(s.Grace, row.Lease) - silence; left > 0 {
+			next = min(next, left)
+		} else {
+			due = append(due, row.Fence())
 		}
 	}
-	return gone
+	return due, next
 }
 
 // homes returns every home that has a session, whether it is a coordinator
@@ -106,42 +153,30 @@ func (s *sweep) homes() map[string]bool {
 	return homes
 }
 
-func (s *sweep) alive(home string) bool {
+func (s *sweep) alive(home string) (alive bool, heard time.Time) {
 	if home == s.Self {
-		return true
+		return true, heard
 	}
-	alive, _ := s.Alive(home)
-	return alive
+	return s.Alive(home)
 }
 
-// end expires the sessions of a lost home. The fences come from one view:
-// a session that moves meanwhile is not touched. A failure ends the round; the
-// next one goes on.
-func (s *sweep) end(ctx context.Context, home string) {
-	batch := make([]registry.Fence, 0, s.Batch)
-	propose := func() bool {
-		if len(batch) == 0 {
-			return true
-		}
-		if ctx.Err() != nil || s.alive(home) {
+// end expires sessions of a lost home. A failure, or a home that is back, ends the
+// round: false.
+func (s *sweep) end(ctx context.Context, home string, due []registry.Fence) bool {
+	for batch := range slices.Chunk(due, s.Batch) {
+		if alive, _ := s.alive(home); alive || ctx.Err() != nil {
 			return false
 		}
 		proposing, cancel := context.WithTimeout(ctx, proposeTimeout)
-		defer cancel()
-		if err := s.Propose(proposing, batch, "home "+home+" lost"); err != nil {
+		err := s.Propose(proposing, batch, "home "+home+" lost")
+		cancel()
+		if err != nil {
 			if ctx.Err() == nil {
 				s.Logger.Warn("sessions of a lost home could not be expired; they are tried again", "home", home, "sessions", len(batch), "error", err)
 			}
 			return false
 		}
 		s.Logger.Info("sessions of a lost home expired", "home", home, "sessions", len(batch))
-		batch = make([]registry.Fence, 0, s.Batch)
-		return true
 	}
-	for row := range s.View().Registry.SessionsOf(home) {
-		if batch = append(batch, row.Fence()); len(batch) == s.Batch && !propose() {
-			return
-		}
-	}
-	propose()
+	return true
 }

@@ -23,14 +23,14 @@ type cluster struct {
 
 	mu    sync.Mutex
 	index uint64
-	dead  map[string]bool
+	dead  map[string]time.Time // home: when it was heard last
 	fail  error
 	tries int
 	sizes []int
 }
 
 func newCluster(t *testing.T, ids ...string) *cluster {
-	c := &cluster{t: t, machine: fsm.New(), dead: map[string]bool{}}
+	c := &cluster{t: t, machine: fsm.New(), dead: map[string]time.Time{}}
 	for _, id := range ids {
 		c.apply(registry.KindAnnounce, registry.Announce{Coordinator: registry.Coordinator{
 			ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", Level: 1,
@@ -55,10 +55,17 @@ func (c *cluster) apply(kind string, body any) any {
 	return r.Value
 }
 
+// signIn signs in with a lease shorter than every grace here, so that the grace
+// alone counts.
 func (c *cluster) signIn(home, name string, takeOver bool) {
 	c.t.Helper()
+	c.signInFor(home, name, time.Second, takeOver)
+}
+
+func (c *cluster) signInFor(home, name string, lease time.Duration, takeOver bool) {
+	c.t.Helper()
 	c.apply(registry.KindSignIn, registry.SignIn{
-		Name: name, Namespace: "n1", Session: "s-" + name, SecretHash: registry.HashSecret(name), Home: home, TakeOver: takeOver,
+		Name: name, Namespace: "n1", Session: "s-" + name, SecretHash: registry.HashSecret(name), Home: home, Lease: lease, TakeOver: takeOver,
 	})
 }
 
@@ -75,17 +82,29 @@ func (c *cluster) propose(_ context.Context, sessions []registry.Fence, reason s
 	return nil
 }
 
+// alive judges as a leader does: who was heard within the window is alive.
 func (c *cluster) alive(id string) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.dead[id], time.Time{}
+	if last, dead := c.dead[id]; dead {
+		return time.Since(last) <= window, last
+	}
+	return true, time.Now()
 }
 
+// kill makes a home silent from now on; false brings it back.
 func (c *cluster) kill(id string, dead bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dead[id] = dead
+	if !dead {
+		delete(c.dead, id)
+	} else if _, was := c.dead[id]; !was {
+		c.dead[id] = time.Now()
+	}
 }
+
+// window is how long a home that is silent counts as alive.
+const window = 3 * time.Second
 
 func (c *cluster) names() (names []string) {
 	for s := range c.machine.View().Registry.Sessions() {
@@ -94,12 +113,22 @@ func (c *cluster) names() (names []string) {
 	return names
 }
 
+// silent is for how long a home was not heard.
+func (c *cluster) silent(id string) time.Duration {
+	_, last := c.alive(id)
+	return time.Since(last)
+}
+
 // lead runs a sweep as the leader n1 until the returned function is called.
-func (c *cluster) lead() (stop func()) {
+func (c *cluster) lead() (stop func()) { return c.leadWith(10 * time.Second) }
+
+func (c *cluster) leadWith(grace time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- lease.Sweep(ctx, lease.SweepConfig{Self: "n1", View: c.machine.View, Alive: c.alive, Propose: c.propose})
+		done <- lease.Sweep(ctx, lease.SweepConfig{
+			Self: "n1", View: c.machine.View, Alive: c.alive, Propose: c.propose, Window: window, Grace: grace,
+		})
 	}()
 	return func() {
 		cancel()
@@ -107,6 +136,86 @@ func (c *cluster) lead() (stop func()) {
 			c.t.Errorf("the sweep ended with %v", err)
 		}
 	}
+}
+
+// However short the grace is, nobody else gets a name while the session that has
+// it may be used by its client's own clock: each lease is waited for in full, from
+// when the home may have renewed it for the last time.
+func TestALeaseOutlivesTheGrace(t *testing.T) {
+	for _, lost := range []struct{ lease, grace time.Duration }{
+		{7 * time.Second, 2 * time.Second},
+		{15 * time.Second, 10 * time.Second},
+		{time.Minute, 2 * time.Second},
+		{time.Second, 10 * time.Second},
+		{10 * time.Minute, time.Millisecond},
+	} {
+		t.Run(fmt.Sprintf("lease %v grace %v", lost.lease, lost.grace), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, "n1", "n2")
+				c.signInFor("n2", "stage", lost.lease, false)
+				defer c.leadWith(lost.grace)()
+				pass(5 * time.Second)
+				c.kill("n2", true)
+				// Until the window ends the home may renew the lease.
+				pass(window + max(lost.lease, lost.grace) - time.Millisecond)
+				if got := c.names(); len(got) != 1 {
+					t.Fatalf("%v after it was heard the home has lost the session, whose lease of %v it may have renewed for %v",
+						window+max(lost.lease, lost.grace), lost.lease, window)
+				}
+				pass(2 * time.Second)
+				if got := c.names(); len(got) != 0 {
+					t.Errorf("two seconds later %v are signed in, want none", got)
+				}
+			})
+		})
+	}
+}
+
+// A new leader, which never heard of the home, waits as long from its election.
+func TestANewLeaderWaitsForLeasesAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		c.signInFor("n2", "stage", 20*time.Second, false)
+		c.kill("n2", true)
+		pass(time.Minute)
+		defer c.lead()()
+		pass(window + 20*time.Second - time.Millisecond)
+		if got := c.names(); len(got) != 1 {
+			t.Fatal("the session expired within its lease: its home may have renewed it until this leader was elected, and a while longer")
+		}
+		pass(2 * time.Second)
+		if got := c.names(); len(got) != 0 {
+			t.Errorf("two seconds later %v are signed in, want none", got)
+		}
+	})
+}
+
+// Sessions of one home end each by its own lease.
+func TestEachLeaseIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1", "n2")
+		for name, lease := range map[string]time.Duration{"a": 5 * time.Second, "b": 20 * time.Second, "c": time.Minute} {
+			c.signInFor("n2", name, lease, false)
+		}
+		defer c.lead()()
+		c.kill("n2", true)
+		for _, step := range []struct {
+			after time.Duration
+			want  []string
+		}{
+			{window + 9*time.Second, []string{"a", "b", "c"}}, // the grace of 10 s
+			{window + 13*time.Second, []string{"b", "c"}},
+			{window + 19*time.Second, []string{"b", "c"}},
+			{window + 23*time.Second, []string{"c"}},
+			{window + 59*time.Second, []string{"c"}},
+			{window + 63*time.Second, nil},
+		} {
+			pass(step.after - c.silent("n2"))
+			if got := c.names(); !slices.Equal(got, step.want) {
+				t.Errorf("%v after it was heard: %v, want %v", step.after, got, step.want)
+			}
+		}
+	})
 }
 
 // A home that is lost for the whole grace loses its sessions, with the reason;
@@ -223,7 +332,7 @@ func TestRemovedHome(t *testing.T) {
 func TestPauseBeginsGracesAnew(t *testing.T) {
 	c := newCluster(t, "n1", "n2")
 	c.signIn("n2", "stage", false)
-	c.kill("n2", true)
+	c.dead["n2"] = time.Now().Add(-time.Hour) // its looks are timed by the test
 	look := lease.Sweeper(lease.SweepConfig{Self: "n1", View: c.machine.View, Alive: c.alive, Propose: c.propose})
 	start := time.Now()
 	at := func(last, now time.Duration) { look(t.Context(), start.Add(last), start.Add(now)) }
