@@ -61,7 +61,7 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
-	Grace time.Duration // how long a lost coordinator's sessions wait before they expire; default 10 s
+	Grace time.Duration // how long a lost coordinator's sessions wait before they expire, if their own leases are not longer; default 10 s
 
 	Logger *slog.Logger // default slog.Default
 	// LogLevel is that of Logger, for LECO's set_log_level; nil: it is fixed.

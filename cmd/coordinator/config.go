@@ -62,7 +62,7 @@ func serveFlags(f *pflag.FlagSet) {
 	f.Uint64("snapshot-threshold", 0, "Raft: entries between snapshots")
 	f.Duration("snapshot-interval", 0, "Raft: how often the threshold is looked at")
 	f.Uint64("trailing-logs", 0, "Raft: entries kept behind a snapshot")
-	f.Duration("grace", 0, "how long the sessions of a lost coordinator wait before they expire (default 10s)")
+	f.Duration("grace", 0, "how long the sessions of a lost coordinator wait before they expire, if their own leases are not longer (default 10s)")
 	f.String("log-format", "", "text or json (default: text on a terminal, else json)")
 	f.String("log-level", "info", "debug, info, warn or error")
 }
