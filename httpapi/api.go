@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/labstack/echo/v4"
 )
@@ -97,14 +99,27 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.echo.ServeHTTP(w, r)
 }
 
+// What is read of a body that was refused, so that the answer arrives.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 16 << 20
+)
+
 // linger makes sure that a caller who asked for the connection to be closed
 // gets its answer although its body was not read: net/http would close at once,
 // and a socket closed with unread bytes takes the answer back. A body that goes
-// on beyond a limit is what net/http waits for before it closes.
+// on beyond a limit is what net/http waits for before it closes, for half a
+// second, which a caller on a busy machine may need to write alone: what it still
+// sends is read for a while first.
 func linger(w http.ResponseWriter, r *http.Request) {
-	if http.NewResponseController(w).Flush() == nil {
-		_, _ = http.MaxBytesReader(w, r.Body, 0).Read(make([]byte, 1))
+	control := http.NewResponseController(w)
+	if control.Flush() != nil {
+		return
 	}
+	if control.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
+	}
+	_, _ = http.MaxBytesReader(w, r.Body, 0).Read(make([]byte, 1))
 }
 
 // refuse answers a request that never came to a route.
