@@ -29,7 +29,7 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"(%n keys for each session,", of("control.keptSends")},
 			{"For ten minutes after the first outcome", of("control.keptFor=10m")},
 			{"after %t by native components (three pings)", of("wire.DefaultPing*wire.DeadAfter")},
-			{"keeps its name for another %t after", of("node.Grace")},
+			{"and at least for %t from then", of("node.Grace")},
 			{"`?timeout=`, %t, at most %t", of("httpapi.defaultCall", "httpapi.longestCall")},
 			{"the context, else %t", of("client.DefaultTimeout")},
 			{"it waits up to %t (`?wait=`)", of("httpapi.defaultPoll")},

@@ -139,13 +139,13 @@ func TestASessionMovesWhenItsHomeDies(t *testing.T) {
 	c.agree()
 }
 
-// The sessions of a coordinator that stays away end after the grace, and the
-// names are free.
+// The sessions of a coordinator that stays away end after their leases, which
+// are longer than the grace here, and the names are free.
 func TestSessionsOfALostHomeExpire(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, "--grace", "2s")
 	lost := c.others(c.leader())[0]
-	in := c.signIn(lost, "laser", 10*time.Minute)
+	in := c.signIn(lost, "laser", 4*time.Second)
 	lost.kill()
 	eventually(t, "the name to be free", func(ctx ctx) error {
 		_, _, err := c.api().Component(ctx, in.FullName, client.Read{Consistency: "strict"})
