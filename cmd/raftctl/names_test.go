@@ -9,7 +9,6 @@ import (
 
 // A component may be given by the last part of its name alone, to every command, if only one has it.
 func TestShortNames(t *testing.T) {
-	t.Parallel()
 	laser := wire.Component{FullName: "n2.laser", Home: "n2"}
 	f := coordinator(t, map[string]any{
 		"GET /components":               wire.Components{Components: []wire.Component{laser}},
@@ -42,7 +41,6 @@ func TestShortNames(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	t.Parallel()
 	for _, arg := range []string{"version", "--version"} {
 		if code, out, errs := raftctl(t, nil, arg); code != 0 || !strings.HasPrefix(out, "raftctl ") || !strings.Contains(out, "go1.") {
 			t.Errorf("%s: got %d, %q, %q", arg, code, out, errs)
