@@ -18,6 +18,7 @@ const (
 	KindRequeue = "jobs.requeue"
 	KindCancel  = "jobs.cancel"
 	KindForget  = "jobs.forget"
+	KindElapse  = "jobs.elapse"
 )
 
 // Kinds of events, all of topic "job" with the job's id as key. Those of a job
@@ -40,7 +41,7 @@ const (
 )
 
 // Kinds of events of topic "component" with the full name of a worker as key
-// and a WorkerHealth as data.
+// and no data.
 const (
 	EventWorkerSuspect = "worker_suspect" // its attempts fail where others' succeed: it gets fewer
 	EventWorkerTrusted = "worker_trusted" // no longer suspect

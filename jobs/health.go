@@ -124,8 +124,10 @@ func (t *Table) noteSuccess(p Part, at time.Time) {
 	}
 }
 
+// tellWorker tells of a worker without data: whoever keeps a list of components
+// takes what is there for the component's new row.
 func (t *Table) tellWorker(kind string, h WorkerHealth, reason string, at time.Time) {
-	t.tell(kind, h.Worker, reason, at, h)
+	t.tell(kind, h.Worker, reason, at, nil)
 	t.news[len(t.news)-1].Topic = wire.TopicComponent
 }
 

@@ -41,6 +41,9 @@ func TestSuspectWorker(t *testing.T) {
 	var told []string
 	for _, e := range tab.News() {
 		if e.Topic == wire.TopicComponent {
+			if e.Data != nil {
+				t.Errorf("%s carries %+v, which a list of components takes for a row", e.Kind, e.Data)
+			}
 			told = append(told, fmt.Sprintf("%s %s: %s", e.Kind, e.Key, e.Reason))
 		}
 	}
