@@ -53,8 +53,9 @@ func bothRuntimes(t *testing.T, c *cluster) {
 		ID: "py", Runtime: "python3", Args: asJSON(7),
 		Script: "def part(item, args):\n    return [args * n for n in range(item['from'], item['to'])]\n", Range: &wire.Range{From: 0, To: 100, Chunk: 10},
 	})
-	c.submit(c.nodes[1], wire.SubmitJob{ID: "sh", Runtime: "sh", Script: `echo "{\"of\": \"$ITEM\", \"squared\": $((ITEM * ITEM))}"`, Items: numbers(20)})
 	c.ended("py", "done")
+	// Every worker is free now, and a part takes longer than handing the next one out.
+	c.submit(c.nodes[1], wire.SubmitJob{ID: "sh", Runtime: "sh", Script: `sleep 0.3; echo "{\"of\": \"$ITEM\", \"squared\": $((ITEM * ITEM))}"`, Items: numbers(20)})
 	c.ended("sh", "done")
 	next := 0
 	for r, err := range c.nodes[2].api().Results(t.Context(), "py", false) {
