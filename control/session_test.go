@@ -138,6 +138,7 @@ func TestExpiryWaitsForTheLog(t *testing.T) {
 		laser, stage := n1.signIn(t, "laser"), n1.signIn(t, "stage")
 		w.failing(wire.NotTried("no leader"))
 		time.Sleep(time.Minute)
+		synctest.Wait() // a beat while the end is being proposed promises nothing
 		_, err := n1.Heartbeat(t.Context(), stage.FullName, stage.Secret)
 		fine(t, err)
 		w.failing(nil)
