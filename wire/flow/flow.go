@@ -147,11 +147,3 @@ func (w *Writer) Stalled() (stalled time.Duration, unheard bool) {
 	stalled = now - w.since
 	return stalled, s.resent && s.heard >= stalled
 }
-
-// unsent is what Shallow lets the kernel hold of bytes that it has not sent.
-const unsent = 128 << 10
-
-// Shallow bounds what the kernel holds of a connection before it is sent. What
-// is written next, a ping for one, waits behind it, and on a slow link that is
-// seconds where the buffer grows to megabytes.
-func Shallow(conn net.Conn) { shallow(rawConn(conn)) }

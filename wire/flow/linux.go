@@ -26,9 +26,3 @@ func look(raw syscall.RawConn) (s sample, ok bool) {
 		heard:   time.Duration(info.Last_ack_recv) * time.Millisecond,
 	}, true
 }
-
-func shallow(raw syscall.RawConn) {
-	if raw != nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent) })
-	}
-}
