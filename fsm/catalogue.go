@@ -34,6 +34,7 @@ var catalogue = map[string]command{
 	jobs.KindRequeue: in(1, (*draft).jobs, (*jobs.Table).Requeue),
 	jobs.KindCancel:  in(1, (*draft).jobs, (*jobs.Table).Cancel),
 	jobs.KindForget:  in(1, (*draft).jobs, (*jobs.Table).Forget),
+	jobs.KindElapse:  in(1, (*draft).jobs, (*jobs.Table).Elapse),
 }
 
 // command is one line of the catalogue.

@@ -160,6 +160,8 @@ func (s *story) jobBody(kind, job, session, reason string) any {
 		return c
 	case jobs.KindCancel:
 		return jobs.Cancel{ID: job, Reason: reason, State: s.one("", "failed", "cancelled", "done")}
+	case jobs.KindElapse:
+		return jobs.Elapse{From: s.machine.View().Jobs.Elapsed() * time.Duration(s.r.IntN(5)/2), By: time.Duration(s.r.IntN(5)) * time.Minute}
 	case jobs.KindForget:
 		return jobs.Forget{ID: job}
 	}

@@ -88,6 +88,7 @@ func examples() map[string][]told {
 		}}}},
 		jobs.KindRequeue: {ann, in, job, give, {jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{ref}, Reason: "not heard of"}}},
 		jobs.KindCancel:  {ann, in, job, give, cancel},
+		jobs.KindElapse:  {job, cancel, {jobs.KindElapse, jobs.Elapse{By: time.Minute}}},
 		jobs.KindForget:  {job, cancel, {jobs.KindForget, jobs.Forget{ID: "j1"}}},
 	}
 }

@@ -164,6 +164,8 @@ func (l *loader) row(line []byte) error {
 		err = l.jobRow(decode)
 	case rowPart:
 		err = l.partRow(decode)
+	case rowClock:
+		err = l.clockRow(decode)
 	case rowHealth:
 		err = l.healthRow(decode)
 	default:
@@ -175,6 +177,18 @@ func (l *loader) row(line []byte) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", table, err)
 	}
+	return nil
+}
+
+func (l *loader) clockRow(decode func(any) error) error {
+	var c clock
+	if err := decode(&c); err != nil {
+		return err
+	}
+	if c.Elapsed <= 0 || l.state.Jobs.Elapsed() > 0 {
+		return fmt.Errorf("%v have passed, after %v", c.Elapsed, l.state.Jobs.Elapsed())
+	}
+	l.state.Jobs.PutElapsed(c.Elapsed)
 	return nil
 }
 

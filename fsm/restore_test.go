@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
@@ -35,6 +36,7 @@ func grown(tb testing.TB) *fsm.Machine {
 	apply(tb, m, jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
 		{Ref: jobs.Ref{Job: "j1", Part: 1, Attempt: 1, Session: "s-w"}, Error: "boom"},
 	}})
+	apply(tb, m, jobs.KindElapse, jobs.Elapse{By: time.Minute})
 	return m
 }
 
@@ -144,6 +146,7 @@ func TestNonsenseSnapshotsAreRefused(t *testing.T) {
 		{"two of a removed session", twice("registry.removed"), "twice"},
 		{"two of a job", twice("jobs.job"), "out of order"},
 		{"two of a part", twice("jobs.part"), "out of order"},
+		{"two clocks", twice("jobs.clock"), "1m0s have passed, after 1m0s"},
 		{"two of a worker", twice("jobs.worker"), "out of order"},
 		{"a name that is not its own", swap(`"name":"laser"`, `"name":"saler"`), "n1.laser is not n1.saler"},
 		{"a part of no job", sealed(append(append([]string{}, lines[:row("jobs.job")]...), lines[row("jobs.part"):]...)...), "that is not there"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"time"
 )
 
 // A snapshot is lines of JSON: a header, one line for every row in the order of
@@ -24,6 +25,7 @@ const snapshotVersion = 1
 const (
 	rowJob    = "jobs.job"
 	rowPart   = "jobs.part"
+	rowClock  = "jobs.clock"
 	rowHealth = "jobs.worker"
 )
 
@@ -102,6 +104,9 @@ func (s *State) rows() iter.Seq2[string, any] {
 				return
 			}
 		}
+		if c := (clock{s.Jobs.Elapsed()}); c.Elapsed > 0 && !yield(rowClock, &c) {
+			return
+		}
 		for j := range s.Jobs.Jobs() {
 			if !yield(rowJob, &j) {
 				return
@@ -118,6 +123,11 @@ func (s *State) rows() iter.Seq2[string, any] {
 			}
 		}
 	}
+}
+
+// clock is the one row of its table: what jobs.Elapse has counted.
+type clock struct {
+	Elapsed time.Duration `json:"elapsed"` // nanoseconds
 }
 
 type counter struct {

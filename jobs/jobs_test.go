@@ -224,17 +224,6 @@ func TestCancelAndForget(t *testing.T) {
 	if _, err := tab.Cancel(jobs.Cancel{ID: "k"}, t0); wire.CodeOf(err) != wire.CodeNotFound {
 		t.Errorf("cancel an unknown job: %v, want not_found", err)
 	}
-	keep := t0.Add(24 * time.Hour)
-	for range tab.Expired(keep.Add(-1)) {
-		t.Error("the job is expired before its keep is over")
-	}
-	n := 0
-	for range tab.Expired(keep) {
-		n++
-	}
-	if n != 1 {
-		t.Errorf("%d jobs are expired after keep, want 1", n)
-	}
 	for range 2 {
 		if _, err := tab.Forget(jobs.Forget{ID: "j"}, t0); err != nil {
 			t.Fatalf("forget: %v", err)

@@ -3,7 +3,9 @@ package jobs_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -52,11 +54,11 @@ func command(r *rapid.T, t *testing.T, before, tab *jobs.Table) {
 	}
 	fence := ref(id, n, attempt, session)
 	current := p.Attempt == attempt && p.Session == session && session != "" && (p.State == jobs.Assigned || p.State == jobs.Running)
-	switch rapid.IntRange(0, 8).Draw(r, "command") {
+	switch rapid.IntRange(0, 9).Draw(r, "command") {
 	case 0:
 		parts := rapid.IntRange(1, 4).Draw(r, "parts")
 		_, _ = tab.Submit(jobs.Submit{ID: id, Spec: spec(t, parts, group(rapid.SampledFrom([]string{"", "g"}).Draw(r, "group")),
-			parallel(rapid.IntRange(0, 2).Draw(r, "parallel")), attempts(2))}, t0)
+			parallel(rapid.IntRange(0, 2).Draw(r, "parallel")), timeout(time.Duration(rapid.IntRange(0, 1).Draw(r, "timeout"))*time.Minute), attempts(2))}, t0)
 	case 1, 2:
 		workers := []jobs.Worker{worker("s1", 2), worker("s2", 1), worker("s3", 1)}
 		as := jobs.Plan(before, workers, rapid.IntRange(1, 4).Draw(r, "limit"), nil)
@@ -101,6 +103,10 @@ func command(r *rapid.T, t *testing.T, before, tab *jobs.Table) {
 			return
 		}
 		requeue(tab, fence)
+	case 9:
+		if _, err := tab.Elapse(jobs.Elapse{From: before.Elapsed(), By: time.Minute}, t0); err != nil {
+			r.Fatalf("a minute passes: %v", err)
+		}
 	case 8:
 		if rapid.Bool().Draw(r, "forget") {
 			_, _ = tab.Forget(jobs.Forget{ID: id}, t0)
@@ -150,6 +156,10 @@ func tabKnows(old jobs.Part, j jobs.Job) bool { return old.EndedIndex > j.Submit
 // restored writes all rows as a snapshot does and reads them back.
 func restored(r *rapid.T, tab *jobs.Table) *jobs.Table {
 	back := new(jobs.Table)
+	back.PutElapsed(tab.Elapsed())
+	for h := range tab.HealthRows() {
+		back.PutHealth(through(r, h))
+	}
 	for j := range tab.Jobs() {
 		back.PutJob(through(r, j))
 	}
@@ -182,6 +192,9 @@ func same(r *rapid.T, a, b *jobs.Table) {
 			for p := range t.Ended(j.ID, 0, -1) {
 				lines = append(lines, string(must(json.Marshal(p))))
 			}
+		}
+		for j := range t.Due(math.MaxInt64) {
+			lines = append(lines, fmt.Sprint("due ", j.ID, j.Since))
 		}
 		for j := range t.Active() {
 			lines = append(lines, "active "+j.ID)

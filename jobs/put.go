@@ -31,8 +31,8 @@ func (t *Table) PutPart(p Part) bool {
 }
 
 func (t *Table) indexJob(j Job) {
+	t.indexAge(j)
 	if Final(j.State) {
-		t.expiring.insert(j.expiry())
 		return
 	}
 	k := activeKey{j.Priority, j.SubmitIndex, j.ID}
@@ -46,8 +46,8 @@ func (t *Table) indexJob(j Job) {
 }
 
 func (t *Table) unindex(j Job) {
+	t.unindexAge(j)
 	if Final(j.State) {
-		t.expiring.remove(j.expiry())
 		return
 	}
 	k := activeKey{j.Priority, j.SubmitIndex, j.ID}
@@ -56,10 +56,6 @@ func (t *Table) unindex(j Job) {
 	if id, ok := t.groups.Get(j.Group); ok && id == j.ID {
 		t.groups.Delete(j.Group)
 	}
-}
-
-func (j Job) expiry() expiryKey {
-	return expiryKey{at: j.Ended.UnixNano() + int64(j.Keep), id: j.ID}
 }
 
 // writable returns the record of this copy of the table in place of r.

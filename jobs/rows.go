@@ -49,8 +49,12 @@ type Job struct {
 	Total       int    `json:"total"`
 	// NextPart is the first part that was never assigned; it and those after
 	// it have no rows.
-	NextPart int    `json:"next_part,omitempty"`
-	Counts   Counts `json:"counts,omitzero"`
+	NextPart int `json:"next_part,omitempty"`
+	// Since is what the cluster had counted (Elapse) at the first step after the
+	// job began to run or, later, ended; 0 before that. The times above are no
+	// judges of age.
+	Since  time.Duration `json:"since,omitempty"` // nanoseconds
+	Counts Counts        `json:"counts,omitzero"`
 }
 
 // Counts are a job's parts by state; all others wait. Retries are attempts

@@ -89,6 +89,7 @@ func (t *Table) end(r *record, state, reason string, at time.Time) {
 	}
 	r.job.Counts.Cancelled += r.job.Waiting()
 	r.job.State, r.job.Reason, r.job.Ended, r.job.EndIndex = state, reason, at, t.index
+	r.job.Since = 0 // from now on the time that it is kept counts
 	t.saveJob(r, old)
 	kind := EventDone
 	switch state {

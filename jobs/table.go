@@ -24,13 +24,16 @@ type Table struct {
 	// goroutine looks at it.
 	own *owner
 
-	jobs     btree.Map[string, *record]
-	active   tree[activeKey]           // queued and running jobs
-	ready    tree[activeKey]           // those of them that have waiting parts
-	expiring tree[expiryKey]           // final jobs, by the time they may be forgotten
-	groups   btree.Map[string, string] // group: its one running job
-	held     tree[heldKey]             // assigned and running parts by session
-	holds    btree.Map[string, int]    // how many parts a session holds
+	jobs    btree.Map[string, *record]
+	elapsed time.Duration // counted by Elapse
+
+	active    tree[activeKey]           // queued and running jobs
+	ready     tree[activeKey]           // those of them that have waiting parts
+	due       tree[ageKey]              // jobs whose age is counted, by when their time is over
+	uncounted tree[ageKey]              // those whose age counts from the next Elapse on
+	groups    btree.Map[string, string] // group: its one running job
+	held      tree[heldKey]             // assigned and running parts by session
+	holds     btree.Map[string, int]    // how many parts a session holds
 
 	health  btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
 	changed Changed
@@ -67,15 +70,6 @@ func (a activeKey) Compare(b activeKey) int {
 	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.index, b.index), cmp.Compare(a.id, b.id))
 }
 
-type expiryKey struct {
-	at int64 // Unix nanoseconds
-	id string
-}
-
-func (a expiryKey) Compare(b expiryKey) int {
-	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
-}
-
 type heldKey struct {
 	session, job string
 	n            int
@@ -98,17 +92,19 @@ func (a endedKey) Compare(b endedKey) int {
 // cost of a few pointers. t itself is frozen from then on.
 func (t *Table) Next(index uint64) *Table {
 	c := &Table{
-		index:    index,
-		own:      new(owner),
-		jobs:     *t.jobs.Copy(),
-		active:   t.active.copy(),
-		ready:    t.ready.copy(),
-		expiring: t.expiring.copy(),
-		groups:   *t.groups.Copy(),
-		held:     t.held.copy(),
-		holds:    *t.holds.Copy(),
-		health:   *t.health.Copy(),
-		changed:  t.changed,
+		index:     index,
+		own:       new(owner),
+		jobs:      *t.jobs.Copy(),
+		active:    t.active.copy(),
+		ready:     t.ready.copy(),
+		elapsed:   t.elapsed,
+		due:       t.due.copy(),
+		uncounted: t.uncounted.copy(),
+		groups:    *t.groups.Copy(),
+		held:      t.held.copy(),
+		holds:     *t.holds.Copy(),
+		health:    *t.health.Copy(),
+		changed:   t.changed,
 	}
 	t.own = new(owner)
 	return c
@@ -168,20 +164,6 @@ func (t *Table) JobsAfter(id string) iter.Seq[Job] {
 func (t *Table) Active() iter.Seq[Job] {
 	return func(yield func(Job) bool) {
 		t.active.scan(func(k activeKey) bool {
-			r, _ := t.jobs.Get(k.id)
-			return yield(r.job)
-		})
-	}
-}
-
-// Expired yields the final jobs whose Ended and Keep lie before now, longest
-// expired first.
-func (t *Table) Expired(now time.Time) iter.Seq[Job] {
-	return func(yield func(Job) bool) {
-		t.expiring.scan(func(k expiryKey) bool {
-			if k.at > now.UnixNano() {
-				return false
-			}
 			r, _ := t.jobs.Get(k.id)
 			return yield(r.job)
 		})

@@ -15,8 +15,12 @@ func (t *Table) Verify() error {
 		if err = r.verify(); err != nil {
 			return err
 		}
+		if j.Since > t.elapsed {
+			return fmt.Errorf("job %s is counted since %v, but only %v have passed", j.ID, j.Since, t.elapsed)
+		}
 		again.PutJob(j)
 	}
+	again.elapsed = t.elapsed
 	for p := range t.Rows() {
 		again.PutPart(p)
 	}
@@ -69,7 +73,8 @@ func (t *Table) indexes() (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	t.active.scan(func(k activeKey) bool { add("active %v", k); return true })
 	t.ready.scan(func(k activeKey) bool { add("ready %v", k); return true })
-	t.expiring.scan(func(k expiryKey) bool { add("expiring %v", k); return true })
+	t.due.scan(func(k ageKey) bool { add("due %v", k); return true })
+	t.uncounted.scan(func(k ageKey) bool { add("uncounted %v", k); return true })
 	t.groups.Scan(func(group, id string) bool { add("group %q %s", group, id); return true })
 	t.held.scan(func(k heldKey) bool { add("held %v", k); return true })
 	t.holds.Scan(func(session string, n int) bool { add("holds %s %d", session, n); return true })

@@ -17,6 +17,7 @@ type judge struct {
 	jobs  map[string]time.Time // running jobs with a timeout: first seen so
 	shun  map[string]time.Time // sessions that started nothing: until when
 	last  time.Time            // of the last look
+	age   age
 }
 
 type partKey struct {
@@ -48,9 +49,10 @@ func (j *judge) shunned(session string, now time.Time) bool {
 // begin forgets all marks when this process, or the log, stood still: then
 // nobody could report, and everybody gets the whole time again.
 func (j *judge) begin(now time.Time) {
-	if !j.last.IsZero() && now.Sub(j.last) > j.cfg.Tick+standstill {
+	if still := now.Sub(j.last); !j.last.IsZero() && still > j.cfg.Tick+standstill {
 		clear(j.parts)
 		clear(j.jobs)
+		j.age.leaveOut(still)
 	}
 	j.last = now
 	for session, until := range j.shun {
@@ -129,22 +131,20 @@ func (d *dispatcher) look(ctx context.Context) error {
 		return fmt.Errorf("take parts back: %w", err)
 	}
 	for _, job := range d.judge.timedOut(view, now) {
-		reason := fmt.Sprintf("timed out: it ran longer than its timeout of %v", time.Duration(job.Timeout))
-		_, err := propose[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
-		if err != nil && !settled(err) {
-			return fmt.Errorf("end job %s: %w", job.ID, err)
-		}
-		d.Logger.Info("job timed out", "job", job.ID, "timeout", time.Duration(job.Timeout))
-	}
-	forgotten := 0
-	for job := range view.Jobs.Expired(now) {
-		if forgotten++; forgotten > batchJobs {
-			break
-		}
-		if _, err := propose[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !settled(err) {
-			return fmt.Errorf("forget job %s: %w", job.ID, err)
+		if err := d.timeOut(ctx, job); err != nil {
+			return err
 		}
 	}
+	return d.count(ctx, view, now)
+}
+
+func (d *dispatcher) timeOut(ctx context.Context, job jobs.Job) error {
+	reason := fmt.Sprintf("timed out: it ran longer than its timeout of %v", time.Duration(job.Timeout))
+	_, err := propose[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
+	if err != nil && !settled(err) {
+		return fmt.Errorf("end job %s: %w", job.ID, err)
+	}
+	d.Logger.Info("job timed out", "job", job.ID, "timeout", time.Duration(job.Timeout))
 	return nil
 }
 

@@ -38,6 +38,9 @@ type Config struct {
 	Shun        time.Duration // how long a worker that started nothing gets nothing new; default 10s
 	Tick        time.Duration // how often deadlines are looked at; default 1s
 	Logger      *slog.Logger  // default none
+	// Now gives the times that commands are labelled with, and nothing else: no
+	// age and no deadline hangs on it. Default time.Now.
+	Now func() time.Time
 }
 
 // proposeTimeout bounds one proposal; standstill is how late a tick has to be
@@ -63,6 +66,9 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.FinishGrace = cmp.Or(cfg.FinishGrace, 10*time.Second)
 	cfg.Shun = cmp.Or(cfg.Shun, 10*time.Second)
 	cfg.Tick = cmp.Or(cfg.Tick, time.Second)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -227,7 +233,7 @@ func (d *dispatcher) fault(ctx context.Context, err error) time.Duration {
 
 func propose[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
 	var none R
-	command, err := fsm.Encode(kind, time.Now(), "dispatch", body)
+	command, err := fsm.Encode(kind, d.Now(), "dispatch", body)
 	if err != nil {
 		return none, err
 	}

@@ -31,6 +31,7 @@ type log struct {
 	kinds map[string]int
 	fail  func(kind string) (applied bool, err error) // nil: nothing fails
 	dead  map[string]bool
+	wall  time.Duration // how far the wall clocks that label commands are ahead
 }
 
 func newLog(t *testing.T) *log {
@@ -51,7 +52,7 @@ func (l *log) apply(command []byte) wire.Result {
 // tell carries out what others propose; a refusal ends the test.
 func (l *log) tell(kind string, body any) any {
 	l.t.Helper()
-	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	command, err := fsm.Encode(kind, time.Now().Add(l.wall), "test", body)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -161,11 +162,19 @@ func (l *log) reign() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- dispatch.Run(ctx, dispatch.Config{Machine: l.machine, Propose: l.propose, Alive: func(home string) bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return !l.dead[home]
-		}})
+		ended <- dispatch.Run(ctx, dispatch.Config{
+			Machine: l.machine, Propose: l.propose,
+			Alive: func(home string) bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return !l.dead[home]
+			},
+			Now: func() time.Time {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return time.Now().Add(l.wall)
+			},
+		})
 	}()
 	settle()
 	return func() {
