@@ -54,10 +54,59 @@ func (a *app) showResults(rows []wire.PartResult) error {
 		return nil
 	}
 	t := a.table("part", "state", "attempt", "worker", "ms", "result").numbers("part", "attempt", "ms")
+	var left tally
 	for _, r := range rows {
+		if !left.tells(a, r) {
+			continue
+		}
 		t.row(r.Part, mood(r.State), r.Attempt, r.Worker, r.Millis, resultOf(compact(r.Result), r.Error))
 	}
-	return t.render(a.out)
+	if err := t.render(a.out); err != nil {
+		return err
+	}
+	left.tell(a)
+	return nil
+}
+
+// tally chooses which results of parts that are not done are told to a person, and counts the others: a job that fails
+// takes all its other parts along, up to 100,000.
+type tally struct{ failed, failedMore, cancelled int }
+
+// shownFailures is how many parts that failed are told one by one.
+const shownFailures = 20
+
+// tells says whether r is to be told by itself; programs and -o wide are told everything.
+func (t *tally) tells(a *app, r wire.PartResult) bool {
+	if a.flags.output != "table" {
+		return true
+	}
+	switch {
+	case r.State == "done":
+	case r.State == "cancelled" && r.Error == "":
+		t.cancelled++
+		return false
+	case t.failed < shownFailures:
+		t.failed++
+	default:
+		t.failedMore++
+		return false
+	}
+	return true
+}
+
+// tell counts those that were not told.
+func (t *tally) tell(a *app) {
+	for _, c := range []struct {
+		n   int
+		how string
+	}{{t.failedMore, "failed as well"}, {t.cancelled, "cancelled"}} {
+		switch {
+		case c.n == 1:
+			fmt.Fprintf(a.err, "1 part %s (listed by -o wide)\n", c.how)
+		case c.n > 1:
+			fmt.Fprintf(a.err, "%d parts %s (listed by -o wide)\n", c.n, c.how)
+		}
+	}
 }
 
 // showResult prints one result, a line.
@@ -90,6 +139,7 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 	bar := a.bar(j)
 	defer bar.stop()
 	var rows []wire.PartResult
+	var left tally
 	for r, err := range a.client.Results(ctx, j.ID, true) {
 		if err != nil {
 			bar.stop()
@@ -99,9 +149,11 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 			}
 			return err
 		}
-		rows = append(rows, r)
-		bar.add(r)
-		if !bar.shown() {
+		tells := left.tells(a, r)
+		bar.add(r, tells)
+		if bar.shown() {
+			rows = append(rows, r)
+		} else if tells {
 			if err := a.showResult(a.out, r); err != nil {
 				return err
 			}
@@ -112,16 +164,15 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 		if err := a.showResults(rows); err != nil {
 			return err
 		}
+	} else {
+		left.tell(a)
 	}
 	// The stream's end is the job's: look at how it ended, from a state that has it.
 	end, _, err := a.client.Job(ctx, j.ID, client.Read{})
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("job %s %s: %d of %d parts done", end.ID, ending(end), end.Parts.Done, end.Parts.Total)
-	if end.Parts.Retries > 0 {
-		line += fmt.Sprintf(", %d retries", end.Parts.Retries)
-	}
+	line := fmt.Sprintf("job %s %s: %s", end.ID, ending(end), partCounts(end.Parts))
 	if !end.Ended.IsZero() && !end.Submitted.IsZero() {
 		line += ", " + span(end.Ended.Sub(end.Submitted))
 	}
@@ -130,6 +181,28 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 		return errReported
 	}
 	return nil
+}
+
+// partCounts tells a job's parts by state.
+func partCounts(p wire.PartCounts) string {
+	line := fmt.Sprintf("%d of %d parts done", p.Done, p.Total)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{p.Running, "running"},
+		{p.Assigned, "assigned"},
+		{p.Waiting, "waiting"},
+		{p.Failed, "failed"},
+		{p.Lost, "lost"},
+		{p.Cancelled, "cancelled"},
+		{p.Retries, "retries"},
+	} {
+		if c.n > 0 {
+			line += fmt.Sprintf(", %d %s", c.n, c.what)
+		}
+	}
+	return line
 }
 
 func orDash(s string) string {

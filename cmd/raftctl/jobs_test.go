@@ -88,13 +88,45 @@ func TestJobsFollow(t *testing.T) {
 	if want := "part 1 done by n1.w in 5ms: {\"a\":\"<1>\"}\npart 0 failed by n1.w in 6ms: boom\n"; out != want {
 		t.Errorf("stdout: got %q, want %q", out, want)
 	}
-	if want := "job j1 failed: part 0 failed: boom: 1 of 2 parts done, 2 retries\n"; errs != want {
+	if want := "job j1 failed: part 0 failed: boom: 1 of 2 parts done, 1 failed, 2 retries\n"; errs != want {
 		t.Errorf("stderr: got %q, want %q", errs, want)
 	}
 	f = runner(t, wire.Job{ID: "j1", State: "done", Parts: wire.PartCounts{Total: 1, Done: 1}}, results[0])
 	code, out, _ = raftctl(t, f, "jobs", "results", "j1", "--follow", "-o", "json")
 	if want := `{"part":1,"state":"done","attempt":1,"worker":"n1.w","result":{"a":"<1>"},"millis":5}` + "\n"; code != exitDone || out != want {
 		t.Errorf("-o json: exit %d, got %q, want %q", code, out, want)
+	}
+}
+
+// A job that fails takes its other parts along: they are counted, not told one by one, unless everything was asked for.
+func TestJobsFollowTellsOfAFailureInFewLines(t *testing.T) {
+	const parts = 3000
+	results := []string{`{"part":0,"state":"done","attempt":1,"worker":"n1.w","result":1,"millis":5}`}
+	for part := range 30 {
+		results = append(results, fmt.Sprintf(`{"part":%d,"state":"failed","attempt":1,"worker":"n1.w","error":"boom","millis":6}`, part+1))
+	}
+	for part := len(results); part < parts; part++ {
+		results = append(results, fmt.Sprintf(`{"part":%d,"state":"cancelled","attempt":0}`, part))
+	}
+	end := wire.Job{ID: "j1", State: "failed", Reason: "boom", Parts: wire.PartCounts{Total: parts, Done: 1, Failed: 30, Cancelled: parts - 31}}
+	for _, cmd := range []string{"jobs results j1 --follow", "jobs results j1"} {
+		_, out, errs := raftctl(t, runner(t, end, results...), strings.Fields(cmd)...)
+		if n := strings.Count(out, "boom"); n != shownFailures || strings.Contains(out, "cancelled") || !strings.Contains(out, "done") {
+			t.Errorf("%s: %d failures told, want %d, the part that is done and none that was cancelled:\n%.3000s", cmd, n, shownFailures, out)
+		}
+		if want := "10 parts failed as well (listed by -o wide)\n2969 parts cancelled (listed by -o wide)\n"; !strings.HasPrefix(errs, want) {
+			t.Errorf("%s: stderr %q, want it to begin with %q", cmd, errs, want)
+		}
+	}
+	_, _, errs := raftctl(t, runner(t, end, results...), "jobs", "results", "j1", "--follow")
+	if want := "job j1 failed: boom: 1 of 3000 parts done, 30 failed, 2969 cancelled\n"; !strings.HasSuffix(errs, want) {
+		t.Errorf("stderr %q, want it to end with %q", errs, want)
+	}
+	for _, output := range []string{"wide", "json", "name"} {
+		_, out, errs := raftctl(t, runner(t, end, results...), "jobs", "results", "j1", "--follow", "-o", output)
+		if n := strings.Count(out, "\n"); n != parts || strings.Contains(errs, "listed") {
+			t.Errorf("-o %s: %d lines, want %d; stderr %q", output, n, parts, errs)
+		}
 	}
 }
 

@@ -42,12 +42,12 @@ func (a *app) bar(j wire.Job) *bar {
 
 func (b *bar) shown() bool { return b.w != nil }
 
-// add counts one part that ended.
-func (b *bar) add(r wire.PartResult) {
+// add counts one part that ended, and tells of one that is not done if it is to be told.
+func (b *bar) add(r wire.PartResult, tells bool) {
 	if b.w == nil {
 		return
 	}
-	if r.State != "done" {
+	if tells && r.State != "done" {
 		b.w.Log("%s", ended(r))
 	}
 	b.tracker.Increment(1)
