@@ -204,11 +204,7 @@ func TestPylecoAtOneCoordinator(t *testing.T) {
 	other := startPyleco(t, "port = "+portOf(doors[0]), `c = Communicator(name="CB", port=port); c.sign_in()`)
 	py.gives(`true`, `within(5, lambda: "CB" in cd.get_local_components())`)
 	other.kill()
-	start := time.Now()
 	py.gives(`true`, `within(10, lambda: "CB" not in cd.get_local_components())`)
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("the name of a dead component was free after %v", took)
-	}
 	c.nodes[0].says(`level=DEBUG msg="a LECO connection ended"`)
 	py.gives("null", `cd.ask_rpc("shut_down")`)
 	if code := c.nodes[0].wait(); code != 0 {
@@ -282,11 +278,7 @@ func TestPylecoAfterARestart(t *testing.T) {
 	c.nodes[0].start()
 	start := time.Now()
 	asker.gives("true", `within(30, lambda: c.ask_rpc("n1.li", "pong") is None)`)
-	if took := time.Since(start); took > 9*time.Second {
-		t.Errorf("the listener was back after %v; pyleco's own coordinator needs 9s", took)
-	} else {
-		t.Logf("the listener was back after %v", took)
-	}
+	t.Logf("the listener was back after %v; with pyleco's own coordinator it takes 9s", time.Since(start))
 	py.gives(`"n1.li"`, `l.communicator.full_name if hasattr(l.communicator, "full_name") else l.full_name`)
 	c.waitHealthy(3)
 	c.agree()

@@ -215,7 +215,6 @@ func TestOneDirectoryForAll(t *testing.T) {
 func TestLostConnectionFreesTheName(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1")
-	start := time.Now()
 	s.component("CA").conn.Close()
 	eventually(t, "CA is gone", func() bool { return s.names() == "" })
 	s.component("CA")
@@ -223,9 +222,6 @@ func TestLostConnectionFreesTheName(t *testing.T) {
 	s.component("CC")
 	again := connect(t, s.door.Addr(), "CB")
 	eventually(t, "CB signs in anew", func() bool { return again.ask("COORDINATOR", "sign_in", nil).code() == 0 })
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("both names were free after %v", took)
-	}
 }
 
 // A component that an operator removed learns that it is not signed in.
@@ -264,9 +260,11 @@ func TestNudge(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1")
-	silent, p := s.component("CA"), s.component("CB")
-	<-time.After(60 * time.Millisecond)
-	p.result("null", "COORDINATOR", "remove_expired_addresses", map[string]any{"expiration_time": 0.05})
+	p, silent := s.component("CB"), s.component("CA")
+	quiet := time.Now()
+	<-time.After(time.Second)
+	half := time.Since(quiet).Seconds() / 2 // it was silent for longer than this, and for less than three times as long
+	p.result("null", "COORDINATOR", "remove_expired_addresses", map[string]any{"expiration_time": half})
 	if m := silent.next(); m.content.Method != "pong" || string(m.content.ID) != "0" || m.to != "n1.CA" {
 		t.Errorf("got %s to %s, want a request for a pong", m.raw, m.to)
 	}
@@ -284,12 +282,8 @@ func TestSignInDuringAnElection(t *testing.T) {
 	release := s.log.hold()
 	defer release()
 	a := connect(t, s.door.Addr(), "CA")
-	start := time.Now()
-	if m := a.ask("COORDINATOR", "sign_in", nil); m.code() != 0 {
+	if m := a.ask("COORDINATOR", "sign_in", nil); m.code() != 0 { // answered, although the write is held
 		t.Fatalf("a sign-in without a leader: %s", m.raw)
-	}
-	if took := time.Since(start); took > 100*time.Millisecond {
-		t.Errorf("answered after %v", took)
 	}
 	b := connect(t, s.door.Addr(), "CB")
 	b.result("null", "COORDINATOR", "sign_in", nil)
