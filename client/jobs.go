@@ -48,8 +48,16 @@ func (c *Client) Jobs(ctx context.Context, sel Jobs) (wire.Jobs, Meta, error) {
 
 // Parts lists the parts of a job in order, one page a call; After is a part's number.
 func (c *Client) Parts(ctx context.Context, id string, p Page, r Read) (wire.Parts, Meta, error) {
+	return c.PartsBy(ctx, id, "", p, r)
+}
+
+// PartsBy is Parts, only those that a filter chooses: terms like state == failed, joined by and, over state, attempt, worker
+// and home.
+func (c *Client) PartsBy(ctx context.Context, id, filter string, p Page, r Read) (wire.Parts, Meta, error) {
+	q := r.into(p.into(url.Values{}))
+	set(q, "filter", filter)
 	var out wire.Parts
-	meta, err := c.do(ctx, request{method: http.MethodGet, path: jobPath(id) + "/parts", query: r.into(p.into(url.Values{})), extra: r.Wait}, &out)
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: jobPath(id) + "/parts", query: q, extra: r.Wait}, &out)
 	return out, meta, err
 }
 

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +26,10 @@ func (a *app) jobsListCmd() *cobra.Command {
 	r := reading{wantWatch: true}
 	var sel client.Jobs
 	cmd := r.define(&cobra.Command{
-		Use: "list", Short: "List jobs", Aliases: []string{"ls"}, Args: cobra.NoArgs,
-		Example: "  raftctl jobs list\n  raftctl jobs list --state running --watch",
+		Use: "list", Short: "List jobs, the newest first", Aliases: []string{"ls"}, Args: cobra.NoArgs,
+		Long: "Lists jobs, the newest first, one line each. On a terminal the columns that do not fit are left out and the reason is\n" +
+			"cut; it is whole in a pipe and by -o wide. -o json is the REST answer, which is in the order of the ids.",
+		Example: "  raftctl jobs list\n  raftctl jobs list --limit 10\n  raftctl jobs list --state running --watch",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.list(cmd.Context(), r, 0, func(ctx context.Context, read client.Read) (answer, client.Meta, error) {
 				rows, meta, err := a.allJobs(ctx, sel, read)
@@ -37,28 +44,42 @@ func (a *app) jobsListCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&sel.State, "state", "", "only in this state")
 	f.StringVar(&sel.Group, "group", "", "only of this group")
-	f.IntVar(&sel.Limit, "limit", 0, "at most so many; 0 is all")
-	f.StringVar(&sel.After, "after", "", "only after this id")
+	f.IntVar(&sel.Limit, "limit", 0, "at most so many, the newest; with --after a page by id; 0 is all")
+	f.StringVar(&sel.After, "after", "", "only ids after this one")
 	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"queued", "running", "done", "failed", "cancelled"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// allJobs follows the pages, unless one page was asked for. Several pages are one body.
+// allJobs lists jobs, the newest first. It follows the pages, unless one page was asked for by --after. What is not one
+// answer as it came is one body made of several.
 func (a *app) allJobs(ctx context.Context, sel client.Jobs, read client.Read) ([]wire.Job, client.Meta, error) {
+	newest := 0
+	if sel.After == "" {
+		newest, sel.Limit = sel.Limit, 0
+	}
 	sel.Read = read
 	page, meta, err := a.client.Jobs(ctx, sel)
-	if err != nil || page.Next == "" || sel.Limit > 0 {
-		return page.Jobs, meta, err
+	if err != nil {
+		return nil, meta, err
 	}
-	all := page.Jobs
-	for page.Next != "" {
+	all, whole := page.Jobs, true
+	for page.Next != "" && sel.Limit == 0 {
+		whole = false
 		sel.After, sel.Read = page.Next, client.Read{Consistency: read.Consistency}
 		if page, _, err = a.client.Jobs(ctx, sel); err != nil {
 			return nil, meta, err
 		}
 		all = append(all, page.Jobs...)
 	}
-	meta.Body, err = json.Marshal(wire.Jobs{Jobs: all})
+	slices.SortStableFunc(all, func(x, y wire.Job) int {
+		return cmp.Or(y.Submitted.Compare(x.Submitted), cmp.Compare(y.ID, x.ID))
+	})
+	if newest > 0 && newest < len(all) {
+		all, whole = all[:newest], false
+	}
+	if !whole {
+		meta.Body, err = json.Marshal(wire.Jobs{Jobs: all})
+	}
 	return all, meta, err
 }
 
@@ -68,17 +89,17 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 		heads = append(heads, "runtime", "priority", "group", "waiting", "running", "by", "index")
 	}
 	t := a.table(heads...).numbers("done", "failed", "retries", "age", "took", "priority", "waiting", "running", "index")
+	if !wide {
+		t.within(a.width(), "reason", "retries", "took", "failed", "name")
+	}
 	for _, j := range rows {
-		took := ""
-		switch {
-		case !j.Ended.IsZero() && !j.Started.IsZero():
-			took = span(j.Ended.Sub(j.Started))
-		case !j.Started.IsZero():
-			took = a.age(j.Started)
+		reason := oneLine(j.Reason)
+		if !wide && a.width() > 0 {
+			reason = givenUp.ReplaceAllString(reason, "part $1: ")
 		}
 		cells := []any{
 			j.ID, j.Name, mood(j.State), fmt.Sprintf("%d/%d", j.Parts.Done, j.Parts.Total), j.Parts.Failed + j.Parts.Lost,
-			j.Parts.Retries, a.age(j.Submitted), took, brief(j.Reason, 60),
+			j.Parts.Retries, a.age(j.Submitted), a.took(j), reason,
 		}
 		if wide {
 			cells = append(cells, j.Runtime, j.Priority, j.Group, j.Parts.Waiting, j.Parts.Running+j.Parts.Assigned, j.By, j.Index)
@@ -86,6 +107,20 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 		t.row(cells...)
 	}
 	return t
+}
+
+// givenUp begins the reason of a job that failed; what is worth the little room of a terminal is behind it.
+var givenUp = regexp.MustCompile(`^part (\d+) was (?:tried|lost) \d+ times[^:]*: `)
+
+// took is how long a job ran, or has been running.
+func (a *app) took(j wire.Job) string {
+	switch {
+	case j.Started.IsZero():
+		return ""
+	case j.Ended.IsZero():
+		return a.age(j.Started)
+	}
+	return span(j.Ended.Sub(j.Started))
 }
 
 // brief cuts s to n characters.
@@ -102,6 +137,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 	var parts bool
 	cmd := r.define(&cobra.Command{
 		Use: "get ID", Short: "Show one job, or its parts", Args: cobra.ExactArgs(1),
+		Long:              "Shows a job: its parts by state, its times and limits, and why parts failed, the most frequent reason first.",
 		Example:           "  raftctl jobs get quality -o yaml\n  raftctl jobs get quality --parts",
 		ValidArgsFunction: a.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -120,14 +156,92 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var failed reasons
+			if a.flags.output == "table" || a.flags.output == "wide" {
+				if failed, err = a.failures(cmd.Context(), j, r.read()); err != nil {
+					return err
+				}
+			}
 			return a.show(a.out, answer{
 				body: meta.Body, names: []string{"job/" + j.ID},
-				table: func(wide bool) *table { return a.jobsTable([]wire.Job{j}, wide) },
+				table: func(wide bool) *table { return a.jobTable(j, failed, wide) },
 			})
 		},
 	})
 	cmd.Flags().BoolVar(&parts, "parts", false, "its parts instead")
 	return cmd
+}
+
+// jobTable is one job, a line for each thing to know.
+func (a *app) jobTable(j wire.Job, failed reasons, wide bool) *table {
+	t := a.table("", "")
+	t.w.ResetHeaders()
+	at := func(what string, when time.Time, after string) {
+		if !when.IsZero() {
+			t.row(what, fmt.Sprintf("%s, %s ago%s", when.Local().Format("2006-01-02 15:04:05"), a.age(when), after))
+		}
+	}
+	t.row("job", j.ID)
+	if j.Name != "" {
+		t.row("name", j.Name)
+	}
+	t.row("state", mood(j.State))
+	if j.Reason != "" {
+		t.row("reason", oneLine(j.Reason))
+	}
+	t.row("parts", partCounts(j.Parts))
+	what := "failures"
+	for _, line := range failed.lines() {
+		t.row(what, line)
+		what = ""
+	}
+	by := ""
+	if j.By != "" {
+		by = ", by " + j.By
+	}
+	at("submitted", j.Submitted, by)
+	at("started", j.Started, "")
+	at("ended", j.Ended, ", kept for "+lasts(j.Keep))
+	if !j.Started.IsZero() {
+		t.row("took", a.took(j))
+	}
+	t.row("runs", jobLimits(j))
+	if len(j.Labels) > 0 {
+		t.row("labels", labels(j.Labels, true))
+	}
+	if wide {
+		t.row("index", j.Index)
+		t.row("script", fmt.Sprintf("%d bytes", len(j.Script)))
+		t.row("args", fmt.Sprintf("%d bytes", len(j.Args)))
+	}
+	return t
+}
+
+// lasts writes a duration without its zeros: 24h, 1m30s.
+func lasts(d wire.Duration) string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// jobLimits tells how a job's parts are run.
+func jobLimits(j wire.Job) string {
+	out := fmt.Sprintf("%s, priority %d, at most %d tries of %s a part", j.Runtime, j.Priority, j.MaxAttempts, lasts(j.PartTimeout))
+	if j.Parallel > 0 {
+		out += fmt.Sprintf(", %d parts at once", j.Parallel)
+	}
+	if j.Timeout > 0 {
+		out += ", " + lasts(j.Timeout) + " for the job"
+	}
+	if j.Group != "" {
+		out += ", alone in group " + j.Group
+	}
+	return out
 }
 
 func (a *app) allParts(ctx context.Context, id string, read client.Read) ([]wire.Part, []byte, error) {

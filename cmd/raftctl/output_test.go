@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -69,7 +71,7 @@ func TestTables(t *testing.T) {
 	f := lab(t)
 	for _, cmd := range []string{
 		"members list", "members list -o wide", "leader", "status", "components list", "components list -o wide",
-		"components get n1.laser", "namespaces list", "workers list", "jobs list", "jobs list -o wide", "jobs get quality",
+		"components get n1.laser", "namespaces list", "workers list", "jobs list", "jobs list -o wide",
 		"jobs get quality --parts", "jobs results quality",
 	} {
 		code, out, errs := raftctl(t, f, strings.Fields(cmd)...)
@@ -77,6 +79,76 @@ func TestTables(t *testing.T) {
 			t.Errorf("%s: exit %d, stderr %q, want 0 and nothing", cmd, code, errs)
 		}
 		golden(t, strings.ReplaceAll(strings.ReplaceAll(cmd, " ", "_"), "--", "")+".txt", out)
+	}
+}
+
+// A job is shown with its counts, its times and what its parts failed of, the most frequent first.
+func TestJobsGet(t *testing.T) {
+	at := time.Date(2026, 11, 22, 3, 0, 0, 0, time.Local)
+	job := wire.Job{
+		ID: "quality", Name: "nightly", State: "failed", Reason: "part 3 was tried 3 times and failed:\n  no", Runtime: "python3", Priority: 50,
+		MaxAttempts: 3, PartTimeout: wire.Duration(time.Minute), Keep: wire.Duration(24 * time.Hour), Timeout: wire.Duration(time.Hour), Group: "g",
+		Submitted: at, Started: at.Add(2 * time.Second), Ended: at.Add(10 * time.Minute), By: "n1.me", Labels: map[string]string{"host": "lab1"},
+		Parts: wire.PartCounts{Total: 100, Done: 50, Failed: 3, Lost: 1, Cancelled: 46, Retries: 7}, Index: 99,
+	}
+	f := coordinator(t, map[string]any{
+		"GET /jobs/quality": job,
+		"GET /jobs/quality/parts": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			page := map[string][]wire.Part{
+				"state == failed": {
+					{Part: 2, State: "failed", Error: "exit status 1"},
+					{Part: 3, State: "failed", Error: "Traceback\nValueError: no"},
+					{Part: 7, State: "failed", Error: "Traceback 2\nValueError: no"},
+				},
+				"state == lost": {{Part: 9, State: "lost", Error: "worker n1.w is gone"}},
+			}[r.URL.Query().Get("filter")]
+			json.NewEncoder(w).Encode(wire.Parts{Parts: page})
+		}),
+	})
+	code, out, errs := raftctl(t, f, "jobs", "get", "quality")
+	if code != exitDone || errs != "" {
+		t.Errorf("exit %d, stderr %q, want 0 and nothing", code, errs)
+	}
+	ages := regexp.MustCompile(`\d+[smhd] ago`)
+	golden(t, "jobs_get_quality.txt", ages.ReplaceAllString(out, "AGE ago"))
+}
+
+// Jobs are listed newest first, one line each: whole in a pipe, on a terminal within its width.
+func TestJobsListIsOneLineEach(t *testing.T) {
+	long := "part 3 was tried 3 times and failed:\n" + strings.Repeat("very ", 30) + "wrong"
+	rows := wire.Jobs{Jobs: []wire.Job{
+		{ID: "019d3a5c-4a3e-7b60-9d3f-3f6d2f3a0001", Name: "nightly", State: "done", Submitted: ago(3 * time.Hour), Started: ago(3 * time.Hour), Ended: ago(2 * time.Hour), Parts: wire.PartCounts{Total: 100, Done: 100}},
+		{ID: "019d3a5c-4a3e-7b60-9d3f-3f6d2f3a0003", Name: "nightly", State: "failed", Reason: long, Submitted: ago(time.Hour), Parts: wire.PartCounts{Total: 9, Done: 3, Failed: 1}},
+		{ID: "019d3a5c-4a3e-7b60-9d3f-3f6d2f3a0002", State: "cancelled", Reason: "cancelled by its user", Submitted: ago(2 * time.Hour), Parts: wire.PartCounts{Total: 9}},
+	}}
+	f := coordinator(t, map[string]any{"GET /jobs": rows})
+	order := regexp.MustCompile(`(?s)0003 .*0002 .*0001 `)
+	whole := "failed: " + strings.Repeat("very ", 30) + "wrong"
+	for _, cmd := range []string{"jobs list", "jobs list -o wide"} {
+		_, out, _ := raftctl(t, f, strings.Fields(cmd)...)
+		if !order.MatchString(out) || !strings.Contains(out, whole) || strings.Count(out, "\n") != 4 {
+			t.Errorf("%s: want three lines below the heads, the newest first, with all of the reason; got:\n%s", cmd, out)
+		}
+	}
+	for width, want := range map[int]string{80: "ID STATE DONE AGE REASON", 100: "ID NAME STATE DONE FAILED AGE REASON", 300: "ID NAME STATE DONE FAILED RETRIES AGE TOOK REASON"} {
+		a := &app{now: time.Now, width: func() int { return width }}
+		var b strings.Builder
+		if err := a.jobsTable(rows.Jobs, false).render(&b); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("on %d columns a line has %d: %s", width, n, line)
+			}
+		}
+		heads, _, _ := strings.Cut(b.String(), "\n")
+		if got := strings.Join(strings.Fields(heads), " "); got != want || strings.Count(b.String(), "\n") != 4 || !strings.Contains(b.String(), "part 3: very ve") {
+			t.Errorf("on %d columns: want %s and one line for each job; got:\n%s", width, want, b.String())
+		}
+	}
+	_, out, _ := raftctl(t, f, "jobs", "list", "--limit", "1", "-o", "name")
+	if want := "job/019d3a5c-4a3e-7b60-9d3f-3f6d2f3a0003\n"; out != want || strings.Contains(f.requests(), "limit=") {
+		t.Errorf("--limit 1: got %q, want the newest, %q", out, want)
 	}
 }
 

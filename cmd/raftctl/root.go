@@ -25,11 +25,12 @@ type app struct {
 	client   *client.Client
 	started  bool // past the reading of the command line: errors are no longer about usage
 	now      func() time.Time
+	width    func() int // columns of the terminal; 0: the output is no terminal
 }
 
 // run is the whole program; it gives the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{in: stdin, out: stdout, err: stderr, now: time.Now}
+	a := &app{in: stdin, out: stdout, err: stderr, now: time.Now, width: func() int { return widthOf(stdout) }}
 	if a.colour() {
 		text.EnableColors()
 	} else {
@@ -105,6 +106,18 @@ func needSub(cmd *cobra.Command, args []string) error {
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// widthOf is how many columns a terminal has, 0 of anything else.
+func widthOf(w any) int {
+	if !terminal(w) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	if err != nil || width <= 0 {
+		return 80
+	}
+	return width
 }
 
 func (a *app) colour() bool {

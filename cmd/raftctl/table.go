@@ -13,10 +13,23 @@ import (
 
 // table is aligned columns without lines; an empty cell is a dash.
 type table struct {
-	w     pretty.Writer
-	heads []string
-	rows  int
+	w       pretty.Writer
+	heads   []string
+	rows    int
+	columns []pretty.ColumnConfig
+	widths  []int // of the widest cell of each column
+	fitting fitting
 }
+
+// fitting is how a table is made to fit into a number of columns.
+type fitting struct {
+	width int      // 0: it need not
+	last  string   // this column is cut
+	spare []string // these are left out, in this order, before the last has less than leastLast
+}
+
+// leastLast is how much of the last column is worth more than the spare ones.
+const leastLast = 20
 
 // quiet has no borders: two blanks between columns, as shells' tools do it.
 var quiet = pretty.Style{
@@ -27,12 +40,13 @@ var quiet = pretty.Style{
 }
 
 func (a *app) table(heads ...string) *table {
-	t := &table{w: pretty.NewWriter(), heads: heads}
+	t := &table{w: pretty.NewWriter(), heads: heads, columns: make([]pretty.ColumnConfig, len(heads)), widths: make([]int, len(heads))}
 	t.w.SetStyle(quiet)
 	t.w.SuppressTrailingSpaces()
 	row := make(pretty.Row, len(heads))
 	for i, h := range heads {
 		row[i] = h
+		t.columns[i].Number, t.widths[i] = i+1, text.StringWidthWithoutEscSequences(h)
 	}
 	t.w.AppendHeader(row)
 	return t
@@ -40,14 +54,46 @@ func (a *app) table(heads ...string) *table {
 
 // numbers sets columns, by name, to the right.
 func (t *table) numbers(heads ...string) *table {
-	var cfg []pretty.ColumnConfig
 	for i, h := range t.heads {
 		if slices.Contains(heads, h) {
-			cfg = append(cfg, pretty.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+			t.columns[i].Align, t.columns[i].AlignHeader = text.AlignRight, text.AlignRight
 		}
 	}
-	t.w.SetColumnConfigs(cfg)
 	return t
+}
+
+// within makes every row one line of at most width columns: spare columns are left out as far as needed, then the last one
+// is cut.
+func (t *table) within(width int, last string, spare ...string) *table {
+	t.fitting = fitting{width: width, last: last, spare: spare}
+	return t
+}
+
+// fit decides which columns are left out and how far the last one is cut.
+func (t *table) fit() {
+	f := t.fitting
+	last := slices.Index(t.heads, f.last)
+	if f.width == 0 || last < 0 {
+		return
+	}
+	const gap = 2
+	room := f.width + gap // for the last column
+	for i, w := range t.widths {
+		room -= w + gap
+		if i == last {
+			room += w
+		}
+	}
+	for _, s := range f.spare {
+		if room >= min(leastLast, t.widths[last]) {
+			break
+		}
+		i := slices.Index(t.heads, s)
+		t.columns[i].Hidden = true
+		room += t.widths[i] + gap
+	}
+	t.columns[last].WidthMax = max(room, len(f.last))
+	t.columns[last].WidthMaxEnforcer = brief
 }
 
 func (t *table) row(cells ...any) {
@@ -64,14 +110,28 @@ func (t *table) row(cells ...any) {
 			s = "-"
 		}
 		row[i] = s
+		t.widths[i] = max(t.widths[i], text.StringWidthWithoutEscSequences(s))
 	}
 	t.w.AppendRow(row)
 	t.rows++
 }
 
 func (t *table) render(w io.Writer) error {
+	t.fit()
+	t.w.SetColumnConfigs(t.columns)
 	_, err := fmt.Fprintln(w, strings.TrimRight(t.w.Render(), "\n"))
 	return err
+}
+
+// oneLine makes one line of several.
+func oneLine(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // clean keeps what comes from others from writing over the terminal: control characters are shown, not sent.
