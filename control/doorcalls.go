@@ -81,6 +81,9 @@ func (c *Control) submitted(ctx context.Context, s registry.Session, raw json.Ra
 	if err := params(raw, []string{"runtime", "script"}, &in); err != nil {
 		return nil, 0, err
 	}
+	if err := wire.CheckZeros(raw); err != nil {
+		return nil, 0, err
+	}
 	return answered(c.Submit(ctx, Caller{Name: s.FullName, Kind: s.Kind}, in.SubmitJob, in.Key))
 }
 

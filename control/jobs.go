@@ -14,7 +14,8 @@ import (
 
 // Submit hands a job in and returns it with the index of the write. Without
 // in.ID the id comes from the idempotency key (a repeat is the same job), or a
-// new one is minted. The same id with another content is conflict. Errors:
+// new one is minted. The same id with another content is conflict; with the
+// same, the job is Known. Errors:
 // invalid (with the field), too_large, conflict, unavailable, unknown (repeat
 // with the same id or key).
 func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
@@ -38,7 +39,9 @@ func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key
 	if err != nil {
 		return wire.Job{}, index, err
 	}
-	return job.Wire(true), index, nil
+	out := job.Wire(true)
+	out.Known = job.SubmitIndex != index
+	return out, index, nil
 }
 
 // CancelJob ends a job that has not ended; one that was cancelled before is

@@ -105,6 +105,24 @@ func TestResultsEndWithTheReader(t *testing.T) {
 	}, "n1")
 }
 
+// Where 0 is no value it is refused, by whatever door it comes; without the field there is a default.
+func TestSubmitRefusesZeros(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		me := n1.signIn(t, "me")
+		for _, field := range []string{`"max_attempts":0`, `"part_timeout":0`, `"part_timeout":"0s"`, `"keep":"0m"`, `"range":{"from":0,"to":9,"chunk":0}`} {
+			job := `{"runtime":"sh","script":"true",` + field + `}`
+			if !strings.Contains(field, "range") {
+				job = job[:len(job)-1] + `,"items":[1]}`
+			}
+			_, err := n1.call(t, me.Secret, "jobs.submit", json.RawMessage(job))
+			refused(t, err, wire.CodeInvalid, "leave it out for the default")
+		}
+		_, err := n1.call(t, me.Secret, "jobs.submit", json.RawMessage(`{"runtime":"sh","script":"true","items":[1],"timeout":0,"parallel":0,"priority":0,"max_attempts":null}`))
+		fine(t, err)
+	}, "n1")
+}
+
 // The same id or key is the same job; another content under it is a conflict.
 func TestSubmitTwice(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -116,6 +134,9 @@ func TestSubmitTwice(t *testing.T) {
 		fine(t, err)
 		if one.ID != two.ID || one.ID == "" || index == 0 || one.By != "ann" || one.State != "queued" {
 			t.Errorf("submitted %+v at %d and %+v, want one queued job by ann", one, index, two)
+		}
+		if one.Known || !two.Known {
+			t.Errorf("known: %v at first and %v again, want false and true", one.Known, two.Known)
 		}
 		spec.Script = "false"
 		_, _, err = n2.Submit(t.Context(), control.Caller{}, spec, key)

@@ -26,6 +26,9 @@ func (a *API) submit(rq *request) error {
 	if err := rq.decode(submitShape, &in); err != nil {
 		return err
 	}
+	if err := wire.CheckZeros(rq.body); err != nil {
+		return err
+	}
 	job, index, err := a.control.Submit(rq.context(), rq.caller(), in, rq.key())
 	if err != nil {
 		return err

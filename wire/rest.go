@@ -148,6 +148,34 @@ type SubmitJob struct {
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
+// CheckZeros refuses the JSON of a SubmitJob that tells 0 where a job cannot have it. Decoded, it
+// would be taken for a field that was left out, which has its default.
+func CheckZeros(job []byte) error {
+	var told struct {
+		MaxAttempts *int      `json:"max_attempts"`
+		PartTimeout *Duration `json:"part_timeout"`
+		Keep        *Duration `json:"keep"`
+		Range       *struct {
+			Chunk *int64 `json:"chunk"`
+		} `json:"range"`
+	}
+	if json.Unmarshal(job, &told) != nil {
+		return nil // whoever decodes it says so
+	}
+	const why = "%s is above 0: leave it out for the default"
+	switch {
+	case told.MaxAttempts != nil && *told.MaxAttempts == 0:
+		return Invalid("max_attempts", why, "max_attempts")
+	case told.PartTimeout != nil && *told.PartTimeout == 0:
+		return Invalid("part_timeout", why, "part_timeout")
+	case told.Keep != nil && *told.Keep == 0:
+		return Invalid("keep", why, "keep")
+	case told.Range != nil && told.Range.Chunk != nil && *told.Range.Chunk == 0:
+		return Invalid("range", why, "chunk")
+	}
+	return nil
+}
+
 // Range makes one part for every Chunk numbers of [From, To).
 type Range struct {
 	From  int64 `json:"from"`
@@ -176,6 +204,8 @@ type Job struct {
 	Started     time.Time         `json:"started,omitzero"`
 	Ended       time.Time         `json:"ended,omitzero"`
 	Index       uint64            `json:"index"` // of its last change
+	// Known is only in the answer to a submission: the job was there before, under the same id or key.
+	Known bool `json:"known,omitempty"`
 	// Script and Args are only in the answer for one job.
 	Script string          `json:"script,omitempty"`
 	Args   json.RawMessage `json:"args,omitempty"`
