@@ -37,6 +37,7 @@ func (a *app) jobsLogsCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended")
 	cmd.Flags().IntVar(&part, "part", -1, "only of this part, as it is")
+	cmd.Flags().Lookup("part").DefValue = "all"
 	return cmd
 }
 

@@ -28,9 +28,11 @@ func (a *app) jobsRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run SCRIPT", Short: "Hand in a script and what to run it over", Args: cobra.ExactArgs(1),
 		Long: "Runs SCRIPT (a file, - is standard input) once for every item. python3 scripts define part(item) or part(item, args);\n" +
-			"sh scripts read the item from stdin, $ITEM_FILE or $ITEM (up to 64 KiB) and write the result to stdout.\n\n" +
-			"An item or value that reads as JSON is JSON, anything else is text. With --follow it prints the results and exits 1 if\n" +
-			"the job did not end as done.",
+			"sh scripts read the item from stdin, $ITEM_FILE or $ITEM (up to 64 KiB) and write the result to stdout. What else a part\n" +
+			"gets and may use is in docs/jobs.md.\n\n" +
+			"An item or value that reads as JSON is JSON, anything else is text: --items 1,b is a number and a text, and so is\n" +
+			"--items '{\"a\": 1},\"b,c\"' an object and a text. With --follow it prints the results and exits 1 if the job did not end\n" +
+			"as done.",
 		Example: "  raftctl jobs run square.py --items 1,2,3 --follow\n" +
 			"  raftctl jobs run fetch.sh --items-file urls.txt --parallel 4 --follow\n" +
 			"  raftctl jobs run sum.py --range 0:1000:50 --args base=10",
@@ -39,7 +41,7 @@ func (a *app) jobsRunCmd() *cobra.Command {
 			if err != nil {
 				return usage("%v", err)
 			}
-			job, err := r.job(a, args[0], string(script), cmd.Flags().Changed("priority"))
+			job, err := r.job(a, args[0], string(script), cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -47,30 +49,32 @@ func (a *app) jobsRunCmd() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&r.runtime, "runtime", "", "python3 or sh; default: by the script's extension")
-	f.StringVar(&r.items, "items", "", "items, separated by commas, or one JSON array")
+	f.StringVar(&r.runtime, "runtime", "", "python3 or sh (default: by the script's extension)")
+	f.StringVar(&r.items, "items", "", "items, separated by commas; each is JSON or text")
 	f.StringVar(&r.itemsFile, "items-file", "", "file with one item a line, or one JSON array")
-	f.StringVar(&r.span, "range", "", "FROM:TO[:CHUNK] instead of items: a part for every CHUNK numbers")
-	f.StringArrayVar(&r.args, "args", nil, "KEY=VALUE, or one JSON object; the script's args; may be repeated")
-	f.StringVar(&r.id, "id", "", "id of the job: the same id twice is the same job")
-	f.StringVar(&r.name, "name", "", "name of the job; default: the script's")
-	f.StringVar(&r.group, "group", "", "jobs of one group run one at a time")
-	f.StringArrayVar(&r.labels, "label", nil, "KEY=VALUE that a worker must carry; may be repeated")
+	f.StringVar(&r.span, "range", "", "FROM:TO[:CHUNK] instead of items: a part for every CHUNK numbers (default of CHUNK: 1)")
+	f.StringArrayVar(&r.args, "args", nil, "KEY=VALUE, or one JSON object; the script's args; may be repeated (default: null)")
+	f.StringVar(&r.id, "id", "", "id of the job: the same id twice is the same job (default: a new one)")
+	f.StringVar(&r.name, "name", "", "name of the job (default: the script's)")
+	f.StringVar(&r.group, "group", "", "jobs of one group run one at a time (default: no group)")
+	f.StringArrayVar(&r.labels, "label", nil, "KEY=VALUE that a worker must carry; may be repeated (default: any worker)")
 	f.IntVar(&r.priority, "priority", 50, "0 to 100, higher is first")
-	f.IntVar(&r.parallel, "parallel", 0, "at most so many parts at once; 0 is no limit")
-	f.IntVar(&r.attempts, "max-attempts", 0, "tries of a part before the job fails")
-	f.DurationVar(&r.timeout, "job-timeout", 0, "end of the whole job")
-	f.DurationVar(&r.partTimeout, "part-timeout", 0, "end of one try of a part")
-	f.DurationVar(&r.keep, "keep", 0, "how long to keep the job after its end")
+	f.IntVar(&r.parallel, "parallel", 0, "at most so many parts at once (default: no limit)")
+	f.IntVar(&r.attempts, "max-attempts", 3, "tries of a part before the job fails, at least 1")
+	f.DurationVar(&r.timeout, "job-timeout", 0, "end of the whole job (default: none)")
+	f.DurationVar(&r.partTimeout, "part-timeout", time.Minute, "end of one try of a part")
+	f.DurationVar(&r.keep, "keep", 24*time.Hour, "how long to keep the job after its end")
 	f.BoolVarP(&r.follow, "follow", "f", false, "wait for the end and print the results")
 	cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"python3", "sh"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (r runFlags) job(a *app, file, script string, priority bool) (wire.SubmitJob, error) {
+func (r runFlags) job(a *app, file, script string, told func(flag string) bool) (wire.SubmitJob, error) {
 	job := wire.SubmitJob{
-		ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel,
-		MaxAttempts: r.attempts, Timeout: wire.Duration(r.timeout), PartTimeout: wire.Duration(r.partTimeout), Keep: wire.Duration(r.keep),
+		ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel, Timeout: wire.Duration(r.timeout),
+	}
+	if err := r.limits(&job, told); err != nil {
+		return job, err
 	}
 	if job.Name == "" && file != "-" {
 		job.Name = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
@@ -80,9 +84,6 @@ func (r runFlags) job(a *app, file, script string, priority bool) (wire.SubmitJo
 		if job.Runtime == "" {
 			return job, usage("--runtime is needed: %s has neither .py nor .sh at its end", file)
 		}
-	}
-	if priority {
-		job.Priority = &r.priority
 	}
 	var err error
 	if job.Labels, err = keyValues("--label", r.labels); err != nil {
@@ -115,14 +116,51 @@ func (r runFlags) job(a *app, file, script string, priority bool) (wire.SubmitJo
 	return job, err
 }
 
-// itemList reads --items.
+// limits sets what has a default at the coordinator, if it was told; 0 is not the default there, but refused.
+func (r runFlags) limits(job *wire.SubmitJob, told func(flag string) bool) error {
+	if told("priority") {
+		job.Priority = &r.priority
+	}
+	if told("max-attempts") {
+		if job.MaxAttempts = r.attempts; r.attempts < 1 {
+			return usage("--max-attempts %d: want at least 1", r.attempts)
+		}
+	}
+	for _, f := range []struct {
+		name string
+		from time.Duration
+		to   *wire.Duration
+	}{{"part-timeout", r.partTimeout, &job.PartTimeout}, {"keep", r.keep, &job.Keep}} {
+		if !told(f.name) {
+			continue
+		}
+		if *f.to = wire.Duration(f.from); f.from <= 0 {
+			return usage("--%s %s: want a time above zero", f.name, f.from)
+		}
+	}
+	return nil
+}
+
+// itemList reads --items: one JSON array, JSON values with commas between them, or texts and JSON values that have no comma.
 func itemList(s string) ([]json.RawMessage, error) {
-	if strings.HasPrefix(strings.TrimSpace(s), "[") {
+	if strings.HasPrefix(strings.TrimSpace(s), "[") && json.Valid([]byte(s)) {
 		return itemArray([]byte(s))
 	}
-	var items []json.RawMessage
+	items, notJSON := itemArray([]byte("[" + s + "]"))
+	if notJSON == nil && len(items) > 0 {
+		return items, nil
+	}
+	items = nil
 	for part := range strings.SplitSeq(s, ",") {
-		items = append(items, value(strings.TrimSpace(part)))
+		part = strings.TrimSpace(part)
+		switch {
+		case part == "":
+			return nil, usage("--items %q: an item is empty; write an empty text as \"\"", brief(s, 80))
+		case strings.ContainsRune(`[{"`, rune(part[0])) && !json.Valid([]byte(part)):
+			return nil, usage("--items: %s begins like JSON, but is none; a text with a comma, a quote or a bracket in it is best a JSON "+
+				"string, or a line of --items-file (%v)", brief(part, 40), notJSON)
+		}
+		items = append(items, value(part))
 	}
 	return items, nil
 }
@@ -136,9 +174,15 @@ func itemLines(text []byte) ([]json.RawMessage, error) {
 	in := bufio.NewScanner(bytes.NewReader(text))
 	in.Buffer(nil, wire.MaxCommand)
 	for in.Scan() {
-		if line := strings.TrimSpace(in.Text()); line != "" {
-			items = append(items, value(line))
+		line := strings.TrimSpace(in.Text())
+		if line == "" {
+			continue
 		}
+		if len(items) == 0 && strings.ContainsRune("[{", rune(line[0])) && !json.Valid([]byte(line)) {
+			return nil, usage("--items-file: its first line, %s, begins like JSON, but is none: want one JSON array, or one item a line; "+
+				"a text that begins so is a JSON string", brief(line, 40))
+		}
+		items = append(items, value(line))
 	}
 	if err := in.Err(); err != nil {
 		return nil, usage("--items-file: %v", err)
@@ -201,6 +245,9 @@ func parseRange(s string) (*wire.Range, error) {
 	case 2:
 		return &wire.Range{From: n[0], To: n[1]}, nil
 	case 3:
+		if n[2] < 1 {
+			return nil, usage("--range %q: CHUNK is at least 1", s)
+		}
 		return &wire.Range{From: n[0], To: n[1], Chunk: n[2]}, nil
 	}
 	return nil, usage("--range %q: want FROM:TO or FROM:TO:CHUNK", s)

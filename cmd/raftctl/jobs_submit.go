@@ -36,7 +36,7 @@ func (a *app) jobsSubmitCmd() *cobra.Command {
 			return a.submit(cmd.Context(), job, follow)
 		},
 	}
-	cmd.Flags().StringVar(&id, "id", "", "id of the job: the same id twice is the same job")
+	cmd.Flags().StringVar(&id, "id", "", "id of the job: the same id twice is the same job (default: the file's, or a new one)")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for the end and print the results")
 	return cmd
 }
@@ -47,10 +47,17 @@ func (a *app) submit(ctx context.Context, job wire.SubmitJob, follow bool) error
 	if err != nil {
 		return err
 	}
+	known := ""
+	if j.Known && job.ID != "" {
+		known = fmt.Sprintf(", known since %s ago: it is not run again", a.age(j.Submitted))
+	}
 	if follow {
+		if known != "" {
+			fmt.Fprintf(a.err, "job %s %s%s\n", j.ID, j.State, known)
+		}
 		return a.follow(ctx, j)
 	}
-	return a.done(meta.Body, "job/"+j.ID, "job %s %s, %d parts", j.ID, j.State, j.Parts.Total)
+	return a.done(meta.Body, "job/"+j.ID, "job %s %s, %d parts%s", j.ID, j.State, j.Parts.Total, known)
 }
 
 func (a *app) readFile(name string) ([]byte, error) {
@@ -79,6 +86,9 @@ func parseJob(text []byte) (wire.SubmitJob, error) {
 		return job, fmt.Errorf("job: %w", err)
 	}
 	if err := wire.Unique(text, &job); err != nil {
+		return job, fmt.Errorf("job: %w", err)
+	}
+	if err := wire.CheckZeros(text); err != nil {
 		return job, fmt.Errorf("job: %w", err)
 	}
 	return job, nil

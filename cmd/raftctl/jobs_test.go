@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -45,6 +48,10 @@ func TestJobsRun(t *testing.T) {
 	}{
 		{"--items 1,b,true", map[string]any{"runtime": "python3", "items": []any{1.0, "b", true}}},
 		{"--items-file " + items, map[string]any{"runtime": "python3", "items": []any{1.0, "http://x/a,b", map[string]any{"k": 2.0}}}},
+		{`--items {"a":1,"b":[2,3]},{"a":2}`, map[string]any{"runtime": "python3", "items": []any{map[string]any{"a": 1.0, "b": []any{2.0, 3.0}}, map[string]any{"a": 2.0}}}},
+		{`--items "a,b","c",[4],null`, map[string]any{"runtime": "python3", "items": []any{"a,b", "c", []any{4.0}, nil}}},
+		{`--items {"a":1},plain,"x"`, map[string]any{"runtime": "python3", "items": []any{map[string]any{"a": 1.0}, "plain", "x"}}},
+		{"--items 1 --max-attempts 1 --part-timeout 5s --keep 1h", map[string]any{"runtime": "python3", "items": []any{1.0}, "max_attempts": 1.0, "part_timeout": "5s", "keep": "1h0m0s"}},
 		{"--items [[1],[2]] --runtime sh --id j7", map[string]any{"runtime": "sh", "id": "j7", "items": []any{[]any{1.0}, []any{2.0}}}},
 		{
 			"--range 0:100:10 --args k=v --args n=3 --label host=lab1 --priority 0 --job-timeout 10m",
@@ -65,7 +72,12 @@ func TestJobsRun(t *testing.T) {
 			t.Errorf("run %s (-want +got):\n%s", tc.args, diff)
 		}
 	}
-	for _, args := range []string{"", "--items 1 --range 0:1", "--range 1", "--range a:b", "--items 1 --args x", "--items 1 --label x", "--items [1"} {
+	pretty := filepath.Join(dir, "pretty.json")
+	write(t, pretty, "{\n  \"a\": 1\n}\n")
+	for _, args := range []string{
+		`--items {"a":1,"b":2},x`, `--items {a:1}`, `--items "a,b`, "--items 1,,2", "--items-file " + pretty, "--range 0:10:0",
+		"--items 1 --max-attempts 0", "--items 1 --part-timeout 0s", "--items 1 --keep 0s", "", "--items 1 --range 0:1", "--range 1", "--range a:b", "--items 1 --args x", "--items 1 --label x", "--items [1",
+	} {
 		if code, _, errs := raftctl(t, nil, append([]string{"jobs", "run", py}, strings.Fields(args)...)...); code != exitUsage {
 			t.Errorf("run %q: exit %d (%s), want 2", args, code, errs)
 		}
@@ -149,10 +161,54 @@ func TestJobsSubmit(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	zero := filepath.Join(dir, "zero.yaml")
+	write(t, zero, "runtime: sh\nscript: x\nitems: [1]\nkeep: 0\n")
+	if code, _, errs := raftctl(t, runner(t, wire.Job{}), "jobs", "submit", zero); code != exitUsage || !strings.Contains(errs, "keep is above 0") {
+		t.Errorf("a zero: exit %d, stderr %q, want 2 and the field", code, errs)
+	}
 	bad := filepath.Join(dir, "bad.yaml")
 	write(t, bad, "runtime: sh\nscrpt: x\n")
 	if code, _, errs := raftctl(t, runner(t, wire.Job{}), "jobs", "submit", bad); code != exitUsage || !strings.Contains(errs, "scrpt") {
 		t.Errorf("an unknown word: exit %d, stderr %q, want 2 and the word", code, errs)
+	}
+}
+
+// What help says is the default is what a job gets that does not say otherwise.
+func TestJobsRunHelpHasTheDefaults(t *testing.T) {
+	_, help, _ := raftctl(t, nil, "jobs", "run", "--help")
+	for flag, want := range map[string]any{
+		"priority": jobs.DefaultPriority, "max-attempts": jobs.DefaultAttempts, "part-timeout": jobs.DefaultTimeout, "keep": jobs.DefaultKeep,
+	} {
+		if line := regexp.MustCompile("(?m)^ +--" + flag + " .*").FindString(help); !strings.HasSuffix(line, fmt.Sprintf("(default %v)", want)) {
+			t.Errorf("--help says %q, want the default %v", line, want)
+		}
+	}
+	for flag := range strings.SplitSeq("runtime range args id name group label parallel job-timeout", " ") {
+		if line := regexp.MustCompile("(?m)^ +--" + flag + " .*").FindString(help); !strings.Contains(line, "(default") {
+			t.Errorf("--help says %q, want a default", line)
+		}
+	}
+}
+
+// A submission under an id that is known says so: nothing is run again.
+func TestJobsSubmitOfAKnownID(t *testing.T) {
+	py := filepath.Join(t.TempDir(), "a.py")
+	write(t, py, "x")
+	job := wire.Job{ID: "j1", State: "done", Submitted: ago(3 * time.Hour), Parts: wire.PartCounts{Total: 1, Done: 1}}
+	f := runner(t, job, `{"part":0,"state":"done","attempt":1,"worker":"n1.w","result":1,"millis":5}`)
+	job.Known = true
+	f.answers["POST /jobs"] = job
+	code, out, errs := raftctl(t, f, "jobs", "run", py, "--items", "1", "--id", "j1", "--follow")
+	if want := "job j1 done, known since 3h ago: it is not run again\n"; code != exitDone || !strings.HasPrefix(errs, want) || !strings.HasPrefix(out, "part 0 done") {
+		t.Errorf("--follow: exit %d, stdout %q, stderr %q, want it to begin with %q", code, out, errs, want)
+	}
+	_, out, _ = raftctl(t, f, "jobs", "run", py, "--items", "1", "--id", "j1")
+	if want := "job j1 done, 1 parts, known since 3h ago: it is not run again\n"; out != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	// A repeat of our own after an unknown outcome is no news to the caller, who gave no id.
+	if _, out, _ = raftctl(t, f, "jobs", "run", py, "--items", "1"); out != "job j1 done, 1 parts\n" {
+		t.Errorf("without an id: got %q", out)
 	}
 }
 
