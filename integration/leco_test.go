@@ -297,7 +297,7 @@ func signInWithoutLeader(t *testing.T, how syscall.Signal) {
 	leader := c.leader()
 	follower, other := c.others(leader)[0], c.others(leader)[1]
 	door := doors[slices.Index(c.nodes, follower)]
-	py := startPyleco(t, "port = "+portOf(door), `cs = [Communicator(name="C%d" % i, port=port) for i in range(20)]; time.sleep(0.1)`)
+	py := startPyleco(t, "port = "+portOf(door), `cs = [Communicator(name="C%d" % i, port=port, timeout=1) for i in range(20)]; time.sleep(0.1)`)
 	if leader.signal(how); how == syscall.SIGSTOP {
 		t.Cleanup(func() { leader.signal(syscall.SIGCONT) })
 	} else {
