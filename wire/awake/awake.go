@@ -142,6 +142,9 @@ type Reader struct {
 	// Ended, if it is not nil, is asked after every deadline that is set; its
 	// error is returned instead of reading.
 	Ended func() error
+	// More, if it is not nil, is asked when nothing has come for so long, which
+	// is at least Limit: how much longer to wait; 0 is no longer.
+	More func(silent time.Duration) time.Duration
 
 	until time.Time // the deadline
 }
@@ -154,10 +157,11 @@ const thirds = 3
 // before anybody counts as silent.
 func (r *Reader) Read(b []byte) (int, error) {
 	step := r.Limit / thirds
+	silent := time.Duration(0)
 	for left := r.Limit; ; {
 		began := time.Now()
 		// Setting a deadline is not free, so one is used for a while.
-		if until := began.Add(min(step, left)); until.Sub(r.until) > step/8 || left < r.Limit {
+		if until := began.Add(min(step, left)); until.Sub(r.until) > step/8 || silent > 0 {
 			if err := r.Conn.SetReadDeadline(until); err != nil {
 				return 0, err
 			}
@@ -176,6 +180,10 @@ func (r *Reader) Read(b []byte) (int, error) {
 		// After a step that was slept through, one read must come before the judgement.
 		if took := time.Since(began); took < 2*step {
 			left -= took
+			silent += took
+		}
+		if left <= 0 && r.More != nil {
+			left = r.More(silent)
 		}
 		if left <= 0 {
 			return 0, err

@@ -93,6 +93,27 @@ func TestReaderEndsWithSilence(t *testing.T) {
 	})
 }
 
+// Who may be silent for longer than the limit is waited for so long.
+func TestReaderWaitsForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		defer here.Close()
+		var asked []time.Duration
+		r := &awake.Reader{Conn: here, Limit: 6 * time.Second, More: func(silent time.Duration) time.Duration {
+			asked = append(asked, silent)
+			return max(0, 9*time.Second-silent)
+		}}
+		began := time.Now()
+		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != 9*time.Second {
+			t.Errorf("silence gave %v after %s, want a timeout after 9 s", err, time.Since(began))
+		}
+		if len(asked) != 2 || asked[0] != 6*time.Second || asked[1] != 9*time.Second {
+			t.Errorf("it was asked at %v, want 6 s and 9 s", asked)
+		}
+	})
+}
+
 // limit is what the stopped process below waits for. It stands still for much
 // longer.
 const limit = 4 * time.Second

@@ -11,18 +11,25 @@ import (
 
 // look asks the kernel; false: it does not say.
 func look(raw syscall.RawConn) (s sample, ok bool) {
-	if raw == nil {
-		return s, false
-	}
 	var info *unix.TCPInfo
-	var err error
-	if raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+	var left int
+	var err, lerr error
+	if raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		left, lerr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	}) != nil || err != nil || lerr != nil {
 		return s, false
 	}
 	return sample{
-		acked:   info.Bytes_acked,
-		waiting: info.Unacked > 0 || info.Notsent_bytes > 0,
-		resent:  info.Unacked > 0 && info.Retransmits > 0,
-		heard:   time.Duration(info.Last_ack_recv) * time.Millisecond,
+		acked:  info.Bytes_acked,
+		left:   uint64(left),
+		resent: info.Unacked > 0 && info.Retransmits > 0,
+		heard:  time.Duration(info.Last_ack_recv) * time.Millisecond,
 	}, true
+}
+
+func holdLittle(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) { // it works without
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+	})
 }
