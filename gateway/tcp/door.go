@@ -9,13 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -128,8 +129,9 @@ func (d *Door) Close() {
 // serve is one connection's life.
 func (d *Door) serve(conn net.Conn) {
 	defer conn.Close()
-	until := time.Now().Add(d.hub.Limits().SignIn)
-	line, ping, err := d.greet(conn, until)
+	late := awake.AfterFunc(d.hub.Limits().SignIn, func() { _ = conn.SetReadDeadline(time.Now()) })
+	defer late.Stop()
+	line, ping, err := d.greet(conn)
 	<-d.unread
 	d.mu.Lock()
 	delete(d.early, conn)
@@ -145,17 +147,16 @@ func (d *Door) serve(conn net.Conn) {
 		line.drain()
 		return
 	}
-	c.Finish(line.read(c, until, ping))
+	c.Finish(line.read(c, late, ping))
 	line.drain()
 }
 
-// greet reads and answers the preamble.
-func (d *Door) greet(conn net.Conn, until time.Time) (*line, time.Duration, error) {
-	_ = conn.SetDeadline(until)
+// greet reads and answers the preamble. It ends when reading from conn does.
+func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 	half, _ := conn.(interface{ CloseWrite() error })
 	if d.tls != nil {
 		secure := tls.Server(conn, d.tls)
-		if err := secure.HandshakeContext(context.Background()); err != nil { // bounded by the deadline
+		if err := secure.HandshakeContext(context.Background()); err != nil {
 			return nil, 0, err
 		}
 		conn, half = secure, secure
@@ -180,16 +181,16 @@ func (d *Door) greet(conn net.Conn, until time.Time) (*line, time.Duration, erro
 	if answer.Version == 0 {
 		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
 	}
-	_ = conn.SetWriteDeadline(time.Time{}) // writes have their own
-	return &line{conn: conn, half: half, prompt: prompt.New(conn), patience: d.hub.Limits().Write}, ping, nil
+	flow.Prompt(conn)
+	return &line{conn: conn, half: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
 }
 
 // line is a connection as sessions see it.
 type line struct {
-	conn     net.Conn
-	half     interface{ CloseWrite() error } // nil: it cannot be closed by halves
-	prompt   *prompt.Writer                  // nil: TLS
-	patience time.Duration
+	conn   net.Conn
+	half   interface{ CloseWrite() error } // nil: it cannot be closed by halves
+	prompt *prompt.Writer                  // nil: TLS
+	flow   *flow.Writer
 }
 
 var _ session.Line = (*line)(nil)
@@ -202,18 +203,8 @@ func (l *line) Write(frames []byte) error {
 	if frames = frames[l.WriteNow(frames):]; len(frames) == 0 {
 		return nil
 	}
-	for len(frames) > 0 {
-		_ = l.conn.SetWriteDeadline(time.Now().Add(l.patience))
-		n, err := l.conn.Write(frames)
-		frames = frames[n:]
-		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
-			return err
-		}
-	}
-	if l.prompt != nil {
-		_ = l.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
-	}
-	return nil
+	_, err := l.flow.Write(frames)
+	return err
 }
 
 // Close implements session.Line: the other side may still read the bye.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // Terms stand in for a session's connection.
@@ -17,7 +18,7 @@ func (t Terms) Ended() bool    { return false }
 // ReadAll reads frames from conn until an error, as a session would that may
 // be sent frames of at most limit bytes.
 func ReadAll(conn net.Conn, limit int) (messages []wire.Message, err error) {
-	rd := newReader(&line{conn: conn}, time.Time{}, time.Hour)
+	rd := newReader(&line{conn: conn}, awake.AfterFunc(time.Hour, func() {}), time.Hour)
 	defer rd.release()
 	for {
 		m, err := rd.next(Terms{limit})

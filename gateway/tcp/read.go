@@ -10,6 +10,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // Sizes of what a connection reads through. An idle one has a small buffer; one
@@ -41,18 +42,23 @@ type reader struct {
 	began time.Time // of the frame that is not complete; zero: none is
 	idle  int       // small reads in a row
 
-	until time.Time     // of the sign-in
-	dead  time.Duration // without a byte
-	armed time.Time     // when the read deadline was set
-	in    bool          // somebody has been signed in
+	late  *awake.Timer // ends reading if nobody signs in
+	heard awake.Reader // of the connection, once somebody is signed in
+	asked time.Time    // when it was last looked at how long a frame takes
+	in    bool         // somebody has been signed in
 }
 
 // read gives every frame to c until the connection ends: nil if the other side
 // closed it between two frames.
-func (l *line) read(c *session.Conn, until time.Time, ping time.Duration) error {
-	rd := newReader(l, until, wire.DeadAfter*ping)
+func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) error {
+	rd := newReader(l, late, wire.DeadAfter*ping)
+	rd.heard.Ended = func() error {
+		if c.Ended() {
+			return os.ErrDeadlineExceeded
+		}
+		return nil
+	}
 	defer rd.release()
-	_ = l.conn.SetReadDeadline(until)
 	for {
 		m, err := rd.next(c)
 		if err != nil {
@@ -70,8 +76,8 @@ func (l *line) read(c *session.Conn, until time.Time, ping time.Duration) error 
 	}
 }
 
-func newReader(l *line, until time.Time, dead time.Duration) *reader {
-	return &reader{line: l, buf: make([]byte, smallBuffer), until: until, dead: dead}
+func newReader(l *line, late *awake.Timer, dead time.Duration) *reader {
+	return &reader{line: l, buf: make([]byte, smallBuffer), late: late, heard: awake.Reader{Conn: l.conn, Limit: dead}}
 }
 
 // next waits for one frame.
@@ -178,19 +184,29 @@ func (rd *reader) fill(c terms) error {
 
 // some reads at least one byte, in the time the connection has for it.
 func (rd *reader) some(c terms, b []byte) (int, error) {
-	if rd.in = rd.in || c.SignedIn(); rd.in {
-		if now := time.Now(); now.Sub(rd.armed) > rd.dead/6 {
-			rd.armed = now
-			_ = rd.line.conn.SetReadDeadline(now.Add(rd.dead))
-			if !rd.began.IsZero() && now.Sub(rd.began) > frameTime {
+	if !rd.in && c.SignedIn() {
+		rd.in = true
+		rd.late.Stop()
+	}
+	if !rd.in {
+		if c.Ended() {
+			return 0, os.ErrDeadlineExceeded
+		}
+		return some(rd.line.conn.Read(b))
+	}
+	if !rd.began.IsZero() {
+		if now := time.Now(); now.Sub(rd.asked) > rd.heard.Limit/6 {
+			rd.asked = now
+			if now.Sub(rd.began) > frameTime {
 				return 0, wire.Invalid("frame", "a frame took longer than %v", frameTime)
 			}
 		}
 	}
-	if c.Ended() {
-		return 0, os.ErrDeadlineExceeded
-	}
-	n, err := rd.line.conn.Read(b)
+	return some(rd.heard.Read(b))
+}
+
+// some sees to it that a read without an error brought something.
+func some(n int, err error) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
