@@ -80,25 +80,10 @@ func isName(host string) bool {
 // mistake) it is proposed again, until ctx ends.
 func (n *Node) announce(ctx context.Context) error {
 	want := n.self()
-	pause := 50 * time.Millisecond
+	var pace pacer
 	for {
 		changed := n.machine.Feed().Changed()
-		if !n.announced(want) && n.member(ctx) {
-			err := n.propose(ctx, registry.KindAnnounce, registry.Announce{Coordinator: want})
-			if err == nil {
-				n.log.Info("announced", "namespace", want.Namespace, "http", want.HTTPAddr, "peer", want.PeerAddr)
-				pause = 50 * time.Millisecond
-				continue
-			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			if code := wire.CodeOf(err); code == wire.CodeConflict || code == wire.CodeInvalid {
-				n.log.Error("this coordinator cannot take its place", "err", err)
-				pause = 10 * time.Second
-			}
-			n.log.Debug("announce", "err", err)
-		} else if n.announced(want) {
+		if n.announced(want) {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -106,13 +91,69 @@ func (n *Node) announce(ctx context.Context) error {
 			}
 			continue
 		}
+		rest := announceFirst
+		if n.member(ctx) {
+			if rest = pace.rest(time.Now()); rest <= 0 {
+				pace.tried(time.Now(), n.announceOnce(ctx, want))
+				continue
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(rest):
 		}
-		pause = min(2*pause, 2*time.Second)
 	}
+}
+
+// announceOnce proposes the row, and tells what the least and the longest pause
+// before the next proposal are.
+func (n *Node) announceOnce(ctx context.Context, want registry.Coordinator) (pause [2]time.Duration) {
+	err := n.propose(ctx, registry.KindAnnounce, registry.Announce{Coordinator: want})
+	switch code := wire.CodeOf(err); {
+	case err == nil:
+		n.log.Info("announced", "namespace", want.Namespace, "http", want.HTTPAddr, "peer", want.PeerAddr)
+		return [2]time.Duration{announceFirst, announceLast}
+	case ctx.Err() == nil && (code == wire.CodeConflict || code == wire.CodeInvalid):
+		n.log.Error("this coordinator cannot take its place", "err", err)
+		return [2]time.Duration{announceLast, announceLast}
+	}
+	n.log.Debug("announce", "err", err)
+	return [2]time.Duration{announceFirst, announceRetry}
+}
+
+// The pauses between proposals of the row, and how long it must have been left
+// alone for the next one to be at once again.
+const (
+	announceFirst = 50 * time.Millisecond
+	announceRetry = 2 * time.Second // the longest after a proposal that came to nothing
+	announceLast  = 10 * time.Second
+	announceCalm  = time.Minute
+)
+
+// pacer spaces the proposals of one row: each waits twice as long as the one
+// before. Two processes that both take themselves for this coordinator would else
+// overwrite each other's row as fast as the log takes it.
+type pacer struct {
+	last  time.Time
+	pause time.Duration
+}
+
+// rest is how long to wait at the time now before the next proposal.
+func (p *pacer) rest(now time.Time) time.Duration {
+	if now.Sub(p.last) >= announceCalm { // as before the first one
+		return 0
+	}
+	return p.pause - now.Sub(p.last)
+}
+
+// tried notes a proposal, and between which bounds the pause after it is.
+func (p *pacer) tried(now time.Time, bounds [2]time.Duration) {
+	if now.Sub(p.last) >= announceCalm {
+		p.pause = 0
+	}
+	p.pause = min(max(2*p.pause, bounds[0]), bounds[1])
+	p.last = now
 }
 
 // announced tells whether the registry has our row as it should be.

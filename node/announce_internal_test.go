@@ -3,7 +3,42 @@ package node
 import (
 	"errors"
 	"testing"
+	"time"
 )
+
+// Two processes that each write the row whenever it is the other's write it a few
+// times, not as fast as the log takes it; a row that was right for long is mended
+// at once.
+func TestRowsThatFightAreWrittenSeldom(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	won := [2]time.Duration{announceFirst, announceLast}
+	var pace [2]pacer
+	written, owner := 0, 0
+	for end := now.Add(20 * time.Second); now.Before(end); now = now.Add(time.Millisecond) {
+		for i := range pace {
+			if owner != i && pace[i].rest(now) <= 0 {
+				pace[i].tried(now, won)
+				owner = i
+				written++
+			}
+		}
+	}
+	if written > 20 {
+		t.Errorf("in 20 s the row was written %d times, want at most 20", written)
+	}
+	now = now.Add(time.Hour)
+	if rest := pace[0].rest(now); rest > 0 {
+		t.Errorf("a row that was left alone for an hour waits %s", rest)
+	}
+	pace[0].tried(now, won)
+	if rest := pace[0].rest(now); rest != announceFirst {
+		t.Errorf("after that the next waits %s, want %s", rest, announceFirst)
+	}
+	pace[0].tried(now, [2]time.Duration{announceLast, announceLast})
+	if rest := pace[0].rest(now); rest != announceLast {
+		t.Errorf("after a refusal the next waits %s, want %s", rest, announceLast)
+	}
+}
 
 // What was given as a name is announced as that name, whatever it leads to.
 func TestAnnouncedAddr(t *testing.T) {
