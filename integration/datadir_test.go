@@ -132,6 +132,59 @@ func TestDataDirectoryOfAnotherCluster(t *testing.T) {
 	c.agree()
 }
 
+// A data directory that was copied and started elsewhere while its owner runs: the
+// older process ends soon with a status of its own and names both, the two do not
+// fill the log, and a supervisor that starts the older again changes nothing until
+// the newer is gone.
+func TestACopiedDataDirectoryStartedElsewhere(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	n1 := c.nodes[0]
+	n1.stop()
+	twin := c.prepare("n1", ports(t, 1)[0], ports(t, 1)[0], ports(t, 1)[0])
+	c.leave(twin)
+	twin.data = filepath.Join(c.dir, "copy")
+	twin.args = append(without(twin.args, "--data-dir"), "--data-dir", twin.data)
+	copyDir(t, n1.data, twin.data)
+	n1.start()
+	c.waitHealthy(3)
+	lastIndex := func() uint64 {
+		st, _, err := c.nodes[1].api().Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.LastIndex
+	}
+	before := lastIndex()
+
+	twin.start()
+	ended := func(when string) {
+		t.Helper()
+		if code := n1.wait(); code != 4 {
+			t.Fatalf("%s the older ended with %d, want 4\n%s", when, code, n1.tail())
+		}
+		if said := n1.log.String(); !strings.Contains(said, "two processes run as the server") || !strings.Contains(said, n1.peer) || !strings.Contains(said, twin.peer) {
+			t.Errorf("%s the older does not name both, %s and %s:\n%s", when, n1.peer, twin.peer, n1.tail())
+		}
+	}
+	ended("told by the others")
+	c.nodes[0] = twin
+	c.waitHealthy(3)
+	n1.log = &logFile{}
+	n1.start()
+	ended("started again")
+	c.waitHealthy(3)
+	if grown := lastIndex() - before; grown > 25 {
+		t.Errorf("the log grew by %d entries meanwhile, want hardly any", grown)
+	}
+
+	twin.stop()
+	n1.start()
+	c.nodes[0] = n1
+	c.waitHealthy(3)
+	c.agree()
+}
+
 // A bit that flipped on the disk is either of no consequence, and then the
 // state is what it was, or the start ends soon with the name of the file. It
 // is never a panic, a hang or another state.

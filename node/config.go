@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/router/topology"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -67,9 +68,26 @@ type Config struct {
 	// LogLevel is that of Logger, for LECO's set_log_level; nil: it is fixed.
 	LogLevel *slog.LevelVar
 	Version  string // of this build
-	// Fatal ends the process after a storage error; default logs and exits
-	// with 3. It must not return normally in production.
+	// Fatal ends the process after a storage error, or when a newer process runs
+	// as this coordinator; default logs and exits with FatalStatus. It must not
+	// return normally in production.
 	Fatal func(error)
+}
+
+// The exit statuses of a process whose node cannot go on.
+const (
+	StatusStorage    = 3 // the storage failed, or the log is not understood
+	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory
+)
+
+// FatalStatus is the exit status for an error that Config.Fatal is told of, or
+// that Open returns because a newer process runs as this coordinator.
+func FatalStatus(err error) int {
+	var superseded *raftnode.SupersededError
+	if errors.As(err, &superseded) {
+		return StatusSuperseded
+	}
+	return StatusStorage
 }
 
 // ConfigError is a setting that cannot work; its text names the flag.
@@ -121,8 +139,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Fatal == nil {
 		log := c.Logger
 		c.Fatal = func(err error) {
-			log.Error("stopping at once: the state on disk can no longer be trusted to be written", "err", err)
-			os.Exit(3)
+			status := FatalStatus(err)
+			if status == StatusSuperseded {
+				log.Error("stopping at once: another process runs as this coordinator", "err", err)
+			} else {
+				log.Error("stopping at once: the state on disk can no longer be trusted to be written", "err", err)
+			}
+			os.Exit(status)
 		}
 	}
 	return c, nil

@@ -91,8 +91,8 @@ type Config struct {
 
 	Logger *slog.Logger
 	// Fatal ends the process; it is called once, with the first error of the
-	// storage. If it returns, the goroutine that met the error ends. Default:
-	// log and exit 1.
+	// storage or a *SupersededError. If it returns, the goroutine that met an error
+	// of the storage ends. Default: log and exit 1.
 	Fatal func(error)
 
 	Inject Inject
@@ -158,8 +158,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Fatal == nil {
 		log := c.Logger
 		c.Fatal = func(err error) {
-			log.Error("storage failed, stopping", "error", err)
-			fmt.Fprintln(os.Stderr, "storage failed:", err)
+			log.Error("stopping at once", "error", broken(err))
+			fmt.Fprintln(os.Stderr, broken(err))
 			os.Exit(1)
 		}
 	}

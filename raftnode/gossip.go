@@ -65,6 +65,9 @@ type hello struct {
 	// configuration, Ours to one that is.
 	Stranger bool `json:"stranger,omitempty"`
 	Ours     bool `json:"ours,omitempty"`
+	// Newer, in an answer, is a newer process of the server that asked: it has
+	// asked as well, a moment ago.
+	Newer *Peer `json:"newer,omitempty"`
 }
 
 // say is this node's hello, to the server to ("" if that is not known).
@@ -120,7 +123,11 @@ func (n *Node) onHello(_ context.Context, _ peer.Hello, body []byte) ([]byte, er
 	if h.Empty && n.callers.news(h) && h.ServerID != n.serverID {
 		poke(n.seekNow) // perhaps the founder that was missing
 	}
-	return json.Marshal(n.say(h.ServerID))
+	answer := n.say(h.ServerID)
+	if h.ServerID != n.serverID {
+		answer.Newer = n.runs.asked(h.Peer, n.contacts.clock.Now(), n.contacts.patience)
+	}
+	return json.Marshal(answer)
 }
 
 // ask says hello to addr and takes in the answer.
@@ -136,6 +143,9 @@ func (n *Node) ask(ctx context.Context, addr, to string) (h hello, err error) {
 		return h, err
 	}
 	n.hear(h)
+	if h.Newer != nil {
+		n.meet(*h.Newer)
+	}
 	if h.ServerID != n.serverID {
 		n.contacts.answered(h)
 		n.standing(h)
@@ -147,6 +157,7 @@ func (n *Node) ask(ctx context.Context, addr, to string) (h hello, err error) {
 // addresses are dialed from now on, and told on at once.
 func (n *Node) hear(h hello) {
 	if h.ServerID == n.serverID {
+		n.meet(h.Peer)
 		return
 	}
 	if own := n.local.Cluster(); own != "" && h.Cluster != "" && own != h.Cluster {

@@ -38,6 +38,8 @@ type localSelf struct {
 	Removed     bool   `json:"removed,omitempty"`
 	Last        uint64 `json:"last,omitempty"` // end of the log at the last orderly stop; 0 while running
 	Role        string `json:"role,omitempty"` // an operator's word against the configuration
+	// Superseded is the newer process of this server that ended the last one.
+	Superseded Peer `json:"superseded,omitzero"`
 }
 
 // Roles an operator has given.
@@ -47,13 +49,26 @@ const (
 )
 
 // Peer is where a server was last known to be. Of two records of one server
-// the one with the higher boot is right.
+// the newer one is right.
 type Peer struct {
 	ServerID string `json:"server_id"`
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Boot     uint64 `json:"boot"`
 	Version  string `json:"version,omitempty"`
+	// Run tells apart, and puts in order, two processes that began with copies
+	// of one data directory and so count the same boot. Since 2026-11.
+	Run string `json:"run,omitempty"`
+}
+
+// newer tells whether p is of a later start of its server than q: by the boot
+// that its data directory counted, or by the run when a copied directory counted
+// the same. A record without a run is of the same start as any of its boot.
+func (p Peer) newer(q Peer) bool {
+	if p.Boot != q.Boot {
+		return p.Boot > q.Boot
+	}
+	return q.Run != "" && p.Run > q.Run
 }
 
 const (
@@ -215,10 +230,10 @@ func (l *Identity) change(edit func(*localSelf)) error {
 func (l *Identity) learn(records []Peer) (news []Peer, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own := l.self.ID + "/" + l.self.Incarnation
+	own := l.self.ID + "/" + l.self.Incarnation // a newer process of our own is not learnt of here: see Node.meet
 	for _, p := range records {
 		old, known := l.peers[p.ServerID]
-		if p.ServerID == "" || p.Address == "" || p.ServerID == own || known && p.Boot <= old.Boot || !known && len(l.peers) >= maxPeers {
+		if p.ServerID == "" || p.Address == "" || p.ServerID == own || known && !p.newer(old) || !known && len(l.peers) >= maxPeers {
 			continue
 		}
 		news = append(news, p)

@@ -257,6 +257,11 @@ func (l *lines) count(text string) int {
 	return strings.Count(l.all.String(), text)
 }
 
+// contains tells whether text has every one of the words.
+func contains(text string, words ...string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+}
+
 // Founders that do not all see the same found nothing: here only one of them
 // sees a fourth.
 func TestFoundersMustAgree(t *testing.T) {

@@ -40,6 +40,7 @@ type Node struct {
 	outcomes   outcomes
 	shipments  shipments
 	callers    callers
+	runs       runs
 	hearsay    hearsay
 	allegiance allegiance
 
@@ -96,7 +97,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	n.self = Peer{
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
-		Boot: c.Identity.read().Boot, Version: c.Version,
+		Boot: c.Identity.read().Boot, Version: c.Version, Run: newRun(time.Now()),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -113,6 +114,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if err := n.supersededStill(ctx); err != nil {
+		return nil, err
 	}
 	stop := &failStop{fatal: c.Fatal, tell: func(err error) { n.broken.Store(&err) }}
 	if n.stores, err = openStores(c, n.local, stop); err != nil {

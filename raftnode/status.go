@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -82,7 +83,7 @@ const maxBehind = 5000
 func (n *Node) Health() (ready bool, reason string) {
 	switch self := n.local.read(); {
 	case n.broken.Load() != nil:
-		return false, fmt.Sprintf("the storage failed: %v", *n.broken.Load())
+		return false, broken(*n.broken.Load()).Error()
 	case n.draining.Load():
 		return false, "stopping"
 	case self.Removed:
@@ -113,6 +114,15 @@ func (n *Node) Health() (ready bool, reason string) {
 	return true, ""
 }
 
+// broken says what ended this node.
+func broken(err error) error {
+	var by *SupersededError
+	if errors.As(err, &by) {
+		return err
+	}
+	return fmt.Errorf("the storage failed: %w", err)
+}
+
 // Started tells whether the data directory is open and raft runs: always, once
 // Open has returned.
 func (n *Node) Started() bool { return true }
@@ -121,7 +131,7 @@ func (n *Node) Started() bool { return true }
 // started anew; a missing leader is no reason.
 func (n *Node) Live() error {
 	if err := n.broken.Load(); err != nil {
-		return fmt.Errorf("the storage failed: %w", *err)
+		return broken(*err)
 	}
 	if n.raft.State() == raft.Shutdown && !n.draining.Load() {
 		return fmt.Errorf("raft has stopped")

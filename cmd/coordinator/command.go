@@ -13,7 +13,9 @@ func command() *cobra.Command {
 	root.Short = "One coordinator of a Folkmoot cluster"
 	root.Long = "One of the three or five coordinators of a Folkmoot cluster. Without a sub-command it serves.\n\n" +
 		"Settings come from flags, from FOLKMOOT_... in the environment (--http-addr is FOLKMOOT_HTTP_ADDR) and from a YAML\n" +
-		"file (--config), the first that has one wins; coordinator config show --origin tells which."
+		"file (--config), the first that has one wins; coordinator config show --origin tells which.\n\n" +
+		"Exit status: 0 ended as asked, 1 failed, 2 wrong command line or configuration, 3 the storage failed or the log is not\n" +
+		"understood, 4 another process runs as this coordinator, on a copy of its data directory."
 	root.Version = version.Line("coordinator")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true

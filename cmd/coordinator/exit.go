@@ -11,12 +11,16 @@ type errUsage struct{ error }
 
 func (e errUsage) Unwrap() error { return e.error }
 
-// exitCode is 2 for a wrong command line, else 1.
+// exitCode is 2 for a wrong command line, 4 while another process runs as this
+// coordinator, else 1. A storage that fails later ends the process with 3.
 func exitCode(err error) int {
 	var usage errUsage
 	var config *node.ConfigError
 	if errors.As(err, &usage) || errors.As(err, &config) {
 		return 2
+	}
+	if node.FatalStatus(err) == node.StatusSuperseded {
+		return node.StatusSuperseded
 	}
 	return 1
 }

@@ -1,0 +1,113 @@
+package raftnode
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// SupersededError ends a process whose data directory was copied, or put back
+// from a backup, and started elsewhere while it ran: two processes that are one
+// server would undo each other's work for ever, and could vote twice. The one
+// that started last goes on.
+type SupersededError struct {
+	Own, Newer Peer
+}
+
+func (e *SupersededError) Error() string {
+	return fmt.Sprintf("two processes run as the server %s: this one at %s (start %d of its data directory) and a newer one at %s (start %d); "+
+		"this one stops: one of them runs on a copy of the other's data directory; stop the one that is not wanted, "+
+		"and start this one again only when the other is gone; to have two coordinators give one of them another --id and an empty --data-dir",
+		e.Own.ServerID, e.Own.Address, e.Own.Boot, e.Newer.Address, e.Newer.Boot)
+}
+
+// newRun makes a Run that is greater than those of earlier starts, as far as
+// clocks tell, and the same as none.
+func newRun(now time.Time) string {
+	chance := make([]byte, 8)
+	rand.Read(chance)
+	return fmt.Sprintf("%016x-%s", now.UnixNano(), hex.EncodeToString(chance))
+}
+
+// runs remembers the newest process of every server that has asked lately. The
+// processes of one server seldom speak with each other, but each of them asks all
+// the other members every second.
+type runs struct {
+	mu sync.Mutex
+	by map[string]run // by server id
+}
+
+type run struct {
+	peer Peer
+	at   time.Duration // when it asked, by the contacts' clock
+}
+
+// asked notes who asks at the time now, and returns the newer process of the
+// same server if one has asked within patience: both are alive then.
+func (r *runs) asked(p Peer, now, patience time.Duration) *Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.by[p.ServerID]; ok && last.peer.newer(p) && now-last.at <= patience {
+		return &last.peer
+	}
+	if r.by == nil || len(r.by) >= maxPeers {
+		r.by = map[string]run{}
+	}
+	r.by[p.ServerID] = run{p, now}
+	return nil
+}
+
+// meet takes note of a living process of this very server, perhaps this one
+// itself. A newer one ends this one; an older one hears of this one by itself.
+func (n *Node) meet(p Peer) {
+	if p.ServerID != n.serverID || !p.newer(n.self) || n.ctx.Err() != nil {
+		return
+	}
+	// On disk first: a supervisor starts this process again at once, and it
+	// would then be the newer one.
+	if err := n.local.change(func(l *localSelf) { l.Superseded = p }); err != nil {
+		n.localFailed(err)
+		return
+	}
+	n.stores.stop.fail(&SupersededError{Own: n.self, Newer: p})
+}
+
+// supersededStill refuses to start while the process that ended the last one on
+// this data directory answers. Once it does not, this is the newest start.
+func (n *Node) supersededStill(ctx context.Context) error {
+	by := n.local.read().Superseded
+	if by == (Peer{}) {
+		return nil
+	}
+	if now, ok := n.askSuperseder(ctx, by); ok {
+		return &SupersededError{Own: n.self, Newer: now}
+	}
+	n.log.Warn("a newer process of this server, on a copy of this data directory, does not answer any more: this one goes on, without what only the other has acknowledged",
+		"server", n.serverID, "other", by.Address)
+	err := n.local.change(func(l *localSelf) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), Peer{} })
+	n.self.Boot = n.local.read().Boot
+	return err
+}
+
+// askSuperseder asks the newer process for its record. The question names no
+// boot, so that it ends nobody.
+func (n *Node) askSuperseder(ctx context.Context, by Peer) (now Peer, ok bool) {
+	if by.Address == n.self.Address {
+		return Peer{}, false // it would be this process that answers
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	body, err := json.Marshal(hello{Peer: Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.local.Cluster(), State: "stopped"})
+	if err != nil {
+		return Peer{}, false
+	}
+	var h hello
+	if body, err = n.calls.Call(ctx, by.Address, methodHello, body); err != nil || json.Unmarshal(body, &h) != nil {
+		return Peer{}, false
+	}
+	return h.Peer, h.ServerID == n.serverID
+}

@@ -1,0 +1,155 @@
+package raftnode_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+)
+
+// copied makes a server over a copy of the disk of s, at another address. It is
+// not started.
+func copied(t *testing.T, s *server, addr string) *server {
+	t.Helper()
+	c := &server{w: s.w, cfg: s.cfg, diary: &diary{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
+	c.cfg.Dir = t.TempDir()
+	c.cfg.Fatal = func(err error) { c.fatal <- err }
+	must(t, os.CopyFS(c.cfg.Dir, os.DirFS(s.cfg.Dir)))
+	last, err := s.logs.LastIndex()
+	must(t, err)
+	for i := uint64(1); i <= last; i++ {
+		var l raft.Log
+		must(t, s.logs.GetLog(i, &l))
+		must(t, c.logs.StoreLog(&l))
+	}
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm", "LastVoteCand"} {
+		if v, err := s.logs.Get([]byte(key)); err == nil && len(v) > 0 {
+			must(t, c.logs.Set([]byte(key), bytes.Clone(v)))
+		}
+	}
+	return c
+}
+
+// endedBy waits until s is told that another process is the server, and checks
+// that both are named.
+func endedBy(t *testing.T, s, by *server) {
+	t.Helper()
+	select {
+	case err := <-s.fatal:
+		var e *raftnode.SupersededError
+		if !errors.As(err, &e) || e.Own.Address != s.addr || e.Newer.Address != by.addr {
+			t.Errorf("the one at %s ended by %v, want it superseded by the one at %s", s.addr, err, by.addr)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatalf("the one at %s still runs after 5 s, though the one at %s is the newer", s.addr, by.addr)
+	}
+}
+
+// goesOn checks that s is not told to end.
+func goesOn(t *testing.T, s *server) {
+	t.Helper()
+	select {
+	case err := <-s.fatal:
+		t.Errorf("the one at %s ended: %v", s.addr, err)
+	case <-time.After(20 * time.Second):
+	}
+}
+
+// A data directory that was copied and started elsewhere while its owner runs:
+// the older process ends and says where both are, and does not come back while the
+// other is there.
+func TestTheOlderOfTwoProcessesOfOneServerEnds(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		old := all[1]
+		twin := copied(t, old, "elsewhere:1")
+		twin.start()
+		endedBy(t, old, twin)
+		if ok, reason := old.Health(); ok || !contains(reason, "two processes", old.addr, twin.addr) {
+			t.Errorf("the older says of itself: %v, %q", ok, reason)
+		}
+		old.stop()
+		goesOn(t, twin)
+		all[1] = twin
+		eventually(t, "the three are ready", func() bool { return ready(all[0]) && ready(all[1]) && ready(all[2]) })
+		write(t, twin, "two")
+
+		for range 3 { // a supervisor tries again and again
+			old.diary = &diary{}
+			var e *raftnode.SupersededError
+			if err := old.tryStart(); !errors.As(err, &e) || e.Newer.Address != twin.addr {
+				t.Fatalf("the older was started again: %v, want it refused while the newer runs", err)
+			}
+			w.mu.Lock()
+			delete(w.trans, old.addr)
+			delete(w.calls, old.addr)
+			w.mu.Unlock()
+		}
+		goesOn(t, twin)
+		twin.stop()
+		old.start()
+		all[1] = old
+		eventually(t, "the older is back, now that it is the only one", func() bool { return ready(old) })
+		goesOn(t, old)
+		if got := same(t, all); got != "one two" {
+			t.Errorf("machines hold %q", got)
+		}
+	})
+}
+
+// Two copies of one stopped directory count the same start; still exactly one of
+// them goes on.
+func TestOfTwoCopiesStartedOneGoesOn(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		old := all[2]
+		old.stop()
+		twin := copied(t, old, "elsewhere:1")
+		old.diary = &diary{}
+		old.start()
+		time.Sleep(time.Second)
+		twin.start()
+		endedBy(t, old, twin) // it was started first
+		old.stop()
+		goesOn(t, twin)
+		all[2] = twin
+		write(t, twin, "two")
+		same(t, all)
+	})
+}
+
+// A copy that is older than what runs, such as a backup, is the one that ends.
+func TestAnOlderCopyEndsItself(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		write(t, all[0], "one")
+		same(t, all)
+		backup := copied(t, all[1], "elsewhere:1")
+		for range 3 {
+			all[1].stop()
+			all[1].diary = &diary{}
+			all[1].start()
+		}
+		eventually(t, "n2 is back", func() bool { return ready(all[1]) })
+		time.Sleep(10 * time.Second)
+		backup.start()
+		endedBy(t, backup, all[1])
+		backup.stop()
+		goesOn(t, all[1])
+	})
+}
