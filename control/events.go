@@ -6,38 +6,54 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Position is a place in the feed. Written it is "812.3"; "812" is behind all
-// events of index 812.
+// Position is a place in the feed of a cluster. Written it is "812.3@CLUSTER";
+// "812@CLUSTER" is behind all events of index 812. Without "@CLUSTER" it is of
+// whichever cluster is asked.
 type Position struct {
-	Index uint64
-	Seq   int
+	Index   uint64
+	Seq     int
+	Cluster string
 }
 
 func (p Position) String() string {
-	if p.Seq == math.MaxInt {
-		return strconv.FormatUint(p.Index, 10)
+	s := strconv.FormatUint(p.Index, 10)
+	if p.Seq != math.MaxInt {
+		s = fmt.Sprintf("%d.%d", p.Index, p.Seq)
 	}
-	return fmt.Sprintf("%d.%d", p.Index, p.Seq)
+	if p.Cluster != "" {
+		s += "@" + p.Cluster
+	}
+	return s
 }
 
 // ParsePosition reads what String wrote; field names it in the error.
 func ParsePosition(field, s string) (Position, error) {
-	index, seq, parts := strings.Cut(s, ".")
-	p := Position{Seq: math.MaxInt}
+	place, cluster, named := strings.Cut(s, "@")
+	index, seq, parts := strings.Cut(place, ".")
+	p := Position{Seq: math.MaxInt, Cluster: cluster}
 	var err error
 	if p.Index, err = strconv.ParseUint(index, 10, 64); err == nil && parts {
 		p.Seq, err = strconv.Atoi(seq)
 	}
-	if err != nil || p.Seq < 0 {
-		return p, wire.Invalid(field, "a place in the feed is written like 812 or 812.3, not %.40q", s)
+	if err != nil || p.Seq < 0 || named && !isClusterID(cluster) {
+		return p, wire.Invalid(field, "a place in the feed is written like 812, 812.3 or 812.3@CLUSTER, not %.40q", s)
 	}
 	return p, nil
+}
+
+func isClusterID(s string) bool {
+	strange := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
+	}
+	return s != "" && len(s) <= 64 && strings.IndexFunc(s, strange) < 0
 }
 
 // Cursor reads the feed of this coordinator from a place on. It is for one
@@ -71,22 +87,30 @@ func (c *Control) Events(topics []string, after *Position) (*Cursor, error) {
 	return cur, nil
 }
 
-// Next blocks until there is news, ctx ends (its error) or the cursor fell
-// behind the feed. Then lagged is true, the events between are lost to it, and
-// it goes on from now: the caller lists again what it watches, at least as new
-// as At, and then calls Next again.
+// Next blocks until there is news, ctx ends (its error) or the cursor's place
+// is none that the feed can go on from: it fell behind, or the place is not of
+// this cluster's history. Then lagged is true, the events between are lost to
+// it, and it goes on from now: the caller lists again what it watches, at least
+// as new as At, and then calls Next again.
 func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, err error) {
 	feed := cur.control.machine.Feed()
 	for {
 		changed := feed.Changed()
+		known, unsure := cur.control.knows(ctx, cur.at.Cluster, cur.at.Index)
+		if unsure != nil {
+			if !pause(ctx, unsurePause) {
+				return nil, false, ctx.Err()
+			}
+			continue
+		}
 		events, lagged := feed.Since(cur.at.Index, cur.at.Seq)
-		if lagged {
+		if lagged || !known {
 			cur.now()
 			return nil, true, nil
 		}
 		if len(events) > 0 {
 			last := events[len(events)-1]
-			cur.at = Position{Index: last.Index, Seq: last.Seq}
+			cur.at = Position{last.Index, last.Seq, cur.control.Cluster()}
 			if chosen := cur.chosen(events); len(chosen) > 0 {
 				return chosen, false, nil
 			}
@@ -100,11 +124,61 @@ func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, 
 	}
 }
 
+// unsurePause is how long to wait while nobody can tell whether a place is one
+// of this cluster's history.
+const unsurePause = time.Second
+
+// knows tells whether a place is one of this cluster's history: a place of
+// another cluster is none, nor is one beyond the newest index (the cluster was
+// founded anew, and the place names no cluster). Since this coordinator may be
+// behind others, the leader is asked before a place is beyond; the error says
+// that it could not be.
+func (c *Control) knows(ctx context.Context, cluster string, index uint64) (bool, error) {
+	if c.foreign(cluster) {
+		return false, nil
+	}
+	own := func() bool { return cluster == "" || cluster == c.Cluster() }
+	if index <= c.machine.View().Index && own() {
+		return true, nil
+	}
+	asking, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if _, err := c.node.Ready(asking, raftnode.Default, 0); err != nil {
+		return false, err
+	}
+	if !own() && !c.foreign(cluster) {
+		return false, wire.NotTried("the cluster has no id yet")
+	}
+	return own() && index <= c.machine.View().Index, nil
+}
+
+// foreign tells whether an id is certainly that of another cluster; "" never is.
+func (c *Control) foreign(cluster string) bool {
+	own := c.Cluster()
+	return cluster != "" && own != "" && cluster != own
+}
+
+// Cluster returns the id of the cluster, "" until this coordinator knows it.
+func (c *Control) Cluster() string { return c.machine.View().ClusterID }
+
+// pause waits d or until ctx ends; it tells whether the whole time passed.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // At returns the place behind the last event that Next looked at.
 func (cur *Cursor) At() Position { return cur.at }
 
 func (cur *Cursor) now() {
 	cur.at.Index, cur.at.Seq = cur.control.machine.Feed().Last()
+	cur.at.Cluster = cur.control.Cluster()
 }
 
 func (cur *Cursor) chosen(events []wire.Event) []wire.Event {

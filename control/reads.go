@@ -18,8 +18,12 @@ type Read struct {
 	// Index: without Wait the answer is at least as new as Index.
 	Index uint64
 	// Wait: with an Index, block until what is read has changed after it, at most
-	// this long (capped at 10 minutes); then answer with what is there.
+	// this long (capped at 10 minutes); then answer with what is there. There is
+	// nothing to wait for when Index is none of this cluster's history.
 	Wait time.Duration
+	// Cluster, if not "", is the id of the cluster that Index is of. An index of
+	// another cluster asks for nothing.
+	Cluster string
 }
 
 // part is what of the state a read is about: Read.Wait ends by its changes
@@ -55,10 +59,12 @@ func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh
 		return nil, Fresh{}, err
 	}
 	atLeast := r.Index
-	if r.Wait > 0 && r.Index > 0 {
+	if c.foreign(r.Cluster) {
+		atLeast = 0
+	} else if r.Wait > 0 && r.Index > 0 {
 		atLeast = 0
 		waiting, cancel := context.WithTimeout(ctx, min(r.Wait, longestWait))
-		err := c.changed(waiting, p, r.Index)
+		err := c.changed(waiting, p, r)
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			return nil, Fresh{}, wire.NotTried("the read was given up: %v", ctx.Err())
@@ -79,14 +85,27 @@ func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh
 	return view, Fresh{Index: view.Index, Leader: leader, Consistency: string(f.Consistency), StaleMs: f.StaleMs}, nil
 }
 
-// changed blocks until a part of the state has changed after index.
-func (c *Control) changed(ctx context.Context, p part, index uint64) error {
-	for after := index; ; {
+// changed blocks until a part of the state has changed after the index that was
+// read, or that index turns out to be none of this cluster's history.
+func (c *Control) changed(ctx context.Context, p part, r Read) error {
+	for {
+		known, unsure := c.knows(ctx, r.Cluster, r.Index)
+		if unsure == nil && !known {
+			return nil
+		}
+		if unsure == nil {
+			break
+		}
+		if !pause(ctx, unsurePause) {
+			return ctx.Err()
+		}
+	}
+	for after := r.Index; ; {
 		if err := c.machine.WaitFor(ctx, p.domain, after+1); err != nil || p.at == nil {
 			return err
 		}
 		view := c.machine.View()
-		if p.at(view) > index {
+		if p.at(view) > r.Index {
 			return nil
 		}
 		after = view.Changed(p.domain)

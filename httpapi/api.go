@@ -124,7 +124,7 @@ func linger(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers a request that never came to a route.
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	a.fresh.write(w.Header(), a.control.Now())
+	a.fresh.write(w.Header(), a.control.Now(), a.control.Cluster())
 	a.metrics.unrouted(r.Method, writeProblem(w, err))
 }
 

@@ -22,6 +22,7 @@ type Control interface {
 // UseCases is the part of Control that *control.Control has as it is.
 type UseCases interface {
 	Leads() string
+	Cluster() string
 
 	SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error)
 	SignOut(ctx context.Context, full, secret string) (uint64, error)

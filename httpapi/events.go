@@ -13,13 +13,15 @@ import (
 )
 
 func (a *API) eventRoutes() {
-	a.add(route{method: http.MethodGet, path: "/events", params: []string{"topic", "index"}, handle: a.events})
+	a.add(route{method: http.MethodGet, path: "/events", params: []string{"topic", "index", "cluster"}, handle: a.events})
 }
 
 // events streams the feed from a place on: behind ?index=, behind the event of
 // Last-Event-ID, else from now. The id of an event is its place, its name its
-// topic. A reader that fell behind what is kept gets an event "lagged" with the
-// place from which it goes on: it lists again what it watches.
+// topic; the stream begins with the id of the place it begins at. A reader that
+// fell behind what is kept, or whose place is none of this cluster's, gets an
+// event "lagged" with the place from which it goes on: it lists again what it
+// watches.
 func (a *API) events(rq *request) error {
 	var topics []string
 	for _, t := range rq.params.all("topic") {
@@ -34,7 +36,7 @@ func (a *API) events(rq *request) error {
 		if err != nil {
 			return err
 		}
-		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		s, err := rq.begin(typeSSE, sseSilent, sseBegin+"id: "+cursor.At().String()+"\n\n")
 		if err != nil {
 			return nil // the reader is gone
 		}
@@ -49,8 +51,9 @@ func (a *API) events(rq *request) error {
 				}
 				s.news(at.String(), "lagged", data)
 			}
+			cluster := cursor.At().Cluster
 			for i := range events {
-				frame, err := a.encoded.of(&events[i])
+				frame, err := a.encoded.of(&events[i], cluster)
 				if err != nil {
 					return true, err
 				}
@@ -70,7 +73,10 @@ func (rq *request) place() (*control.Position, error) {
 			return nil, nil
 		}
 		index, err := rq.params.index("index")
-		return &control.Position{Index: index, Seq: math.MaxInt}, err
+		if err == nil && rq.params.has("cluster") {
+			_, err = control.ParsePosition("cluster", "0@"+rq.params.get("cluster"))
+		}
+		return &control.Position{Index: index, Seq: math.MaxInt, Cluster: rq.params.get("cluster")}, err
 	}
 	p, err := control.ParsePosition(field, told)
 	return &p, err
@@ -91,8 +97,8 @@ type encodedEvent struct {
 	frame []byte // never changed
 }
 
-func (c *encodedEvents) of(e *wire.Event) ([]byte, error) {
-	at := control.Position{Index: e.Index, Seq: e.Seq}
+func (c *encodedEvents) of(e *wire.Event, cluster string) ([]byte, error) {
+	at := control.Position{Index: e.Index, Seq: e.Seq, Cluster: cluster}
 	slot := &c.ring[(e.Index+uint64(e.Seq))%keptEvents]
 	c.mu.Lock()
 	known := *slot

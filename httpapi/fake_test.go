@@ -100,7 +100,8 @@ func (f *fake) read(ctx context.Context, r control.Read) (control.Fresh, error) 
 	return f.fresh(r.Consistency), nil
 }
 
-func (f *fake) Leads() string { return "n1" }
+func (f *fake) Leads() string   { return "n1" }
+func (f *fake) Cluster() string { return "c1" }
 
 func (f *fake) Now() control.Fresh {
 	f.mu.Lock()
@@ -472,7 +473,7 @@ func (f *fake) Events(topics []string, after *control.Position) (httpapi.Cursor,
 			return nil, wire.Invalid("topic", "no topic %q", topic)
 		}
 	}
-	c := &cursor{f: f, topics: topics, at: control.Position{Index: f.index, Seq: 1 << 30}, lag: f.lag}
+	c := &cursor{f: f, topics: topics, at: control.Position{Index: f.index, Seq: 1 << 30, Cluster: "c1"}, lag: f.lag}
 	f.lag = false
 	if after != nil {
 		c.at = *after
@@ -499,7 +500,7 @@ func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
 		c.f.mu.Unlock()
 		if len(got) > 0 {
 			last := got[len(got)-1]
-			c.at = control.Position{Index: last.Index, Seq: last.Seq}
+			c.at = control.Position{Index: last.Index, Seq: last.Seq, Cluster: "c1"}
 			return got, false, nil
 		}
 		select {

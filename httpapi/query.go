@@ -13,7 +13,7 @@ import (
 
 // Names of query parameters that belong together.
 var (
-	readParams = []string{"consistency", "stale", "default", "consistent", "index", "wait"}
+	readParams = []string{"consistency", "stale", "default", "consistent", "index", "wait", "cluster"}
 	listParams = append(slices.Clone(readParams), "limit", "after", "filter")
 )
 
@@ -193,6 +193,7 @@ func (p params) read() (control.Read, error) {
 	if r.Index, err = p.index("index"); err != nil {
 		return r, err
 	}
+	r.Cluster = p.get("cluster")
 	r.Wait, err = p.duration("wait", longestWait, 0)
 	return r, err
 }

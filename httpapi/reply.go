@@ -31,8 +31,9 @@ const writeStrength = "strict"
 
 // freshHeaders keeps the last values told, since most answers tell the same.
 type freshHeaders struct {
-	leader atomic.Pointer[[]string]
-	index  atomic.Pointer[indexHeader]
+	cluster atomic.Pointer[[]string]
+	leader  atomic.Pointer[[]string]
+	index   atomic.Pointer[indexHeader]
 }
 
 type indexHeader struct {
@@ -40,8 +41,17 @@ type indexHeader struct {
 	value []string
 }
 
-// write sets the four headers that every answer carries.
-func (c *freshHeaders) write(h http.Header, f control.Fresh) {
+// write sets the headers that every answer carries. cluster is "" while this
+// coordinator does not know its cluster's id.
+func (c *freshHeaders) write(h http.Header, f control.Fresh, cluster string) {
+	if cluster != "" {
+		known := c.cluster.Load()
+		if known == nil || (*known)[0] != cluster {
+			known = &[]string{cluster}
+			c.cluster.Store(known)
+		}
+		h["X-Cluster"] = *known
+	}
 	last := c.index.Load()
 	if last == nil || last.index != f.Index {
 		last = &indexHeader{f.Index, []string{strconv.FormatUint(f.Index, 10)}}
@@ -72,7 +82,7 @@ func (c *freshHeaders) write(h http.Header, f control.Fresh) {
 
 func (rq *request) fresh(f control.Fresh) {
 	rq.told = true
-	rq.api.fresh.write(rq.w.Header(), f)
+	rq.api.fresh.write(rq.w.Header(), f, rq.api.control.Cluster())
 }
 
 // readFrom sets the headers of a read whether it succeeded or not.

@@ -26,24 +26,42 @@ func TestEvents(t *testing.T) {
 	if err := json.Unmarshal([]byte(e.data), &news); err != nil {
 		t.Fatal(err)
 	}
-	if e.id != "8.0" || e.name != "component" || news.Kind != "signed_in" || news.Key != "n1.a" || news.Index != 8 || news.Data == nil {
+	if e.id != "8.0@c1" || e.name != "component" || news.Kind != "signed_in" || news.Key != "n1.a" || news.Index != 8 || news.Data == nil {
 		t.Errorf("first event: %+v", e)
 	}
-	if e := now.event(); e.id != "9.0" {
+	if e := now.event(); e.id != "9.0@c1" {
 		t.Errorf("second event: %+v", e)
 	}
-	if e := d.stream("/v1/events", "Last-Event-ID", "8.0").event(); e.id != "9.0" {
+	if e := d.stream("/v1/events", "Last-Event-ID", "8.0").event(); e.id != "9.0@c1" {
 		t.Errorf("after 8.0: got %+v, want 9.0", e)
 	}
-	if e := d.stream("/v1/events?index=0", "Last-Event-ID", "8.0").event(); e.id != "9.0" {
+	if e := d.stream("/v1/events?index=0", "Last-Event-ID", "8.0").event(); e.id != "9.0@c1" {
 		t.Errorf("Last-Event-ID and index: got %+v, want 9.0", e)
 	}
-	if e := d.stream("/v1/events?index=7&topic=job,component").event(); e.id != "8.0" {
+	if e := d.stream("/v1/events?index=7&topic=job,component").event(); e.id != "8.0@c1" {
 		t.Errorf("from index 7: got %+v, want 8.0", e)
 	}
 	d.ask("GET", "/v1/events?topic=gossip", "").refused(400, wire.CodeInvalid, "topic")
 	d.ask("GET", "/v1/events?index=x", "").refused(400, wire.CodeInvalid, "index")
 	d.ask("GET", "/v1/events", "", "Last-Event-ID", "yesterday").refused(400, wire.CodeInvalid, "Last-Event-ID")
+}
+
+// A stream begins with the place it begins at, which names the cluster, so that
+// a reader that lost it before any news goes on from there.
+func TestEventsBeginWithTheirPlace(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.stream("/v1/events?index=3&cluster=c0").until("id: 3@c0")
+	d.stream("/v1/events", "Last-Event-ID", "5.1").until("id: 5.1")
+	d.stream("/v1/events").until("id: 7.1073741824@c1")
+	d.ask("GET", "/v1/events?index=3&cluster=a%20b", "").refused(400, wire.CodeInvalid, "cluster")
+	d.ask("GET", "/v1/components?index=3&cluster=c0", "").is(200)
+	if got := d.fake.lastRead; got.Index != 3 || got.Cluster != "c0" {
+		t.Errorf("read as %+v, want index 3 of cluster c0", got)
+	}
+	if got := d.ask("GET", "/v1/status", "").is(200).header.Get("X-Cluster"); got != "c1" {
+		t.Errorf("X-Cluster is %q, want c1", got)
+	}
 }
 
 // A reader that fell behind is told so and goes on.
@@ -56,7 +74,7 @@ func TestEventsLagged(t *testing.T) {
 		t.Errorf("got %+v, want lagged", e)
 	}
 	d.signIn("a")
-	if e := s.event(); e.id != "8.0" {
+	if e := s.event(); e.id != "8.0@c1" {
 		t.Errorf("after lagged: got %+v", e)
 	}
 }

@@ -15,15 +15,24 @@ type note struct {
 	Params  any    `json:"params"`
 }
 
+// position is a place in the feed, and of which cluster; "" while that has no id.
 type position struct {
-	At string `json:"at"`
+	At      string `json:"at"`
+	Cluster string `json:"cluster,omitempty"`
+}
+
+func positionOf(p control.Position) position {
+	cluster := p.Cluster
+	p.Cluster = ""
+	return position{p.String(), cluster}
 }
 
 // subscribe begins to tell news once its answer is on the way.
 func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 	var in struct {
-		Topics []string `json:"topics"`
-		After  string   `json:"after"`
+		Topics  []string `json:"topics"`
+		After   string   `json:"after"`
+		Cluster string   `json:"cluster"`
 	}
 	if err := decode(raw, &in); err != nil {
 		return nil, err
@@ -41,6 +50,9 @@ func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if in.Cluster != "" {
+			p.Cluster = in.Cluster
+		}
 		after = &p
 	}
 	cursor, err := live.Events(in.Topics, after)
@@ -55,7 +67,7 @@ func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.news = cancel
 	c.cursor = func(conversation [16]byte) { c.tell(ctx, live, cursor, conversation) }
-	return position{cursor.At().String()}, nil
+	return positionOf(cursor.At()), nil
 }
 
 func (c *Conn) unsubscribe(context.Context, json.RawMessage) (any, error) {
@@ -95,7 +107,7 @@ func (c *Conn) tell(ctx context.Context, live *control.Live, cursor *control.Cur
 		case err != nil:
 			return
 		case lagged:
-			if !say("lagged", position{cursor.At().String()}) {
+			if !say("lagged", positionOf(cursor.At())) {
 				return
 			}
 		}
