@@ -24,7 +24,7 @@ type Events struct {
 }
 
 // Events yields news in order, without a gap or a repeat, for ever: when a coordinator goes away the next one goes on where
-// it stopped. Where that is not possible an event of KindLagged comes first. It ends by ctx or a refusal, with an error.
+// it stopped. Where that is not possible, also because the cluster was founded anew, an event of KindLagged comes first. It ends by ctx or a refusal, with an error.
 // Data is a json.RawMessage, or nil.
 func (c *Client) Events(ctx context.Context, sel Events) iter.Seq2[wire.Event, error] {
 	q := url.Values{}

@@ -13,12 +13,13 @@ type Meta struct {
 	Leader      string // id of the leader as the answering coordinator sees it
 	Consistency string // stale, default or strict
 	StaleMs     int64  // age of what was read
+	Cluster     string // id of the cluster that Index is of; "" while it has none
 	Addr        string // base URL of the coordinator that answered
 	Body        []byte // the answer as it came
 }
 
 func metaOf(h http.Header, addr string) Meta {
-	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Addr: addr}
+	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Cluster: h.Get("X-Cluster"), Addr: addr}
 	m.Index, _ = strconv.ParseUint(h.Get("X-Index"), 10, 64)
 	m.StaleMs, _ = strconv.ParseInt(h.Get("X-Stale-Ms"), 10, 64)
 	return m
@@ -29,6 +30,7 @@ type Read struct {
 	Consistency string        // stale, default or strict
 	Index       uint64        // the answer is at least as new; with Wait, what was seen: a Meta.Index of before
 	Wait        time.Duration // how long to block at most until what is read has changed after Index
+	Cluster     string        // the Meta.Cluster that Index was told with: an index of another cluster asks for nothing
 }
 
 func (r Read) into(q url.Values) url.Values {
@@ -37,6 +39,7 @@ func (r Read) into(q url.Values) url.Values {
 	}
 	if r.Index > 0 {
 		q.Set("index", strconv.FormatUint(r.Index, 10))
+		set(q, "cluster", r.Cluster)
 	}
 	if r.Wait > 0 {
 		q.Set("wait", r.Wait.String())

@@ -78,10 +78,11 @@ type news struct {
 	data     []byte
 }
 
-// readNews reads the next event of a text/event-stream; comments and events without data are skipped.
+// readNews reads the next event of a text/event-stream; comments are skipped. Without data it is the id to go on from.
 func readNews(r *bufio.Reader, lastID string) (news, error) {
 	n := news{id: lastID}
 	var data [][]byte
+	var marked bool
 	for {
 		line, err := readLine(r)
 		if err != nil {
@@ -90,6 +91,9 @@ func readNews(r *bufio.Reader, lastID string) (news, error) {
 		if len(line) == 0 {
 			if data == nil {
 				n.name = ""
+				if marked {
+					return n, nil
+				}
 				continue
 			}
 			n.data = bytes.Join(data, []byte("\n"))
@@ -99,7 +103,7 @@ func readNews(r *bufio.Reader, lastID string) (news, error) {
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(field) {
 		case "id":
-			n.id = string(value)
+			n.id, marked = string(value), true
 		case "event":
 			n.name = string(value)
 		case "data":
@@ -177,6 +181,10 @@ func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error]
 				var n news
 				if n, err = readNews(in, lastID); err != nil {
 					break
+				}
+				if n.data == nil {
+					lastID = n.id
+					continue
 				}
 				if n.name == "error" {
 					if err = told(r, s.meta, n.data); retryable(err) {

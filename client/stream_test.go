@@ -45,6 +45,31 @@ func TestEventsResume(t *testing.T) {
 	}
 }
 
+// A reader whose stream breaks before any news goes on from where the stream began, not from now.
+func TestEventsResumeBeforeAnyNews(t *testing.T) {
+	t.Parallel()
+	first, _ := coordinator(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "retry: 1000\n\nid: 5.2@c1\n\n: hello\n\n")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	var resumed string
+	second, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		resumed = r.Header.Get("Last-Event-ID")
+		fmt.Fprint(w, "id: 5.2@c1\n\nid: 6.0@c1\ndata: {\"index\":6,\"kind\":\"expired\"}\n\n")
+	})
+	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}})
+	for e, err := range c.Events(t.Context(), client.Events{}) {
+		if err != nil || e.Index != 6 {
+			t.Errorf("got %+v, %v; want the event at 6", e, err)
+		}
+		break
+	}
+	if resumed != "5.2@c1" {
+		t.Errorf("resumed with Last-Event-ID %q, want 5.2@c1", resumed)
+	}
+}
+
 // A stream that ends with a refusal ends with it; one that ends with "unavailable" is asked elsewhere.
 func TestStreamEndsWithAnError(t *testing.T) {
 	t.Parallel()

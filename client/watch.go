@@ -19,6 +19,7 @@ type watches struct {
 	conversation [16]byte // of the last request for news
 	live         bool     // it was answered on the connection of now: set and cleared by the connection's reader
 	at           string   // behind the last event
+	cluster      string   // the id of the one that at is a place of
 }
 
 // watch is one who is told.
@@ -26,6 +27,12 @@ type watch struct {
 	topics map[string]bool
 	events chan wire.Event
 	lagged chan string // capacity 1: where the news go on
+}
+
+// place is one in the news of a cluster, as a coordinator tells it.
+type place struct {
+	At      string `json:"at"`
+	Cluster string `json:"cluster"`
 }
 
 // watched bounds what waits for one watch; one who falls behind is told so.
@@ -141,6 +148,9 @@ func (s *watches) subscribe(ctx context.Context, n *Native) error {
 		params := map[string]any{"topics": allTopics}
 		if s.conversation = conversation; s.at != "" {
 			params["after"] = s.at
+			if s.cluster != "" {
+				params["cluster"] = s.cluster
+			}
 		}
 		s.mu.Unlock()
 		m, err := n.ask(ctx, conversation, wire.Coordinator, "subscribe", params)
@@ -161,14 +171,12 @@ func (s *watches) answered(m *wire.Message) {
 	if m.Conversation != s.conversation {
 		return
 	}
-	var out struct {
-		At string `json:"at"`
-	}
+	var out place
 	if result(wire.Coordinator, *m, &out) != nil {
 		return
 	}
 	if s.live = true; s.at == "" {
-		s.at = out.At
+		s.at, s.cluster = out.At, out.Cluster
 	}
 }
 
@@ -199,11 +207,9 @@ func (s *watches) news(conversation [16]byte, method string, params json.RawMess
 		return false
 	}
 	if method == KindLagged {
-		var in struct {
-			At string `json:"at"`
-		}
+		var in place
 		_ = json.Unmarshal(params, &in)
-		s.at = in.At
+		s.at, s.cluster = in.At, in.Cluster
 		for w := range s.all {
 			w.lag()
 		}

@@ -49,6 +49,7 @@ class Session:
         self._watches: Set[Watch] = set()
         self._watch_conversation = b""
         self._watched_to = ""  # "index.seq" of the newest event seen
+        self._watched_cluster = ""  # the id of the cluster whose it is
         self._watch_tasks: Set[asyncio.Task[None]] = set()
         self._watch_turn = asyncio.Lock()  # one change of the subscription after the other
         self._closing = False
@@ -271,9 +272,12 @@ class Session:
             params: Dict[str, Any] = {"topics": sorted({t for w in self._watches for t in w.topics})}
             if self._watched_to:
                 params["after"] = self._watched_to
+                if self._watched_cluster:
+                    params["cluster"] = self._watched_cluster
             self._watch_conversation = conversation = new_conversation()
             told = await self._link.ask("subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation)
-            self._watched_to = self._watched_to or str(told["at"])
+            if not self._watched_to:
+                self._watched_to, self._watched_cluster = str(told["at"]), str(told.get("cluster", ""))
             return position(told["at"])[0]
 
     async def _resubscribe(self) -> None:
@@ -301,6 +305,7 @@ class Session:
             return  # of a subscription that was replaced
         if content["method"] == "lagged":
             self._watched_to = str(params.get("at", self._watched_to))
+            self._watched_cluster = str(params.get("cluster", ""))
             event = Event(index=position(self._watched_to)[0], kind="lagged")
         else:
             event = known(Event, params)
