@@ -17,6 +17,7 @@ var (
 	typeJSON    = []string{"application/json"}
 	typeProblem = []string{"application/problem+json"}
 	typeNDJSON  = []string{"application/x-ndjson"}
+	typeText    = []string{"text/plain; charset=utf-8"}
 	typeSSE     = []string{"text/event-stream"}
 	noStore     = []string{"no-store"}
 	noBuffering = []string{"no"}

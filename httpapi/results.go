@@ -1,8 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
@@ -55,8 +60,8 @@ func (s *stream) line(v any) error {
 	return enc.Encode(v)
 }
 
-// logs streams the logs of a job's parts as events "log". With attempt or
-// offset it is one try of one part.
+// logs streams the logs of a job's parts as events "log", or as plain text to
+// who accepts that. With attempt or offset it is one try of one part.
 func (a *API) logs(rq *request) error {
 	id, err := rq.arg("id")
 	if err != nil {
@@ -90,15 +95,107 @@ func (a *API) logs(rq *request) error {
 		if err != nil {
 			return err
 		}
-		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		s, l, err := rq.beginLog(part >= 0)
 		if err != nil {
 			return nil // the reader is gone
 		}
-		s.failed(relay(ctx, s, seq, s.chunk))
+		err = relay(ctx, s, seq, l.chunk)
+		l.end()
+		_ = s.flush()
+		s.failed(err)
 		s.cutOff()
 		return nil
 	})
 }
+
+// wantsText tells whether the caller takes plain text and no stream of events.
+func (rq *request) wantsText() bool {
+	accept := strings.Join(rq.r.Header["Accept"], ",")
+	return strings.Contains(accept, "text/plain") && !strings.Contains(accept, "text/event-stream")
+}
+
+// logWriter puts chunks of logs into an answer.
+type logWriter interface {
+	chunk(control.LogChunk) error
+	end() // nothing more comes
+}
+
+func (rq *request) beginLog(onePart bool) (*stream, logWriter, error) {
+	if !rq.wantsText() {
+		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		return s, s, err
+	}
+	s, err := rq.begin(typeText, "", "")
+	s.plain = true
+	return s, &plainLog{s: s, asItIs: onePart, open: map[int]line{}}, err
+}
+
+// plainLog writes logs as text: one part's as it is, those of several line by
+// line, each behind the number of its part.
+type plainLog struct {
+	s      *stream
+	asItIs bool
+	open   map[int]line // begun and not ended, by part
+}
+
+type line struct {
+	attempt int
+	text    []byte
+}
+
+// longestLine is how much of a line waits for its end.
+const longestLine = 64 << 10
+
+func (p *plainLog) chunk(c control.LogChunk) error {
+	if p.asItIs {
+		p.s.rq.out.Write(c.Data)
+		return nil
+	}
+	l := p.open[c.Part]
+	if l.attempt != c.Attempt {
+		p.write(c.Part, l.text)
+		l = line{attempt: c.Attempt}
+	}
+	l.text = append(l.text, c.Data...)
+	for {
+		i := bytes.IndexByte(l.text, '\n')
+		if i < 0 && len(l.text) >= longestLine {
+			i = longestLine - 1
+		}
+		if i < 0 {
+			break
+		}
+		p.write(c.Part, l.text[:i+1])
+		l.text = l.text[i+1:]
+	}
+	if l.text = bytes.Clone(l.text); c.End {
+		p.write(c.Part, l.text)
+		l.text = nil
+	}
+	p.open[c.Part] = l
+	return nil
+}
+
+func (p *plainLog) write(part int, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	out := &p.s.rq.out
+	out.WriteString(strconv.Itoa(part))
+	out.WriteString("| ")
+	out.Write(bytes.TrimRight(text, "\r\n"))
+	out.WriteByte('\n')
+}
+
+func (p *plainLog) end() {
+	for _, part := range slices.Sorted(maps.Keys(p.open)) {
+		p.write(part, p.open[part].text)
+	}
+	clear(p.open)
+}
+
+// end has nothing to do: an event is whole.
+func (s *stream) end() {}
 
 func (s *stream) chunk(c control.LogChunk) error {
 	data, err := json.Marshal(&c)
@@ -115,9 +212,9 @@ func (a *API) partLog(rq *request, id string, q control.LogQuery) error {
 		if err != nil {
 			return err
 		}
-		s, err := rq.begin(typeSSE, sseSilent, sseBegin)
+		s, l, err := rq.beginLog(true)
 		for err == nil {
-			if err = s.chunk(c); err != nil || len(c.Data) == 0 {
+			if err = l.chunk(c); err != nil || len(c.Data) == 0 {
 				break
 			}
 			if err = s.flush(); err != nil {

@@ -15,6 +15,7 @@ type stream struct {
 	ctl     *http.ResponseController
 	comment []byte // what keeps a silent stream alive
 	lines   bool   // JSON lines, not events
+	plain   bool   // text, in which nothing of ours has a place
 }
 
 // begin starts a stream of the given type; first is written at once.
@@ -176,11 +177,14 @@ func relay[T any](ctx context.Context, s *stream, seq iter.Seq2[T, error], write
 	}
 }
 
-// failed tells a reader why its stream ends, as event "error" with a problem.
-// The end of the request and of the door are not failures.
+// failed tells a reader why its stream ends, as event "error" with a problem;
+// a plain text is broken off. The end of the request and of the door are not failures.
 func (s *stream) failed(err error) {
 	if err == nil || s.rq.context().Err() != nil || s.rq.api.streams.ended.Err() != nil {
 		return
+	}
+	if s.plain {
+		panic(http.ErrAbortHandler)
 	}
 	body, merr := json.Marshal(problemOf(err, s.rq.w.Header().Get("X-Request-Id")))
 	if merr != nil {

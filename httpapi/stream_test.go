@@ -266,6 +266,14 @@ func TestLogs(t *testing.T) {
 	if e := d.stream("/v1/jobs/j1/logs?part=0&offset=4").event(); !strings.Contains(e.data, `"data":"dHdvCg=="`) {
 		t.Errorf("from offset 4: %+v", e)
 	}
+	for path, want := range map[string]string{
+		"": "0| line\n1| line\n2| line\n", "?part=1": "line\n", "?part=0&offset=4": "two\n", "?follow=1": "0| line\n1| line\n2| line\n",
+	} {
+		a := d.ask("GET", "/v1/jobs/j1/logs"+path, "", "Accept", "text/plain").is(200)
+		if kind := a.header.Get("Content-Type"); a.body != want || !strings.HasPrefix(kind, "text/plain") {
+			t.Errorf("logs%s as text: got %q as %s, want %q", path, a.body, kind, want)
+		}
+	}
 	d.ask("GET", "/v1/jobs/j1/logs?part=-1", "").refused(400, wire.CodeInvalid, "part")
 	d.ask("GET", "/v1/jobs/j1/logs?attempt=1", "").refused(400, wire.CodeInvalid, "attempt")
 }
