@@ -3,17 +3,22 @@ package work
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// maxLog bounds the log of one try, in bytes; cutMark ends one that was cut.
+// maxLog bounds the log of one try, in bytes. Of one that is longer the first headLog
+// bytes are kept, which are sent while the part runs, and as much of its end as there is
+// room for, since errors come last; cutMark is between them.
 const (
 	maxLog   = 1 << 20
+	headLog  = maxLog / 4 * 3
+	tailLog  = maxLog - headLog - 128 // room for the mark
 	logChunk = 64 << 10
-	cutMark  = "\n[cut: the log of one try is at most 1 MiB]\n"
+	cutMark  = "\n[cut: %d bytes are left out here; the log of one try is at most 1 MiB]\n"
 	logGrace = 5 * time.Second // for the rest of a log after the end of its part
 )
 
@@ -27,8 +32,9 @@ type shipper struct {
 	mu      sync.Mutex
 	pending []byte
 	last    []byte // the newest output, for error messages
-	total   int64  // bytes taken in, up to the cut
-	cut     bool
+	total   int    // bytes of the beginning
+	held    []byte // what came behind the beginning: its end at least, to be sent at the end
+	dropped int64  // bytes of before held
 	over    bool
 }
 
@@ -46,20 +52,25 @@ func (s *shipper) Write(b []byte) (int, error) {
 	if len(s.last) > 4096 {
 		s.last = append([]byte(nil), s.last[len(s.last)-2048:]...)
 	}
-	keep := b
-	if room := maxLog - s.total; int64(len(keep)) > room {
-		keep = keep[:room]
-	}
-	s.total += int64(len(keep))
-	s.pending = append(s.pending, keep...)
-	if len(keep) < len(b) && !s.cut {
-		s.cut = true
-		s.pending = append(s.pending, cutMark...)
+	head := b[:min(len(b), headLog-s.total)]
+	s.total += len(head)
+	s.pending = append(s.pending, head...)
+	s.held = append(s.held, b[len(head):]...)
+	if len(s.held) > 2*tailLog {
+		s.trim()
 	}
 	if len(s.pending) >= logChunk {
 		s.signal()
 	}
 	return len(b), nil
+}
+
+// trim leaves of held what may be sent.
+func (s *shipper) trim() {
+	if more := len(s.held) - tailLog; more > 0 {
+		s.dropped += int64(more)
+		s.held = bytes.Clone(s.held[more:])
+	}
 }
 
 func (s *shipper) signal() {
@@ -79,6 +90,10 @@ func (s *shipper) tail() string {
 func (s *shipper) end() {
 	s.mu.Lock()
 	s.over = true
+	if s.trim(); s.dropped > 0 {
+		s.pending = fmt.Appendf(s.pending, cutMark, s.dropped)
+	}
+	s.pending, s.held = append(s.pending, s.held...), nil
 	s.mu.Unlock()
 	s.signal()
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,19 +160,30 @@ func timeout(p wire.RunPart, d time.Duration) wire.RunPart {
 	return p
 }
 
-// A log is cut at 1 MiB, says so, and does not stop the script.
+// Of a log above 1 MiB the beginning and the end are kept, with a mark between them; it does not stop the script.
 func TestLogIsCut(t *testing.T) {
 	h := newHome()
-	p := shell(0, `0`, `head -c 3000000 /dev/zero | tr '\0' x >&2; echo 1`)
+	p := shell(0, `0`, `echo first >&2; head -c 3000000 /dev/zero | tr '\0' x >&2; echo last >&2; echo 1`)
+	short := shell(1, `0`, `head -c 1000000 /dev/zero | tr '\0' x >&2; echo last >&2; echo 1`)
 	h.assign(p)
+	h.assign(short)
 	open(t, h)
 	if d := h.result(t, p); string(d.Result) != "1" {
 		t.Fatalf("result %s (%s), want 1", d.Result, d.Error)
 	}
-	eventually(t, "the mark at the end of the log", func() bool { return strings.HasSuffix(h.log(p), "at most 1 MiB]\n") })
-	if got := strings.Count(h.log(p), "x"); got != 1<<20 {
-		t.Errorf("%d bytes of log, want 1 MiB", got)
+	eventually(t, "the end of the log", func() bool { return strings.HasSuffix(h.log(p), "xlast\n") })
+	log := h.log(p)
+	cut := regexp.MustCompile(`\n\[cut: (\d+) bytes are left out here; .*\]\n`).FindStringSubmatch(log)
+	if len(cut) == 0 || !strings.HasPrefix(log, "first\nx") || len(log) > 1<<20 || len(log) < 1<<20-200 {
+		t.Fatalf("%d bytes of log, want a little less than 1 MiB with the beginning and a mark", len(log))
 	}
+	if left, _ := strconv.Atoi(cut[1]); left+strings.Count(log, "x") != 3_000_000 {
+		t.Errorf("%d bytes are there and %d left out, want 3,000,000 together", strings.Count(log, "x"), left)
+	}
+	h.result(t, short)
+	eventually(t, "a log below 1 MiB to be whole", func() bool {
+		return len(h.log(short)) == 1_000_005 && strings.HasSuffix(h.log(short), "xlast\n")
+	})
 }
 
 // Output comes while the part runs, and twice is once after a lost answer.
