@@ -304,6 +304,16 @@ func TestTooLargeResult(t *testing.T) {
 	partState(t, tab, "j", 0, jobs.Assigned)
 }
 
+// A byte order mark is no part of a script, and a first line that names the runtime's own interpreter is none of our business.
+func TestCheckOfAScriptsBeginning(t *testing.T) {
+	for runtime, script := range map[string]string{"python3": "#!/usr/bin/env python3\nx", "sh": "#!/bin/bash\nx"} {
+		s, err := jobs.Check(wire.SubmitJob{Runtime: runtime, Script: "\uFEFF" + script, Items: []json.RawMessage{[]byte("1")}})
+		if err != nil || s.Script != script {
+			t.Errorf("%s: got %q (%v), want %q", runtime, s.Script, err, script)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	zero, high := 0, 101
 	for name, c := range map[string]struct {
@@ -314,6 +324,7 @@ func TestCheck(t *testing.T) {
 		"unknown runtime":     {wire.SubmitJob{Runtime: "perl"}, "runtime", wire.CodeInvalid},
 		"no script":           {wire.SubmitJob{Script: " \n"}, "script", wire.CodeInvalid},
 		"binary script":       {wire.SubmitJob{Script: "a\x00b"}, "script", wire.CodeInvalid},
+		"python3, by bash":    {wire.SubmitJob{Runtime: "python3", Script: "#!/bin/bash\nx"}, "script", wire.CodeInvalid},
 		"split":               {wire.SubmitJob{Split: json.RawMessage(`"x"`)}, "split", wire.CodeInvalid},
 		"reduce":              {wire.SubmitJob{Reduce: json.RawMessage(`"x"`)}, "reduce", wire.CodeInvalid},
 		"after":               {wire.SubmitJob{After: json.RawMessage(`["x"]`)}, "after", wire.CodeInvalid},

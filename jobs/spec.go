@@ -55,6 +55,9 @@ type Spec struct {
 	MaxLosses int `json:"max_losses,omitempty"`
 }
 
+// byteOrderMark is what some editors begin a file with; no interpreter knows it.
+const byteOrderMark = "\uFEFF"
+
 // Check turns a request into a spec with its defaults, or says which field is
 // wrong. It does not keep the request's slices.
 func Check(in wire.SubmitJob) (Spec, error) {
@@ -72,12 +75,15 @@ func Check(in wire.SubmitJob) (Spec, error) {
 		}
 	}
 	s := Spec{
-		Name: in.Name, Runtime: in.Runtime, Script: in.Script, Priority: DefaultPriority, Group: in.Group,
+		Name: in.Name, Runtime: in.Runtime, Script: strings.TrimPrefix(in.Script, byteOrderMark), Priority: DefaultPriority, Group: in.Group,
 		Parallel: in.Parallel, MaxAttempts: in.MaxAttempts, Timeout: in.Timeout, PartTimeout: in.PartTimeout, Keep: in.Keep,
 		MaxLosses: DefaultLosses,
 	}
 	if in.Priority != nil {
 		s.Priority = *in.Priority
+	}
+	if err := checkInterpreter(s.Runtime, s.Script); err != nil {
+		return Spec{}, err
 	}
 	if s.MaxAttempts == 0 {
 		s.MaxAttempts = DefaultAttempts
@@ -120,6 +126,19 @@ func Check(in wire.SubmitJob) (Spec, error) {
 		}
 	}
 	return s, s.Validate()
+}
+
+// checkInterpreter refuses a python3 script whose first line asks for something
+// else: its function is called by a program of ours. That line of an sh script is
+// followed by the worker.
+func checkInterpreter(runtime, script string) error {
+	line, _, _ := strings.Cut(script, "\n")
+	asks, ok := strings.CutPrefix(line, "#!")
+	if !ok || runtime != "python3" || strings.Contains(asks, "python") {
+		return nil
+	}
+	return wire.Invalid("script", "the script's first line asks for %.80q, and runtime python3 runs it by Python: take runtime sh, which follows "+
+		"that line, or leave it out", strings.TrimSpace(asks))
 }
 
 // Validate says which field of a spec is wrong.

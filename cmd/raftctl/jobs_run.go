@@ -167,6 +167,7 @@ func itemList(s string) ([]json.RawMessage, error) {
 
 // itemLines reads --items-file; empty lines are no items.
 func itemLines(text []byte) ([]json.RawMessage, error) {
+	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // some editors put it there
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) && json.Valid(text) {
 		return itemArray(text)
 	}

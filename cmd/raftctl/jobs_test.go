@@ -41,7 +41,7 @@ func TestJobsRun(t *testing.T) {
 	dir := t.TempDir()
 	py, items := filepath.Join(dir, "square.py"), filepath.Join(dir, "items")
 	write(t, py, "def part(i): return i")
-	write(t, items, "1\n\nhttp://x/a,b\n{\"k\": 2}\n")
+	write(t, items, "\uFEFF1\n\nhttp://x/a,b\n{\"k\": 2}\n")
 	for _, tc := range []struct {
 		args string
 		want map[string]any

@@ -79,6 +79,7 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 	input := item
 	env := environment(dir, tmp, p)
 	var argv []string
+	interpreter := []string{r.Path}
 	if r.Name == "python3" {
 		script, in = filepath.Join(dir, "script.py"), filepath.Join(dir, "input.json")
 		run := filepath.Join(dir, "folkmoot_runner.py")
@@ -97,7 +98,14 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 		if err := os.WriteFile(argsFile, args, 0o600); err != nil {
 			return nil, nil, err
 		}
-		argv = []string{script}
+		if interpreter = interpreterOf(p.Script); len(interpreter) > 0 {
+			if _, err := os.Stat(interpreter[0]); err != nil {
+				return nil, nil, fmt.Errorf("the script's first line asks for %s, which this worker has not: %w", interpreter[0], err)
+			}
+		} else {
+			interpreter = []string{r.Path}
+		}
+		argv = append(interpreter[1:], script)
 		env = append(env, "ITEM_FILE="+in, "ARGS_FILE="+argsFile)
 		for _, v := range []variable{{"ITEM", plain(item)}, {"ARGS", string(args)}} {
 			switch {
@@ -118,9 +126,27 @@ func (r Runtime) prepare(dir, tmp string, p wire.RunPart) (*exec.Cmd, *os.File, 
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(r.Path, argv...)
+	cmd := exec.Command(interpreter[0], argv...)
 	cmd.Dir, cmd.Env, cmd.Stdin = dir, env, stdin
 	return cmd, stdin, nil
+}
+
+// interpreterOf is what the first line of a script asks for, as the kernel reads it:
+// #!PATH and at most one argument. It is nil when the line asks for nothing.
+func interpreterOf(script string) []string {
+	line, _, _ := strings.Cut(script, "\n")
+	asks, ok := strings.CutPrefix(line, "#!")
+	if !ok {
+		return nil
+	}
+	path, argument, _ := strings.Cut(strings.TrimSpace(asks), " ")
+	if path == "" {
+		return nil
+	}
+	if argument = strings.TrimSpace(argument); argument != "" {
+		return []string{path, argument}
+	}
+	return []string{path}
 }
 
 // variable is one of the environment that holds an input of the part.
