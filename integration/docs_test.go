@@ -88,6 +88,20 @@ func TestMessagesPage(t *testing.T) {
 	c.agree()
 }
 
+// The jobs that docs/jobs.md shows run and give what the page says.
+func TestJobsPage(t *testing.T) {
+	t.Parallel()
+	python(t)
+	c, at, left := byHand(t)
+	c.haveWorkers(1)
+	s := c.shell(at)
+	s.do(left)
+	for _, b := range readPage(t, "docs/jobs.md") {
+		s.follow(b)
+	}
+	c.agree()
+}
+
 // Every link from one page to another leads somewhere, down to the heading.
 func TestLinksOfThePages(t *testing.T) {
 	t.Parallel()
