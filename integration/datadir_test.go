@@ -100,6 +100,9 @@ func copyDir(t *testing.T, from, to string) {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A coordinator of one cluster that is told to join another one, with the disk

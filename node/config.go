@@ -22,7 +22,7 @@ import (
 type Config struct {
 	ID        string // stable name; default the host's
 	Namespace string // the namespace it presides over; default the id
-	DataDir   string // everything it keeps; made with mode 0700
+	DataDir   string // everything it keeps; made with mode 0700, refused if it holds something and is open to others
 
 	HTTPAddr string // REST and streams
 	// HTTPHosts are further names by which REST is called while it is on

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -130,8 +132,9 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// prepareDir makes dir if it is missing, closes it to others and makes sure
-// that it can be written.
+// prepareDir makes dir if it is missing and makes sure that it can be written.
+// A new directory is closed to others; one that holds something already is
+// nobody's to change unasked, so it is refused while others may look into it.
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -140,10 +143,10 @@ func prepareDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		// A volume that belongs to somebody else stays as its owner made it.
-		if err := os.Chmod(dir, 0o700); err != nil && !errors.Is(err, os.ErrPermission) {
-			return fmt.Errorf("data directory: %w", err)
+	// A volume that belongs to somebody else stays as its owner made it.
+	if info.Mode().Perm()&0o077 != 0 && mayChange(info) {
+		if err := closeNew(dir, info.Mode().Perm()); err != nil {
+			return err
 		}
 	}
 	probe, err := os.CreateTemp(dir, ".writable-*")
@@ -152,6 +155,42 @@ func prepareDir(dir string) error {
 	}
 	probe.Close()
 	return os.Remove(probe.Name())
+}
+
+// mayChange tells whether this process may change the mode of a file.
+func mayChange(info os.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || os.Geteuid() == 0 || int(owner.Uid) == os.Geteuid()
+}
+
+// closeNew closes a directory to others if it is new: empty, but for what the
+// making of a file system leaves in its root.
+func closeNew(dir string, mode os.FileMode) error {
+	inside, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for _, e := range inside {
+		if e.Name() != "lost+found" {
+			return fmt.Errorf("data directory %s is open to other users (mode %04o) and holds files already (%s): nothing was changed; "+
+				"if it is the one you mean, type: chmod 700 %s", dir, mode, e.Name(), shellWord(dir))
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// shellWord writes s so that a shell reads it as one word.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%", r)
+	}
+	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // readFullAt is ReadAt that calls a short file damaged.

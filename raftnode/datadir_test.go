@@ -321,6 +321,61 @@ func swap(t *testing.T, dir string) {
 	must(t, os.WriteFile(filepath.Join(dir, "raft.db"), b, 0o600))
 }
 
+// A directory that holds something already is left as it is while others may
+// look into it: whose it is, nobody knows, and the command to type is named.
+func TestAnOpenDirectoryIsNotClosedUnasked(t *testing.T) {
+	t.Parallel()
+	mine, _ := lived(t, "")
+	foreign := filepath.Join(t.TempDir(), "it's shared")
+	must(t, os.Mkdir(foreign, 0o700))
+	must(t, os.WriteFile(filepath.Join(foreign, "thesis.tex"), nil, 0o600))
+	for dir, command := range map[string]string{
+		mine:    "type: chmod 700 " + mine,
+		foreign: "type: chmod 700 '" + strings.ReplaceAll(foreign, "'", `'\''`) + "'",
+	} {
+		before, err := os.ReadDir(dir)
+		must(t, err)
+		must(t, os.Chmod(dir, 0o755))
+		n, _, err := solo(t, dir, nil)
+		if err == nil {
+			shut(t, n)
+			t.Fatalf("%s opened", dir)
+		}
+		for _, part := range []string{dir, "0755", command} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("got %q, want it to contain %q", err, part)
+			}
+		}
+		info, err := os.Stat(dir)
+		if must(t, err); info.Mode().Perm() != 0o755 {
+			t.Errorf("%s has mode %v now, want it as it was", dir, info.Mode())
+		}
+		if after, _ := os.ReadDir(dir); len(after) != len(before) {
+			t.Errorf("%s holds %d files now, %d before", dir, len(after), len(before))
+		}
+		must(t, os.Chmod(dir, 0o700)) // as it said
+		if n, _, err = solo(t, dir, nil); err != nil {
+			t.Fatalf("after the command that was named: %v", err)
+		}
+		shut(t, n)
+	}
+}
+
+// A directory that was made for it and is empty, as the root of a new file
+// system is, is closed to others at the first start.
+func TestAnEmptyDirectoryIsClosed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o755))
+	must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
+	n, _, err := solo(t, dir, nil)
+	must(t, err)
+	defer shut(t, n)
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v; want mode 0700", info.Mode(), err)
+	}
+}
+
 // One flipped bit anywhere in a data file is either of no consequence, and then
 // all that was written is there, or Open names the file. It never ends the
 // process, and never loses anything in silence.
@@ -361,6 +416,7 @@ func flip(t *testing.T, whole, path, text string) int {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS(whole)))
+	must(t, os.Chmod(dir, 0o700))
 	file := filepath.Join(dir, path)
 	b, err := os.ReadFile(file)
 	must(t, err)
