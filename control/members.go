@@ -105,10 +105,41 @@ func (c *Control) change(ctx context.Context, id string, do func(context.Context
 	return asWire(do(ctx, id))
 }
 
-// Transfer hands leadership over, to the best follower unless one is named.
-// It blocks until that is done. Errors: not_found, conflict, unavailable.
-func (c *Control) Transfer(ctx context.Context, in wire.Transfer) error {
-	return asWire(c.node.Transfer(ctx, in.To))
+// transferTime is how long Transfer waits for the new leader to be known.
+const transferTime = 15 * time.Second
+
+// Transfer hands leadership over, to the best follower unless one is named, and
+// returns the leader of the new term; if the one named leads already, that one.
+// Errors: not_found, conflict (it cannot lead, or another one was elected),
+// unavailable, unknown (the old leader has stepped down, and no other is known).
+func (c *Control) Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, error) {
+	_, _, _, before := c.node.LeaderInfo()
+	past, err := c.node.Transfer(ctx, in.To)
+	switch {
+	case err != nil:
+		return wire.Leader{}, asWire(err)
+	case past == 0 && in.To == "":
+		past = before
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTime)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		l, err := c.Leader(ctx)
+		switch {
+		case err != nil || l.Term <= past:
+		case in.To == "" || in.To == l.ID || in.To == l.ServerID:
+			return l, nil
+		case past > 0:
+			return l, wire.Refuse(wire.CodeConflict, "%s was elected, in term %d, and not %s: hand leadership over again", l.ID, l.Term, in.To)
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return wire.Leader{}, wire.Unknown(fmt.Errorf("leadership was given up, and no leader of a term after %d is known here: %w", past, context.Cause(ctx)))
+		}
+	}
 }
 
 // Leader returns the leader as known here. Errors: unavailable (none is known).

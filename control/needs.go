@@ -19,7 +19,7 @@ type Replica interface {
 	RemoveMember(ctx context.Context, id string) error
 	Promote(ctx context.Context, id string) error
 	Demote(ctx context.Context, id string) error
-	Transfer(ctx context.Context, to string) error
+	Transfer(ctx context.Context, to string) (past uint64, err error)
 	Status() raftnode.Status
 	Health() (ready bool, reason string)
 	Alive(id string) (bool, time.Time)

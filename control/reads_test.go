@@ -217,7 +217,8 @@ func TestClusterReads(t *testing.T) {
 		refused(t, err, wire.CodeInvalid, "host:port")
 		refused(t, n1.RemoveMember(t.Context(), ""), wire.CodeInvalid, "missing")
 		refused(t, n1.RemoveMember(t.Context(), "n7"), wire.CodeNotFound, "n7")
-		refused(t, n1.Transfer(t.Context(), wire.Transfer{}), wire.CodeUnknown, "")
+		_, err = n1.Transfer(t.Context(), wire.Transfer{})
+		refused(t, err, wire.CodeUnknown, "")
 		a, _, err := n1.Digest(t.Context(), control.Read{})
 		fine(t, err)
 		b, _, err := n2.Digest(t.Context(), control.Read{Index: a.Index})
@@ -230,6 +231,46 @@ func TestClusterReads(t *testing.T) {
 		fine(t, err)
 		if s.ID != "n1" || s.LocalSessions != 1 || s.Components != 1 || s.Leader != "n1" || !s.Ready || s.Links == nil || s.Jobs["queued"] != 0 {
 			t.Errorf("the status is %+v", s)
+		}
+	}, "n1", "n2")
+}
+
+// A transfer answers who leads after it, in which term: what is known here before that is no answer.
+func TestTransferAnswersTheNewLeader(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		// n1 gives leadership up at once; this coordinator learns of what follows second by second.
+		news := func(each ...wire.Leader) func() (string, uint64) {
+			began := time.Now()
+			return func() (string, uint64) {
+				l := each[min(int(time.Since(began)/time.Second), len(each)-1)]
+				return l.ID, l.Term
+			}
+		}
+		for name, c := range map[string]struct {
+			to    string
+			leads []wire.Leader
+			want  wire.Leader
+			code  wire.Code
+		}{
+			"nobody, then the next":      {"", []wire.Leader{{Term: 3}, {Term: 4}, {ID: "n2", Term: 4}}, wire.Leader{ID: "n2", Term: 4}, ""},
+			"the old one, then the next": {"", []wire.Leader{{ID: "n1", Term: 3}, {ID: "n2", Term: 4}}, wire.Leader{ID: "n2", Term: 4}, ""},
+			"behind by a term":           {"", []wire.Leader{{ID: "n2", Term: 2}, {ID: "n1", Term: 3}, {ID: "n2", Term: 5}}, wire.Leader{ID: "n2", Term: 5}, ""},
+			"to one who led before":      {"n2", []wire.Leader{{ID: "n2", Term: 2}, {Term: 4}, {ID: "n2", Term: 4}}, wire.Leader{ID: "n2", Term: 4}, ""},
+			"to one who leads":           {"n1", []wire.Leader{{ID: "n1", Term: 3}}, wire.Leader{ID: "n1", Term: 3}, ""},
+			"to one by its server id":    {"n2/1", []wire.Leader{{Term: 3}, {ID: "n2", Term: 4}}, wire.Leader{ID: "n2", Term: 4}, ""},
+			"another one than named":     {"n2", []wire.Leader{{Term: 3}, {ID: "n1", Term: 5}}, wire.Leader{}, wire.CodeConflict},
+			"nobody for ever":            {"", []wire.Leader{{Term: 3}, {Term: 9}}, wire.Leader{}, wire.CodeUnknown},
+			"the old one is still known": {"n2", []wire.Leader{{ID: "n1", Term: 3}}, wire.Leader{}, wire.CodeUnknown},
+		} {
+			w.mu.Lock()
+			w.leads = news(c.leads...)
+			w.mu.Unlock()
+			got, err := w.sites["n1"].Transfer(t.Context(), wire.Transfer{To: c.to})
+			if c.code != "" {
+				refused(t, err, c.code, "")
+			} else if fine(t, err); got.ID != c.want.ID || got.Term != c.want.Term || got.Address != c.want.ID+":7300" {
+				t.Errorf("%s: the answer is %+v, want %+v", name, got, c.want)
+			}
 		}
 	}, "n1", "n2")
 }

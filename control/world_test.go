@@ -33,6 +33,8 @@ type world struct {
 	late map[string][]entry
 
 	cutOff map[string]bool // coordinators that are out of touch with the log
+
+	leads func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
 }
 
 // entry is one of the log.
@@ -211,9 +213,20 @@ func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64
 	return raftnode.Freshness{Consistency: c, Leader: "n1/1"}, s.machine.Wait(ctx, index)
 }
 
-func (s replica) LeaderInfo() (string, string, string, uint64) { return "n1", "n1/1", "n1:7300", 3 }
-func (s replica) Health() (bool, string)                       { return true, "" }
-func (s replica) Alive(string) (bool, time.Time)               { return true, time.Now() }
+func (s replica) LeaderInfo() (string, string, string, uint64) {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	if s.world.leads == nil {
+		return "n1", "n1/1", "n1:7300", 3
+	}
+	id, term := s.world.leads()
+	if id == "" {
+		return "", "", "", term
+	}
+	return id, id + "/1", id + ":7300", term
+}
+func (s replica) Health() (bool, string)         { return true, "" }
+func (s replica) Alive(string) (bool, time.Time) { return true, time.Now() }
 
 // InTouch is as the test has it.
 func (s replica) InTouch() bool {
@@ -246,8 +259,18 @@ func (s replica) RemoveMember(_ context.Context, id string) error {
 }
 func (s replica) Promote(context.Context, string) error { return nil }
 func (s replica) Demote(context.Context, string) error  { return nil }
-func (s replica) Transfer(context.Context, string) error {
-	return wire.Unknown(context.DeadlineExceeded)
+
+// Transfer gives leadership up in term 3, unless n1, who leads, is named.
+func (s replica) Transfer(_ context.Context, to string) (uint64, error) {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	switch {
+	case s.world.leads == nil:
+		return 0, wire.Unknown(context.DeadlineExceeded)
+	case to == "n1":
+		return 2, nil
+	}
+	return 3, nil
 }
 
 // lines are a site's control.Peers.

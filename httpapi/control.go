@@ -51,7 +51,7 @@ type UseCases interface {
 	RemoveMember(ctx context.Context, id string) error
 	Promote(ctx context.Context, id string) error
 	Demote(ctx context.Context, id string) error
-	Transfer(ctx context.Context, in wire.Transfer) error
+	Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, error)
 	Leader(ctx context.Context) (wire.Leader, error)
 	Status(ctx context.Context) (wire.Status, error)
 	Digest(ctx context.Context, r control.Read) (wire.Digest, control.Fresh, error)

@@ -401,10 +401,14 @@ func (f *fake) known(id string) error {
 	return nil
 }
 
-func (f *fake) RemoveMember(_ context.Context, id string) error    { return f.known(id) }
-func (f *fake) Promote(_ context.Context, id string) error         { return f.known(id) }
-func (f *fake) Demote(_ context.Context, id string) error          { return f.known(id) }
-func (f *fake) Transfer(_ context.Context, in wire.Transfer) error { return nil }
+func (f *fake) RemoveMember(_ context.Context, id string) error { return f.known(id) }
+func (f *fake) Promote(_ context.Context, id string) error      { return f.known(id) }
+func (f *fake) Demote(_ context.Context, id string) error       { return f.known(id) }
+
+func (f *fake) Transfer(context.Context, wire.Transfer) (wire.Leader, error) {
+	return wire.Leader{ID: "n1", Term: 3}, nil
+}
+
 func (f *fake) Leader(context.Context) (wire.Leader, error) {
 	return wire.Leader{ID: "n1", Term: 2}, f.refused()
 }

@@ -100,14 +100,9 @@ func (a *API) transfer(rq *request) error {
 		}
 	}
 	return rq.patient(func(ctx context.Context) error {
-		if err := a.control.Transfer(ctx, in); err != nil {
-			return err
-		}
-		// The transfer is done: that the new leader is not known here yet
-		// does not make it fail.
-		l, err := a.control.Leader(ctx)
+		l, err := a.control.Transfer(ctx, in)
 		if err != nil {
-			l = wire.Leader{ID: in.To}
+			return err
 		}
 		return rq.json(http.StatusOK, l)
 	})

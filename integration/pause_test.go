@@ -67,10 +67,18 @@ func TestALeaderChangeExpiresNothing(t *testing.T) {
 		t.Cleanup(func() { s.Close(context.Background()) })
 		sessions = append(sessions, s)
 	}
-	for range 4 {
+	for i := range 4 {
 		old := c.leader()
-		if _, _, err := c.api().TransferLeadership(t.Context(), ""); err != nil {
+		before, _, err := old.api().Leader(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, _, err := c.nodes[i%3].api().TransferLeadership(t.Context(), "")
+		if err != nil {
 			t.Fatalf("transfer from %s: %v", old.name, err)
+		}
+		if now.ID == "" || now.ID == old.name || now.Term <= before.Term || now.HTTPAddress == "" {
+			t.Errorf("a transfer from %+v at %s answered %+v, want another leader in a later term", before, c.nodes[i%3].name, now)
 		}
 		eventually(t, "another leader", func(ctx) error {
 			if c.leader() == old {

@@ -530,3 +530,9 @@ func (w *world) cutOff(addr string) {
 		w.cut[[2]string{other, addr}] = true
 	}
 }
+
+// handTo hands leadership over, without asking which term that ends.
+func (s *server) handTo(id string) error {
+	_, err := s.Transfer(context.Background(), id)
+	return err
+}

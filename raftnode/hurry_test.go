@@ -220,7 +220,7 @@ func slowToStepDown(d time.Duration) option {
 func led(t *testing.T, all []*server) (leader *server, others []*server) {
 	t.Helper()
 	if leader, _ := leaderOf(t, all); leader != all[0] {
-		if err := leader.Transfer(context.Background(), all[0].cfg.ID); err != nil {
+		if err := leader.handTo(all[0].cfg.ID); err != nil {
 			t.Fatal(err)
 		}
 	}

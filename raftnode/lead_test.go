@@ -57,7 +57,7 @@ func TestTasksFollowTheLeader(t *testing.T) {
 			t.Errorf("first task: %+v, want %+v", got, want)
 		}
 		write(t, first, "one")
-		if err := first.Transfer(context.Background(), others[0].cfg.ID); err != nil {
+		if err := first.handTo(others[0].cfg.ID); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the second leader's task runs", runs(others[0].cfg.ID))

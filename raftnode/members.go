@@ -88,6 +88,8 @@ type order struct {
 type ordered struct {
 	Cluster string     `json:"cluster"`
 	Member  MemberInfo `json:"member"`
+	// Past is for opTransfer: the leader is one of a later term.
+	Past uint64 `json:"past,omitempty"`
 }
 
 // AddMember takes in the coordinator that runs at addr, without a vote at
@@ -118,10 +120,12 @@ func (n *Node) Demote(ctx context.Context, id string) error {
 }
 
 // Transfer hands leadership to the coordinator to, or to the best follower
-// when it is "".
-func (n *Node) Transfer(ctx context.Context, to string) error {
-	_, err := n.command(ctx, order{Op: opTransfer, ID: to})
-	return err
+// when it is "". After nil the leader is one of a term later than past; who it
+// is, this node may not know yet. Past is 0 if a leader of an older version did
+// it, and does not tell.
+func (n *Node) Transfer(ctx context.Context, to string) (past uint64, err error) {
+	done, err := n.command(ctx, order{Op: opTransfer, ID: to})
+	return done.Past, err
 }
 
 // command has an order carried out by the leader, here or one hop away.
@@ -199,7 +203,7 @@ func (n *Node) carryOut(ctx context.Context, o order) (done ordered, err error) 
 	case opDemote:
 		err = n.demote(ctx, o.ID)
 	case opTransfer:
-		err = n.transfer(ctx, o.ID)
+		done.Past, err = n.transfer(ctx, o.ID)
 	default:
 		err = wire.Invalid("op", "unknown order %q", o.Op)
 	}
@@ -241,22 +245,27 @@ func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
 	return wire.Unknown(err)
 }
 
-// transfer refuses what cannot become leader.
-func (n *Node) transfer(ctx context.Context, to string) error {
+// transfer refuses what cannot become leader. The leader is then one of a term
+// later than past.
+func (n *Node) transfer(ctx context.Context, to string) (past uint64, err error) {
+	term, ok := n.leading()
+	if !ok {
+		return 0, errNotLeader
+	}
 	if to == "" {
 		if n.otherVoters() == 0 {
-			return wire.Refuse(wire.CodeConflict, "there is no other voter to hand leadership to")
+			return 0, wire.Refuse(wire.CodeConflict, "there is no other voter to hand leadership to")
 		}
-		return n.handOver(ctx, "")
+		return term, n.handOver(ctx, "")
 	}
 	s, err := n.find(to)
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case string(s.ID) == n.serverID:
-		return nil
+		return term - 1, nil
 	case s.Suffrage != raft.Voter:
-		return wire.Refuse(wire.CodeConflict, "%s has no vote and cannot lead", to)
+		return 0, wire.Refuse(wire.CodeConflict, "%s has no vote and cannot lead", to)
 	}
-	return n.handOver(ctx, string(s.ID))
+	return term, n.handOver(ctx, string(s.ID))
 }

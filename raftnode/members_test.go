@@ -379,7 +379,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 			must("remove unknown", at.RemoveMember(background, "n9"), wire.CodeNotFound, "n9")
 			must("promote unknown", at.Promote(background, "n9"), wire.CodeNotFound, "n9")
 			must("demote unknown", at.Demote(background, "n9"), wire.CodeNotFound, "n9")
-			must("transfer to unknown", at.Transfer(background, "n9"), wire.CodeNotFound, "n9")
+			must("transfer to unknown", at.handTo("n9"), wire.CodeNotFound, "n9")
 			_, err := at.AddMember(background, "nowhere:1", false)
 			must("add nobody", err, wire.CodeConflict, "nowhere:1")
 			_, err = at.AddMember(background, "", false)
@@ -402,7 +402,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		}
 		must("remove the last", leader.RemoveMember(background, leader.cfg.ID), wire.CodeConflict, "last vote")
 		must("demote the last", leader.Demote(background, leader.cfg.ID), wire.CodeConflict, "last vote")
-		must("transfer to nobody", leader.Transfer(background, ""), wire.CodeConflict, "no other voter")
+		must("transfer to nobody", leader.handTo(""), wire.CodeConflict, "no other voter")
 		write(t, leader, "one")
 	})
 }

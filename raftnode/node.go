@@ -341,14 +341,21 @@ func (n *Node) insist(ctx context.Context, try func() error) error {
 var errClosed = wire.NotTried("this coordinator is stopping")
 
 // LeaderInfo names the leader as far as this node knows; empty strings when it
-// knows none. The term is this node's.
+// knows none. The term is this node's, and the leader's if one is named: raft
+// forgets the leader before it begins another term, so a leader seen between
+// two looks at the same term is of that term.
 func (n *Node) LeaderInfo() (id, serverID, addr string, term uint64) {
-	term = n.raft.CurrentTerm()
-	serverID, addr, _, err := n.leader()
-	if err != nil {
-		return "", "", "", term
+	for {
+		term = n.raft.CurrentTerm()
+		serverID, addr, _, err := n.leader()
+		switch {
+		case n.raft.CurrentTerm() != term:
+		case err != nil:
+			return "", "", "", term
+		default:
+			return nameOf(serverID), serverID, addr, term
+		}
 	}
-	return nameOf(serverID), serverID, addr, term
 }
 
 // IsLeader tells whether this node leads and has applied an entry of its own

@@ -150,7 +150,7 @@ func TestClusterOverSockets(t *testing.T) {
 			allReady(t, all)
 			write(t, all[lost].server, "c")
 
-			if err := rest[1].Transfer(background, all[lost].cfg.ID); err != nil {
+			if err := rest[1].handTo(all[lost].cfg.ID); err != nil {
 				t.Errorf("transfer: %v", err)
 			}
 			rest[0].down()

@@ -86,7 +86,7 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		h.mu.Unlock()
 		<-h.held
 		transfer := make(chan error, 1)
-		go func() { transfer <- old.Transfer(context.Background(), c.cfg.ID) }()
+		go func() { transfer <- old.handTo(c.cfg.ID) }()
 		eventually(t, "the third leads", c.IsLeader)
 		write(t, c, "new")
 

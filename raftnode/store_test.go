@@ -74,7 +74,7 @@ func TestFirstStorageErrorIsFatal(t *testing.T) {
 		sick, others := all[0], all[1:]
 		eventually(t, "the sick one leads", func() bool {
 			l, _ := leaderOf(t, all)
-			return l == sick || l.Transfer(background, sick.cfg.ID) == nil && sick.IsLeader()
+			return l == sick || l.handTo(sick.cfg.ID) == nil && sick.IsLeader()
 		})
 		disk.set(func(b *badDisk) { b.fail = errors.New("no space left on device") })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -107,7 +107,7 @@ func TestHangingDiskIsFatal(t *testing.T) {
 		disk, all := onBadDisk(w, t)
 		eventually(t, "another leads", func() bool {
 			l, _ := leaderOf(t, all)
-			return l != all[0] || l.Transfer(background, all[1].cfg.ID) == nil && all[1].IsLeader()
+			return l != all[0] || l.handTo(all[1].cfg.ID) == nil && all[1].IsLeader()
 		})
 		hang := make(chan struct{})
 		disk.set(func(b *badDisk) { b.hang = hang })

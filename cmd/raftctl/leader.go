@@ -31,11 +31,6 @@ func (a *app) leaderCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if l.ID == "" { // an answer without a body: ask who it became
-				if l, _, err = a.client.Leader(cmd.Context()); err != nil {
-					return err
-				}
-			}
 			return a.done(meta.Body, "member/"+l.ID, "%s leads, in term %d", l.ID, l.Term)
 		},
 	}

@@ -186,7 +186,9 @@ func (s replica) Promote(context.Context, string) error { return errors.ErrUnsup
 
 func (s replica) Demote(context.Context, string) error { return errors.ErrUnsupported }
 
-func (s replica) Transfer(context.Context, string) error { return errors.ErrUnsupported }
+func (s replica) Transfer(context.Context, string) (uint64, error) {
+	return 0, errors.ErrUnsupported
+}
 
 func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
 	return raftnode.MemberInfo{}, errors.ErrUnsupported
