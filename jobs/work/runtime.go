@@ -1,6 +1,7 @@
 package work
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -202,12 +204,14 @@ func (r Runtime) result(raw []byte) (json.RawMessage, string) {
 		}
 		raw = raw[1:]
 	} else {
-		raw = []byte(strings.TrimRight(string(raw), "\r\n"))
+		raw = bytes.TrimRight(raw, "\r\n")
 		switch {
 		case len(raw) == 0:
 			raw = []byte("null")
+		case !utf8.Valid(raw):
+			return nil, notText(raw)
 		case !json.Valid(raw):
-			raw, _ = json.Marshal(strings.ToValidUTF8(string(raw), "\uFFFD"))
+			raw, _ = json.Marshal(string(raw))
 		}
 	}
 	b, err := json.Marshal(json.RawMessage(raw)) // compact, as it will be told
@@ -218,6 +222,19 @@ func (r Runtime) result(raw []byte) (json.RawMessage, string) {
 		return nil, tooLarge(fmt.Sprintf("is %d bytes as JSON", len(b)))
 	}
 	return b, ""
+}
+
+// notText says which byte of a script's standard output is not UTF-8.
+func notText(raw []byte) string {
+	at := 0
+	for at < len(raw) {
+		r, size := utf8.DecodeRune(raw[at:])
+		if r == utf8.RuneError && size <= 1 {
+			break
+		}
+		at += size
+	}
+	return fmt.Sprintf("the result is not text: byte %d of standard output (0x%02X) is not UTF-8; let the script write bytes as base64", at+1, raw[at])
 }
 
 func tooLarge(how string) string {

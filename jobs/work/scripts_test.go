@@ -85,6 +85,9 @@ func TestScripts(t *testing.T) {
 		"sh: text in $ITEM":      {part: shell(0, `"two words; exit 1"`, `printf '%s' "$ITEM"`), result: `"two words; exit 1"`},
 		"sh: args":               {part: shell(0, `0`, `echo "$ARGS"; cmp -s "$ARGS_FILE" - <<E || true`+"\nE\n"), result: `{"k":[1,2]}`},
 		"sh: a string":           {part: shell(0, `0`, `echo not json`), result: `"not json"`},
+		"sh: bytes":              {part: shell(0, `0`, `printf 'caf\351\n'`), fails: []string{"byte 4", "0xE9", "not UTF-8", "base64"}},
+		"sh: bytes in JSON":      {part: shell(0, `0`, `printf '"\377"'`), fails: []string{"byte 2", "0xFF", "not UTF-8", "base64"}},
+		"sh: text beyond ASCII":  {part: shell(0, `0`, `printf 'caf\303\251 \357\277\275'`), result: "\"café \uFFFD\""},
 		"sh: nothing":            {part: shell(0, `0`, `:`), result: `null`},
 		"sh: exit status":        {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
 		"sh: exit status after much output": {
