@@ -209,5 +209,8 @@ func params(raw json.RawMessage, names []string, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return wire.Invalid("params", "something follows the params")
 	}
-	return wire.Unique(raw, into)
+	if err := wire.Unique(raw, into); err != nil {
+		return err
+	}
+	return wire.Whole(raw, into)
 }

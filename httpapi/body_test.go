@@ -71,6 +71,8 @@ func TestBadBodies(t *testing.T) {
 		{"send for years", "/v1/messages", `{"to":"a","timeout":"9000h"}`, 400, "invalid", "timeout"},
 		{"job with an unknown field", "/v1/jobs", `{"runtime":"sh","script":"","cron":"* * * * *"}`, 400, "invalid", "cron"},
 		{"range of text", "/v1/jobs", `{"runtime":"sh","script":"","range":{"from":"a"}}`, 400, "invalid", "range.from"},
+		{"half a character in a script", "/v1/jobs", `{"runtime":"sh","script":"caf\udce9","items":[1]}`, 400, "invalid", "script"},
+		{"half a character in a name", "/v1/components", `{"name":"caf\udce9"}`, 400, "invalid", "name"},
 		{"transfer to a number", "/v1/leader/transfer", `{"to":1}`, 400, "invalid", "to"},
 		{"member without an address", "/v1/members", `{"adress":"x"}`, 400, "invalid", "adress"},
 		{"params cut off", "/v1/call/COORDINATOR/echo", `{"a":[1,2}`, 400, "invalid", ""},

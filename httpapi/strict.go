@@ -46,7 +46,10 @@ func decodeStrict(body []byte, s shape, into any) error {
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return wire.Invalid("", "the body goes on behind its JSON object")
 	}
-	return wire.Unique(body, into)
+	if err := wire.Unique(body, into); err != nil {
+		return err
+	}
+	return wire.Whole(body, into)
 }
 
 // tells says whether a body that decodeStrict took has a field.

@@ -1,12 +1,14 @@
 package wire
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Unique refuses JSON in which an object tells a key twice, since readers
@@ -21,11 +23,25 @@ func Unique(body []byte, into any) error {
 	return u.value(reflect.TypeOf(into), "")
 }
 
+// Whole refuses JSON in which a string that is read into a string of Go is not
+// UTF-8 or holds half of a surrogate pair, as "\udce9" does, which no UTF-8
+// says: another character would be taken for it. body and into are those of Unique; what stays
+// as it came is its receiver's to judge here too. The error is invalid and
+// names the field.
+func Whole(body []byte, into any) error {
+	if !bytes.Contains(body, []byte(`\u`)) && utf8.Valid(body) {
+		return nil
+	}
+	u := unique{text: body, whole: true}
+	return u.value(reflect.TypeOf(into), "")
+}
+
 // unique walks through JSON along a type. What is no JSON ends the walk: to say
 // so is the decoder's affair.
 type unique struct {
-	text []byte
-	at   int
+	text  []byte
+	at    int
+	whole bool // look for halves of surrogate pairs, and not for keys told twice
 }
 
 // next steps over blanks and returns what comes then, 0 at the end.
@@ -55,6 +71,12 @@ func (u *unique) value(t reflect.Type, path string) error {
 		return u.object(t, path)
 	case c == '[' && holdsKeys(t):
 		return u.list(t, path)
+	case c == '[' && u.whole && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String && !readsItself(t):
+		return u.list(t, path)
+	case c == '"' && u.whole && t.Kind() == reflect.String && !readsItself(t):
+		from := u.at
+		u.str()
+		return halved(u.text[from:u.at], path)
 	}
 	u.skip()
 	return nil
@@ -68,7 +90,11 @@ func (u *unique) object(t reflect.Type, path string) error {
 		u.str()
 		name, inner := fieldOf(t, keyText(u.text[from:u.at]))
 		here := strings.TrimPrefix(path+"."+clip(name), ".")
-		if told[name] {
+		if u.whole {
+			if err := halved(u.text[from:u.at], here); err != nil {
+				return err
+			}
+		} else if told[name] {
 			return Invalid(here, "%q is told twice", here)
 		}
 		told[name] = true
@@ -137,6 +163,39 @@ func (u *unique) str() {
 		}
 	}
 	u.at = len(u.text)
+}
+
+// halved refuses a string that is not UTF-8, or in which an escape is half of a
+// surrogate pair.
+func halved(quoted []byte, path string) error {
+	if !utf8.Valid(quoted) {
+		return Invalid(path, "%s is not UTF-8", path)
+	}
+	high := -1 // where the first half of a pair has ended
+	for i := 0; i < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		if i++; i+5 > len(quoted) || quoted[i] != 'u' {
+			continue
+		}
+		n, err := strconv.ParseUint(string(quoted[i+1:i+5]), 16, 16)
+		switch first, second := n>>10 == 0xD800>>10, n>>10 == 0xDC00>>10; {
+		case err != nil:
+			return nil // no JSON
+		case second && high == i-1:
+			high = -1
+		case high >= 0 || second:
+			return Invalid(path, "%s holds half of a surrogate pair (\\u%04X): it is no text", path, n)
+		case first:
+			high = i + 5
+		}
+		i += 4
+	}
+	if high >= 0 {
+		return Invalid(path, "%s holds half of a surrogate pair: it is no text", path)
+	}
+	return nil
 }
 
 func keyText(quoted []byte) string {

@@ -77,3 +77,37 @@ func FuzzUnique(f *testing.F) {
 		_ = wire.Unique(body, new(wire.SubmitJob))
 	})
 }
+
+// What would be read as another character is refused, unless it lies in what is passed on as it came.
+func TestWhole(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		into any
+		body string
+		want string // "": fine
+	}{
+		{&wire.SubmitJob{}, `{"script":"a\u00e9\n\ud83d\ude00\\ud83d\ufffd","labels":{"\ud83d\ude00":"\u0041"}}`, ""},
+		{&wire.SubmitJob{}, `{"script":"caf\udce9"}`, "script"},
+		{&wire.SubmitJob{}, `{"script":"\ud83d"}`, "script"},
+		{&wire.SubmitJob{}, `{"script":"\ud83dx\ude00"}`, "script"},
+		{&wire.SubmitJob{}, `{"script":"\ud83d\n\ude00"}`, "script"},
+		{&wire.SubmitJob{}, `{"script":"\ud83d\ud83d\ude00"}`, "script"},
+		{&wire.SubmitJob{}, `{"labels":{"host":"\udce9"}}`, "labels.host"},
+		{&wire.SubmitJob{}, "{\"labels\":{\"ho\xe9\":\"a\"}}", "labels."},
+		{&wire.SubmitJob{}, "{\"name\":\"caf\xe9\"}", "name"},
+		{&wire.SubmitJob{}, `{"args":{"a":"\udce9"},"items":["\udce9"]}`, ""},
+		{&wire.SubmitJob{}, "{\"items\":[\"\xe9\"]}", ""},
+		{&wire.SignIn{}, `{"runtimes":["sh","\udce9"]}`, "runtimes[1]"},
+		{&wire.SendMessage{}, `{"content":"\udce9","payload":["AA=="],"to":"a"}`, ""},
+		{&wire.SignIn{}, `{"name":"\u00`, ""},
+		{&wire.SignIn{}, `{"name":"\ud83d\u"}`, ""},
+	} {
+		err := wire.Whole([]byte(c.body), c.into)
+		var refusal *wire.Error
+		switch {
+		case c.want == "" && err == nil:
+		case !errors.As(err, &refusal) || refusal.Code != wire.CodeInvalid || !strings.HasPrefix(refusal.Field, c.want):
+			t.Errorf("%.200q: got %v, want invalid of %q", c.body, err, c.want)
+		}
+	}
+}

@@ -280,7 +280,7 @@ func read(raw json.RawMessage, into any, names ...string) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badParams("something follows the params")
 	}
-	if err := wire.Unique(raw, into); err != nil {
+	if err := errors.Join(wire.Unique(raw, into), wire.Whole(raw, into)); err != nil {
 		return badParams("%v", err)
 	}
 	return nil
