@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,15 @@ type request struct {
 
 func (r *request) write() bool { return r.method != http.MethodGet }
 
+// atLeast is the index of which an answer must be at least; 0 is any. Of a blocking read it is what was seen before.
+func (r *request) atLeast() uint64 {
+	if r.write() || r.query.Get("wait") != "" {
+		return 0
+	}
+	n, _ := strconv.ParseUint(r.query.Get("index"), 10, 64)
+	return n
+}
+
 // do asks one coordinator after the other until one answers. A nil out drops the body; Meta.Body keeps it anyway.
 func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 	payload, err := r.payload()
@@ -62,6 +72,11 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 		meta = metaOf(res.Header, base)
 		if err := meta.read(res.Body, out); err != nil {
 			return r.lost(ctx, base, err, false)
+		}
+		if least := r.atLeast(); meta.Index < least {
+			ce := r.failed(base, wire.NotTried("the answer is of index %d, and one of %d or later is wanted", meta.Index, least), nil)
+			ce.RequestID, ce.Meta = res.Header.Get("X-Request-Id"), meta
+			return ce
 		}
 		return nil
 	})

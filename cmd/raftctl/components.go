@@ -96,7 +96,7 @@ func (a *app) componentsGetCmd() *cobra.Command {
 			}
 			c, meta, err := a.client.Component(cmd.Context(), full, r.read())
 			if err != nil {
-				return err
+				return a.behind(cmd.Context(), r, err)
 			}
 			return a.show(a.out, answer{
 				body: meta.Body, names: []string{"component/" + c.FullName},

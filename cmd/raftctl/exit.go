@@ -53,7 +53,10 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	if errors.As(err, &ce) {
 		a.hint(ce)
 	}
+	var behind behindError
 	switch {
+	case errors.As(err, &behind):
+		return exitUnavailable
 	case ce != nil && ce.Err.Code == wire.CodeUnavailable:
 		return exitUnavailable
 	case ce != nil && (ce.Err.Code == wire.CodeUnknown || ce.Err.Code == wire.CodeInternal && ce.Method != "GET"):

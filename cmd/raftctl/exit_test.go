@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -259,5 +261,48 @@ func TestTheExampleOfContexts(t *testing.T) {
 	write(t, filepath.Join(dir, "folkmoot", "contexts.yaml"), file)
 	if code, out, errs := raftctl(t, nil, "contexts", "list"); code != exitDone || !strings.Contains(out, "*  lab") || !strings.Contains(out, "n1.lab:7380,n2.lab:7380") {
 		t.Errorf("contexts list: exit %d, %q, %q", code, out, errs)
+	}
+}
+
+// --index is a promise: an answer of before is none, whoever gives it, and --timeout is how long it is waited for.
+func TestIndex(t *testing.T) {
+	old := coordinator(t, map[string]any{ // at index 812, and it does not wait
+		"GET /components":       wire.Components{},
+		"GET /members":          wire.Members{},
+		"GET /jobs":             wire.Jobs{},
+		"GET /workers":          wire.Workers{},
+		"GET /namespaces":       map[string]any{},
+		"GET /components/n1.x":  wire.Component{FullName: "n1.x"},
+		"GET /jobs/j1":          wire.Job{ID: "j1"},
+		"GET /jobs/j1/parts":    wire.Parts{},
+		"GET /status":           wire.Status{ID: "n1", AppliedIndex: 812},
+		"GET /components/n1.ok": wire.Component{FullName: "n1.ok"},
+	})
+	silent := coordinator(t, map[string]any{
+		"GET /components": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+		"GET /status":     wire.Status{ID: "n1", AppliedIndex: 812},
+	})
+	for cmd, f := range map[string]*fake{
+		"components list": old, "members list": old, "jobs list": old, "workers list": old, "namespaces list": old,
+		"components get n1.x": old, "jobs get j1": old, "jobs get j1 --parts": old, "components list --stale": silent,
+		"members list --watch": old,
+	} {
+		args := append(strings.Fields(cmd), "--index", "900", "--timeout", "300ms")
+		code, out, errs := raftctl(t, f, args...)
+		if want := "--index 900 was not reached in time: the state is at index 812"; code != exitUnavailable || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q, want 3 and %q", cmd, code, out, errs, want)
+		}
+		if code, _, errs := raftctl(t, old, append(strings.Fields("components get n1.ok"), "--index", "812")...); code != exitDone {
+			t.Errorf("an index that is reached: exit %d, %s", code, errs)
+		}
+	}
+	at := 896
+	f := coordinator(t, map[string]any{"GET /components/n1.x": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		at++
+		w.Header().Set("X-Index", strconv.Itoa(at))
+		fmt.Fprintf(w, `{"full_name":"n1.x","index":%d}`, at)
+	})})
+	if code, out, errs := raftctl(t, f, "components", "get", "n1.x", "--index", "900", "--timeout", "1m", "-o", "json"); code != exitDone || !strings.Contains(out, `"index":900`) {
+		t.Errorf("a state that comes nearer: exit %d, stdout %q, stderr %q, want the one of index 900", code, out, errs)
 	}
 }

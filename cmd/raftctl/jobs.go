@@ -144,7 +144,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			if parts {
 				rows, body, err := a.allParts(cmd.Context(), args[0], r.read())
 				if err != nil {
-					return err
+					return a.behind(cmd.Context(), r, err)
 				}
 				v := answer{body: body, table: func(wide bool) *table { return a.partsTable(rows, wide) }}
 				for _, p := range rows {
@@ -154,7 +154,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			}
 			j, meta, err := a.client.Job(cmd.Context(), args[0], r.read())
 			if err != nil {
-				return err
+				return a.behind(cmd.Context(), r, err)
 			}
 			var failed reasons
 			if a.flags.output == "table" || a.flags.output == "wide" {

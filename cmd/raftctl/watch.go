@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // fetch asks for a list that is newer than r says.
@@ -29,7 +31,7 @@ func (r *reading) define(cmd *cobra.Command) *cobra.Command {
 	f.StringVar(&r.consistency, "consistency", "", "stale, default or strict")
 	f.BoolVar(&r.stale, "stale", false, "the same as --consistency stale")
 	f.BoolVar(&r.strict, "consistent", false, "the same as --consistency strict")
-	f.Uint64Var(&r.index, "index", 0, "at least as new as this index")
+	f.Uint64Var(&r.index, "index", 0, "at least as new as this index; exit 3 if it is not reached within --timeout")
 	if r.wantWatch {
 		f.BoolVarP(&r.watch, "watch", "w", false, "show it again whenever it changes")
 	}
@@ -49,12 +51,41 @@ func (r *reading) read() client.Read {
 	return out
 }
 
+// behindError says that nobody was as new as --index in time.
+type behindError struct{ index, reached uint64 }
+
+func (e behindError) Error() string {
+	return fmt.Sprintf("--index %d was not reached in time: the state is at index %d", e.index, e.reached)
+}
+
+// behind tells of a read that failed because of --index, which was not reached, how far the state is.
+func (a *app) behind(ctx context.Context, r reading, err error) error {
+	var ce *client.CallError
+	if r.index == 0 || ctx.Err() != nil || !errors.As(err, &ce) || ce.Err.Code != wire.CodeUnavailable {
+		return err
+	}
+	reached := ce.Meta.Index
+	if reached == 0 { // silent until the time was up
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		s, _, serr := a.client.Status(ctx)
+		if serr != nil {
+			return err
+		}
+		reached = s.AppliedIndex
+	}
+	if reached >= r.index {
+		return err
+	}
+	return behindError{r.index, reached}
+}
+
 // list shows what get gives: once, or with --watch again at every change, until interrupted. every is how often to look
 // where the answer holds more than the replicated state; 0 waits for the index to move.
 func (a *app) list(ctx context.Context, r reading, every time.Duration, get fetch) error {
 	v, meta, err := get(ctx, r.read())
 	if err != nil {
-		return err
+		return a.behind(ctx, r, err)
 	}
 	if !r.watch {
 		return a.show(a.out, v)
