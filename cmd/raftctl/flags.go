@@ -61,6 +61,9 @@ func (a *app) start(cmd *cobra.Command) error {
 	if err := cmd.ValidateFlagGroups(); err != nil {
 		return usage("%v", err)
 	}
+	if err := textOnly(cmd, cmd.Flags().Args()); err != nil {
+		return err
+	}
 	if err := a.settle(cmd); err != nil {
 		return err
 	}

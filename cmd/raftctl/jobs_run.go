@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -36,10 +37,11 @@ func (a *app) jobsRunCmd() *cobra.Command {
 		Example: "  raftctl jobs run square.py --items 1,2,3 --follow\n" +
 			"  raftctl jobs run fetch.sh --items-file urls.txt --parallel 4 --follow\n" +
 			"  raftctl jobs run sum.py --range 0:1000:50 --args base=10",
+		Annotations: map[string]string{fileArgs: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			script, err := a.readFile(args[0])
 			if err != nil {
-				return usage("%v", err)
+				return err
 			}
 			job, err := r.job(a, args[0], string(script), cmd.Flags().Changed)
 			if err != nil {
@@ -78,6 +80,9 @@ func (r runFlags) job(a *app, file, script string, told func(flag string) bool) 
 	}
 	if job.Name == "" && file != "-" {
 		job.Name = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+		if !utf8.ValidString(job.Name) {
+			return job, usage("--name is needed: the script's name is not UTF-8")
+		}
 	}
 	if job.Runtime == "" {
 		job.Runtime = map[string]string{".py": "python3", ".sh": "sh"}[filepath.Ext(file)]

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,12 +20,13 @@ func (a *app) jobsSubmitCmd() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use: "submit FILE", Short: "Hand in a job from a JSON or YAML file", Args: cobra.ExactArgs(1),
-		Long:    "Hands in the job that FILE (- is standard input) holds as JSON or YAML, with the fields of POST /v1/jobs.",
-		Example: "  raftctl jobs submit quality.yaml --follow\n  raftctl jobs submit - < quality.json",
+		Long:        "Hands in the job that FILE (- is standard input) holds as JSON or YAML, with the fields of POST /v1/jobs.",
+		Example:     "  raftctl jobs submit quality.yaml --follow\n  raftctl jobs submit - < quality.json",
+		Annotations: map[string]string{fileArgs: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := a.readFile(args[0])
 			if err != nil {
-				return usage("%v", err)
+				return err
 			}
 			job, err := parseJob(text)
 			if err != nil {
@@ -60,11 +62,18 @@ func (a *app) submit(ctx context.Context, job wire.SubmitJob, follow bool) error
 	return a.done(meta.Body, "job/"+j.ID, "job %s %s, %d parts%s", j.ID, j.State, j.Parts.Total, known)
 }
 
-func (a *app) readFile(name string) ([]byte, error) {
+// readFile reads a file of text, - is standard input.
+func (a *app) readFile(name string) (text []byte, err error) {
 	if name == "-" {
-		return io.ReadAll(a.in)
+		name = "standard input"
+		text, err = io.ReadAll(a.in)
+	} else {
+		text, err = os.ReadFile(name)
 	}
-	return os.ReadFile(name)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	return text, checkText(name, text)
 }
 
 // parseJob reads a job from YAML, of which JSON is a part; words it does not know are refused.
@@ -73,6 +82,9 @@ func parseJob(text []byte) (wire.SubmitJob, error) {
 	if !json.Valid(text) {
 		var tree any
 		if err := yaml.Unmarshal(text, &tree); err != nil {
+			return job, err
+		}
+		if err := checkTree("", tree); err != nil {
 			return job, err
 		}
 		var err error
@@ -85,7 +97,7 @@ func parseJob(text []byte) (wire.SubmitJob, error) {
 	if err := dec.Decode(&job); err != nil {
 		return job, fmt.Errorf("job: %w", err)
 	}
-	if err := wire.Unique(text, &job); err != nil {
+	if err := errors.Join(wire.Unique(text, &job), wire.Whole(text, &job)); err != nil {
 		return job, fmt.Errorf("job: %w", err)
 	}
 	if err := wire.CheckZeros(text); err != nil {
