@@ -61,10 +61,21 @@ func examples() map[string][]told {
 	)
 	limited := submit
 	limited.Spec.MaxLosses = 3
+	giveNext := told{jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
+		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
+		{Job: "j1", Part: 1, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
+	}}}
+	bounded := submit
+	bounded.ResultQuota = 12
 	expire := told{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
 	return map[string][]told{
 		jobs.KindFinish + "+failed_by": {ann, in, {jobs.KindSubmit, limited}, give, {jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
 			{Ref: ref, Error: "boom", Millis: 3},
+		}}}},
+		jobs.KindSubmit + "+result_quota": {{jobs.KindSubmit, bounded}},
+		jobs.KindFinish + "+result_quota": {ann, in, {jobs.KindSubmit, bounded}, giveNext, {jobs.KindFinish, jobs.Finish{ResultQuota: 20, Parts: []jobs.PartDone{
+			{Ref: ref, OK: true, Result: json.RawMessage(`"1234567890"`), Millis: 12},
+			{Ref: jobs.Ref{Job: "j1", Part: 1, Attempt: 1, Session: "s1"}, OK: true, Result: json.RawMessage(`2`), Millis: 3},
 		}}}},
 		jobs.KindSubmit + "+max_losses":     {{jobs.KindSubmit, limited}},
 		registry.KindExpire + "+max_losses": {ann, in, {jobs.KindSubmit, limited}, give, expire},

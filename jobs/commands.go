@@ -53,6 +53,10 @@ type Submit struct {
 	ID   string `json:"id"`
 	Spec Spec   `json:"spec"`
 	By   string `json:"by,omitempty"`
+	// ResultQuota bounds the bytes of the job's results, 0 by nothing. It is not
+	// the submitter's choice, and travels with the job, so that every coordinator
+	// judges by the same one.
+	ResultQuota int64 `json:"result_quota,omitempty"`
 }
 
 // Assign gives parts to sessions.
@@ -100,6 +104,9 @@ type Start struct {
 // Finish reports attempts that ended.
 type Finish struct {
 	Parts []PartDone `json:"parts"`
+	// ResultQuota bounds the bytes of the results of all jobs together, 0 by
+	// nothing.
+	ResultQuota int64 `json:"result_quota,omitempty"`
 }
 
 // PartDone is one ended attempt. Result counts only with OK, Error only

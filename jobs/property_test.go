@@ -57,8 +57,11 @@ func command(r *rapid.T, t *testing.T, before, tab *jobs.Table) {
 	switch rapid.IntRange(0, 9).Draw(r, "command") {
 	case 0:
 		parts := rapid.IntRange(1, 4).Draw(r, "parts")
-		_, _ = tab.Submit(jobs.Submit{ID: id, Spec: spec(t, parts, group(rapid.SampledFrom([]string{"", "g"}).Draw(r, "group")),
-			parallel(rapid.IntRange(0, 2).Draw(r, "parallel")), timeout(time.Duration(rapid.IntRange(0, 1).Draw(r, "timeout"))*time.Minute), attempts(2))}, t0)
+		_, _ = tab.Submit(jobs.Submit{
+			ID: id, Spec: spec(t, parts, group(rapid.SampledFrom([]string{"", "g"}).Draw(r, "group")),
+				parallel(rapid.IntRange(0, 2).Draw(r, "parallel")), timeout(time.Duration(rapid.IntRange(0, 1).Draw(r, "timeout"))*time.Minute), attempts(2)),
+			ResultQuota: rapid.Int64Range(0, 3).Draw(r, "quota"),
+		}, t0)
 	case 1, 2:
 		workers := []jobs.Worker{worker("s1", 2), worker("s2", 1), worker("s3", 1)}
 		as := jobs.Plan(before, workers, rapid.IntRange(1, 4).Draw(r, "limit"), nil)
@@ -121,6 +124,13 @@ func command(r *rapid.T, t *testing.T, before, tab *jobs.Table) {
 func checkFinals(r *rapid.T, tab *jobs.Table, finals map[string]jobs.Part) {
 	held := map[string]int{}
 	for j := range tab.Jobs() {
+		bytes := 0
+		for p := range tab.Parts(j.ID) {
+			bytes += len(p.Result)
+		}
+		if j.ResultQuota > 0 && int64(bytes) > j.ResultQuota {
+			r.Fatalf("the results of job %s have %d bytes of at most %d", j.ID, bytes, j.ResultQuota)
+		}
 		busy := 0
 		for p := range tab.Parts(j.ID) {
 			key := fmt.Sprint(j.ID, j.SubmitIndex, j.Total, "/", p.N)

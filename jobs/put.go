@@ -15,6 +15,7 @@ func (t *Table) PutJob(j Job) {
 	}
 	r.job = j
 	t.jobs.Set(j.ID, r)
+	t.resize(r, Size{Jobs: 1, Parts: j.Total, Input: j.Spec.Bytes(), Results: r.size.Results})
 	t.indexJob(j)
 }
 
@@ -77,6 +78,7 @@ func (t *Table) mine(r *record) *record {
 	}
 	return &record{
 		own: t.own, job: r.job, parts: *r.parts.Copy(), waiting: *r.waiting.Copy(), busy: *r.busy.Copy(), ended: r.ended.copy(),
+		size: r.size,
 	}
 }
 
@@ -101,7 +103,10 @@ func (t *Table) saveJob(r *record, old Job) {
 }
 
 func (t *Table) putPart(r *record, p Part) {
+	size := r.size
+	size.Results += p.bytes()
 	if old, ok := r.parts.Get(p.N); ok {
+		size.Results -= old.bytes()
 		switch {
 		case old.State == Waiting:
 			r.waiting.Delete(p.N)
@@ -124,6 +129,7 @@ func (t *Table) putPart(r *record, p Part) {
 		t.hold(p.Session, 1)
 	}
 	r.parts.Set(p.N, &p)
+	t.resize(r, size)
 }
 
 func (t *Table) hold(session string, n int) {

@@ -46,12 +46,12 @@ func (t *Table) start(ref Ref, at time.Time) Verdict {
 func (t *Table) Finish(c Finish, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Parts))
 	for i, d := range c.Parts {
-		verdicts[i] = t.finish(d, at)
+		verdicts[i] = t.finish(d, c.ResultQuota, at)
 	}
 	return verdicts, nil
 }
 
-func (t *Table) finish(d PartDone, at time.Time) Verdict {
+func (t *Table) finish(d PartDone, quota int64, at time.Time) Verdict {
 	r, p, v := t.fence(d.Ref)
 	if v.Code != "" {
 		return v
@@ -67,10 +67,12 @@ func (t *Table) finish(d PartDone, at time.Time) Verdict {
 		return refuse(v.PartRef, wire.CodeTooLarge, fmt.Sprintf("the result is %d bytes; the limit is %d", len(d.Result), wire.MaxResult))
 	}
 	r = t.writable(r)
-	if d.OK {
-		t.finishWell(r, p, d, at)
+	if !d.OK {
+		t.finishBadly(r, p, d, quota, at)
+	} else if why := t.overQuota(r, len(d.Result), quota); why != "" {
+		t.finishOver(r, p, d, why, at)
 	} else {
-		t.finishBadly(r, p, d, at)
+		t.finishWell(r, p, d, at)
 	}
 	return v
 }
@@ -88,13 +90,26 @@ func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
 	}
 }
 
-func (t *Table) finishBadly(r *record, p Part, d PartDone, at time.Time) {
+// finishOver fails a part for good whose result finds no room: another attempt
+// would return the same. No worker is to blame.
+func (t *Table) finishOver(r *record, p Part, d PartDone, why string, at time.Time) {
+	old, from := r.job, p.State
+	p.Failures++
+	p.State, p.Error, p.Millis = Failed, why, d.Millis
+	p.Ended, p.EndedIndex = at, t.index
+	t.move(r, from, p)
+	t.saveJob(r, old)
+	t.tellPart(EventPartFailed, p, why, at)
+	t.end(r, Failed, fmt.Sprintf("part %d failed: %s", p.N, why), at)
+}
+
+func (t *Table) finishBadly(r *record, p Part, d PartDone, quota int64, at time.Time) {
 	old, from := r.job, p.State
 	p.Failures++
 	if r.job.MaxLosses > 0 { // of a log from before, replicas must make what they made then
 		p = t.noteFailure(p)
 	}
-	p.Error, p.Millis = clip(d.Error), d.Millis
+	p.Error, p.Millis = t.errorText(r, d.Error, quota), d.Millis
 	if p.Failures < r.job.MaxAttempts {
 		p.State = Waiting // Session stays: the same report told twice is known by it
 		t.move(r, from, p)
@@ -106,7 +121,7 @@ func (t *Table) finishBadly(r *record, p Part, d PartDone, at time.Time) {
 	t.move(r, from, p)
 	t.saveJob(r, old)
 	t.tellPart(EventPartFailed, p, p.Error, at)
-	t.end(r, Failed, giveUp(p, p.Failures, "tried")+" and failed: "+lastLine(p.Error), at)
+	t.end(r, Failed, giveUp(p, p.Failures, "tried")+" and failed: "+lastLine(clip(d.Error)), at)
 }
 
 // fence finds the part a report is about, or refuses the report.

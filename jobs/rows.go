@@ -37,6 +37,9 @@ type Job struct {
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`
+	// ResultQuota bounds the bytes of its results; jobs of before have 0, for no
+	// bound.
+	ResultQuota int64 `json:"result_quota,omitempty"`
 	// Labels of the proposers' clocks, for people and for judges outside.
 	Submitted time.Time `json:"submitted"`
 	Started   time.Time `json:"started,omitzero"`
@@ -150,7 +153,7 @@ func (j Job) Wire(full bool) wire.Job {
 			Total: j.Total, Waiting: j.Waiting(), Assigned: c.Assigned, Running: c.Running, Done: c.Done,
 			Failed: c.Failed, Cancelled: c.Cancelled, Lost: c.Lost, Retries: c.Retries,
 		},
-		By: j.By, Submitted: j.Submitted, Started: j.Started, Ended: j.Ended, Index: j.Index,
+		ResultQuota: j.ResultQuota, By: j.By, Submitted: j.Submitted, Started: j.Started, Ended: j.Ended, Index: j.Index,
 	}
 	if full {
 		w.Script, w.Args = j.Script, j.Args

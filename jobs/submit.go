@@ -18,11 +18,14 @@ func (t *Table) Submit(c Submit, at time.Time) (Job, error) {
 		}
 		return r.job, nil
 	}
+	if c.ResultQuota < 0 {
+		return Job{}, wire.Invalid("result_quota", "result_quota %d is below 0", c.ResultQuota)
+	}
 	if err := c.Spec.Validate(); err != nil {
 		return Job{}, err
 	}
 	j := Job{
-		ID: c.ID, Spec: c.Spec, State: Queued, By: c.By, Submitted: at,
+		ID: c.ID, Spec: c.Spec, State: Queued, By: c.By, ResultQuota: c.ResultQuota, Submitted: at,
 		SubmitIndex: t.index, Index: t.index, Total: c.Spec.Parts(),
 	}
 	t.PutJob(j)
@@ -67,6 +70,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	t.wrote()
 	t.unindex(r.job)
 	t.jobs.Delete(c.ID)
+	t.size.add(r.size, -1)
 	t.tell(EventForgotten, c.ID, "", at, r.job.Wire(false))
 	return struct{}{}, nil
 }

@@ -36,6 +36,7 @@ type Table struct {
 	holds     btree.Map[string, int]    // how many parts a session holds
 
 	health  btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
+	size    Size                            // sums over the records
 	changed Changed
 }
 
@@ -58,6 +59,7 @@ type record struct {
 	waiting btree.Set[int]        // rows that wait for another attempt
 	busy    btree.Set[int]        // rows assigned or running
 	ended   tree[endedKey]        // final rows in order of ending
+	size    Size                  // of this job alone
 }
 
 type activeKey struct {
@@ -104,6 +106,7 @@ func (t *Table) Next(index uint64) *Table {
 		held:      t.held.copy(),
 		holds:     *t.holds.Copy(),
 		health:    *t.health.Copy(),
+		size:      t.size,
 		changed:   t.changed,
 	}
 	t.own = new(owner)

@@ -71,6 +71,7 @@ func (r *record) verify() error {
 // indexes lists all that is derived, in order.
 func (t *Table) indexes() (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	add("size %+v", t.size)
 	t.active.scan(func(k activeKey) bool { add("active %v", k); return true })
 	t.ready.scan(func(k activeKey) bool { add("ready %v", k); return true })
 	t.due.scan(func(k ageKey) bool { add("due %v", k); return true })
@@ -79,6 +80,7 @@ func (t *Table) indexes() (all []string) {
 	t.held.scan(func(k heldKey) bool { add("held %v", k); return true })
 	t.holds.Scan(func(session string, n int) bool { add("holds %s %d", session, n); return true })
 	t.jobs.Scan(func(id string, r *record) bool {
+		add("size %s %+v", id, r.size)
 		r.waiting.Scan(func(n int) bool { add("waiting %s %d", id, n); return true })
 		r.busy.Scan(func(n int) bool { add("busy %s %d", id, n); return true })
 		r.ended.scan(func(k endedKey) bool { add("ended %s %v", id, k); return true })

@@ -199,11 +199,15 @@ type Job struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Keep        Duration          `json:"keep"`
 	Parts       PartCounts        `json:"parts"`
-	By          string            `json:"by,omitempty"`
-	Submitted   time.Time         `json:"submitted"`
-	Started     time.Time         `json:"started,omitzero"`
-	Ended       time.Time         `json:"ended,omitzero"`
-	Index       uint64            `json:"index"` // of its last change
+	// ResultBytes are the bytes of its parts' results and error texts, in an
+	// answer; ResultQuota is what they may be together.
+	ResultBytes int64     `json:"result_bytes,omitempty"`
+	ResultQuota int64     `json:"result_quota,omitempty"`
+	By          string    `json:"by,omitempty"`
+	Submitted   time.Time `json:"submitted"`
+	Started     time.Time `json:"started,omitzero"`
+	Ended       time.Time `json:"ended,omitzero"`
+	Index       uint64    `json:"index"` // of its last change
 	// Known is only in the answer to a submission: the job was there before, under the same id or key.
 	Known bool `json:"known,omitempty"`
 	// Script and Args are only in the answer for one job.
@@ -355,6 +359,7 @@ type Status struct {
 	LocalSessions  int               `json:"local_sessions"`
 	Jobs           map[string]int    `json:"jobs"` // by state
 	Workers        int               `json:"workers"`
+	JobSize        *JobSize          `json:"job_size,omitempty"`
 	Links          map[string]string `json:"links"` // coordinator id: up, or the last error
 	LogStore       string            `json:"log_store"`
 	DataDir        string            `json:"data_dir"`
@@ -373,6 +378,19 @@ type Status struct {
 	InsecureReason string            `json:"insecure,omitempty"`
 	SlowConsumers  *SlowConsumers    `json:"slow_consumers,omitempty"`
 	Disk           *DiskSpace        `json:"disk,omitempty"`
+}
+
+// JobSize is what all jobs together take of every coordinator's memory, with
+// the bounds that this coordinator keeps to.
+type JobSize struct {
+	Jobs           int   `json:"jobs"`
+	MaxJobs        int   `json:"max_jobs"`
+	Parts          int   `json:"parts"` // begun or not
+	MaxParts       int   `json:"max_parts"`
+	InputBytes     int64 `json:"input_bytes"` // scripts, args, items, names and labels
+	MaxInputBytes  int64 `json:"max_input_bytes"`
+	ResultBytes    int64 `json:"result_bytes"` // results and error texts of parts
+	MaxResultBytes int64 `json:"max_result_bytes"`
 }
 
 // DiskSpace is what is left of the volume of a coordinator's data directory.
