@@ -100,6 +100,12 @@ func (n *Native) CancelJob(ctx context.Context, id, reason string) (out wire.Job
 	return out, err
 }
 
+// ForgetJob removes a job that has ended, with its results and logs.
+func (n *Native) ForgetJob(ctx context.Context, id string) (out wire.Job, err error) {
+	err = n.Coordinator(ctx, "jobs.forget", map[string]string{"id": id}, &out)
+	return out, err
+}
+
 // JobResults yields the results of the parts that have ended, by number. The first error ends it.
 func (n *Native) JobResults(ctx context.Context, id string) iter.Seq2[wire.PartResult, error] {
 	return func(yield func(wire.PartResult, error) bool) {

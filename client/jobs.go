@@ -70,6 +70,14 @@ func (c *Client) CancelJob(ctx context.Context, id, reason string) (wire.Job, Me
 	return out, meta, err
 }
 
+// ForgetJob removes a job that has ended, with its results and logs. After an unknown outcome it is done when the job is
+// not found.
+func (c *Client) ForgetJob(ctx context.Context, id string) (wire.Job, Meta, error) {
+	var out wire.Job
+	meta, err := c.do(ctx, request{method: http.MethodDelete, path: jobPath(id), query: url.Values{"forget": {"1"}}}, &out)
+	return out, meta, err
+}
+
 // Workers lists who runs parts and how busy they are.
 func (c *Client) Workers(ctx context.Context, r Read) (wire.Workers, Meta, error) {
 	var out wire.Workers

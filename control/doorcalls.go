@@ -110,12 +110,12 @@ func (c *Control) awaited(ctx context.Context, _ registry.Session, in jobIn) (an
 		}
 		j, err := jobOf(view, in.ID)
 		if err != nil || in.Wait == 0 || jobs.Final(j.State) {
-			return j.Wire(true), 0, err
+			return jobWire(view, j, true), 0, err
 		}
 		select {
 		case <-changed:
 		case <-over.C:
-			return j.Wire(true), 0, nil
+			return jobWire(view, j, true), 0, nil
 		case <-ctx.Done():
 			return nil, 0, wire.NotTried("the wait was given up: %v", ctx.Err())
 		}

@@ -61,6 +61,24 @@ func (c *Control) CancelJob(ctx context.Context, id, reason string) (wire.Job, u
 	return job.Wire(true), index, nil
 }
 
+// ForgetJob removes a job that has ended, with its results and logs, before its
+// keep is over, and returns it as it was. Errors: not_found, conflict (it has not
+// ended), unavailable, unknown (it is forgotten when it is not found any more).
+func (c *Control) ForgetJob(ctx context.Context, id string) (wire.Job, uint64, error) {
+	was, err := surely(ctx, c, func(view *fsm.State) (wire.Job, error) {
+		j, err := jobOf(view, id)
+		if err == nil && !jobs.Final(j.State) {
+			err = wire.Refuse(wire.CodeConflict, "job %s is %s: cancel it first, only a job that has ended is forgotten", id, j.State)
+		}
+		return jobWire(view, j, false), err
+	})
+	if err != nil {
+		return wire.Job{}, 0, err
+	}
+	_, index, err := propose[struct{}](ctx, c, jobs.KindForget, "user", jobs.Forget{ID: id})
+	return was, index, err
+}
+
 // JobFilter chooses jobs; the zero value chooses all.
 type JobFilter struct{ State, Name, Group string }
 
@@ -99,7 +117,7 @@ func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.J
 		rows = view.Jobs.JobsAfter(p.After)
 	}
 	for j := range rows {
-		w := j.Wire(false)
+		w := jobWire(view, j, false)
 		if f.State != "" && w.State != f.State || f.Name != "" && w.Name != f.Name || f.Group != "" && w.Group != f.Group {
 			continue
 		}
@@ -122,7 +140,7 @@ func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, 
 	if err != nil {
 		return wire.Job{}, fresh, err
 	}
-	return j.Wire(true), fresh, nil
+	return jobWire(view, j, true), fresh, nil
 }
 
 // Parts lists the parts of a job by number, in the given state only if state
@@ -164,6 +182,13 @@ func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (
 		list.Parts = append(list.Parts, w)
 	}
 	return list, fresh, nil
+}
+
+// jobWire is a job as it is answered; full adds script and args.
+func jobWire(view *fsm.State, j jobs.Job, full bool) wire.Job {
+	w := j.Wire(full)
+	w.ResultBytes = view.Jobs.SizeOf(j.ID).Results
+	return w
 }
 
 // Workers lists the components that run parts, and how busy they are.

@@ -112,6 +112,10 @@ var methods = map[string]method{
 		func(c *Control, ctx context.Context, _ registry.Session, in cancelIn) (any, uint64, error) {
 			return answered(c.CancelJob(ctx, in.ID, in.Reason))
 		}, need("id", "string"), may("reason", "string")),
+	"jobs.forget": with("Remove a job that has ended, with its results and logs.",
+		func(c *Control, ctx context.Context, _ registry.Session, in jobIn) (any, uint64, error) {
+			return answered(c.ForgetJob(ctx, in.ID))
+		}, need("id", "string")),
 	"jobs.results": with("The results of the parts that have ended, by number.", (*Control).ended,
 		need("id", "string"), may("after", "integer"), may("limit", "integer")),
 }

@@ -38,6 +38,7 @@ type UseCases interface {
 
 	Submit(ctx context.Context, who control.Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error)
 	CancelJob(ctx context.Context, id, reason string) (wire.Job, uint64, error)
+	ForgetJob(ctx context.Context, id string) (wire.Job, uint64, error)
 	Jobs(ctx context.Context, r control.Read, f control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
 	Job(ctx context.Context, r control.Read, id string) (wire.Job, control.Fresh, error)
 	Parts(ctx context.Context, r control.Read, id, state string, p control.Page) (wire.Parts, control.Fresh, error)

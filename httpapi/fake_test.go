@@ -283,6 +283,21 @@ func (f *fake) CancelJob(_ context.Context, id, reason string) (wire.Job, uint64
 	return j, j.Index, err
 }
 
+func (f *fake) ForgetJob(_ context.Context, id string) (wire.Job, uint64, error) {
+	var err error
+	var j wire.Job
+	f.change(func() {
+		var ok bool
+		if j, ok = f.jobs[id]; !ok {
+			err = wire.Refuse(wire.CodeNotFound, "no job %q", id)
+			return
+		}
+		f.index++
+		delete(f.jobs, id)
+	})
+	return j, f.index, err
+}
+
 func (f *fake) Jobs(ctx context.Context, r control.Read, c control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()

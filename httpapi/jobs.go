@@ -13,7 +13,7 @@ func (a *API) jobRoutes() {
 	a.add(route{method: http.MethodPost, path: "/jobs", params: none, body: MaxBody, handle: a.submit})
 	a.add(route{method: http.MethodGet, path: "/jobs", params: with(listParams, "state", "name", "group"), handle: a.jobs})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id", params: readParams, handle: a.job})
-	a.add(route{method: http.MethodDelete, path: "/jobs/:id", params: []string{"reason"}, handle: a.cancelJob})
+	a.add(route{method: http.MethodDelete, path: "/jobs/:id", params: []string{"reason", "forget"}, handle: a.endJob})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/parts", params: with(listParams, "state"), handle: a.parts})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/results", params: with(readParams, "follow", "order", "state"), handle: a.results})
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/logs", params: []string{"part", "attempt", "offset", "follow"}, handle: a.logs})
@@ -37,12 +37,27 @@ func (a *API) submit(rq *request) error {
 	return rq.json(http.StatusAccepted, &job)
 }
 
-func (a *API) cancelJob(rq *request) error {
+// endJob cancels a job; one that has ended is forgotten, which only ?forget asks
+// for: who cancels a job that was just done must not lose its results.
+func (a *API) endJob(rq *request) error {
 	id, err := rq.arg("id")
 	if err != nil {
 		return err
 	}
-	job, index, err := a.control.CancelJob(rq.context(), id, rq.params.get("reason"))
+	forget, err := rq.params.flag("forget")
+	if err != nil {
+		return err
+	}
+	var job wire.Job
+	var index uint64
+	switch {
+	case !forget:
+		job, index, err = a.control.CancelJob(rq.context(), id, rq.params.get("reason"))
+	case rq.params.has("reason"):
+		err = wire.Invalid("reason", "a job is cancelled with a reason, and forgotten without")
+	default:
+		job, index, err = a.control.ForgetJob(rq.context(), id)
+	}
 	if err != nil {
 		return err
 	}

@@ -149,9 +149,29 @@ func TestResources(t *testing.T) {
 		{"GET", "/v1/jobs/j2", "", 404},
 		{"GET", "/v1/jobs/j1/parts?limit=1&after=3&state=done", "", 200},
 		{"DELETE", "/v1/jobs/j1?reason=enough", "", 200},
+		{"DELETE", "/v1/jobs/j1?reason=enough&forget=1", "", 400},
+		{"DELETE", "/v1/jobs/j1?forget=perhaps", "", 400},
 	} {
 		d.ask(c.method, c.path, c.body).is(c.status)
 	}
+}
+
+// Only who says so forgets a job: who cancels one that was done a moment ago
+// keeps its results.
+func TestForgetAJob(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	for range 2 {
+		d.ask("DELETE", "/v1/jobs/j1?reason=enough", "").is(200)
+		d.ask("DELETE", "/v1/jobs/j1?forget=false", "").is(200)
+		d.ask("GET", "/v1/jobs/j1", "").is(200)
+	}
+	if a := d.ask("DELETE", "/v1/jobs/j1?forget=1", "").is(200); !strings.Contains(a.body, `"id":"j1"`) {
+		t.Errorf("forgotten: %s", a.body)
+	}
+	d.ask("GET", "/v1/jobs/j1", "").is(404)
+	d.ask("DELETE", "/v1/jobs/j1?forget", "").is(404)
 }
 
 // A call carries its params as they are, or from the query; its answer is the

@@ -28,6 +28,7 @@ func TestExitCodes(t *testing.T) {
 		"GET /workers":             problem(500, wire.CodeInternal, "fault"),
 		"GET /namespaces":          problem(429, wire.CodeBusy, "too many"),
 		"DELETE /jobs/j1":          wire.Job{ID: "j1", State: "cancelled"},
+		"DELETE /jobs/j2":          wire.Job{ID: "j2", State: "done"},
 		"POST /members/n2/demote":  map[string]string{"id": "n2"},
 		"DELETE /components/n1.y":  map[string]any{"full_name": "n1.y", "index": 5},
 		"POST /leader/transfer":    wire.Leader{ID: "n2", Term: 5},
@@ -40,6 +41,9 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"leader -o name", exitDone, "member/n1\n", ""},
 		{"jobs cancel j1", exitDone, "job j1 cancelled\n", ""},
+		{"jobs forget j2 -y", exitDone, "job j2 forgotten\n", ""},
+		{"jobs forget j2", exitUsage, "", "--yes"},
+		{"jobs forget nobody -y", exitFailed, "", "not_found"},
 		{"members demote n2", exitDone, "member n2 demoted\n", ""},
 		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
 		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},

@@ -19,7 +19,7 @@ import (
 
 func (a *app) jobsCmd() *cobra.Command {
 	return group("jobs", "Work handed in", a.jobsSubmitCmd(), a.jobsRunCmd(), a.jobsListCmd(), a.jobsGetCmd(),
-		a.jobsResultsCmd(), a.jobsLogsCmd(), a.jobsCancelCmd())
+		a.jobsResultsCmd(), a.jobsLogsCmd(), a.jobsCancelCmd(), a.jobsForgetCmd())
 }
 
 func (a *app) jobsListCmd() *cobra.Command {
@@ -309,4 +309,28 @@ func (a *app) jobsCancelCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "kept with the job")
 	return cmd
+}
+
+func (a *app) jobsForgetCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget ID...", Short: "Remove jobs that have ended, with their results and logs", Args: cobra.MinimumNArgs(1),
+		Long:              "Remove jobs that have ended, with their results and logs, before their keep is over. It makes room at all coordinators.",
+		Example:           "  raftctl jobs forget quality --yes\n  raftctl jobs list --state done -o name | cut -d/ -f2 | xargs raftctl jobs forget --yes",
+		ValidArgsFunction: a.completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.confirm(fmt.Sprintf("forget %s with all results and logs", strings.Join(args, ", "))); err != nil {
+				return err
+			}
+			for _, id := range args {
+				_, meta, err := a.client.ForgetJob(cmd.Context(), id)
+				if err != nil {
+					return err
+				}
+				if err := a.done(meta.Body, "job/"+id, "job %s forgotten", id); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
 }

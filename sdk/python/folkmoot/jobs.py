@@ -81,6 +81,10 @@ class Job:
         self.told = await self._session.coordinator("jobs.cancel", {"id": self.id, **({"reason": reason} if reason else {})})
         return self
 
+    async def forget(self) -> None:
+        """Removes the job, which has ended, with its results and logs: nobody finds it any more."""
+        await self._session.coordinator("jobs.forget", {"id": self.id})
+
     async def results(self, *, follow: bool = True) -> AsyncIterator[Result]:
         """Yields what became of each part, once, as the parts end, and returns when the job has ended; without
         ``follow`` those that have ended by now. Raises JobFailed at the end of a job that is not done."""

@@ -119,6 +119,10 @@ class Job:
         self._loop.run(self._job.cancel(reason))
         return self
 
+    def forget(self) -> None:
+        """Removes the job, which has ended, with its results and logs: nobody finds it any more."""
+        self._loop.run(self._job.forget())
+
     def results(self, *, follow: bool = True) -> Iterator[jobs.Result]:
         """Yields what became of each part, as the parts end. Raises JobFailed at the end of a job that is not done."""
         return _each(self._loop, self._job.results(follow=follow))

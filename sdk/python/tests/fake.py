@@ -327,6 +327,12 @@ class Peer:
         if method == "jobs.cancel":
             cluster.jobs[p["id"]].update(state="cancelled", reason=p.get("reason", ""))
             return cluster.job(p["id"])
+        if method == "jobs.forget":
+            if cluster.job(p["id"])["state"] not in ("done", "failed", "cancelled"):
+                raise Refusal("conflict", "it has not ended")
+            told = cluster.job(p["id"])
+            del cluster.jobs[p["id"]]
+            return told
         if method == "jobs.results":
             return cluster.results(p)
         raise Refusal("not_found", f"COORDINATOR has no method {method}", -32601)

@@ -434,6 +434,9 @@ class Jobs(Base):
         job = await gui.submit("def part(item): pass", items=[1])
         await job.cancel("not wanted")
         self.assertEqual(((await job.wait(5)).state, job.reason, job.ended), ("cancelled", "not wanted", True))
+        await job.forget()
+        with self.assertRaises(folkmoot.NotFound):
+            await job.refresh()
 
 
 @unittest.skipUnless(shutil.which("openssl"), "needs openssl to make a certificate")
