@@ -31,6 +31,7 @@ type Config struct {
 	// LogBudget bounds all part logs of this coordinator together, in bytes;
 	// default 1 GiB. Beyond it append_log answers busy.
 	LogBudget int64
+	Bounds    Bounds           // of what users can make the state grow to
 	Now       func() time.Time // default time.Now
 	Random    io.Reader        // default crypto/rand
 	Logger    *slog.Logger
@@ -58,6 +59,7 @@ type Control struct {
 	given   given
 	sends   outcomes
 	logs    *partLogs
+	bounds  Bounds
 	calls   calls
 	counted counters
 
@@ -91,6 +93,7 @@ func New(cfg Config) (*Control, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Bounds = cfg.Bounds.withDefaults()
 	if cfg.LogBudget <= 0 {
 		cfg.LogBudget = 1 << 30
 	}
@@ -101,7 +104,7 @@ func New(cfg Config) (*Control, error) {
 	c := &Control{
 		machine: cfg.Machine, node: cfg.Node, mail: cfg.Mail, peers: cfg.Peers, self: cfg.Self,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(), describe: cfg.Describe,
-		logs: logs,
+		logs: logs, bounds: cfg.Bounds,
 	}
 	c.leases = lease.New(lease.Config{Propose: c.expire, Logger: cfg.Logger})
 	if c.peers != nil {

@@ -15,9 +15,9 @@ import (
 // Submit hands a job in and returns it with the index of the write. Without
 // in.ID the id comes from the idempotency key (a repeat is the same job), or a
 // new one is minted. The same id with another content is conflict; with the
-// same, the job is Known. Errors:
-// invalid (with the field), too_large, conflict, unavailable, unknown (repeat
-// with the same id or key).
+// same, the job is Known. Errors: invalid (with the field), too_large, conflict,
+// busy (no room, see Bounds), unavailable, unknown (repeat with the same id or
+// key).
 func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
 	if err := checkKey(key); err != nil {
 		return wire.Job{}, 0, err
@@ -35,7 +35,12 @@ func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key
 			return wire.Job{}, 0, err
 		}
 	}
-	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.by(), jobs.Submit{ID: id, Spec: spec, By: who.by()})
+	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forJob(view, id, spec) }); err != nil {
+		return wire.Job{}, 0, err
+	}
+	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.by(), jobs.Submit{
+		ID: id, Spec: spec, By: who.by(), ResultQuota: c.bounds.JobResultBytes,
+	})
 	if err != nil {
 		return wire.Job{}, index, err
 	}

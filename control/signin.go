@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -25,8 +26,8 @@ const (
 // and keeps its id, its secret and the parts it runs. With an idempotency key
 // (16..128 printable bytes) a repeat answers the same session and secret, from
 // any coordinator. It blocks for the write. Errors: invalid (with the field),
-// name_taken, forbidden, not_found (namespace), unavailable, unknown (repeat
-// with the same key).
+// name_taken, forbidden, not_found (namespace), busy (no room, see Bounds),
+// unavailable, unknown (repeat with the same key).
 func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
 	if in.Namespace == "" {
 		in.Namespace = c.self.Namespace
@@ -52,11 +53,15 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	if err != nil {
 		return wire.SignedIn{}, err
 	}
-	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.by(), registry.SignIn{
+	command := registry.SignIn{
 		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
 		Home: c.self.ID, Kind: who.kind(), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
 		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over,
-	})
+	}
+	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forSession(view, command) }); err != nil {
+		return wire.SignedIn{}, err
+	}
+	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.by(), command)
 	if err != nil {
 		return wire.SignedIn{}, err
 	}

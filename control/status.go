@@ -22,7 +22,7 @@ func (c *Control) Status(context.Context) (wire.Status, error) {
 		Leader: leader, Term: term, Version: c.self.Version, Level: view.Level,
 		StartedAt: c.started, UptimeMs: c.now().Sub(c.started).Milliseconds(), AppliedIndex: view.Index,
 		Ready: ready, ReadyReason: reason, Components: view.Registry.Len(), LocalSessions: c.homed.len(),
-		Jobs: map[string]int{}, Links: c.mail.Links(),
+		Jobs: map[string]int{}, JobSize: c.bounds.jobSize(view), Links: c.mail.Links(),
 		HTTPAddress: c.self.HTTPAddr, PeerAddress: c.self.PeerAddr,
 		GoVersion: runtime.Version(), ProcessID: os.Getpid(), Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
 		MessageCounts: c.counted.messages(), WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},

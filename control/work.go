@@ -48,7 +48,9 @@ func (c *Control) finishParts(ctx context.Context, s registry.Session, in wire.F
 			lines[i].Error = wire.Refuse(wire.CodeTooLarge, "the result is %d bytes; the limit is %d", len(p.Result), wire.MaxResult).Message
 		}
 	}
-	return report(ctx, c, s, jobs.KindFinish, lines, func(part []jobs.PartDone) any { return jobs.Finish{Parts: part} })
+	return report(ctx, c, s, jobs.KindFinish, lines, func(part []jobs.PartDone) any {
+		return jobs.Finish{Parts: part, ResultQuota: c.bounds.ResultBytes}
+	})
 }
 
 // report carries the lines through the log in as few commands as hold them.

@@ -32,6 +32,7 @@ type world struct {
 	// strictly or by the leader's lease, with what they have not applied.
 	late map[string][]entry
 
+	bounds control.Bounds  // of coordinators that start
 	cutOff map[string]bool // coordinators that are out of touch with the log
 
 	leads func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
@@ -91,7 +92,7 @@ func (w *world) start(id string) {
 	s.mail = &post{site: s, boxes: map[string]*box{}}
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
 	c, err := control.New(control.Config{
-		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir,
+		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds,
 	})
 	if err != nil {
 		w.t.Fatal(err)

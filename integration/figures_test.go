@@ -82,6 +82,22 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"| %t for each %s |", of("gateway/tcp.frameTime", "wire.readStep")},
 			{"| %t without progress |", of("gateway/session.Write")},
 		}},
+		{"docs/limits.md", "## Jobs", []phrase{
+			{"| jobs that are kept, ended ones included | %n |", of("control.Jobs")},
+			{"| parts of one job; of all jobs that are kept | %n; %n |", of("wire.MaxParts", "control.Parts")},
+			{"with names and labels | %s; %s |", of("jobs.MaxInput", "control.InputBytes")},
+			{"| labels of a job | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
+			{"| one result | %s |", of("wire.MaxResult")},
+			{"with the error texts of its parts | %s (`--job-result-bytes`) |", of("control.JobResultBytes")},
+			{"| the same of all jobs that are kept | %s (`--result-bytes`) |", of("control.ResultBytes")},
+			{"| one error text | %s |", of("jobs.maxErrorText")},
+		}},
+		{"docs/limits.md", "## Components", []phrase{
+			{"| components signed in | %n |", of("control.Components")},
+			{"| names, labels, places and runtimes of all of them | %s |", of("control.ComponentBytes")},
+			{"| labels of a component | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
+			{"| the last %n, and the last %n that an operator removed |", of("registry.KeepEnded", "registry.KeepEnded")},
+		}},
 		{"docs/leco.md", "", []phrase{
 			{"A sign-in is answered within %t,", of("gateway/leco.Answer")},
 			{"or not made within %t. Until it is written, messages to other coordinators wait, up to %t.", of("gateway/leco.Provisional", "control.PostTime")},

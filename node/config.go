@@ -40,6 +40,10 @@ type Config struct {
 	LECOLogAddr  string   // the same for its log channel
 	LECOShutDown bool     // LECO components may stop this coordinator even from other machines
 
+	// JobResultBytes bounds the results of one job, ResultBytes those of all jobs;
+	// 0 is control's default.
+	JobResultBytes, ResultBytes int64
+
 	Join      []string // addresses or names of coordinators, tried in turn for ever
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
 	NonVoter  bool     // replicate and route, never vote

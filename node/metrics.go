@@ -36,6 +36,9 @@ var (
 	componentsDesc = desc("components", "Components signed in, in the whole cluster.")
 	localDesc      = desc("local_sessions", "Sessions homed here.")
 	jobsDesc       = desc("jobs", "Jobs, by state.", "state")
+	partsDesc      = desc("job_parts", "Parts of all jobs that are kept, begun or not.")
+	jobBytesDesc   = desc("job_bytes", "What all jobs that are kept take of every coordinator's memory: their input, and the results and error texts of their parts.", "of")
+	jobMaxDesc     = desc("job_bytes_max", "What that may be at most: beyond it jobs are refused, and parts fail as result_quota.", "of")
 	indexDesc      = desc("index", "Log indexes of this coordinator.", "of")
 	leaderDesc     = desc("is_leader", "Whether this coordinator leads.")
 	termDesc       = desc("term", "Raft term.")
@@ -57,7 +60,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc,
+		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
 	} {
@@ -112,6 +115,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for state, count := range st.Jobs {
 		gauge(jobsDesc, float64(count), state)
 	}
+	gauge(partsDesc, float64(st.JobSize.Parts))
+	gauge(jobBytesDesc, float64(st.JobSize.InputBytes), "input")
+	gauge(jobBytesDesc, float64(st.JobSize.ResultBytes), "results")
+	gauge(jobMaxDesc, float64(st.JobSize.MaxInputBytes), "input")
+	gauge(jobMaxDesc, float64(st.JobSize.MaxResultBytes), "results")
 	for server, sent := range perCoordinator(c.n.raft.Status().Shipments) {
 		counter(snapshotsDesc, sent.Sent, server)
 		gauge(inVainDesc, float64(sent.InVain), server)

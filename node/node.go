@@ -169,6 +169,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.control, err = control.New(control.Config{
 		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
+		Bounds: control.Bounds{JobResultBytes: cfg.JobResultBytes, ResultBytes: cfg.ResultBytes},
 	})
 	if err != nil {
 		return nil, err

@@ -98,6 +98,7 @@ func (t *Table) put(s *Session) {
 	t.sessions.set(t.own, s)
 	t.ids.set(t.own, s)
 	t.count(s.Home, 1)
+	t.bytes += s.Bytes()
 	t.changed.Sessions = t.index
 	if s.Slots > 0 {
 		t.changed.Workers = t.index
@@ -108,6 +109,7 @@ func (t *Table) put(s *Session) {
 func (t *Table) take(s *Session) {
 	t.writes++
 	t.sessions.remove(t.own, s)
+	t.bytes -= s.Bytes()
 	t.ids.remove(t.own, s.ID)
 	t.count(s.Home, -1)
 	t.changed.Sessions = t.index
@@ -147,15 +149,8 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 // what the command has, so that a row is two or three objects to the collector
 // and keeps nothing else alive. No list and an empty one are the same.
 func (s *Session) texts(c *SignIn) {
-	n := len(c.Namespace) + 1 + len(c.Name) + len(c.Session) + len(c.SecretHash) + len(c.Place.Host) + len(c.Place.Group)
-	for i := range c.Labels {
-		n += len(c.Labels[i].Key) + len(c.Labels[i].Value)
-	}
-	for _, r := range c.Runtimes {
-		n += len(r)
-	}
 	var all strings.Builder
-	all.Grow(n) // so that what is cut off is never moved
+	all.Grow(int(c.Bytes())) // so that what is cut off is never moved
 	keep := func(text string) string {
 		from := all.Len()
 		all.WriteString(text)
@@ -181,6 +176,27 @@ func (s *Session) texts(c *SignIn) {
 			s.Runtimes[i] = keep(r)
 		}
 	}
+}
+
+// Bytes is how many bytes of text a sign-in puts into the table.
+func (c *SignIn) Bytes() int64 {
+	return textBytes(len(c.Namespace)+1+len(c.Name)+len(c.Session)+len(c.SecretHash), c.Place, c.Labels, c.Runtimes)
+}
+
+// Bytes is how many bytes of text a session has in the table.
+func (s *Session) Bytes() int64 {
+	return textBytes(len(s.FullName)+len(s.ID)+len(s.SecretHash), s.Place, s.Labels, s.Runtimes)
+}
+
+func textBytes(n int, p wire.Place, labels Labels, runtimes []string) int64 {
+	n += len(p.Host) + len(p.Group)
+	for i := range labels {
+		n += len(labels[i].Key) + len(labels[i].Value)
+	}
+	for _, r := range runtimes {
+		n += len(r)
+	}
+	return int64(n)
 }
 
 func checkSignIn(c *SignIn) error {

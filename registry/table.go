@@ -24,6 +24,7 @@ type Table struct {
 	workers  tree // Slots > 0
 	ids      trie
 	homes    []home // in order
+	bytes    int64  // of all sessions' texts
 	counted  bool   // homes is of this copy alone
 	rest     *rest
 	mine     bool // rest is of this copy alone
@@ -53,7 +54,7 @@ var nothing rest // read only
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
 		index: index, own: new(owner), rest: t.rest,
-		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, changed: t.changed,
+		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, bytes: t.bytes, changed: t.changed,
 	}
 }
 
@@ -136,6 +137,10 @@ func (t *Table) Presider(namespace string) (Coordinator, bool) {
 
 // Len is the number of live sessions.
 func (t *Table) Len() int { return t.sessions.size }
+
+// Bytes is how many bytes of names, labels, places and runtimes the live
+// sessions have together.
+func (t *Table) Bytes() int64 { return t.bytes }
 
 // Sessions yields all live sessions by full name.
 func (t *Table) Sessions() iter.Seq[Session] {

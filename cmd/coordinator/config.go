@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,6 +52,8 @@ func serveFlags(f *pflag.FlagSet) {
 	f.Bool("non-voter", false, "replicate and route, never vote")
 	f.Bool("worker", false, "run job parts in this process's care")
 	f.Int("slots", 0, "parts at once of that worker (default: one for each processor)")
+	f.String("job-result-bytes", "16MiB", "results of one job together, with the error texts of its parts: a part beyond it fails as result_quota")
+	f.String("result-bytes", "256MiB", "the same for all jobs that are kept; the same at all coordinators, which hold them in memory")
 	f.Bool("insecure", false, "allow addresses off loopback without TLS and tokens")
 	f.String("token-file", "", "bearer tokens for REST, one a line")
 	f.String("peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
@@ -167,6 +172,21 @@ func value(flags *pflag.FlagSet, f *pflag.Flag, text string) any {
 	return text
 }
 
+// bytesOf reads a number of bytes: 65536, 64KiB, 16MiB or 1GiB.
+func bytesOf(text string) (int64, error) {
+	digits, shift := text, 0
+	for unit, n := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if rest, ok := strings.CutSuffix(text, unit); ok {
+			digits, shift = rest, n
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	if err != nil || n < 1 || n > math.MaxInt64>>shift {
+		return 0, errors.New("a number of bytes is written like 65536, 64KiB or 16MiB, and is above 0")
+	}
+	return n << shift, nil
+}
+
 // nodeConfig turns settings into a node's configuration.
 func (s *settings) nodeConfig() (node.Config, error) {
 	c := node.Config{
@@ -187,6 +207,13 @@ func (s *settings) nodeConfig() (node.Config, error) {
 		} else {
 			*to = uint64(n)
 		}
+	}
+	for name, to := range map[string]*int64{"job-result-bytes": &c.JobResultBytes, "result-bytes": &c.ResultBytes} {
+		n, err := bytesOf(s.String(name))
+		if err != nil {
+			return c, fmt.Errorf("--%s %q: %w", name, s.String(name), err)
+		}
+		*to = n
 	}
 	for _, name := range []string{"heartbeat-timeout", "election-timeout", "snapshot-interval", "grace"} {
 		if text := s.String(name); text != "" && text != "0" {

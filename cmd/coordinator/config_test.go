@@ -72,6 +72,9 @@ func TestListsFromEverywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c, err := s.nodeConfig(); err != nil || c.JobResultBytes != 16<<20 || c.ResultBytes != 256<<20 {
+		t.Errorf("the quotas of results are %d and %d (%v), want 16 and 256 MiB", c.JobResultBytes, c.ResultBytes, err)
+	}
 	if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.HTTPHosts, []string{"n1.lab", "n2.lab"}) {
 		t.Errorf("environment: got %v, %v", c.HTTPHosts, err)
 	}
@@ -169,5 +172,20 @@ func TestReadyNamesEveryPort(t *testing.T) {
 	a.LECO, a.LECOData, a.LECOLogs = "l:5", [2]string{"d:6", "d:7"}, [2]string{"g:8", "g:9"}
 	if got := ready(a); !strings.HasSuffix(got, " leco=l:5 leco-data=d:6 leco-data-subscribers=d:7 leco-log=g:8 leco-log-subscribers=g:9") {
 		t.Errorf("with LECO's doors: %s", got)
+	}
+}
+
+// A size is a number of bytes, with or without a unit.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"1": 1, "65536": 64 << 10, "64KiB": 64 << 10, "16 MiB": 16 << 20, "2GiB": 2 << 30} {
+		if got, err := bytesOf(text); err != nil || got != want {
+			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "16MB", "MiB", "1.5MiB", "9999999999GiB", "9223372036854775808"} {
+		if n, err := bytesOf(text); err == nil {
+			t.Errorf("%q is read as %d", text, n)
+		}
 	}
 }

@@ -57,6 +57,10 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	t.row("components", fmt.Sprintf("%d, %d of them here", s.Components, s.LocalSessions))
 	t.row("workers", s.Workers)
 	t.row("jobs", counts(s.Jobs))
+	if z := s.JobSize; z != nil {
+		t.row("job memory", fmt.Sprintf("results %.1f of %.1f MiB, input %.1f of %.1f MiB",
+			mebi(z.ResultBytes), mebi(z.MaxResultBytes), mebi(z.InputBytes), mebi(z.MaxInputBytes)))
+	}
 	t.row("links", texts(links(s.Links, wide)))
 	if slow := s.SlowConsumers; slow != nil && counts(slow.Doors) != "" {
 		row := counts(slow.Doors)
@@ -90,6 +94,8 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	}
 	return t
 }
+
+func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
 func counts[N int | uint64](m map[string]N) string {
 	var out []string

@@ -1,0 +1,105 @@
+package control
+
+import (
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds are what users can make the replicated state grow to; every coordinator
+// holds all of it in memory. Where a bound is reached, what would go beyond it is
+// refused as busy, or fails a part (results), and everything else goes on. What
+// is on its way meanwhile may exceed those of jobs and components a little, those
+// of results are exact. 0 is the default; the same at all coordinators.
+type Bounds struct {
+	Jobs       int   // that are kept, ended ones included; default 20,000
+	Parts      int   // of all jobs together; default 1,000,000
+	InputBytes int64 // of all jobs together; default 256 MiB
+	// JobResultBytes bounds the results of one job, with the error texts of its
+	// parts; default 16 MiB. It travels with the job.
+	JobResultBytes int64
+	ResultBytes    int64 // of all jobs together; default 256 MiB
+
+	Components     int   // default 1,000,000
+	ComponentBytes int64 // names, labels, places and runtimes of all components; default 512 MiB
+}
+
+func (b Bounds) withDefaults() Bounds {
+	def := func(n *int64, v int64) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	defInt := func(n *int, v int) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	defInt(&b.Jobs, 20_000)
+	defInt(&b.Parts, 1_000_000)
+	def(&b.InputBytes, 256<<20)
+	def(&b.JobResultBytes, 16<<20)
+	def(&b.ResultBytes, 256<<20)
+	defInt(&b.Components, 1_000_000)
+	def(&b.ComponentBytes, 512<<20)
+	return b
+}
+
+// roomAfter is when a repeat of what found no room makes sense.
+const roomAfter = 10 * time.Second
+
+func noRoom(format string, args ...any) error {
+	e := wire.Refuse(wire.CodeBusy, format, args...)
+	e.RetryAfter = roomAfter
+	return e
+}
+
+// forJob says whether one more job finds room. One that is there already is a
+// repeat, which takes none.
+func (b Bounds) forJob(view *fsm.State, id string, spec jobs.Spec) error {
+	if _, repeat := view.Jobs.Job(id); repeat {
+		return nil
+	}
+	const wayOut = "forget jobs that have ended (raftctl jobs forget, or DELETE /v1/jobs/ID?forget=1), or give jobs a shorter keep"
+	switch has := view.Jobs.Size(); {
+	case has.Jobs >= b.Jobs:
+		return noRoom("there are %d jobs, and at most %d are kept: %s", has.Jobs, b.Jobs, wayOut)
+	case has.Parts+spec.Parts() > b.Parts:
+		return noRoom("%d parts more do not fit: all jobs have %d of at most %d: %s", spec.Parts(), has.Parts, b.Parts, wayOut)
+	case has.Input+spec.Bytes() > b.InputBytes:
+		return noRoom("%d bytes of scripts, args and items more do not fit: all jobs have %d of at most %d: %s", spec.Bytes(), has.Input, b.InputBytes, wayOut)
+	case has.Results >= b.ResultBytes:
+		return noRoom("there is no room for results: those of all jobs have %d of at most %d bytes: %s", has.Results, b.ResultBytes, wayOut)
+	}
+	return nil
+}
+
+// forSession says whether a sign-in finds room. A session that is there already
+// counts with what it changes.
+func (b Bounds) forSession(view *fsm.State, in registry.SignIn) error {
+	more, has := in.Bytes(), view.Registry.Bytes()
+	old, live := view.Registry.SessionByID(in.Session)
+	if live {
+		more -= old.Bytes()
+	}
+	switch {
+	case !live && view.Registry.Len() >= b.Components:
+		return noRoom("%d components are signed in, and at most %d may be: sign some out, or let leases that nobody needs end", view.Registry.Len(), b.Components)
+	case more > 0 && has+more > b.ComponentBytes:
+		return noRoom("%d bytes more do not fit: names, labels, places and runtimes of all components have %d of at most %d: sign some out, or use less and shorter labels",
+			more, has, b.ComponentBytes)
+	}
+	return nil
+}
+
+// jobSize is what all jobs take, beside the bounds.
+func (b Bounds) jobSize(view *fsm.State) *wire.JobSize {
+	has := view.Jobs.Size()
+	return &wire.JobSize{
+		Jobs: has.Jobs, MaxJobs: b.Jobs, Parts: has.Parts, MaxParts: b.Parts,
+		InputBytes: has.Input, MaxInputBytes: b.InputBytes, ResultBytes: has.Results, MaxResultBytes: b.ResultBytes,
+	}
+}
