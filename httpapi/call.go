@@ -12,7 +12,7 @@ import (
 
 func (a *API) callRoutes() {
 	a.add(route{method: http.MethodPost, path: "/call/:full/:method", params: []string{"timeout"}, body: MaxMessageBody, handle: a.call})
-	a.add(route{method: http.MethodGet, path: "/call/:full/:method", params: nil, handle: a.callByQuery})
+	a.add(route{method: http.MethodGet, path: "/call/:full/:method", acts: true, params: nil, handle: a.callByQuery})
 }
 
 // Times of a call.

@@ -191,11 +191,17 @@ func fits(t *testing.T, req *http.Request, a answer) {
 	}
 	here := req.Clone(context.Background())
 	here.URL = &url.URL{Path: req.URL.Path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery} // as the contract's server is written
+	if req.Method == http.MethodHead {
+		here.Method = http.MethodGet // which the contract has
+	}
 	found, params, err := router.FindRoute(here)
 	if err != nil {
 		if a.status != 404 && a.status != 405 && a.status != 401 && a.status != 403 && a.status != 204 {
 			t.Errorf("%s: answered %d and is not in the contract", a.said, a.status)
 		}
+		return
+	}
+	if req.Method == http.MethodHead {
 		return
 	}
 	in := &openapi3filter.ResponseValidationInput{

@@ -67,6 +67,30 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+// HEAD is GET without the body, at once: it waits for nothing and reads no stream. A GET that does something has none.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	for _, path := range []string{
+		"/v1/status", "/v1/jobs", "/v1/jobs/j1", "/v1/openapi.json", "/v1/components?index=99999&wait=5m", "/v1/events",
+		"/v1/jobs/j1/results?follow=1", "/v1/jobs/j1/logs?follow=1", "/v1/jobs/j1/logs?part=0&offset=0",
+	} {
+		a := d.ask("HEAD", path, "").is(200)
+		if a.body != "" || a.header.Get("Content-Type") == "" || a.header.Get("X-Index") == "" {
+			t.Errorf("HEAD %s: got %q with %v, want the headers alone", path, a.body, a.header)
+		}
+	}
+	a := d.ask("HEAD", "/v1/jobs/j1/logs", "", "Accept", "text/plain").is(200)
+	if kind := a.header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
+		t.Errorf("HEAD of a log as text is %s", kind)
+	}
+	d.ask("HEAD", "/v1/nothing", "").is(404)
+	for _, path := range []string{"/v1/components/n1.laser/messages?after=1", "/v1/call/n1.laser/fire", "/v1/session", "/v1/messages"} {
+		d.ask("HEAD", path, "").is(405)
+	}
+}
+
 // Every answer tells how fresh it is, under which id it is found, and that its
 // type is meant.
 func TestEveryAnswerHasItsHeaders(t *testing.T) {

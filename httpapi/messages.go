@@ -13,7 +13,7 @@ import (
 
 func (a *API) messageRoutes() {
 	a.add(route{method: http.MethodPost, path: "/messages", params: none, body: MaxMessageBody, handle: a.sendMessage})
-	a.add(route{method: http.MethodGet, path: "/components/:full/messages", params: []string{"after", "wait", "limit"}, handle: a.inbox})
+	a.add(route{method: http.MethodGet, path: "/components/:full/messages", acts: true, params: []string{"after", "wait", "limit"}, handle: a.inbox})
 }
 
 var sendShape = shapeOf[wire.SendMessage]()

@@ -62,15 +62,16 @@ func NewOps(cfg OpsConfig) (*Ops, error) {
 
 func (o *Ops) routes() {
 	e := o.echo
-	e.GET("/livez", o.probe(func() (bool, string) {
+	look := []string{http.MethodGet, http.MethodHead}
+	e.Match(look, "/livez", o.probe(func() (bool, string) {
 		if err := o.cfg.Live(); err != nil {
 			return false, err.Error()
 		}
 		return true, ""
 	}))
-	e.GET("/readyz", o.probe(o.cfg.Ready))
-	e.GET("/startupz", o.probe(func() (bool, string) { return o.cfg.Started(), "still starting" }))
-	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(prometheus.Gatherers(o.cfg.Gatherers), promhttp.HandlerOpts{
+	e.Match(look, "/readyz", o.probe(o.cfg.Ready))
+	e.Match(look, "/startupz", o.probe(func() (bool, string) { return o.cfg.Started(), "still starting" }))
+	e.Match(look, "/metrics", echo.WrapHandler(promhttp.HandlerFor(prometheus.Gatherers(o.cfg.Gatherers), promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 30 * time.Second,
 	})))
 	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type route struct {
 	method, path string
 	params       []string // query parameters it knows; nil: any
 	body         int64    // bytes a body may have; 0: no body is read
+	acts         bool     // a GET that is more than a look: it has no HEAD
 	handle       func(*request) error
 	counts       *routeMetrics
 }
@@ -44,11 +46,19 @@ type request struct {
 // add makes rt answer.
 func (a *API) add(rt route) {
 	rt.counts = a.metrics.route(rt.method, rt.path)
-	a.echo.Add(rt.method, "/v1"+rt.path, func(c echo.Context) error {
+	serve := func(c echo.Context) error {
 		a.serve(&rt, c)
 		return nil
-	})
+	}
+	a.echo.Add(rt.method, "/v1"+rt.path, serve)
+	if rt.method == http.MethodGet && !rt.acts {
+		a.echo.Add(http.MethodHead, "/v1"+rt.path, serve) // net/http leaves the body out
+	}
 }
+
+// onlyHead tells whether the caller wants the headers alone. It gets them at
+// once: it waits for nothing, and a stream ends where it begins.
+func (rq *request) onlyHead() bool { return rq.r.Method == http.MethodHead }
 
 // serve carries one request through its handler and counts the outcome. A
 // handler's panic is an internal fault of this request alone.
@@ -69,6 +79,9 @@ func (a *API) serve(rt *route, c echo.Context) {
 	}()
 	var err error
 	if rq.params, err = rq.params.parse(rq.r.URL.RawQuery, rt.params); err == nil {
+		if rq.onlyHead() {
+			rq.params = slices.DeleteFunc(rq.params, func(p param) bool { return p.name == "wait" })
+		}
 		err = rt.handle(rq)
 	}
 	if err != nil {

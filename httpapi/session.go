@@ -9,7 +9,7 @@ import (
 )
 
 func (a *API) sessionRoutes() {
-	a.add(route{method: http.MethodGet, path: "/session", handle: a.session})
+	a.add(route{method: http.MethodGet, path: "/session", acts: true, handle: a.session})
 }
 
 // session hands the connection over to the door for native sessions.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
 	"strconv"
@@ -18,7 +19,11 @@ type stream struct {
 	plain   bool   // text, in which nothing of ours has a place
 }
 
-// begin starts a stream of the given type; first is written at once.
+// errOnlyHead ends a stream of which the headers alone are wanted.
+var errOnlyHead = errors.New("only the headers are wanted")
+
+// begin starts a stream of the given type; first is written at once. Its error
+// is that nobody reads on.
 func (rq *request) begin(kind []string, comment, first string) (*stream, error) {
 	h := rq.w.Header()
 	h["Content-Type"] = kind
@@ -30,6 +35,9 @@ func (rq *request) begin(kind []string, comment, first string) (*stream, error) 
 	s := &stream{rq: rq, ctl: http.NewResponseController(rq.w), comment: []byte(comment)}
 	s.deadline()
 	rq.w.WriteHeader(http.StatusOK)
+	if rq.onlyHead() {
+		return s, errOnlyHead
+	}
 	rq.out.WriteString(first)
 	return s, s.flush()
 }
@@ -180,7 +188,7 @@ func relay[T any](ctx context.Context, s *stream, seq iter.Seq2[T, error], write
 // failed tells a reader why its stream ends, as event "error" with a problem;
 // a plain text is broken off. The end of the request and of the door are not failures.
 func (s *stream) failed(err error) {
-	if err == nil || s.rq.context().Err() != nil || s.rq.api.streams.ended.Err() != nil {
+	if err == nil || errors.Is(err, errOnlyHead) || s.rq.context().Err() != nil || s.rq.api.streams.ended.Err() != nil {
 		return
 	}
 	if s.plain {
