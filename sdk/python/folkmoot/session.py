@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, Iterable, List, Mapping, Optional, Sequence, Set, Union
 
 from . import frame
 from .directory import Component, Door, Event, Watch, known, position, seconds
@@ -18,6 +18,8 @@ from .frame import Message, new_conversation
 from .jobs import Job
 from .link import COORDINATOR, Config, Link, fail_with
 from .methods import Methods, Params, Reply
+
+Frame = Union[bytes, bytearray, memoryview, str]  # one frame of a payload; a str goes as UTF-8
 
 TIMEOUT = 10.0
 MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
@@ -129,16 +131,16 @@ class Session:
     # Messages.
 
     def post(
-        self, to: str, *payload: bytes, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
+        self, to: str, *payload: Frame, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
     ) -> asyncio.Future[None]:
         """Sends a message without waiting. The future's result is None when it was delivered, else it raises
         ReceiverUnknown, Refused, NotTried or Unknown. Busy is raised at once when too much is under way."""
-        return self._link.post(Message(to, "", conversation or new_conversation(), 0, type, list(payload)), timeout)
+        return self._link.post(Message(to, "", conversation or new_conversation(), 0, type, [_frame(p) for p in payload]), timeout)
 
     async def send(
-        self, to: str, *payload: bytes, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
+        self, to: str, *payload: Frame, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
     ) -> Delivered:
-        """Sends a message and waits for its one outcome. Raises ReceiverUnknown, Refused, NotTried or Unknown."""
+        """Sends a message and waits for its one outcome. A str goes as UTF-8. Raises ReceiverUnknown, Refused, NotTried or Unknown."""
         await self._link.room(timeout)
         conversation = conversation or new_conversation()
         await self.post(to, *payload, conversation=conversation, type=type, timeout=timeout)
@@ -176,7 +178,7 @@ class Session:
         method: str,
         params: Params = None,
         *,
-        attachments: Sequence[bytes] = (),
+        attachments: Sequence[Frame] = (),
         timeout: float = TIMEOUT,
         repeat: bool = False,
     ) -> Reply:
@@ -191,11 +193,11 @@ class Session:
                 if not repeat or end - loop.time() < 0.05 or self.error is not None:
                     raise
 
-    async def _request(self, to: str, method: str, params: Params, attachments: Sequence[bytes], timeout: float) -> Reply:
+    async def _request(self, to: str, method: str, params: Params, attachments: Sequence[Frame], timeout: float) -> Reply:
         content: Dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
         if params is not None:
             content["params"] = params
-        m = Message(to, "", new_conversation(), 0, frame.JSON, [_encode(content), *attachments])
+        m = Message(to, "", new_conversation(), 0, frame.JSON, [_encode(content), *map(_frame, attachments)])
         await self._link.room(timeout)
         answer = self._link.expect(m.conversation)
         try:
@@ -318,8 +320,12 @@ class Session:
     # Jobs.
 
     async def submit(self, script: str, *, runtime: str = "python3", id: str = "", **spec: Any) -> Job:
-        """Hands a job in: ``items=[...]`` or ``range={"from": 0, "to": 1000, "chunk": 50}``, and what else POST /v1/jobs takes
+        """Hands a job in: ``items=[...]``, or any other iterable of what JSON knows, or ``range={"from": 0, "to": 1000, "chunk": 50}``, and what else POST /v1/jobs takes
         (args, name, priority, parallel, max_attempts, part_timeout, labels, ...). The same id twice is the same job."""
+        if "items" in spec:
+            spec["items"] = _items(spec["items"])
+        if isinstance(spec.get("range"), range):
+            raise TypeError('range is {"from": 0, "to": 1000, "chunk": 50}; of a Python range every number is a part by items=range(1000)')
         body = {"id": id or uuid.UUID(bytes=new_conversation()).hex, "runtime": runtime, "script": script, **spec}
         return Job(self, await self.coordinator("jobs.submit", body))
 
@@ -377,7 +383,7 @@ class Session:
         except Error:
             pass
 
-    def _reply(self, m: Message, answer: bytes, attachments: Sequence[bytes]) -> None:
+    def _reply(self, m: Message, answer: bytes, attachments: Sequence[Frame]) -> None:
         self._link.post(Message(m.sender, "", m.conversation, 0, frame.JSON, [answer, *attachments]), TIMEOUT)
 
     def _at_home(self) -> None:
@@ -428,6 +434,22 @@ class Session:
 
     async def __aexit__(self, *_: Any) -> None:
         await self.close()
+
+
+def _frame(payload: Frame) -> bytes:
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise TypeError(f"a payload frame is bytes or str, not {payload.__class__.__name__}: encode it, for example by json.dumps")
+
+
+def _items(items: Any) -> Any:
+    if items is None or isinstance(items, list):
+        return items
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+        raise TypeError(f"items is a list, or another iterable, of what each part works on, not {items.__class__.__name__}: [item] is one item")
+    return list(items)
 
 
 def _encode(content: Any) -> bytes:

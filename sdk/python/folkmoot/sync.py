@@ -14,7 +14,7 @@ from .directory import Watch as _Watch
 from .errors import SessionLost
 from .frame import Message
 from .methods import Methods, Params, Reply
-from .session import TIMEOUT, Delivered
+from .session import TIMEOUT, Delivered, Frame
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ class Session:
         self._loop.run(check())
 
     def send(
-        self, to: str, *payload: bytes, conversation: bytes = b"", type: int = 0, timeout: float = TIMEOUT
+        self, to: str, *payload: Frame, conversation: bytes = b"", type: int = 0, timeout: float = TIMEOUT
     ) -> Delivered:
         """Sends a message and waits for its one outcome. Raises ReceiverUnknown, Refused, NotTried or Unknown."""
         return self._loop.run(self._session.send(to, *payload, conversation=conversation, type=type, timeout=timeout))

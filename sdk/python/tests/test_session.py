@@ -49,6 +49,23 @@ class SignIn(Base):
         with self.assertRaises(folkmoot.SessionLost):
             await laser.send("n1.gui", b"too late")
 
+    async def test_what_is_no_bytes_is_encoded_or_said_to_be_wrong(self) -> None:
+        gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
+        await gui.send("n1.laser", "\u00e9", bytearray(b"two"), memoryview(b"three"))
+        self.assertEqual((await laser.receive(5)).payload, ["\u00e9".encode(), b"two", b"three"])
+        for wrong in (7, {"a": 1}, None):
+            with self.assertRaisesRegex(TypeError, "bytes or str, not"):
+                await gui.send("n1.laser", wrong)  # type: ignore[arg-type]
+        job = await gui.submit("def part(item): return item", items=range(3))
+        self.assertEqual([r["result"] for r in self.cluster.jobs[job.id]["results"]], [0, 1, 2])
+        job = await gui.submit("def part(item): return item", items=(i * i for i in (2, 3)))
+        self.assertEqual([r["result"] for r in self.cluster.jobs[job.id]["results"]], [4, 9])
+        for wrong in ("abc", {"a": 1}, 7):
+            with self.assertRaisesRegex(TypeError, "items is a list"):
+                await gui.submit("def part(item): return item", items=wrong)
+        with self.assertRaisesRegex(TypeError, "items=range"):
+            await gui.submit("def part(item): return item", range=range(3))
+
     async def test_refusals_are_told_apart(self) -> None:
         await self.sign_in("laser")
         with self.assertRaises(folkmoot.NameTaken) as taken:
