@@ -88,12 +88,32 @@ func (a *app) showEvent(w io.Writer, e wire.Event) error {
 		_, err := fmt.Fprintf(w, "%s/%s\n", e.Topic, clean(e.Key))
 		return err
 	}
-	line := fmt.Sprintf("%-8d  %s  %-9s  %-13s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key))
+	line := fmt.Sprintf("%-8d  %s  %-9s  %-13s  %s", e.Index, e.At.Local().Format("15:04:05.000"), clean(e.Topic), clean(e.Kind), clean(e.Key)+detail(e))
 	if e.Reason != "" {
 		line += "  (" + lastLine(e.Reason) + ")"
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err
+}
+
+// detail tells of an event what its key does not: which part of a job, which try of it, and by whom.
+func detail(e wire.Event) string {
+	data, _ := e.Data.(json.RawMessage)
+	if e.Topic != wire.TopicJob || !strings.HasPrefix(e.Kind, "part_") {
+		return ""
+	}
+	var p wire.Part
+	if json.Unmarshal(data, &p) != nil {
+		return ""
+	}
+	out := fmt.Sprintf(" part %d", p.Part)
+	if p.Attempt > 0 {
+		out += fmt.Sprintf(" try %d", p.Attempt)
+	}
+	if p.Worker != "" {
+		out += " by " + clean(p.Worker)
+	}
+	return out
 }
 
 // lastLine is what a long reason comes down to.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -271,7 +274,8 @@ func TestEvents(t *testing.T) {
 	f := coordinator(t, map[string]any{
 		"GET /members": wire.Members{},
 		"GET /events": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprint(w, "id: 7-0\nevent: component\ndata: {\"index\":7,\"seq\":0,\"topic\":\"component\",\"kind\":\"signed_in\",\"key\":\"n1.x\",\"at\":\"2026-11-22T03:00:00Z\"}\n\n")
+			fmt.Fprint(w, "id: 7-0\nevent: component\ndata: {\"index\":7,\"seq\":0,\"topic\":\"component\",\"kind\":\"signed_in\",\"key\":\"n1.x\",\"at\":\"2026-11-22T03:00:00Z\"}\n\n"+
+				"id: 7-1\nevent: job\ndata: {\"index\":7,\"seq\":1,\"topic\":\"job\",\"kind\":\"part_retried\",\"key\":\"j1\",\"reason\":\"no\",\"at\":\"2026-11-22T03:00:00Z\",\"data\":{\"job\":\"j1\",\"part\":3,\"attempt\":2,\"worker\":\"n1.w\"}}\n\n")
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}),
@@ -279,6 +283,9 @@ func TestEvents(t *testing.T) {
 	code, out, errs := raftctl(t, f, "events", "--topic", "component")
 	if code != exitDone || !strings.Contains(out, "component  signed_in      n1.x") {
 		t.Errorf("events: exit %d, stdout %q, stderr %q", code, out, errs)
+	}
+	if want := "part_retried   j1 part 3 try 2 by n1.w  (no)\n"; !strings.Contains(out, want) {
+		t.Errorf("an event of a part: got %q, want %q", out, want)
 	}
 	if !strings.Contains(f.requests(), "GET /v1/events?index=1&topic=component") {
 		t.Errorf("asked:\n%s\nwant the events after index 1 of the topic", f.requests())
@@ -326,5 +333,38 @@ func TestWatch(t *testing.T) {
 	}
 	if !strings.Contains(f.requests(), "index=1&wait=30s") {
 		t.Errorf("asked:\n%s\nwant blocking reads behind the index of before", f.requests())
+	}
+}
+
+// On a terminal the ages of a watched list grow while nothing changes; elsewhere it is printed once.
+func TestWatchedAgesGrow(t *testing.T) {
+	for _, width := range []int{80, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var out, errs bytes.Buffer
+			a := &app{out: &out, err: &errs, now: time.Now, width: func() int { return width }, flags: flags{output: "table"}}
+			since := time.Now()
+			asked := 0
+			err := a.list(ctx, reading{watch: true}, 0, func(ctx context.Context, _ client.Read) (answer, client.Meta, error) {
+				if asked++; asked == 2 {
+					time.Sleep(5500 * time.Millisecond) // nothing changes
+				} else if asked > 2 {
+					cancel()
+				}
+				return answer{table: func(bool) *table {
+					t := a.table("age")
+					t.row(a.age(since))
+					return t
+				}}, client.Meta{Index: 7}, nil
+			})
+			if err != nil || errs.Len() > 0 {
+				t.Errorf("the watch ended with %v and %q", err, errs.String())
+			}
+			for n := range 6 {
+				if shown := strings.Contains(out.String(), fmt.Sprintf("%ds\n", n)); shown != (width > 0 || n == 0 || n == 5) {
+					t.Errorf("%d columns: the age of %ds is shown: %v; got:\n%q", width, n, shown, out.String())
+				}
+			}
+		})
 	}
 }

@@ -93,39 +93,73 @@ func (a *app) list(ctx context.Context, r reading, every time.Duration, get fetc
 	next := r.read()
 	var last string
 	for {
-		var b bytes.Buffer
 		if err == nil {
-			err = a.show(&b, v)
+			if err := a.redrawChanged(v, &last); err != nil {
+				return err
+			}
 		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			fmt.Fprintf(a.err, "raftctl: %v\n", err)
-		case b.String() != last:
-			last = b.String()
-			if err := a.redraw(last); err != nil {
-				return err
-			}
 		}
 		wait := every
 		if every == 0 && err == nil {
-			if next.Index, next.Cluster = meta.Index, meta.Cluster; next.Index > 0 {
+			if next.Index = meta.Index; next.Index > 0 {
 				next.Wait, wait = 30*time.Second, 100*time.Millisecond
 			}
 		}
-		select {
-		case <-time.After(max(wait, 100*time.Millisecond)):
-		case <-ctx.Done():
-			return nil
+		// Ages grow while nothing changes: they are shown anew meanwhile, where the screen is drawn over.
+		type news struct {
+			v    answer
+			meta client.Meta
+			err  error
 		}
-		v, meta, err = get(ctx, next)
+		come := make(chan news, 1)
+		go func() {
+			select {
+			case <-time.After(max(wait, 100*time.Millisecond)):
+			case <-ctx.Done():
+			}
+			var n news
+			n.v, n.meta, n.err = get(ctx, next)
+			come <- n
+		}()
+		shown, failed := v, err != nil
+		for waiting := true; waiting; {
+			select {
+			case n := <-come:
+				v, meta, err, waiting = n.v, n.meta, n.err, false
+			case <-time.After(time.Second):
+				if a.width() == 0 || failed {
+					continue
+				}
+				if err := a.redrawChanged(shown, &last); err != nil {
+					<-come
+					return err
+				}
+			}
+		}
 	}
+}
+
+// redrawChanged shows v if it looks otherwise than what was shown last.
+func (a *app) redrawChanged(v answer, last *string) error {
+	var b bytes.Buffer
+	if err := a.show(&b, v); err != nil {
+		return err
+	}
+	if b.String() == *last {
+		return nil
+	}
+	*last = b.String()
+	return a.redraw(*last)
 }
 
 // redraw shows a new state of a watched list: on a terminal in place of the old one, else below it.
 func (a *app) redraw(s string) error {
-	if terminal(a.out) {
+	if a.width() > 0 {
 		_, err := io.WriteString(a.out, "\x1b[H\x1b[2J"+s)
 		return err
 	}
