@@ -62,5 +62,6 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 		e.shut()
 		return fail(err)
 	}
+	p.reached(hello, addr)
 	return c, hello, nil
 }

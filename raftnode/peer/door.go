@@ -113,6 +113,7 @@ func (p *Port) meet(e *entry) {
 		}
 		return
 	}
+	p.reached(from, "")
 	switch kind {
 	case KindRaft:
 		p.raft.streams.put(stream{c, from})

@@ -159,7 +159,7 @@ func Listen(cfg Config) (*Port, error) {
 	p.listener = l
 	p.own = make(chan struct{}, p.limits.MaxHandlers)
 	p.links = newStreams(p)
-	p.raft = &RaftLayer{streams: newStreams(p), addr: address(p.advertise), given: map[net.Conn]struct{}{}}
+	p.raft = &RaftLayer{streams: newStreams(p), addr: address(p.advertise), given: map[net.Conn]dialed{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.spawn(p.takeIn)
 	return p, nil

@@ -391,3 +391,90 @@ func TestListenRefuses(t *testing.T) {
 		wantText(t, "listen", err, c.want)
 	}
 }
+
+// The pause after failed dials ends when the other side is heard: it opens a
+// connection of its own, or is reached for something else.
+func TestAPauseEndsWithASignOfLife(t *testing.T) {
+	t.Parallel()
+	long := limits(peer.Limits{MaxBackoff: time.Hour}) // no pause below 90 s
+	for _, c := range []struct {
+		sign string
+		give func(n1, n2 *peer.Port) error
+	}{
+		{"it calls", func(n1, n2 *peer.Port) error {
+			_, err := n2.Call(within(t, 10*time.Second), n1.Addr(), "echo", nil)
+			return err
+		}},
+		{"it is reached for a link", func(n1, n2 *peer.Port) error {
+			conn, _, err := n1.DialLink(within(t, 10*time.Second), n2.Addr(), "n2")
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		}},
+	} {
+		n1, n2 := open(t, "n1", long), open(t, "n2")
+		n1.Handle("echo", echo)
+		ask := func() error {
+			_, err := n1.Call(within(t, 10*time.Second), n2.Addr(), "echo", nil)
+			return err
+		}
+		n2.Handle("echo", echo)
+		if err := ask(); err != nil {
+			t.Fatalf("call before: %v", err)
+		}
+		addr := n2.Addr()
+		n2.Close()
+		eventually(t, "calls wait for the pause", func() bool {
+			err := ask()
+			return err != nil && strings.Contains(err.Error(), "not tried again yet")
+		})
+		back := open(t, "n2", func(cfg *peer.Config) { cfg.Addr = addr })
+		back.Handle("echo", echo)
+		n2 = back
+		wantText(t, "call before the sign of life", ask(), "not tried again yet")
+		if err := c.give(n1, n2); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a call goes through after "+c.sign, func() bool { return ask() == nil })
+	}
+}
+
+// Streams of raft that were opened to a server before a moment can be ended, and
+// those that it opens are told of.
+func TestOldStreamsAreCut(t *testing.T) {
+	t.Parallel()
+	n1, n2, n3 := open(t, "n1"), open(t, "n2"), open(t, "n3")
+	begun := make(chan string, 10)
+	n2.RaftLayer().OnBegin(func(id string) { begun <- id })
+	dial := func(to *peer.Port) net.Conn {
+		c, err := n1.RaftLayer().Dial(to.Addr(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := to.RaftLayer().Accept(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	old, other := dial(n2), dial(n3)
+	time.Sleep(2 * time.Millisecond) // that the clock has moved on
+	moment := time.Now()
+	late := dial(n2)
+	n1.RaftLayer().Cut("n2/a", moment)
+	for _, c := range []struct {
+		what string
+		conn net.Conn
+		want error
+	}{{"from before", old, net.ErrClosed}, {"to another", other, nil}, {"from after", late, nil}} {
+		if err := c.conn.SetReadDeadline(time.Now().Add(time.Minute)); !errors.Is(err, c.want) {
+			t.Errorf("the stream %s: %v, want %v", c.what, err, c.want)
+		}
+	}
+	for range 2 {
+		if id := <-begun; id != "n1/a" {
+			t.Errorf("a stream of %q is told of, want n1/a", id)
+		}
+	}
+}

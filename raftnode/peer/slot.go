@@ -19,8 +19,10 @@ type slot struct {
 	mu     sync.Mutex
 	live   *line
 	dial   *dialing // under way, or nil
+	server string   // server id of who answered last
 	last   error    // of the last dial
 	pause  time.Duration
+	failed time.Time // when the last dial did
 	notYet time.Time // no dial before it
 }
 
@@ -106,13 +108,13 @@ func (s *slot) connect(d *dialing) {
 	s.dial = nil
 	if err != nil {
 		d.err = err
-		s.failed(err)
+		s.fail(err)
 		s.mu.Unlock()
 		close(d.done)
 		return
 	}
 	l := newLine(p, s.addr, own, hello)
-	d.line, s.live = l, l
+	d.line, s.live, s.server = l, l, hello.ServerID
 	s.mu.Unlock()
 	close(d.done)
 
@@ -126,17 +128,35 @@ func (s *slot) connect(d *dialing) {
 	switch {
 	case l.retired():
 	case time.Since(l.born) < p.limits.MaxBackoff:
-		s.failed(fmt.Errorf("call connection to %s: %w", s.addr, err)) // it comes and goes: no storm
+		s.fail(fmt.Errorf("call connection to %s: %w", s.addr, err)) // it comes and goes: no storm
 	default:
 		s.pause = 0
 	}
 }
 
-// failed sets the pause before the next dial: doubled each time, with jitter.
+// fail sets the pause before the next dial: doubled each time, with jitter.
 // The caller holds s.mu.
-func (s *slot) failed(err error) {
+func (s *slot) fail(err error) {
 	most := s.port.limits.MaxBackoff
 	s.pause = min(max(2*s.pause, most/20), most)
-	s.last = err
-	s.notYet = time.Now().Add(s.pause/2 + rand.N(s.pause/2+1))
+	s.last, s.failed = err, time.Now()
+	s.notYet = s.failed.Add(s.pause/2 + rand.N(s.pause/2+1))
+}
+
+// leastPause is what remains of the pause once the other side is heard. Two
+// whose connections end as soon as they begin hear each other all the time.
+const leastPause = 20 * time.Millisecond
+
+// reached ends the pauses before the next call of a coordinator that is there:
+// it has opened a connection, or answered at addr.
+func (p *Port) reached(h Hello, addr string) {
+	p.slotsMu.Lock()
+	defer p.slotsMu.Unlock()
+	for _, s := range p.slots {
+		s.mu.Lock()
+		if soon := s.failed.Add(leastPause); (s.addr == addr || s.server != "" && s.server == h.ServerID) && s.notYet.After(soon) {
+			s.notYet = soon
+		}
+		s.mu.Unlock()
+	}
 }

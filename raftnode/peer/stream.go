@@ -115,8 +115,16 @@ type RaftLayer struct {
 
 	mu     sync.Mutex
 	closed bool
-	given  map[net.Conn]struct{} // handed to raft, either direction, still open
+	given  map[net.Conn]dialed   // handed to raft, either direction, still open
 	onEnd  func(serverID string) // nil: nobody asks
+	onOpen func(serverID string) // the same
+}
+
+// dialed is to whom a stream was opened from here, and when; zero for one that
+// was accepted.
+type dialed struct {
+	to string // server id
+	at time.Time
 }
 
 var _ net.Listener = (*RaftLayer)(nil)
@@ -131,7 +139,37 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.give(s.conn, s.from.ServerID)
+	l.mu.Lock()
+	f := l.onOpen
+	l.mu.Unlock()
+	if f != nil {
+		f(s.from.ServerID)
+	}
+	return l.give(s.conn, s.from.ServerID, dialed{})
+}
+
+// OnBegin has f called, from now on, with the server id of the dialer whenever a
+// stream is accepted. f must not block; nil ends it.
+func (l *RaftLayer) OnBegin(f func(serverID string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onOpen = f
+}
+
+// Cut closes the streams that were opened from here to a server before a
+// moment: what waits on them fails, instead of waiting for its timeout.
+func (l *RaftLayer) Cut(serverID string, before time.Time) {
+	var old []net.Conn
+	l.mu.Lock()
+	for c, d := range l.given {
+		if d.to == serverID && d.at.Before(before) {
+			old = append(old, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range old {
+		c.Close()
+	}
 }
 
 // OnEnd has f called, from now on, with the server id of the dialer whenever a
@@ -172,11 +210,11 @@ func (l *RaftLayer) DialServer(addr, want string, timeout time.Duration) (net.Co
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	c, _, err := l.streams.port.dial(ctx, KindRaft, addr, want)
+	c, hello, err := l.streams.port.dial(ctx, KindRaft, addr, want)
 	if err != nil {
 		return nil, err
 	}
-	return l.give(c, "")
+	return l.give(c, "", dialed{hello.ServerID, time.Now()})
 }
 
 // Close ends every raft stream of both directions, and refuses new ones. The
@@ -197,14 +235,14 @@ func (l *RaftLayer) Close() error {
 // give notes a stream handed to raft, so that Close can end it: raft leaves
 // its handlers of inbound streams running. from is the dialer of an accepted
 // stream, "" for one dialed from here.
-func (l *RaftLayer) give(c conn, from string) (net.Conn, error) {
+func (l *RaftLayer) give(c conn, from string, out dialed) (net.Conn, error) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		c.Close()
 		return nil, net.ErrClosed
 	}
-	l.given[c] = struct{}{}
+	l.given[c] = out
 	l.mu.Unlock()
 	c.socket().afterShut(func() {
 		l.mu.Lock()
