@@ -54,7 +54,7 @@ var (
 	diskFreeDesc   = desc("disk_free_bytes", "Bytes that this coordinator may still write to the volume of its data directory.")
 	diskSizeDesc   = desc("disk_size_bytes", "Size of the volume of the data directory.")
 	diskLowDesc    = desc("disk_low", "Whether the volume of the data directory is nearly full.")
-	toleranceDesc  = desc("failure_tolerance", "Voters that may fail now; -1 when nobody can tell.")
+	toleranceDesc  = desc("failure_tolerance", "Healthy voters that may fail now before writes stop; -1 when nobody can tell.")
 )
 
 // Describe implements prometheus.Collector.

@@ -90,6 +90,7 @@ func (n *Node) forgetStrangers() {
 		n.localFailed(err)
 	}
 	n.contacts.forget(keep)
+	n.absent.forget(keep)
 }
 
 // catchUpOnce notes when this server has, for the first time since its start,

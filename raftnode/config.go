@@ -42,6 +42,11 @@ type Streams interface {
 	// OnEnd has f called with a server's id whenever one of its streams to
 	// this server has ended; nil ends that. f does not block.
 	OnEnd(f func(serverID string))
+	// OnBegin has f called with a server's id whenever it has opened a stream to
+	// this server; nil ends that. f does not block.
+	OnBegin(f func(serverID string))
+	// Cut ends the streams opened from here to a server before a moment.
+	Cut(serverID string, before time.Time)
 	// Refuses tells whether nobody listens at addr, and the machine there says
 	// so before ctx ends. False says nothing.
 	Refuses(ctx context.Context, addr string) bool

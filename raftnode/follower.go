@@ -72,6 +72,7 @@ func (n *Node) watchLeaders() {
 			id := string(o.Data.(raft.LeaderObservation).LeaderID)
 			if changed, from := n.allegiance.turn(id); changed {
 				n.changes.Add(1)
+				poke(n.pingNow) // whom all follow now, and whom the leader reaches
 				n.log.Info("leader changed", "from", from, "to", id, "term", n.raft.CurrentTerm())
 			}
 		case <-n.ctx.Done():

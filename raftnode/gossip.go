@@ -40,6 +40,7 @@ func (n *Node) handle() {
 			if n.ctx.Err() != nil {
 				return nil, errClosed
 			}
+			n.absent.heard(from.ServerID)
 			return h(ctx, from, body)
 		})
 	}
@@ -68,6 +69,9 @@ type hello struct {
 	// Newer, in an answer, is a newer process of the server that asked: it has
 	// asked as well, a moment ago.
 	Newer *Peer `json:"newer,omitempty"`
+	// Unreached is said by the leader: the server ids of members that get
+	// nothing of the log, since it does not reach them.
+	Unreached []string `json:"unreached,omitempty"`
 }
 
 // say is this node's hello, to the server to ("" if that is not known).
@@ -90,9 +94,12 @@ func (n *Node) say(to string) hello {
 	if f := n.founding.Load(); f != nil {
 		h.Founding = *f
 	}
-	if _, ok := n.leading(); ok && to != "" {
-		_, h.Ours = n.server(to)
-		h.Stranger = !h.Ours
+	if _, ok := n.leading(); ok {
+		h.Unreached = n.absent.holding()
+		if to != "" {
+			_, h.Ours = n.server(to)
+			h.Stranger = !h.Ours
+		}
 	}
 	return h
 }
@@ -137,6 +144,9 @@ func (n *Node) ask(ctx context.Context, addr, to string) (h hello, err error) {
 		return h, err
 	}
 	if body, err = n.calls.Call(ctx, addr, methodHello, body); err != nil {
+		if to != "" {
+			n.absent.missed(to)
+		}
 		return h, err
 	}
 	if err := json.Unmarshal(body, &h); err != nil {
@@ -147,6 +157,7 @@ func (n *Node) ask(ctx context.Context, addr, to string) (h hello, err error) {
 		n.meet(*h.Newer)
 	}
 	if h.ServerID != n.serverID {
+		n.absent.heard(h.ServerID)
 		n.contacts.answered(h)
 		n.standing(h)
 	}

@@ -121,6 +121,8 @@ type world struct {
 	// refused are the addresses whose machine says that nobody listens, by the
 	// address that asks.
 	refused map[[2]string]bool
+	// cuts are the streams that were not trusted any more: by whom, to whom.
+	cuts [][2]string
 }
 
 func newWorld(t *testing.T) *world {
@@ -237,6 +239,14 @@ func (s streams) OnEnd(f func(serverID string)) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.ended[s.addr] = f
+}
+
+func (s streams) OnBegin(func(serverID string)) {}
+
+func (s streams) Cut(serverID string, _ time.Time) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.cuts = append(s.w.cuts, [2]string{s.addr, serverID})
 }
 
 func (s streams) Refuses(_ context.Context, addr string) bool {

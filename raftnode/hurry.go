@@ -86,6 +86,17 @@ func (n *Node) watchStreams() {
 	}
 }
 
+// greetStreams hears the servers that open streams to this one.
+func (n *Node) greetStreams() {
+	streams := n.cfg.Inject.Streams
+	if streams == nil {
+		return
+	}
+	streams.OnBegin(n.absent.heard)
+	defer streams.OnBegin(nil)
+	<-n.ctx.Done()
+}
+
 // replaceLeader is called when a stream of the leader has ended. If its machine
 // refuses a new connection as well, the process is gone, and nobody need wait
 // until its silence has lasted long enough. This server then lets raft's

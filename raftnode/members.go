@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,8 +61,19 @@ func (n *Node) info(s raft.Server) MemberInfo {
 		m.State = h.State
 	}
 	m.LastIndex, m.AppliedIndex, m.Version, m.Boot, m.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.Observer
-	m.Healthy = m.Alive && h.Leader != "" && h.Last+n.cfg.MaxLag >= n.raft.CommitIndex()
+	m.Healthy = m.Alive && h.Leader != "" && h.Last+n.cfg.MaxLag >= n.raft.CommitIndex() && !n.unreached(id)
 	return m
+}
+
+// unreached tells whether the leader, this server or as it said last, does not
+// reach a member: that one may answer all others, and gets nothing of the log.
+func (n *Node) unreached(serverID string) bool {
+	if n.raft.State() == raft.Leader {
+		return slices.Contains(n.absent.holding(), serverID)
+	}
+	_, leader := n.raft.LeaderWithID()
+	k, ok := n.contacts.of(string(leader))
+	return ok && slices.Contains(k.hello.Unreached, serverID)
 }
 
 // The orders that any coordinator takes and the leader carries out.

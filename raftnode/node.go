@@ -42,6 +42,7 @@ type Node struct {
 	callers    callers
 	runs       runs
 	hearsay    hearsay
+	absent     absences
 	allegiance allegiance
 
 	bereft    chan struct{} // wakes replaceLeader: a stream of the leader has ended
@@ -49,11 +50,13 @@ type Node struct {
 	seekNow   chan struct{} // wakes seek
 	pingNow   chan struct{} // wakes ping
 	founding  atomic.Pointer[string]
+	running   atomic.Bool // raft is set
 	caughtUp  atomic.Bool
 	draining  atomic.Bool
 	timing    timing
 	broken    atomic.Pointer[error]
 	changes   atomic.Uint64 // of the leader, seen by this process
+	onReturn  atomic.Pointer[func(id string)]
 	closeOnce sync.Once
 	closeErr  error
 
@@ -99,6 +102,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
 		Boot: c.Identity.read().Boot, Version: c.Version, Run: newRun(time.Now()),
 	}
+	n.absent.returned = n.hasReturned
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -151,7 +155,7 @@ func (n *Node) startRaft() (err error) {
 			return at(string(id), n.book.known(id, configured))
 		}
 	}
-	n.trans = quiet(under, where, &n.shipments)
+	n.trans = quiet(under, where, n)
 	n.throne.notify = make(chan bool, 64)
 	n.throne.turn, n.throne.over = make(chan struct{}, 1), make(chan struct{})
 	rc := n.cfg.raftConfig(n.serverID)
@@ -168,6 +172,7 @@ func (n *Node) startRaft() (err error) {
 	if err != nil {
 		return errors.Join(err, n.stores.snapshots.failure())
 	}
+	n.running.Store(true)
 	n.book.configured = func(id string) (string, bool) {
 		s, ok := n.server(id)
 		return string(s.Address), ok
@@ -185,6 +190,7 @@ func (n *Node) startRest() {
 	n.spawn(n.rule)
 	n.spawn(n.watchLeaders)
 	n.spawn(n.watchStreams)
+	n.spawn(n.greetStreams)
 	n.spawn(func() { n.contacts.clock.Run(n.ctx) })
 	n.spawn(n.ping)
 	n.spawn(n.keepInTouch)

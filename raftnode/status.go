@@ -20,7 +20,7 @@ type Status struct {
 	LastSnapshot            uint64
 	LastContact             time.Duration // since the leader was heard; 0 as leader, -1: never
 	Members, Voters         int
-	Tolerance               int // voters that may fail now; -1 when nobody can tell
+	Tolerance               int // healthy voters that may fail now before writes stop; -1 when nobody can tell
 	LogStore                string
 	PreVote                 bool
 	Removed                 bool
@@ -54,7 +54,7 @@ func (n *Node) Status() Status {
 	if ms < 0 {
 		s.LastContact = -1
 	}
-	alive, leads, members := 0, n.raft.State() == raft.Leader, map[string]bool{}
+	healthy, leads, members := 0, n.raft.State() == raft.Leader, map[string]bool{}
 	for _, m := range n.raft.GetConfiguration().Configuration().Servers {
 		s.Members++
 		members[string(m.ID)] = leads
@@ -62,12 +62,12 @@ func (n *Node) Status() Status {
 			continue
 		}
 		s.Voters++
-		if ok, _ := n.contacts.alive(string(m.ID)); ok || string(m.ID) == n.serverID {
-			alive++
+		if n.info(m).Healthy {
+			healthy++
 		}
 	}
 	s.Shipments = n.shipments.read(members)
-	s.Tolerance = max(0, alive-(s.Voters/2+1))
+	s.Tolerance = max(0, healthy-(s.Voters/2+1))
 	if leader == "" || s.Voters == 0 {
 		s.Tolerance = -1
 	}

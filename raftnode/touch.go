@@ -66,25 +66,34 @@ func (n *Node) WaitInTouch(ctx context.Context) error {
 // inTouch notes a strict round that began then and was answered.
 func (n *Node) inTouch(began time.Time) { n.touch.extend(began.Add(n.TouchTime())) }
 
-// keepInTouch begins a round every second, until the node closes. No reader shares
-// it, so that none waits for one that began before it came.
+// keepInTouch begins a round every second, and sooner after one that failed, until
+// the node closes. No reader shares it, so that none waits for one that began before
+// it came.
 func (n *Node) keepInTouch() {
 	tick := time.NewTicker(n.cfg.Ping)
 	defer tick.Stop()
 	for {
-		if n.member() {
-			ctx, cancel := context.WithTimeout(n.ctx, roundTime)
-			if n.raft.State() == raft.Leader { // what fails now may be well in a second
-				_, _ = n.readIndex(ctx)
-			} else {
-				_, _ = n.askLeader(ctx, Strict)
-			}
-			cancel()
+		var soon <-chan time.Time
+		if n.member() && n.touchOnce() != nil { // what fails now may be well in a moment
+			soon = time.After(n.cfg.Ping / 5)
 		}
 		select {
 		case <-tick.C:
+		case <-soon:
 		case <-n.ctx.Done():
 			return
 		}
 	}
+}
+
+// touchOnce is one such round.
+func (n *Node) touchOnce() (err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, roundTime)
+	defer cancel()
+	if n.raft.State() == raft.Leader {
+		_, err = n.readIndex(ctx)
+	} else {
+		_, err = n.askLeader(ctx, Strict)
+	}
+	return err
 }

@@ -2,10 +2,13 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,12 +26,20 @@ type quietTransport struct {
 	// says: addresses change without a leader who could write that down.
 	where func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress
 
-	sent *shipments // what became of snapshots and appends
+	sent   *shipments // what became of snapshots and appends
+	absent *absences
+	log    *slog.Logger
+	until  context.Context // no request is held after it: raft's end waits for them
+	// wanted tells whether a request of the leader of term to a server is still of use.
+	wanted func(id raft.ServerID, term uint64) bool
 
 	out  chan raft.RPC
 	ctx  context.Context // ends at Close
 	stop context.CancelFunc
 	wg   sync.WaitGroup // the pump
+
+	mu       sync.Mutex
+	shipment map[string]int // snapshots under way, by server id
 }
 
 // preVoteTransport is the part of the library's transports that raft looks
@@ -44,8 +55,11 @@ var (
 	_ raft.WithClose   = (*quietTransport)(nil)
 )
 
-func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, sent *shipments) *quietTransport {
-	q := &quietTransport{preVoteTransport: t, where: where, sent: sent, out: make(chan raft.RPC)}
+func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *quietTransport {
+	q := &quietTransport{
+		preVoteTransport: t, where: where, sent: &n.shipments, absent: &n.absent, log: n.log,
+		until: n.ctx, wanted: n.wanted, out: make(chan raft.RPC), shipment: map[string]int{},
+	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.wg.Go(q.pump)
 	return q
@@ -59,26 +73,127 @@ func (q *quietTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerA
 	return q.preVoteTransport.AppendEntriesPipeline(id, q.where(id, to))
 }
 
+// AppendEntries is held while the server is not reached, see hold. Heartbeats
+// are not: raft waits no longer than half a timeout between those.
 func (q *quietTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
-	err := q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r)
+	err := q.append(id, to, a, r)
+	if err == nil || isHeartbeat(a) {
+		return err
+	}
+	return q.hold(id, a.Term, err, func() (bool, error) {
+		*r = raft.AppendEntriesResponse{}
+		return true, q.append(id, to, a, r)
+	})
+}
+
+func (q *quietTransport) append(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+	err := q.told(id, q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r))
 	if err == nil {
 		q.sent.append(id, a, r)
 	}
 	return err
 }
 
+// isHeartbeat tells raft's heartbeats, which name no place in the log, from all
+// else that it sends.
+func isHeartbeat(a *raft.AppendEntriesRequest) bool {
+	return a.PrevLogEntry == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
 func (q *quietTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
-	return q.preVoteTransport.RequestVote(id, q.where(id, to), a, r)
+	return q.told(id, q.preVoteTransport.RequestVote(id, q.where(id, to), a, r))
 }
 
 func (q *quietTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
-	return q.preVoteTransport.RequestPreVote(id, q.where(id, to), a, r)
+	return q.told(id, q.preVoteTransport.RequestPreVote(id, q.where(id, to), a, r))
 }
 
+// InstallSnapshot is held like AppendEntries, until some of the snapshot was
+// read: it can be read only once.
 func (q *quietTransport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
-	err := q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, data)
+	defer q.ship(string(id))()
+	once := &begun{Reader: data}
+	send := func() (more bool, err error) {
+		*r = raft.InstallSnapshotResponse{}
+		err = q.told(id, q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, once))
+		return !once.read.Load(), err
+	}
+	more, err := send()
+	if err != nil && more {
+		err = q.hold(id, a.Term, err, send)
+	}
 	if err == nil && r.Success {
 		q.sent.snapshot(id)
+	}
+	return err
+}
+
+// begun tells whether anything was read.
+type begun struct {
+	io.Reader
+	read atomic.Bool
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	b.read.Store(true)
+	return b.Reader.Read(p)
+}
+
+// ship notes a snapshot under way to a server.
+func (q *quietTransport) ship(serverID string) (done func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.shipment[serverID]++
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.shipment[serverID]--; q.shipment[serverID] == 0 {
+			delete(q.shipment, serverID)
+		}
+	}
+}
+
+func (q *quietTransport) shipping(serverID string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.shipment[serverID] > 0
+}
+
+// told notes what a request says of the server: there, or not.
+func (q *quietTransport) told(id raft.ServerID, err error) error {
+	switch {
+	case err == nil:
+		q.absent.heard(string(id))
+	case !errors.Is(err, raft.ErrTransportShutdown):
+		q.absent.missed(string(id))
+	}
+	return err
+}
+
+// hold repeats a request of the leader of term, which failed with err, until it
+// is answered or of no use any more. If raft were told of the failures it would
+// double the pause before its next request at each, up to ten seconds, and take
+// no notice of the server's return: one that was away for a while would get
+// nothing for as long again. again tells whether it may be called once more.
+func (q *quietTransport) hold(id raft.ServerID, term uint64, err error, again func() (more bool, err error)) error {
+	defer q.absent.hold(string(id))()
+	began, said := time.Now(), false
+	for pause := leastPause; q.wanted(id, term); pause = min(2*pause, mostPause) {
+		if !q.absent.wait(q.until, string(id), pause) || !q.wanted(id, term) {
+			return err
+		}
+		var more bool
+		more, err = again()
+		switch {
+		case err == nil && said:
+			q.log.Info("a coordinator takes the log again", "server", id, "after", time.Since(began).Round(time.Millisecond))
+			return nil
+		case err == nil || !more:
+			return err
+		case !said && time.Since(began) >= noticed:
+			said = true
+			q.log.Warn("a coordinator cannot be reached: it gets the log again as soon as it is heard", "server", id, "error", err)
+		}
 	}
 	return err
 }

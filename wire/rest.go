@@ -354,7 +354,7 @@ type Status struct {
 	ReadyReason    string            `json:"ready_reason,omitempty"`
 	Members        int               `json:"members"`
 	Voters         int               `json:"voters"`
-	Tolerance      int               `json:"failure_tolerance"` // voters that may fail now; -1 when nobody can tell
+	Tolerance      int               `json:"failure_tolerance"` // healthy voters that may fail now before writes stop; -1 when nobody can tell
 	Components     int               `json:"components"`
 	LocalSessions  int               `json:"local_sessions"`
 	Jobs           map[string]int    `json:"jobs"` // by state
