@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -93,4 +94,42 @@ func (p *process) hasLinks(ctx ctx, n int) error {
 		return fmt.Errorf("%s has %d of %d links: %v", p.name, up, n, s.Links)
 	}
 	return nil
+}
+
+// A coordinator that was away for a while has the log, its links and its part in
+// the quorum again soon after its return: raft and the links wait longer the
+// longer nobody is reached, and that must not be added to the absence.
+func TestAReturnedCoordinatorIsSoonOfUse(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	c.linked()
+	leader := c.leader()
+	gone := c.others(leader)[0]
+	gone.kill()
+	time.Sleep(13 * time.Second) // raft alone would try again about nine seconds later
+	in := c.signIn(leader, "laser", 10*time.Minute)
+	gone.start()
+	eventually(t, "its door is open", func(ctx ctx) error {
+		_, _, err := gone.api().Status(ctx)
+		return err
+	})
+	opened := time.Now()
+	eventually(t, "it reads", func(ctx ctx) error {
+		_, _, err := gone.api().Component(ctx, in.FullName, client.Read{})
+		return err
+	})
+	eventually(t, "its leader counts on it", func(ctx ctx) error {
+		s, _, err := leader.api().Status(ctx)
+		if err == nil && s.Tolerance != 1 {
+			err = fmt.Errorf("%d may fail", s.Tolerance)
+		}
+		return err
+	})
+	c.linked()
+	took := time.Since(opened)
+	t.Logf("of use again after %v", took)
+	if took > 3*time.Second {
+		t.Errorf("it was of use again %v after its doors had opened, want a second or so", took)
+	}
+	c.agree()
 }

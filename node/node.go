@@ -165,6 +165,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Self:     cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
+	n.raft.OnReturn(n.router.Heard)
 	n.leco.exit = leco.NewExit(control.OverRouter(n.router))
 	n.control, err = control.New(control.Config{
 		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,

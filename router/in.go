@@ -118,6 +118,7 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	opened()
 	heard.Limit = deadAfter * r.limits.Ping
 	if err == nil {
+		r.Heard(in.from)
 		err = r.seat(in)
 	}
 	if err != nil {

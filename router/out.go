@@ -21,6 +21,7 @@ type outLink struct {
 	cancel context.CancelFunc // ends run
 	ended  chan struct{}      // closed when run has returned
 	wake   chan struct{}      // capacity 1: the writer has work
+	heard  chan struct{}      // capacity 1: run need not wait before it dials again
 	pen    sync.Mutex         // held by who writes to the connection; taken before mu
 
 	// seen counts the verdicts unknownTo and moved that were read on this
@@ -72,7 +73,7 @@ func (r *Router) linkTo(id string) *outLink {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	l = &outLink{
-		r: r, id: id, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1), err: "connecting",
+		r: r, id: id, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1), heard: make(chan struct{}, 1), err: "connecting",
 		acct: account{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)},
 	}
 	r.links[id] = l

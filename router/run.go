@@ -30,6 +30,10 @@ func (l *outLink) run(ctx context.Context) {
 	pause.RandomizationFactor = 1
 	pause.Multiplier = 2
 	for number := uint64(1); ; number++ {
+		select {
+		case <-l.heard: // before this dial
+		default:
+		}
 		conn, err := l.dial(ctx)
 		dialled := err == nil
 		if dialled {
@@ -48,12 +52,43 @@ func (l *outLink) run(ctx context.Context) {
 		l.mu.Lock()
 		l.err, l.noDial = err.Error(), !dialled
 		l.mu.Unlock()
-		wait := time.NewTimer(pause.NextBackOff())
+		l.backOff(ctx, pause, dialled)
+	}
+}
+
+// backOff waits before the next dial. Once the other side is heard that is no more
+// than after a first failure, however long nobody was reached; but not if it
+// was reached and the link did not last.
+func (l *outLink) backOff(ctx context.Context, pause *backoff.ExponentialBackOff, dialled bool) {
+	wait := time.NewTimer(pause.NextBackOff())
+	defer wait.Stop()
+	heard := l.heard
+	if dialled {
+		heard = nil
+	}
+	for {
 		select {
 		case <-wait.C:
+			return
 		case <-ctx.Done():
-			wait.Stop()
+			return
+		case <-heard:
+			heard = nil
+			pause.Reset()
+			wait.Reset(pause.NextBackOff())
 		}
+	}
+}
+
+// Heard tells that there is a sign of life of a coordinator that may not have
+// been reached: a link to it that waits to be dialled again is dialled now. It
+// does not block.
+func (r *Router) Heard(id string) {
+	r.linksMu.RLock()
+	l := r.links[id]
+	r.linksMu.RUnlock()
+	if l != nil {
+		rouse(l.heard)
 	}
 }
 
