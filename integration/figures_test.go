@@ -58,7 +58,7 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"A frame longer than %s (length", of("wire.MaxWhole")},
 			{"the piece, at most %s by custom", of("wire.MaxPiece")},
 			{"at most %n transfers may be under way", of("wire.MaxTransfers")},
-			{"more than %t for what was to be written", of("gateway/session.Write")},
+			{"for %t nothing was taken of what is to be written", of("gateway/session.Write")},
 			{"no sign-in within %t", of("gateway/session.SignIn")},
 			{"in exactly one of these, within %t:", of("router.Timeout")},
 			{"(%n messages, %n while a connection takes from it; %s)", of("router.MailboxMessages", "router.ConnectedMessages", "router.MailboxBytes")},
@@ -80,7 +80,7 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"on one connection | %n, %s |", of("gateway/session.Window", "gateway/session.WindowBytes")},
 			{"| a mailbox | %n messages, %n while a connection takes from it; %s and one message |", of("router.MailboxMessages", "router.ConnectedMessages", "router.MailboxBytes")},
 			{"| %t for each %s |", of("gateway/tcp.frameTime", "wire.readStep")},
-			{"| %t without progress |", of("gateway/session.Write")},
+			{"| a write to the client | %t in which none of it is taken", of("gateway/session.Write")},
 		}},
 		{"docs/limits.md", "## Jobs", []phrase{
 			{"| jobs that are kept, ended ones included | %n |", of("control.Jobs")},
@@ -116,8 +116,9 @@ func TestFiguresOfThePages(t *testing.T) {
 		limits := ""
 		if page.limits != "" {
 			_, after, _ := strings.Cut(string(b), page.limits+"\n")
-			table := regexp.MustCompile(`(?m)^\|.*\n`).FindAllString(strings.SplitN(after, "\n\n", 3)[1]+"\n", -1)
-			limits = flat(strings.Join(table, ""))
+			if limits = flat(regexp.MustCompile(`(?m)(^\|.*\n)+`).FindString(after)); limits == "" {
+				t.Fatalf("%s has no table in %q", page.name, page.limits)
+			}
 		}
 		for _, p := range page.phrases {
 			says, err := code.fill(p)
