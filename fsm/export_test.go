@@ -48,3 +48,11 @@ func (m *Machine) Waiting() int {
 	defer m.waiters[All].mu.Unlock()
 	return len(m.waiters[All].heap)
 }
+
+// LimitFeed gives the feed other limits than FeedSize and FeedBytes.
+func (m *Machine) LimitFeed(events, bytes int) {
+	m.feed.limits.events, m.feed.limits.bytes = events, bytes
+}
+
+// FeedKeeps is how many events the feed keeps, and how many bytes of them.
+func (m *Machine) FeedKeeps() (events, bytes int) { return m.feed.kept, m.feed.bytes }

@@ -2,16 +2,20 @@ package fsm
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// FeedSize is how many events a feed keeps; FeedBatch is how many Since returns
-// at most.
+// FeedSize is how many events a feed keeps at most, and FeedBytes how many bytes
+// of them; FeedBatch is how many Since returns at most.
 const (
 	FeedSize  = 65_536
+	FeedBytes = 64 << 20
 	FeedBatch = 1024
 )
 
@@ -27,11 +31,20 @@ const (
 //	}
 type Feed struct {
 	mu      sync.RWMutex
-	ring    []wire.Event  // grows to FeedSize, then goes round
-	oldest  int           // place in ring, once it goes round
-	lost    position      // of the last event that is not in ring
+	ring    []item        // goes round; grows as it must
+	oldest  int           // place in ring
+	kept    int           // how many of ring are events
+	bytes   int           // of these
+	lost    position      // of the last event that is not kept
 	last    position      // of everything published
 	changed chan struct{} // nil while nobody waits
+	limits  struct{ events, bytes int }
+}
+
+// item is an event in the ring.
+type item struct {
+	wire.Event
+	bytes int
 }
 
 // position is a place in the feed: after event seq of the entry at index. -1 is
@@ -59,17 +72,20 @@ func (f *Feed) Since(index uint64, seq int) (events []wire.Event, lagged bool) {
 	if f.last.compare(after) <= 0 {
 		return nil, false
 	}
-	// ring[oldest:], then ring[:oldest], are in order.
-	early, late := f.ring[f.oldest:], f.ring[:f.oldest]
-	early, late = beyond(early, after), beyond(late, after)
-	early = early[:min(len(early), FeedBatch)]
-	late = late[:min(len(late), FeedBatch-len(early))]
-	return append(slices.Clone(early), late...), false
+	early, late := f.inOrder()
+	for _, piece := range [][]item{beyond(early, after), beyond(late, after)} {
+		piece = piece[:min(len(piece), FeedBatch-len(events))]
+		events = slices.Grow(events, len(piece))
+		for i := range piece {
+			events = append(events, piece[i].Event)
+		}
+	}
+	return events, false
 }
 
 // beyond returns the events of an ordered slice that come after a place.
-func beyond(events []wire.Event, after position) []wire.Event {
-	i, found := slices.BinarySearchFunc(events, after, func(e wire.Event, p position) int {
+func beyond(events []item, after position) []item {
+	i, found := slices.BinarySearchFunc(events, after, func(e item, p position) int {
 		return position{e.Index, e.Seq}.compare(p)
 	})
 	if found {
@@ -99,27 +115,84 @@ func (f *Feed) Changed() <-chan struct{} {
 func (f *Feed) publish(index uint64, news []wire.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, e := range news {
-		if len(f.ring) < FeedSize {
-			f.ring = append(f.ring, e)
-			continue
-		}
-		f.lost = position{f.ring[f.oldest].Index, f.ring[f.oldest].Seq}
-		f.ring[f.oldest] = e
-		f.oldest = (f.oldest + 1) % FeedSize
+	for i := range news {
+		f.add(news[i])
 	}
 	f.last = position{index, len(news) - 1}
 	f.tell()
 }
 
+// add puts an event at the end, in place of as many of the oldest as it needs.
+func (f *Feed) add(e wire.Event) {
+	bytes := weight(&e)
+	for f.kept > 0 && (f.kept == f.maxEvents() || f.bytes+bytes > f.maxBytes()) {
+		f.drop()
+	}
+	if f.kept == len(f.ring) {
+		f.grow()
+	}
+	f.ring[(f.oldest+f.kept)%len(f.ring)] = item{e, bytes}
+	f.kept++
+	f.bytes += bytes
+}
+
+func (f *Feed) drop() {
+	e := &f.ring[f.oldest]
+	f.lost = position{e.Index, e.Seq}
+	f.bytes -= e.bytes
+	*e = item{}
+	f.oldest = (f.oldest + 1) % len(f.ring)
+	f.kept--
+}
+
+func (f *Feed) grow() {
+	ring := make([]item, min(max(2*len(f.ring), 64), f.maxEvents()))
+	early, late := f.inOrder()
+	copy(ring[copy(ring, early):], late)
+	f.ring, f.oldest = ring, 0
+}
+
+// inOrder returns what is kept as two pieces, one after the other.
+func (f *Feed) inOrder() (early, late []item) {
+	end := f.oldest + f.kept
+	return f.ring[f.oldest:min(end, len(f.ring))], f.ring[:max(end-len(f.ring), 0)]
+}
+
+func (f *Feed) maxEvents() int { return cmp.Or(f.limits.events, FeedSize) }
+func (f *Feed) maxBytes() int  { return cmp.Or(f.limits.bytes, FeedBytes) }
+
 // reset forgets all events: whoever is not at that place or beyond it lags.
 func (f *Feed) reset(index uint64, seq int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ring, f.oldest = nil, 0
+	f.ring, f.oldest, f.kept, f.bytes = nil, 0, 0, 0
 	f.lost = position{index, seq}
 	f.last = f.lost
 	f.tell()
+}
+
+// eventSize is what an event takes without its texts, with a row as its data.
+const eventSize = 512
+
+// weight is about how many bytes an event keeps in memory: what users choose the
+// length of counts as it is.
+func weight(e *wire.Event) int {
+	n := eventSize + len(e.Key) + len(e.Reason)
+	switch d := e.Data.(type) {
+	case registry.Session:
+		n += int(d.Bytes())
+	case jobs.Part:
+		n += len(d.Error) + len(d.Worker) + len(d.Session)
+		for _, worker := range d.FailedBy {
+			n += len(worker)
+		}
+	case wire.Job:
+		n += len(d.Name) + len(d.Group) + len(d.Reason)
+		for _, k := range slices.Sorted(maps.Keys(d.Labels)) {
+			n += len(k) + len(d.Labels[k])
+		}
+	}
+	return n
 }
 
 func (f *Feed) tell() {

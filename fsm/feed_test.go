@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,4 +205,79 @@ func TestWait(t *testing.T) {
 			t.Errorf("after a restore at 12 %d are awake, want all 4", len(woken))
 		}
 	})
+}
+
+// A feed keeps no more bytes than it may, however long the texts of its events
+// are: the oldest go, and who has not read them is told. What it keeps is read in
+// order, through every growth of the ring.
+func TestFeedIsBoundByBytes(t *testing.T) {
+	const room = 40_000
+	m := founded(t)
+	m.LimitFeed(200, room)
+	var told []string // what was told, by its place
+	before, _ := m.Feed().Since(0, -1)
+	for _, e := range before {
+		told = append(told, fmt.Sprintf("%d.%d", e.Index, e.Seq))
+	}
+	sizes := []int{0, 10, 900, 3000}
+	for i := range 2000 {
+		if i == 1000 {
+			sizes = []int{0, 0, 1} // room for as many as it may keep
+		}
+		in := signIn("x", fmt.Sprint("s", i))
+		in.Labels = registry.LabelsOf(map[string]string{"k": strings.Repeat("v", sizes[i%len(sizes)]%1000)})
+		for j := range sizes[i%len(sizes)] / 1000 {
+			in.Labels = append(in.Labels, registry.Label{Key: fmt.Sprint("more", j), Value: strings.Repeat("v", 990)})
+		}
+		m.Apply(m.View().Index+1, [][]byte{
+			encode(t, registry.KindSignIn, t0, in),
+			encode(t, registry.KindSignOut, t0, registry.SignOut{FullName: "n1.x", Session: in.Session}),
+		})
+		index := m.View().Index
+		told = append(told, fmt.Sprint(index, ".0"), fmt.Sprint(index, ".1"))
+		events, bytes := m.FeedKeeps()
+		if bytes > room || events > 200 || events < 1 {
+			t.Fatalf("after entry %d the feed keeps %d events with %d bytes, want at most 200 and %d", index, events, bytes, room)
+		}
+		if i%37 != 0 && i < 1990 {
+			continue
+		}
+		if len(told) > events {
+			if _, lagged := m.Feed().Since(place(t, told, events+1)); !lagged {
+				t.Fatalf("a reader that misses one event of the %d kept is not told", events)
+			}
+		}
+		var got []string
+		for index, seq := place(t, told, events); ; {
+			news, lagged := m.Feed().Since(index, seq)
+			if lagged {
+				t.Fatalf("a reader that misses none of the %d kept lags", events)
+			}
+			if len(news) == 0 {
+				break
+			}
+			for _, e := range news {
+				got = append(got, fmt.Sprintf("%d.%d", e.Index, e.Seq))
+				index, seq = e.Index, e.Seq
+			}
+		}
+		if want := told[max(0, len(told)-events):]; !slices.Equal(got, want) {
+			t.Fatalf("the feed keeps %d events and gives %v, want %v", events, got, want)
+		}
+	}
+	if events, _ := m.FeedKeeps(); events < 60 {
+		t.Errorf("with short texts it keeps %d events only", events)
+	}
+}
+
+// place is that of the reader who has read all but the last n events.
+func place(t *testing.T, told []string, n int) (index uint64, seq int) {
+	t.Helper()
+	if len(told) <= n {
+		return 0, -1
+	}
+	if _, err := fmt.Sscanf(told[len(told)-n-1], "%d.%d", &index, &seq); err != nil {
+		t.Fatal(err)
+	}
+	return index, seq
 }

@@ -98,6 +98,9 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"| labels of a component | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
 			{"| the last %n, and the last %n that an operator removed |", of("registry.KeepEnded", "registry.KeepEnded")},
 		}},
+		{"docs/limits.md", "## News", []phrase{
+			{"| events that a coordinator remembers | %n, and %s of them |", of("fsm.FeedSize", "fsm.FeedBytes")},
+		}},
 		{"docs/leco.md", "", []phrase{
 			{"A sign-in is answered within %t,", of("gateway/leco.Answer")},
 			{"or not made within %t. Until it is written, messages to other coordinators wait, up to %t.", of("gateway/leco.Provisional", "control.PostTime")},
