@@ -63,7 +63,7 @@ func TestMessagesPage(t *testing.T) {
 		s.follow(page[0])
 		page = page[1:]
 	}
-	if len(page) == 0 || len(s.stay) != 2 {
+	if len(page) == 0 || len(s.stay) != 3 {
 		t.Fatalf("docs/messages.md has lost its part of pyleco, or one of its components: %d stay", len(s.stay))
 	}
 	t.Run("pyleco", func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestMessagesPage(t *testing.T) {
 		for _, b := range page[1:] {
 			s.follow(b)
 		}
-		s.interrupt(2)
+		s.interrupt(3)
 	})
 	s.interrupt(0)
 	c.agree()

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/folkmoot/folkmoot/client"
 )
 
 // contexts is the file ~/.config/folkmoot/contexts.yaml.
@@ -106,22 +108,17 @@ func completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 func (a *app) contextsCmd() *cobra.Command {
 	offline := func(*cobra.Command, []string) error { a.started = true; return nil }
 	list := &cobra.Command{
-		Use: "list", Short: "List the contexts", Args: cobra.NoArgs, Example: "  raftctl contexts list",
+		Use: "list", Short: "List the contexts", Args: cobra.NoArgs, Example: "  raftctl contexts list\n  raftctl contexts list -o json",
 		PersistentPreRunE: offline,
 		RunE: func(*cobra.Command, []string) error {
 			all, err := readContexts()
 			if err != nil {
 				return err
 			}
-			t := a.table("", "CONTEXT", "ADDRESSES")
-			for _, n := range all.names() {
-				mark := ""
-				if n == all.Current {
-					mark = "*"
-				}
-				t.row(mark, n, all.Contexts[n].Addr)
+			if err := a.checkOutput(); err != nil {
+				return err
 			}
-			return t.render(a.out)
+			return a.show(a.out, a.contextsAnswer(all))
 		},
 	}
 	use := &cobra.Command{
@@ -139,7 +136,7 @@ func (a *app) contextsCmd() *cobra.Command {
 			return all.write()
 		},
 	}
-	cmd := group("contexts", "Clusters one speaks to often, in ~/.config/folkmoot/contexts.yaml", list, use)
+	cmd := group("contexts", "Clusters one speaks to often, in ~/.config/folkmoot/contexts.yaml", list, a.contextsAddCmd(offline), use)
 	cmd.Long = `Contexts are named settings in ~/.config/folkmoot/contexts.yaml:
 
   current: lab
@@ -151,6 +148,114 @@ func (a *app) contextsCmd() *cobra.Command {
 	return cmd
 }
 
+// contextsAnswer shows contexts without their tokens.
+func (a *app) contextsAnswer(all contexts) answer {
+	type row struct {
+		Name      string `json:"name"`
+		Current   bool   `json:"current"`
+		Addr      string `json:"addr,omitempty"`
+		TokenFile string `json:"token_file,omitempty"`
+		CA        string `json:"ca,omitempty"`
+		Cert      string `json:"cert,omitempty"`
+		Key       string `json:"key,omitempty"`
+		Output    string `json:"output,omitempty"`
+		Timeout   string `json:"timeout,omitempty"`
+	}
+	v := answer{}
+	rows := []row{}
+	for _, n := range all.names() {
+		c := all.Contexts[n]
+		rows = append(rows, row{n, n == all.Current, c.Addr, c.TokenFile, c.CA, c.Cert, c.Key, c.Output, c.Timeout})
+		v.names = append(v.names, "context/"+n)
+	}
+	v.body = marshal(map[string]any{"contexts": rows})
+	v.table = func(bool) *table {
+		t := a.table("", "CONTEXT", "ADDRESSES")
+		for _, r := range rows {
+			mark := ""
+			if r.Current {
+				mark = "*"
+			}
+			t.row(mark, r.Name, r.Addr)
+		}
+		return t
+	}
+	return v
+}
+
+func (a *app) contextsAddCmd(offline func(*cobra.Command, []string) error) *cobra.Command {
+	var replace, use bool
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Keep the settings of this command line as a context", Args: cobra.ExactArgs(1),
+		Long: "Keeps what --addr, --token-file, --token, --ca, --cert, --key, --output and --timeout say on this command line as a context.\n" +
+			"The first context is the current one, later ones with --use or by contexts use.",
+		Example:           "  raftctl contexts add lab --addr n1.lab:7380,n2.lab:7380 --token-file ~/.lab-token --ca lab-ca.pem",
+		PersistentPreRunE: offline,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.contextOf(cmd)
+			if err != nil {
+				return err
+			}
+			all, err := readContexts()
+			if err != nil {
+				return err
+			}
+			if _, known := all.Contexts[args[0]]; known && !replace {
+				return usage("there is a context %q in the contexts file: --replace replaces it", args[0])
+			}
+			if all.Contexts == nil {
+				all.Contexts = map[string]cluster{}
+			}
+			all.Contexts[args[0]] = c
+			if use || all.Current == "" {
+				all.Current = args[0]
+			}
+			if err := all.write(); err != nil {
+				return err
+			}
+			current := ""
+			if all.Current == args[0] {
+				current = ", the current one"
+			}
+			_, err = fmt.Fprintf(a.out, "context %s added%s\n", args[0], current)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&replace, "replace", false, "take the place of a context of that name")
+	cmd.Flags().BoolVar(&use, "use", false, "make it the current one")
+	return cmd
+}
+
+// contextOf makes a context of the flags that were told. Files are named from the root, since it is used from anywhere.
+func (a *app) contextOf(cmd *cobra.Command) (c cluster, err error) {
+	for name, to := range map[string]*string{
+		"addr": &c.Addr, "token": &c.Token, "token-file": &c.TokenFile, "ca": &c.CA, "cert": &c.Cert, "key": &c.Key, "output": &c.Output, "timeout": &c.Timeout,
+	} {
+		if !cmd.Flag(name).Changed {
+			continue
+		}
+		*to = cmd.Flag(name).Value.String()
+		if slices.Contains([]string{"token-file", "ca", "cert", "key"}, name) {
+			if *to, err = filepath.Abs(*to); err == nil {
+				_, err = os.Stat(*to)
+			}
+			if err != nil {
+				return c, usage("--%s: %v", name, err)
+			}
+		}
+	}
+	switch {
+	case c.Addr == "":
+		return c, usage("contexts add: --addr is needed")
+	case c.Token != "" && c.TokenFile != "":
+		return c, usage("contexts add: --token or --token-file, not both")
+	}
+	if _, err := client.New(client.Config{Addrs: client.SplitAddrs(c.Addr)}); err != nil {
+		return c, usage("--addr: %v", err)
+	}
+	return c, a.checkOutput()
+}
+
 // write replaces the file at once, so that a crash leaves the old or the new one.
 func (all contexts) write() error {
 	file, err := contextsFile()
@@ -160,6 +265,9 @@ func (all contexts) write() error {
 	b, err := yaml.Marshal(all)
 	if err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("contexts: %w", err)
 	}
 	tmp := file + ".new"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {

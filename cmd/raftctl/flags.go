@@ -68,8 +68,8 @@ func (a *app) start(cmd *cobra.Command) error {
 		return err
 	}
 	f := a.flags
-	if !slices.Contains(outputs, f.output) {
-		return usage("--output %q: want one of %s", f.output, strings.Join(outputs, ", "))
+	if err := a.checkOutput(); err != nil {
+		return err
 	}
 	if f.timeout <= 0 {
 		return usage("--timeout %s: want a time above zero", f.timeout)
@@ -94,6 +94,13 @@ func (a *app) start(cmd *cobra.Command) error {
 		return usage("--addr: %v", err)
 	}
 	a.started = true
+	return nil
+}
+
+func (a *app) checkOutput() error {
+	if !slices.Contains(outputs, a.flags.output) {
+		return usage("--output %q: want one of %s", a.flags.output, strings.Join(outputs, ", "))
+	}
 	return nil
 }
 

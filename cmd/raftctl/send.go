@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,12 +14,13 @@ import (
 
 func (a *app) sendCmd() *cobra.Command {
 	var as string
-	var asJSON bool
+	var asJSON, wait bool
 	cmd := &cobra.Command{
 		Use: "send NAME TEXT", Short: "Send a message to a component", Args: cobra.ExactArgs(2),
 		Long: "Signs in for the time it takes, sends TEXT as the message's content (a JSON string, or with --json the JSON it is)\n" +
-			"and tells the outcome.",
-		Example:           "  raftctl send n1.laser 'power down'\n  raftctl send n1.laser '{\"power\": 0}' --json",
+			"and tells the outcome. With --wait it prints the content of the first answer in the same conversation instead, or exits\n" +
+			"with 1 when none came within --timeout.",
+		Example:           "  raftctl send n1.laser 'power down'\n  raftctl send n1.laser '{\"power\": 0}' --json\n  raftctl send n1.laser 'how are you?' --wait",
 		ValidArgsFunction: a.completeComponents,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			content, _ := json.Marshal(args[1])
@@ -27,30 +29,75 @@ func (a *app) sendCmd() *cobra.Command {
 					return usage("TEXT is not the JSON that --json promises")
 				}
 			}
-			if as == "" {
-				as = "raftctl-" + client.NewKey()[:8]
-			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), a.flags.timeout)
 			defer cancel()
 			to, err := a.fullName(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			in, _, err := a.client.SignIn(ctx, wire.SignIn{Name: as, Lease: wire.Duration(30 * time.Second)}, "")
-			if err != nil {
-				return err
+			m := wire.SendMessage{To: to, Content: content}
+			if wait {
+				return a.sendAndWait(ctx, as, m)
 			}
-			sent, meta, err := a.client.Send(ctx, in.Secret, wire.SendMessage{To: to, Content: content}, "")
-			out, stop := context.WithTimeout(context.WithoutCancel(cmd.Context()), 2*time.Second)
-			defer stop()
-			a.client.SignOut(out, in.FullName, in.Secret) // else the lease does it
-			if err != nil {
-				return err
-			}
-			return a.done(meta.Body, "message/"+sent.ConversationID, "%s to %s (conversation %s)", sent.Outcome, to, sent.ConversationID)
+			return a.signedIn(ctx, as, func(secret string) error {
+				sent, meta, err := a.client.Send(ctx, secret, m, "")
+				if err != nil {
+					return err
+				}
+				return a.done(meta.Body, "message/"+sent.ConversationID, "%s to %s (conversation %s)", sent.Outcome, to, sent.ConversationID)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&as, "as", "", "name to sign in under; default: one of its own")
+	cmd.Flags().StringVar(&as, "as", "", "name to sign in under (default: one of its own)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "TEXT is JSON")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for an answer and print it")
 	return cmd
+}
+
+// sendAndWait sends a message and prints the first answer to it.
+func (a *app) sendAndWait(ctx context.Context, as string, m wire.SendMessage) error {
+	s, err := a.client.Open(ctx, client.SessionConfig{SignIn: wire.SignIn{Name: orNew(as), Lease: wire.Duration(30 * time.Second)}, Inbox: true})
+	if err != nil {
+		return err
+	}
+	defer a.leave(ctx, s)
+	sent, err := s.Send(ctx, m)
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case answer, ok := <-s.Messages():
+			switch {
+			case !ok:
+				return s.Err()
+			case answer.ConversationID != sent.ConversationID:
+				continue
+			}
+			return a.showAnswer(answer)
+		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				return fmt.Errorf("%s has it, and did not answer within %s (conversation %s)", m.To, a.flags.timeout, sent.ConversationID)
+			}
+			return errReported
+		}
+	}
+}
+
+// showAnswer prints the content of an answer; with -o json the whole message.
+func (a *app) showAnswer(m wire.Received) error {
+	var in asked
+	refused := json.Unmarshal(m.Content, &in) == nil && len(in.Error) > 0 && in.Method == ""
+	var err error
+	switch {
+	case a.flags.output == "json" || a.flags.output == "yaml" || a.flags.output == "name" || len(m.Content) == 0:
+		err = a.showMessage(m)
+	case refused:
+	default:
+		_, err = fmt.Fprintln(a.out, plainText(m.Content))
+	}
+	if err == nil && refused {
+		return fmt.Errorf("%s answered with an error: %s", clean(m.From), clean(string(compact(in.Error))))
+	}
+	return err
 }
