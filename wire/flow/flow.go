@@ -38,6 +38,7 @@ type Writer struct {
 	seen    uint64        // acknowledged when the deadline was set
 	timer   *time.Timer   // moves the deadline on; nil before the first write
 	asked   question
+	final   time.Time // no write lasts longer; zero: none is so bounded
 }
 
 // question is the one that is under way: a ping, say.
@@ -99,7 +100,7 @@ type sample struct {
 
 // Write writes all of b, or fails with os.ErrDeadlineExceeded when the other
 // side's kernel has taken nothing for the Writer's patience. No write deadline
-// is left behind.
+// is left behind but that of Hurry.
 func (w *Writer) Write(b []byte) (done int, err error) {
 	err = w.Patiently(func() error {
 		n, err := w.conn.Write(b[done:])
@@ -135,7 +136,9 @@ func (w *Writer) Patiently(write func() error) error {
 		if err := write(); err != errSome {
 			return err
 		}
-		_ = w.conn.SetWriteDeadline(time.Now().Add(w.patience))
+		w.mu.Lock()
+		_ = w.conn.SetWriteDeadline(w.deadline())
+		w.mu.Unlock()
 	}
 }
 
@@ -145,7 +148,7 @@ const looks = 8
 func (w *Writer) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_ = w.conn.SetWriteDeadline(time.Now().Add(w.patience))
+	_ = w.conn.SetWriteDeadline(w.deadline())
 	w.writing = true
 	if w.kernel == nil {
 		return
@@ -168,7 +171,7 @@ func (w *Writer) extend() {
 	}
 	if s, ok := w.look(Now()); ok && s.acked != w.seen {
 		if w.seen != 0 {
-			_ = w.conn.SetWriteDeadline(time.Now().Add(w.patience))
+			_ = w.conn.SetWriteDeadline(w.deadline())
 		}
 		w.seen = s.acked
 	}
@@ -182,7 +185,23 @@ func (w *Writer) end() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	_ = w.conn.SetWriteDeadline(time.Time{})
+	_ = w.conn.SetWriteDeadline(w.final)
+}
+
+// deadline is that of a write that begins or goes on now; mu is held.
+func (w *Writer) deadline() time.Time {
+	if !w.final.IsZero() {
+		return w.final
+	}
+	return time.Now().Add(w.patience)
+}
+
+// Hurry lets writing go on for d more at most, however much moves.
+func (w *Writer) Hurry(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.final = time.Now().Add(d)
+	_ = w.conn.SetWriteDeadline(w.final)
 }
 
 // look asks the kernel and notes what has changed; mu is held.
@@ -263,8 +282,9 @@ func (w *Writer) Reaching(within time.Duration) bool {
 }
 
 // More returns how much longer the other side may be silent from which nothing
-// has come for a time that is at least limit; 0: no longer. The time for which a
-// question was on its way to it does not count, as long as bytes moved.
+// has come for a time that is at least limit; 0: no longer. Questions are asked
+// about every third of limit. The time for which one was on its way, or could not
+// be written, does not count, as long as bytes moved.
 func (w *Writer) More(silent, limit time.Duration) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -272,7 +292,8 @@ func (w *Writer) More(silent, limit time.Duration) time.Duration {
 	s, _ := w.look(now)
 	switch q := &w.asked; {
 	case q.reached:
-		return max(0, q.last-q.at+limit-silent)
+		late := max(0, q.at-(now-silent)-limit/3) // it could not be written in time either
+		return max(0, late+q.last-q.at+limit-silent)
 	case !q.open && (w.writing || w.written && now-w.wrote < limit):
 		return soon // the question cannot be written: the write has its own limit
 	case !q.open, s.resent && s.heard >= limit-soon, w.waiting && now-w.since >= limit:

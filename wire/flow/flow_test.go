@@ -206,12 +206,24 @@ func TestNoQuestionCanBeAskedWhileAWriteWaits(t *testing.T) {
 			t.Error("silent for too long, though nothing was asked")
 		}
 		<-done
-		if w.More(40*time.Second, 6*time.Second) == 0 {
+		silent := 40 * time.Second
+		if w.More(silent, 6*time.Second) == 0 {
 			t.Error("silent for too long, though the question comes only now")
 		}
 		time.Sleep(7 * time.Second)
-		if w.More(47*time.Second, 6*time.Second) != 0 {
+		if w.More(silent+7*time.Second, 6*time.Second) != 0 {
 			t.Error("silent for ever where nothing is asked")
+		}
+		w.Asked()
+		time.Sleep(15 * time.Second) // it got there
+		if more := w.More(silent+22*time.Second, 6*time.Second); more != 0 {
+			t.Errorf("15 s after a question it may be silent for %v more", more)
+		}
+		w.Answered()
+		w.Asked()
+		time.Sleep(2 * time.Second)
+		if more := w.More(silent, 6*time.Second); more < time.Second || more > 3*time.Second {
+			t.Errorf("2 s after a question, 38 s late, it may be silent for %v more, want 2 s", more)
 		}
 	})
 }
