@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -35,7 +37,9 @@ type link struct {
 	once   sync.Once
 	wake   chan struct{}  // capacity 1: there is something to write
 	prompt *prompt.Writer // nil: the connection has none
-	bye    *wire.Error    // the reader's
+	flow   *flow.Writer
+	heard  *awake.Reader // below frames
+	bye    *wire.Error   // the reader's
 
 	pen  sync.Mutex // held by who writes; taken before the component's mu
 	buf  []byte     // guarded by pen
@@ -51,7 +55,7 @@ type signing struct {
 	conversation [16]byte
 	frame        []byte // nil when it is on its way
 	sent         time.Time
-	late         *time.Timer // closes the connection
+	late         *awake.Timer // closes the connection
 }
 
 func (l *link) close() { l.once.Do(func() { l.conn.Close() }) }
@@ -143,23 +147,43 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(max(signInTime, limit)))
+	limit = max(signInTime, limit)
+	late := awake.AfterFunc(limit, func() { conn.Close() })
+	defer late.Stop()
 	if secure, ok := conn.(*tls.Conn); ok {
-		if err := secure.Handshake(); err != nil { // bounded by the deadline
+		if err := secure.Handshake(); err != nil { // late ends it
 			conn.Close()
-			return nil, nil, time.Time{}, wire.NotTried("%v", named(err))
+			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, named(err)))
 		}
 	}
-	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1)}
+	flow.Prompt(conn)
+	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime)}
+	l.heard = &awake.Reader{Conn: conn, Limit: 2 * limit} // late ends it before
 	sent := time.Now()
 	w, err := l.signIn(in, key)
+	if err == nil && !late.Stop() {
+		err = wire.Unknown(errors.New("the answer came too late"))
+	}
 	if err != nil {
 		conn.Close()
+		if wire.CodeOf(err) == wire.CodeUnknown {
+			err = wire.Unknown(inTime(late, limit, err))
+		}
 		return nil, nil, sent, err
 	}
-	_ = conn.SetDeadline(time.Time{})
+	*l.heard = awake.Reader{Conn: conn, Limit: wire.DeadAfter * l.ping, More: func(silent time.Duration) time.Duration {
+		return l.flow.More(silent, wire.DeadAfter*l.ping)
+	}}
 	l.prompt = prompt.New(conn)
 	return l, w, sent, nil
+}
+
+// inTime words the error of a sign-in that was ended since it took longer than limit.
+func inTime(late *awake.Timer, limit time.Duration, err error) error {
+	if late.Stop() {
+		return err
+	}
+	return fmt.Errorf("no answer within %v", limit)
 }
 
 // signInFrame appends a request for the session to dst.
@@ -206,7 +230,7 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 	if _, err := l.conn.Write(b); err != nil {
 		return nil, wire.Unknown(err)
 	}
-	r := bufio.NewReaderSize(l.conn, 64<<10)
+	r := bufio.NewReaderSize(l.heard, 64<<10)
 	var raw [wire.PreambleSize]byte
 	if _, err := io.ReadFull(r, raw[:]); err != nil {
 		return nil, wire.Unknown(fmt.Errorf("no preamble: %w", err))
@@ -244,7 +268,7 @@ func (l *link) signInAgain() {
 		l.close()
 		return
 	}
-	l.signing = &signing{conversation: conversation, frame: frame, late: time.AfterFunc(signInTime, l.close)}
+	l.signing = &signing{conversation: conversation, frame: frame, late: awake.AfterFunc(signInTime, l.close)}
 	l.n.rouse()
 }
 

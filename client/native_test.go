@@ -216,6 +216,7 @@ type wall struct {
 	mu     sync.Mutex
 	conns  []net.Conn
 	silent bool
+	rate   int // bytes a second that pass to the coordinator; 0: all that come
 	wg     sync.WaitGroup
 	gate   sync.RWMutex // locked: nothing is read
 }
@@ -243,9 +244,13 @@ func newWall(t *testing.T, to string) *wall {
 			}
 			w.mu.Lock()
 			w.conns = append(w.conns, in, out)
+			rate := w.rate
 			w.mu.Unlock()
-			w.wg.Go(func() { w.copy(in, out) })
-			w.wg.Go(func() { w.copy(out, in) })
+			if rate > 0 {
+				_ = in.(*net.TCPConn).SetReadBuffer(32 << 10)
+			}
+			w.wg.Go(func() { w.copy(in, out, 0) })
+			w.wg.Go(func() { w.copy(out, in, rate) })
 		}
 	})
 	t.Cleanup(func() {
@@ -256,12 +261,15 @@ func newWall(t *testing.T, to string) *wall {
 	return w
 }
 
-func (w *wall) copy(to, from net.Conn) {
+func (w *wall) copy(to, from net.Conn, rate int) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		w.passes()
 		n, err := from.Read(buf)
+		if rate > 0 {
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+		}
 		w.mu.Lock()
 		silent := w.silent
 		w.mu.Unlock()
@@ -366,6 +374,29 @@ func TestNativeSilentWay(t *testing.T) {
 	}
 	if laser.Welcome().Session != before.Session || life.Err() != nil {
 		t.Errorf("it came back as %+v, life %v", laser.Welcome(), context.Cause(life))
+	}
+}
+
+// While a component sends a long message over a slow link, its pings wait behind it. The connection lives: bytes move.
+func TestNativeSlowWay(t *testing.T) {
+	t.Parallel()
+	addr := started(t)
+	w := newWall(t, addr)
+	w.rate = 64 << 10
+	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second}
+	c.SignIn.Lease = wire.Duration(15 * time.Second) // less than the message takes
+	gui := component(t, "gui", c)
+	laser := component(t, "laser", client.Component{Addrs: []string{addr}, Inbox: true})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := gui.Send(ctx, wire.Message{To: "laser", Payload: [][]byte{make([]byte, 1<<20)}}); err != nil {
+		t.Fatalf("1 MiB over a slow link: %v", err)
+	}
+	if m := <-laser.Messages(); len(m.Payload[0]) != 1<<20 {
+		t.Errorf("%d bytes came", len(m.Payload[0]))
+	}
+	if gui.Welcome().Resumed {
+		t.Error("the connection was given up meanwhile")
 	}
 }
 

@@ -57,6 +57,11 @@ func (l *link) write(ctx context.Context) error {
 			return err
 		}
 		if some {
+			select {
+			case <-tick.C: // also while there is always something to write
+				ping = true
+			default:
+			}
 			continue
 		}
 		select {
@@ -84,6 +89,10 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 	n := l.n
 	buf := append(l.buf[:0], l.rest...)
 	l.rest = l.rest[:0]
+	if ping { // before what may take long to be written
+		buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
+		defer l.flow.Asked()
+	}
 	n.mu.Lock()
 	switch {
 	case l.signing == nil:
@@ -92,9 +101,6 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 		buf, l.signing.frame, l.signing.sent = append(buf, l.signing.frame...), nil, time.Now()
 	}
 	n.mu.Unlock()
-	if ping {
-		buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
-	}
 	if l.buf = buf; cap(buf) > 4*maxQueued {
 		l.buf = nil
 	}
@@ -104,9 +110,7 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 	if buf = buf[l.prompt.Write(buf):]; len(buf) == 0 {
 		return true, nil
 	}
-	_ = l.conn.SetWriteDeadline(time.Now().Add(writeTime))
-	_, err := l.conn.Write(buf)
-	_ = l.conn.SetWriteDeadline(time.Time{}) // none may pass between writes
+	_, err := l.flow.Write(buf)
 	return true, err
 }
 
@@ -156,15 +160,7 @@ func pingData(now time.Time) []byte {
 // read handles frames until the link is lost.
 func (l *link) read() error {
 	var chunks wire.Chunks
-	dead := wire.DeadAfter * l.ping
-	var armed time.Time
 	for {
-		if l.frames.Buffered() == 0 {
-			if now := time.Now(); now.Sub(armed) > l.ping/4 {
-				armed = now
-				_ = l.conn.SetReadDeadline(now.Add(dead))
-			}
-		}
 		m, err := l.frames.Next()
 		if err != nil {
 			return err
@@ -184,6 +180,7 @@ func (l *link) read() error {
 			l.n.rouse()
 			l.n.mu.Unlock()
 		case wire.TypePong:
+			l.flow.Answered()
 			var at int64
 			if len(m.Payload) > 0 && json.Unmarshal(m.Payload[0], &at) == nil {
 				if l.signing != nil { // it is the life of the connection alone

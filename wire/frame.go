@@ -303,10 +303,6 @@ func NewFrameReader(r io.Reader) *FrameReader {
 // readStep is what a frame may make us allocate before its bytes came.
 const readStep = 64 << 10
 
-// Buffered returns how many bytes wait in the buffer: 0 means that Next will
-// have to wait.
-func (f *FrameReader) Buffered() int { return f.r.Buffered() }
-
 // Next waits for the next frame. The caller owns the message. The error is
 // io.EOF when the stream ended between two frames, wraps io.ErrUnexpectedEOF
 // when it ended inside one, and else is that of the stream or of ParseFrame.
