@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	wireflow "github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -33,7 +34,8 @@ type inLink struct {
 
 	pen    sync.Mutex     // held by who writes; taken before mu
 	prompt *prompt.Writer // nil: the connection has none
-	spare  []byte         // what was written last, guarded by pen
+	to     *wireflow.Writer
+	spare  []byte // what was written last, guarded by pen
 
 	frames   *frameReader            // owned by the reader
 	names    wire.Names              // owned by the reader
@@ -112,9 +114,10 @@ func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
 	shallow(conn)
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	defer hurry(ctx, conn)()
+	w := wireflow.NewWriter(conn, deadAfter*r.limits.Ping)
+	defer hurry(ctx, conn, w)()
 	heard := listen(ctx, conn, openLimit)
-	in, err := r.opened(conn, from, newFrameReader(heard))
+	in, err := r.opened(conn, w, from, newFrameReader(heard))
 	opened()
 	heard.Limit = deadAfter * r.limits.Ping
 	if err == nil {
@@ -164,7 +167,7 @@ func (in *inLink) fail(err error) {
 }
 
 // opened reads the open frame.
-func (r *Router) opened(conn net.Conn, from string, frames *frameReader) (*inLink, error) {
+func (r *Router) opened(conn net.Conn, w *wireflow.Writer, from string, frames *frameReader) (*inLink, error) {
 	kind, body, err := frames.next()
 	if err != nil {
 		return nil, silence(err, openLimit)
@@ -178,7 +181,7 @@ func (r *Router) opened(conn net.Conn, from string, frames *frameReader) (*inLin
 	in := &inLink{
 		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		prompt: prompt.New(conn), frames: frames,
+		prompt: prompt.New(conn), frames: frames, to: w,
 		large:  make(map[uint32]*partial),
 		fences: fences{byKey: make(map[pairKey]uint64)},
 		held:   make(map[string]*heldFrom),
@@ -359,7 +362,7 @@ func (in *inLink) frameBatch() error {
 }
 
 // write writes what say and flush left, and the rest once ctx has ended. A
-// dialler that does not read is dead.
+// dialler that takes nothing is dead.
 func (in *inLink) write(ctx context.Context) {
 	for over := false; !over; {
 		select {
@@ -386,18 +389,12 @@ func (in *inLink) writeOnce(over bool) error {
 	if err != nil {
 		return err
 	}
-	patience := deadAfter * in.r.limits.Ping
 	if over {
-		patience = farewell
 		out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
+		in.to.Hurry(farewell)
 	}
-	if len(out) == 0 {
-		return nil
-	}
-	_ = in.conn.SetWriteDeadline(time.Now().Add(patience))
-	_, err = in.conn.Write(out)
-	if in.prompt != nil {
-		_ = in.conn.SetWriteDeadline(time.Time{}) // nothing waits any more
+	if len(out) > 0 {
+		_, err = in.to.Write(out)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/folkmoot/folkmoot/wire/awake"
+	wireflow "github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -111,7 +112,8 @@ func (l *outLink) dial(ctx context.Context) (net.Conn, error) {
 func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (good bool, err error) {
 	shallow(conn)
 	ctx, cancel := context.WithCancelCause(parent)
-	defer hurry(ctx, conn)()
+	w := wireflow.NewWriter(conn, deadAfter*l.r.limits.Ping)
+	defer hurry(ctx, conn, w)()
 	l.seen.Store(0)
 	l.mu.Lock()
 	l.control = appendPing(l.appendOpen(l.control[:0], number))
@@ -125,11 +127,11 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
-		cancel(l.write(ctx, conn))
+		cancel(l.write(ctx, w))
 		conn.Close()
 	}()
 	l.kick()
-	good, err = l.read(ctx, conn)
+	good, err = l.read(ctx, conn, w)
 	cancel(err) // the first reason stays
 	if parent.Err() == nil {
 		conn.Close() // at once: nobody is left to say bye to
@@ -145,11 +147,10 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 }
 
 // hurry makes a connection's reads fail and its writes end soon once ctx ends.
-func hurry(ctx context.Context, conn net.Conn) (stop func() bool) {
+func hurry(ctx context.Context, conn net.Conn, w *wireflow.Writer) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
-		now := time.Now()
-		_ = conn.SetReadDeadline(now)
-		_ = conn.SetWriteDeadline(now.Add(farewell))
+		_ = conn.SetReadDeadline(time.Now())
+		w.Hurry(farewell)
 	})
 }
 
@@ -207,15 +208,15 @@ func (l *outLink) appendOpen(dst []byte, number uint64) []byte {
 }
 
 func appendPing(dst []byte) []byte {
-	return appendFrame(dst, kindPing, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano())))
+	return appendFrame(dst, kindPing, binary.BigEndian.AppendUint64(nil, uint64(wireflow.Now())))
 }
 
 // write takes what was appended and writes it, pings first, large messages one
 // chunk a time. It ends with an error, or with nil after saying bye.
-func (l *outLink) write(ctx context.Context, conn net.Conn) error {
+func (l *outLink) write(ctx context.Context, to *wireflow.Writer) error {
 	ping := time.NewTicker(l.r.limits.Ping)
 	defer ping.Stop()
-	var w linkWriter
+	w := linkWriter{to: to, asked: true} // with the first frames goes a ping
 	for {
 		select {
 		case <-ctx.Done():
@@ -224,16 +225,17 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			rest := l.rest
 			l.rest = nil
 			l.mu.Unlock()
-			_, _ = conn.Write(appendFrame(rest, kindBye, []byte("closed by its coordinator")))
+			_, _ = to.Write(appendFrame(rest, kindBye, []byte("closed by its coordinator")))
 			l.pen.Unlock()
 			return nil
 		case <-ping.C:
 			l.mu.Lock()
 			l.control = appendPing(l.control)
 			l.mu.Unlock()
+			w.asked = true
 		default:
 		}
-		some, err := w.once(l, conn)
+		some, err := w.once(l)
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
@@ -246,6 +248,7 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 			l.mu.Lock()
 			l.control = appendPing(l.control)
 			l.mu.Unlock()
+			w.asked = true
 		case <-ctx.Done():
 		}
 	}
@@ -253,13 +256,15 @@ func (l *outLink) write(ctx context.Context, conn net.Conn) error {
 
 // linkWriter holds the writer's buffers.
 type linkWriter struct {
+	to    *wireflow.Writer
+	asked bool // what is written next holds a ping
 	chunk []byte
 	data  []*segment
 	all   net.Buffers
 }
 
 // once writes what waits; false means that there was nothing.
-func (w *linkWriter) once(l *outLink, conn net.Conn) (bool, error) {
+func (w *linkWriter) once(l *outLink) (bool, error) {
 	l.pen.Lock()
 	defer l.pen.Unlock()
 	rest, control, data, owed := l.take(w.data[:0])
@@ -277,8 +282,12 @@ func (w *linkWriter) once(l *outLink, conn net.Conn) (bool, error) {
 	if len(all) == 0 {
 		return false, nil
 	}
-	if err := writeAll(conn, all); err != nil {
+	if err := writeAll(w.to, all); err != nil {
 		return true, err
+	}
+	if w.asked {
+		w.asked = false
+		w.to.Asked()
 	}
 	clear(w.all)
 	l.wrote(data)
@@ -324,13 +333,12 @@ func (l *outLink) push() {
 
 // writeAll writes all with one system call if the connection can do that. None
 // of all is empty.
-func writeAll(conn net.Conn, all net.Buffers) error {
+func writeAll(to *wireflow.Writer, all net.Buffers) error {
 	if len(all) == 1 {
-		_, err := conn.Write(all[0])
+		_, err := to.Write(all[0])
 		return err
 	}
-	_, err := all.WriteTo(conn)
-	return err
+	return to.WriteBuffers(&all)
 }
 
 // wrote gives back what was written, unless the payload in it may be needed
@@ -365,9 +373,11 @@ func (l *outLink) take(to []*segment) (rest, control []byte, data []*segment, ow
 }
 
 // read takes outcomes until the connection fails or is dead.
-func (l *outLink) read(ctx context.Context, conn net.Conn) (good bool, err error) {
+func (l *outLink) read(ctx context.Context, conn net.Conn, w *wireflow.Writer) (good bool, err error) {
 	dead := deadAfter * l.r.limits.Ping
-	frames := newFrameReader(listen(ctx, conn, dead))
+	heard := listen(ctx, conn, dead)
+	heard.More = func(silent time.Duration) time.Duration { return w.More(silent, dead) }
+	frames := newFrameReader(heard)
 	var scratch []*entry
 	for {
 		kind, body, err := frames.next()
@@ -379,6 +389,7 @@ func (l *outLink) read(ctx context.Context, conn net.Conn) (good bool, err error
 			err = l.outcomes(body, &scratch)
 		case kindPong:
 			good = true
+			w.Answered()
 			if len(body) > 8 {
 				l.greet(body[8])
 			} else {
