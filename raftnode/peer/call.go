@@ -11,6 +11,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // errGone is a frame refused because its connection has ended.
@@ -179,12 +180,14 @@ func (l *line) forget(id uint64) *call {
 func (l *line) run(c conn) error {
 	interval := l.port.limits.PingInterval
 	silence := 4 * interval
+	w := flow.NewWriter(c, silence)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		l.stop(l.out.write(l.ctx, c, silence, interval, l.tick))
+		l.stop(l.out.write(l.ctx, w, interval, l.tick))
 		c.Close()
 	})
-	l.stop(l.read(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep)))
+	heard := &awake.Reader{Conn: c, Limit: silence, More: func(silent time.Duration) time.Duration { return w.More(silent, silence) }}
+	l.stop(l.read(bufio.NewReaderSize(heard, readStep), w))
 	c.Close()
 	wg.Wait()
 	err := context.Cause(l.ctx)
@@ -216,7 +219,7 @@ func (l *line) tick() {
 	}
 }
 
-func (l *line) read(r *bufio.Reader) error {
+func (l *line) read(r *bufio.Reader, w *flow.Writer) error {
 	for {
 		f, err := readFrame(r, l.port.limits.MaxFrame)
 		if err != nil {
@@ -224,6 +227,7 @@ func (l *line) read(r *bufio.Reader) error {
 		}
 		switch f.kind {
 		case framePong:
+			w.Answered()
 		case frameAnswer, frameFailure:
 			c := l.forget(f.id)
 			if c == nil {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // Frame is a call frame, opened up for the fuzzer.
@@ -37,12 +39,24 @@ func LeftOf(sizes []int, failAfter int) []bool {
 			panic(err)
 		}
 	}
-	_ = o.write(context.Background(), failing{after: failAfter}, time.Minute, time.Minute, func() {})
+	_ = o.write(context.Background(), flow.NewWriter(failing{after: failAfter}, time.Minute), time.Minute, func() {})
 	var left []bool
 	for _, p := range all {
 		left = append(left, o.gone(p))
 	}
 	return left
+}
+
+// WriteAll writes frames of this size to a connection, until all are taken or
+// nothing is for patience.
+func WriteAll(ctx context.Context, c net.Conn, patience time.Duration, sizes ...int) error {
+	o := newOutbox(Limits{}.withDefaults())
+	for _, n := range sizes {
+		if err := o.put(&parcel{data: make([]byte, n)}); err != nil {
+			return err
+		}
+	}
+	return o.write(ctx, flow.NewWriter(c, patience), time.Hour, func() {})
 }
 
 type failing struct {

@@ -2,11 +2,11 @@ package peer
 
 import (
 	"context"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // batchSize is about how many bytes go out in one write.
@@ -174,9 +174,9 @@ func (o *outbox) close() {
 }
 
 // write sends what is queued until ctx ends or the connection fails, and every
-// interval calls tick. It is the only writer of c. A write that takes longer
-// than patience ends the connection.
-func (o *outbox) write(ctx context.Context, c net.Conn, patience, interval time.Duration, tick func()) error {
+// interval calls tick. It is the only writer of the connection, which ends when
+// nothing of a write is taken for w's patience.
+func (o *outbox) write(ctx context.Context, w *flow.Writer, interval time.Duration, tick func()) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
 	var out []byte
@@ -198,13 +198,12 @@ func (o *outbox) write(ctx context.Context, c net.Conn, patience, interval time.
 			for _, p := range batch {
 				out = append(out, p.data...)
 			}
-			if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-				o.stayed(batch, 0)
-				return err
-			}
-			if n, err := c.Write(out); err != nil {
+			if n, err := w.Write(out); err != nil {
 				o.stayed(batch, max(0, n-len(beats)))
 				return err
+			}
+			if len(beats) > 0 {
+				w.Asked()
 			}
 			if cap(out) > 4*batchSize {
 				out = nil // do not keep the memory of one huge frame

@@ -13,6 +13,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // desk serves the calls of one connection that was taken in.
@@ -35,7 +36,7 @@ func (p *Port) serve(c conn, from Hello) {
 	d := &desk{port: p, from: from, out: newOutbox(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
 	silence := 4 * p.limits.PingInterval
 	d.wg.Go(func() {
-		_ = d.out.write(ctx, c, silence, silence, func() {})
+		_ = d.out.write(ctx, flow.NewWriter(c, silence), silence, func() {})
 		c.Close()
 	})
 	err := d.read(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep))
