@@ -14,10 +14,11 @@ import (
 type LogChunk struct {
 	Part    int    `json:"part"`
 	Attempt int    `json:"attempt"`
-	Offset  int64  `json:"offset"`        // bytes of this try's log before Data
+	Offset  int64  `json:"offset"`        // bytes of this try's output before Data
 	Data    []byte `json:"data"`          // stdout and stderr as they came
+	Next    int64  `json:"next"`          // the Offset of what follows
 	End     bool   `json:"end"`           // the try has ended and nothing follows
-	Cut     bool   `json:"cut,omitempty"` // the log was too long, the rest of it was dropped
+	Cut     bool   `json:"cut,omitempty"` // output from Offset to Next was dropped, since there was too much: Data is a mark in its place
 }
 
 // Logs yields the output of a job's parts, of one part if part is not negative. With follow it goes on until the job has
@@ -46,14 +47,22 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 				return
 			}
 			t := try{chunk.Part, chunk.Attempt}
-			if repeated := told[t] - chunk.Offset; repeated > 0 {
-				repeated = min(repeated, int64(len(chunk.Data)))
-				chunk.Data, chunk.Offset = chunk.Data[repeated:], chunk.Offset+repeated
+			chunk.Next = max(chunk.Next, chunk.Offset) // a coordinator of before does not tell it
+			if !chunk.Cut {
+				chunk.Next = chunk.Offset + int64(len(chunk.Data))
 			}
-			if len(chunk.Data) == 0 && !chunk.End && !chunk.Cut {
+			if told[t] >= chunk.Next {
+				chunk.Data, chunk.Offset, chunk.Next, chunk.Cut = nil, told[t], told[t], false
+			} else if repeated := told[t] - chunk.Offset; repeated > 0 {
+				if !chunk.Cut {
+					chunk.Data = chunk.Data[repeated:]
+				}
+				chunk.Offset += repeated
+			}
+			if len(chunk.Data) == 0 && !chunk.End {
 				continue
 			}
-			told[t] = max(told[t], chunk.Offset+int64(len(chunk.Data)))
+			told[t] = chunk.Next
 			if !yield(chunk, nil) {
 				return
 			}

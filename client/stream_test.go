@@ -174,7 +174,10 @@ func TestLogsAreToldOnce(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 2, Data: []byte("llo\n")}))
-		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 6, Data: []byte("bye\n"), End: true}))
+		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 6, Data: []byte("bye\n"), Next: 10}))
+		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 10, Data: []byte("[cut]\n"), Next: 500, Cut: true}))
+		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 10, Data: []byte("[cut]\n"), Next: 500, Cut: true}))
+		fmt.Fprintf(w, "event: log\ndata: %s\n\n", jsonOf(t, client.LogChunk{Part: 1, Attempt: 1, Offset: 500, Data: []byte("end\n"), Next: 504, End: true}))
 	})
 	c := dial(t, client.Config{Addrs: []string{s.URL}})
 	var got string
@@ -184,7 +187,7 @@ func TestLogsAreToldOnce(t *testing.T) {
 		}
 		got += string(chunk.Data)
 	}
-	if got != "hello\nbye\n" {
-		t.Errorf("log: got %q, want %q", got, "hello\nbye\n")
+	if want := "hello\nbye\n[cut]\nend\n"; got != want {
+		t.Errorf("log: got %q, want %q", got, want)
 	}
 }

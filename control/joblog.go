@@ -10,9 +10,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// MaxPartLog bounds the log of one try of one part, in bytes; what comes
-// behind it is dropped.
-const MaxPartLog = 1 << 20
+// MaxPartLog bounds the log of one try of one part, in bytes: when there was
+// more output, the log has its first bytes and its last.
+const MaxPartLog = wire.LogHead + wire.LogTail
 
 // logChunk is how much of a log one read returns at most.
 const logChunk = 128 << 10
@@ -31,12 +31,19 @@ type LogQuery struct {
 type LogChunk struct {
 	Part    int    `json:"part"`
 	Attempt int    `json:"attempt"`
-	Offset  int64  `json:"offset"` // of the first byte of Data
+	Offset  int64  `json:"offset"` // of the first byte of Data in the output of the try
 	Data    []byte `json:"data"`   // stdout and stderr as they came; empty at the end for now
+	Next    int64  `json:"next"`   // the offset to read on from
 	// End tells that the try has ended and nothing follows Data; Cut that the
-	// log reached MaxPartLog and the rest was dropped.
+	// output from Offset to Next was dropped: Data is a mark in its place.
 	End bool `json:"end"`
 	Cut bool `json:"cut,omitempty"`
+}
+
+// storedChunk is what a log's keeper reads of it.
+type storedChunk struct {
+	LogChunk
+	More bool `json:"more,omitempty"` // there is more behind Next already
 }
 
 // PartLog reads up to 128 KiB of a part's log, from here or from the
@@ -65,7 +72,8 @@ func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk
 	if q.Attempt == 0 {
 		q.Attempt = part.Attempt
 	}
-	return c.readLog(ctx, part, q)
+	chunk, _, err := c.readLog(ctx, part, q)
+	return chunk, err
 }
 
 // JobLogs reads the logs of all parts of a job in order, or of one part if
@@ -121,12 +129,13 @@ func (c *Control) withJob(ctx context.Context, job string) (*fsm.State, error) {
 	return view, err
 }
 
-// readLog reads one chunk wherever it is. part is of a view from before the
-// read: if the try had ended in it, nothing follows what is read now.
-func (c *Control) readLog(ctx context.Context, part jobs.Part, q LogQuery) (LogChunk, error) {
+// readLog reads one chunk wherever it is, and tells whether there is more now.
+// part is of a view from before the read: if the try had ended in it, nothing
+// follows what is read now.
+func (c *Control) readLog(ctx context.Context, part jobs.Part, q LogQuery) (chunk LogChunk, more bool, err error) {
 	over := q.Attempt < part.Attempt || part.State != jobs.Assigned && part.State != jobs.Running
 	if q.Attempt == 0 {
-		return LogChunk{Part: part.N, Offset: q.Offset, End: jobs.Final(part.State)}, nil
+		return LogChunk{Part: part.N, Offset: q.Offset, Next: q.Offset, End: jobs.Final(part.State)}, false, nil
 	}
 	keepers := []string{part.Home}
 	if q.Attempt < part.Attempt {
@@ -136,26 +145,30 @@ func (c *Control) readLog(ctx context.Context, part jobs.Part, q LogQuery) (LogC
 			keepers = append(keepers, row.ID)
 		}
 	}
-	var chunk LogChunk
-	var err error
+	var stored storedChunk
 	for _, keeper := range keepers {
 		if keeper == c.self.ID {
-			chunk, err = c.logs.read(part.Job, part.N, q.Attempt, q.Offset)
+			stored, err = c.logs.read(part.Job, part.N, q.Attempt, q.Offset)
 		} else {
 			asking, cancel := context.WithTimeout(ctx, callTimeout)
-			chunk, err = askHome[LogChunk](asking, c, keeper, "control.read_log", readLogAt{Job: part.Job, Part: part.N, Attempt: q.Attempt, Offset: q.Offset})
+			stored, err = askHome[storedChunk](asking, c, keeper, "control.read_log", readLogAt{Job: part.Job, Part: part.N, Attempt: q.Attempt, Offset: q.Offset})
 			cancel()
 		}
-		if err == nil && len(chunk.Data) > 0 {
+		if err == nil && len(stored.Data) > 0 {
 			break
 		}
 	}
-	if err != nil && len(chunk.Data) == 0 {
-		return LogChunk{}, asRead(err)
+	if err != nil && len(stored.Data) == 0 {
+		return LogChunk{}, false, asRead(err)
 	}
+	chunk = stored.LogChunk
 	chunk.Part, chunk.Attempt, chunk.Offset = part.N, q.Attempt, q.Offset
-	chunk.End = over && len(chunk.Data) < logChunk
-	return chunk, nil
+	if chunk.Next == 0 { // of a keeper that does not tell it: its logs have no gaps
+		chunk.Next = chunk.Offset + int64(len(chunk.Data))
+	}
+	more = stored.More || len(chunk.Data) == logChunk
+	chunk.End = over && !more
+	return chunk, more, nil
 }
 
 // tail is how far the logs of a job were read.
@@ -183,18 +196,18 @@ func (t *tail) round(ctx context.Context, view *fsm.State, last bool, yield func
 				yield(LogChunk{}, ctx.Err())
 				return false
 			}
-			chunk, err := t.control.readLog(ctx, part, q)
+			chunk, more, err := t.control.readLog(ctx, part, q)
 			if err != nil {
 				break // its keeper is not reached: perhaps in the next round
 			}
-			q.Offset += int64(len(chunk.Data))
+			q.Offset = chunk.Next
 			if len(chunk.Data) > 0 && !yield(chunk, nil) {
 				return false
 			}
 			if chunk.End && jobs.Final(part.State) {
 				t.done[part.N] = true
 			}
-			if len(chunk.Data) < logChunk {
+			if !more {
 				break
 			}
 		}

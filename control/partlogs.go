@@ -3,8 +3,8 @@ package control
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,7 +22,7 @@ type partLogs struct {
 	root   *os.Root // nil: none are kept
 	budget int64
 
-	// mu guards used and orders what changes files.
+	// mu guards used and the files, parts of which are written again.
 	mu   sync.Mutex
 	used int64 // bytes of all logs
 }
@@ -94,16 +94,16 @@ func (l *partLogs) file(job string, part, attempt int) (string, error) {
 	return job + "/" + strconv.Itoa(part) + "." + strconv.Itoa(attempt) + ".log", nil
 }
 
-// append writes at the given offset what is not there yet and returns the size
-// of the log. Bytes beyond MaxPartLog are dropped. An offset behind the end is
-// conflict: the worker goes on from the size it is told.
+// append writes at the given offset what is not there yet and returns how much
+// output the log knows of. An offset behind that is a conflict within the first
+// wire.LogHead bytes; further behind the output between was dropped.
 func (l *partLogs) append(in wire.AppendLog) (int64, error) {
 	name, err := l.file(in.Job, in.Part, in.Attempt)
 	if err != nil {
 		return 0, err
 	}
-	if in.Offset < 0 {
-		return 0, wire.Invalid("offset", "offset is not below 0")
+	if in.Offset < 0 || in.Offset > math.MaxInt64/2 {
+		return 0, wire.Invalid("offset", "offset is from 0 to %d, not %d", int64(math.MaxInt64/2), in.Offset)
 	}
 	if l.root == nil {
 		return 0, wire.Refuse(wire.CodeForbidden, "this coordinator keeps no part logs")
@@ -118,33 +118,36 @@ func (l *partLogs) append(in wire.AppendLog) (int64, error) {
 		return 0, fmt.Errorf("open part log: %w", err)
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
+	log, err := openLog(f)
 	if err != nil {
-		return 0, fmt.Errorf("measure part log: %w", err)
+		return 0, err
 	}
-	data := in.Data
+	end := in.Offset + int64(len(in.Data))
 	switch {
-	case in.Offset > size && size < MaxPartLog:
-		return size, wire.Refuse(wire.CodeConflict, "the log of part %d of job %s has %d bytes: nothing goes in at %d", in.Part, in.Job, size, in.Offset)
-	case in.Offset > size || in.Offset+int64(len(data)) <= size:
-		return size, nil // cut, or told twice
+	case end <= log.end:
+		return log.end, nil // told twice
+	case in.Offset > log.end && log.end < wire.LogHead:
+		return log.end, wire.Refuse(wire.CodeConflict, "the log of part %d of job %s has %d bytes: nothing goes in at %d", in.Part, in.Job, log.end, in.Offset)
 	}
-	data = data[size-in.Offset:]
-	data = data[:min(int64(len(data)), MaxPartLog-size)]
-	if l.used+int64(len(data)) > l.budget {
-		return size, wire.Refuse(wire.CodeBusy, "the part logs of this coordinator have %d bytes, the most they may", l.used)
+	size := end
+	if in.Offset > log.end || end > MaxPartLog {
+		size = MaxPartLog + logTrailer
 	}
-	n, err := f.WriteAt(data, size)
-	l.used += int64(n)
+	if growth := size - log.size; growth > 0 && l.used+growth > l.budget {
+		return log.end, wire.Refuse(wire.CodeBusy, "the part logs of this coordinator have %d bytes, the most they may", l.used)
+	}
+	before := log.size
+	err = log.add(in.Offset, in.Data)
+	l.used += log.size - before
 	if err != nil {
-		return size + int64(n), fmt.Errorf("write part log: %w", err)
+		return log.end, fmt.Errorf("write part log: %w", err)
 	}
-	return size + int64(n), nil
+	return log.end, nil
 }
 
 // read returns a chunk of a log from offset on; one that is not there is empty.
-func (l *partLogs) read(job string, part, attempt int, offset int64) (LogChunk, error) {
-	chunk := LogChunk{Part: part, Attempt: attempt, Offset: offset}
+func (l *partLogs) read(job string, part, attempt int, offset int64) (storedChunk, error) {
+	chunk := storedChunk{LogChunk: LogChunk{Part: part, Attempt: attempt, Offset: offset, Next: offset}}
 	name, err := l.file(job, part, attempt)
 	if err != nil {
 		return chunk, err
@@ -152,6 +155,8 @@ func (l *partLogs) read(job string, part, attempt int, offset int64) (LogChunk, 
 	if l.root == nil {
 		return chunk, nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	f, err := l.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return chunk, nil
@@ -160,13 +165,15 @@ func (l *partLogs) read(job string, part, attempt int, offset int64) (LogChunk, 
 		return chunk, fmt.Errorf("open part log: %w", err)
 	}
 	defer f.Close()
-	data := make([]byte, logChunk)
-	n, err := f.ReadAt(data, offset)
-	if err != nil && !errors.Is(err, io.EOF) {
+	log, err := openLog(f)
+	if err != nil {
+		return chunk, err
+	}
+	chunk.Data, chunk.Next, chunk.Cut, err = log.read(offset)
+	if err != nil {
 		return chunk, fmt.Errorf("read part log: %w", err)
 	}
-	chunk.Data = data[:n]
-	chunk.Cut = offset+int64(n) >= MaxPartLog
+	chunk.More = chunk.Next < log.end
 	return chunk, nil
 }
 

@@ -74,7 +74,7 @@ func (c *Control) handlePeers() {
 		size, err := c.logs.append(in)
 		return appended{Size: size}, err
 	})
-	handle(c, "control.read_log", func(_ context.Context, in readLogAt) (LogChunk, error) {
+	handle(c, "control.read_log", func(_ context.Context, in readLogAt) (storedChunk, error) {
 		return c.logs.read(in.Job, in.Part, in.Attempt, in.Offset)
 	})
 }

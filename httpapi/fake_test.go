@@ -367,7 +367,8 @@ func (f *fake) Results(ctx context.Context, r control.Read, id string, q control
 
 func (f *fake) PartLog(_ context.Context, job string, q control.LogQuery) (control.LogChunk, error) {
 	text := "one\ntwo\n"
-	return control.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(text[min(int(q.Offset), len(text)):]), End: true}, nil
+	rest := text[min(int(q.Offset), len(text)):]
+	return control.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(rest), Next: q.Offset + int64(len(rest)), End: true}, nil
 }
 
 func (f *fake) JobLogs(_ context.Context, job string, part int, _ bool) (iter.Seq2[control.LogChunk, error], error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +77,7 @@ func (a *API) logs(rq *request) error {
 	if err != nil {
 		return err
 	}
-	offset, err := p.number("offset", 0, control.MaxPartLog, 0)
+	offset, err := p.number("offset", 0, math.MaxInt, 0)
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (a *API) partLog(rq *request, id string, q control.LogQuery) error {
 			if err = s.flush(); err != nil {
 				return nil // the reader is gone
 			}
-			q.Attempt, q.Offset = c.Attempt, c.Offset+int64(len(c.Data))
+			q.Attempt, q.Offset = c.Attempt, c.Next
 			c, err = a.control.PartLog(ctx, id, q)
 		}
 		if s != nil {

@@ -292,6 +292,28 @@ func logReadElsewhere(t *testing.T, c *cluster) {
 	if got, want := c.ctl(0, "jobs", "logs", "chatty", "--part", "1"), "part 1 says 0\npart 1 says 1\npart 1 says 2\n"; got != want {
 		t.Errorf("raftctl prints %q, want %q", got, want)
 	}
+
+	c.submit(c.nodes[0], wire.SubmitJob{ID: "verbose", Runtime: "sh", Items: numbers(1), Script: "seq 300000 >&2; echo 1"})
+	c.ended("verbose", "done")
+	var whole strings.Builder
+	for i := range 300_000 {
+		fmt.Fprintln(&whole, i+1)
+	}
+	want := whole.String()
+	eventually(t, "the beginning and the end of a long log", func(ctx ctx) error { // the end comes a little after the result
+		var all strings.Builder
+		for chunk, err := range c.nodes[1].api().Logs(ctx, "verbose", 0, false) {
+			if err != nil {
+				return err
+			}
+			all.Write(chunk.Data)
+		}
+		got := all.String()
+		if !strings.HasPrefix(got, want[:wire.LogHead]+"\n[cut: ") || !strings.HasSuffix(got, " KiB]\n"+want[len(want)-wire.LogTail:]) {
+			return fmt.Errorf("%d bytes of %d that were written are not the first and the last", len(got), len(want))
+		}
+		return nil
+	})
 }
 
 func keptOnlySoLong(t *testing.T, c *cluster) {

@@ -63,11 +63,19 @@ type PartVerdicts struct {
 	Parts []PartVerdict `json:"parts"`
 }
 
+// A log keeps of a try's output the first LogHead bytes and the last LogTail.
+const (
+	LogHead = 256 << 10
+	LogTail = 768 << 10
+)
+
 // AppendLog is the params of append_log: more output of one try.
 type AppendLog struct {
 	PartRef
-	Offset int64  `json:"offset"` // bytes of this try's log before Data; a repeat is harmless
-	Data   []byte `json:"data"`   // stdout and stderr as they came
+	// Offset is how many bytes of this try's output came before Data; a repeat is
+	// harmless. Behind the first LogHead bytes some may be left out.
+	Offset int64  `json:"offset"`
+	Data   []byte `json:"data"` // stdout and stderr as they came
 }
 
 // SyncParts is the params of sync_parts: every part the worker holds.

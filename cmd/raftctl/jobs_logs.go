@@ -70,7 +70,7 @@ func (a *app) showLog(c client.LogChunk, plain bool, lines map[int]*bytes.Buffer
 		}
 	}
 	if c.Cut {
-		fmt.Fprintf(a.err, "the log of part %d was too long, the rest of it was dropped\n", c.Part)
+		fmt.Fprintf(a.err, "part %d wrote too much: some of it is left out\n", c.Part)
 	}
 	return nil
 }

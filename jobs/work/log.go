@@ -3,39 +3,33 @@ package work
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// maxLog bounds the log of one try, in bytes. Of one that is longer the first headLog
-// bytes are kept, which are sent while the part runs, and as much of its end as there is
-// room for, since errors come last; cutMark is between them.
 const (
-	maxLog   = 1 << 20
-	headLog  = maxLog / 4 * 3
-	tailLog  = maxLog - headLog - 128 // room for the mark
+	maxLog   = wire.LogHead + wire.LogTail // what a log keeps of the output of one try, in bytes
 	logChunk = 64 << 10
-	cutMark  = "\n[cut: %d bytes are left out here; the log of one try is at most 1 MiB]\n"
+	logBurst = 8               // chunks that are sent between two ticks, behind the first maxLog bytes
 	logGrace = 5 * time.Second // for the rest of a log after the end of its part
 )
 
-// shipper brings a try's output home in order. It keeps what was not taken
-// yet, at most maxLog, and never makes the script wait for the home.
+// shipper brings a try's output home in order. Of what was not taken yet it
+// keeps what the log would: it drops what is neither of the first wire.LogHead
+// bytes nor of the last wire.LogTail, and never makes the script wait.
 type shipper struct {
 	w    *Worker
 	ref  wire.PartRef
 	wake chan struct{}
 
-	mu      sync.Mutex
-	pending []byte
-	last    []byte // the newest output, for error messages
-	total   int    // bytes of the beginning
-	held    []byte // what came behind the beginning: its end at least, to be sent at the end
-	dropped int64  // bytes of before held
-	over    bool
+	mu    sync.Mutex
+	first []byte // not taken yet, of the first wire.LogHead bytes
+	rest  []byte // the newest behind those that were not taken yet
+	total int64  // bytes of output
+	last  []byte // the newest output, for error messages
+	over  bool
 }
 
 // newShipper starts a goroutine that ends by itself after end.
@@ -52,25 +46,42 @@ func (s *shipper) Write(b []byte) (int, error) {
 	if len(s.last) > 4096 {
 		s.last = append([]byte(nil), s.last[len(s.last)-2048:]...)
 	}
-	head := b[:min(len(b), headLog-s.total)]
-	s.total += len(head)
-	s.pending = append(s.pending, head...)
-	s.held = append(s.held, b[len(head):]...)
-	if len(s.held) > 2*tailLog {
-		s.trim()
-	}
-	if len(s.pending) >= logChunk {
+	n := int(min(int64(len(b)), max(wire.LogHead-s.total, 0)))
+	s.first = append(s.first, b[:n]...)
+	s.rest = append(s.rest, newest(b[n:])...)
+	s.rest = newest(s.rest)
+	s.total += int64(len(b))
+	if len(s.first)+len(s.rest) >= logChunk {
 		s.signal()
 	}
 	return len(b), nil
 }
 
-// trim leaves of held what may be sent.
-func (s *shipper) trim() {
-	if more := len(s.held) - tailLog; more > 0 {
-		s.dropped += int64(more)
-		s.held = bytes.Clone(s.held[more:])
+// newest is as much of b's end as a log keeps of the output's end.
+func newest(b []byte) []byte { return b[max(0, len(b)-wire.LogTail):] }
+
+// next is the oldest chunk that was not taken yet, and where in the output it begins.
+func (s *shipper) next() (offset int64, chunk []byte, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.first); n > 0 {
+		return min(s.total, wire.LogHead) - int64(n), bytes.Clone(s.first[:min(n, logChunk)]), s.over
 	}
+	return s.total - int64(len(s.rest)), bytes.Clone(s.rest[:min(len(s.rest), logChunk)]), s.over
+}
+
+// taken forgets the output before offset; some of it may have been dropped
+// meanwhile. It tells whether a whole chunk is left.
+func (s *shipper) taken(offset int64) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left := max(min(s.total, wire.LogHead)-offset, 0); int64(len(s.first)) > left {
+		s.first = s.first[int64(len(s.first))-left:]
+	}
+	if left := s.total - max(offset, wire.LogHead); int64(len(s.rest)) > max(left, 0) {
+		s.rest = s.rest[int64(len(s.rest))-max(left, 0):]
+	}
+	return len(s.first)+len(s.rest) >= logChunk || s.over
 }
 
 func (s *shipper) signal() {
@@ -90,27 +101,21 @@ func (s *shipper) tail() string {
 func (s *shipper) end() {
 	s.mu.Lock()
 	s.over = true
-	if s.trim(); s.dropped > 0 {
-		s.pending = fmt.Appendf(s.pending, cutMark, s.dropped)
-	}
-	s.pending, s.held = append(s.pending, s.held...), nil
 	s.mu.Unlock()
 	s.signal()
 }
 
-// ship sends what there is, at most every LogEvery while the part runs. What
-// is not taken is sent again; after the part's end only for logGrace.
+// ship sends what there is, at most every LogEvery while the part runs, and no
+// more than logBurst chunks then once there is more than a log keeps: a script
+// that writes without end does not keep its home busy. What is not taken is sent
+// again; after the part's end only for logGrace.
 func (s *shipper) ship() {
 	tick := time.NewTicker(s.w.cfg.LogEvery)
 	defer tick.Stop()
-	var offset int64
 	var deadline time.Time
-	pause := newPause()
+	pause, burst := newPause(), 0
 	for {
-		s.mu.Lock()
-		chunk := s.pending[:min(len(s.pending), logChunk)]
-		over := s.over
-		s.mu.Unlock()
+		offset, chunk, over := s.next()
 		if over && deadline.IsZero() {
 			deadline = time.Now().Add(logGrace)
 		}
@@ -120,21 +125,20 @@ func (s *shipper) ship() {
 			}
 			return
 		}
-		if len(chunk) > 0 {
+		wake := s.wake
+		if offset >= maxLog && burst >= logBurst && !over {
+			wake = nil
+		} else if len(chunk) > 0 {
 			ctx, cancel := context.WithTimeout(s.w.ctx, s.w.cfg.CallTimeout)
-			err := s.w.home.AppendLog(ctx, wire.AppendLog{PartRef: s.ref, Offset: offset, Data: bytes.Clone(chunk)})
+			err := s.w.home.AppendLog(ctx, wire.AppendLog{PartRef: s.ref, Offset: offset, Data: chunk})
 			cancel()
 			if err == nil || refusal(err) {
-				offset += int64(len(chunk))
-				s.mu.Lock()
-				s.pending = s.pending[len(chunk):]
-				more := len(s.pending) >= logChunk || s.over
-				s.mu.Unlock()
 				pause.Reset()
-				if more {
+				burst++
+				if s.taken(offset + int64(len(chunk))) {
 					continue
 				}
-			} else if !s.rest(pause.NextBackOff()) {
+			} else if !s.pause(pause.NextBackOff()) {
 				return
 			}
 		}
@@ -143,15 +147,16 @@ func (s *shipper) ship() {
 		}
 		select {
 		case <-tick.C:
-		case <-s.wake:
+			burst = 0
+		case <-wake:
 		case <-s.w.ctx.Done():
 			return
 		}
 	}
 }
 
-// rest waits for d; false when the worker is closing.
-func (s *shipper) rest(d time.Duration) bool {
+// pause waits for d; false when the worker is closing.
+func (s *shipper) pause(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
