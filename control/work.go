@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
@@ -42,15 +43,25 @@ func (c *Control) finishParts(ctx context.Context, s registry.Session, in wire.F
 	lines := make([]jobs.PartDone, len(in.Parts))
 	for i, p := range in.Parts {
 		lines[i] = jobs.PartDone{Ref: jobs.RefOf(p.PartRef, s.ID), OK: p.OK, Result: p.Result, Error: p.Error, Millis: p.Millis}
-		if len(p.Result) > wire.MaxResult {
-			// It must not fill the log to be refused there.
-			lines[i].OK, lines[i].Result = false, nil
-			lines[i].Error = wire.Refuse(wire.CodeTooLarge, "the result is %d bytes; the limit is %d", len(p.Result), wire.MaxResult).Message
+		if why := noResult(p.Result); why != "" {
+			// It must not be refused with those that it is reported with.
+			lines[i].OK, lines[i].Result, lines[i].Error = false, nil, why
 		}
 	}
 	return report(ctx, c, s, jobs.KindFinish, lines, func(part []jobs.PartDone) any {
 		return jobs.Finish{Parts: part, ResultQuota: c.bounds.ResultBytes}
 	})
+}
+
+// noResult says why a result cannot be taken, "" if it can.
+func noResult(result json.RawMessage) string {
+	if n := len(result); n > wire.MaxResult {
+		return fmt.Sprintf("the result is %d bytes; the limit is %d", n, wire.MaxResult)
+	}
+	if d := wire.Depth(result); d > wire.MaxDepth {
+		return fmt.Sprintf("the result is nested %d deep; the limit is %d", d, wire.MaxDepth)
+	}
+	return ""
 }
 
 // report carries the lines through the log in as few commands as hold them.

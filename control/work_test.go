@@ -91,6 +91,34 @@ func TestJobThroughAWorker(t *testing.T) {
 	}, "n1", "n2")
 }
 
+// A result that is nested too deep fails its part with that reason, and not the
+// other parts of the report.
+func TestResultIsNestedTooDeep(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1 := w.sites["n1"]
+		worker := n1.worker(t, "hand")
+		job := n1.submit(t, "count", 3)
+		var report wire.FinishParts
+		for part, depth := range []int{60, 61, 600} {
+			report.Parts = append(report.Parts, wire.PartDone{
+				PartRef: w.assign(job, part, 1, worker), OK: true,
+				Result: json.RawMessage(strings.Repeat("[", depth) + strings.Repeat("]", depth)),
+			})
+		}
+		_, err := n1.call(t, worker.Secret, "finish_parts", report)
+		fine(t, err)
+		parts, _, err := n1.Parts(t.Context(), control.Read{}, job, "", control.Page{})
+		fine(t, err)
+		p := parts.Parts
+		if p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[2].State != jobs.Waiting {
+			t.Errorf("the parts are %s, %s and %s, want done, waiting and waiting", p[0].State, p[1].State, p[2].State)
+		}
+		if p[1].Error != "the result is nested 61 deep; the limit is 60" || !strings.Contains(p[2].Error, "nested 600 deep") {
+			t.Errorf("they failed for %q and %q, want their nesting", p[1].Error, p[2].Error)
+		}
+	}, "n1")
+}
+
 // What a full mailbox refused is told again.
 func TestRunPartsIsToldAgain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -12,8 +12,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// MaxDepth is how deep objects and lists of a body may be nested.
-const MaxDepth = 64
+// MaxDepth is how deep objects and lists of a body may be nested: a job's items
+// are within two.
+const MaxDepth = wire.MaxDepth + 4
 
 // shape knows the fields of one kind of body.
 type shape map[string]bool
@@ -74,11 +75,12 @@ func scan(body []byte, s shape) error {
 		return wire.Invalid("", "the body is not a JSON object")
 	}
 	depth, key := 0, false // key: the next string at depth 1 is a field's name
+	var field []byte       // the last of those, with its quotes
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
 		case '{', '[':
 			if depth++; depth > MaxDepth {
-				return wire.Invalid("", "the body is nested deeper than %d", MaxDepth)
+				return tooDeep(field)
 			}
 			key = depth == 1
 		case '}', ']':
@@ -87,8 +89,11 @@ func scan(body []byte, s shape) error {
 			key = depth == 1
 		case '"':
 			end := endOfString(body, i+1)
+			if key {
+				field = body[i:end]
+			}
 			if key && s != nil {
-				if err := s.know(body[i:end]); err != nil {
+				if err := s.know(field); err != nil {
 					return err
 				}
 			}
@@ -97,6 +102,16 @@ func scan(body []byte, s shape) error {
 		}
 	}
 	return nil
+}
+
+// tooDeep refuses a body for one of its fields, given with its quotes; nil is the
+// body itself.
+func tooDeep(quoted []byte) error {
+	var name string
+	if quoted == nil || json.Unmarshal(quoted, &name) != nil {
+		return wire.Invalid("", "the body is nested deeper than %d", MaxDepth)
+	}
+	return wire.Invalid(short(name), "%s is nested too deep: the body may be nested %d deep", short(name), MaxDepth)
 }
 
 // endOfString returns the place behind the quote that ends the string whose

@@ -340,6 +340,10 @@ func TestCheck(t *testing.T) {
 		"id":                  {wire.SubmitJob{ID: "a/b"}, "id", wire.CodeInvalid},
 		"too large":           {wire.SubmitJob{Script: strings.Repeat("x", jobs.MaxInput+1)}, "", wire.CodeTooLarge},
 		"too large as JSON":   {wire.SubmitJob{Script: strings.Repeat("<", jobs.MaxInput/2)}, "", wire.CodeTooLarge},
+		"args too deep":       {wire.SubmitJob{Args: nested(61)}, "args", wire.CodeInvalid},
+		"an item too deep":    {wire.SubmitJob{Items: []json.RawMessage{nested(60), nested(61)}}, "items[1]", wire.CodeInvalid},
+		"an item no JSON":     {wire.SubmitJob{Items: []json.RawMessage{[]byte("1"), []byte("{")}}, "items[1]", wire.CodeInvalid},
+		"fine, nested":        {wire.SubmitJob{Args: nested(60), Items: []json.RawMessage{nested(60)}}, "", ""},
 		"fine, priority 0":    {wire.SubmitJob{Priority: &zero}, "", ""},
 		"fine, 100,000 items": {wire.SubmitJob{Items: many(wire.MaxParts)}, "", ""},
 		"too many items":      {wire.SubmitJob{Items: many(wire.MaxParts + 1)}, "items", wire.CodeInvalid},
@@ -365,6 +369,11 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nested is a list in a list, n deep.
+func nested(n int) json.RawMessage {
+	return json.RawMessage(strings.Repeat("[", n) + strings.Repeat("]", n))
 }
 
 func many(n int) []json.RawMessage {

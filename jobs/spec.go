@@ -3,6 +3,7 @@ package jobs
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -110,8 +111,8 @@ func Check(in wire.SubmitJob) (Spec, error) {
 	if len(in.Items) > wire.MaxParts {
 		return Spec{}, wire.Invalid("items", "%d items are too many: a job has at most %d parts", len(in.Items), wire.MaxParts)
 	}
-	for _, item := range in.Items {
-		if item, err = compact("items", item); err != nil {
+	for i, item := range in.Items {
+		if item, err = compact(fmt.Sprintf("items[%d]", i), item); err != nil {
 			return Spec{}, err
 		}
 		if item == nil {
@@ -293,6 +294,9 @@ func compact(field string, raw json.RawMessage) (json.RawMessage, error) {
 	var b bytes.Buffer
 	if err := json.Compact(&b, raw); err != nil {
 		return nil, wire.Invalid(field, "%s is not JSON: %v", field, err)
+	}
+	if d := wire.Depth(raw); d > wire.MaxDepth {
+		return nil, wire.Invalid(field, "%s is nested %d deep; the limit is %d", field, d, wire.MaxDepth)
 	}
 	return b.Bytes(), nil
 }

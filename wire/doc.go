@@ -17,6 +17,7 @@ const (
 	MaxCommand   = 256 << 10 // one command in the log, encoded
 	MaxMessage   = 64 << 20  // one message, all frames together
 	MaxResult    = 64 << 10  // one part's result, encoded
+	MaxDepth     = 60        // nesting of lists and objects in a job's args, an item or a result
 	MaxParts     = 100_000   // parts of one job
 	MaxLabels    = 64        // labels of one component or job
 	MaxLabelSize = 1024      // key and value of one label together

@@ -109,7 +109,7 @@ def main():
         try:
             answer = b"+" + encode(value)
         except RecursionError:
-            answer = b"-the result is nested too deep"
+            answer = b"-the result is nested too deep; the limit is 60"
         except Exception as e:
             answer = b"-" + clip("the result is not JSON: %s" % kind(e), 3600).encode("utf-8", "replace")
     try:

@@ -19,6 +19,7 @@ func TestScripts(t *testing.T) {
 	t.Setenv("FOLKMOOT_TEST_SECRET", "do not tell")
 	args := json.RawMessage(`{"k":[1,2]}`)
 	large := `"` + strings.Repeat("y", 70_000) + `"`
+	nest := "def part(item):\n    x = []\n    for _ in range(item - 1):\n        x = [x]\n    return x"
 	for name, c := range map[string]struct {
 		part   wire.RunPart
 		result string
@@ -74,6 +75,10 @@ func TestScripts(t *testing.T) {
 		"python: too large":      {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536"}},
 		"python: huge":           {part: python(t, 0, `0`, "def part(item): return 'x' * 5000000"), fails: []string{"the result is", "the limit is 65536"}},
 		"python: deep recursion": {part: python(t, 0, `0`, "def part(item): return part(item)"), fails: []string{"RecursionError"}},
+		"python: nested":         {part: python(t, 0, `60`, nest), result: strings.Repeat("[", 60) + strings.Repeat("]", 60)},
+		"python: too nested":     {part: python(t, 0, `61`, nest), fails: []string{"the result is nested 61 deep; the limit is 60"}},
+		"python: much nested":    {part: python(t, 0, `5000`, nest), fails: []string{"the result is nested too deep; the limit is 60"}},
+		"sh: too nested":         {part: shell(0, strings.Repeat("[", 61)+strings.Repeat("]", 61), "cat"), fails: []string{"the result is nested 61 deep; the limit is 60"}},
 		"python: async":          {part: python(t, 0, `4`, "async def part(item): return item"), result: `4`},
 		"python: dataclass":      {part: python(t, 0, `4`, "import dataclasses\n@dataclasses.dataclass\nclass C:\n  x: int\ndef part(item): return dataclasses.asdict(C(item))"), result: `{"x":4}`},
 		"python: no main":        {part: python(t, 0, `4`, "if __name__ == '__main__': 1/0\ndef part(item): return 1"), result: `1`},
