@@ -319,3 +319,20 @@ func TestQueries(t *testing.T) {
 		}
 	}
 }
+
+// An index of another cluster asks for nothing: the answer of the one that was founded since is taken.
+func TestIndexOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	s, _ := coordinator(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Cluster", "new")
+		say(w, 200, wire.Components{}) // at index 812
+	})
+	c := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: 300 * time.Millisecond})
+	_, meta, err := c.Components(t.Context(), client.Components{Read: client.Read{Index: 900, Cluster: "old"}})
+	if err != nil || meta.Index != 812 || meta.Cluster != "new" {
+		t.Errorf("with an index of another cluster: %v at %d of %q, want the answer at 812 of the new one", err, meta.Index, meta.Cluster)
+	}
+	if _, _, err := c.Components(t.Context(), client.Components{Read: client.Read{Index: 900, Cluster: "new"}}); wire.CodeOf(err) != wire.CodeUnavailable {
+		t.Errorf("with an index of the same cluster that is not reached: %v, want unavailable", err)
+	}
+}

@@ -38,9 +38,11 @@ type request struct {
 
 func (r *request) write() bool { return r.method != http.MethodGet }
 
-// atLeast is the index of which an answer must be at least; 0 is any. Of a blocking read it is what was seen before.
-func (r *request) atLeast() uint64 {
-	if r.write() || r.query.Get("wait") != "" {
+// atLeast is the index of which an answer of a cluster must be at least; 0 is any. Of a blocking read it is what was seen
+// before; an index of another cluster, which was founded anew since, asks for nothing.
+func (r *request) atLeast(cluster string) uint64 {
+	asked := r.query.Get("cluster")
+	if r.write() || r.query.Get("wait") != "" || asked != "" && cluster != "" && asked != cluster {
 		return 0
 	}
 	n, _ := strconv.ParseUint(r.query.Get("index"), 10, 64)
@@ -73,7 +75,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 		if err := meta.read(res.Body, out); err != nil {
 			return r.lost(ctx, base, err, false)
 		}
-		if least := r.atLeast(); meta.Index < least {
+		if least := r.atLeast(meta.Cluster); meta.Index < least {
 			ce := r.failed(base, wire.NotTried("the answer is of index %d, and one of %d or later is wanted", meta.Index, least), nil)
 			ce.RequestID, ce.Meta = res.Header.Get("X-Request-Id"), meta
 			return ce

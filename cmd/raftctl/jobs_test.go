@@ -324,6 +324,7 @@ func TestWatch(t *testing.T) {
 			cancel()
 		}
 		w.Header().Set("X-Index", fmt.Sprint(n))
+		w.Header().Set("X-Cluster", "c1")
 		fmt.Fprintf(w, `{"components":[{"full_name":"n1.%d"}]}`, n/2)
 	})})
 	code, out := watched(ctx, f, "components", "list", "--watch", "-o", "json")
@@ -331,8 +332,8 @@ func TestWatch(t *testing.T) {
 	if code != exitDone || out != want {
 		t.Errorf("watch: exit %d, got:\n%s\nwant:\n%s", code, out, want)
 	}
-	if !strings.Contains(f.requests(), "index=1&wait=30s") {
-		t.Errorf("asked:\n%s\nwant blocking reads behind the index of before", f.requests())
+	if !strings.Contains(f.requests(), "cluster=c1&index=1&wait=30s") {
+		t.Errorf("asked:\n%s\nwant blocking reads behind the index of before, of its cluster", f.requests())
 	}
 }
 

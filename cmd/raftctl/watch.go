@@ -106,7 +106,7 @@ func (a *app) list(ctx context.Context, r reading, every time.Duration, get fetc
 		}
 		wait := every
 		if every == 0 && err == nil {
-			if next.Index = meta.Index; next.Index > 0 {
+			if next.Index, next.Cluster = meta.Index, meta.Cluster; next.Index > 0 {
 				next.Wait, wait = 30*time.Second, 100*time.Millisecond
 			}
 		}
