@@ -35,6 +35,7 @@ func (c *Control) replica(s *wire.Status) {
 	}
 	s.State, s.Members, s.Voters, s.Tolerance = n.State, n.Members, n.Voters, n.Tolerance
 	s.LastIndex, s.CommitIndex, s.LastSnapshot = n.LastIndex, n.CommitIndex, n.LastSnapshot
+	s.Warning = n.Warning
 	s.LogStore, s.PreVote, s.LeaderChanges = n.LogStore, n.PreVote, n.LeaderChanges
 	if s.Term == 0 {
 		s.Term = n.Term

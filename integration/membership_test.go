@@ -319,11 +319,18 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 	b.args = append(b.args, "--join", a.peer)
 	b.start()
 	c.waitHealthy(1)
+	// Both say so: it that --join was not followed, the other that it was refused.
+	b.says("--join names a coordinator of another cluster")
+	a.says("foreign cluster: b/")
+	a.says("leave the one out of the --join of the other")
 	ids := map[string]bool{}
 	for _, p := range c.nodes {
 		st, _, err := p.api().Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if warned := strings.Contains(st.Warning, a.peer) && strings.Contains(st.Warning, "leave it out of --join"); warned != (p == b) {
+			t.Errorf("%s warns %q", p.name, st.Warning)
 		}
 		if ids[st.ClusterID] = true; st.Members != 1 || st.Components != 1 {
 			t.Errorf("%s has %d members and %d components", p.name, st.Members, st.Components)

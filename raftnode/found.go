@@ -54,10 +54,8 @@ func (c *callers) news(h hello) bool {
 // may not yet resolve.
 func (n *Node) seek() {
 	pause, began := seekFirst, time.Now()
-	var said struct {
-		text string
-		at   time.Time
-	}
+	var say said
+	defer n.seeking.Store(nil)
 	for {
 		if n.member() {
 			n.settle()
@@ -67,27 +65,32 @@ func (n *Node) seek() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
-		answers, silent := n.lookAround(ctx)
+		seen := n.lookAround(ctx)
 		cancel()
 		var err error
 		switch {
-		case slices.ContainsFunc(answers, func(h hello) bool { return h.Cluster != "" && h.Founding != n.set(answers) }):
-			err = n.askToJoin(answers)
+		case slices.ContainsFunc(seen.answers, func(h hello) bool { return h.Cluster != "" && h.Founding != n.set(seen.answers) }):
+			err = n.askToJoin(seen.answers)
 		case n.cfg.Expect > 0 && n.empty():
-			err = n.found(answers, silent)
+			err = n.found(seen)
+		default:
+			err = n.nobody(seen)
 		}
 		wait := pause/2 + rand.N(pause)
 		pause = min(2*pause, seekLast)
-		if hopeless(err) {
-			n.log.Error("this server cannot join, and will try again slowly", "server", n.serverID, "error", err)
-			wait = seekSlow
-		} else if err != nil && (said.text != err.Error() || time.Since(said.at) >= seekSay) {
-			said.text, said.at = err.Error(), time.Now()
+		if err != nil {
+			text := err.Error()
+			n.seeking.Store(&text)
 			level := slog.LevelInfo
-			if time.Since(began) > seekPatience {
+			switch {
+			case hopeless(err):
+				level, wait = slog.LevelError, seekSlow
+			case time.Since(began) > seekPatience:
 				level = slog.LevelWarn
 			}
-			n.log.Log(n.ctx, level, "not in a cluster yet", "server", n.serverID, "error", err)
+			if say.again(text, level, seekSay) {
+				n.log.Log(n.ctx, level, "not in a cluster yet", "server", n.serverID, "error", err, "failed_calls", seen.failed)
+			}
 		}
 		select {
 		case <-time.After(wait):
@@ -101,6 +104,24 @@ func (n *Node) seek() {
 			return
 		}
 	}
+}
+
+// said is what was last logged of something that lasts.
+type said struct {
+	text  string
+	level slog.Level
+	at    time.Time
+}
+
+// again tells whether to log text now: it is news, it has become more serious, or
+// it was last logged as long ago as every.
+func (s *said) again(text string, level slog.Level, every time.Duration) bool {
+	now := time.Now()
+	if text == s.text && level <= s.level && now.Sub(s.at) < every {
+		return false
+	}
+	*s = said{text, level, now}
+	return true
 }
 
 // hopeless tells refusals that repeating alone does not heal.
@@ -142,10 +163,16 @@ func (n *Node) setCluster(id string) {
 	n.log.Info("cluster known", "cluster", id)
 }
 
-// lookAround says hello to everybody who may know something. Every server
-// answers once, however many addresses it has; silent are the addresses
-// without an answer.
-func (n *Node) lookAround(ctx context.Context) (answers []hello, silent []string) {
+// around is what a look around has shown: every server's answer once, however
+// many addresses it has, and the addresses without an answer.
+type around struct {
+	answers []hello
+	silent  []string
+	failed  []string // why, in the words of the calls
+}
+
+// lookAround says hello to everybody who may know something.
+func (n *Node) lookAround(ctx context.Context) (seen around) {
 	addrs := n.joinAddresses()
 	for _, p := range n.local.known() {
 		addrs = append(addrs, p.Address)
@@ -160,10 +187,8 @@ func (n *Node) lookAround(ctx context.Context) (answers []hello, silent []string
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				silent = append(silent, addr)
-				if hopeless(err) {
-					n.log.Error("refused by a coordinator", "address", addr, "error", err)
-				}
+				seen.silent = append(seen.silent, addr)
+				seen.failed = append(seen.failed, fmt.Sprintf("%s: %v", addr, err))
 			} else if h.ServerID != n.serverID {
 				by[h.ServerID] = h
 			}
@@ -171,10 +196,72 @@ func (n *Node) lookAround(ctx context.Context) (answers []hello, silent []string
 	}
 	wg.Wait()
 	for _, h := range by {
-		answers = append(answers, h)
+		seen.answers = append(seen.answers, h)
 	}
-	slices.SortFunc(answers, func(a, b hello) int { return cmp.Compare(a.ServerID, b.ServerID) })
-	return answers, silent
+	slices.SortFunc(seen.answers, func(a, b hello) int { return cmp.Compare(a.ServerID, b.ServerID) })
+	slices.Sort(seen.silent)
+	slices.Sort(seen.failed)
+	return seen
+}
+
+// missing names the addresses without an answer, in words that end a message.
+func (a around) missing() string {
+	if len(a.silent) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; no answer from %s: is a coordinator running there, and is that its peer address?", strings.Join(a.silent, ", "))
+}
+
+// expecting says with how many founders a coordinator was started.
+func expecting(expect int) string {
+	if expect == 0 {
+		return "without --bootstrap-expect"
+	}
+	return fmt.Sprintf("with --bootstrap-expect %d", expect)
+}
+
+// nobody says why a server that does not found waits: nobody it asked has a
+// cluster.
+func (n *Node) nobody(seen around) error {
+	if len(seen.answers) == 0 && len(seen.silent) == 0 {
+		return fmt.Errorf("no address to ask is given: start this coordinator with --join, or have a cluster take it in: raftctl members add %s", n.self.Address)
+	}
+	var names, founders []string
+	for _, h := range seen.answers {
+		if names = append(names, h.ID); h.Expect > 0 {
+			founders = append(founders, fmt.Sprintf("%s was started %s", h.ID, expecting(h.Expect)))
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return fmt.Errorf("no coordinator has answered%s", seen.missing())
+	case !n.empty():
+		return fmt.Errorf("this coordinator has a log and waits for its cluster, and none of %s belongs to one%s", strings.Join(names, ", "), seen.missing())
+	case len(founders) == 0:
+		return fmt.Errorf("none of %s belongs to a cluster, and neither they nor this one, %s, were started with --bootstrap-expect, so nobody founds one: "+
+			"start those that are to found it with the same --bootstrap-expect, which is their number%s", strings.Join(names, ", "), n.cfg.ID, seen.missing())
+	}
+	return fmt.Errorf("nobody has founded the cluster yet: %s; this one, %s, was started without it and waits to join: if it is to be a founder, start it with the same --bootstrap-expect%s",
+		strings.Join(founders, ", "), n.cfg.ID, seen.missing())
+}
+
+// others says why coordinators that answer and have no cluster are not counted as
+// founders.
+func (n *Node) others(seen around) string {
+	var said []string
+	for _, h := range seen.answers {
+		switch {
+		case h.Cluster != "":
+		case h.Expect != n.cfg.Expect:
+			said = append(said, fmt.Sprintf("%s was started %s, this one, %s, with %d", h.ID, expecting(h.Expect), n.cfg.ID, n.cfg.Expect))
+		case !h.Empty:
+			said = append(said, fmt.Sprintf("the data directory of %s is not empty", h.ID))
+		}
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(said, "; ") + ": all founders need the same --bootstrap-expect, which is their number, and an empty data directory"
 }
 
 // founders are this server and all others that are empty and expect as many.
@@ -225,25 +312,26 @@ func digest(text string) string {
 // have found each other and each has said that it sees the very same set. All
 // of them then write the same first entry, so it does not matter who does
 // first, or who falls out meanwhile.
-func (n *Node) found(answers []hello, silent []string) error {
-	servers := n.founders(answers)
+func (n *Node) found(seen around) error {
+	servers := n.founders(seen.answers)
 	set := setOf(servers)
 	n.founding.Store(&set)
 	switch names := namesOf(servers); {
 	case len(names) < len(servers):
-		return wire.Refuse(wire.CodeConflict, "two of the coordinators that are to found the cluster have the same id: %v", names)
+		return wire.Refuse(wire.CodeConflict, "two of the coordinators that are to found the cluster have the same id: %v: start one of them with another --id and an empty data directory", names)
 	case len(servers) > n.cfg.Expect:
-		return wire.Refuse(wire.CodeConflict, "%d coordinators are to found the cluster, but %d want to: %v", n.cfg.Expect, len(servers), names)
+		return wire.Refuse(wire.CodeConflict, "%d coordinators are to found the cluster, but %d want to: %v: start them all with --bootstrap-expect %d, or those that are to join later without it",
+			n.cfg.Expect, len(servers), names, len(servers))
 	case len(servers) < n.cfg.Expect:
-		return fmt.Errorf("%d of %d founders are here: %v", len(servers), n.cfg.Expect, names)
-	case n.cfg.Expect == 1 && len(silent) > 0:
+		return fmt.Errorf("%d of %d founders are here: %v%s%s", len(servers), n.cfg.Expect, names, n.others(seen), seen.missing())
+	case n.cfg.Expect == 1 && len(seen.silent) > 0:
 		// One alone founds only when it is sure that nobody has a cluster.
-		return fmt.Errorf("no answer from %v, who may have a cluster", silent)
+		return fmt.Errorf("those who do not answer may have a cluster, so this one founds none: start them, or leave them out of --join%s", seen.missing())
 	}
-	for _, h := range answers {
+	for _, h := range seen.answers {
 		if slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == h.ServerID }) && h.Founding != set {
 			poke(n.seekNow) // it will have heard of all of us in a moment
-			return nil
+			return fmt.Errorf("%s does not see the same founders as this one, which sees %v: can every founder reach every other, and are all in each --join?", h.ID, namesOf(servers))
 		}
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
@@ -290,6 +378,9 @@ func (n *Node) recallCluster() error {
 // askToJoin asks the members among the answers, one after the other, to take
 // this server in.
 func (n *Node) askToJoin(answers []hello) error {
+	if err := n.oneCluster(answers); err != nil {
+		return err
+	}
 	err := errors.New("nobody with a cluster answered")
 	for _, h := range answers {
 		if h.Cluster == "" {
@@ -304,11 +395,28 @@ func (n *Node) askToJoin(answers []hello) error {
 				n.setCluster(done.Cluster)
 			}
 			poke(n.seekNow) // the configuration comes with the log
-			return nil
+			return fmt.Errorf("%s has taken this one in, but its log has not come yet: can all members reach this one at %s (--advertise)?", h.ID, n.self.Address)
 		}
 		if hopeless(err) {
 			return err
 		}
 	}
 	return fmt.Errorf("join: %w", err)
+}
+
+// oneCluster refuses to choose when those who answer belong to several clusters.
+func (n *Node) oneCluster(answers []hello) error {
+	var of []string
+	clusters := map[string]bool{}
+	for _, h := range answers {
+		if h.Cluster != "" {
+			clusters[h.Cluster] = true
+			of = append(of, fmt.Sprintf("%s to cluster %s", h.ID, h.Cluster))
+		}
+	}
+	if len(clusters) < 2 {
+		return nil
+	}
+	return wire.Refuse(wire.CodeConflict, "--join leads to %d different clusters: %s: name coordinators of one cluster only, or give those of the other an empty data directory",
+		len(clusters), strings.Join(of, ", "))
 }

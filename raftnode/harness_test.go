@@ -174,7 +174,7 @@ func (c *fakeCalls) Call(ctx context.Context, addr, method string, body []byte) 
 	}
 	time.Sleep(100 * time.Microsecond)
 	if own, his := c.self(), to.self(); own.Cluster != "" && his.Cluster != "" && own.Cluster != his.Cluster {
-		return nil, wire.Refuse(wire.CodeForbidden, "foreign cluster")
+		return nil, wire.NotTried("foreign cluster: %s belongs to cluster %s, %s to %s", own.ServerID, own.Cluster, his.ServerID, his.Cluster)
 	}
 	out, err := h(ctx, c.self(), slices.Clone(body))
 	time.Sleep(100 * time.Microsecond)

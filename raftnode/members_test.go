@@ -160,7 +160,7 @@ func TestLostDiskFoundsNothing(t *testing.T) {
 		if fresh.ClusterID() != "" {
 			t.Errorf("n1 alone founded %s", fresh.ClusterID())
 		}
-		if ok, reason := fresh.Health(); ok || reason != "not yet a member of a cluster" {
+		if ok, reason := fresh.Health(); ok || !strings.HasPrefix(reason, "not yet a member of a cluster: 1 of 3 founders are here: [n1]; no answer from n2:1, n3:1") {
 			t.Errorf("health %v, %q", ok, reason)
 		}
 	})
@@ -429,6 +429,9 @@ func TestRemovedServer(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if ok, why := gone.Health(); ok || why != "removed from the cluster" {
 			t.Errorf("after a restart: %v, %q", ok, why)
+		}
+		if w := gone.Status().Warning; !contains(w, "was removed from cluster", "raftctl members add "+gone.addr) {
+			t.Errorf("after a restart the removed server warns %q", w)
 		}
 		if s := leader.Status(); s.Term != term || s.Members != 2 {
 			t.Errorf("the removed server disturbed the others: %+v", s)

@@ -50,7 +50,9 @@ type Node struct {
 	seekNow   chan struct{} // wakes seek
 	pingNow   chan struct{} // wakes ping
 	founding  atomic.Pointer[string]
-	running   atomic.Bool // raft is set
+	running   atomic.Bool            // raft is set
+	seeking   atomic.Pointer[string] // why this server is in no cluster yet
+	warning   atomic.Pointer[string] // what is wrong though it is in one
 	caughtUp  atomic.Bool
 	draining  atomic.Bool
 	timing    timing
@@ -195,6 +197,7 @@ func (n *Node) startRest() {
 	n.spawn(n.ping)
 	n.spawn(n.keepInTouch)
 	n.spawn(n.seek)
+	n.spawn(n.watchStanding)
 	n.spawn(n.catchUpOnce)
 	n.WhileLeading("autopilot", n.autopilot)
 	s := n.raft.GetConfiguration().Configuration()

@@ -24,6 +24,7 @@ type Status struct {
 	LogStore                string
 	PreVote                 bool
 	Removed                 bool
+	Warning                 string // what an operator should mend though the node runs, "": nothing
 	Address                 string
 	Boot                    uint64
 	LeaderChanges           uint64 // seen by this process
@@ -67,6 +68,9 @@ func (n *Node) Status() Status {
 		}
 	}
 	s.Shipments = n.shipments.read(members)
+	if w := n.warning.Load(); w != nil {
+		s.Warning = *w
+	}
 	s.Tolerance = max(0, healthy-(s.Voters/2+1))
 	if leader == "" || s.Voters == 0 {
 		s.Tolerance = -1
@@ -91,6 +95,9 @@ func (n *Node) Health() (ready bool, reason string) {
 	case !n.member() && self.Member:
 		return false, "not in the configuration any more"
 	case !n.member():
+		if why := n.seeking.Load(); why != nil {
+			return false, "not yet a member of a cluster: " + *why
+		}
 		return false, "not yet a member of a cluster"
 	case !n.caughtUp.Load():
 		return false, "catching up with the log"

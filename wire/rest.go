@@ -352,6 +352,7 @@ type Status struct {
 	AppliedIndex   uint64            `json:"applied_index"`
 	Ready          bool              `json:"ready"`
 	ReadyReason    string            `json:"ready_reason,omitempty"`
+	Warning        string            `json:"warning,omitempty"` // what an operator should mend though this coordinator runs
 	Members        int               `json:"members"`
 	Voters         int               `json:"voters"`
 	Tolerance      int               `json:"failure_tolerance"` // healthy voters that may fail now before writes stop; -1 when nobody can tell

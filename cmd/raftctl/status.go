@@ -48,6 +48,9 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 		ready += ": " + s.ReadyReason
 	}
 	t.row("ready", ready)
+	if s.Warning != "" {
+		t.row("warning", s.Warning)
+	}
 	t.row("index", fmt.Sprintf("%d applied, %d committed, %d last", s.AppliedIndex, s.CommitIndex, s.LastIndex))
 	tolerance := fmt.Sprintf("%d may fail", s.Tolerance)
 	if s.Tolerance < 0 {

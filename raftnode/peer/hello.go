@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -139,11 +140,30 @@ func (g greeting) check(own Hello, id string) *wire.Error {
 	return sameCluster(g.Hello, own, id)
 }
 
+// The refusal of a coordinator of another cluster begins with the one and ends
+// with the other.
+const (
+	foreign     = "foreign cluster: "
+	mendForeign = "; leave the one out of the --join of the other, or start the one that is to move over with an empty data directory"
+)
+
+// Foreign returns the part of an error that says that the coordinator which was
+// called and this one belong to different clusters, and whether it says so. A call
+// that was refused at the greeting is only unavailable by its code.
+func Foreign(err error) (said string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	_, said, ok = strings.Cut(err.Error(), foreign)
+	said, _, _ = strings.Cut(said, mendForeign)
+	return said, ok
+}
+
 // sameCluster is the part of the check that both sides make.
 func sameCluster(other, own Hello, id string) *wire.Error {
 	switch {
 	case other.Cluster != "" && own.Cluster != "" && other.Cluster != own.Cluster:
-		return wire.Refuse(wire.CodeForbidden, "foreign cluster: %s belongs to cluster %s, %s to %s", other.name(), other.Cluster, own.name(), own.Cluster)
+		return wire.Refuse(wire.CodeForbidden, foreign+"%s belongs to cluster %s, %s to %s"+mendForeign, other.name(), other.Cluster, own.name(), own.Cluster)
 	case id != "" && other.ID != id:
 		return wire.Refuse(wire.CodeForbidden, "%q says hello with the certificate of %q", other.ID, id)
 	}

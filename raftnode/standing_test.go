@@ -1,0 +1,190 @@
+package raftnode_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode"
+)
+
+// told is a server whose warnings are kept.
+type told struct {
+	*server
+	said *lines
+}
+
+func (w *world) told(id string, opts ...option) told {
+	said := &lines{}
+	log := slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return told{w.add(id, append(opts, with(func(c *raftnode.Config) { c.Logger = log }))...), said}
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// warns checks that within ten seconds of its start, which was just now, each of
+// the servers has logged a warning with all of the words that are for it, and logs
+// it again within a minute.
+func warns(t *testing.T, all []told, words func(id string) []string) {
+	t.Helper()
+	count := func(s told) (n int) {
+		for line := range strings.Lines(s.said.text()) {
+			if contains(line, words(s.cfg.ID)...) {
+				n++
+			}
+		}
+		return n
+	}
+	time.Sleep(10 * time.Second)
+	before := map[string]int{}
+	for _, s := range all {
+		if before[s.cfg.ID] = count(s); before[s.cfg.ID] == 0 {
+			t.Errorf("%s has not said %q within 10 s, but only:\n%s", s.cfg.ID, words(s.cfg.ID), s.said.text())
+		}
+	}
+	time.Sleep(62 * time.Second)
+	for _, s := range all {
+		if n := count(s) - before[s.cfg.ID]; n < 1 || n > 8 {
+			t.Errorf("%s said it %d times in the next minute, want at least once and not often", s.cfg.ID, n)
+		}
+	}
+}
+
+func joinAll(c *raftnode.Config) { c.Join = []string{"n1:1", "n2:1", "n3:1"} }
+
+// Three that all wait for a cluster that nobody is to found say so.
+func TestNobodyIsToFound(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		var all []told
+		for _, id := range []string{"n1", "n2", "n3"} {
+			all = append(all, w.told(id, with(joinAll)))
+			defer all[len(all)-1].stop()
+		}
+		warns(t, all, func(id string) []string {
+			others := strings.ReplaceAll("n1, n2, n3", id, "")
+			return append([]string{"neither they nor this one, " + id, "start those that are to found it with the same --bootstrap-expect"},
+				strings.FieldsFunc(others, func(r rune) bool { return strings.ContainsRune(", ", r) })...)
+		})
+		for _, s := range all {
+			if ok, reason := s.Health(); ok || !contains(reason, "not yet a member of a cluster: ", "--bootstrap-expect") {
+				t.Errorf("%s is ready: %v, %q", s.cfg.ID, ok, reason)
+			}
+		}
+	})
+}
+
+// Founders that were told different numbers name both.
+func TestFoundersWithDifferentNumbers(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		var all []told
+		for id, expect := range map[string]int{"n1": 2, "n2": 3, "n3": 3} {
+			all = append(all, w.told(id, with(joinAll), with(func(c *raftnode.Config) { c.Expect = expect })))
+			defer all[len(all)-1].stop()
+		}
+		const mend = "all founders need the same --bootstrap-expect"
+		warns(t, all, func(id string) []string {
+			if id == "n1" {
+				return []string{"1 of 2 founders", "n2 was started with --bootstrap-expect 3, this one, n1, with 2", "n3 was started with --bootstrap-expect 3", mend}
+			}
+			return []string{"2 of 3 founders", "n1 was started with --bootstrap-expect 2, this one, " + id + ", with 3", mend}
+		})
+	})
+}
+
+// One that only joins names the founders that are not complete, and they name it.
+func TestOneFounderWasNotTold(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		var all []told
+		for id, expect := range map[string]int{"n1": 0, "n2": 3, "n3": 3} {
+			all = append(all, w.told(id, with(joinAll), with(func(c *raftnode.Config) { c.Expect = expect })))
+			defer all[len(all)-1].stop()
+		}
+		warns(t, all, func(id string) []string {
+			if id == "n1" {
+				return []string{"n2 was started with --bootstrap-expect 3", "this one, n1, was started without it"}
+			}
+			return []string{"2 of 3 founders", "n1 was started without --bootstrap-expect, this one, " + id + ", with 3"}
+		})
+	})
+}
+
+// One that is given addresses where nobody is names them; one that is given none
+// says how it is taken in.
+func TestNobodyIsThere(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := []told{w.told("n1", joining("n9:1")), w.told("n2")}
+		defer all[0].stop()
+		defer all[1].stop()
+		warns(t, all, func(id string) []string {
+			if id == "n1" {
+				return []string{"no answer from n9:1"}
+			}
+			return []string{"--join", "raftctl members add n2:1"}
+		})
+	})
+}
+
+// A coordinator that has a cluster and is told to join one of another says that
+// it does not, and why, and works on.
+func TestJoinOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		one := with(func(c *raftnode.Config) { c.Expect = 1 })
+		a, b := w.told("a", one), w.told("b", one)
+		defer a.stop()
+		eventually(t, "both have a cluster", func() bool { return ready(a.server) && ready(b.server) })
+		b.stop()
+		b.cfg.Join, b.diary = []string{"a:1"}, &diary{}
+		b.start()
+		defer b.stop()
+		warns(t, []told{b}, func(string) []string {
+			return []string{"--join names a coordinator of another cluster", "a:1", a.ClusterID(), b.ClusterID(), "leave it out of --join"}
+		})
+		if ok, reason := b.Health(); !ok || b.Status().Warning == "" {
+			t.Errorf("b is ready: %v, %q, and warns %q", ok, reason, b.Status().Warning)
+		}
+		if w := a.Status().Warning; w != "" {
+			t.Errorf("a warns %q", w)
+		}
+		// Who has no cluster yet does not choose between two.
+		n := w.told("n", with(func(c *raftnode.Config) { c.Join = []string{"a:1", "b:1"} }))
+		defer n.stop()
+		warns(t, []told{n}, func(string) []string {
+			return []string{"2 different clusters", "a to cluster " + a.ClusterID(), "b to cluster " + b.ClusterID(), "coordinators of one cluster only"}
+		})
+		if n.ClusterID() != "" {
+			t.Errorf("n joined %s", n.ClusterID())
+		}
+	})
+}
+
+// Three that all moved and were told nothing say where they look for each other.
+func TestAllMovedAndNobodyWasTold(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := []told{w.told("n1", founding), w.told("n2", founding), w.told("n3", founding)}
+		eventually(t, "the three are ready", func() bool { return ready(all[0].server) && ready(all[1].server) && ready(all[2].server) })
+		for _, s := range all {
+			s.stop()
+		}
+		for _, s := range all {
+			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &diary{}, nil, 0
+			s.start()
+			defer s.stop()
+		}
+		warns(t, all[:2], func(id string) []string {
+			return []string{"only 1 of 3 voters answer", "n3 at n3:1", "--join"}
+		})
+	})
+}
+
+var founding = with(func(c *raftnode.Config) { joinAll(c); c.Expect = 3 })
