@@ -143,7 +143,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.raft, err = raftnode.Open(ctx, raftnode.Config{
 		ID: cfg.ID, Dir: cfg.DataDir, Identity: identity, Port: n.port, Machine: n.machine,
-		Join: cfg.Join, Expect: cfg.Expect, NonVoter: cfg.NonVoter, Version: cfg.Version, LogStore: cfg.LogStore,
+		Join: cfg.Join, Announced: n.peerAddrs, Expect: cfg.Expect, NonVoter: cfg.NonVoter, Version: cfg.Version, LogStore: cfg.LogStore,
 		HeartbeatTimeout: cfg.HeartbeatTimeout, ElectionTimeout: cfg.ElectionTimeout,
 		SnapshotInterval: cfg.SnapshotInterval, SnapshotThreshold: cfg.SnapshotThreshold, TrailingLogs: cfg.TrailingLogs,
 		Logger: n.log, Fatal: cfg.Fatal,
@@ -203,6 +203,16 @@ func (n *Node) self() registry.Coordinator {
 		ID: n.cfg.ID, ServerID: n.raft.ServerID(), Namespace: n.cfg.Namespace,
 		PeerAddr: n.addrs.Peer, HTTPAddr: n.addrs.HTTP, ComponentAddr: n.addrs.Component, LECOAddr: n.addrs.LECO, Version: n.cfg.Version, Level: fsm.Level, NonVoter: n.cfg.NonVoter,
 	}
+}
+
+// peerAddrs are the peer addresses of the other coordinators' rows.
+func (n *Node) peerAddrs() (addrs []string) {
+	for c := range n.machine.View().Registry.Coordinators() {
+		if c.ID != n.cfg.ID && c.PeerAddr != "" {
+			addrs = append(addrs, c.PeerAddr)
+		}
+	}
+	return addrs
 }
 
 // Run serves until ctx ends or a part of the node fails; its error names the

@@ -67,10 +67,13 @@ type Config struct {
 	Port     *peer.Port
 	Machine  Machine
 
-	Join     []string // addresses of coordinators that may know the cluster; may contain the own
-	Expect   int      // found a cluster once this many empty coordinators have found each other; 0: never
-	NonVoter bool     // stay without a vote
-	Version  string   // this build, shown in Members
+	Join []string // addresses of coordinators that may know the cluster; may contain the own
+	// Announced lists addresses at which members were last known to be, by the
+	// machine's own state; nil: none. They are asked while members are missing.
+	Announced func() []string
+	Expect    int    // found a cluster once this many empty coordinators have found each other; 0: never
+	NonVoter  bool   // stay without a vote
+	Version   string // this build, shown in Members
 
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and

@@ -173,7 +173,7 @@ type around struct {
 
 // lookAround says hello to everybody who may know something.
 func (n *Node) lookAround(ctx context.Context) (seen around) {
-	addrs := n.joinAddresses()
+	addrs := append(n.joinAddresses(), n.announced()...)
 	for _, p := range n.local.known() {
 		addrs = append(addrs, p.Address)
 	}

@@ -213,8 +213,9 @@ func (n *Node) standing(h hello) {
 }
 
 // ping says hello to every member, every second and whenever there is news.
-// While members are missing it also tries the addresses given at the start:
-// they may have moved, and somebody there may know whereto.
+// While members are missing it also tries the addresses given at the start, and
+// those that were announced: they may have moved, and somebody there may know
+// whereto.
 func (n *Node) ping() {
 	tick := time.NewTicker(n.cfg.Ping)
 	defer tick.Stop()
@@ -263,7 +264,7 @@ func (n *Node) targets() map[string]string {
 		}
 	}
 	if lost || n.local.read().Removed {
-		for _, addr := range n.joinAddresses() {
+		for _, addr := range append(n.joinAddresses(), n.announced()...) {
 			if _, ok := to[addr]; !ok && addr != n.self.Address {
 				to[addr] = ""
 			}
@@ -285,6 +286,14 @@ func (n *Node) joinAddresses() (all []string) {
 		all = append(all, n.cfg.Inject.Resolve(ctx, addr)...)
 	}
 	return all
+}
+
+// announced are the addresses at which the machine's state has the members.
+func (n *Node) announced() []string {
+	if n.cfg.Announced == nil {
+		return nil
+	}
+	return n.cfg.Announced()
 }
 
 // resolve turns a name with several addresses, such as that of a headless

@@ -187,4 +187,22 @@ func TestAllMovedAndNobodyWasTold(t *testing.T) {
 	})
 }
 
+// Addresses that the machine's state has are asked as well.
+func TestAnnouncedAddressesAreAsked(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		all := three(w)
+		defer func() { stopAll(all) }()
+		stopAll(all)
+		for _, s := range all {
+			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &diary{}, nil, 0
+			s.cfg.Announced = func() []string { return []string{"n1:2", "n2:2"} }
+			s.start()
+		}
+		eventually(t, "the three are ready", func() bool { return ready(all[0]) && ready(all[1]) && ready(all[2]) })
+		write(t, all[0], "one")
+		same(t, all)
+	})
+}
+
 var founding = with(func(c *raftnode.Config) { joinAll(c); c.Expect = 3 })
