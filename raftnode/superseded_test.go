@@ -19,6 +19,7 @@ func copied(t *testing.T, s *server, addr string) *server {
 	c := &server{w: s.w, cfg: s.cfg, diary: &diary{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
 	c.cfg.Dir = t.TempDir()
 	c.cfg.Fatal = func(err error) { c.fatal <- err }
+	must(t, os.Chmod(c.cfg.Dir, 0o700)) // as every data directory that holds something
 	must(t, os.CopyFS(c.cfg.Dir, os.DirFS(s.cfg.Dir)))
 	last, err := s.logs.LastIndex()
 	must(t, err)
