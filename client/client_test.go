@@ -37,6 +37,19 @@ func TestDeadAddressGoesToTheBack(t *testing.T) {
 	}
 }
 
+// An answer that tells no age is not fresh, but of an age that is not known.
+func TestAnAgeThatIsNotToldIsNotKnown(t *testing.T) {
+	t.Parallel()
+	silent, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte("{}"))
+	})
+	c := dial(t, client.Config{Addrs: []string{silent.URL}})
+	if _, meta, err := c.Leader(t.Context()); err != nil || meta.StaleMs != -1 {
+		t.Errorf("got an age of %d ms (%v), want -1", meta.StaleMs, err)
+	}
+}
+
 // What one coordinator did not try, another one may.
 func TestUnavailableIsAskedAtTheNextCoordinator(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ type Meta struct {
 	Index       uint64 // of the state it was read from or written at
 	Leader      string // id of the leader as the answering coordinator sees it
 	Consistency string // stale, default or strict
-	StaleMs     int64  // age of what was read
+	StaleMs     int64  // bound on the age of what was read: so long before it was read it certainly was the newest; -1: not known
 	Cluster     string // id of the cluster that Index is of; "" while it has none
 	Addr        string // base URL of the coordinator that answered
 	Body        []byte // the answer as it came
@@ -21,7 +21,10 @@ type Meta struct {
 func metaOf(h http.Header, addr string) Meta {
 	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Cluster: h.Get("X-Cluster"), Addr: addr}
 	m.Index, _ = strconv.ParseUint(h.Get("X-Index"), 10, 64)
-	m.StaleMs, _ = strconv.ParseInt(h.Get("X-Stale-Ms"), 10, 64)
+	var err error
+	if m.StaleMs, err = strconv.ParseInt(h.Get("X-Stale-Ms"), 10, 64); err != nil || m.StaleMs < 0 {
+		m.StaleMs = -1
+	}
 	return m
 }
 

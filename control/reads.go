@@ -38,7 +38,9 @@ type Fresh struct {
 	Index       uint64 // of the view it was read from, or of the write
 	Leader      string // id; "" when none is known
 	Consistency string
-	StaleMs     int64
+	// StaleMs bounds the age of the view: so long ago it certainly was the newest.
+	// -1 when this coordinator does not know.
+	StaleMs int64
 }
 
 const (

@@ -93,7 +93,7 @@ func (o over) Events(topics []string, after *control.Position) (Cursor, error) {
 func (o over) Now() control.Fresh {
 	_, fresh, err := o.View(context.Background(), control.Read{Consistency: "stale"})
 	if err != nil { // too early in this coordinator's life
-		return control.Fresh{Leader: o.Leads(), Consistency: "stale"}
+		return control.Fresh{Leader: o.Leads(), Consistency: "stale", StaleMs: -1}
 	}
 	return fresh
 }

@@ -24,6 +24,7 @@ type fake struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	index    uint64
+	stale    int64 // the age it tells
 	sessions map[string]wire.Component
 	secrets  map[string]string // secret by full name
 	mail     map[string][]wire.Received
@@ -42,6 +43,7 @@ type fake struct {
 
 func newFake() *fake {
 	return &fake{
+		stale:   3,
 		changed: make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
 		mail: map[string][]wire.Received{}, jobs: map[string]wire.Job{},
 	}
@@ -68,7 +70,7 @@ func (f *fake) fresh(strength string) control.Fresh {
 	if strength == "" {
 		strength = "default"
 	}
-	return control.Fresh{Index: f.index, Leader: "n1", Consistency: strength, StaleMs: 3}
+	return control.Fresh{Index: f.index, Leader: "n1", Consistency: strength, StaleMs: f.stale}
 }
 
 // read waits as control does.

@@ -122,6 +122,18 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 	}
 }
 
+// An age that is not known is not told: no number would be true.
+func TestAnUnknownAgeIsNotTold(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.fake.stale = -1
+	for _, path := range []string{"/v1/components?stale", "/v1/status", "/v1/nothing"} {
+		if a := d.ask("GET", path, ""); len(a.header["X-Stale-Ms"]) > 0 || a.header.Get("X-Index") == "" {
+			t.Errorf("%s: headers %v, want X-Index and no X-Stale-Ms", path, a.header)
+		}
+	}
+}
+
 // A caller's own request id is kept if it is harmless.
 func TestRequestID(t *testing.T) {
 	t.Parallel()

@@ -42,8 +42,9 @@ type indexHeader struct {
 	value []string
 }
 
-// write sets the headers that every answer carries. cluster is "" while this
-// coordinator does not know its cluster's id.
+// write sets the headers that every answer carries, but for X-Cluster and
+// X-Stale-Ms where they are not known. cluster is "" while this coordinator does
+// not know its cluster's id.
 func (c *freshHeaders) write(h http.Header, f control.Fresh, cluster string) {
 	if cluster != "" {
 		known := c.cluster.Load()
@@ -74,9 +75,10 @@ func (c *freshHeaders) write(h http.Header, f control.Fresh, cluster string) {
 		strength = strengths["default"]
 	}
 	h["X-Consistency"] = strength
-	if f.StaleMs == 0 {
+	switch {
+	case f.StaleMs == 0:
 		h["X-Stale-Ms"] = zero
-	} else {
+	case f.StaleMs > 0: // else it is not known
 		h["X-Stale-Ms"] = []string{strconv.FormatInt(f.StaleMs, 10)}
 	}
 }
