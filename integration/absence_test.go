@@ -108,12 +108,14 @@ func TestAReturnedCoordinatorIsSoonOfUse(t *testing.T) {
 	gone.kill()
 	time.Sleep(13 * time.Second) // raft alone would try again about nine seconds later
 	in := c.signIn(leader, "laser", 10*time.Minute)
+	acknowledged := time.Now()
 	gone.start()
 	eventually(t, "its door is open", func(ctx ctx) error {
 		_, _, err := gone.api().Status(ctx)
 		return err
 	})
 	opened := time.Now()
+	gone.tellsItsAge(in.Index, acknowledged)
 	eventually(t, "it reads", func(ctx ctx) error {
 		_, _, err := gone.api().Component(ctx, in.FullName, client.Read{})
 		return err

@@ -38,6 +38,8 @@ func TestAPausedLeaderServesNoPast(t *testing.T) {
 	if _, err := now.api().RemoveComponent(t.Context(), in.FullName, "test"); err != nil {
 		t.Fatalf("a write while one is stopped: %v", err)
 	}
+	written := c.signIn(now, "camera", 10*time.Minute)
+	acknowledged := time.Now()
 	// The question lies in the stopped one's socket before it wakes up.
 	answer := make(chan error, 1)
 	go func() {
@@ -46,11 +48,31 @@ func TestAPausedLeaderServesNoPast(t *testing.T) {
 	}()
 	time.Sleep(200 * time.Millisecond) // the request must be on its way, not the answer
 	old.signal(syscall.SIGCONT)
+	old.tellsItsAge(written.Index, acknowledged)
 	if err := <-answer; wire.CodeOf(err) != wire.CodeNotFound && wire.CodeOf(err) != wire.CodeUnavailable {
 		t.Errorf("strict read at the old leader after its pause: got %v, want not_found (or unavailable)", err)
 	}
 	c.waitHealthy(3)
 	c.agree()
+}
+
+// tellsItsAge has a coordinator read what it has, again and again until it has a
+// write, and checks that no answer without that write claims to be newer.
+func (p *process) tellsItsAge(written uint64, acknowledged time.Time) {
+	p.t.Helper()
+	api := p.api()
+	eventually(p.t, p.name+" has the write", func(ctx ctx) error {
+		for {
+			asked := time.Now()
+			_, meta, err := api.Components(ctx, client.Components{Read: client.Read{Consistency: "stale"}})
+			if err != nil || meta.Index >= written {
+				return err
+			}
+			if lacks := asked.Sub(acknowledged); meta.StaleMs >= 0 && time.Duration(meta.StaleMs)*time.Millisecond < lacks {
+				p.t.Errorf("%s says at index %d that it is %d ms old; index %d was acknowledged %v before", p.name, meta.Index, meta.StaleMs, written, lacks)
+			}
+		}
+	})
 }
 
 // Nothing expires because a leader changed: leases shorter than the commotion

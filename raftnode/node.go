@@ -35,6 +35,7 @@ type Node struct {
 	reads      reads
 	lease      lease
 	touch      touch
+	newest     newest
 	throne     throne
 	contacts   contacts
 	outcomes   outcomes

@@ -30,8 +30,10 @@ const (
 // Freshness is how fresh a read is.
 type Freshness struct {
 	Consistency Consistency
-	StaleMs     int64  // since this node heard of the leader; 0 for fresh reads, -1: never
-	Leader      string // server id, "" if none is known
+	// StaleMs bounds the age of what is read: so long ago it certainly was the
+	// newest. 0 for default and strict reads; -1 when this node does not know.
+	StaleMs int64
+	Leader  string // server id, "" if none is known
 }
 
 // Ready waits until the machine may be read: with a view at least as new as
@@ -41,13 +43,14 @@ func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshnes
 	f := Freshness{Consistency: c}
 	switch c {
 	case Stale:
-		f.Leader, f.StaleMs = n.staleness()
-		if index == 0 {
-			return f, nil
+		f.StaleMs = -1
+		if index > 0 {
+			if err := n.progress.wait(ctx, index); err != nil {
+				return f, wire.NotTried("%v", err)
+			}
 		}
-		if err := n.progress.wait(ctx, index); err != nil {
-			return f, wire.NotTried("%v", err)
-		}
+		_, id := n.raft.LeaderWithID()
+		f.Leader, f.StaleMs = string(id), n.staleMs()
 		return f, nil
 	case Default, Strict:
 	default:
@@ -79,19 +82,6 @@ func asNotTried(err error) error {
 		return wire.NotTried("%v", err)
 	}
 	return err
-}
-
-// staleness is how long ago this node heard of its leader.
-func (n *Node) staleness() (leader string, ms int64) {
-	_, id := n.raft.LeaderWithID()
-	if _, ok := n.leading(); ok {
-		return string(id), 0
-	}
-	last := n.raft.LastContact()
-	if last.IsZero() {
-		return string(id), -1
-	}
-	return string(id), time.Since(last).Milliseconds()
 }
 
 // reads holds the shared rounds. The leader's own are apart from those that
@@ -150,8 +140,14 @@ func (n *Node) readIndex(ctx context.Context) (mark, error) {
 	if now, ok := n.leading(); !ok || now != term {
 		return mark{}, errNotLeader
 	}
-	n.inTouch(began)
+	n.answered(began, m)
 	return m, nil
+}
+
+// answered notes what a strict round that began then and was answered proves.
+func (n *Node) answered(began time.Time, m mark) {
+	n.inTouch(began)
+	n.newest.note(moment{began, m.Index}, n.AppliedIndex())
 }
 
 // termAnswer is a voter's answer to the question for its term.
@@ -261,7 +257,7 @@ func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error)
 		return m, fmt.Errorf("answer of the leader: %w", err)
 	}
 	if c == Strict {
-		n.inTouch(began)
+		n.answered(began, m)
 	}
 	return m, nil
 }

@@ -40,20 +40,17 @@ type Status struct {
 // Status never blocks and never asks others.
 func (n *Node) Status() Status {
 	self := n.local.read()
-	leader, ms := n.staleness()
+	leader, contact := n.lastContact()
 	s := Status{
 		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
 		State: n.state(), Leader: leader, Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
-		LastSnapshot: n.stores.snapshots.lastIndex.Load(), LastContact: time.Duration(ms) * time.Millisecond,
+		LastSnapshot: n.stores.snapshots.lastIndex.Load(), LastContact: contact,
 		LogStore: n.stores.kind, PreVote: true, Removed: self.Removed,
 		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.changes.Load(),
 		Outcomes: n.outcomes.read(), Waiting: n.queue.length(),
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout,
 		LeaderLease: n.cfg.LeaderLease, CommitTimeout: n.cfg.CommitTimeout,
-	}
-	if ms < 0 {
-		s.LastContact = -1
 	}
 	healthy, leads, members := 0, n.raft.State() == raft.Leader, map[string]bool{}
 	for _, m := range n.raft.GetConfiguration().Configuration().Servers {
@@ -76,6 +73,19 @@ func (n *Node) Status() Status {
 		s.Tolerance = -1
 	}
 	return s
+}
+
+// lastContact is whom this node follows, and how long ago it heard of it.
+func (n *Node) lastContact() (leader string, ago time.Duration) {
+	_, id := n.raft.LeaderWithID()
+	if _, ok := n.leading(); ok {
+		return string(id), 0
+	}
+	last := n.raft.LastContact()
+	if last.IsZero() {
+		return string(id), -1
+	}
+	return string(id), time.Since(last)
 }
 
 // maxBehind is how many entries a coordinator may be behind the leader and
