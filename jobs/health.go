@@ -85,16 +85,17 @@ func (t *Table) Forgive(worker, session string) {
 	}
 }
 
-// noteFailure remembers that the current attempt of a part failed. The session
-// is signed in, or the attempt would have been taken back.
-func (t *Table) noteFailure(p Part) Part {
+// noteFailure remembers that the current attempt of a part failed; by whom only
+// where the results have room for the name. The session is signed in, or the
+// attempt would have been taken back.
+func (t *Table) noteFailure(r *record, p Part, quota int64) Part {
 	h := t.Health(p.Worker)
 	if h.Session != p.Session {
 		h = WorkerHealth{Worker: p.Worker, Session: p.Session}
 	}
 	h.Failed++
 	t.PutHealth(h)
-	if slices.Contains(p.FailedBy, p.Worker) {
+	if slices.Contains(p.FailedBy, p.Worker) || t.overQuota(r, len(p.Worker), quota) != "" {
 		return p
 	}
 	p.FailedBy = slices.Concat(p.FailedBy[max(0, len(p.FailedBy)+1-maxFailedBy):], []string{p.Worker}) // old rows share the slice

@@ -106,10 +106,11 @@ func (t *Table) finishOver(r *record, p Part, d PartDone, why string, at time.Ti
 func (t *Table) finishBadly(r *record, p Part, d PartDone, quota int64, at time.Time) {
 	old, from := r.job, p.State
 	p.Failures++
+	before := p.bytes()
 	if r.job.MaxLosses > 0 { // of a log from before, replicas must make what they made then
-		p = t.noteFailure(p)
+		p = t.noteFailure(r, p, quota)
 	}
-	p.Error, p.Millis = t.errorText(r, d.Error, quota), d.Millis
+	p.Error, p.Millis = t.errorText(r, d.Error, p.bytes()-before, quota), d.Millis
 	if p.Failures < r.job.MaxAttempts {
 		p.State = Waiting // Session stays: the same report told twice is known by it
 		t.move(r, from, p)

@@ -8,7 +8,8 @@ type Size struct {
 	Jobs  int
 	Parts int   // of these jobs, begun or not
 	Input int64 // bytes of scripts, args, items, names and labels
-	// Results are the bytes of the parts' results and error texts.
+	// Results are the bytes of the parts' results and error texts, and of the
+	// names of workers that failed them.
 	Results int64
 }
 
@@ -50,7 +51,13 @@ func (s Spec) Bytes() int64 {
 	return int64(n)
 }
 
-func (p *Part) bytes() int64 { return int64(len(p.Result) + len(p.Error)) }
+func (p *Part) bytes() int64 {
+	n := len(p.Result) + len(p.Error)
+	for _, worker := range p.FailedBy {
+		n += len(worker)
+	}
+	return int64(n)
+}
 
 // QuotaError begins the error text of a part whose result found no room.
 const QuotaError = "result_quota: "
@@ -70,12 +77,12 @@ func (t *Table) overQuota(r *record, n int, all int64) string {
 	return ""
 }
 
-// errorText is what is kept of an error text: it counts as a result does, but an
-// attempt that failed may be tried again whether there is room for its text or
-// not.
-func (t *Table) errorText(r *record, text string, all int64) string {
+// errorText is what is kept of an error text beside grown bytes that its part
+// takes already: it counts as a result does, but an attempt that failed may be
+// tried again whether there is room for its text or not.
+func (t *Table) errorText(r *record, text string, grown int64, all int64) string {
 	text = clip(text)
-	if t.overQuota(r, len(text), all) != "" {
+	if t.overQuota(r, len(text)+int(grown), all) != "" {
 		return QuotaError + "no room for the error text; see the log of the part"
 	}
 	return text

@@ -98,7 +98,7 @@ func TestNoQuotaIsNoBound(t *testing.T) {
 // Error texts count as results do. One that finds no room is not kept, and its
 // part is tried again all the same.
 func TestErrorTextsCount(t *testing.T) {
-	tab := limited(t, new(jobs.Table).Next(1), "a", 2, 20)
+	tab := limited(t, new(jobs.Table).Next(1), "a", 2, 22) // room for one text with the name of its worker
 	failed := func(n, attempt int, text string) {
 		t.Helper()
 		accepted(t, report(tab, jobs.PartDone{Ref: ref("a", n, attempt, "s1"), Error: text}, 0))
@@ -111,10 +111,11 @@ func TestErrorTextsCount(t *testing.T) {
 	if p := partState(t, tab, "a", 1, jobs.Waiting); !strings.HasPrefix(p.Error, "result_quota: no room") {
 		t.Errorf("the error is %q", p.Error)
 	}
+	sound(t, tab)
 	accepted(t, assign(tab, "a", 0, 2, "s1"))
 	accepted(t, assign(tab, "a", 1, 2, "s1"))
-	if got := tab.SizeOf("a").Results; got != 0 {
-		t.Errorf("with both at work again %d bytes are counted", got)
+	if got, want := tab.SizeOf("a").Results, int64(len("n1.s1")); got != want {
+		t.Errorf("with both at work again %d bytes are counted, want %d", got, want)
 	}
 	failed(0, 2, strings.Repeat("x", 30))
 	if j := state(t, tab, "a", jobs.Failed); !strings.Contains(j.Reason, "tried 2 times and failed: xxx") {
