@@ -163,6 +163,18 @@ func TestSnapshotIsTransparent(t *testing.T) {
 		if x, y := snapshot(t, a), snapshot(t, b); !bytes.Equal(x, y) {
 			t.Fatalf("seed %d, cuts %v: the snapshots differ:\n%s", seed, cuts, cmp.Diff(string(x), string(y)))
 		}
+		x, y := a.View(), b.View()
+		if x.Jobs.Size() != y.Jobs.Size() || x.Registry.Bytes() != y.Registry.Bytes() {
+			t.Fatalf("seed %d, cuts %v: the one that slept has jobs of %+v and sessions of %d bytes, the other %+v and %d",
+				seed, cuts, y.Jobs.Size(), y.Registry.Bytes(), x.Jobs.Size(), x.Registry.Bytes())
+		}
+		sum := int64(0)
+		for s := range x.Registry.Sessions() {
+			sum += s.Bytes()
+		}
+		if sum != x.Registry.Bytes() {
+			t.Fatalf("seed %d: the sessions have %d bytes, and are said to have %d", seed, sum, x.Registry.Bytes())
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ func (s *story) live() (registry.Session, bool) {
 func (s *story) jobBody(kind, job, session, reason string) any {
 	switch kind {
 	case jobs.KindSubmit:
-		return jobs.Submit{ID: s.one(job, job, job, job, ""), Spec: s.spec(), By: "alice"}
+		return jobs.Submit{ID: s.one(job, job, job, job, ""), Spec: s.spec(), By: "alice", ResultQuota: int64(s.r.IntN(3)) * 6}
 	case jobs.KindAssign:
 		t := s.machine.View()
 		var workers []jobs.Worker
@@ -150,7 +150,7 @@ func (s *story) jobBody(kind, job, session, reason string) any {
 	case jobs.KindRequeue:
 		return jobs.Requeue{Parts: s.refs(job, session), Reason: reason}
 	case jobs.KindFinish:
-		var c jobs.Finish
+		c := jobs.Finish{ResultQuota: int64(s.r.IntN(2)) * 60}
 		for _, ref := range s.refs(job, session) {
 			c.Parts = append(c.Parts, jobs.PartDone{
 				Ref: ref, OK: s.often(70), Error: s.one("", "Traceback:\nboom\xff"), Millis: s.r.Int64N(3000) - 1,
