@@ -304,6 +304,13 @@ func (w *wall) redirect(to string) {
 	w.to = to
 }
 
+// slow bounds what passes to the coordinator on later connections.
+func (w *wall) slow(rate int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rate = rate
+}
+
 func (w *wall) silence(silent bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -382,7 +389,7 @@ func TestNativeSlowWay(t *testing.T) {
 	t.Parallel()
 	addr := started(t)
 	w := newWall(t, addr)
-	w.rate = 64 << 10
+	w.slow(64 << 10)
 	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second}
 	c.SignIn.Lease = wire.Duration(15 * time.Second) // less than the message takes
 	gui := component(t, "gui", c)
