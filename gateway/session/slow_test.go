@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,92 @@ func TestLongMessageOverASlowLink(t *testing.T) {
 	m, err := slow.patiently()
 	if err != nil || m.Size() != size {
 		t.Errorf("%d bytes came to %q, error %v; the hub counts %v", m.Size(), m.To, err, n1.hub.Counts())
+	}
+}
+
+// Over a WebSocket too, where a text session gets each message in one piece and
+// the coordinator's pings wait behind it. The session lives as long: its lease
+// is shorter than that takes.
+func TestLongMessageOverASlowWebSocket(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
+	n1 := w.sites["n1"]
+	url := n1.serveWS(t)
+	slow := dialWS(t, "http://"+slowLink(t, strings.TrimPrefix(url, "http://"), 1<<20))
+	slow.signIn("slow", `,"lease":"5s"`)
+	gui := n1.signIn(t, "gui")
+	const size = 8 << 20
+	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, size)}})
+	if s := slow.hear(); len(s.Payload) != 1 || len(s.Payload[0]) != size {
+		t.Errorf("%d frames came from %q; the hub counts %v", len(s.Payload), s.From, n1.hub.Counts())
+	}
+	if _, live := n1.machine.View().Registry.Session("n1.slow"); !live {
+		t.Error("its session has ended meanwhile")
+	}
+}
+
+// One that reads nothing of a long message is cut off.
+func TestWebSocketThatReadsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
+	n1 := w.sites["n1"]
+	slow := dialWS(t, n1.serveWS(t))
+	slow.signIn("slow", "")
+	gui := n1.signIn(t, "gui")
+	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, 15<<20)}})
+	for end := time.Now().Add(20 * time.Second); n1.hub.Counts()["slow"] == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it was not cut off: %v", n1.hub.Counts())
+		}
+	}
+}
+
+// A message of exactly the largest size passes a WebSocket both ways.
+func TestLargestMessageOverAWebSocket(t *testing.T) {
+	w := newWorld(t, settings{}, "n1")
+	n1 := w.sites["n1"]
+	url := n1.serveWS(t)
+	enter := func(name string) *page {
+		p := dialWS(t, url)
+		b, err := wire.AppendFrame(nil, &wire.Message{
+			To: wire.Coordinator, Conversation: [16]byte{1}, Type: wire.TypeJSON,
+			Payload: [][]byte{requestOf(t, "sign_in", wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})},
+		})
+		must(t, err)
+		p.write(b)
+		if a := read(t, p.frame()); a.Error != nil {
+			t.Fatalf("sign in %s: %+v", name, a.Error)
+		}
+		return p
+	}
+	gui, store := enter("gui"), enter("store")
+	b, err := wire.AppendFrame(nil, &wire.Message{To: "n1.store", ID: 1, Payload: [][]byte{make([]byte, wire.MaxMessage)}})
+	must(t, err)
+	gui.write(b)
+	if m := store.frame(); m.Size() != wire.MaxMessage {
+		t.Errorf("%d bytes came to %q, want %d", m.Size(), m.To, wire.MaxMessage)
+	}
+	if m := gui.frame(); m.Type != wire.TypeReceipt {
+		t.Errorf("its sender was told %.300s", m.Payload)
+	}
+}
+
+// frame returns the next frame of a binary session; chunks are put together.
+func (p *page) frame() wire.Message {
+	p.t.Helper()
+	for {
+		_, b, err := p.read()
+		must(p.t, err)
+		m, _, err := wire.ParseFrame(b, nil)
+		must(p.t, err)
+		if m.To != "" || m.Type != wire.TypeChunk {
+			return m
+		}
+		whole, ok, err := p.cut.Add(&m)
+		must(p.t, err)
+		if ok {
+			return whole
+		}
 	}
 }
 

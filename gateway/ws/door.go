@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/awake"
 )
 
 // Protocol is the sub-protocol that both sides name.
@@ -36,16 +37,20 @@ var _ http.Handler = (*Door)(nil)
 
 // ServeHTTP implements http.Handler; it returns when the connection has ended.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}, CompressionMode: websocket.CompressionDisabled})
+	t := &taken{ResponseWriter: w, patience: d.hub.Limits().Write}
+	conn, err := websocket.Accept(t, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // Accept has answered
 	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer conn.CloseNow()
+	wg.Go(t.socket.run)
 	conn.SetReadLimit(-1) // the library would close before a bye is said
-	l := &line{conn: conn, patience: d.hub.Limits().Write}
+	l := &line{conn: conn, socket: t.socket}
 	begun, limit := time.Now(), d.hub.Limits().SignIn
 
-	silent := time.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
+	silent := awake.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
 	kind, raw, err := l.next(wire.MaxFirst)
 	silent.Stop()
 	l.text = kind == websocket.MessageText
@@ -62,29 +67,26 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.turnAway(refused)
 		return
 	}
-	silent = time.AfterFunc(limit-time.Since(begun), func() {
+	silent = awake.AfterFunc(limit-time.Since(begun), func() {
 		if !c.SignedIn() && !l.entered.Load() {
 			c.End(wire.Refuse(wire.CodeUnauthorized, "no sign-in within %v", limit))
 		}
 	})
 	defer silent.Stop()
-	var wg sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	wg.Go(func() { l.ping(ctx, c) })
 	err = l.read(c, raw)
 	c.Finish(err)
-	stop()
-	wg.Wait()
 }
 
 // line is a connection as sessions see it.
 type line struct {
-	conn     *websocket.Conn
-	text     bool
-	patience time.Duration
-	why      atomic.Pointer[wire.Error]
-	entered  atomic.Bool // somebody has been signed in
-	dead     atomic.Bool // it gave no sign of life
+	conn    *websocket.Conn
+	socket  *socket
+	text    bool
+	why     atomic.Pointer[wire.Error]
+	entered atomic.Bool // somebody has been signed in
 }
 
 var _ session.Line = (*line)(nil)
@@ -123,7 +125,9 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 		case err == nil:
 			raw = next
 			continue
-		case l.dead.Load():
+		case l.socket.silent.Load():
+			l.socket.fail(os.ErrDeadlineExceeded)
+			_ = l.conn.CloseNow()
 			return os.ErrDeadlineExceeded
 		case status == websocket.StatusNormalClosure, status == websocket.StatusGoingAway, errors.Is(err, io.EOF):
 			return nil
@@ -188,20 +192,34 @@ func (l *line) Write(frames []byte) error {
 			return err
 		}
 	}
-	return nil
+	return l.socket.drained()
 }
 
 // WriteNow implements session.Line: a WebSocket's writes may wait.
 func (l *line) WriteNow([]byte) int { return 0 }
 
+// write writes one message, a long one in pieces: what the library has to say
+// meanwhile goes between two.
 func (l *line) write(kind websocket.MessageType, b []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
-	defer cancel()
-	err := l.conn.Write(ctx, kind, b)
-	if ctx.Err() != nil {
-		return os.ErrDeadlineExceeded
+	ctx := context.Background() // the socket ends it
+	if len(b) <= piece {
+		return l.conn.Write(ctx, kind, b)
 	}
-	return err
+	w, err := l.conn.Writer(ctx, kind)
+	if err != nil {
+		return err
+	}
+	for len(b) > 0 {
+		n := min(len(b), piece)
+		if _, err := w.Write(b[:n]); err != nil {
+			return err
+		}
+		if err := l.socket.drained(); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return w.Close()
 }
 
 // textOf is a frame as text; nil is nothing to say.
@@ -237,27 +255,34 @@ func (l *line) Close() {
 	_ = l.conn.Close(code, reason)
 }
 
-// ping asks for a sign of life until ctx ends; without one for DeadAfter times
-// the connection is over.
+// ping asks for a sign of life until ctx ends. Without one the socket ends. A
+// ping that is on its way behind what was written, while bytes move, is one too.
 func (l *line) ping(ctx context.Context, c *session.Conn) {
 	tick := time.NewTicker(wire.DefaultPing)
 	defer tick.Stop()
-	for {
+	answered := make(chan error, 1)
+	for asked := false; ; {
 		select {
 		case <-tick.C:
+			if !asked {
+				asked = true
+				l.socket.asking()
+				go func() { answered <- l.conn.Ping(ctx) }()
+			} else if l.socket.flow.Reaching(wire.DeadAfter * wire.DefaultPing) {
+				c.Alive()
+			}
+		case err := <-answered:
+			if err != nil {
+				return // the connection has ended
+			}
+			asked = false
+			l.socket.flow.Answered()
+			c.Alive()
 		case <-ctx.Done():
-			return
-		}
-		asking, cancel := context.WithTimeout(ctx, (wire.DeadAfter-1)*wire.DefaultPing)
-		err := l.conn.Ping(asking)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				l.dead.Store(true)
-				_ = l.conn.CloseNow()
+			if asked {
+				<-answered
 			}
 			return
 		}
-		c.Alive()
 	}
 }
