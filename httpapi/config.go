@@ -49,7 +49,7 @@ type Config struct {
 	MaxStreams int // streams, blocking reads and long polls together; default three quarters of MaxConns
 
 	KeepAlive    time.Duration // between comments on a silent stream; default 15s
-	WriteTimeout time.Duration // of an answer since its request, or of one write to a stream; default 40s
+	WriteTimeout time.Duration // of an answer since its request, or in which nothing of a stream is taken; default 40s
 	ReadTimeout  time.Duration // of a whole request; default 30s
 	IdleTimeout  time.Duration // of a kept connection; default 2m
 	HeadTimeout  time.Duration // of a request's headers; default 5s

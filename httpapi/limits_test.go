@@ -121,6 +121,33 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	gauge(t, d.api, "folkmoot_http_streams", 0)
 }
 
+// A reader that takes its stream slowly gets all of it: the kernel tells of what
+// was taken in large steps only.
+func TestReaderThatIsSlow(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *httpapi.Config) { c.WriteTimeout = time.Second })
+	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	const parts = 8
+	d.fake.change(func() {
+		for range parts {
+			d.fake.results = append(d.fake.results, wire.PartResult{State: "done", Error: strings.Repeat("x", 1<<20)})
+		}
+	})
+	c := dial(t, d.addr)
+	_ = c.(*net.TCPConn).SetReadBuffer(64 << 10)
+	if _, err := io.WriteString(c, "GET /v1/jobs/j1/results?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	b, came := make([]byte, 16<<10), 0
+	for came < parts<<20 {
+		n, err := c.Read(b)
+		if came += n; err != nil {
+			t.Fatalf("after %d bytes of more than %d: %v", came, parts<<20, err)
+		}
+		time.Sleep(time.Duration(n) * time.Second / (768 << 10))
+	}
+}
+
 // Callers choose paths and methods, so these are no labels.
 func TestMetricsHaveNoForeignLabels(t *testing.T) {
 	t.Parallel()

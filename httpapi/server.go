@@ -31,9 +31,13 @@ func newServer(cfg Config, h http.Handler) *server {
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	return s
 }
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
 
 func (s *server) serve(l net.Listener) error {
 	if s.tls != nil {

@@ -5,18 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
 // stream is an answer that goes on. It is for one goroutine.
 type stream struct {
 	rq      *request
 	ctl     *http.ResponseController
-	comment []byte // what keeps a silent stream alive
-	lines   bool   // JSON lines, not events
-	plain   bool   // text, in which nothing of ours has a place
+	flow    *flow.Writer // of the connection; nil: a recorder in a test has none
+	comment []byte       // what keeps a silent stream alive
+	lines   bool         // JSON lines, not events
+	plain   bool         // text, in which nothing of ours has a place
 }
 
 // errOnlyHead ends a stream of which the headers alone are wanted.
@@ -33,6 +37,9 @@ func (rq *request) begin(kind []string, comment, first string) (*stream, error) 
 		rq.fresh(rq.api.control.Now())
 	}
 	s := &stream{rq: rq, ctl: http.NewResponseController(rq.w), comment: []byte(comment)}
+	if conn, ok := rq.context().Value(connKey{}).(net.Conn); ok {
+		s.flow = flow.NewWriter(conn, rq.api.cfg.WriteTimeout)
+	}
 	s.deadline()
 	rq.w.WriteHeader(http.StatusOK)
 	if rq.onlyHead() {
@@ -48,10 +55,18 @@ func (s *stream) deadline() {
 	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.rq.api.cfg.WriteTimeout)) // a recorder in a test has none
 }
 
-// flush writes what is in out and empties it.
+// flush writes what is in out and empties it. It takes as long as it takes while
+// the reader's kernel takes bytes.
 func (s *stream) flush() error {
-	s.deadline()
+	defer s.deadline() // of what the server writes when the stream is over
 	defer s.rq.out.Reset()
+	if s.flow == nil {
+		return s.write()
+	}
+	return s.flow.Patiently(s.write)
+}
+
+func (s *stream) write() error {
 	if _, err := s.rq.w.Write(s.rq.out.Bytes()); err != nil {
 		return err
 	}
