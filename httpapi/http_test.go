@@ -2,11 +2,13 @@ package httpapi_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -370,6 +372,57 @@ func TestSlowBody(t *testing.T) {
 	b, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 400 ") {
 		t.Errorf("got %q, %v, want 400 and the end", b, err)
+	}
+}
+
+// A write is not begun once its caller has closed the connection, with a body or
+// without one: whoever comes back from standing still finds it before the end.
+func TestWhatACallerHasLeftIsNotBegun(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("not known on this system")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFake()
+	f.sessions["n1.laser"] = wire.Component{FullName: "n1.laser"}
+	api, err := httpapi.New(httpapi.Config{Control: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]net.Conn{}
+	for what, request := range map[string]string{
+		"a sign-in":     "POST /v1/components HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"name\":\"gui\"}",
+		"a removal":     "DELETE /v1/components/n1.laser HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+		"a bare method": "POST /v1/members/n1/promote HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+	} {
+		c := dial(t, l.Addr().String())
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		asked[what] = c
+	}
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(l) }() // it comes to them only now
+	for what, c := range asked {
+		b, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 503 ") || !strings.Contains(string(b), "not begun") {
+			t.Errorf("%s whose caller had left: got %q, %v, want 503: not begun", what, b, err)
+		}
+	}
+	if err := errors.Join(api.Close(t.Context()), <-served); err != nil {
+		t.Error(err)
+	}
+	if _, in := f.sessions["n1.gui"]; in {
+		t.Error("a sign-in whose caller had left was carried out")
+	}
+	if _, in := f.sessions["n1.laser"]; !in {
+		t.Error("a removal whose caller had left was carried out")
 	}
 }
 

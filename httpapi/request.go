@@ -16,6 +16,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
 // route is one method of one path.
@@ -78,7 +79,10 @@ func (a *API) serve(rt *route, c echo.Context) {
 		rq.release()
 	}()
 	var err error
-	if rq.params, err = rq.params.parse(rq.r.URL.RawQuery, rt.params); err == nil {
+	if rq.params, err = rq.params.parse(rq.r.URL.RawQuery, rt.params); err == nil && rt.body == 0 {
+		err = rq.awaited()
+	}
+	if err == nil {
 		if rq.onlyHead() {
 			rq.params = slices.DeleteFunc(rq.params, func(p param) bool { return p.name == "wait" })
 		}
@@ -160,7 +164,7 @@ func (rq *request) read() error {
 	r, limit := rq.r, rq.route.body
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		rq.body = nil
-		return nil
+		return rq.awaited()
 	}
 	if err := checkType(r.Header); err != nil {
 		return err
@@ -179,6 +183,16 @@ func (rq *request) read() error {
 		return tooLarge(limit)
 	}
 	rq.body = rq.in.Bytes()
+	return rq.awaited()
+}
+
+// awaited refuses a write whose caller has closed the connection: that can come to
+// light seconds after it asked, if this process stood still, and by then it may
+// have asked elsewhere. Nobody reads the answer.
+func (rq *request) awaited() error {
+	if rq.route.method != http.MethodGet && hangup.Left(hangup.Conn(rq.context())) {
+		return wire.NotTried("this was not begun: its caller has closed the connection")
+	}
 	return nil
 }
 
