@@ -58,7 +58,7 @@ func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key str
 		}
 		return live, wire.SignedIn{
 			FullName: row.FullName, Session: row.ID, Secret: in.Secret, Namespace: row.Namespace,
-			Home: row.Home, Lease: wire.Duration(row.Lease), Index: row.Index,
+			Home: row.Home, Lease: wire.Duration(row.Lease), Index: row.Index, Attempt: row.Attempt,
 		}, true, nil
 	}
 	out, err = c.SignIn(ctx, who, in, key)
@@ -77,7 +77,9 @@ func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key str
 }
 
 // atHomeAlready returns the session that in wants to go on with, if it is at
-// home here and its secret is right. All else is for the log to judge.
+// home here and its secret is right. All else is for the log to judge: also an
+// attempt that is late, and one with others between it and the last that was
+// carried out, which must not be carried out after it.
 func (c *Control) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
 	if in.Session == "" || len(in.Secret) > 256 {
 		return registry.Session{}, false
@@ -87,6 +89,9 @@ func (c *Control) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
 	}
 	row, err := check(c.machine.View().Registry, in.Session, in.Secret)
 	if err != nil || row.Home != c.self.ID || row.FullName != registry.FullName(in.Namespace, in.Name) {
+		return registry.Session{}, false
+	}
+	if in.Attempt > 0 && in.Attempt != row.Attempt+1 {
 		return registry.Session{}, false
 	}
 	return row, true
@@ -143,8 +148,12 @@ func (l *Live) Gone() *wire.Error {
 	return wire.NotTried("coordinator %s stops", l.c.self.ID)
 }
 
-// Mail takes over the session's mailbox; see router.Consumer.
+// Mail takes over the session's mailbox; see router.Consumer. It is conflict once a
+// later attempt to sign in was carried out.
 func (l *Live) Mail(notify func(now bool)) (*router.Consumer, error) {
+	if row, ok := l.c.machine.View().Registry.SessionByID(l.row.ID); ok && row.Attempt > l.row.Attempt {
+		return nil, wire.Refuse(wire.CodeConflict, "%s was signed in by a later attempt", l.row.FullName)
+	}
 	mail, err := l.exchange.Consume(l.row.ID, notify)
 	if err != nil { // it may have signed in just now
 		l.c.settle(l.row.FullName, l.row.ID)

@@ -23,16 +23,17 @@ const (
 
 // SignIn gives a component its name and makes this coordinator its home. With
 // Session and Secret of before it takes the name over: the session moves here
-// and keeps its id, its secret and the parts it runs. With an idempotency key
-// (16..128 printable bytes) a repeat answers the same session and secret, from
-// any coordinator. It blocks for the write. Errors: invalid (with the field),
-// name_taken, forbidden, not_found (namespace), busy (no room, see Bounds),
+// and keeps its id, its secret, the parts it runs and all terms that are not
+// named. With an idempotency key (16..128 printable bytes) a repeat answers the
+// same session and secret, from any coordinator. It blocks for the write. Errors:
+// invalid (with the field), name_taken, forbidden, not_found (namespace), busy
+// (no room, see Bounds), conflict (of a take-over whose Attempt comes late),
 // unavailable, unknown (repeat with the same key).
 func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
 	if in.Namespace == "" {
 		in.Namespace = c.self.Namespace
 	}
-	if in.Lease == 0 {
+	if in.Lease == 0 && in.Session == "" { // a take-over keeps that of before
 		in.Lease = wire.Duration(DefaultLease)
 	}
 	if err := checkSignIn(in); err != nil {
@@ -56,7 +57,8 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	command := registry.SignIn{
 		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
 		Home: c.self.ID, Kind: who.kind(), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
-		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over,
+		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over, Keep: over,
+		Attempt: in.Attempt,
 	}
 	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forSession(view, command) }); err != nil {
 		return wire.SignedIn{}, err
@@ -71,7 +73,7 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	}
 	return wire.SignedIn{
 		FullName: row.FullName, Session: row.ID, Secret: secret, Namespace: row.Namespace,
-		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index,
+		Home: row.Home, Lease: wire.Duration(row.Lease), Index: index, Attempt: row.Attempt,
 	}, nil
 }
 
@@ -142,7 +144,7 @@ func checkSignIn(in wire.SignIn) error {
 	if err := registry.CheckName("namespace", in.Namespace); err != nil {
 		return err
 	}
-	if l := time.Duration(in.Lease); l < ShortestLease || l > LongestLease {
+	if l := time.Duration(in.Lease); (l != 0 || in.Session == "") && (l < ShortestLease || l > LongestLease) {
 		return wire.Invalid("lease", "a lease is %v to %v, not %v", ShortestLease, LongestLease, l)
 	}
 	if in.Slots < 0 || in.Slots > MaxSlots {

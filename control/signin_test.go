@@ -150,6 +150,35 @@ func TestTakeOverElsewhere(t *testing.T) {
 	}, "n1", "n2")
 }
 
+// A take-over keeps the place, the labels and the lease that it does not name, and
+// one that comes after a later one moves nothing.
+func TestTakeOverKeepsTermsAndOrder(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n1, n2 := w.sites["n1"], w.sites["n2"]
+		in, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+			Name: "laser", Labels: map[string]string{"room": "7"}, Place: wire.Place{Host: "lab1"}, Lease: wire.Duration(time.Minute),
+		}, "")
+		fine(t, err)
+		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret, Attempt: 2}
+		moved, err := n2.SignIn(t.Context(), control.Caller{}, again, "")
+		fine(t, err)
+		if moved.Home != "n2" || moved.Lease != wire.Duration(time.Minute) || moved.Attempt != 2 {
+			t.Errorf("taken over as %+v; want it at n2 with its lease of a minute, attempt 2", moved)
+		}
+		c, _, err := n2.Component(t.Context(), control.Read{}, in.FullName)
+		fine(t, err)
+		if c.Place.Host != "lab1" || c.Labels["room"] != "7" {
+			t.Errorf("after the take-over it is %+v; want its place and its label", c)
+		}
+		again.Attempt = 1
+		_, err = n1.SignIn(t.Context(), control.Caller{}, again, "")
+		refused(t, err, wire.CodeConflict, "attempt 1")
+		if s, _ := n1.machine.View().Registry.Session(in.FullName); s.Home != "n2" {
+			t.Errorf("a late attempt moved it to %s", s.Home)
+		}
+	}, "n1", "n2")
+}
+
 // A component that an operator removed stays removed; one that expired may
 // come back under its old session.
 func TestRemovedStaysRemoved(t *testing.T) {

@@ -41,6 +41,10 @@ func examples() map[string][]told {
 	}
 	moved := laser
 	moved.Home, moved.TakeOver = "n2", true
+	numbered := registry.SignIn{
+		Name: "laser", Namespace: "n1", Session: "s1", SecretHash: registry.HashSecret("secret"), Home: "n2", Kind: "native",
+		TakeOver: true, Attempt: 3, Keep: true,
+	}
 	submit := jobs.Submit{ID: "j1", By: "alice", Spec: jobs.Spec{
 		Name: "quality", Runtime: "sh", Script: "echo \"$ITEM\" <&>\n", Args: json.RawMessage(`{"z":1,"a":"<"}`),
 		Items: []json.RawMessage{[]byte(`1`), []byte(`null`), []byte(`{"b":1.50}`)}, Priority: 60, Group: "g", Parallel: 2,
@@ -84,6 +88,7 @@ func examples() map[string][]told {
 		registry.KindAnnounce:               {ann},
 		registry.KindForget:                 {ann, in, {registry.KindForget, registry.Forget{ID: "n1", ServerID: "n1/1"}}},
 		registry.KindSignIn:                 {ann, ann2, in, {registry.KindSignIn, moved}},
+		registry.KindSignIn + "+attempt":    {ann, ann2, in, {registry.KindSignIn, numbered}},
 		registry.KindSignOut:                {ann, in, {registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}}},
 		registry.KindExpire: {ann, in, job, give, {registry.KindExpire, registry.Expire{
 			Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}, {FullName: "n1.laser", Session: "s0", Epoch: 1}},

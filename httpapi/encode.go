@@ -24,6 +24,9 @@ func putSignedIn(out *bytes.Buffer, s *wire.SignedIn) {
 	b = putString(b, `,"home":`, s.Home)
 	b = putDuration(b, `,"lease":`, s.Lease)
 	b = strconv.AppendUint(append(b, `,"index":`...), s.Index, 10)
+	if s.Attempt != 0 {
+		b = strconv.AppendUint(append(b, `,"attempt":`...), s.Attempt, 10)
+	}
 	out.Write(append(b, "}\n"...))
 }
 

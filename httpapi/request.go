@@ -190,7 +190,7 @@ func (rq *request) read() error {
 // light seconds after it asked, if this process stood still, and by then it may
 // have asked elsewhere. Nobody reads the answer.
 func (rq *request) awaited() error {
-	if rq.route.method != http.MethodGet && hangup.Left(hangup.Conn(rq.context())) {
+	if (rq.route.method != http.MethodGet || rq.route.acts) && hangup.Left(hangup.Conn(rq.context())) {
 		return wire.NotTried("this was not begun: its caller has closed the connection")
 	}
 	return nil

@@ -218,6 +218,7 @@ func TestDirectWriters(t *testing.T) {
 		wire.Components{Components: []wire.Component{}},
 		wire.Components{Components: []wire.Component{full, {}}, Next: `n1."`},
 		wire.SignedIn{FullName: `n1."x"`, Session: "s", Secret: "x", Namespace: "n", Home: "h", Lease: wire.Duration(time.Millisecond), Index: 9},
+		wire.SignedIn{FullName: "n1.x", Session: "s", Secret: "x", Namespace: "n1", Home: "n1", Lease: wire.Duration(time.Second), Index: 9, Attempt: 3},
 		wire.Beat{FullName: "n1.x", Session: "s", Home: "h", Lease: wire.Duration(15 * time.Second)},
 	} {
 		var want bytes.Buffer

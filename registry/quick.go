@@ -36,6 +36,12 @@ func (c *SignIn) Quick(body []byte) bool {
 	if s.has(`,"take_over":true`) {
 		c.TakeOver = true
 	}
+	if s.has(`,"attempt":`) {
+		c.Attempt = s.above()
+	}
+	if s.has(`,"keep":true`) {
+		c.Keep = true
+	}
 	s.open('}')
 	return !s.bad && len(s.rest) == 0
 }
@@ -63,6 +69,12 @@ func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
 	}
 	if c.TakeOver {
 		w.raw(`,"take_over":true`)
+	}
+	if c.Attempt != 0 {
+		w.b = strconv.AppendUint(append(w.b, `,"attempt":`...), c.Attempt, 10)
+	}
+	if c.Keep {
+		w.raw(`,"keep":true`)
 	}
 	w.raw(`}`)
 	return w.b, !w.bad
@@ -113,6 +125,9 @@ func (s *Session) Quick(body []byte) bool {
 		r.bad = true
 	}
 	s.Index = r.count(`,"index":`)
+	if r.has(`,"attempt":`) {
+		s.Attempt = r.above()
+	}
 	r.open('}')
 	return !r.bad && len(r.rest) == 0
 }
@@ -141,6 +156,9 @@ func (s Session) AppendQuick(b []byte) ([]byte, bool) {
 	}
 	w.b = s.Since.AppendFormat(append(w.b, `,"since":"`...), time.RFC3339Nano)
 	w.b = strconv.AppendUint(append(w.b, `","index":`...), s.Index, 10)
+	if s.Attempt != 0 {
+		w.b = strconv.AppendUint(append(w.b, `,"attempt":`...), s.Attempt, 10)
+	}
 	w.raw(`}`)
 	return w.b, !w.bad
 }
@@ -312,7 +330,15 @@ func (s *scanner) runtimes(into *[]string) {
 
 // count reads a member that is a number and not negative.
 func (s *scanner) count(member string) uint64 {
-	if !s.has(member) || s.has("-") {
+	if !s.has(member) {
+		s.bad = true
+	}
+	return s.above()
+}
+
+// above reads a whole number that is not negative.
+func (s *scanner) above() uint64 {
+	if s.has("-") {
 		s.bad = true
 	}
 	return uint64(s.number())

@@ -19,6 +19,8 @@ var usual = []registry.SignIn{
 	{Name: "p", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Group: "g"}},
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h", Group: "g"}, Slots: -1},
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h"}},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", TakeOver: true, Attempt: 12, Keep: true},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Attempt: 1},
 }
 
 // The usual sign-ins are read quickly, each as encoding/json reads it.
@@ -151,7 +153,7 @@ func TestQuickSession(t *testing.T) {
 func TestQuickSessionKnowsEveryField(t *testing.T) {
 	s := registry.Session{
 		FullName: "a", Name: "b", Namespace: "c", ID: "d", SecretHash: "e", Home: "f", Kind: "g", Epoch: 1, Labels: registry.Labels{{"k", "v"}},
-		Place: wire.Place{Host: "h", Group: "i"}, Lease: 2, Runtimes: []string{"j"}, Slots: 3, Since: time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC), Index: 4,
+		Place: wire.Place{Host: "h", Group: "i"}, Lease: 2, Runtimes: []string{"j"}, Slots: 3, Since: time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC), Index: 4, Attempt: 5,
 	}
 	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {

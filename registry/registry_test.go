@@ -452,3 +452,84 @@ func TestHomes(t *testing.T) {
 		break
 	}
 }
+
+func attempt(n uint64) func(*registry.SignIn) {
+	return func(c *registry.SignIn) { c.Attempt = n }
+}
+
+// An attempt to take a session over that is carried out after a later one
+// changes nothing, whether the session lives or has ended.
+func TestALateAttemptChangesNothing(t *testing.T) {
+	h := open(t)
+	first := do(h, opSignIn, signIn())
+	moved := do(h, opSignIn, signIn(takeOver("n2"), attempt(2)))
+	h.told("moved n1.laser")
+	if moved.Home != "n2" || moved.Attempt != 2 {
+		t.Fatalf("attempt 2 made it %+v; want it at n2", moved)
+	}
+	for _, late := range []registry.SignIn{signIn(takeOver("n1"), attempt(1)), signIn(takeOver("n1"), attempt(2)), signIn(takeOver("n2"), attempt(1))} {
+		refused(h, wire.CodeConflict, opSignIn, late)
+	}
+	if again := do(h, opSignIn, signIn(takeOver("n2"), attempt(2))); again.Index != moved.Index {
+		t.Errorf("attempt 2 told twice made it %+v", again)
+	}
+	if again := do(h, opSignIn, signIn()); again.Home != "n2" { // the first sign-in, late
+		t.Errorf("the first sign-in told again made it %+v; want it at n2", again)
+	}
+	if s, _ := h.table.Session(first.FullName); s.Home != "n2" || s.Epoch != 2 {
+		t.Errorf("after late attempts it is %+v; want it at n2, epoch 2", s)
+	}
+	// One without a number is of a client that does not count.
+	if s := do(h, opSignIn, signIn(takeOver("n1"))); s.Home != "n1" || s.Attempt != 2 {
+		t.Errorf("an attempt without a number made it %+v; want it at n1, attempt 2 remembered", s)
+	}
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
+	refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2"), attempt(2)))
+	if s := do(h, opSignIn, signIn(takeOver("n2"), attempt(3))); s.Home != "n2" || s.Attempt != 3 {
+		t.Errorf("attempt 3 made it %+v; want it back at n2", s)
+	}
+}
+
+// A sign-in that is tried again elsewhere goes on there, whichever attempt is
+// carried out first.
+func TestALaterAttemptOfASignInGoesOnWhereItWasMade(t *testing.T) {
+	h := open(t)
+	do(h, opSignIn, signIn())
+	s := do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Home = "n2" }, attempt(1)))
+	if s.Home != "n2" || s.Epoch != 2 {
+		t.Errorf("the second attempt made it %+v; want it at n2", s)
+	}
+	h = open(t)
+	do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Home = "n2" }, attempt(1)))
+	if s := do(h, opSignIn, signIn()); s.Home != "n2" || s.Epoch != 1 {
+		t.Errorf("the first attempt, late, made it %+v; want it at n2", s)
+	}
+}
+
+// A take-over keeps the terms it does not name; one of a session that has ended
+// begins with its own.
+func TestATakeOverKeepsWhatItDoesNotName(t *testing.T) {
+	keep := func(c *registry.SignIn) {
+		c.Keep, c.Lease = true, 0
+	}
+	h := open(t)
+	was := do(h, opSignIn, signIn(func(c *registry.SignIn) {
+		c.Place, c.Labels, c.Lease = wire.Place{Host: "lab1"}, registry.LabelsOf(map[string]string{"room": "7"}), time.Minute
+		c.Runtimes, c.Slots = []string{"sh"}, 4
+	}))
+	got := do(h, opSignIn, signIn(takeOver("n2"), keep))
+	was.Home, was.Epoch, was.Index = "n2", 2, got.Index
+	if diff := cmp.Diff(was, got); diff != "" {
+		t.Errorf("a take-over that names nothing (-want +got):\n%s", diff)
+	}
+	got = do(h, opSignIn, signIn(takeOver("n2"), keep, func(c *registry.SignIn) {
+		c.Place, c.Lease = wire.Place{Group: "optics"}, 2*time.Minute
+	}))
+	if want := (wire.Place{Group: "optics"}); got.Place != want || got.Lease != 2*time.Minute || got.Slots != 4 {
+		t.Errorf("a take-over that names a place and a lease made it %+v", got)
+	}
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
+	if got := do(h, opSignIn, signIn(takeOver("n2"), keep)); got.Place != (wire.Place{}) || got.Lease != registry.DefaultLease || got.Slots != 0 {
+		t.Errorf("one that ended came back as %+v; want nothing of before", got)
+	}
+}

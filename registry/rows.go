@@ -78,6 +78,8 @@ type Session struct {
 	Slots      int           `json:"slots,omitempty"`
 	Since      time.Time     `json:"since"`
 	Index      uint64        `json:"index"` // of its last change
+	// Attempt is the last numbered one of its sign-ins that was carried out.
+	Attempt uint64 `json:"attempt,omitempty"`
 }
 
 // Ended is what is remembered of a session that is gone.
@@ -89,4 +91,5 @@ type Ended struct {
 	Reason   string    `json:"reason"`
 	At       time.Time `json:"at"`
 	Index    uint64    `json:"index"`
+	Attempt  uint64    `json:"attempt,omitempty"` // of the session
 }

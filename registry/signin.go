@@ -24,19 +24,26 @@ type SignIn struct {
 	Runtimes   []string      `json:"runtimes,omitempty"`
 	Slots      int           `json:"slots,omitempty"`
 	TakeOver   bool          `json:"take_over,omitempty"`
+	// Attempt numbers the client's tries to sign the session in, 0: not. One that
+	// is not above those carried out before is late and changes nothing.
+	Attempt uint64 `json:"attempt,omitempty"`
+	// Keep, of a take-over: labels, place, lease, runtimes and slots that are not
+	// named stay as they were.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // SignIn refuses with name_taken when somebody else has the name, forbidden
 // when the secret is wrong or an operator removed the session, not_found when
 // no coordinator presides over the namespace, and conflict when the session is
-// over and the command comes late: only a take-over brings a session back.
+// over and the command comes late, or when a take-over is of an attempt before
+// one that was carried out: only a take-over brings a session back.
 func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	row, err := t.newSession(c, at)
 	if err != nil {
 		return Session{}, err
 	}
 	if old, ok := t.sessions.get(row.FullName); ok {
-		return t.signInAgain(old, row, c.TakeOver, at)
+		return t.signInAgain(old, row, &c, at)
 	}
 	if other, ok := t.ids.get(c.Session); ok {
 		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
@@ -49,6 +56,10 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 			return Session{}, wire.Refuse(wire.CodeConflict,
 				"session %s of %s is over: %s", c.Session, e.FullName, e.Reason)
 		}
+		if late(c.Attempt, e.Attempt) {
+			return Session{}, tooLate(c.Attempt, e.Attempt, e.FullName)
+		}
+		row.Attempt = max(row.Attempt, e.Attempt)
 		t.change().ended.drop(c.Session)
 	}
 	t.put(row)
@@ -58,15 +69,23 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 
 // signInAgain answers a sign-in for a name that is taken: by the same session
 // told twice, by the same session at another home, or by somebody else.
-func (t *Table) signInAgain(old, row *Session, takeOver bool, at time.Time) (Session, error) {
+func (t *Table) signInAgain(old, row *Session, c *SignIn, at time.Time) (Session, error) {
+	// A later attempt of the same sign-in goes on at the home where it was made.
+	takeOver := c.TakeOver || c.Attempt > old.Attempt && old.ID == row.ID && old.SecretHash == row.SecretHash
 	switch {
 	case old.ID != row.ID || old.SecretHash != row.SecretHash && !takeOver:
 		return Session{}, wire.Refuse(wire.CodeNameTaken, "%s is signed in by another session", old.FullName)
 	case old.SecretHash != row.SecretHash:
 		return Session{}, wire.Refuse(wire.CodeForbidden, "the secret is not that of session %s", old.ID)
-	case !takeOver:
+	case !takeOver, c.Attempt > 0 && c.Attempt == old.Attempt && row.Home == old.Home:
 		return *old, nil // told twice
+	case late(c.Attempt, old.Attempt):
+		return Session{}, tooLate(c.Attempt, old.Attempt, old.FullName)
 	}
+	if c.Keep {
+		row.keep(old, c)
+	}
+	row.Attempt = max(row.Attempt, old.Attempt)
 	row.Epoch, row.Since = old.Epoch, old.Since
 	kind, reason := EventUpdated, ""
 	if row.Home != old.Home {
@@ -81,6 +100,32 @@ func (t *Table) signInAgain(old, row *Session, takeOver bool, at time.Time) (Ses
 	return *row, nil
 }
 
+// late tells whether an attempt comes after a later one was carried out.
+func late(attempt, done uint64) bool { return attempt > 0 && attempt <= done }
+
+func tooLate(attempt, done uint64, full string) error {
+	return wire.Refuse(wire.CodeConflict, "attempt %d to take %s over comes after attempt %d: nothing was changed", attempt, full, done)
+}
+
+// keep leaves what a take-over does not name as it was.
+func (s *Session) keep(old *Session, c *SignIn) {
+	if c.Place == (wire.Place{}) {
+		s.Place = old.Place
+	}
+	if c.Labels == nil {
+		s.Labels = old.Labels
+	}
+	if c.Lease == 0 {
+		s.Lease = old.Lease
+	}
+	if c.Runtimes == nil {
+		s.Runtimes = old.Runtimes
+	}
+	if c.Slots == 0 {
+		s.Slots = old.Slots
+	}
+}
+
 // public is the row as news: events leave the house.
 func (s Session) public() Session {
 	s.SecretHash = ""
@@ -88,7 +133,7 @@ func (s Session) public() Session {
 }
 
 func sameTerms(a, b *Session) bool {
-	return a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
+	return a.Attempt == b.Attempt && a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
 		slices.Equal(a.Runtimes, b.Runtimes) && slices.Equal(a.Labels, b.Labels)
 }
 
@@ -136,7 +181,7 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 	}
 	s := &Session{
 		Home: home.ID, Kind: intern(c.Kind), Epoch: 1,
-		Place: c.Place, Lease: c.Lease, Slots: c.Slots, Since: at, Index: t.index,
+		Place: c.Place, Lease: c.Lease, Slots: c.Slots, Since: at, Index: t.index, Attempt: c.Attempt,
 	}
 	s.texts(&c)
 	if s.Lease == 0 {

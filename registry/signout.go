@@ -96,7 +96,7 @@ func checkReason(reason string) error {
 // end takes a session out, remembers why, and tells.
 func (t *Table) end(s *Session, kind, reason string, at time.Time) {
 	t.take(s)
-	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index}
+	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index, Attempt: s.Attempt}
 	if kind == EventRemoved {
 		t.change().removed.put(e)
 	} else {

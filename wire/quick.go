@@ -152,6 +152,10 @@ func (p *plain) hello(h *Hello) (seen uint) {
 		case "token":
 			p.once(&seen, helloToken)
 			h.Token = p.quoted()
+		case "attempt":
+			p.once(&seen, 2048)
+			n := p.whole()
+			h.Attempt, p.bad = uint64(max(n, 0)), p.bad || n < 0
 		default:
 			p.bad = true
 		}
@@ -320,6 +324,9 @@ func AppendWelcome(dst []byte, id json.RawMessage, w *Welcome) (answer []byte, o
 	add(`,"home":`, w.Home)
 	add(`,"lease":`, time.Duration(w.Lease).String())
 	b = strconv.AppendUint(append(b, `,"index":`...), w.Index, 10)
+	if w.Attempt != 0 {
+		b = strconv.AppendUint(append(b, `,"attempt":`...), w.Attempt, 10)
+	}
 	b = strconv.AppendBool(append(b, `,"resumed":`...), w.Resumed)
 	b = append(b, `,"coordinators":[`...)
 	for i := range w.Coordinators {

@@ -49,6 +49,10 @@ type SignIn struct {
 	Lease     Duration          `json:"lease,omitempty"` // default 15s
 	Runtimes  []string          `json:"runtimes,omitempty"`
 	Slots     int               `json:"slots,omitempty"`
+	// Attempt, if not 0, numbers the client's tries to sign this session in, each
+	// above all before: one that is carried out after a later one changes nothing
+	// and is refused.
+	Attempt uint64 `json:"attempt,omitempty"`
 }
 
 // SignedIn answers a sign-in.
@@ -60,6 +64,7 @@ type SignedIn struct {
 	Home      string   `json:"home"`
 	Lease     Duration `json:"lease"`
 	Index     uint64   `json:"index"`
+	Attempt   uint64   `json:"attempt,omitempty"` // the last numbered one that was carried out
 }
 
 // Component is one signed-in component as everybody may see it.

@@ -135,6 +135,7 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 		}
 	}
 	switch {
+	case in.Lease == 0 && in.Session != "": // it keeps that of before
 	case in.Lease == 0:
 		in.Lease = wire.Duration(wire.DefaultLease)
 	case time.Duration(in.Lease) < wire.ShortestNativeLease:
