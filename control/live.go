@@ -97,6 +97,12 @@ func (c *Control) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
 	return row, true
 }
 
+// Abandon says that the session's process is gone without a sign-out: unless there
+// is a sign of life within grace, the session ends.
+func (l *Live) Abandon(grace time.Duration) {
+	l.c.leases.Shorten(l.row.Fence(), grace, "its connection was closed without a sign-out")
+}
+
 // FullName is the session's.
 func (l *Live) FullName() string { return l.row.FullName }
 

@@ -132,6 +132,14 @@ func (c *Consumer) Return(msgs []wire.Message) {
 	}
 }
 
+// Current tells whether nobody has taken the mailbox over and the session has
+// not ended here.
+func (c *Consumer) Current() bool {
+	c.box.mu.Lock()
+	defer c.box.mu.Unlock()
+	return !c.out && c.box.ended == nil
+}
+
 // Close stops taking; the mailbox goes on to hold what comes.
 func (c *Consumer) Close() {
 	c.box.mu.Lock()

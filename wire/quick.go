@@ -90,7 +90,7 @@ func ParseSignInBody(body []byte) (in SignIn, ok bool) {
 	p := plain{text: string(body)}
 	var h Hello
 	seen := p.hello(&h)
-	if !p.ended() || seen&(helloKey|helloToken) != 0 || seen&helloLease != 0 && h.Lease == 0 || h.Slots < 0 || h.Slots > 999_999_999 {
+	if !p.ended() || seen&(helloKey|helloToken|helloAddress) != 0 || seen&helloLease != 0 && h.Lease == 0 || h.Slots < 0 || h.Slots > 999_999_999 {
 		return SignIn{}, false
 	}
 	return h.SignIn, true
@@ -98,9 +98,10 @@ func ParseSignInBody(body []byte) (in SignIn, ok bool) {
 
 // What hello has seen that others ask about.
 const (
-	helloLease = 64
-	helloKey   = 512
-	helloToken = 1024
+	helloLease   = 64
+	helloKey     = 512
+	helloToken   = 1024
+	helloAddress = 4096
 )
 
 func (p *plain) hello(h *Hello) (seen uint) {
@@ -156,6 +157,9 @@ func (p *plain) hello(h *Hello) (seen uint) {
 			p.once(&seen, 2048)
 			n := p.whole()
 			h.Attempt, p.bad = uint64(max(n, 0)), p.bad || n < 0
+		case "address":
+			p.once(&seen, helloAddress)
+			h.Address = p.quoted()
 		default:
 			p.bad = true
 		}

@@ -203,6 +203,10 @@ type Hello struct {
 	// Key is the idempotency key: a repeat with it is the same session.
 	Key   string `json:"key,omitempty"`
 	Token string `json:"token,omitempty"` // where the coordinator asks for one
+	// Address is the client's own end of the connection, host:port. Who tells it
+	// lets a connection end in an orderly way, as systems do it for a process that
+	// is gone, only when it gives the session up, and resets it else.
+	Address string `json:"address,omitempty"`
 }
 
 // Welcome is the result of COORDINATOR's sign_in on a native session.

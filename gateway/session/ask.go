@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
 // entering bounds one sign-in; a client gives up sooner.
@@ -51,13 +53,31 @@ func (c *Conn) before(m *wire.Message) error {
 	}
 	c.hub.spoke(c)
 	live, content := c.signIn(rq)
-	if live == nil {
+	switch {
+	case live == nil && content == nil:
+		return nil // it is over
+	case live == nil:
 		c.reply(m, content, 0)
 		return nil
 	}
+	// The mailbox before the answer: who reads that may sign in on another connection
+	// at once, which takes the mailbox over from this one.
+	mail, err := live.Mail(c.push)
 	c.answer(m, live, content)
-	c.begin(live)
+	c.begin(live, mail, err)
 	return nil
+}
+
+// left ends a connection whose other side has closed it: what it asked for is not
+// begun. That it has can come to light seconds after it asked, if this process
+// stood still, and by then it may have asked elsewhere.
+func (c *Conn) left() bool {
+	if !c.line.Left() {
+		return false
+	}
+	c.hub.log.Debug("a request is not begun: its client has left", "remote", c.who.Addr)
+	c.End(nil)
+	return true
 }
 
 // reply writes COORDINATOR's answer to a message while nobody is signed in.
@@ -94,6 +114,9 @@ func (c *Conn) signIn(rq request) (*control.Live, []byte) {
 		return nil, nil
 	}
 	defer func() { <-c.hub.entering }()
+	if c.left() {
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, entering)
 	defer cancel()
 	live, welcome, err := c.enterSession(ctx, rq)
@@ -145,23 +168,28 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 	if err != nil {
 		return nil, out, err
 	}
+	c.direct = hangup.Same(in.Address, c.who.Addr)
 	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: c.hub.control.Doors()}, nil
 }
 
 // begin lets the session's mail come, behind the answer to its sign-in.
-func (c *Conn) begin(live *control.Live) {
+func (c *Conn) begin(live *control.Live, mail *router.Consumer, err error) {
 	c.live.Store(live)
 	c.names, c.renewed = nil, time.Now()
 	c.later(true) // a sign-in takes its time
-	c.takeOver(live)
+	c.takeOver(live, mail, err)
 }
 
-func (c *Conn) takeOver(live *control.Live) {
-	mail, err := live.Mail(c.push)
+func (c *Conn) takeOver(live *control.Live, mail *router.Consumer, err error) {
 	if err != nil {
-		c.End(live.Gone())
+		why := (*wire.Error)(nil)
+		if !errors.As(err, &why) {
+			why = live.Gone()
+		}
+		c.End(why)
 		return
 	}
+	live.Renew() // a connection of before that ended since may have abandoned it
 	c.mu.Lock()
 	c.mail = mail
 	c.kick()
@@ -210,6 +238,9 @@ func (c *Conn) clerk() {
 		live := c.live.Load()
 		if live == nil {
 			c.reply(&m, notSignedIn(nil), m.ID)
+			continue
+		}
+		if c.left() {
 			continue
 		}
 		switch content := live.Ask(c.ctx, &m, methods{c}); {
@@ -265,7 +296,8 @@ func (c *Conn) signOut(ctx context.Context) error {
 		mail.Close()
 	}
 	if err := live.SignOut(ctx); err != nil {
-		c.takeOver(live)
+		mail, lost := live.Mail(c.push)
+		c.takeOver(live, mail, lost)
 		return err
 	}
 	c.mu.Lock()

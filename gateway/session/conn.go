@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,10 +19,13 @@ import (
 // Limits.Write (then the error is os.ErrDeadlineExceeded); it keeps nothing.
 // WriteNow writes what goes without waiting and returns how much that was: always
 // 0 where that is not possible. Close makes the reader end; it is called once,
-// after the last write, and does not wait.
+// after the last write, and does not wait. Left tells whether the other side has
+// closed the connection, as far as that can be told without reading what comes
+// before its end.
 type Line interface {
 	Write(frames []byte) error
 	WriteNow(frames []byte) int
+	Left() bool
 	Close()
 }
 
@@ -44,6 +48,8 @@ type Conn struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 	live   atomic.Pointer[control.Live] // nil while nobody is signed in
+	broken atomic.Bool                  // a write failed
+	direct bool                         // the reader's: the client has no proxy before it, and says so
 
 	spoken  bool              // guarded by the hub's mu
 	names   map[string]string // the reader's: completed names
@@ -118,6 +124,7 @@ func (c *Conn) End(why *wire.Error) {
 // other side closed it) and waits for all that was started for it.
 func (c *Conn) Finish(err error) {
 	var why *wire.Error
+	over := c.live.Load() != nil && !c.Ended() && c.finBy(err)
 	if err != nil && !c.Ended() {
 		switch refusal := (*wire.Error)(nil); {
 		case errors.As(err, &refusal):
@@ -134,23 +141,44 @@ func (c *Conn) Finish(err error) {
 	c.finished = true
 	c.mu.Unlock()
 	c.tasks.Wait()
-	c.putBack()
-	if live := c.live.Load(); live != nil {
+	// First the lease, then the look at who has the session: a connection that takes
+	// it over in between renews the lease once it has the mailbox.
+	live := c.live.Load()
+	if over = over && live != nil && !c.broken.Load(); over {
+		live.Abandon(c.hub.limits.Grace)
+	}
+	if current := c.putBack(); over && !current {
+		live.Renew()
+	}
+	if live != nil {
 		c.hub.log.Debug("connection ended", "name", live.FullName(), "remote", c.who.Addr, "error", err, "bye", c.why)
 	}
 	c.hub.forget(c)
 }
 
-// putBack gives mail that never left to whoever comes next.
-func (c *Conn) putBack() {
+// finBy tells whether a reader's end was the orderly one of TCP, and by the client's
+// own system: then its process is gone. A client that lives and goes on elsewhere
+// resets the connection; so may a firewall, of which the client need not know,
+// and whoever stands between may close it as he likes. Nothing is known then, as of a
+// client that fell silent: its lease decides.
+func (c *Conn) finBy(err error) bool {
+	return c.direct && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+}
+
+// putBack gives mail that never left to whoever comes next. It reports whether
+// the session was this connection's still.
+func (c *Conn) putBack() (current bool) {
 	c.mu.Lock()
 	mail, unsent := c.mail, c.cut.unsent()
 	c.mail = nil
 	c.mu.Unlock()
-	if mail != nil {
-		mail.Return(unsent)
-		mail.Close()
+	if mail == nil {
+		return false
 	}
+	current = mail.Current()
+	mail.Return(unsent)
+	mail.Close()
+	return current
 }
 
 // start runs f as a task of the connection; mu is held.

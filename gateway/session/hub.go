@@ -47,6 +47,9 @@ type Limits struct {
 	Out         int           // 1 MiB: what waits to be written to one connection, mail apart
 	Asks        int           // 64: requests to COORDINATOR that wait
 	AskBytes    int           // 4 MiB: one of them
+	// Grace (1 s) is how long a session lives on without a sign of life once the
+	// process that had it is gone.
+	Grace time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -60,6 +63,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Out, 1<<20)
 	set(&l.Asks, 64)
 	set(&l.AskBytes, 4<<20)
+	set(&l.Grace, time.Second)
 	return l
 }
 

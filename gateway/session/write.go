@@ -149,6 +149,7 @@ func (c *Conn) rest() bool {
 
 // lost ends a connection that cannot be written to.
 func (c *Conn) lost(err error) {
+	c.broken.Store(true) // the reader may read the end of a connection that was reset
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.Ended() {
 		c.hub.counts.slow.Add(1)
 		name := ""

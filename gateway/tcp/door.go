@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -161,11 +162,11 @@ func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 		}
 		conn, half = secure, secure
 	}
-	var raw [wire.PreambleSize]byte
-	if _, err := io.ReadFull(conn, raw[:]); err != nil {
+	var preamble [wire.PreambleSize]byte
+	if _, err := io.ReadFull(conn, preamble[:]); err != nil {
 		return nil, 0, err
 	}
-	hello, err := wire.ParsePreamble(raw[:])
+	hello, err := wire.ParsePreamble(preamble[:])
 	if err != nil {
 		return nil, 0, err
 	}
@@ -194,6 +195,9 @@ type line struct {
 }
 
 var _ session.Line = (*line)(nil)
+
+// Left implements session.Line.
+func (l *line) Left() bool { return hangup.Left(l.conn) }
 
 // WriteNow implements session.Line.
 func (l *line) WriteNow(frames []byte) int { return l.prompt.Write(frames) }

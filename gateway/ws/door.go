@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
 // Protocol is the sub-protocol that both sides name.
@@ -47,7 +49,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer conn.CloseNow()
 	wg.Go(t.socket.run)
 	conn.SetReadLimit(-1) // the library would close before a bye is said
-	l := &line{conn: conn, socket: t.socket}
+	l := &line{conn: conn, socket: t.socket, below: hangup.Conn(r.Context())}
 	begun, limit := time.Now(), d.hub.Limits().SignIn
 
 	silent := awake.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
@@ -87,9 +89,13 @@ type line struct {
 	text    bool
 	why     atomic.Pointer[wire.Error]
 	entered atomic.Bool // somebody has been signed in
+	below   net.Conn    // what the WebSocket runs over; nil: not known
 }
 
 var _ session.Line = (*line)(nil)
+
+// Left implements session.Line.
+func (l *line) Left() bool { return hangup.Left(l.below) }
 
 // turnAway says why there is no session, and closes.
 func (l *line) turnAway(why *wire.Error) {

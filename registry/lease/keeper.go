@@ -57,6 +57,7 @@ type held struct {
 	fence registry.Fence
 	lease time.Duration
 	ends  time.Time
+	why   string    // it ends then, if that is sooner than the lease says; else ""
 	due   time.Time // when to look at it, never after ends but for a retry
 	place int       // in the queue
 	// ending says that the session's end was proposed and may come about, whatever
@@ -98,7 +99,7 @@ func (k *Keeper) Grant(fence registry.Fence, lease time.Duration) {
 	if h.fence != fence {
 		h.ending = false // what was proposed does not fit any more
 	}
-	h.fence, h.lease, h.ends, h.due = fence, lease, now.Add(lease), now.Add(lease)
+	h.fence, h.lease, h.ends, h.due, h.why = fence, lease, now.Add(lease), now.Add(lease), ""
 	if known {
 		heap.Fix(&k.queue, h.place)
 	} else {
@@ -113,7 +114,7 @@ func (k *Keeper) Renew(session string) bool {
 	defer k.mu.Unlock()
 	h, ok := k.by[session]
 	if ok {
-		h.ends = now.Add(h.lease)
+		h.ends, h.why = now.Add(h.lease), ""
 	}
 	return ok
 }
@@ -125,6 +126,20 @@ func (k *Keeper) Ending(session string) bool {
 	defer k.mu.Unlock()
 	h, ok := k.by[session]
 	return ok && h.ending
+}
+
+// Shorten lets a lease end after the given time, for that reason, unless it is
+// renewed. One that ends sooner, and one of another fence, stays as it is.
+func (k *Keeper) Shorten(fence registry.Fence, within time.Duration, why string) {
+	ends := time.Now().Add(within)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, ok := k.by[fence.Session]
+	if !ok || h.fence != fence || h.ending || h.ends.Before(ends) {
+		return
+	}
+	h.ends, h.due, h.why = ends, ends, why
+	heap.Fix(&k.queue, h.place)
 }
 
 // Drop forgets the lease of a session that ended or moved.
@@ -189,12 +204,12 @@ func (k *Keeper) look(ctx context.Context, last, now time.Time) {
 // expire proposes all that is due.
 func (k *Keeper) expire(ctx context.Context, now time.Time) {
 	for ctx.Err() == nil {
-		over := k.over(now)
+		over, why := k.over(now)
 		if len(over) == 0 {
 			return
 		}
 		proposing, cancel := context.WithTimeout(ctx, proposeTimeout)
-		err := k.cfg.Propose(proposing, over, Reason)
+		err := k.cfg.Propose(proposing, over, why)
 		cancel()
 		if err != nil {
 			if wire.CodeOf(err) == wire.CodeUnavailable {
@@ -205,14 +220,14 @@ func (k *Keeper) expire(ctx context.Context, now time.Time) {
 			}
 			return
 		}
-		k.cfg.Logger.Info("sessions expired", "sessions", len(over), "first", over[0].FullName)
+		k.cfg.Logger.Info("sessions expired", "sessions", len(over), "first", over[0].FullName, "reason", why)
 		k.forget(over)
 	}
 }
 
-// over returns a batch of fences whose leases ran out. They stay in the queue,
-// to be looked at again after Retry.
-func (k *Keeper) over(now time.Time) (batch []registry.Fence) {
+// over returns a batch of fences whose leases ran out, all for one reason. They
+// stay in the queue, to be looked at again after Retry.
+func (k *Keeper) over(now time.Time) (batch []registry.Fence, why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for len(batch) < k.cfg.Batch && len(k.queue) > 0 {
@@ -220,16 +235,23 @@ func (k *Keeper) over(now time.Time) (batch []registry.Fence) {
 		if h.due.After(now) {
 			break
 		}
-		if h.ends.After(now) && !h.ending {
+		reason := Reason
+		if h.why != "" {
+			reason = h.why
+		}
+		switch {
+		case h.ends.After(now) && !h.ending:
 			h.due = h.ends // it was renewed
-		} else {
-			h.ending = true
+		case len(batch) > 0 && reason != why:
+			return batch, why // the next batch
+		default:
+			why, h.ending = reason, true
 			h.due = now.Add(k.cfg.Retry)
 			batch = append(batch, h.fence)
 		}
 		heap.Fix(&k.queue, 0)
 	}
-	return batch
+	return batch, why
 }
 
 // spare notes that the end with these fences was not proposed.

@@ -194,6 +194,42 @@ func TestAnEndOnItsWayIsNotAverted(t *testing.T) {
 	})
 }
 
+// A lease that was shortened ends then, unless it is renewed, and for that reason;
+// one that ends sooner, and one of another epoch, are as they were.
+func TestShorten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		k := keep(t, l)
+		for _, name := range []string{"gone", "back", "moved", "other"} {
+			k.Grant(fence(name, 2), 20*time.Second)
+		}
+		k.Grant(fence("short", 1), 1500*time.Millisecond)
+		pass(time.Second)
+		for _, name := range []string{"gone", "back"} {
+			k.Shorten(fence(name, 2), time.Second, "left")
+		}
+		k.Shorten(fence("moved", 1), time.Second, "left")
+		k.Shorten(fence("short", 1), time.Second, "left")
+		k.Shorten(fence("nobody", 1), time.Second, "left")
+		pass(900 * time.Millisecond)
+		k.Renew("session of back")
+		if got := l.gone(); !slices.Equal(got, []string{"n1.short"}) {
+			t.Errorf("expired %v within the time, want the one whose lease was over", got)
+		}
+		pass(600 * time.Millisecond)
+		if got := l.gone(); !slices.Equal(got, []string{"n1.short", "n1.gone"}) {
+			t.Errorf("expired %v, want the one that did not come back as well", got)
+		}
+		if want := []string{lease.Reason, "left"}; !slices.Equal(l.reasons, want) {
+			t.Errorf("the reasons are %q, want %q", l.reasons, want)
+		}
+		pass(20 * time.Second)
+		if n := len(l.gone()); n != 5 {
+			t.Errorf("%d expired after their leases, want 5", n)
+		}
+	})
+}
+
 // Many leases that end together go in batches of at most 500.
 func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
