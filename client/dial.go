@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -57,8 +58,9 @@ type Native struct {
 	done  chan struct{} // closed when it is over for good
 	wg    sync.WaitGroup
 
-	ctx    context.Context // of everything; ended by Close or a final loss
-	cancel context.CancelCauseFunc
+	ctx     context.Context // of everything; ended by Close or a final loss
+	cancel  context.CancelCauseFunc
+	leaving atomic.Bool // by Close: what is left of the session may end with its connection
 
 	mu       sync.Mutex // guards what follows; never held while anybody is waited for
 	in       wire.Welcome
@@ -67,7 +69,9 @@ type Native struct {
 	until    time.Time
 	doors    []string
 	moves    int
-	closing  bool // by Close: nobody signs in again
+	next     uint64 // the attempt that the next sign-in of the session is; 0: it cannot be numbered yet
+	unsure   bool   // a take-over without a number may still be carried out
+	closing  bool   // by Close: nobody signs in again
 	methods  map[string]Method
 	mail     outgoing
 	incoming incoming
@@ -186,8 +190,8 @@ func (n *Native) Err() error {
 // when it is over.
 func (n *Native) Messages() <-chan wire.Message { return n.inbox }
 
-// Close signs out, within ctx, and waits for everything that was started. Without an answer in time the name is free when
-// the lease ends.
+// Close signs out, within ctx, and waits for everything that was started. Without an answer in time the name is free soon
+// after the coordinator has seen the end of the connection, or when the lease ends.
 func (n *Native) Close(ctx context.Context) error {
 	var err error
 	n.mu.Lock()
@@ -198,6 +202,7 @@ func (n *Native) Close(ctx context.Context) error {
 			err = nil
 		}
 	}
+	n.leaving.Store(true)
 	n.cancel(context.Canceled)
 	n.mu.Lock()
 	l := n.link

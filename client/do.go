@@ -34,6 +34,7 @@ type request struct {
 	extra        time.Duration // granted to an attempt beyond Config.Attempt: it blocks by intent
 	rounds       int           // at most so many over all addresses; 0 is no limit
 	header       http.Header
+	bodyOf       func() any // the body of each attempt, if they differ
 }
 
 func (r *request) write() bool { return r.method != http.MethodGet }
@@ -66,6 +67,13 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 		limit := c.cfg.Attempt + r.extra
 		ctx, cancel := context.WithTimeoutCause(ctx, limit, silence(limit))
 		defer cancel()
+		if r.bodyOf != nil {
+			own := r
+			own.body = r.bodyOf()
+			if payload, err = own.payload(); err != nil {
+				return r.failed(base, wire.Invalid("", "%v", err), err)
+			}
+		}
 		res, ce := c.connect(ctx, base, r, payload)
 		if ce != nil {
 			return ce

@@ -18,6 +18,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -58,10 +59,20 @@ type signing struct {
 	late         *awake.Timer // closes the connection
 }
 
-func (l *link) close() { l.once.Do(func() { l.conn.Close() }) }
+// close ends the connection by a reset: what is said by an orderly end is that the session is given up (wire.Hello.Address).
+func (l *link) close() {
+	l.once.Do(func() {
+		if l.n.leaving.Load() {
+			l.conn.Close()
+		} else {
+			hangup.Abort(l.conn)
+		}
+	})
+}
 
 // enter signs in at one address after the other until one takes the session, refuses it for good, or until ends.
-// With until zero ctx alone bounds it.
+// With until zero ctx alone bounds it. A conflict is none for good while an attempt of before may have been carried out: it may be
+// with that one.
 func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
 	if !until.IsZero() {
 		var cancel context.CancelFunc
@@ -79,11 +90,18 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 				n.entered(l, w, sent)
 				return l, nil
 			}
-			if certain(err) {
+			again := wire.CodeOf(err) == wire.CodeConflict && (happened || n.mayMove())
+			if certain(err) && !again {
 				return nil, err
 			}
 			n.log.Debug("no session there", "address", addr, "error", err)
-			happened = happened || wire.CodeOf(err) == wire.CodeUnknown
+			switch {
+			case again && key != "": // the session of that key came about and is over
+				key, in.Attempt = NewKey(), 0
+			case again, open(err):
+				n.attempted(&in)
+			}
+			happened = happened || open(err)
 			if ctx.Err() == nil || last == nil {
 				last = err
 				if aboutTLS(err) {
@@ -103,6 +121,32 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
+}
+
+// open tells whether an attempt that ended with err may have been carried out, or may still be.
+func open(err error) bool {
+	code := wire.CodeOf(err)
+	return code == wire.CodeUnknown || code == wire.CodeInternal
+}
+
+// attempted notes an attempt that may be carried out at any time, and numbers the next: once that is carried out, the one before
+// it changes nothing any more.
+func (n *Native) attempted(in *wire.SignIn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if in.Session != "" && in.Attempt == 0 {
+		n.unsure = true // the session was begun by others, whose attempts are not known
+		return
+	}
+	in.Attempt++
+	n.next = in.Attempt
+}
+
+// mayMove tells whether an attempt without a number may still move the session.
+func (n *Native) mayMove() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unsure
 }
 
 // addresses are where to go: the doors of the last welcome after those that were given and are not among them.
@@ -145,14 +189,14 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 		}
 		conn = tls.Client(conn, c)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { hangup.Abort(conn) })
 	defer stop()
 	limit = max(signInTime, limit)
-	late := awake.AfterFunc(limit, func() { conn.Close() })
+	late := awake.AfterFunc(limit, func() { hangup.Abort(conn) })
 	defer late.Stop()
 	if secure, ok := conn.(*tls.Conn); ok {
 		if err := secure.Handshake(); err != nil { // late ends it
-			conn.Close()
+			hangup.Abort(conn)
 			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, named(err)))
 		}
 	}
@@ -165,7 +209,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 		err = wire.Unknown(errors.New("the answer came too late"))
 	}
 	if err != nil {
-		conn.Close()
+		hangup.Abort(conn)
 		if wire.CodeOf(err) == wire.CodeUnknown {
 			err = wire.Unknown(inTime(late, limit, err))
 		}
@@ -187,8 +231,8 @@ func inTime(late *awake.Timer, limit time.Duration, err error) error {
 }
 
 // signInFrame appends a request for the session to dst.
-func (n *Native) signInFrame(dst []byte, in wire.SignIn, key string) (conversation [16]byte, frame []byte, err error) {
-	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: n.cfg.Token})
+func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation [16]byte, frame []byte, err error) {
+	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.cfg.Token, Address: hangup.Address(l.conn)})
 	if err != nil {
 		return conversation, nil, wire.Invalid("", "sign-in: %v", err)
 	}
@@ -223,7 +267,7 @@ func readSignIn(m *wire.Message) (*wire.Welcome, error) {
 
 // signIn exchanges preambles and asks for the session.
 func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
-	conversation, b, err := l.n.signInFrame(wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil), in, key)
+	conversation, b, err := l.signInFrame(wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil), in, key)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +307,9 @@ func (l *link) signInAgain() {
 	if l.signing != nil {
 		return
 	}
-	conversation, frame, err := l.n.signInFrame(nil, l.n.returning(), "")
+	in := l.n.returning()
+	l.n.next = in.Attempt + 1 // unless it is answered
+	conversation, frame, err := l.signInFrame(nil, in, "")
 	if err != nil {
 		l.close()
 		return
@@ -300,7 +346,7 @@ func (l *link) signedIn(m *wire.Message) bool {
 // returning is the sign-in that takes the session up again; mu is held.
 func (n *Native) returning() wire.SignIn {
 	in := n.cfg.SignIn
-	in.Session, in.Secret, in.Namespace = n.in.Session, n.in.Secret, n.in.Namespace
+	in.Session, in.Secret, in.Namespace, in.Attempt = n.in.Session, n.in.Secret, n.in.Namespace, n.next
 	return in
 }
 
@@ -327,7 +373,7 @@ func (n *Native) entered(l *link, w *wire.Welcome, sent time.Time) {
 	if n.in.Home != "" && n.in.Home != w.Home {
 		n.moves++
 	}
-	n.in = *w
+	n.in, n.next = *w, w.Attempt+1
 	n.doors = n.doors[:0]
 	for _, d := range w.Coordinators {
 		if d.Address != "" {
@@ -384,7 +430,11 @@ func (n *Native) keep(l *link) {
 func (n *Native) again(l *link, why error) (*link, error) {
 	if l.bye != nil {
 		switch l.bye.Code {
-		case wire.CodeNotFound, wire.CodeConflict, wire.CodeForbidden:
+		case wire.CodeConflict:
+			if !n.ownMove() {
+				return nil, l.bye
+			}
+		case wire.CodeNotFound, wire.CodeForbidden:
 			return nil, l.bye
 		case wire.CodeUnavailable:
 			n.avoid(l.addr)
@@ -398,6 +448,15 @@ func (n *Native) again(l *link, why error) (*link, error) {
 	return n.enter(n.ctx, in, "", until)
 }
 
+// ownMove tells whether an own attempt without a number may have moved the session: that is gone back on once.
+func (n *Native) ownMove() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	was := n.unsure
+	n.unsure = false
+	return was
+}
+
 // anew begins a new session under the same name, however long that takes.
 func (n *Native) anew() (*link, error) {
 	in := n.cfg.SignIn
@@ -405,7 +464,7 @@ func (n *Native) anew() (*link, error) {
 	key, pause := NewKey(), newPause()
 	for {
 		n.mu.Lock()
-		n.until = time.Time{}
+		n.until, n.unsure = time.Time{}, false
 		n.mu.Unlock()
 		l, err := n.enter(n.ctx, in, key, time.Time{})
 		if err == nil {

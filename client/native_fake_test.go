@@ -28,7 +28,9 @@ type town struct {
 	rows   map[string]*row // by full name
 	index  uint64
 	events []wire.Event
-	wg     sync.WaitGroup
+	// attempt is the last that was numbered.
+	attempt uint64
+	wg      sync.WaitGroup
 }
 
 // row is one session.
@@ -45,6 +47,9 @@ type site struct {
 	mute      bool          // takes everything and says nothing
 	late      time.Duration // until a ping or a sign-out is answered
 	strangers int           // messages answered "sign in first"
+	attempts  []uint64      // of the sign-ins asked for
+	refuse    *wire.Error   // what the next sign-in is answered
+	keys      []string      // of the sign-ins asked for
 	visitors  map[*visitor]bool
 }
 
@@ -258,6 +263,14 @@ func (v *visitor) take(m *wire.Message) {
 		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": wire.RPCNotSignedIn, "message": "sign in first"}})
 		return
 	}
+	if e := v.site.refuse; e != nil && rq.Method == "sign_in" {
+		var in wire.Hello
+		_ = json.Unmarshal(rq.Params, &in)
+		v.site.attempts, v.site.keys = append(v.site.attempts, in.Attempt), append(v.site.keys, in.Key)
+		v.site.refuse = nil
+		v.coordinator(m.Conversation, 0, map[string]any{"id": 1, "error": map[string]any{"code": -32000, "message": e.Message, "data": e}})
+		return
+	}
 	if m.To == wire.Coordinator {
 		result := v.answer(m, rq.Method, rq.Params)
 		answer := func() {
@@ -302,6 +315,8 @@ func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage)
 		if err := json.Unmarshal(params, &in); err != nil {
 			w.t.Error(err)
 		}
+		v.site.attempts, v.site.keys = append(v.site.attempts, in.Attempt), append(v.site.keys, in.Key)
+		w.attempt = max(w.attempt, in.Attempt)
 		v.full = "n1." + in.Name
 		before := w.rows[v.full]
 		w.rows[v.full] = &row{home: v.site, at: v}
@@ -309,7 +324,7 @@ func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage)
 			w.news("signed_in", v.full)
 		}
 		out := wire.Welcome{Resumed: before != nil && before.home == v.site, SignedIn: wire.SignedIn{
-			FullName: v.full, Session: "s-" + in.Name, Secret: "secret", Namespace: "n1", Home: v.site.addr, Lease: wire.Duration(w.lease), Index: w.index,
+			FullName: v.full, Session: "s-" + in.Name, Secret: "secret", Namespace: "n1", Home: v.site.addr, Lease: wire.Duration(w.lease), Index: w.index, Attempt: w.attempt,
 		}}
 		for _, s := range append([]*site{v.site}, w.sites...) {
 			if !s.down && (s != v.site || len(out.Coordinators) == 0) {

@@ -474,3 +474,73 @@ func TestNativeResultAboveTheLimitIsAnError(t *testing.T) {
 		w.stop()
 	})
 }
+
+// Every attempt that may be carried out late has a number below the next one's, so that it changes nothing then; and a
+// conflict is none for good while there is such an attempt, since it may be with that.
+func TestNativeNumbersItsAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 20*time.Second, "a", "b", "c", "d")
+		laser := w.signIn("laser", client.Component{Ping: 2 * time.Second})
+		life := laser.Context()
+		w.change("b", func(s *site) { s.mute = true }) // takes the sign-in and says nothing
+		w.change("c", func(s *site) { s.refuse = wire.Refuse(wire.CodeConflict, "n1.laser was taken over by coordinator b") })
+		w.kill("a")
+		for laser.Welcome().Home != "d" && life.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if life.Err() != nil {
+			t.Fatalf("lost by a conflict with its own attempt: %v", context.Cause(life))
+		}
+		w.change("a", func(s *site) {
+			got := [][]uint64{s.attempts, w.site("b").attempts, w.site("c").attempts, w.site("d").attempts}
+			if want := "[[0] [1] [2] [3]]"; fmt.Sprint(got) != want {
+				t.Errorf("the attempts at each coordinator are %v, want %s", got, want)
+			}
+		})
+		// What was answered is behind it: the next is one above, and a number that nobody has heard of is used again.
+		w.change("a", func(s *site) { s.down = true })
+		w.kick("d")
+		for again := false; !again; time.Sleep(10 * time.Millisecond) {
+			w.change("d", func(s *site) { again = len(s.attempts) > 1 })
+		}
+		w.change("d", func(s *site) {
+			if s.attempts[1] != 4 {
+				t.Errorf("the next attempt is %d, want 4", s.attempts[1])
+			}
+		})
+		closed(t, laser)
+		w.stop()
+	})
+}
+
+// The first sign-in is tried again under the same key, numbered; when the session of that key has come about and is over, the
+// next begins another.
+func TestNativeFirstSignInThatMayHaveBeenTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 20*time.Second, "a", "b", "c")
+		w.change("a", func(s *site) { s.mute = true })
+		w.change("b", func(s *site) {
+			s.refuse = wire.Refuse(wire.CodeConflict, "session s of n1.laser is over: its lease ran out")
+		})
+		laser := w.signIn("laser", client.Component{})
+		w.change("c", func(c *site) {
+			a, b := w.site("a"), w.site("b")
+			if a.keys[0] != b.keys[0] || a.attempts[0] != 0 || b.attempts[0] != 1 {
+				t.Errorf("tried with key %s as %d, then with %s as %d; want the same key, numbered", a.keys[0], a.attempts[0], b.keys[0], b.attempts[0])
+			}
+			if c.keys[0] == b.keys[0] || c.attempts[0] != 0 {
+				t.Errorf("after the end of that session tried with key %s as %d, want another key", c.keys[0], c.attempts[0])
+			}
+		})
+		closed(t, laser)
+		w.stop()
+	})
+	// Where no attempt is open a conflict is final.
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 20*time.Second, "a", "b")
+		w.change("a", func(s *site) { s.refuse = wire.Refuse(wire.CodeConflict, "somebody else") })
+		_, err := client.Dial(t.Context(), client.Component{Addrs: []string{"a", "b"}, SignIn: wire.SignIn{Name: "laser"}, Dialer: w.dial})
+		wantCode(t, err, wire.CodeConflict, "a conflict with others")
+		w.stop()
+	})
+}

@@ -44,6 +44,7 @@ type Session struct {
 	moves int
 	moved chan struct{} // closed at the next move
 	until time.Time     // the lease holds at least until then
+	tried uint64        // the number of the last attempt to sign in
 }
 
 // Open signs in and keeps the session until Close, or until it is lost. ctx bounds only the sign-in.
@@ -149,7 +150,7 @@ func (s *Session) renew(in wire.SignedIn, sent time.Time) {
 		close(s.moved)
 		s.moved = make(chan struct{})
 	}
-	s.in = in
+	s.in, s.tried = in, max(s.tried, in.Attempt)
 	// The home counts from when it heard us, which is not before we spoke. A tenth is for clocks that run at
 	// different speeds and for those who have to stop.
 	s.until = sent.Add(lease - lease/10)
@@ -243,14 +244,22 @@ func (s *Session) beat(ctx context.Context) error {
 	return err
 }
 
-// takeOver signs in with the session and secret of before, at any coordinator that answers; it becomes the home.
+// takeOver signs in with the session and secret of before, at any coordinator that answers; it becomes the home. Each attempt has
+// its number: one that is carried out late, by a coordinator that stood still say, changes nothing any more.
 func (s *Session) takeOver(ctx context.Context) error {
 	in := s.SignedIn()
 	body := s.cfg.SignIn
 	body.Session, body.Secret, body.Namespace = in.Session, in.Secret, in.Namespace
+	numbered := func() any {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tried++
+		body.Attempt = s.tried
+		return body
+	}
 	sent := time.Now()
 	var out wire.SignedIn
-	meta, err := s.client.do(ctx, request{method: "POST", path: "/components", body: body, key: NewKey(), rounds: 1}, &out)
+	meta, err := s.client.do(ctx, request{method: "POST", path: "/components", bodyOf: numbered, key: NewKey(), rounds: 1}, &out)
 	if err != nil {
 		return err
 	}

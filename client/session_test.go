@@ -26,12 +26,15 @@ type fleet struct {
 	beats    []time.Time
 	moves    int
 	signOuts int
-	stuck    bool // nobody answers, but connections stand
+	stuck    bool                // nobody answers, but connections stand
+	silent   string              // the coordinator that takes sign-ins and answers none
+	attempts map[string][]uint64 // of the sign-ins at each
+	attempt  time.Duration       // how long the client waits for one coordinator; 0: as by default
 	inbox    map[string]chan wire.Received
 }
 
 func newFleet(ids ...string) *fleet {
-	f := &fleet{net: &inMemory{hosts: map[string]http.Handler{}}, inbox: map[string]chan wire.Received{}}
+	f := &fleet{net: &inMemory{hosts: map[string]http.Handler{}}, inbox: map[string]chan wire.Received{}, attempts: map[string][]uint64{}}
 	for _, id := range ids {
 		f.inbox[id] = make(chan wire.Received)
 		f.net.set(id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(id, w, r) }))
@@ -62,6 +65,11 @@ func (f *fleet) serve(id string, w http.ResponseWriter, r *http.Request) {
 	if op == "POST /components" {
 		var in wire.SignIn
 		json.NewDecoder(r.Body).Decode(&in)
+		f.with(func() { f.attempts[id] = append(f.attempts[id], in.Attempt); stuck = f.silent == id })
+		if stuck {
+			<-r.Context().Done()
+			return
+		}
 		if ended != "" {
 			refuse(w, 403, wire.CodeForbidden, ended)
 			return
@@ -109,7 +117,7 @@ func (f *fleet) serve(id string, w http.ResponseWriter, r *http.Request) {
 
 func (f *fleet) open(t *testing.T, addrs ...string) *client.Session {
 	t.Helper()
-	c, err := client.New(client.Config{Addrs: addrs, HTTPClient: &http.Client{Transport: f.net}})
+	c, err := client.New(client.Config{Addrs: addrs, HTTPClient: &http.Client{Transport: f.net}, Attempt: f.attempt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +185,28 @@ func TestSessionMovesWhenItsHomeDies(t *testing.T) {
 		f.with(func() {
 			if f.moves != 1 {
 				t.Errorf("moved %d times, want once", f.moves)
+			}
+		})
+		s.Close(t.Context())
+	})
+}
+
+// Each attempt to take the name over has its own number: one that is carried out late changes nothing.
+func TestSessionNumbersItsAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet("a", "b", "c")
+		f.attempt = time.Second
+		s := f.open(t, "a", "b", "c")
+		f.with(func() { f.silent = "b" })
+		f.kill("a")
+		for s.SignedIn().Home != "c" {
+			alive(t, s, "while b is silent")
+			time.Sleep(10 * time.Millisecond)
+		}
+		f.with(func() {
+			b, c := f.attempts["b"], f.attempts["c"]
+			if len(b) == 0 || len(c) == 0 || b[0] == 0 || c[len(c)-1] <= b[len(b)-1] {
+				t.Errorf("the attempts are %v at b, then %v at c; want each above those before", b, c)
 			}
 		})
 		s.Close(t.Context())

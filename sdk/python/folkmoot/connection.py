@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections import deque
 from typing import Callable, Deque, Dict, Iterator, List, Optional, Tuple
@@ -301,9 +302,25 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self, why: Optional[Error] = None) -> None:
+        """Ends the connection at once, by a reset: an orderly end would say that the session is given up."""
         self._why = self._why or why or NotTried("the connection is given up")
         if self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and not self._transport.is_closing():
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                except OSError:
+                    pass  # it has ended already
             self._transport.abort()
+
+    @property
+    def own_end(self) -> str:
+        """Our end of the connection, host:port; "" when that is not known."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        if not isinstance(name, tuple) or len(name) < 2:
+            return ""
+        host = str(name[0])
+        return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._beat is not None:

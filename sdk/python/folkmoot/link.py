@@ -82,6 +82,8 @@ class Link:
         self._trouble = "none"
         self._tls_trouble = ""  # the last failure of TLS since the last sign-in
         self._uncertain = False  # a sign-in was sent and its outcome is not known
+        self._next = 0  # the attempt that the next sign-in is; 0: it cannot be numbered yet
+        self._unsure = False  # a take-over without a number may still be carried out
         self._until = float("inf")  # the lease holds at least until then
         self._sent: Dict[int, _Sent] = {}  # by message id
         self._requests: Dict[bytes, _Sent] = {}  # to COORDINATOR, by conversation
@@ -204,7 +206,9 @@ class Link:
                     continue
                 why = connection.closed.result()
                 if connection.told_bye and why.code in _FINAL_BYES:
-                    raise why
+                    if why.code != "conflict" or not self._unsure:
+                        raise why
+                    self._unsure = False  # an own attempt may have moved the session: it is gone back on once
                 self._connection = None
                 self._waiting += [out for out in connection.unwritten() if isinstance(out, _Sent)]
                 self._cut_off()
@@ -228,8 +232,13 @@ class Link:
                     return
                 except Busy as error:
                     self._trouble = error.message
-                except Refused:
-                    raise
+                except Refused as error:
+                    # A conflict may be with an own attempt of before that was carried out.
+                    if error.code != "conflict" or not (self._uncertain or self._unsure):
+                        raise
+                    self._trouble = error.message
+                    if not self.welcome and not self.config.session:  # the session of the key came about and is over
+                        self._key, self._next = new_conversation().hex(), 0
                 except TLSFailed as error:
                     self._trouble = self._tls_trouble = error.message
                 except Error as error:  # not tried or unknown: the key, or the secret, makes a repeat harmless
@@ -264,7 +273,9 @@ class Link:
     async def _sign_in(self, connection: Connection) -> None:
         c, w = self.config, self.welcome
         session, secret = w.get("session", c.session), w.get("secret", c.secret)
+        attempt, unnumbered = self._next, bool(session) and not self._next
         params: Dict[str, Any] = {"name": c.name, "lease": c.lease, "namespace": w.get("namespace", c.namespace)}
+        params.update(attempt=attempt, address=connection.own_end)
         params.update({"session": session, "secret": secret} if session else {"key": self._key})
         params.update(token=c.token, labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots)
         request = _request("sign_in", {k: v for k, v in params.items() if v})
@@ -274,7 +285,11 @@ class Link:
             raise Refused(f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}", code="too_large")
         answer = self._answers[request.conversation] = self._loop.create_future()
         sent_at = now()
-        before, self._uncertain = self._uncertain, True
+        before, self._uncertain = (self._uncertain, self._unsure), True
+        if unnumbered:  # the session was begun by others, whose attempts are not known
+            self._unsure = True
+        else:  # once the next is carried out, this one changes nothing any more
+            self._next = attempt + 1
         connection.send(Outgoing(COORDINATOR, encoded))
         try:
             ends: Set[asyncio.Future[Any]] = {answer, connection.closed}
@@ -286,10 +301,14 @@ class Link:
         told = answer.result()[1]
         if told.get("error") is not None:
             error = from_coordinator(told["error"])
-            self._uncertain = before or error.code in ("unknown", "internal")
+            if error.code not in ("unknown", "internal"):
+                self._uncertain, self._unsure = before
+                if error.code != "conflict":
+                    self._next = attempt
             raise error
-        self._uncertain, self._tls_trouble = False, ""
+        self._uncertain, self._unsure, self._tls_trouble = False, before[1], ""
         result: Dict[str, Any] = told["result"]
+        self._next = int(result.get("attempt", 0)) + 1
         self.welcome = {**result, "secret": result.get("secret") or secret}
         doors = [known(Door, d) for d in result.get("coordinators") or ()]
         self._doors = [d.address for d in doors if d.address] or self._doors

@@ -45,6 +45,7 @@ class Cluster:
         self.events: List[Dict[str, Any]] = []
         self.lease = "10s"
         self.index = 100
+        self.attempt = 0  # the last that was numbered
 
     async def start(self, n: int, tls: Optional[ssl.SSLContext] = None) -> Cluster:
         for i in range(n):
@@ -96,7 +97,7 @@ class Cluster:
         doors = [peer.home, *(c for c in self.coordinators if c is not peer.home and c.running)]
         return {
             "full_name": row.full, "session": row.id, "secret": row.secret, "namespace": namespace, "home": row.home, "lease": self.lease,
-            "index": self.index, "resumed": resumed, "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in doors],
+            "index": self.index, "attempt": self.attempt, "resumed": resumed, "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in doors],
         }  # fmt: skip
 
     def ask(self, full: str, method: str, params: Any) -> asyncio.Future[Message]:
@@ -160,6 +161,9 @@ class Coordinator:
         self.late = 0.0  # seconds until a sign-out is answered
         self.outcome: Optional[Refusal] = None  # of every message
         self.unavailable = 0  # so many sign-ins are not tried
+        self.conflicts = 0  # so many sign-ins are refused
+        self.attempts: List[int] = []  # of the sign-ins
+        self.keys: List[str] = []
         self.seen: List[Message] = []
 
     async def start(self, tls: Optional[ssl.SSLContext]) -> None:
@@ -296,6 +300,15 @@ class Peer:
     def call(self, m: Message, method: str, p: Dict[str, Any]) -> Any:
         cluster = self.home.cluster
         if method == "sign_in":
+            self.home.attempts.append(p.get("attempt", 0))
+            self.home.keys.append(p.get("key", ""))
+            if self.home.conflicts:
+                self.home.conflicts -= 1
+                over = cluster.keys.pop(p.get("key", ""), None)
+                if over is not None:
+                    del cluster.rows[over.full]
+                raise Refusal("conflict", "the session was taken over, or is over")
+            cluster.attempt = max(cluster.attempt, p.get("attempt", 0))
             if self.home.unavailable:
                 self.home.unavailable -= 1
                 raise Refusal("unavailable", "there is no leader")

@@ -93,6 +93,39 @@ class Lease(unittest.TestCase):
             laser.check()
 
     @on_virtual_time
+    async def test_attempts_are_numbered(self) -> None:
+        """One that may be carried out late is below the next, and a conflict may be with it."""
+        async with cluster(4, "20s") as c, folkmoot.connect(c.addresses, "laser", lease=20) as laser:
+            c.at("n2").mute = True
+            c.at("n3").conflicts = 1
+            await c.at("n1").kill()
+            while laser.home != "n4":
+                laser.check()
+                await asyncio.sleep(0.01)
+            self.assertEqual([c.at(id).attempts for id in ("n1", "n2", "n3", "n4")], [[0], [1], [2], [3]])
+            for peer in list(c.at("n4").peers):
+                peer.writer.transport.abort()
+            while len(c.at("n4").attempts) < 2:
+                laser.check()
+                await asyncio.sleep(0.01)
+            self.assertEqual(c.at("n4").attempts[1], 4)
+
+    @on_virtual_time
+    async def test_a_first_sign_in_that_came_about_and_is_over(self) -> None:
+        async with cluster(3) as c:
+            c.at("n1").mute = True
+            c.at("n2").conflicts = 1
+            async with folkmoot.connect(c.addresses, "laser", namespace="n3"):
+                first, second, third = (c.at(id) for id in ("n1", "n2", "n3"))
+                self.assertEqual([first.attempts, second.attempts, third.attempts], [[0], [1], [0]])
+                self.assertEqual(first.keys, second.keys)
+                self.assertNotEqual(second.keys, third.keys)
+            c.at("n2").conflicts = 1
+            with self.assertRaises(folkmoot.Refused) as refused:  # nothing is open
+                await folkmoot.connect(c.at("n2").address, "other", timeout=3)
+            self.assertEqual(refused.exception.code, "conflict")
+
+    @on_virtual_time
     async def test_a_sign_in_that_may_have_been_taken_is_unknown(self) -> None:
         async with cluster(2) as c:
             c.at("n1").unavailable = 1 << 20
