@@ -15,6 +15,9 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	if at := os.Getenv("FOLKMOOT_TEST_COMPONENT"); at != "" {
+		beComponent(at)
+	}
 	os.Exit(buildAndRun(m))
 }
 
