@@ -88,6 +88,7 @@ func TestFiguresOfThePages(t *testing.T) {
 			{"with names and labels | %s; %s |", of("jobs.MaxInput", "control.InputBytes")},
 			{"| labels of a job | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
 			{"| one result | %s |", of("wire.MaxResult")},
+			{"in args, in an item, in a result | nested %n deep |", of("wire.MaxDepth")},
 			{"with the error texts of its parts | %s (`--job-result-bytes`) |", of("control.JobResultBytes")},
 			{"| the same of all jobs that are kept | %s (`--result-bytes`) |", of("control.ResultBytes")},
 			{"| one error text | %s |", of("jobs.maxErrorText")},
