@@ -151,6 +151,16 @@ func TestACopiedDataDirectoryStartedElsewhere(t *testing.T) {
 	copyDir(t, n1.data, twin.data)
 	n1.start()
 	c.waitHealthy(3)
+	// The leader is the one that has most to lose.
+	if c.leader() != n1 {
+		c.ctl(0, "leader", "transfer", "--to", "n1")
+	}
+	eventually(t, "n1 to lead", func(ctx) error {
+		if l := c.leader(); l != n1 {
+			return fmt.Errorf("%s leads", l.name)
+		}
+		return nil
+	})
 	lastIndex := func() uint64 {
 		st, _, err := c.nodes[1].api().Status(t.Context())
 		if err != nil {
