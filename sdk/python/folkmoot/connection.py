@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections import deque
 from typing import Callable, Deque, Dict, Iterator, List, Optional, Tuple
@@ -18,6 +19,14 @@ DEFAULT_PORT = 7370
 DEAD_AFTER = 3  # pings without a byte
 _WRITE_AT_ONCE = 64 << 10
 _WRITE_BUFFER = 256 << 10
+_UNSENT = 128 << 10  # what the system may hold and cannot send yet: pings wait behind it
+_NOTSENT: Optional[int] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_OUTQ: Optional[int] = None  # asks for the bytes that are not acknowledged
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    _OUTQ = termios.TIOCOUTQ
 
 
 def now() -> float:
@@ -99,6 +108,9 @@ class Connection(asyncio.Protocol):
         self._heard = self._next_ping = now()
         self._pings: Dict[bytes, float] = {}  # under way: when sent
         self._ping_number = 0
+        self._written = self._taken = 0  # bytes written, and of them what the other side's system had at the last look
+        self._asked: Optional[int] = None  # where the first ping ends that is not answered, in bytes written
+        self._moved = self._under_way = self._heard  # when bytes were last taken; when that ping was last seen under way
         self._beat: Optional[asyncio.TimerHandle] = None
         self._why: Optional[Error] = None
         self.told_bye = False  # the coordinator said why it closes
@@ -197,6 +209,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, b: bytes) -> None:
         if self._transport is not None and b and not self._transport.is_closing():
+            self._written += len(b)
             self._transport.write(b)
 
     def pause_writing(self) -> None:
@@ -206,10 +219,34 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._pump()
 
+    def _look(self, at: float) -> None:
+        """Sees how far what was written has got. A ping that is on its way behind a long message cannot be answered yet."""
+        left = self._left()
+        if left is None:
+            return
+        if self._written - left > self._taken:
+            self._taken, self._moved = self._written - left, at
+        if self._asked is not None and self._taken < self._asked and at - self._moved < DEAD_AFTER * self._ping:
+            self._under_way = at
+
+    def _left(self) -> Optional[int]:
+        """How many bytes the other side's system has not taken yet; None where ours does not tell."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None or _OUTQ is None or self._transport is None:
+            return None
+        try:
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), _OUTQ, bytes(4)), sys.byteorder) + self._transport.get_write_buffer_size()
+        except (OSError, ValueError):
+            return None
+
+    def _dead_at(self) -> float:
+        return max(self._heard, self._under_way) + DEAD_AFTER * self._ping
+
     def _tick(self) -> None:
         """Pings when it is time to and gives up when nothing is heard."""
         at = now()
-        if at - self._heard >= DEAD_AFTER * self._ping:
+        self._look(at)
+        if at >= self._dead_at():
             self.abort(NotTried(f"{self.address}: nothing heard for {at - self._heard:.1f} s"))
             return
         if at >= self._next_ping:
@@ -218,7 +255,9 @@ class Connection(asyncio.Protocol):
             self._pings[data] = at
             self._next_ping = at + self._ping
             self._write(frame.about(frame.PING, [data]))
-        due = min(self._next_ping, self._heard + DEAD_AFTER * self._ping)
+            if self._asked is None:
+                self._asked = self._written
+        due = min(self._next_ping, self._dead_at())
         self._beat = self._loop.call_later(max(due - now(), 0.001), self._tick)
 
     # What comes in.
@@ -230,6 +269,8 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if _NOTSENT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT, _UNSENT)
         if self._why is not None:  # given up while dialling
             transport.abort()
             return
@@ -275,6 +316,9 @@ class Connection(asyncio.Protocol):
         elif m.type == frame.PONG:
             sent = self._pings.pop(m.payload[0], None) if m.payload else None
             if sent is not None:
+                self._look(now())
+                if self._asked is not None and self._taken >= self._asked:
+                    self._asked = None  # else it was the answer to one before
                 self._on_pong(self, sent)
         elif m.type == frame.CHUNK:
             for whole in self._chunks.add(m):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -157,6 +158,7 @@ class Coordinator:
         self.deaf = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
         self.mute = False  # greets, and takes sign-ins without a word
+        self.slow = 0.0  # seconds it takes to read one frame
         self.no_outcomes = False
         self.late = 0.0  # seconds until a sign-out is answered
         self.outcome: Optional[Refusal] = None  # of every message
@@ -170,6 +172,12 @@ class Coordinator:
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls)
         self.address = "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
         self.running = True
+
+    async def slowly(self, seconds: float) -> None:
+        """Takes that long for every frame of later connections, and little is under way."""
+        self.slow = seconds
+        assert self.server is not None
+        self.server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
 
     async def kill(self) -> None:
         """As kill -9 would: no bye."""
@@ -194,6 +202,8 @@ class Coordinator:
                 if not self.silent:
                     peer.take(m)
                     await writer.drain()
+                if self.slow:
+                    await asyncio.sleep(self.slow)
                 while self.deaf and not writer.is_closing():
                     await asyncio.sleep(0.001)
         except (asyncio.IncompleteReadError, OSError, Refused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import unittest
 from contextlib import asynccontextmanager
 from typing import AsyncIterator
@@ -91,6 +92,18 @@ class Lease(unittest.TestCase):
             # Three pings without a byte since the pong of 2 s, then the home once more, for 0.3 s.
             self.assertLess(time() - begun, 5.5 + 0.3 + 0.2)
             laser.check()
+
+    @unittest.skipUnless(sys.platform == "linux", "only Linux tells what of a message was taken")
+    def test_a_long_message_on_a_slow_way_is_no_silence(self) -> None:
+        async def run() -> None:
+            async with cluster(1, lease="60s") as c:
+                await c.at("n1").slowly(0.3)
+                async with folkmoot.connect(c.addresses, "laser", ping=1) as laser, folkmoot.connect(c.addresses, "gui", ping=1):
+                    peers = set(c.at("n1").peers)
+                    await laser.send("n1.gui", bytes(1 << 20), timeout=60)
+                    self.assertEqual(set(c.at("n1").peers), peers, "the connection was given up meanwhile")
+
+        asyncio.run(run())
 
     @on_virtual_time
     async def test_attempts_are_numbered(self) -> None:
