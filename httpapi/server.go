@@ -32,16 +32,11 @@ func newServer(cfg Config, h http.Handler) *server {
 		WriteTimeout:      cfg.WriteTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       hangup.With,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(hangup.With(ctx, c), connKey{}, c)
-		},
 	}
 	return s
 }
-
-// connKey is the key of a request's connection in its context.
-type connKey struct{}
 
 func (s *server) serve(l net.Listener) error {
 	if s.tls != nil {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
 // stream is an answer that goes on. It is for one goroutine.
@@ -37,7 +37,7 @@ func (rq *request) begin(kind []string, comment, first string) (*stream, error) 
 		rq.fresh(rq.api.control.Now())
 	}
 	s := &stream{rq: rq, ctl: http.NewResponseController(rq.w), comment: []byte(comment)}
-	if conn, ok := rq.context().Value(connKey{}).(net.Conn); ok {
+	if conn := hangup.Conn(rq.context()); conn != nil {
 		s.flow = flow.NewWriter(conn, rq.api.cfg.WriteTimeout)
 	}
 	s.deadline()
