@@ -12,6 +12,7 @@ import (
 const (
 	KindFound      = "fsm.found"
 	KindRaiseLevel = "fsm.raise_level"
+	KindGroup      = "fsm.group"
 )
 
 // catalogue is all the cluster can be told to do. Add, with the level that
@@ -19,6 +20,7 @@ const (
 var catalogue = map[string]command{
 	KindFound:      on(1, (*draft).found),
 	KindRaiseLevel: on(1, (*draft).raiseLevel),
+	KindGroup:      on(1, (*draft).group),
 
 	registry.KindAnnounce: on(1, (*draft).announce),
 	registry.KindForget:   in(1, (*draft).registry, (*registry.Table).Forget),

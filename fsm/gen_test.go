@@ -75,6 +75,13 @@ func (s *story) body(kind string) any {
 		return fsm.Found{Cluster: s.one("", "c1", "c1", "c2")}
 	case fsm.KindRaiseLevel:
 		return fsm.RaiseLevel{Level: s.r.IntN(3) - 1}
+	case fsm.KindGroup:
+		g := fsm.Group{Term: s.r.Uint64N(9), Leader: home, ServerID: home + "/1"}
+		for n := range s.r.IntN(4) {
+			id := fmt.Sprint("n", n)
+			g.Servers = append(g.Servers, fsm.Server{ID: id, ServerID: id + "/1", Suffrage: s.one("voter", "nonvoter")})
+		}
+		return g
 	case registry.KindAnnounce:
 		c := announce(fmt.Sprint("n", s.r.IntN(5)))
 		c.Coordinator.ServerID += s.one("", "", "b")

@@ -23,6 +23,7 @@ type State struct {
 	Index     uint64
 	ClusterID string // "" until the cluster is founded
 	Level     int
+	Group     Group // raft's, as a leader wrote it down last
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 

@@ -164,6 +164,8 @@ func (l *loader) row(line []byte) error {
 		err = l.jobRow(decode)
 	case rowPart:
 		err = l.partRow(decode)
+	case rowGroup:
+		err = l.groupRow(decode)
 	case rowClock:
 		err = l.clockRow(decode)
 	case rowHealth:
@@ -177,6 +179,18 @@ func (l *loader) row(line []byte) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", table, err)
 	}
+	return nil
+}
+
+func (l *loader) groupRow(decode func(any) error) error {
+	var g Group
+	if err := decode(&g); err != nil {
+		return err
+	}
+	if g.Term == 0 || l.state.Group.Term > 0 {
+		return fmt.Errorf("a group of term %d, after one of term %d", g.Term, l.state.Group.Term)
+	}
+	l.state.Group = g
 	return nil
 }
 

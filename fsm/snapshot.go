@@ -21,6 +21,9 @@ import (
 // v 1: the first release, 2026-11.
 const snapshotVersion = 1
 
+// rowGroup is the table of the one Group in a snapshot.
+const rowGroup = "fsm.group"
+
 // Names of the tables of package jobs in a snapshot.
 const (
 	rowJob    = "jobs.job"
@@ -103,6 +106,9 @@ func (s *State) rows() iter.Seq2[string, any] {
 			if !yield(t, row) {
 				return
 			}
+		}
+		if s.Group.Term > 0 && !yield(rowGroup, &s.Group) {
+			return
 		}
 		if c := (clock{s.Jobs.Elapsed()}); c.Elapsed > 0 && !yield(rowClock, &c) {
 			return

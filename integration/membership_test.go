@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,19 @@ import (
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
 )
+
+// tells waits until the events about members have these, in this order.
+func (c *cluster) tells(events ...string) {
+	c.t.Helper()
+	want := regexp.MustCompile("(?s)" + strings.Join(events, ".*"))
+	eventually(c.t, fmt.Sprintf("news of %q", events), func(ctx) error {
+		told := regexp.MustCompile(" +").ReplaceAllString(c.ctl(0, "events", "--topic", "member"), " ")
+		if !want.MatchString(told) {
+			return fmt.Errorf("told were:\n%s", told)
+		}
+		return nil
+	})
+}
 
 // A fourth coordinator comes, proves itself, gets its vote, loses it, gets it
 // back and is removed; all of it by the operator's tool.
@@ -26,7 +40,9 @@ func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 
 	c.ctl(0, "members", "demote", "n4")
 	c.ctl(0, "wait", "member/n4=nonvoter")
+	c.tells("leader_elected n[123] ", "announced n4", "promoted n4", "demoted n4")
 	c.ctl(0, "members", "promote", "n4")
+	c.tells("demoted n4", "promoted n4")
 	if m := c.member("n4"); m.Suffrage != "voter" {
 		t.Errorf("promoted, n4 is a %s", m.Suffrage)
 	}

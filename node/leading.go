@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
@@ -13,6 +15,7 @@ import (
 // election won and ends with the leadership.
 func (n *Node) whileLeading() {
 	n.raft.WhileLeading("cluster id", n.foundCluster)
+	n.raft.WhileLeading("group", n.writeGroup)
 	n.raft.WhileLeading("lost homes", func(ctx context.Context) error {
 		return lease.Sweep(ctx, lease.SweepConfig{
 			Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Window: n.raft.TouchTime(), Grace: n.cfg.Grace, Logger: n.log,
@@ -39,6 +42,55 @@ func (n *Node) foundCluster(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// groupEvery is how often the leader looks whether what it wrote down of the
+// group still holds, and groupTime how long a change of it waits for that.
+const (
+	groupEvery = time.Second
+	groupTime  = 2 * time.Second
+)
+
+// writeGroup writes down that this coordinator leads, and who votes where that
+// was not done at the change itself.
+func (n *Node) writeGroup(ctx context.Context) error {
+	tick := time.NewTicker(groupEvery)
+	defer tick.Stop()
+	for {
+		n.noteGroup(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// noteGroup writes down how raft's group stands, so that there is news of it.
+// In vain, it is tried again at the next look. One at a time, so that an older
+// look is not written down behind a newer one.
+func (n *Node) noteGroup(ctx context.Context) {
+	n.noting.Lock()
+	defer n.noting.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, groupTime)
+	defer cancel()
+	if now, leads := n.group(ctx); leads && !now.Same(n.machine.View().Group) {
+		_ = n.propose(ctx, fsm.KindGroup, now)
+	}
+}
+
+// group is raft's group as of now; leads tells whether this server leads it.
+func (n *Node) group(ctx context.Context) (g fsm.Group, leads bool) {
+	members, err := n.raft.Members(ctx)
+	if err != nil {
+		return g, false
+	}
+	for _, m := range members {
+		g.Servers = append(g.Servers, fsm.Server{ID: m.ID, ServerID: m.ServerID, Suffrage: m.Suffrage})
+	}
+	slices.SortFunc(g.Servers, func(a, b fsm.Server) int { return strings.Compare(a.ServerID, b.ServerID) })
+	g.Leader, g.ServerID, _, g.Term = n.raft.LeaderInfo()
+	return g, g.Leader == n.cfg.ID
 }
 
 // forgetRemoved deletes the row of a coordinator that is no longer a member,

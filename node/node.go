@@ -48,6 +48,7 @@ type Node struct {
 	stopping    chan struct{} // closed by stop
 	stopOnce    sync.Once
 	leaving     atomic.Bool // set before anything is ended, so that nobody counts on us any more
+	noting      sync.Mutex  // held by noteGroup
 }
 
 // Addrs says where a node is reached; every port is the bound one.
@@ -166,6 +167,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	})
 	undo = append(undo, func() { n.router.Close() })
 	n.raft.OnReturn(n.router.Heard)
+	n.raft.OnChange(n.noteGroup)
 	n.leco.exit = leco.NewExit(control.OverRouter(n.router))
 	n.control, err = control.New(control.Config{
 		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,

@@ -242,12 +242,19 @@ func (n *Node) find(id string) (raft.Server, error) {
 // enqueue is how long a change may wait for the one before it.
 const enqueue = 2 * time.Second
 
+// OnChange has f called after every change of the configuration that this
+// server made as the leader, before it makes another one. ctx is of who asked.
+func (n *Node) OnChange(f func(ctx context.Context)) { n.onChange.Store(&f) }
+
 // change waits for a change of the configuration.
 func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
 	err := await(ctx, f)
 	switch {
 	case err == nil:
 		poke(n.pingNow)
+		if f := n.onChange.Load(); f != nil {
+			(*f)(ctx)
+		}
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return outcome(err)

@@ -60,6 +60,7 @@ type Node struct {
 	broken    atomic.Pointer[error]
 	changes   atomic.Uint64 // of the leader, seen by this process
 	onReturn  atomic.Pointer[func(id string)]
+	onChange  atomic.Pointer[func(ctx context.Context)]
 	closeOnce sync.Once
 	closeErr  error
 

@@ -18,7 +18,7 @@ type Event struct {
 	Index  uint64    `json:"index"`
 	Seq    int       `json:"seq"` // order within one index, from 0
 	Topic  string    `json:"topic"`
-	Kind   string    `json:"kind"` // signed_in, moved, signed_out, expired, removed; submitted, assigned, ...
+	Kind   string    `json:"kind"` // signed_in, moved, signed_out, expired, removed; submitted, part_assigned, ...; leader_elected, promoted, demoted, ...
 	Key    string    `json:"key"`  // full name, job id, coordinator id
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"` // the proposer's clock: a label, never a judge
