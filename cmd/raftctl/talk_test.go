@@ -147,8 +147,8 @@ func TestSendAndWait(t *testing.T) {
 		t.Errorf("exit %d, stdout %q, stderr %q, want 0 and the answer", code, out, errs)
 	}
 	f = mailbox(t, other)
-	code, out, errs = raftctl(t, f, "send", "n2.laser", "x", "--as", "me", "--wait", "--timeout", "300ms")
-	if want := "n2.laser has it, and did not answer within 300ms"; code != exitFailed || out != "" || !strings.Contains(errs, want) {
+	code, out, errs = raftctl(t, f, "send", "n2.laser", "x", "--as", "me", "--wait", "--timeout", "3s")
+	if want := "n2.laser has it, and did not answer within 3s"; code != exitFailed || out != "" || !strings.Contains(errs, want) {
 		t.Errorf("no answer: exit %d, stdout %q, stderr %q, want 1 and %q", code, out, errs, want)
 	}
 	f = mailbox(t, wire.Received{From: "n1.COORDINATOR", ConversationID: "c1", Content: json.RawMessage(`{"jsonrpc":"2.0","id":null,"error":{"code":-32093,"message":"gone"}}`)})
