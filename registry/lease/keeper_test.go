@@ -220,9 +220,11 @@ func TestShorten(t *testing.T) {
 		if got := l.gone(); !slices.Equal(got, []string{"n1.short", "n1.gone"}) {
 			t.Errorf("expired %v, want the one that did not come back as well", got)
 		}
+		l.mu.Lock()
 		if want := []string{lease.Reason, "left"}; !slices.Equal(l.reasons, want) {
 			t.Errorf("the reasons are %q, want %q", l.reasons, want)
 		}
+		l.mu.Unlock()
 		pass(20 * time.Second)
 		if n := len(l.gone()); n != 5 {
 			t.Errorf("%d expired after their leases, want 5", n)
