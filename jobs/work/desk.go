@@ -242,6 +242,7 @@ func (r *ring) add(ref wire.PartRef) {
 type outcome struct {
 	result  json.RawMessage
 	err     string // empty: done
+	tail    bool   // err goes on with the end of the log
 	took    time.Duration
 	stopped bool // ended by us, for a reason other than the part's own
 }

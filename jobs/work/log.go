@@ -57,6 +57,20 @@ func (s *shipper) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// line adds a line of our own, if there is anything to say.
+func (s *shipper) line(text string) {
+	if text == "" {
+		return
+	}
+	s.mu.Lock()
+	begun := len(s.last) > 0 && s.last[len(s.last)-1] != '\n'
+	s.mu.Unlock()
+	if begun {
+		text = "\n" + text
+	}
+	_, _ = s.Write([]byte(text + "\n"))
+}
+
 // newest is as much of b's end as a log keeps of the output's end.
 func newest(b []byte) []byte { return b[max(0, len(b)-wire.LogTail):] }
 

@@ -45,6 +45,13 @@ func (w *Worker) run(ctx context.Context, rt Runtime, p wire.RunPart) (out outco
 	}
 	ship := w.newShipper(p.PartRef)
 	defer ship.end()
+	defer func() {
+		why := out.err
+		if out.tail {
+			why, _, _ = strings.Cut(why, "\n") // the log has the rest
+		}
+		ship.line(why)
+	}()
 	raw, state, err := w.process(ctx, cmd, rt.Name == "python3", ship)
 	switch {
 	case errors.Is(context.Cause(ctx), errTimeout):
@@ -57,11 +64,11 @@ func (w *Worker) run(ctx context.Context, rt Runtime, p wire.RunPart) (out outco
 		return outcome{err: tooLarge("is larger")}
 	}
 	if rt.Name != "python3" && !state.Success() {
-		return outcome{err: endedAs("the script ended with", state, ship)}
+		return outcome{err: endedAs("the script ended with", state, ship), tail: true}
 	}
 	result, failure := rt.result(raw.data)
 	if failure != "" && len(raw.data) == 0 {
-		failure = endedAs(failure+":", state, ship)
+		return outcome{err: endedAs(failure+":", state, ship), tail: true}
 	}
 	return outcome{result: result, err: failure}
 }

@@ -25,6 +25,7 @@ func TestScripts(t *testing.T) {
 		result string
 		fails  []string // all of these are in the error
 		log    string
+		logs   []string // all of these are in the log
 	}{
 		"python: one argument":   {part: python(t, 0, `3`, "def part(item): return item * 2"), result: `6`},
 		"python: with args":      {part: python(t, 0, `1`, "def part(item, args): return args['k'][item]"), result: `2`},
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 		"python: exception": {
 			part:  python(t, 0, `0`, "def inner(x):\n    return 1 / x\ndef part(item):\n    return inner(item)"),
 			fails: []string{"Traceback", "line 2, in inner", "return 1 / x", "ZeroDivisionError: division by zero"},
+			logs:  []string{"Traceback", "line 2, in inner", "ZeroDivisionError: division by zero\n"},
 		},
 		"python: KeyError": {part: python(t, 0, `0`, "def part(item):\n    return {}['missing']"), fails: []string{"Traceback", "KeyError: 'missing'"}},
 		"python: long message": {
@@ -93,7 +95,7 @@ func TestScripts(t *testing.T) {
 		"sh: bytes in JSON":      {part: shell(0, `0`, `printf '"\377"'`), fails: []string{"byte 2", "0xFF", "not UTF-8", "base64"}},
 		"sh: text beyond ASCII":  {part: shell(0, `0`, `printf 'caf\303\251 \357\277\275'`), result: "\"café \uFFFD\""},
 		"sh: nothing":            {part: shell(0, `0`, `:`), result: `null`},
-		"sh: exit status":        {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\n"},
+		"sh: exit status":        {part: shell(0, `0`, "echo because >&2\nexit 3"), fails: []string{"exit status 3", "because"}, log: "because\nthe script ended with exit status 3\n"},
 		"sh: exit status after much output": {
 			part:  shell(0, `0`, "head -c 3500 /dev/zero | tr '\\0' x >&2; echo last >&2; exit 3"),
 			fails: []string{"the script ended with exit status 3\n", "xxxlast"},
@@ -142,6 +144,9 @@ func TestScripts(t *testing.T) {
 			eventually(t, fmt.Sprintf("log %q, have %q", c.log, h.log(c.part)), func() bool {
 				return c.log == "" || h.log(c.part) == c.log
 			})
+			for _, want := range c.logs {
+				eventually(t, fmt.Sprintf("%q in the log", want), func() bool { return strings.Contains(h.log(c.part), want) })
+			}
 			eventually(t, "the desk is empty", func() bool { return w.Stats().Held == 0 })
 		})
 	}
