@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +16,7 @@ import (
 // reason is why some parts are not done, and which.
 type reason struct {
 	text  string
+	whole string // the error of the first of them
 	count int
 	parts []int // the first of them
 }
@@ -27,11 +30,11 @@ const (
 	shownReasons = 5
 )
 
-func (rs *reasons) add(part int, text string) {
+func (rs *reasons) add(part int, text, whole string) {
 	i := slices.IndexFunc(*rs, func(r reason) bool { return r.text == text })
 	if i < 0 {
 		i = len(*rs)
-		*rs = append(*rs, reason{text: text})
+		*rs = append(*rs, reason{text: text, whole: whole})
 	}
 	r := &(*rs)[i]
 	if r.count++; len(r.parts) < shownParts {
@@ -39,10 +42,66 @@ func (rs *reasons) add(part int, text string) {
 	}
 }
 
-// lines tells them, the most frequent first.
-func (rs reasons) lines() []string {
+// sorted has the most frequent first.
+func (rs reasons) sorted() reasons {
 	rs = slices.Clone(rs)
 	slices.SortStableFunc(rs, func(a, b reason) int { return cmp.Compare(b.count, a.count) })
+	return rs
+}
+
+// tellWhole tells the errors that have several lines, tracebacks for one, as they are, under the parts that they ended.
+func (rs reasons) tellWhole(w io.Writer) {
+	for i, r := range rs.sorted() {
+		if i == shownReasons {
+			return
+		}
+		if !severalLines(r.whole) {
+			continue
+		}
+		which := r.which()
+		if r.text != r.whole { // those of the others may differ in what is above the last line
+			which = fmt.Sprintf("part %d", r.parts[0])
+		}
+		fmt.Fprintf(w, "\n%s:\n%s", which, indented(r.whole))
+	}
+}
+
+func severalLines(s string) bool { return strings.Contains(strings.TrimSpace(s), "\n") }
+
+// indented is a text of several lines as it may be shown on a terminal.
+func indented(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(s)) {
+		line = strings.TrimRight(line, "\r\n")
+		fmt.Fprintf(&b, "    %s\n", clean(strings.ReplaceAll(line, "\t", "    ")))
+	}
+	return b.String()
+}
+
+// inLine is what Python says of every place that an exception passed.
+var inLine = regexp.MustCompile(`(?m)^ *File "[^"\n]*", line (\d+)`)
+
+// comesTo is an error in a line: of a traceback its last one, and the number of the line that raised it; else how the
+// script ended and what it said last.
+func comesTo(err string) string {
+	last := lastLine(err)
+	if !severalLines(err) {
+		return last
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(err), "\n")
+	places := inLine.FindAllStringSubmatch(err, -1)
+	switch {
+	case len(places) > 0:
+		return fmt.Sprintf("%s (line %s)", last, places[len(places)-1][1])
+	case strings.HasPrefix(first, "Traceback"):
+		return last
+	}
+	return brief(strings.TrimSpace(first), 120) + ": " + last
+}
+
+// lines tells them, the most frequent first.
+func (rs reasons) lines() []string {
+	rs = rs.sorted()
 	var out []string
 	for i, r := range rs {
 		if i == shownReasons {
@@ -74,7 +133,7 @@ func (r reason) which() string {
 
 // why is what a part's error comes down to, after the state of one that is given up for another reason than an error.
 func why(state, err string) string {
-	text := lastLine(err)
+	text := comesTo(err)
 	if state == "lost" || text == "" {
 		text = strings.TrimSuffix(clean(state)+": "+text, ": ")
 	}
@@ -102,9 +161,9 @@ func (a *app) failures(ctx context.Context, j wire.Job, read client.Read) (reaso
 		for _, p := range page.Parts {
 			switch {
 			case client.Final(p.State) || p.State == "lost":
-				found.add(p.Part, why(p.State, p.Error))
+				found.add(p.Part, why(p.State, p.Error), p.Error)
 			case p.Error != "":
-				found.add(p.Part, why(p.State, p.Error)+", tried again")
+				found.add(p.Part, why(p.State, p.Error)+", tried again", p.Error)
 			}
 		}
 	}

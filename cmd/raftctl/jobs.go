@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -146,8 +147,12 @@ func (a *app) jobsGetCmd() *cobra.Command {
 				if err != nil {
 					return a.behind(cmd.Context(), r, err)
 				}
-				v := answer{body: body, table: func(wide bool) *table { return a.partsTable(rows, wide) }}
+				var errs reasons
+				v := answer{body: body, table: func(wide bool) *table { return a.partsTable(rows, wide) }, below: func(w io.Writer) { errs.tellWhole(w) }}
 				for _, p := range rows {
+					if severalLines(p.Error) {
+						errs.add(p.Part, p.Error, p.Error)
+					}
 					v.names = append(v.names, fmt.Sprintf("part/%s/%d", p.Job, p.Part))
 				}
 				return a.show(a.out, v)
@@ -165,6 +170,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			return a.show(a.out, answer{
 				body: meta.Body, names: []string{"job/" + j.ID},
 				table: func(wide bool) *table { return a.jobTable(j, failed, wide) },
+				below: failed.tellWhole,
 			})
 		},
 	})
@@ -280,10 +286,10 @@ func (a *app) partsTable(rows []wire.Part, wide bool) *table {
 	return t
 }
 
-// resultOf is a result, or what the error there is instead comes down to; JSON has all of it.
+// resultOf is a result, or what the error there is instead comes down to.
 func resultOf(result json.RawMessage, err string) string {
 	if err != "" {
-		return lastLine(err)
+		return comesTo(err)
 	}
 	return string(result)
 }

@@ -55,22 +55,42 @@ func (a *app) showResults(rows []wire.PartResult) error {
 	}
 	t := a.table("part", "state", "attempt", "worker", "ms", "result").numbers("part", "attempt", "ms")
 	var left tally
+	var errs reasons
 	for _, r := range rows {
 		if !left.tells(a, r) {
 			continue
+		}
+		if severalLines(r.Error) {
+			errs.add(r.Part, r.Error, r.Error)
 		}
 		t.row(r.Part, mood(r.State), r.Attempt, r.Worker, r.Millis, resultOf(compact(r.Result), r.Error))
 	}
 	if err := t.render(a.out); err != nil {
 		return err
 	}
+	errs.tellWhole(a.out)
 	left.tell(a)
 	return nil
 }
 
 // tally chooses which results of parts that are not done are told to a person, and counts the others: a job that fails
 // takes all its other parts along, up to 100,000.
-type tally struct{ failed, failedMore, cancelled int }
+type tally struct {
+	failed, failedMore, cancelled int
+	whole                         map[string]bool // errors that were told with all their lines
+}
+
+// first says whether an error of several lines is told for the first time.
+func (t *tally) first(err string) bool {
+	if !severalLines(err) || t.whole[err] {
+		return false
+	}
+	if t.whole == nil {
+		t.whole = map[string]bool{}
+	}
+	t.whole[err] = true
+	return true
+}
 
 // shownFailures is how many parts that failed are told one by one.
 const shownFailures = 20
@@ -156,6 +176,11 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 		} else if tells {
 			if err := a.showResult(a.out, r); err != nil {
 				return err
+			}
+			if programs := a.flags.output != "table" && a.flags.output != "wide"; !programs && left.first(r.Error) {
+				if _, err := io.WriteString(a.out, indented(r.Error)); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -369,3 +369,42 @@ func TestWatchedAgesGrow(t *testing.T) {
 		})
 	}
 }
+
+// What a script said when it failed is told with all its lines, once, and where it was in one.
+func TestErrorsOfScriptsAreWhole(t *testing.T) {
+	trace := "Traceback (most recent call last):\n  File \"/tmp/part-1/script.py\", line 4, in part\n    return inner(item)\n" +
+		"  File \"/tmp/part-1/script.py\", line 2, in inner\n    return 1 / x\nZeroDivisionError: division by zero"
+	shell := "the script ended with exit status 7\ngiving up:\tno disk\x1b[1m"
+	var results []string
+	var parts []wire.Part
+	for i, e := range []string{trace, trace, shell, "boom"} {
+		b, _ := json.Marshal(wire.PartResult{Part: i, State: "failed", Attempt: 1, Worker: "n1.w", Error: e})
+		results = append(results, string(b))
+		parts = append(parts, wire.Part{Part: i, Job: "j1", State: "failed", Attempt: 1, Worker: "n1.w", Error: e})
+	}
+	f := runner(t, wire.Job{ID: "j1", State: "failed", Reason: "boom", Parts: wire.PartCounts{Total: 4, Failed: 4}}, results...)
+	f.answers["GET /jobs/j1/parts"] = wire.Parts{Parts: parts}
+	for _, cmd := range []string{"jobs results j1", "jobs results j1 --follow", "jobs results j1 --follow -o wide", "jobs get j1", "jobs get j1 --parts -o wide"} {
+		_, out, errs := raftctl(t, f, strings.Fields(cmd)...)
+		for want, n := range map[string]int{
+			"    Traceback (most recent call last):\n": 1, "line 2, in inner\n": 1, "    ZeroDivisionError: division by zero\n": 1,
+			"    the script ended with exit status 7\n    giving up:    no disk\uFFFD[1m\n": 1, "\n    boom\n": 0,
+		} {
+			if got := strings.Count(out, want); got != n {
+				t.Errorf("%s: %q is there %d times, want %d:\n%s%s", cmd, want, got, n, out, errs)
+			}
+		}
+		short := []string{"ZeroDivisionError: division by zero (line 2)", "the script ended with exit status 7: giving up"}
+		if strings.Contains(cmd, "--parts") {
+			short = short[:1]
+		}
+		for _, want := range short {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: want %q in a line:\n%s", cmd, want, out)
+			}
+		}
+	}
+	if _, out, _ := raftctl(t, f, "jobs", "results", "j1", "--follow", "-o", "json"); strings.Count(out, "\n") != 4 {
+		t.Errorf("-o json: want a line a part:\n%s", out)
+	}
+}

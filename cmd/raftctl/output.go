@@ -15,7 +15,8 @@ import (
 type answer struct {
 	body  []byte // JSON, as REST gave it
 	table func(wide bool) *table
-	names []string // for -o name: kind/name
+	names []string        // for -o name: kind/name
+	below func(io.Writer) // of the table; nil: nothing
 }
 
 // show prints an answer to w.
@@ -33,7 +34,11 @@ func (a *app) show(w io.Writer, v answer) error {
 		}
 		return nil
 	}
-	return v.table(a.flags.output == "wide").render(w)
+	err := v.table(a.flags.output == "wide").render(w)
+	if err == nil && v.below != nil {
+		v.below(w)
+	}
+	return err
 }
 
 // done tells that something was carried out: one line, or the answer itself for programs.

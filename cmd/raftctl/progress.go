@@ -55,7 +55,7 @@ func (b *bar) add(r wire.PartResult, tells bool) {
 
 // ended tells in a line how a part ended that was not done.
 func ended(r wire.PartResult) string {
-	return fmt.Sprintf("part %d %s: %s", r.Part, r.State, lastLine(r.Error))
+	return fmt.Sprintf("part %d %s: %s", r.Part, r.State, comesTo(r.Error))
 }
 
 // stop takes the bar away; once is enough.
