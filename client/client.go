@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +58,7 @@ type Client struct {
 	http  *http.Client
 	addrs *ring
 	owned *http.Transport // nil when the caller brought the HTTP client
+	last  *atomic.Pointer[CallError]
 }
 
 // New checks cfg; it connects to nobody yet.
@@ -73,7 +75,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "folkmoot-client"
 	}
-	c := &Client{cfg: cfg, http: cfg.HTTPClient}
+	c := &Client{cfg: cfg, http: cfg.HTTPClient, last: &atomic.Pointer[CallError]{}}
 	bases := make([]string, 0, len(cfg.Addrs))
 	for _, a := range cfg.Addrs {
 		base, err := baseURL(a, cfg.TLS != nil)
@@ -105,6 +107,15 @@ func (c *Client) Close() {
 	if c.owned != nil {
 		c.owned.CloseIdleConnections()
 	}
+}
+
+// LastFailure is the last attempt at a coordinator that failed, nil if one has succeeded since or there was none. It tells
+// why a call that is still going on takes long.
+func (c *Client) LastFailure() error {
+	if ce := c.last.Load(); ce != nil {
+		return ce
+	}
+	return nil
 }
 
 // Addrs are the coordinators in the order in which they would be tried now, as base URLs.

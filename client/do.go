@@ -133,6 +133,9 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 			tried = true
 			began := time.Now()
 			ce := try(base)
+			if ctx.Err() == nil || ce == nil { // that the caller's time is over says nothing
+				c.last.Store(ce)
+			}
 			if ce == nil {
 				return nil
 			}
@@ -333,6 +336,9 @@ func plain(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err
+	}
+	if err != nil && strings.Contains(err.Error(), "malformed HTTP") {
+		return fmt.Errorf("%w: what answers is no HTTP: is this the port of REST, --http-addr of the coordinator?", err)
 	}
 	if err == context.DeadlineExceeded { // a bare one says nothing
 		return errors.New("no answer in time")

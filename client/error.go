@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -86,7 +87,22 @@ func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) 
 	case s >= 400:
 		code = wire.CodeInvalid
 	}
-	return &wire.Error{Code: code, Message: "answered " + res.Status, RetryAfter: retry}, ""
+	return &wire.Error{Code: code, Message: "answered " + res.Status + said(res, body), RetryAfter: retry}, ""
+}
+
+// said is the first line of an answer in plain text: who is no coordinator says there what it is, or why.
+func said(res *http.Response, body []byte) string {
+	kind := res.Header.Get("Content-Type")
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if kind != "" && !strings.HasPrefix(kind, "text/plain") || line == "" || !utf8.ValidString(line) || strings.EqualFold(line, http.StatusText(res.StatusCode)) {
+		return ""
+	}
+	return fmt.Sprintf(": %.200s", strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, line))
 }
 
 // aboutTLS tells whether TLS was what failed: no repeat helps then, and no other trouble explains more.

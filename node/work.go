@@ -53,9 +53,12 @@ func (n *Node) workOnce(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	runtimes := work.Offered([]string{"python3", "sh"})
+	runtimes, missing := work.Offered(nil)
 	if len(runtimes) == 0 {
-		return fmt.Errorf("--worker: neither python3 nor sh works here")
+		return fmt.Errorf("--worker: no runtime works here: %w", missing)
+	}
+	if missing != nil {
+		n.log.Warn("some runtimes are not offered: they do not work here", "err", missing)
 	}
 	scheme := "http://"
 	cfg := client.Config{Token: n.workerToken}

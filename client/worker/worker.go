@@ -97,7 +97,11 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 	var takenSince time.Time
 	for {
 		late := time.AfterFunc(sayAfter, func() {
-			cfg.Logger.Warn("no coordinator has taken the sign-in yet; going on trying", "addrs", strings.Join(cfg.Client.Addrs(), ","))
+			args := []any{"addrs", strings.Join(cfg.Client.Addrs(), ",")}
+			if err := cfg.Client.LastFailure(); err != nil {
+				args = append(args, "error", err)
+			}
+			cfg.Logger.Warn("no coordinator has taken the sign-in yet; going on trying", args...)
 		})
 		var s *client.Session
 		over, err := settle(ctx, cfg, last, left)

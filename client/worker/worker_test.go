@@ -3,6 +3,7 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -227,7 +228,7 @@ func start(t *testing.T, name string, addrs ...string) (stop func() error, ended
 	go func() {
 		defer cl.Close()
 		out <- worker.Run(ctx, worker.Config{
-			Client: cl, Name: name, Lease: 3 * time.Second, Runtimes: work.Offered([]string{"sh"}),
+			Client: cl, Name: name, Lease: 3 * time.Second, Runtimes: shell(),
 			Slots: 2, Dir: t.TempDir(),
 		})
 	}()
@@ -387,5 +388,75 @@ func TestRefusedWorkers(t *testing.T) {
 	_, ended = start(t, "taken", a.URL)
 	if err := <-ended; wire.CodeOf(err) != wire.CodeForbidden {
 		t.Errorf("refused: got %v, want forbidden", err)
+	}
+}
+
+func shell() []work.Runtime {
+	found, _ := work.Offered([]string{"sh"})
+	return found
+}
+
+// journal is a log that tests look into while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+// line is the first line that has all of the words, "" if there is none.
+func (j *journal) line(words ...string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for line := range strings.Lines(j.text.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return line
+		}
+	}
+	return ""
+}
+
+// A worker that reaches nobody says soon what keeps it from it.
+func TestNobodyReachedSaysWhy(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	secure := httptest.NewTLSServer(nil)
+	t.Cleanup(secure.Close)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "upstream is away", 503) }))
+	t.Cleanup(proxy.Close)
+	for addr, why := range map[string]string{closed.URL: "connection refused", secure.URL: "certificate", proxy.URL: "upstream is away"} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			cl, err := client.New(client.Config{Addrs: []string{addr}, TLS: &tls.Config{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			log := &journal{}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() {
+				ended <- worker.Run(ctx, worker.Config{Client: cl, Name: "w", Runtimes: shell(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+			}()
+			late := time.After(20 * time.Second)
+			for log.line("no coordinator has taken the sign-in yet", why) == "" {
+				select {
+				case <-time.After(10 * time.Millisecond):
+				case err := <-ended:
+					t.Fatalf("it ended: %v\n%s", err, log.line())
+				case <-late:
+					t.Fatalf("not within 20 s: %q; it says %q", why, log.line("no coordinator"))
+				}
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("told to end: %v", err)
+			}
+		})
 	}
 }

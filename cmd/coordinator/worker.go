@@ -31,8 +31,15 @@ func workerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			runtimes, missing := work.Offered(nil)
+			if len(runtimes) == 0 {
+				return fmt.Errorf("no runtime works here: %w", missing)
+			}
+			if missing != nil {
+				log.Warn("some runtimes are not offered: they do not work here", "error", missing)
+			}
 			return worker.Run(cmd.Context(), worker.Config{
-				Client: c, Name: name, Runtimes: work.Offered([]string{"python3", "sh"}), Slots: slots, Logger: log,
+				Client: c, Name: name, Runtimes: runtimes, Slots: slots, Logger: log,
 				Grace: -1, // whoever ends a demo midway does not wait for its job
 				Signed: func(in wire.SignedIn) {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s signed in at %s\n", in.FullName, in.Home)

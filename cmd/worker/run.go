@@ -132,14 +132,12 @@ func (s *settings) config(cmd *cobra.Command, stderr io.Writer) (worker.Config, 
 			return fail("--runtimes %q: there are python3 and sh", r)
 		}
 	}
-	runtimes := work.Offered(s.runtimes)
+	runtimes, missing := work.Offered(s.runtimes)
 	if len(runtimes) == 0 {
-		return fail("--runtimes %s: none of them works here", strings.Join(s.runtimes, ","))
+		return fail("--runtimes %s: none of them works here: %w", strings.Join(s.runtimes, ","), missing)
 	}
-	for _, r := range s.runtimes {
-		if !slices.Contains(work.Names(runtimes), r) {
-			log.Warn("runtime not offered: it does not work here", "runtime", r)
-		}
+	if missing != nil {
+		log.Warn("some runtimes are not offered: they do not work here", "error", missing)
 	}
 	if s.slots < 1 {
 		return fail("--slots %d: want at least 1", s.slots)

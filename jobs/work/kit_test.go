@@ -17,7 +17,10 @@ import (
 )
 
 // offered is asked once: it starts every interpreter.
-var offered = sync.OnceValue(func() []work.Runtime { return work.Offered(nil) })
+var offered = sync.OnceValue(func() []work.Runtime {
+	all, _ := work.Offered(nil)
+	return all
+})
 
 // home is a coordinator in a few lines: it holds what is assigned, takes each
 // report once, and can be made to fail.

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,31 +27,66 @@ type Runtime struct {
 	Path string // of the interpreter
 }
 
-// Offered returns those of the named runtimes that work on this machine; an
-// empty list of names means all that are known. It runs each interpreter once
-// and takes at most 10 s for each.
-func Offered(names []string) []Runtime {
+// probes are what each runtime runs to tell where its interpreter is.
+var probes = map[string]string{
+	"python3": "import sys, json; print(sys.executable)",
+	"sh":      "command -v sh",
+}
+
+// probeTime is how long an interpreter may take to start.
+const probeTime = 10 * time.Second
+
+// Offered returns those of the named runtimes that work on this machine, and an
+// error that says of each of the others why it does not; an empty list of names
+// means all that are known. It runs each interpreter once and takes at most 10 s
+// for each.
+func Offered(names []string) (found []Runtime, missing error) {
 	if len(names) == 0 {
 		names = []string{"python3", "sh"}
 	}
-	var found []Runtime
+	var why []string
 	for _, name := range names {
-		probe := map[string]string{
-			"python3": "import sys, json; print(sys.executable)",
-			"sh":      "command -v sh",
-		}[name]
-		if probe == "" {
+		r, err := probe(name)
+		if err != nil {
+			why = append(why, err.Error())
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		out, err := exec.CommandContext(ctx, name, "-c", probe).Output()
-		cancel()
-		// The interpreter itself, not a wrapper that chooses one each time.
-		if path := strings.TrimSpace(string(out)); err == nil && filepath.IsAbs(path) {
-			found = append(found, Runtime{Name: name, Path: path})
-		}
+		found = append(found, r)
 	}
-	return found
+	if len(why) > 0 {
+		missing = errors.New(strings.Join(why, "; "))
+	}
+	return found, missing
+}
+
+// probe finds out whether a runtime works here.
+func probe(name string) (Runtime, error) {
+	script, known := probes[name]
+	if !known {
+		return Runtime{}, fmt.Errorf("%s: there are python3 and sh", name)
+	}
+	if _, err := exec.LookPath(name); err != nil {
+		return Runtime{}, fmt.Errorf("%s: not found on the PATH %q", name, os.Getenv("PATH"))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, "-c", script)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	path := strings.TrimSpace(string(out))
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return Runtime{}, fmt.Errorf("%s: it did not start within %v", name, probeTime)
+	case errors.As(err, &exit):
+		said := strings.ToValidUTF8(strings.TrimSpace(string(exit.Stderr)), "")
+		return Runtime{}, fmt.Errorf("%s: %q ended with %v: %s", name, script, err, said[strings.LastIndexByte(said, '\n')+1:])
+	case err != nil:
+		return Runtime{}, fmt.Errorf("%s: %w", name, err)
+	case !filepath.IsAbs(path): // the interpreter itself is wanted, not a wrapper that chooses one each time
+		return Runtime{}, fmt.Errorf("%s: it does not tell where it is, but %.80q", name, path)
+	}
+	return Runtime{Name: name, Path: path}, nil
 }
 
 // Names returns the names of runtimes, for a sign-in.

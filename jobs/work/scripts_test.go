@@ -241,14 +241,28 @@ func TestLogIsLive(t *testing.T) {
 	eventually(t, "the whole log", func() bool { return h.log(p) == "one\ntwo\n" })
 }
 
-// Only what works is offered.
+// Only what works is offered, and of the others it is told why not.
 func TestOffered(t *testing.T) {
-	if got := work.Names(work.Offered([]string{"sh", "cobol"})); strings.Join(got, " ") != "sh" {
-		t.Errorf("offered %v, want sh alone", got)
+	got, err := work.Offered([]string{"sh", "cobol"})
+	if strings.Join(work.Names(got), " ") != "sh" || err == nil || !strings.Contains(err.Error(), "cobol: there are python3 and sh") {
+		t.Errorf("offered %v, %v; want sh alone, and why not cobol", work.Names(got), err)
 	}
-	t.Setenv("PATH", t.TempDir())
-	if got := work.Offered(nil); len(got) != 0 {
-		t.Errorf("offered %v with nothing on the path, want nothing", got)
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	if got, err := work.Offered(nil); len(got) != 0 || err == nil || !strings.Contains(err.Error(), "python3: not found on the PATH \""+dir) || !strings.Contains(err.Error(), "; sh: not found") {
+		t.Errorf("offered %v, %v with nothing on the path, want nothing, and the path", got, err)
+	}
+	for script, why := range map[string]string{
+		"#!/bin/sh\necho >&2 Traceback; echo >&2 \"ImportError: no module json\"; exit 3\n": "exit status 3: ImportError: no module json",
+		"#!/bin/sh\necho python3\n": `it does not tell where it is, but "python3"`,
+		"#!/no/such/interpreter\n":  "python3: fork/exec",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "python3"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := work.Offered([]string{"python3"}); len(got) != 0 || err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q as python3: offered %v, %v; want nothing, and %q", script, got, err, why)
+		}
 	}
 	if _, err := work.Open(newHome(), work.Config{}); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("open without runtimes: %v, want invalid", err)
