@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -197,7 +199,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	if secure, ok := conn.(*tls.Conn); ok {
 		if err := secure.Handshake(); err != nil { // late ends it
 			hangup.Abort(conn)
-			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, named(err)))
+			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, named(notTLS(err))))
 		}
 	}
 	flow.Prompt(conn)
@@ -276,12 +278,16 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 	}
 	r := bufio.NewReaderSize(l.heard, 64<<10)
 	var raw [wire.PreambleSize]byte
-	if _, err := io.ReadFull(r, raw[:]); err != nil {
-		return nil, wire.Unknown(fmt.Errorf("no preamble: %w", err))
+	if got, err := io.ReadFull(r, raw[:]); err != nil {
+		first := raw[:got]
+		if got == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			first = provoke(l.conn)
+		}
+		return nil, noPreamble(first, err, l.n.cfg.TLS != nil)
 	}
 	p, err := wire.ParsePreamble(raw[:])
 	if err != nil {
-		return nil, wire.NotTried("%v", err)
+		return nil, wire.NotTried("%s", cmp.Or(found(raw[:]), err.Error()))
 	}
 	if p.Version != wire.SessionVersion {
 		return nil, wire.NotTried("the coordinator speaks version %d of the protocol, this program %d", p.Version, wire.SessionVersion)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -503,6 +504,23 @@ func TestOutOfTouch(t *testing.T) {
 				t.Errorf("sent away after %v with %s, want unavailable after a third of the lease", time.Since(begun), m.Payload[0])
 			}
 			return
+		}
+	}
+}
+
+// Who takes the port for that of REST is told so in HTTP.
+func TestHTTPAtTheDoor(t *testing.T) {
+	n1 := newWorld(t, settings{}, "n1").sites["n1"]
+	transport := &http.Transport{DisableKeepAlives: true}
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		ask, err := http.NewRequestWithContext(t.Context(), method, "http://"+n1.addr+"/v1/status", strings.NewReader(strings.Repeat("x", 9999)))
+		must(t, err)
+		res, err := transport.RoundTrip(ask)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "this is the port of native sessions") {
+			t.Errorf("%s: %s %q, %v; want 400 and what this port is", method, res.Status, body, err)
 		}
 	}
 }

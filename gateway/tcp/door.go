@@ -2,6 +2,7 @@
 package tcp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -168,6 +169,11 @@ func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 	}
 	hello, err := wire.ParsePreamble(preamble[:])
 	if err != nil {
+		if httpRequest(preamble[:]) {
+			_, _ = io.WriteString(conn, notHTTP)
+			(&line{conn: conn, half: half}).Close() // it may still be sending
+			_, _ = io.CopyN(io.Discard, conn, 1<<20)
+		}
 		return nil, 0, err
 	}
 	ping := hello.Ping
@@ -184,6 +190,20 @@ func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 	}
 	flow.Prompt(conn)
 	return &line{conn: conn, half: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
+}
+
+// notHTTP answers a request of HTTP, for whoever took one port for another.
+const notHTTP = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"this is the port of native sessions (--component-addr); REST is at the coordinator's --http-addr\n"
+
+// httpRequest tells whether a connection that begins so is one of HTTP.
+func httpRequest(first []byte) bool {
+	for _, method := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "PATCH "} {
+		if bytes.HasPrefix(first, []byte(method)) {
+			return true
+		}
+	}
+	return false
 }
 
 // line is a connection as sessions see it.

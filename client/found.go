@@ -1,0 +1,65 @@
+package client
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// found says what answers at an address that is not what was looked for, by the first bytes that came; "" if they tell
+// nothing.
+func found(b []byte) string {
+	switch {
+	case bytes.HasPrefix(b, []byte("HTTP/")):
+		return "it speaks HTTP: is this the port of REST? Native sessions have another, --component-addr of the coordinator"
+	case len(b) >= 2 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3:
+		return "it speaks TLS, and this program does not: give it the CA"
+	case len(b) > 0 && b[0] == 0xff:
+		return "it speaks ZMTP: is this the port of LECO? Native sessions have another, --component-addr of the coordinator"
+	}
+	return ""
+}
+
+// provoke asks what says nothing to a preamble for a word: a server of HTTP waits for the end of a line. It is for a
+// connection that is given up.
+func provoke(conn net.Conn) []byte {
+	_ = conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	_, _ = io.WriteString(conn, "\r\n\r\n")
+	b := make([]byte, wire.PreambleSize)
+	n, _ := io.ReadFull(conn, b)
+	return b[:n]
+}
+
+// noPreamble is the outcome of a sign-in that was not answered by a preamble: b is what came of it. Who speaks something
+// else has certainly not tried.
+func noPreamble(b []byte, err error, secure bool) error {
+	if what := found(b); what != "" {
+		return wire.NotTried("%s", what)
+	}
+	if errors.Is(err, io.EOF) && len(b) == 0 && !secure { // a port of TLS closes so
+		err = fmt.Errorf("%w (does it want TLS?)", err)
+	}
+	return wire.Unknown(fmt.Errorf("no preamble: %w", err))
+}
+
+// notTLS explains a handshake that failed since the other side does not speak TLS.
+func notTLS(err error) error {
+	var header tls.RecordHeaderError
+	switch {
+	case errors.As(err, &header):
+		what := "no TLS: leave out the CA, or ask another port"
+		if bytes.HasPrefix(header.RecordHeader[:], []byte("HTTP/")) {
+			what = "plain HTTP: is this the port of REST? Native sessions have another, --component-addr of the coordinator"
+		}
+		return fmt.Errorf("%w: it speaks %s", err, what)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w (does it speak TLS at all?)", err)
+	}
+	return err
+}
