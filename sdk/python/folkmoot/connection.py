@@ -47,6 +47,18 @@ def split_address(address: str) -> Tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def found(first: bytes) -> str:
+    """Says what answers instead of a coordinator's native sessions, by the first bytes that came; "" if they tell nothing."""
+    sessions = "Native sessions have another, --component-addr of the coordinator"
+    if first.startswith(b"HTTP/"):
+        return f"it speaks HTTP: is this the port of REST? {sessions}"
+    if first[:1] in (b"\x15", b"\x16") and first[1:2] == b"\x03":
+        return "it speaks TLS, and this program does not: give tls=ssl.create_default_context(cafile=...)"
+    if first[:1] == b"\xff":
+        return f"it speaks ZMTP: is this the port of LECO? {sessions}"
+    return ""
+
+
 class TLSFailed(NotTried):
     """There is a coordinator, and TLS with it failed: no repeat helps, and no other trouble explains more."""
 
@@ -113,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._moved = self._under_way = self._heard  # when bytes were last taken; when that ping was last seen under way
         self._beat: Optional[asyncio.TimerHandle] = None
         self._why: Optional[Error] = None
+        self._secure = False
         self.told_bye = False  # the coordinator said why it closes
 
     @classmethod
@@ -130,23 +143,39 @@ class Connection(asyncio.Protocol):
         """Dials and waits for the coordinator's preamble. Raises NotTried."""
         host, port = split_address(address)
         self = cls(address, wish, on_message, on_receipt, on_pong)
+        self._secure = tls is not None
 
         async def dial() -> None:
             await self._loop.create_connection(lambda: self, host, port, ssl=tls)
-            await self.opened
+            await asyncio.shield(self.opened)
 
         try:
             await asyncio.wait_for(dial(), timeout)
         except ssl.SSLError as error:  # by its own text nobody sees whose certificate it is about
             self.abort()
-            raise TLSFailed(f"{address}: TLS failed: {error}") from error
-        except (OSError, asyncio.TimeoutError, Error) as error:
+            none = " (it speaks no TLS: is this the port of REST, or is TLS not wanted?)" if "WRONG_VERSION" in str(error) else ""
+            raise TLSFailed(f"{address}: TLS failed: {error}{none}") from error
+        except asyncio.TimeoutError as error:
+            why = await self._provoke() or TimeoutError.__name__
             self.abort()
+            raise NotTried(f"{address}: {why}") from error
+        except (OSError, Error) as error:
+            self.abort()
+            if tls is not None and isinstance(error, (ConnectionResetError, ConnectionAbortedError)) and self._transport is None:
+                raise TLSFailed(f"{address}: TLS failed: {error} (does it speak TLS at all?)") from error
             raise NotTried(f"{address}: {error or type(error).__name__}") from error
         except BaseException:
             self.abort()
             raise
         return self
+
+    async def _provoke(self) -> str:
+        """Asks what said nothing to a preamble for a word: a server of HTTP waits for the end of a line."""
+        if self._transport is None or self._have or self.opened.done():
+            return ""
+        self._write(b"\r\n\r\n")
+        await asyncio.wait({self.closed}, timeout=0.5)
+        return self.closed.result().message if self.closed.done() else ""
 
     # What goes out.
 
@@ -300,6 +329,9 @@ class Connection(asyncio.Protocol):
         self._have = len(b) - at
 
     def _greeted(self, b: bytes) -> None:
+        what = found(b)
+        if what:
+            raise NotTried(what)
         version, ping = frame.parse_preamble(b)
         if version != frame.VERSION:
             raise NotTried(f"{self.address} does not speak version {frame.VERSION} of the protocol")
@@ -369,10 +401,17 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._beat is not None:
             self._beat.cancel()
-        why = self._why or NotTried(f"{self.address}: connection lost{f': {exc}' if exc else ''}")
+        why = self._why or NotTried(f"{self.address}: {self._lost(exc)}")
         self._why = why
         if not self.opened.done():
             self.opened.set_exception(why)
             self.opened.exception()  # looked at: dial may have given up already
         if not self.closed.done():
             self.closed.set_result(why)
+
+    def _lost(self, exc: Optional[Exception]) -> str:
+        first = b"" if self.opened.done() else b"".join(self._parts)
+        what = f"connection lost{f': {exc}' if exc else ''}"
+        if not self.opened.done() and not first and not self._secure:
+            what += " before anything came: does it want TLS?"
+        return found(first) or what

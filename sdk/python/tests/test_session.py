@@ -479,6 +479,37 @@ class TLS(unittest.IsolatedAsyncioTestCase):
             await folkmoot.connect(cluster.addresses, "laser", timeout=0.5)
 
 
+class WrongPorts(unittest.IsolatedAsyncioTestCase):
+    async def test_what_is_there_is_told(self) -> None:
+        http = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+        for name, ends, says, tls, want in (
+            ("HTTP", b"\r\n\r\n", http, False, "it speaks HTTP"),
+            ("TLS", b"FOLK", b"\x15\x03\x01\x00\x02\x02\x46", False, "it speaks TLS, and this program does not"),
+            ("TLS without a word", b"FOLK", b"", False, "does it want TLS?"),
+            ("LECO", b"FOLK", b"\xff\0\0\0\0\0\0\0\x01\x7f", False, "it speaks ZMTP"),
+            ("HTTP by TLS", b"", http, True, "it speaks no TLS"),
+            ("native by TLS", b"", b"", True, "TLS failed"),
+        ):
+            with self.subTest(name):
+
+                async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ends: bytes = ends, says: bytes = says) -> None:
+                    try:
+                        await (reader.readuntil(ends) if ends else reader.read(1000))
+                        writer.write(says)
+                        writer.close()
+                        await writer.wait_closed()
+                    except (asyncio.IncompleteReadError, ConnectionError):
+                        writer.close()
+
+                server = await asyncio.start_server(accept, "127.0.0.1", 0)
+                address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+                with self.assertRaises(folkmoot.NotTried) as failed:
+                    await folkmoot.connect([address], "laser", tls=ssl.create_default_context() if tls else None, timeout=3)
+                self.assertIn(want, str(failed.exception))
+                server.close()
+                await server.wait_closed()
+
+
 class Leaks(Base):
     async def test_closed_is_the_end(self) -> None:
         gui = await self.sign_in("gui")
