@@ -103,7 +103,7 @@ func (m *Meta) read(from io.Reader, out any) error {
 	case err != nil:
 		return err
 	case len(body) > maxAnswer:
-		return fmt.Errorf("the answer is above %d bytes", maxAnswer)
+		return fmt.Errorf("the answer is above %d bytes: ask for pages (limit and after)", maxAnswer)
 	}
 	m.Body = body
 	if out == nil || len(bytes.TrimSpace(body)) == 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
 // found says what answers at an address that is not what was looked for, by the first bytes that came; "" if they tell
@@ -26,14 +27,11 @@ func found(b []byte) string {
 	return ""
 }
 
-// provoke asks what says nothing to a preamble for a word: a server of HTTP waits for the end of a line. It is for a
-// connection that is given up.
-func provoke(conn net.Conn) []byte {
-	_ = conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
+// provoke asks what says nothing to a preamble for a word, and closes the connection soon after: a server of HTTP waits
+// for the end of a line. A coordinator that is only slow loses nothing, since the time of the sign-in is over.
+func provoke(conn net.Conn) {
+	time.AfterFunc(500*time.Millisecond, func() { hangup.Abort(conn) })
 	_, _ = io.WriteString(conn, "\r\n\r\n")
-	b := make([]byte, wire.PreambleSize)
-	n, _ := io.ReadFull(conn, b)
-	return b[:n]
 }
 
 // noPreamble is the outcome of a sign-in that was not answered by a preamble: b is what came of it. Who speaks something

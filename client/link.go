@@ -12,9 +12,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -32,6 +32,8 @@ const (
 
 // link is one connection to a coordinator, signed in.
 type link struct {
+	ungreeted *atomic.Bool // the preamble of the other side is awaited
+
 	n      *Native
 	addr   string // as it was dialled
 	conn   net.Conn
@@ -194,7 +196,14 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 	stop := context.AfterFunc(ctx, func() { hangup.Abort(conn) })
 	defer stop()
 	limit = max(signInTime, limit)
-	late := awake.AfterFunc(limit, func() { hangup.Abort(conn) })
+	ungreeted := &atomic.Bool{}
+	late := awake.AfterFunc(limit, func() {
+		if ungreeted.Load() {
+			provoke(conn)
+			return
+		}
+		hangup.Abort(conn)
+	})
 	defer late.Stop()
 	if secure, ok := conn.(*tls.Conn); ok {
 		if err := secure.Handshake(); err != nil { // late ends it
@@ -203,7 +212,7 @@ func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key s
 		}
 	}
 	flow.Prompt(conn)
-	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime)}
+	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime), ungreeted: ungreeted}
 	l.heard = &awake.Reader{Conn: conn, Limit: 2 * limit} // late ends it before
 	sent := time.Now()
 	w, err := l.signIn(in, key)
@@ -243,7 +252,7 @@ func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation
 		Payload: [][]byte{slices.Concat([]byte(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":`), params, []byte("}"))},
 	}
 	if m.FrameSize() > wire.MaxFirst {
-		return conversation, nil, wire.Invalid("", "a sign-in of %d bytes is above the limit of %d", m.FrameSize(), wire.MaxFirst)
+		return conversation, nil, wire.Invalid("", "a sign-in of %d bytes is above the limit of %d: give fewer or shorter labels", m.FrameSize(), wire.MaxFirst)
 	}
 	frame, err = wire.AppendFrame(dst, &m)
 	return m.Conversation, frame, err
@@ -277,14 +286,12 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 		return nil, wire.Unknown(err)
 	}
 	r := bufio.NewReaderSize(l.heard, 64<<10)
+	l.ungreeted.Store(true)
 	var raw [wire.PreambleSize]byte
 	if got, err := io.ReadFull(r, raw[:]); err != nil {
-		first := raw[:got]
-		if got == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			first = provoke(l.conn)
-		}
-		return nil, noPreamble(first, err, l.n.cfg.TLS != nil)
+		return nil, noPreamble(raw[:got], err, l.n.cfg.TLS != nil)
 	}
+	l.ungreeted.Store(false)
 	p, err := wire.ParsePreamble(raw[:])
 	if err != nil {
 		return nil, wire.NotTried("%s", cmp.Or(found(raw[:]), err.Error()))

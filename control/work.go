@@ -56,7 +56,7 @@ func (c *Control) finishParts(ctx context.Context, s registry.Session, in wire.F
 // noResult says why a result cannot be taken, "" if it can.
 func noResult(result json.RawMessage) string {
 	if n := len(result); n > wire.MaxResult {
-		return fmt.Sprintf("the result is %d bytes; the limit is %d", n, wire.MaxResult)
+		return fmt.Sprintf("the result is %d bytes; the limit is %d: store it where others can read it, and return its place", n, wire.MaxResult)
 	}
 	if d := wire.Depth(result); d > wire.MaxDepth {
 		return fmt.Sprintf("the result is nested %d deep; the limit is %d", d, wire.MaxDepth)

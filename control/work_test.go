@@ -63,7 +63,7 @@ func TestJobThroughAWorker(t *testing.T) {
 		}
 		parts, _, err := n2.Parts(t.Context(), control.Read{}, job, "", control.Page{})
 		fine(t, err)
-		if p := parts.Parts; len(p) != 3 || p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[1].Failures != 1 || !strings.Contains(p[1].Error, "the limit is") {
+		if p := parts.Parts; len(p) != 3 || p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[1].Failures != 1 || !strings.Contains(p[1].Error, "store it where others can read it") {
 			t.Errorf("the parts are %+v, want done, waiting after a failure, waiting", p)
 		}
 		w.cut("n1", false)

@@ -92,7 +92,7 @@ var lines = sync.Pool{New: func() any { return new([]byte) }}
 const maxRoom = 64 << 10
 
 func tooLarge(n int) *wire.Error {
-	return wire.Refuse(wire.CodeTooLarge, "a command of %d bytes does not fit: at most %d", n, wire.MaxCommand)
+	return wire.Refuse(wire.CodeTooLarge, "a command of %d bytes is above the limit of %d: do less at once", n, wire.MaxCommand)
 }
 
 // entry is one command, read but for its body.

@@ -197,7 +197,8 @@ func (rq *request) awaited() error {
 }
 
 func tooLarge(limit int64) error {
-	return wire.Refuse(wire.CodeTooLarge, "a body is at most %d bytes here", limit)
+	return wire.Refuse(wire.CodeTooLarge, "a body is at most %d bytes here: send less at once, or the place where the rest is; "+
+		"messages up to 64 MiB go over a native session", limit)
 }
 
 // checkType wants plain JSON: a page of another site cannot send that type

@@ -216,14 +216,14 @@ func (s Spec) validateSize() error {
 		size += len(item)
 	}
 	if size > MaxInput {
-		return wire.Refuse(wire.CodeTooLarge, "script, args and items are %d bytes together; the limit is %d", size, MaxInput)
+		return wire.Refuse(wire.CodeTooLarge, "script, args and items are %d bytes together; the limit is %d: let the items name what the workers fetch themselves, or make several jobs of it", size, MaxInput)
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return wire.Invalid("items", "items or args are not JSON: %v", err)
 	}
 	if len(b) > MaxSpec {
-		return wire.Refuse(wire.CodeTooLarge, "the job is %d bytes as JSON; the limit is %d", len(b), MaxSpec)
+		return wire.Refuse(wire.CodeTooLarge, "the job is %d bytes as JSON; the limit is %d: let the items name what the workers fetch themselves, or make several jobs of it", len(b), MaxSpec)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (n *Node) propose(ctx context.Context, command []byte) (a answer, err error
 	case len(command) == 0:
 		return a, wire.Invalid("command", "a command is empty")
 	case len(command) > wire.MaxCommand:
-		return a, wire.Refuse(wire.CodeTooLarge, "a command of %d bytes is larger than %d", len(command), wire.MaxCommand)
+		return a, wire.Refuse(wire.CodeTooLarge, "a command of %d bytes is larger than %d: do less at once", len(command), wire.MaxCommand)
 	case bytes.IndexByte(command, separator) >= 0:
 		return a, wire.Invalid("command", "a command contains a line end")
 	}

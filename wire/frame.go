@@ -105,7 +105,7 @@ func (m *Message) Check() error {
 		return Invalid("payload", "%d payload frames, at most %d are possible", len(m.Payload), MaxFrames)
 	}
 	if n := m.Size(); n > MaxMessage {
-		return Refuse(CodeTooLarge, "a message of %d bytes is above the limit of %d", n, MaxMessage)
+		return Refuse(CodeTooLarge, "a message of %d bytes is above the limit of %d: cut it in several, or send the place where its content is", n, MaxMessage)
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func parseBody(b []byte, names *Names) (Message, error) {
 		return m, Invalid("frame", "%d bytes after the last payload frame", len(b))
 	}
 	if size > MaxMessage {
-		return m, Refuse(CodeTooLarge, "a message of %d bytes is above the limit of %d", size, MaxMessage)
+		return m, Refuse(CodeTooLarge, "a message of %d bytes is above the limit of %d: cut it in several, or send the place where its content is", size, MaxMessage)
 	}
 	m.To, m.From = names.String(to), names.String(from)
 	return m, nil

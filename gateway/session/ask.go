@@ -207,7 +207,7 @@ func (c *Conn) ask(m *wire.Message, live *control.Live) {
 	switch {
 	case size > l.AskBytes:
 		c.mu.Unlock()
-		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d", size, l.AskBytes))
+		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d: ask for less at once", size, l.AskBytes))
 		return
 	case len(c.asks) >= l.Asks:
 		c.mu.Unlock()

@@ -87,7 +87,7 @@ func (rd *reader) next(c terms) (wire.Message, error) {
 		if len(have) >= 4 {
 			n := int64(binary.BigEndian.Uint32(have)) + 4
 			if limit := int64(c.MaxFrame()); n > limit {
-				return wire.Message{}, wire.Refuse(wire.CodeTooLarge, "a frame of %d bytes; the limit here is %d", n, limit)
+				return wire.Message{}, wire.Refuse(wire.CodeTooLarge, "a frame of %d bytes; the limit here is %d: a longer one goes in chunks, and only after the sign-in", n, limit)
 			}
 			if n <= int64(len(have)) {
 				rd.began = time.Time{}

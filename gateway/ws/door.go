@@ -150,7 +150,7 @@ func (l *line) next(limit int) (websocket.MessageType, []byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 	if err == nil && len(b) > limit {
-		err = wire.Refuse(wire.CodeTooLarge, "a frame above the limit here of %d bytes", limit)
+		err = wire.Refuse(wire.CodeTooLarge, "a frame is above the limit here of %d bytes: cut it in several, or send the place where its content is, or take binary frames or the port of native sessions", limit)
 	}
 	return kind, b, err
 }

@@ -277,5 +277,5 @@ func notText(raw []byte) string {
 }
 
 func tooLarge(how string) string {
-	return fmt.Sprintf("the result %s; the limit is %d", how, wire.MaxResult)
+	return fmt.Sprintf("the result %s; the limit is %d: store it where others can read it, and return its place", how, wire.MaxResult)
 }

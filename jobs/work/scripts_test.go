@@ -74,7 +74,7 @@ func TestScripts(t *testing.T) {
 		"python: killed":         {part: python(t, 0, `0`, "import os\ndef part(item):\n  print('last words'); os.kill(os.getpid(), 9)"), fails: []string{"without a result", "signal: killed", "last words"}},
 		"python: not JSON":       {part: python(t, 0, `0`, "def part(item): return {1, 2}"), fails: []string{"the result is not JSON", "set"}},
 		"python: NaN":            {part: python(t, 0, `0`, "def part(item): return float('nan')"), fails: []string{"the result is not JSON"}},
-		"python: too large":      {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536"}},
+		"python: too large":      {part: python(t, 0, `0`, "def part(item): return 'x' * 70000"), fails: []string{"the result is", "the limit is 65536: store it where others can read it"}},
 		"python: huge":           {part: python(t, 0, `0`, "def part(item): return 'x' * 5000000"), fails: []string{"the result is", "the limit is 65536"}},
 		"python: deep recursion": {part: python(t, 0, `0`, "def part(item): return part(item)"), fails: []string{"RecursionError"}},
 		"python: nested":         {part: python(t, 0, `60`, nest), result: strings.Repeat("[", 60) + strings.Repeat("]", 60)},

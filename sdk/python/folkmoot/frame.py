@@ -99,7 +99,7 @@ def encode(m: Message) -> bytes:
     if len(m.payload) > MAX_PAYLOAD_FRAMES:
         raise Refused(f"more than {MAX_PAYLOAD_FRAMES} payload frames", field="payload")
     if size > MAX_MESSAGE:
-        raise Refused(f"a message of {size} bytes is above the limit of {MAX_MESSAGE}", code="too_large")
+        raise Refused(f"a message of {size} bytes is above the limit of {MAX_MESSAGE}: cut it in several, or send the place where its content is", code="too_large")
     length = _SHORTEST + len(to) + len(sender) + 4 * len(m.payload) + size
     parts = [
         _LENGTH.pack(length), b"\1", _SHORT.pack(len(to)), to, _SHORT.pack(len(sender)), sender,

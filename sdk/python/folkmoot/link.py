@@ -282,7 +282,8 @@ class Link:
         request.sender = ""
         encoded = frame.encode(request)
         if len(encoded) > _LARGEST_SIGN_IN:
-            raise Refused(f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}", code="too_large")
+            why = "give fewer or shorter labels"
+            raise Refused(f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}: {why}", code="too_large")
         answer = self._answers[request.conversation] = self._loop.create_future()
         sent_at = now()
         before, self._uncertain = (self._uncertain, self._unsure), True
