@@ -427,7 +427,9 @@ func TestNobodyReachedSaysWhy(t *testing.T) {
 	closed.Close()
 	secure := httptest.NewTLSServer(nil)
 	t.Cleanup(secure.Close)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "upstream is away", http.StatusServiceUnavailable) }))
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "upstream is away", http.StatusServiceUnavailable)
+	}))
 	t.Cleanup(proxy.Close)
 	for addr, why := range map[string]string{closed.URL: "connection refused", secure.URL: "certificate", proxy.URL: "upstream is away"} {
 		t.Run(why, func(t *testing.T) {
