@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"slices"
 )
@@ -17,6 +18,7 @@ const (
 	branchPage   = 0x01
 	leafPage     = 0x02
 	metaPage     = 0x04
+	freePage     = 0x10
 	metaSize     = 64
 	boltMagic    = 0xED0CDAED
 	boltVersion  = 2
@@ -24,6 +26,8 @@ const (
 	bucketHeader = 16
 	bucketLeaf   = 0x01
 	maxDepth     = 64
+	manyFree     = 0xFFFF         // a count that says that the first number is the count
+	noFreelist   = math.MaxUint64 // the ids of free pages are not kept
 )
 
 // pages checks the tree of a bbolt file without trusting any number in it.
@@ -65,12 +69,19 @@ func checkPages(f *os.File) error {
 	if newest.high > p.limit {
 		return fmt.Errorf("the file has %d pages, but says that it has %d", p.limit, newest.high)
 	}
-	return p.walk(newest.root, 0)
+	if err := p.walk(newest.root, 0); err != nil || newest.free == noFreelist {
+		return err
+	}
+	if err := p.freelist(newest.free); err != nil {
+		return fmt.Errorf("list of free pages at page %d: %w", newest.free, err)
+	}
+	return nil
 }
 
 type meta struct {
 	pageSize   uint32
 	root, high uint64
+	free       uint64 // page of the list of free pages, or noFreelist
 	txid       uint64
 }
 
@@ -88,6 +99,7 @@ func (p *pages) meta(id uint64, pageSize uint32) (meta, error) {
 	m := meta{
 		pageSize: binary.LittleEndian.Uint32(b[8:]),
 		root:     binary.LittleEndian.Uint64(b[16:]),
+		free:     binary.LittleEndian.Uint64(b[32:]),
 		high:     binary.LittleEndian.Uint64(b[40:]),
 		txid:     binary.LittleEndian.Uint64(b[48:]),
 	}
@@ -106,29 +118,70 @@ func (p *pages) meta(id uint64, pageSize uint32) (meta, error) {
 
 // walk checks the page id and all below it.
 func (p *pages) walk(id uint64, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("page %d is out of place (at depth %d)", id, depth)
+	}
+	body, err := p.read(id)
+	if err != nil {
+		return err
+	}
+	if err := p.elements(body, depth, branchPage, leafPage); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	return nil
+}
+
+// read returns the page id with what it overflows into, which belong to nobody
+// else from then on.
+func (p *pages) read(id uint64) ([]byte, error) {
 	head := make([]byte, pageHeader)
-	if id < 2 || id >= p.limit || depth > maxDepth {
-		return fmt.Errorf("page %d is out of place (of %d, at depth %d)", id, p.limit, depth)
+	if id < 2 || id >= p.limit {
+		return nil, fmt.Errorf("page %d is out of place (of %d)", id, p.limit)
 	}
 	if err := readFullAt(p.f, head, int64(id)*p.size); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
 	overflow := uint64(binary.LittleEndian.Uint32(head[12:]))
 	if binary.LittleEndian.Uint64(head) != id || overflow >= p.limit-id {
-		return fmt.Errorf("page %d: its header is damaged", id)
+		return nil, fmt.Errorf("page %d: its header is damaged", id)
 	}
 	for n := id; n <= id+overflow; n++ {
 		if p.seen[n] {
-			return fmt.Errorf("page %d belongs to two places", n)
+			return nil, fmt.Errorf("page %d belongs to two places", n)
 		}
 		p.seen[n] = true
 	}
 	body := make([]byte, p.size*int64(overflow+1))
 	if err := readFullAt(p.f, body, int64(id)*p.size); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
-	if err := p.elements(body, depth, branchPage, leafPage); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	return body, nil
+}
+
+// freelist checks the ids of the pages that bbolt would write over: they ascend,
+// and nobody has them. It comes after the walk.
+func (p *pages) freelist(id uint64) error {
+	page, err := p.read(id)
+	if err != nil {
+		return err
+	}
+	if flags := binary.LittleEndian.Uint16(page[8:]); flags != freePage {
+		return fmt.Errorf("its kind %#x is out of place", flags)
+	}
+	count, ids := uint64(binary.LittleEndian.Uint16(page[10:])), page[pageHeader:]
+	if count == manyFree {
+		count, ids = binary.LittleEndian.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		return fmt.Errorf("%d ids do not fit", count)
+	}
+	last := uint64(1)
+	for i := range count {
+		free := binary.LittleEndian.Uint64(ids[8*i:])
+		if free <= last || free >= p.limit || p.seen[free] {
+			return fmt.Errorf("page %d cannot be free", free)
+		}
+		last = free
 	}
 	return nil
 }

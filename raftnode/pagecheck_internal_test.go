@@ -1,6 +1,8 @@
 package raftnode
 
 import (
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,4 +73,75 @@ func TestEveryFlippedBitOfASmallFile(t *testing.T) {
 	if refused < 300 {
 		t.Errorf("only %d flipped bits were noticed", refused)
 	}
+}
+
+// A list of free pages that names a page in use, or none of the file, is
+// refused: bbolt would write over the one and panic at the other. raft-wal keeps
+// such lists.
+func TestEveryFlippedBitOfAListOfFreePages(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "whole.db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 { // pages come free
+		err := db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte("full"))
+			if err != nil {
+				return err
+			}
+			if i > 20 {
+				return b.Delete(fmt.Appendf(nil, "key %d", i-20))
+			}
+			return b.Put(fmt.Appendf(nil, "key %d", i), make([]byte, 2000))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	size, free := int64(db.Info().PageSize), db.Stats().FreePageN
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkFile(path); err != nil {
+		t.Fatalf("the whole file: %v", err)
+	}
+	var list int64 // the newer of the lists that the two metas name
+	var txid uint64
+	for id := range int64(2) {
+		m := whole[id*size+pageHeader:]
+		if at := binary.LittleEndian.Uint64(m[48:]); at >= txid {
+			list, txid = int64(binary.LittleEndian.Uint64(m[32:])), at
+		}
+	}
+	count := int(binary.LittleEndian.Uint16(whole[list*size+10:]))
+	if count < 5 {
+		t.Fatalf("%d pages are free (bbolt says %d), want some", count, free)
+	}
+	flipped := filepath.Join(dir, "flipped.db")
+	for i := range 8 * count * 8 {
+		at := list*size + pageHeader + int64(i/8)
+		whole[at] ^= 1 << (i % 8)
+		if err := os.WriteFile(flipped, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if checkFile(flipped) == nil {
+			t.Errorf("bit %d of free page %d of %d went unnoticed", i%64, i/64, count)
+		}
+		whole[at] ^= 1 << (i % 8)
+	}
+}
+
+func checkFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return checkPages(f)
 }
