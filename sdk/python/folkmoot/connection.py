@@ -136,11 +136,15 @@ class Connection(asyncio.Protocol):
         wish: int,
         tls: Optional[ssl.SSLContext],
         timeout: float,
+        curious: bool,
         on_message: Callable[[Connection, Message], None],
         on_receipt: Callable[[List[int]], None],
         on_pong: Callable[[Connection, float], None],
     ) -> Connection:
-        """Dials and waits for the coordinator's preamble. Raises NotTried."""
+        """Dials and waits for the coordinator's preamble. Raises NotTried.
+
+        curious: when there is none in time, half a second more is spent to find out what is there instead.
+        """
         host, port = split_address(address)
         self = cls(address, wish, on_message, on_receipt, on_pong)
         self._secure = tls is not None
@@ -156,8 +160,10 @@ class Connection(asyncio.Protocol):
             none = " (it speaks no TLS: is this the port of REST, or is TLS not wanted?)" if "WRONG_VERSION" in str(error) else ""
             raise TLSFailed(f"{address}: TLS failed: {error}{none}") from error
         except asyncio.TimeoutError as error:
-            why = await self._provoke() or TimeoutError.__name__
-            self.abort()
+            try:
+                why = (await self._provoke() if curious else "") or TimeoutError.__name__
+            finally:  # also when the caller gives up meanwhile
+                self.abort()
             raise NotTried(f"{address}: {why}") from error
         except (OSError, Error) as error:
             self.abort()

@@ -249,7 +249,7 @@ class Link:
 
     async def _enter(self, address: str, patience: float) -> None:
         connection = await Connection.open(
-            address, wish=self.config.ping, tls=self.config.tls, timeout=patience,
+            address, wish=self.config.ping, tls=self.config.tls, timeout=patience, curious=not self.welcome,
             on_message=self._message, on_receipt=self._receipt, on_pong=self._pong,
         )  # fmt: skip
         self._candidate = connection

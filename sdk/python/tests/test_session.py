@@ -504,10 +504,29 @@ class WrongPorts(unittest.IsolatedAsyncioTestCase):
                 server = await asyncio.start_server(accept, "127.0.0.1", 0)
                 address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
                 with self.assertRaises(folkmoot.NotTried) as failed:
-                    await folkmoot.connect([address], "laser", tls=ssl.create_default_context() if tls else None, timeout=3)
+                    await folkmoot.connect([address], "laser", tls=ssl.create_default_context() if tls else None, timeout=2.5 if name == "HTTP" else 0.5)
                 self.assertIn(want, str(failed.exception))
                 server.close()
                 await server.wait_closed()
+
+
+    async def test_who_gives_up_while_that_is_found_out_leaves_nothing_open(self) -> None:
+        ended = asyncio.get_running_loop().create_future()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while await reader.read(1000):
+                    pass
+            except ConnectionError:
+                pass
+            writer.close()
+            ended.set_result(None)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        with self.assertRaises(folkmoot.NotTried):  # a silent one is asked what it is after 1 s, for 0.5 s
+            await folkmoot.connect(["127.0.0.1:%d" % server.sockets[0].getsockname()[1]], "laser", timeout=1.2)
+        await asyncio.wait_for(ended, 10)
+        server.close()
 
 
 class Leaks(Base):
