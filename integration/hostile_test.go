@@ -180,8 +180,8 @@ func badSignIns(t *testing.T, p *process) {
 		"runtimes":         {`{"name":"ok","runtimes":["../../bin/sh"]}`, "runtimes"},
 		"half a take-over": {`{"name":"ok","session":"x"}`, "secret"},
 		"deep lists":       {strings.Repeat("[", 5000) + strings.Repeat("]", 5000), ""},
-		"deep objects":     {strings.Repeat(`{"name":`, 5000) + "1" + strings.Repeat("}", 5000), ""},
-		"deep labels":      {`{"name":"ok","labels":` + strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000) + `}`, ""},
+		"deep objects":     {strings.Repeat(`{"name":`, 5000) + "1" + strings.Repeat("}", 5000), "name"},
+		"deep labels":      {`{"name":"ok","labels":` + strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000) + `}`, "labels"},
 	} {
 		signIn(what, s[0], s[1])
 	}
