@@ -12,7 +12,7 @@ import (
 type Components struct {
 	Namespace string
 	Prefix    string            // of the full name
-	Match     string            // regular expression over the full name
+	Match     string            // regular expression that matches the whole full name
 	Labels    map[string]string // all of them
 	Filter    string
 	Page

@@ -42,7 +42,7 @@ func (a *app) componentsListCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&sel.Namespace, "namespace", "", "only of this namespace")
 	f.StringVar(&sel.Prefix, "prefix", "", "only full names that begin so")
-	f.StringVar(&sel.Match, "match", "", "only full names that match this regular expression")
+	f.StringVar(&sel.Match, "match", "", "only full names that this regular expression matches as a whole")
 	f.StringArrayVar(&pairs, "label", nil, "only with this label, k=v; may be repeated")
 	f.IntVar(&sel.Limit, "limit", 0, "at most so many; 0 is all")
 	f.StringVar(&sel.After, "after", "", "only after this full name")
@@ -138,7 +138,7 @@ func (a *app) fullName(ctx context.Context, name string) (string, error) {
 	if strings.Contains(name, ".") || name == wire.Coordinator {
 		return name, nil
 	}
-	found, _, err := a.client.Components(ctx, client.Components{Match: `\.` + regexp.QuoteMeta(name) + `$`, Page: client.Page{Limit: 10}})
+	found, _, err := a.client.Components(ctx, client.Components{Match: `.*\.` + regexp.QuoteMeta(name), Page: client.Page{Limit: 10}})
 	if err != nil {
 		return "", err
 	}
