@@ -184,6 +184,8 @@ func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
 	}
 	switch {
+	case in.Error == nil && in.Result == nil:
+		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: there is neither a result nor an error", from)
 	case in.Error == nil:
 		return in.Result, nil
 	case in.Error.Code == rpcNoMethod:

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -18,6 +19,20 @@ func (c *Control) Call(ctx context.Context, secret, method string, params json.R
 		return nil, 0, err
 	}
 	return c.call(ctx, s, method, params)
+}
+
+// Serves tells whether Call carries out methods of to: COORDINATOR, also by its
+// full name here. That of another namespace is invalid: it serves who is signed in
+// there, and answers no other coordinator.
+func (c *Control) Serves(to string) (bool, error) {
+	namespace, name, full := strings.Cut(to, ".")
+	if full && name != wire.Coordinator || !full && to != wire.Coordinator {
+		return false, nil
+	}
+	if full && namespace != c.self.Namespace {
+		return false, wire.Invalid("full", "%s serves who is signed in there: ask at that coordinator, or ask %s.%s", to, c.self.Namespace, wire.Coordinator)
+	}
+	return true, nil
 }
 
 // Request carries a JSON-RPC request to a component and brings back its

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -39,18 +40,28 @@ func (c *calls) close(conversation [16]byte) {
 }
 
 // resolve hands a message to the one who waits for its conversation; the first
-// answer counts. It reports whether the message belongs to such a conversation.
+// answer counts. It reports whether the message is such an answer: a request or a
+// notification in the conversation is none.
 func (c *calls) resolve(m wire.Message) bool {
 	c.mu.Lock()
+	_, ok := c.waiting[m.Conversation]
+	c.mu.Unlock()
+	if !ok {
+		return false
+	}
+	var content []byte
+	if len(m.Payload) > 0 {
+		content = m.Payload[0]
+	}
+	var asks struct{ Method *string }
+	if json.Unmarshal(content, &asks) == nil && asks.Method != nil {
+		return false
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	answer, ok := c.waiting[m.Conversation]
-	if ok {
-		var content []byte
-		if len(m.Payload) > 0 {
-			content = m.Payload[0]
-		}
+	if answer, ok := c.waiting[m.Conversation]; ok {
 		answer <- content
 		delete(c.waiting, m.Conversation)
 	}
-	return ok
+	return true
 }

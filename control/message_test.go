@@ -237,6 +237,31 @@ func TestRequestToComponent(t *testing.T) {
 		}
 		_, err = n1.Request(t.Context(), "", "n2.laser", "", nil)
 		refused(t, err, wire.CodeInvalid, "method")
+		_, err = n2.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+		fine(t, err)
+		go func() { // what it asks or tells meanwhile is no answer
+			time.Sleep(time.Second)
+			answer(`{"method":"progress","params":[1],"jsonrpc":"2.0"}`)
+			answer(`{"id":1,"result":null,"jsonrpc":"2.0"}`)
+		}()
+		got, err = n1.Request(t.Context(), "", "n2.laser", "home", nil)
+		fine(t, err)
+		if string(got) != "null" {
+			t.Errorf("home: the result is %s, want null", got)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			answer(`{"id":1,"jsonrpc":"2.0"}`)
+		}()
+		_, err = n1.Request(t.Context(), "", "n2.laser", "mumble", nil)
+		refused(t, err, wire.CodeConflict, "neither a result nor an error")
+		for to, want := range map[string]bool{"COORDINATOR": true, "n1.COORDINATOR": true, "n1.laser": false, "laser": false} {
+			if own, err := n1.Serves(to); own != want || err != nil {
+				t.Errorf("n1 serves %s: %v, %v, want %v", to, own, err, want)
+			}
+		}
+		_, err = n1.Serves("n2.COORDINATOR")
+		refused(t, err, wire.CodeInvalid, "who is signed in there")
 		synctest.Wait()
 	}, "n1", "n2")
 }

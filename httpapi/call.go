@@ -86,10 +86,14 @@ func (a *API) callWith(rq *request, params json.RawMessage) error {
 	if strings.HasPrefix(to, "service:") {
 		return wire.Refuse(wire.CodeNotFound, "this version has no service directory: call a component by its full name")
 	}
+	served, err := a.control.Serves(to)
+	if err != nil {
+		return err
+	}
 	return rq.long(timeout, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		if to == wire.Coordinator {
+		if served {
 			result, index, err := a.control.Call(ctx, rq.secret(), method, params)
 			if err != nil {
 				return err

@@ -33,6 +33,7 @@ type UseCases interface {
 	Namespaces(ctx context.Context, r control.Read) (map[string]wire.Namespace, control.Fresh, error)
 
 	Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error)
+	Serves(to string) (bool, error)
 	Call(ctx context.Context, secret, method string, params json.RawMessage) (any, uint64, error)
 	Request(ctx context.Context, secret, to, method string, params json.RawMessage) (json.RawMessage, error)
 

@@ -256,6 +256,13 @@ func (f *fake) Call(_ context.Context, _, method string, params json.RawMessage)
 	return nil, 0, wire.Refuse(wire.CodeNotFound, "no method %q", method)
 }
 
+func (f *fake) Serves(to string) (bool, error) {
+	if to == "n2.COORDINATOR" {
+		return false, wire.Invalid("full", "%s serves who is signed in there", to)
+	}
+	return to == wire.Coordinator || to == "n1.COORDINATOR", nil
+}
+
 func (f *fake) Request(_ context.Context, _, to, method string, params json.RawMessage) (json.RawMessage, error) {
 	if to != "n1.laser" {
 		return nil, wire.Refuse(wire.CodeNotFound, "nobody is signed in as %q", to)

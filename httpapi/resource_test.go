@@ -191,6 +191,8 @@ func TestCall(t *testing.T) {
 	if a := d.ask("POST", "/v1/call/COORDINATOR/pong", "").is(200); a.body != "null\n" {
 		t.Errorf("no result: %q", a.body)
 	}
+	d.ask("POST", "/v1/call/n1.COORDINATOR/pong", "").is(200)
+	d.ask("POST", "/v1/call/n2.COORDINATOR/pong", "").refused(400, wire.CodeInvalid, "full")
 	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}`+"\n" {
 		t.Errorf("of a component: %q", a.body)
 	}

@@ -37,7 +37,7 @@ func (a *app) callCmd() *cobra.Command {
 				_, err := a.client.Call(ctx, secret, to, args[1], params, &result, a.flags.timeout, false)
 				return err
 			}
-			if to == wire.Coordinator {
+			if to == wire.Coordinator || strings.HasSuffix(to, "."+wire.Coordinator) {
 				err = a.signedIn(ctx, "", call)
 			} else {
 				err = call("")
