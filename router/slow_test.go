@@ -2,51 +2,29 @@ package router_test
 
 import (
 	"net"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow/slowlink"
 )
 
 // slowly returns the two ends of a connection; what the first sends passes with
 // at most rate bytes a second, and little of it is under way.
 func slowly(t *testing.T, rate int) (first, second net.Conn, err error) {
-	first, near, err := loopback()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
-	far, second, err := loopback()
-	if err != nil {
+	defer l.Close()
+	if second, err = net.Dial("tcp", slowlink.To(t, l.Addr().String(), rate)); err != nil {
 		return nil, nil, err
 	}
-	_ = near.(*net.TCPConn).SetReadBuffer(32 << 10)
-	var running sync.WaitGroup
-	carry := func(dst, src net.Conn, rate int) {
-		defer dst.Close()
-		b := make([]byte, 16<<10)
-		for {
-			n, err := src.Read(b)
-			if err != nil {
-				return
-			}
-			if rate > 0 {
-				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
-			}
-			if _, err := dst.Write(b[:n]); err != nil {
-				return
-			}
-		}
+	if first, err = l.Accept(); err != nil {
+		second.Close()
 	}
-	running.Go(func() { carry(far, near, rate) })
-	running.Go(func() { carry(near, far, 0) })
-	t.Cleanup(func() {
-		near.Close()
-		far.Close()
-		running.Wait()
-	})
-	return first, second, nil
+	return first, second, err
 }
 
 // While a large message goes over a slow link, its pings wait in the kernel

@@ -3,69 +3,13 @@ package session_test
 import (
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/flow/slowlink"
 )
-
-// slowLink carries bytes to an address and back; those that come from there
-// with at most rate bytes a second, and little is under way.
-func slowLink(t *testing.T, to string, rate int) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	var running sync.WaitGroup
-	var mu sync.Mutex // guards ends
-	var ends []net.Conn
-	carry := func(dst, src net.Conn, rate int) {
-		defer dst.Close()
-		b := make([]byte, 16<<10)
-		for {
-			n, err := src.Read(b)
-			if err != nil {
-				return
-			}
-			if rate > 0 {
-				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
-			}
-			if _, err := dst.Write(b[:n]); err != nil {
-				return
-			}
-		}
-	}
-	running.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			_ = far.(*net.TCPConn).SetReadBuffer(64 << 10)
-			mu.Lock()
-			ends = append(ends, near, far)
-			mu.Unlock()
-			running.Go(func() { carry(far, near, 0) })
-			running.Go(func() { carry(near, far, rate) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for _, c := range ends {
-			c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
-	return l.Addr().String()
-}
 
 // A message that takes far longer over a slow link than a write may stand still
 // arrives: bytes move. The kernel tells a writer only now and then.
@@ -73,7 +17,7 @@ func TestLongMessageOverASlowLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
 	n1 := w.sites["n1"]
-	conn, err := net.Dial("tcp", slowLink(t, n1.addr, 1<<20))
+	conn, err := net.Dial("tcp", slowlink.To(t, n1.addr, 1<<20))
 	must(t, err)
 	slow := n1.greet(t, conn, wire.LongestPing)
 	slow.enter(wire.Hello{SignIn: wire.SignIn{Name: "slow", Lease: wire.Duration(time.Hour)}})
@@ -94,7 +38,7 @@ func TestLongMessageOverASlowWebSocket(t *testing.T) {
 	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
 	n1 := w.sites["n1"]
 	url := n1.serveWS(t)
-	slow := dialWS(t, "http://"+slowLink(t, strings.TrimPrefix(url, "http://"), 1<<20))
+	slow := dialWS(t, "http://"+slowlink.To(t, strings.TrimPrefix(url, "http://"), 1<<20))
 	slow.signIn("slow", `,"lease":"5s"`)
 	gui := n1.signIn(t, "gui")
 	const size = 8 << 20

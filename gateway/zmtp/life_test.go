@@ -4,70 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/wire/flow/slowlink"
 )
-
-// slowLink carries bytes to an address and back; those that come from there
-// with at most rate bytes a second, and little is under way.
-func slowLink(t *testing.T, to string, rate int) (addr string) {
-	t.Helper()
-	l := listen(t)
-	var running sync.WaitGroup
-	var mu sync.Mutex // guards ends
-	var ends []net.Conn
-	carry := func(dst, src net.Conn, rate int) {
-		defer dst.Close()
-		b := make([]byte, 16<<10)
-		for {
-			n, err := src.Read(b)
-			if err != nil {
-				return
-			}
-			if rate > 0 {
-				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
-			}
-			if _, err := dst.Write(b[:n]); err != nil {
-				return
-			}
-		}
-	}
-	running.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			far.(*net.TCPConn).SetReadBuffer(64 << 10)
-			mu.Lock()
-			ends = append(ends, near, far)
-			mu.Unlock()
-			running.Go(func() { carry(far, near, 0) })
-			running.Go(func() { carry(near, far, rate) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for _, c := range ends {
-			c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
-	return l.Addr().String()
-}
 
 // A message that takes far longer than Silence to pass a slow link arrives: no
 // PING can pass it, and bytes move. The time of one write is no limit either.
@@ -89,7 +33,7 @@ func TestLongMessageOverASlowLink(t *testing.T) {
 					_ = c.Send(long)
 				}
 			})
-			cmd, out := libzmq(t, slowLink(t, s.Addr(), 1<<20), `
+			cmd, out := libzmq(t, slowlink.To(t, s.Addr(), 1<<20), `
 s.rcvtimeo = 30000
 s.send(b"send it")
 m = s.recv_multipart()
