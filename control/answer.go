@@ -156,10 +156,10 @@ func (c *Control) request(ctx context.Context, to, method string, params json.Ra
 		return nil, err
 	}
 	defer c.calls.close(conversation)
-	err = c.counted.message(asWire(c.mail.Send(sending, wire.Message{
+	err = asWire(c.mail.Send(sending, wire.Message{
 		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
 		Type: wire.TypeJSON, Payload: [][]byte{body},
-	})))
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -204,10 +204,6 @@ func (l *Live) Outcome(err error) error {
 	return err
 }
 
-// Counted counts the outcome of a message that Post brought about, or that the
-// door refused itself.
-func (l *Live) Counted(err error) { _ = l.c.counted.message(err) }
-
 // DoorMethods are the methods of COORDINATOR that only a door can carry out,
 // since they are about the connection.
 type DoorMethods interface {

@@ -37,7 +37,7 @@ func (c *Control) Send(ctx context.Context, secret string, in wire.SendMessage, 
 		return wire.Sent{}, err
 	}
 	if in.From != "" && in.From != s.FullName {
-		return wire.Sent{}, c.counted.message(wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", s.FullName, in.From))
+		return wire.Sent{}, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", s.FullName, in.From)
 	}
 	if err := checkKey(key); err != nil {
 		return wire.Sent{}, err
@@ -64,14 +64,14 @@ func (c *Control) send(ctx context.Context, s registry.Session, in wire.SendMess
 	c.alive(s)
 	m, err := c.message(s, in, key)
 	if err != nil {
-		return wire.Sent{}, c.counted.message(err)
+		return wire.Sent{}, err
 	}
 	now := func() error {
 		err := asWire(c.mail.Send(ctx, m))
 		if wire.CodeOf(err) == wire.CodeForbidden {
 			err = c.disowned(ctx, s)
 		}
-		return c.counted.message(err)
+		return err
 	}
 	if key == "" {
 		err = now()

@@ -25,7 +25,7 @@ func (c *Control) Status(context.Context) (wire.Status, error) {
 		Jobs: map[string]int{}, JobSize: c.bounds.jobSize(view), Links: c.mail.Links(),
 		HTTPAddress: c.self.HTTPAddr, PeerAddress: c.self.PeerAddr,
 		GoVersion: runtime.Version(), ProcessID: os.Getpid(), Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
-		MessageCounts: c.counted.messages(), WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},
+		MessageCounts: map[string]uint64{}, WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},
 	}
 	for _, state := range []string{jobs.Queued, jobs.Running, jobs.Done, jobs.Failed, jobs.Cancelled} {
 		s.Jobs[state] = 0

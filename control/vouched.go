@@ -54,9 +54,8 @@ func (c Vouched) TakeMail(ctx context.Context, full, session string, after uint6
 // another one is posted at once.
 func (c Vouched) Post(m wire.Message, more bool, done func(error)) {
 	c.mail.Post(m, more, func(err error) {
-		err = c.counted.message(asWire(err))
 		if done != nil {
-			done(err)
+			done(asWire(err))
 		}
 	})
 }
@@ -64,7 +63,7 @@ func (c Vouched) Post(m wire.Message, more bool, done func(error)) {
 // PostLinked is Post for a sender who waits no longer than a moment: where the
 // receiver's home cannot be reached, done is told unavailable after linkWait.
 func (c Vouched) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
-	c.mail.PostLinked(m, linkWait, more, func(err error) { done(c.counted.message(asWire(err))) })
+	c.mail.PostLinked(m, linkWait, more, func(err error) { done(asWire(err)) })
 }
 
 // EndSessions ends sessions whose connections are gone, in one write. Fences

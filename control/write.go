@@ -71,10 +71,9 @@ func asWire(err error) error {
 	return wire.Unknown(err)
 }
 
-// counters count outcomes since the start.
+// counters count the outcomes of writes since the start.
 type counters struct {
 	done, refused, notTried, unknown atomic.Uint64
-	delivered, nobody, unsent, lost  atomic.Uint64
 }
 
 func (n *counters) write(err error) error {
@@ -91,24 +90,6 @@ func (n *counters) write(err error) error {
 	return err
 }
 
-func (n *counters) message(err error) error {
-	switch wire.CodeOf(err) {
-	case "":
-		n.delivered.Add(1)
-	case wire.CodeNotFound:
-		n.nobody.Add(1)
-	case wire.CodeUnknown, wire.CodeInternal:
-		n.lost.Add(1)
-	default:
-		n.unsent.Add(1)
-	}
-	return err
-}
-
 func (n *counters) writes() map[string]uint64 {
 	return map[string]uint64{"done": n.done.Load(), "refused": n.refused.Load(), "not_tried": n.notTried.Load(), "unknown": n.unknown.Load()}
-}
-
-func (n *counters) messages() map[string]uint64 {
-	return map[string]uint64{"delivered": n.delivered.Load(), "receiver_unknown": n.nobody.Load(), "refused": n.unsent.Load(), "unknown": n.lost.Load()}
 }

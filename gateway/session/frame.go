@@ -191,7 +191,6 @@ func newPending() *pending {
 func (p *pending) done(_ router.Outcome, err error) {
 	c := p.c
 	err = p.live.Outcome(err)
-	p.live.Counted(err)
 	c.mu.Lock()
 	c.inflight--
 	c.infBytes -= p.size
@@ -222,7 +221,6 @@ func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id u
 
 // refuse answers a message that was not sent on.
 func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
-	live.Counted(err)
 	if in, waited := c.enter(0, 0); in {
 		c.later(waited)
 		c.mu.Lock()
