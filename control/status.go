@@ -22,16 +22,10 @@ func (c *Control) Status(context.Context) (wire.Status, error) {
 		Leader: leader, Term: term, Version: c.self.Version, Level: view.Level,
 		StartedAt: c.started, UptimeMs: c.now().Sub(c.started).Milliseconds(), AppliedIndex: view.Index,
 		Ready: ready, ReadyReason: reason, Components: view.Registry.Len(), LocalSessions: c.homed.len(),
-		Jobs: map[string]int{}, JobSize: c.bounds.jobSize(view), Links: c.mail.Links(),
+		Jobs: byState(view.Jobs.States()), JobSize: c.bounds.jobSize(view), Links: c.mail.Links(),
 		HTTPAddress: c.self.HTTPAddr, PeerAddress: c.self.PeerAddr,
 		GoVersion: runtime.Version(), ProcessID: os.Getpid(), Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
 		MessageCounts: map[string]uint64{}, WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},
-	}
-	for _, state := range []string{jobs.Queued, jobs.Running, jobs.Done, jobs.Failed, jobs.Cancelled} {
-		s.Jobs[state] = 0
-	}
-	for j := range view.Jobs.Jobs() {
-		s.Jobs[j.State]++
 	}
 	for range view.Registry.Workers() {
 		s.Workers++
@@ -44,6 +38,13 @@ func (c *Control) Status(context.Context) (wire.Status, error) {
 		c.describe(&s)
 	}
 	return s, nil
+}
+
+// byState tells every state, also those in which no job is.
+func byState(n jobs.StateCounts) map[string]int {
+	return map[string]int{
+		jobs.Queued: n.Queued, jobs.Running: n.Running, jobs.Done: n.Done, jobs.Failed: n.Failed, jobs.Cancelled: n.Cancelled,
+	}
 }
 
 // Digest returns the fingerprint of the replicated state: coordinators with

@@ -32,6 +32,7 @@ func (t *Table) PutPart(p Part) bool {
 }
 
 func (t *Table) indexJob(j Job) {
+	t.states.add(j.State, 1)
 	t.indexAge(j)
 	if Final(j.State) {
 		return
@@ -47,6 +48,7 @@ func (t *Table) indexJob(j Job) {
 }
 
 func (t *Table) unindex(j Job) {
+	t.states.add(j.State, -1)
 	t.unindexAge(j)
 	if Final(j.State) {
 		return

@@ -37,6 +37,7 @@ type Table struct {
 
 	health  btree.Map[string, WorkerHealth] // by full name: sessions of which an attempt failed
 	size    Size                            // sums over the records
+	states  StateCounts                     // of the records
 	changed Changed
 }
 
@@ -107,6 +108,7 @@ func (t *Table) Next(index uint64) *Table {
 		holds:     *t.holds.Copy(),
 		health:    *t.health.Copy(),
 		size:      t.size,
+		states:    t.states,
 		changed:   t.changed,
 	}
 	t.own = new(owner)

@@ -72,6 +72,7 @@ func (r *record) verify() error {
 func (t *Table) indexes() (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	add("size %+v", t.size)
+	add("states %+v", t.states)
 	t.active.scan(func(k activeKey) bool { add("active %v", k); return true })
 	t.ready.scan(func(k activeKey) bool { add("ready %v", k); return true })
 	t.due.scan(func(k ageKey) bool { add("due %v", k); return true })
