@@ -13,7 +13,6 @@ import (
 // lecoParts is what a coordinator has for LECO; all of it is optional.
 type lecoParts struct {
 	listener net.Listener // of the door, until the door is opened
-	exit     *leco.Exit   // the way of others' messages to foreign namespaces
 	door     *leco.Door
 	data     *zmtp.Proxy // data channel
 	logs     *zmtp.Proxy // log channel
@@ -70,7 +69,7 @@ func (n *Node) openLECO() (err error) {
 	}
 	room := roomFor(n.files, 4, 20_000)
 	c := leco.Config{
-		Cluster: n.control.Vouched(), Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
+		Cluster: n.control.Vouched(), Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
 		Transport: zmtp.Config{MaxConns: room, MaxPending: min(1024, room)},
 	}
 	if n.cfg.LECOShutDown || loopback(n.cfg.LECOAddr) {
@@ -82,7 +81,6 @@ func (n *Node) openLECO() (err error) {
 	if n.leco.door, err = leco.Open(c); err != nil {
 		return fmt.Errorf("--leco-addr %s: %w", n.cfg.LECOAddr, err)
 	}
-	n.leco.exit.Open(n.leco.door)
 	return nil
 }
 

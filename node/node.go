@@ -14,7 +14,6 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
-	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
@@ -35,6 +34,7 @@ type Node struct {
 	port    *peer.Port
 	raft    *raftnode.Node
 	router  *router.Router
+	egress  *router.Egress // the router's; doors of foreign protocols register there
 	control *control.Control
 	api     *httpapi.API
 	ops     *httpapi.Ops
@@ -161,16 +161,16 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
+	n.egress = new(router.Egress)
 	n.router = router.Open(router.Config{
-		Topology: policy,
-		Self:     cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
+		Topology: policy, Egress: n.egress,
+		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
 	n.raft.OnReturn(n.router.Heard)
 	n.raft.OnChange(n.noteGroup)
-	n.leco.exit = leco.NewExit(control.OverRouter(n.router))
 	n.control, err = control.New(control.Config{
-		Machine: n.machine, Node: n.raft, Mail: n.leco.exit, Peers: n.port, Self: self,
+		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
 		Bounds: control.Bounds{JobResultBytes: cfg.JobResultBytes, ResultBytes: cfg.ResultBytes},
 	})

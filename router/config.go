@@ -52,8 +52,11 @@ type Config struct {
 	Dialer    Dialer // nil: no links, only the own mailboxes
 	// Topology says which coordinators have links; the zero value is the mesh.
 	Topology topology.Policy
-	Logger   *slog.Logger
-	Limits   Limits
+	// Egress has the handlers of namespaces outside the cluster; nil: there are none.
+	// They are asked before the directory.
+	Egress *Egress
+	Logger *slog.Logger
+	Limits Limits
 }
 
 // Limits bound what the router holds and how long it waits. A zero field takes

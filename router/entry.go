@@ -107,7 +107,15 @@ func (r *Router) answer(a reply, err *wire.Error) {
 		return
 	}
 	r.stats.outcome(err)
+	a.resolve(err)
+}
+
+// resolve tells the sender an outcome that nothing else can have told before.
+func (a reply) resolve(err *wire.Error) {
 	switch {
+	case a.w != nil:
+		a.w.state.Store(answered)
+		a.w.answer <- err
 	case a.done == nil:
 	case err == nil:
 		a.done(Delivered, nil)

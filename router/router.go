@@ -20,6 +20,7 @@ type Router struct {
 	self, namespace string
 	dir             Directory
 	dialer          Dialer
+	egress          *Egress
 	log             *slog.Logger
 	limits          Limits
 	instance        [16]byte
@@ -62,7 +63,7 @@ func Open(c Config) *Router {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{
-		self: c.Self, namespace: c.Namespace, dir: c.Directory, dialer: c.Dialer, log: c.Logger,
+		self: c.Self, namespace: c.Namespace, dir: c.Directory, dialer: c.Dialer, egress: c.Egress, log: c.Logger,
 		limits:    c.Limits.withDefaults(),
 		forgeries: rate.NewLimiter(1, 5),
 		lookups:   lookups{wake: make(chan struct{}, 1)},

@@ -75,6 +75,9 @@ func (r *Router) PostLinked(m wire.Message, now time.Time, limit, linkWait time.
 		r.answer(reply{done: done}, err)
 		return
 	}
+	if r.egress.leaves(&m, reply{done: done}) {
+		return
+	}
 	e := newEntry(m, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole)
 	e.linkBy = now.Add(linkWait)
 	r.post(e, now, !more)
@@ -83,6 +86,9 @@ func (r *Router) PostLinked(m wire.Message, now time.Time, limit, linkWait time.
 func (r *Router) begin(m wire.Message, now, deadline time.Time, to reply, lent, push bool) {
 	if err := r.check(&m); err != nil {
 		r.answer(to, err)
+		return
+	}
+	if r.egress.leaves(&m, to) {
 		return
 	}
 	r.post(newEntry(m, deadline, to, lent), now, push)

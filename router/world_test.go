@@ -31,6 +31,7 @@ type world struct {
 	pipe func(from, to string) (net.Conn, net.Conn, error)
 	// topology of the coordinators that are started; the zero value is the mesh.
 	topology topology.Policy
+	egress   *router.Egress
 }
 
 type row struct {
@@ -115,7 +116,7 @@ func (w *world) start(t testing.TB, limits router.Limits, ids ...string) []*node
 		all = append(all, n)
 	}
 	for _, n := range all {
-		n.Router = router.Open(router.Config{Self: n.id, Directory: n, Dialer: n, Topology: w.topology, Limits: limits})
+		n.Router = router.Open(router.Config{Self: n.id, Directory: n, Dialer: n, Topology: w.topology, Egress: w.egress, Limits: limits})
 		t.Cleanup(func() {
 			n.Close()
 			close(n.down)

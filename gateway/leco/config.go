@@ -11,6 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -35,6 +36,9 @@ var _ Cluster = control.Vouched{}
 type Config struct {
 	Cluster  Cluster
 	Listener net.Listener // owned by the door
+	// Egress is the coordinator's router's: the namespaces of linked foreign
+	// coordinators are registered there. nil: only LECO's components reach them.
+	Egress *router.Egress
 	// Advertise is the host:port that foreign coordinators dial; default the
 	// listener's address.
 	Advertise string
@@ -98,6 +102,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Stale, 1200*time.Millisecond)
 	if c.Advertise == "" {
 		c.Advertise = c.Listener.Addr().String()
+	}
+	if c.Egress == nil {
+		c.Egress = new(router.Egress)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

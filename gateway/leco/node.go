@@ -69,6 +69,9 @@ func (d *Door) nodeOf(namespace string) *node {
 	if n == nil {
 		n = &node{d: d, namespace: namespace}
 		d.nodes[namespace] = n
+		if err := d.cfg.Egress.Register(namespace, d.egress); err != nil {
+			d.log.Warn("components cannot send to a foreign LECO namespace", "namespace", namespace, "reason", err)
+		}
 	}
 	n.heard.Store(int64(flow.Now()))
 	return n
@@ -87,6 +90,7 @@ func (d *Door) partLocked(n *node, g *guest) {
 func (d *Door) forgetLocked(n *node) {
 	if n.in == nil && n.out == nil && d.nodes[n.namespace] == n {
 		delete(d.nodes, n.namespace)
+		d.cfg.Egress.Unregister(n.namespace)
 		d.log.Info("a foreign LECO coordinator is gone", "namespace", n.namespace)
 	}
 }

@@ -198,22 +198,16 @@ func (d *Door) failed(w speaker, m *wire.Message, frame string, f *fault) {
 	d.toNode(w.namespace, answer)
 }
 
-// Deliver takes a message of a component that is not LECO's to a foreign
-// namespace; false: no foreign coordinator of that namespace is linked. err is
-// a refusal.
-func (d *Door) Deliver(m *wire.Message) (taken bool, err error) {
-	namespace, _, ok := strings.Cut(m.To, ".")
-	if !ok || namespace == d.namespace {
-		return false, nil
-	}
+// egress sends a message of a component that is not LECO's to a foreign
+// namespace; it is the router's handler for each that is linked. A coordinator of
+// this cluster that presides over the namespace goes before.
+func (d *Door) egress(m wire.Message) (handled bool, refusal *wire.Error) {
+	namespace, _, _ := strings.Cut(m.To, ".")
 	n := d.linked(namespace)
 	if n == nil || d.inCluster(namespace) {
 		return false, nil
 	}
-	if err := m.Check(); err != nil {
-		return true, err
-	}
-	if n.send(m) != nil {
+	if n.send(&m) != nil {
 		return true, wire.Refuse(wire.CodeBusy, "the way to namespace %s is full", namespace)
 	}
 	return true, nil

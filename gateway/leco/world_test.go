@@ -89,10 +89,10 @@ func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
 	s.log = &replica{machine: s.machine}
 	self := registry.Coordinator{ID: namespace, ServerID: namespace + "/1", Namespace: namespace, PeerAddr: "127.0.0.1:1", Level: 1, Version: "test"}
 	s.propose(registry.KindAnnounce, registry.Announce{Coordinator: self})
-	mail := router.Open(router.Config{Self: namespace, Directory: control.NewDirectory(s.machine, s.log)})
+	egress := new(router.Egress)
+	mail := router.Open(router.Config{Self: namespace, Directory: control.NewDirectory(s.machine, s.log), Egress: egress})
 	t.Cleanup(mail.Close)
-	exit := leco.NewExit(control.OverRouter(mail))
-	c, err := control.New(control.Config{Machine: s.machine, Node: s.log, Mail: exit, Self: self})
+	c, err := control.New(control.Config{Machine: s.machine, Node: s.log, Mail: control.OverRouter(mail), Self: self})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +101,13 @@ func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
 	ctx, cancel := context.WithCancel(context.Background())
 	running.Go(func() { _ = c.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait(); c.Close() })
-	cfg := leco.Config{Cluster: c.Vouched(), Listener: listen(t, "127.0.0.1:0")}
+	cfg := leco.Config{Cluster: c.Vouched(), Egress: egress, Listener: listen(t, "127.0.0.1:0")}
 	for _, f := range change {
 		f(&cfg)
 	}
 	if s.door, err = leco.Open(cfg); err != nil {
 		t.Fatal(err)
 	}
-	exit.Open(s.door)
 	t.Cleanup(s.close)
 	return s
 }
