@@ -12,6 +12,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // metrics returns the numbers of this node. They are read when asked for, so
@@ -31,7 +32,6 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	writesDesc     = desc("writes_total", "Writes proposed at this coordinator, by outcome.", "outcome")
-	messagesDesc   = desc("messages_total", "Messages sent from this coordinator and what happened to mail, by outcome.", "outcome")
 	linksDesc      = desc("link_up", "Whether the link to another coordinator is up.", "coordinator")
 	componentsDesc = desc("components", "Components signed in, in the whole cluster.")
 	localDesc      = desc("local_sessions", "Sessions homed here.")
@@ -60,85 +60,127 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		writesDesc, messagesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
+		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
 	} {
 		out <- d
 	}
+	for _, m := range messageMetrics {
+		out <- m.desc
+	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. What it costs does not depend on how
+// many jobs there are.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
 	st, err := c.n.control.Status(context.Background()) // at once, from what is here
 	if err != nil {
 		return
 	}
+	to := samples{out}
+	to.raft(&st)
+	to.snapshots(c.n.raft.Status().Shipments)
+	to.state(&st)
+	to.messages(&st)
+	to.disk(st.Disk)
+	to.nativeDoors(c.n.native.hub.Counts())
+	to.lecoDoor(&c.n.leco)
+}
+
+// samples takes the samples of one scrape.
+type samples struct{ out chan<- prometheus.Metric }
+
+func (s samples) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s samples) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s samples) raft(st *wire.Status) {
+	s.gauge(indexDesc, float64(st.LastIndex), "last")
+	s.gauge(indexDesc, float64(st.CommitIndex), "commit")
+	s.gauge(indexDesc, float64(st.AppliedIndex), "applied")
+	s.gauge(leaderDesc, truth(st.State == "leader"))
+	s.gauge(termDesc, float64(st.Term))
+	s.counter(changesDesc, st.LeaderChanges)
+	s.gauge(readyDesc, truth(st.Ready))
+	s.gauge(toleranceDesc, float64(st.Tolerance))
 	for outcome, count := range st.WriteCounts {
-		counter(writesDesc, count, outcome)
+		s.counter(writesDesc, count, outcome)
 	}
-	if c.n.leco.door != nil {
-		for what, count := range c.n.leco.door.Counts() {
-			counter(lecoDesc, count, what)
-		}
+}
+
+func (s samples) snapshots(byServer map[string]raftnode.Shipment) {
+	for server, sent := range perCoordinator(byServer) {
+		s.counter(snapshotsDesc, sent.Sent, server)
+		s.gauge(inVainDesc, float64(sent.InVain), server)
 	}
-	for what, count := range c.n.native.hub.Counts() {
-		if what == "connections" {
-			gauge(nativeNowDesc, float64(count))
-		} else {
-			counter(nativeDesc, count, what)
-		}
+}
+
+// state tells of components and jobs.
+func (s samples) state(st *wire.Status) {
+	s.gauge(componentsDesc, float64(st.Components))
+	s.gauge(localDesc, float64(st.LocalSessions))
+	for state, count := range st.Jobs {
+		s.gauge(jobsDesc, float64(count), state)
+	}
+	s.gauge(partsDesc, float64(st.JobSize.Parts))
+	s.gauge(jobBytesDesc, float64(st.JobSize.InputBytes), "input")
+	s.gauge(jobBytesDesc, float64(st.JobSize.ResultBytes), "results")
+	s.gauge(jobMaxDesc, float64(st.JobSize.MaxInputBytes), "input")
+	s.gauge(jobMaxDesc, float64(st.JobSize.MaxResultBytes), "results")
+}
+
+// messages tells of messages and of the links that carry them.
+func (s samples) messages(st *wire.Status) {
+	for name, m := range messageMetrics {
+		s.counter(m.desc, st.MessageCounts[name], m.labels...)
+	}
+	for id, state := range st.Links {
+		s.gauge(linksDesc, truth(state == "up"), id)
 	}
 	for door, count := range st.SlowConsumers.Doors {
-		counter(slowDesc, count, door)
+		s.counter(slowDesc, count, door)
 	}
-	for channel, p := range map[string]*zmtp.Proxy{"data": c.n.leco.data, "log": c.n.leco.logs} {
+}
+
+// disk tells nothing where nothing is known.
+func (s samples) disk(d *wire.DiskSpace) {
+	if d == nil {
+		return
+	}
+	s.gauge(diskFreeDesc, float64(d.Free))
+	s.gauge(diskSizeDesc, float64(d.Size))
+	s.gauge(diskLowDesc, truth(d.Low))
+}
+
+func (s samples) nativeDoors(counts map[string]uint64) {
+	for what, count := range counts {
+		if what == "connections" {
+			s.gauge(nativeNowDesc, float64(count))
+		} else {
+			s.counter(nativeDesc, count, what)
+		}
+	}
+}
+
+func (s samples) lecoDoor(leco *lecoParts) {
+	if leco.door != nil {
+		for what, count := range leco.door.Counts() {
+			s.counter(lecoDesc, count, what)
+		}
+	}
+	for channel, p := range map[string]*zmtp.Proxy{"data": leco.data, "log": leco.logs} {
 		if p == nil {
 			continue
 		}
 		for what, count := range p.Counts() {
-			counter(channelDesc, count, channel, what)
+			s.counter(channelDesc, count, channel, what)
 		}
 	}
-	for outcome, count := range st.MessageCounts {
-		counter(messagesDesc, count, outcome)
-	}
-	for id, state := range st.Links {
-		gauge(linksDesc, truth(state == "up"), id)
-	}
-	for state, count := range st.Jobs {
-		gauge(jobsDesc, float64(count), state)
-	}
-	gauge(partsDesc, float64(st.JobSize.Parts))
-	gauge(jobBytesDesc, float64(st.JobSize.InputBytes), "input")
-	gauge(jobBytesDesc, float64(st.JobSize.ResultBytes), "results")
-	gauge(jobMaxDesc, float64(st.JobSize.MaxInputBytes), "input")
-	gauge(jobMaxDesc, float64(st.JobSize.MaxResultBytes), "results")
-	for server, sent := range perCoordinator(c.n.raft.Status().Shipments) {
-		counter(snapshotsDesc, sent.Sent, server)
-		gauge(inVainDesc, float64(sent.InVain), server)
-	}
-	if st.Disk != nil {
-		gauge(diskFreeDesc, float64(st.Disk.Free))
-		gauge(diskSizeDesc, float64(st.Disk.Size))
-		gauge(diskLowDesc, truth(st.Disk.Low))
-	}
-	gauge(componentsDesc, float64(st.Components))
-	gauge(localDesc, float64(st.LocalSessions))
-	gauge(indexDesc, float64(st.LastIndex), "last")
-	gauge(indexDesc, float64(st.CommitIndex), "commit")
-	gauge(indexDesc, float64(st.AppliedIndex), "applied")
-	gauge(leaderDesc, truth(st.State == "leader"))
-	gauge(termDesc, float64(st.Term))
-	counter(changesDesc, st.LeaderChanges)
-	gauge(readyDesc, truth(st.Ready))
-	gauge(toleranceDesc, float64(st.Tolerance))
 }
 
 // perCoordinator adds up what the disks of each coordinator got.

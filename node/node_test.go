@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,7 +124,7 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 	// log store's and the Raft library's among them.
 	for path, want := range map[string][]string{
 		"/livez": {"ok"}, "/readyz": {"ok"}, "/startupz": {"ok"},
-		"/metrics": {`folkmoot_writes_total{outcome="done"}`, "folkmoot_http_requests_total", "folkmoot_is_leader 1", `folkmoot_slow_consumers_total{door="native"} 0`, `folkmoot_native_total{what="slow"} 0`, "folkmoot_native_connections 0", "folkmoot_disk_free_bytes ", "folkmoot_disk_low ", "raft_boltdb_", "raft_commitTime", "go_goroutines"},
+		"/metrics": {`folkmoot_writes_total{outcome="done"}`, `folkmoot_jobs{state="done"} 1`, `folkmoot_message_refusals_total{code="busy"} 0`, "folkmoot_links_opened_total 0", "folkmoot_http_requests_total", "folkmoot_is_leader 1", `folkmoot_slow_consumers_total{door="native"} 0`, `folkmoot_native_total{what="slow"} 0`, "folkmoot_native_connections 0", "folkmoot_disk_free_bytes ", "folkmoot_disk_low ", "raft_boltdb_", "raft_commitTime", "go_goroutines"},
 	} {
 		resp, err := http.Get("http://" + n.Addrs().Ops + path)
 		if err != nil {
@@ -137,11 +138,36 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 			}
 		}
 	}
+	outcomes := samples(t, n, "folkmoot_messages_total")
+	if want := []string{`{outcome="delivered"}`, `{outcome="receiver_unknown"}`, `{outcome="refused"}`, `{outcome="unknown"}`}; !slices.Equal(outcomes, want) {
+		t.Errorf("messages are counted by %q, want by outcome alone: %q", outcomes, want)
+	}
 	st, meta, err := c.Status(t.Context())
 	if err != nil || st.SlowConsumers == nil || !strings.Contains(string(meta.Body), `"slow_consumers":{"doors":{"native":0}}`) {
 		t.Errorf("status %s, %v: want slow_consumers with none of the native door", meta.Body, err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// samples returns the labels of all samples of a metric, sorted as they come.
+func samples(t *testing.T, n *node.Node, metric string) (labels []string) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if of, ok := strings.CutPrefix(line, metric+"{"); ok {
+			of, _, _ = strings.Cut(of, " ")
+			labels = append(labels, "{"+of)
+		}
+	}
+	return labels
 }
 
 func rawItems(items ...string) (out []json.RawMessage) {

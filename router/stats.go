@@ -19,6 +19,7 @@ const (
 	cInvalid
 	cForbidden
 	cUnavailable
+	cOther
 	cReceived
 	cMailboxFull
 	cForged
@@ -48,6 +49,7 @@ var counterNames = [counters]string{
 	cInvalid:         "refused_invalid",
 	cForbidden:       "refused_forbidden",
 	cUnavailable:     "refused_unavailable",
+	cOther:           "refused_other",
 	cReceived:        "received_by_link", // put into a mailbox here for another coordinator
 	cMailboxFull:     "mailbox_full",     // refusals of own mailboxes, for local and linked senders
 	cForged:          "forged_sender",    // frames dropped, since their sender is not at home where they came from
@@ -92,6 +94,8 @@ func (s *stats) outcome(err *wire.Error) {
 			s.add(cForbidden)
 		case wire.CodeUnavailable:
 			s.add(cUnavailable)
+		default:
+			s.add(cOther)
 		}
 	}
 }
