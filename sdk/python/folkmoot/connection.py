@@ -14,6 +14,7 @@ from typing import Callable, Deque, Dict, Iterator, List, Optional, Tuple
 from . import frame
 from .errors import Error, NotTried, from_wire
 from .frame import Message
+from .timing import within
 
 DEFAULT_PORT = 7370
 DEAD_AFTER = 3  # pings without a byte
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
             await asyncio.shield(self.opened)
 
         try:
-            await asyncio.wait_for(dial(), timeout)
+            await within(dial(), timeout)
         except ssl.SSLError as error:  # by its own text nobody sees whose certificate it is about
             self.abort()
             none = " (it speaks no TLS: is this the port of REST, or is TLS not wanted?)" if "WRONG_VERSION" in str(error) else ""

@@ -10,6 +10,7 @@ from typing import Any, Deque, Dict, FrozenSet, List, Mapping, Optional, Tuple, 
 
 
 from .errors import Busy, Error
+from .timing import within
 
 T = TypeVar("T")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -113,7 +114,7 @@ class Watch:
             if self._closed:
                 raise StopAsyncIteration
             self._come.clear()
-            await asyncio.wait_for(self._come.wait(), timeout)
+            await within(self._come.wait(), timeout)
         return self._news.popleft()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Optional, Set
 
 from .directory import known
 from .errors import Error
+from .timing import within
 
 if TYPE_CHECKING:
     from .session import Session
@@ -73,7 +74,7 @@ class Job:
                 await asyncio.sleep(pause)
                 pause = min(_LATE, pause * 1.5)
 
-        await asyncio.wait_for(ended(), timeout)
+        await within(ended(), timeout)
         return self
 
     async def cancel(self, reason: str = "") -> Job:

@@ -14,6 +14,7 @@ from .connection import Connection, Outgoing, TLSFailed, now
 from .directory import Door, known, seconds
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
+from .timing import within
 
 COORDINATOR = "COORDINATOR"
 MAX_UNDER_WAY = 4096  # messages without an outcome
@@ -101,7 +102,7 @@ class Link:
     async def start(self, timeout: float) -> None:
         """Signs in at the first coordinator that can. Raises Refused (name_taken, ...), NotTried or Unknown."""
         try:
-            await asyncio.wait_for(self._enter_any(self.config.addresses, _DIAL), timeout)
+            await within(self._enter_any(self.config.addresses, _DIAL), timeout)
         except asyncio.TimeoutError:
             kind = Unknown if self._uncertain else NotTried
             raise kind(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._told_trouble()}") from None
@@ -323,7 +324,7 @@ class Link:
         while self.error is None and (len(self._sent) >= MAX_UNDER_WAY or self._bytes >= MAX_BYTES_UNDER_WAY):
             self._room.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), end - self._loop.time())
+                await within(self._room.wait(), end - self._loop.time())
             except asyncio.TimeoutError:
                 raise Busy(f"no room for another message within {timeout} s") from None
 

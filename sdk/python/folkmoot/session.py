@@ -18,6 +18,7 @@ from .frame import Message, new_conversation
 from .jobs import Job
 from .link import COORDINATOR, Config, Link, fail_with
 from .methods import Methods, Params, Reply
+from .timing import within
 
 Frame = Union[bytes, bytearray, memoryview, str]  # one frame of a payload; a str goes as UTF-8
 
@@ -151,7 +152,7 @@ class Session:
         while not self._inbox:
             self.check()
             self._come.clear()
-            await asyncio.wait_for(self._come.wait(), timeout)
+            await within(self._come.wait(), timeout)
         m = self._inbox.popleft()
         self._inbox_bytes -= sum(map(len, m.payload))
         return m
@@ -204,7 +205,7 @@ class Session:
             sent = self._link.post(m, timeout)
             fail_with(answer, sent)
             try:
-                message, told = await asyncio.wait_for(answer, timeout)
+                message, told = await within(answer, timeout)
             except asyncio.TimeoutError:
                 raise Unknown(f"{to} did not answer {method} within {timeout:.3g} s") from None
         finally:
