@@ -12,6 +12,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // clerks answer messages to COORDINATOR; each sender has one, so that its
@@ -180,7 +181,7 @@ func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
 	if err := json.Unmarshal(content, &in); err != nil {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
 	}
-	if err := wire.Unique(content, &in); err != nil {
+	if err := strictjson.UniqueKeys(content, &in); err != nil {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // JSON-RPC 2.0 as LECO speaks it (LECO control protocol): a reply holds id,
@@ -133,7 +134,7 @@ func (c *Control) serveOne(ctx context.Context, s registry.Session, content []by
 			}
 			return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request")
 		}
-		if err := wire.Unique(content, &in); err != nil {
+		if err := strictjson.UniqueKeys(content, &in); err != nil {
 			return failure(rpcNull, rpcRefused, "the content is not a JSON-RPC request: "+err.Error())
 		}
 	}
@@ -209,8 +210,8 @@ func params(raw json.RawMessage, names []string, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return wire.Invalid("params", "something follows the params")
 	}
-	if err := wire.Unique(raw, into); err != nil {
+	if err := strictjson.UniqueKeys(raw, into); err != nil {
 		return err
 	}
-	return wire.Whole(raw, into)
+	return strictjson.ValidText(raw, into)
 }

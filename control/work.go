@@ -9,6 +9,7 @@ import (
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // maxReport bounds the parts of one report of a worker.
@@ -58,7 +59,7 @@ func noResult(result json.RawMessage) string {
 	if n := len(result); n > wire.MaxResult {
 		return fmt.Sprintf("the result is %d bytes; the limit is %d: store it where others can read it, and return its place", n, wire.MaxResult)
 	}
-	if d := wire.Depth(result); d > wire.MaxDepth {
+	if d := strictjson.Depth(result); d > wire.MaxDepth {
 		return fmt.Sprintf("the result is nested %d deep; the limit is %d", d, wire.MaxDepth)
 	}
 	return ""

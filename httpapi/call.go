@@ -28,7 +28,7 @@ func (a *API) call(rq *request) error {
 		return err
 	}
 	if rq.body != nil {
-		if err := scan(rq.body, nil); err != nil {
+		if err := bodyLimits(nil).Check(rq.body); err != nil {
 			return err
 		}
 		if !json.Valid(rq.body) {
@@ -51,7 +51,7 @@ func (a *API) callByQuery(rq *request) error {
 			continue
 		}
 		value := json.RawMessage(p.value)
-		if scan(value, nil) != nil || !json.Valid(value) {
+		if bodyLimits(nil).Check(value) != nil || !json.Valid(value) {
 			text, err := json.Marshal(p.value)
 			if err != nil {
 				return err

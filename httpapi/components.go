@@ -7,6 +7,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) componentRoutes() {
@@ -18,7 +19,7 @@ func (a *API) componentRoutes() {
 	a.add(route{method: http.MethodGet, path: "/namespaces", params: readParams, handle: a.namespaces})
 }
 
-var signInShape = shapeOf[wire.SignIn]()
+var signInShape = strictjson.FieldsOf[wire.SignIn]()
 
 func (a *API) signIn(rq *request) error {
 	var in wire.SignIn

@@ -7,6 +7,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) jobRoutes() {
@@ -19,7 +20,7 @@ func (a *API) jobRoutes() {
 	a.add(route{method: http.MethodGet, path: "/jobs/:id/logs", params: []string{"part", "attempt", "offset", "follow"}, handle: a.logs})
 }
 
-var submitShape = shapeOf[wire.SubmitJob]()
+var submitShape = strictjson.FieldsOf[wire.SubmitJob]()
 
 func (a *API) submit(rq *request) error {
 	var in wire.SubmitJob

@@ -7,6 +7,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) memberRoutes() {
@@ -42,7 +43,7 @@ func (a *API) members(rq *request) error {
 	})
 }
 
-var addMemberShape = shapeOf[wire.AddMember]()
+var addMemberShape = strictjson.FieldsOf[wire.AddMember]()
 
 func (a *API) addMember(rq *request) error {
 	var in wire.AddMember
@@ -86,7 +87,7 @@ func (a *API) leader(rq *request) error {
 	return rq.json(http.StatusOK, l)
 }
 
-var transferShape = shapeOf[wire.Transfer]()
+var transferShape = strictjson.FieldsOf[wire.Transfer]()
 
 // transfer takes no body at all for {}. It answers the new leader.
 func (a *API) transfer(rq *request) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) messageRoutes() {
@@ -16,7 +17,7 @@ func (a *API) messageRoutes() {
 	a.add(route{method: http.MethodGet, path: "/components/:full/messages", acts: true, params: []string{"after", "wait", "limit"}, handle: a.inbox})
 }
 
-var sendShape = shapeOf[wire.SendMessage]()
+var sendShape = strictjson.FieldsOf[wire.SendMessage]()
 
 // longestSend bounds the timeout that a send may ask for.
 const longestSend = time.Minute

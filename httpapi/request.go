@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // route is one method of one path.
@@ -225,10 +226,10 @@ func checkType(h http.Header) error {
 	return nil
 }
 
-// decode reads the body into a struct with the fields of s.
-func (rq *request) decode(s shape, into any) error {
+// decode reads the body into a struct with these fields.
+func (rq *request) decode(fields strictjson.Fields, into any) error {
 	if err := rq.read(); err != nil {
 		return err
 	}
-	return decodeStrict(rq.body, s, into)
+	return decodeStrict(rq.body, fields, into)
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // Limits and defaults of jobs. Sizes are in bytes.
@@ -295,7 +296,7 @@ func compact(field string, raw json.RawMessage) (json.RawMessage, error) {
 	if err := json.Compact(&b, raw); err != nil {
 		return nil, wire.Invalid(field, "%s is not JSON: %v", field, err)
 	}
-	if d := wire.Depth(raw); d > wire.MaxDepth {
+	if d := strictjson.Depth(raw); d > wire.MaxDepth {
 		return nil, wire.Invalid(field, "%s is nested %d deep; the limit is %d", field, d, wire.MaxDepth)
 	}
 	return b.Bytes(), nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // strictSignIn reads a sign_in with encoding/json alone.
@@ -23,7 +24,7 @@ func strictSignIn(content []byte) (id json.RawMessage, h wire.Hello, ok bool) {
 	}
 	d := json.NewDecoder(bytes.NewReader(rq.Params))
 	d.DisallowUnknownFields()
-	return rq.ID, h, d.Decode(&h) == nil && wire.Unique(content, &rq) == nil && wire.Unique(rq.Params, &h) == nil
+	return rq.ID, h, d.Decode(&h) == nil && strictjson.UniqueKeys(content, &rq) == nil && strictjson.UniqueKeys(rq.Params, &h) == nil
 }
 
 // strictPlain reads a request with encoding/json alone.
@@ -36,7 +37,7 @@ func strictPlain(content []byte) (id json.RawMessage, method string, params json
 		Result  json.RawMessage `json:"result"`
 		Error   json.RawMessage `json:"error"`
 	}
-	ok = json.Unmarshal(content, &rq) == nil && rq.Result == nil && rq.Error == nil && wire.Unique(content, &rq) == nil
+	ok = json.Unmarshal(content, &rq) == nil && rq.Result == nil && rq.Error == nil && strictjson.UniqueKeys(content, &rq) == nil
 	return rq.ID, rq.Method, rq.Params, ok
 }
 

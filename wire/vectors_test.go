@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/textframe"
 )
 
 // The vectors of docs/protocol.md are read by the tests of every SDK; with
@@ -403,7 +404,7 @@ func TestChunkVectors(t *testing.T) {
 func TestTextVectors(t *testing.T) {
 	v := load(t, "text.json", func() vectors[frameVector] {
 		add := func(v *vectors[frameVector], name, text string) {
-			m, err := wire.ParseText([]byte(text))
+			m, err := textframe.Parse([]byte(text))
 			if err != nil {
 				t.Fatalf("text %q: %v", name, err)
 			}
@@ -422,7 +423,7 @@ func TestTextVectors(t *testing.T) {
 		return v
 	})
 	for _, c := range v.Valid {
-		m, err := wire.ParseText([]byte(c.Text))
+		m, err := textframe.Parse([]byte(c.Text))
 		if err != nil {
 			t.Errorf("text %q: %v", c.Name, err)
 			continue
@@ -432,17 +433,17 @@ func TestTextVectors(t *testing.T) {
 		if diff := cmp.Diff(c, got); diff != "" {
 			t.Errorf("text %q (-vector +ours):\n%s", c.Name, diff)
 		}
-		b, err := wire.AppendText(nil, &m)
+		b, err := textframe.Append(nil, &m)
 		if err != nil {
 			t.Errorf("text of %q: %v", c.Name, err)
 			continue
 		}
-		if again, err := wire.ParseText(b); err != nil || cmp.Diff(m, again) != "" {
+		if again, err := textframe.Parse(b); err != nil || cmp.Diff(m, again) != "" {
 			t.Errorf("text %q is read back from %s as %+v, %v", c.Name, b, again, err)
 		}
 	}
 	for _, c := range v.Refused {
-		if m, err := wire.ParseText(unhex(t, c.Hex)); err == nil {
+		if m, err := textframe.Parse(unhex(t, c.Hex)); err == nil {
 			t.Errorf("text %q was taken as %+v", c.Name, m)
 		}
 	}

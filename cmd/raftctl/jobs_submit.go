@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *app) jobsSubmitCmd() *cobra.Command {
@@ -92,12 +91,7 @@ func parseJob(text []byte) (wire.SubmitJob, error) {
 			return job, err
 		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&job); err != nil {
-		return job, fmt.Errorf("job: %w", err)
-	}
-	if err := errors.Join(wire.Unique(text, &job), wire.Whole(text, &job)); err != nil {
+	if err := strictjson.Decode(text, &job); err != nil {
 		return job, fmt.Errorf("job: %w", err)
 	}
 	if err := wire.CheckZeros(text); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // link is the way to one address of a foreign coordinator, dialled again and
@@ -239,7 +240,7 @@ func answerIn(content []byte) (refusal *fault, err error) {
 	if err := json.Unmarshal(content, &in); err != nil {
 		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
 	}
-	if err := wire.Unique(content, &in); err != nil {
+	if err := strictjson.UniqueKeys(content, &in); err != nil {
 		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
 	}
 	if in.Result == nil && in.Error == nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // Codes of errors: JSON-RPC 2.0, section 5.1, and LECO control protocol, 2.2.
@@ -130,7 +131,7 @@ func (c *content) element(b []byte) {
 		c.requests = append(c.requests, element{bad: invalidRequest("not an object")})
 		return
 	}
-	twice := wire.Unique(b, &in)
+	twice := strictjson.UniqueKeys(b, &in)
 	if _, asks := in["method"]; !asks {
 		if in["result"] != nil || in["error"] != nil {
 			c.answers++
@@ -280,7 +281,7 @@ func read(raw json.RawMessage, into any, names ...string) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badParams("something follows the params")
 	}
-	if err := errors.Join(wire.Unique(raw, into), wire.Whole(raw, into)); err != nil {
+	if err := errors.Join(strictjson.UniqueKeys(raw, into), strictjson.ValidText(raw, into)); err != nil {
 		return badParams("%v", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // entering bounds one sign-in; a client gives up sooner.
@@ -35,7 +36,7 @@ func signInOf(content []byte) (rq request, ok bool) {
 	}
 	ok = json.Unmarshal(content, &rq) == nil && rq.Method == "sign_in"
 	if ok {
-		rq.bad = wire.Unique(content, &rq)
+		rq.bad = strictjson.UniqueKeys(content, &rq)
 	}
 	return rq, ok
 }
@@ -323,8 +324,8 @@ func decode(raw json.RawMessage, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return wire.Invalid("params", "something follows the params")
 	}
-	if err := wire.Unique(raw, into); err != nil {
+	if err := strictjson.UniqueKeys(raw, into); err != nil {
 		return err
 	}
-	return wire.Whole(raw, into)
+	return strictjson.ValidText(raw, into)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/textframe"
 )
 
 // Protocol is the sub-protocol that both sides name.
@@ -158,7 +159,7 @@ func (l *line) next(limit int) (websocket.MessageType, []byte, error) {
 // frame reads one message of the WebSocket.
 func (l *line) frame(raw []byte) (wire.Message, error) {
 	if l.text {
-		return wire.ParseText(raw)
+		return textframe.Parse(raw)
 	}
 	m, n, err := wire.ParseFrame(raw, nil)
 	switch {
@@ -232,7 +233,7 @@ func (l *line) write(kind websocket.MessageType, b []byte) error {
 func textOf(m *wire.Message) ([]byte, error) {
 	switch {
 	case m.To != "":
-		return wire.AppendText(nil, m)
+		return textframe.Append(nil, m)
 	case m.Type == wire.TypeReceipt:
 		ids := []uint32{}
 		for b := m.Payload[0]; len(b) >= 3; b = b[3:] {

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 //go:embed runner.py
@@ -257,7 +258,7 @@ func (r Runtime) result(raw []byte) (json.RawMessage, string) {
 	if len(b) > wire.MaxResult {
 		return nil, tooLarge(fmt.Sprintf("is %d bytes as JSON", len(b)))
 	}
-	if d := wire.Depth(b); d > wire.MaxDepth {
+	if d := strictjson.Depth(b); d > wire.MaxDepth {
 		return nil, fmt.Sprintf("the result is nested %d deep; the limit is %d", d, wire.MaxDepth)
 	}
 	return b, ""

@@ -1,4 +1,4 @@
-package wire_test
+package strictjson_test
 
 import (
 	"encoding/json"
@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // A key that is told twice is named by its way from the top, however it is
 // written and wherever it is, unless it lies in what is passed on as it came.
-func TestUnique(t *testing.T) {
+func TestUniqueKeys(t *testing.T) {
 	t.Parallel()
 	type request struct {
 		ID     json.RawMessage `json:"id"`
@@ -50,7 +51,7 @@ func TestUnique(t *testing.T) {
 		{&wire.Jobs{}, `{"jobs":[{},`, ""},
 		{&wire.SignIn{}, ``, ""},
 	} {
-		err := wire.Unique([]byte(c.body), c.into)
+		err := strictjson.UniqueKeys([]byte(c.body), c.into)
 		var refusal *wire.Error
 		switch {
 		case c.want == "" && err == nil:
@@ -62,24 +63,27 @@ func TestUnique(t *testing.T) {
 
 // encoding/json itself must be content with what is judged here, and whatever
 // comes is walked through to an end.
-func FuzzUnique(f *testing.F) {
-	for _, s := range append(unusualSignIns, usualSignIns...) {
+func FuzzUniqueKeys(f *testing.F) {
+	for _, s := range []string{
+		``, `null`, `{`, `{"a":1,"a":2}`, `{"a":{"b":[1,{"c":2,"c":3}]}}`, `{"name":"laser","n\u0061me":"x"}`,
+		`{"runtime":"sh","script":"\ud83d","items":[{"a":1,"a":2}],"range":{"from":1,"to":2}}`, `[[],[[]],[`, `{"labels":{"k":"v","K":"v"}}`,
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var tree any
-		if err := wire.Unique(body, &tree); err == nil && json.Unmarshal(body, &tree) == nil {
+		if err := strictjson.UniqueKeys(body, &tree); err == nil && json.Unmarshal(body, &tree) == nil {
 			again, err := json.Marshal(tree)
-			if err != nil || wire.Unique(again, &tree) != nil {
+			if err != nil || strictjson.UniqueKeys(again, &tree) != nil {
 				t.Errorf("%q became %q, which has a key twice", body, again)
 			}
 		}
-		_ = wire.Unique(body, new(wire.SubmitJob))
+		_ = strictjson.UniqueKeys(body, new(wire.SubmitJob))
 	})
 }
 
 // What would be read as another character is refused, unless it lies in what is passed on as it came.
-func TestWhole(t *testing.T) {
+func TestValidText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		into any
@@ -102,7 +106,7 @@ func TestWhole(t *testing.T) {
 		{&wire.SignIn{}, `{"name":"\u00`, ""},
 		{&wire.SignIn{}, `{"name":"\ud83d\u"}`, ""},
 	} {
-		err := wire.Whole([]byte(c.body), c.into)
+		err := strictjson.ValidText([]byte(c.body), c.into)
 		var refusal *wire.Error
 		switch {
 		case c.want == "" && err == nil:

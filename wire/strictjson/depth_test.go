@@ -1,9 +1,9 @@
-package wire_test
+package strictjson_test
 
 import (
 	"testing"
 
-	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func TestDepth(t *testing.T) {
@@ -11,7 +11,7 @@ func TestDepth(t *testing.T) {
 	for value, want := range map[string]int{
 		``: 0, `1`: 0, `"[["`: 0, `[]`: 1, `{"a":[1],"b":{"c":[2]}}`: 3, `[[],[[]],[]]`: 3, `"\"[",[`: 1, `["\\",[["x`: 3, `]][`: 0,
 	} {
-		if got := wire.Depth([]byte(value)); got != want {
+		if got := strictjson.Depth([]byte(value)); got != want {
 			t.Errorf("Depth(%s) = %d, want %d", value, got, want)
 		}
 	}
