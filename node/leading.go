@@ -18,7 +18,7 @@ func (n *Node) whileLeading() {
 	n.raft.WhileLeading("group", n.writeGroup)
 	n.raft.WhileLeading("lost homes", func(ctx context.Context) error {
 		return lease.Sweep(ctx, lease.SweepConfig{
-			Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Window: n.raft.TouchTime(), Grace: n.cfg.Grace, Logger: n.log,
+			Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Window: n.raft.ContactWindow(), Grace: n.cfg.Grace, Logger: n.log,
 			Propose: func(ctx context.Context, sessions []registry.Fence, reason string) error {
 				return n.propose(ctx, registry.KindExpire, registry.Expire{Sessions: sessions, Reason: reason})
 			},

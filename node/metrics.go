@@ -80,7 +80,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	to := samples{out}
 	to.raft(&st)
-	to.snapshots(c.n.raft.Status().Shipments)
+	to.snapshots(c.n.raft.Status().SnapshotsSent)
 	to.state(&st)
 	to.messages(&st)
 	to.disk(st.Disk)
@@ -113,10 +113,10 @@ func (s samples) raft(st *wire.Status) {
 	}
 }
 
-func (s samples) snapshots(byServer map[string]raftnode.Shipment) {
+func (s samples) snapshots(byServer map[string]raftnode.SnapshotStats) {
 	for server, sent := range perCoordinator(byServer) {
 		s.counter(snapshotsDesc, sent.Sent, server)
-		s.gauge(inVainDesc, float64(sent.InVain), server)
+		s.gauge(inVainDesc, float64(sent.SinceAppend), server)
 	}
 }
 
@@ -184,13 +184,13 @@ func (s samples) lecoDoor(leco *lecoParts) {
 }
 
 // perCoordinator adds up what the disks of each coordinator got.
-func perCoordinator(byServer map[string]raftnode.Shipment) map[string]raftnode.Shipment {
-	all := map[string]raftnode.Shipment{}
+func perCoordinator(byServer map[string]raftnode.SnapshotStats) map[string]raftnode.SnapshotStats {
+	all := map[string]raftnode.SnapshotStats{}
 	for server, sent := range byServer {
 		id, _, _ := strings.Cut(server, "/")
 		sum := all[id]
 		sum.Sent += sent.Sent
-		sum.InVain = max(sum.InVain, sent.InVain)
+		sum.SinceAppend = max(sum.SinceAppend, sent.SinceAppend)
 		all[id] = sum
 	}
 	return all

@@ -167,8 +167,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Self: cfg.ID, Namespace: cfg.Namespace, Directory: control.NewDirectory(n.machine, n.raft), Dialer: links{n.port}, Logger: n.log,
 	})
 	undo = append(undo, func() { n.router.Close() })
-	n.raft.OnReturn(n.router.Heard)
-	n.raft.OnChange(n.noteGroup)
+	n.raft.OnReachable(n.router.Heard)
+	n.raft.OnConfigChange(n.noteGroup)
 	n.control, err = control.New(control.Config{
 		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// progress is how far this process's own machine is, which raft's AppliedIndex
+// appliedIndex is how far this process's own machine is, which raft's AppliedIndex
 // does not tell: that one runs ahead of the machine.
-type progress struct {
+type appliedIndex struct {
 	mu      sync.Mutex
 	index   uint64 // last entry that reached the machine
 	term    uint64 // its term
@@ -17,52 +17,52 @@ type progress struct {
 }
 
 type waiter struct {
-	index uint64
-	done  chan struct{}
-	place int // in the heap, -1 outside
+	index   uint64
+	reached chan struct{}
+	place   int // in the heap, -1 outside
 }
 
-// reached notes that the machine has everything up to index.
-func (p *progress) reached(index, term uint64) {
+// advance notes that the machine has everything up to index.
+func (p *appliedIndex) advance(index, term uint64) {
 	p.mu.Lock()
 	p.index, p.term = index, term
 	for len(p.waiting) > 0 && p.waiting[0].index <= index {
-		close(heap.Pop(&p.waiting).(*waiter).done)
+		close(heap.Pop(&p.waiting).(*waiter).reached)
 	}
 	p.mu.Unlock()
 }
 
-func (p *progress) now() (index, term uint64) {
+func (p *appliedIndex) current() (index, term uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.index, p.term
 }
 
-// wait blocks until the machine has reached index or ctx ends.
-func (p *progress) wait(ctx context.Context, index uint64) error {
-	done, stop := p.at(index)
+// waitFor blocks until the machine has reached index or ctx ends.
+func (p *appliedIndex) waitFor(ctx context.Context, index uint64) error {
+	done, stop := p.reached(index)
 	defer stop()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		now, _ := p.now()
+		now, _ := p.current()
 		return fmt.Errorf("wait for index %d (at %d): %w", index, now, context.Cause(ctx))
 	}
 }
 
-// at returns a channel that is closed once the machine has reached index, and
+// reached returns a channel that is closed once the machine has reached index, and
 // how to stop waiting for it.
-func (p *progress) at(index uint64) (done <-chan struct{}, stop func()) {
+func (p *appliedIndex) reached(index uint64) (done <-chan struct{}, stop func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &waiter{index: index, done: make(chan struct{}), place: -1}
+	w := &waiter{index: index, reached: make(chan struct{}), place: -1}
 	if p.index >= index {
-		close(w.done)
-		return w.done, func() {}
+		close(w.reached)
+		return w.reached, func() {}
 	}
 	heap.Push(&p.waiting, w)
-	return w.done, func() {
+	return w.reached, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if w.place >= 0 {

@@ -19,43 +19,43 @@ func (n *Node) autopilot(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := n.tend(ctx); err != nil && ctx.Err() == nil {
+		if err := n.autopilotStep(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("the membership could not be tended", "error", err)
 		}
-		n.forgetStrangers()
+		n.pruneNonMembers()
 	}
 }
 
-// tend makes at most one change.
-func (n *Node) tend(ctx context.Context) error {
+// autopilotStep makes at most one change.
+func (n *Node) autopilotStep(ctx context.Context) error {
 	select {
-	case n.changing <- struct{}{}:
-		defer func() { <-n.changing }()
+	case n.membershipLock <- struct{}{}:
+		defer func() { <-n.membershipLock }()
 	default:
 		return nil // an operator is at it
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if addr := n.movedTo(s); addr != "" {
-			return n.move(ctx, s, addr)
+		if addr := n.changedAddress(s); addr != "" {
+			return n.updateAddress(ctx, s, addr)
 		}
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage != raft.Voter && n.worthy(string(s.ID)) {
-			addr, _ := n.book.address(string(s.ID))
+		if s.Suffrage != raft.Voter && n.promotable(string(s.ID)) {
+			addr, _ := n.addresses.lookup(string(s.ID))
 			n.log.Info("a member has been well for a while and gets a vote", "server", s.ID)
-			return n.change(ctx, n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, enqueue))
+			return n.awaitChange(ctx, n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, changeTimeout))
 		}
 	}
 	return nil
 }
 
-// movedTo is the address of a server that has answered at another one than the
+// changedAddress is the address of a server that has answered at another one than the
 // configuration says, else "".
-func (n *Node) movedTo(s raft.Server) string {
+func (n *Node) changedAddress(s raft.Server) string {
 	addr := n.self.Address
 	if string(s.ID) != n.serverID {
-		k, ok := n.contacts.of(string(s.ID))
-		if !ok || !n.contacts.recent(k) {
+		k, ok := n.peers.lookup(string(s.ID))
+		if !ok || !n.peers.fresh(k) {
 			return ""
 		}
 		addr = k.hello.Address
@@ -66,31 +66,31 @@ func (n *Node) movedTo(s raft.Server) string {
 	return addr
 }
 
-// worthy tells whether a member may get a vote: it wants one, has answered
+// promotable tells whether a member may get a vote: it wants one, has answered
 // without a gap for the time of stabilisation, and is close behind.
-func (n *Node) worthy(serverID string) bool {
-	k, ok := n.contacts.of(serverID)
-	return ok && !k.hello.Observer &&
-		n.contacts.recent(k) &&
-		k.at.Sub(k.since) >= n.cfg.Stabilize &&
+func (n *Node) promotable(serverID string) bool {
+	k, ok := n.peers.lookup(serverID)
+	return ok && !k.hello.NonVoter &&
+		n.peers.fresh(k) &&
+		k.answered.Sub(k.healthySince) >= n.cfg.Stabilize &&
 		k.hello.Last+n.cfg.MaxLag >= n.raft.LastIndex()
 }
 
-// forgetStrangers drops the records of servers that are no members and have
+// pruneNonMembers drops the records of servers that are no members and have
 // not been heard of for a while.
-func (n *Node) forgetStrangers() {
+func (n *Node) pruneNonMembers() {
 	keep := func(id string) bool {
-		if _, ok := n.server(id); ok {
+		if _, ok := n.configuredServer(id); ok {
 			return true
 		}
-		k, ok := n.contacts.of(id)
-		return ok && n.contacts.clock.Now()-k.heard < 10*n.contacts.patience
+		k, ok := n.peers.lookup(id)
+		return ok && n.peers.clock.Now()-k.answeredClock < 10*n.peers.timeout
 	}
-	if err := n.local.forget(keep); err != nil {
-		n.localFailed(err)
+	if err := n.identity.prunePeers(keep); err != nil {
+		n.failStorage(err)
 	}
-	n.contacts.forget(keep)
-	n.absent.forget(keep)
+	n.peers.prune(keep)
+	n.unreachable.prune(keep)
 }
 
 // catchUpOnce notes when this server has, for the first time since its start,

@@ -24,7 +24,7 @@ const lockWait = 2 * time.Second
 // locked, then checked page by page without mapping it, and only then given to
 // bbolt, which trusts what it maps: a damaged page would end the process.
 func openBolt(path string, maxSize int) (db *bbolt.DB, err error) {
-	err = guarded(path, func() (err error) {
+	err = recoverFaults(path, func() (err error) {
 		db, err = bbolt.Open(path, 0o600, boltOptions(maxSize))
 		return err
 	})
@@ -39,16 +39,16 @@ func boltOptions(maxSize int) *bbolt.Options {
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 		MaxSize:        maxSize,
-		OpenFile:       openChecked,
+		OpenFile:       openFileChecked,
 	}
 }
 
-func openChecked(name string, flag int, mode os.FileMode) (*os.File, error) {
+func openFileChecked(name string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(name, flag, mode)
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil {
+	if err := lockFile(f); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -59,9 +59,9 @@ func openChecked(name string, flag int, mode os.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-// lock takes the lock that bbolt takes itself a moment later, so that the
+// lockFile takes the lock that bbolt takes itself a moment later, so that the
 // check sees a file at rest.
-func lock(f *os.File) error {
+func lockFile(f *os.File) error {
 	for end := time.Now().Add(lockWait); ; time.Sleep(50 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -75,9 +75,9 @@ func lock(f *os.File) error {
 	}
 }
 
-// guarded runs f and turns a panic or a memory fault, as damaged pages cause
+// recoverFaults runs f and turns a panic or a memory fault, as damaged pages cause
 // them, into an error that names the file.
-func guarded(path string, f func() error) (err error) {
+func recoverFaults(path string, f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(old)
 	defer func() {
@@ -94,15 +94,15 @@ func guarded(path string, f func() error) (err error) {
 // castagnoli is the polynomial of every checksum that this package writes.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seal puts a checksum of key and value before the value.
-func seal(key, value []byte) []byte {
+// addChecksum puts a checksum of key and value before the value.
+func addChecksum(key, value []byte) []byte {
 	b := make([]byte, 4, 4+len(value))
 	binary.BigEndian.PutUint32(b, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value))
 	return append(b, value...)
 }
 
-// unseal takes the checksum off, or says that the value was changed on disk.
-func unseal(key, sealed []byte) ([]byte, error) {
+// stripChecksum takes the checksum off, or says that the value was changed on disk.
+func stripChecksum(key, sealed []byte) ([]byte, error) {
 	if len(sealed) < 4 {
 		return nil, fmt.Errorf("the record %q has no checksum", key)
 	}
@@ -123,8 +123,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// exists tells whether path is there at all.
-func exists(path string) (bool, error) {
+// pathExists tells whether path is there at all.
+func pathExists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -132,10 +132,10 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// prepareDir makes dir if it is missing and makes sure that it can be written.
+// prepareDataDir makes dir if it is missing and makes sure that it can be written.
 // A new directory is closed to others; one that holds something already is
 // nobody's to change unasked, so it is refused while others may look into it.
-func prepareDir(dir string) error {
+func prepareDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -144,8 +144,8 @@ func prepareDir(dir string) error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	// A volume that belongs to somebody else stays as its owner made it.
-	if info.Mode().Perm()&0o077 != 0 && mayChange(info) {
-		if err := closeNew(dir, info.Mode().Perm()); err != nil {
+	if info.Mode().Perm()&0o077 != 0 && mayChmod(info) {
+		if err := restrictNewDir(dir, info.Mode().Perm()); err != nil {
 			return err
 		}
 	}
@@ -157,15 +157,15 @@ func prepareDir(dir string) error {
 	return os.Remove(probe.Name())
 }
 
-// mayChange tells whether this process may change the mode of a file.
-func mayChange(info os.FileInfo) bool {
+// mayChmod tells whether this process may change the mode of a file.
+func mayChmod(info os.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return !ok || os.Geteuid() == 0 || int(owner.Uid) == os.Geteuid()
 }
 
-// closeNew closes a directory to others if it is new: empty, but for what the
+// restrictNewDir closes a directory to others if it is new: empty, but for what the
 // making of a file system leaves in its root.
-func closeNew(dir string, mode os.FileMode) error {
+func restrictNewDir(dir string, mode os.FileMode) error {
 	inside, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)

@@ -11,11 +11,11 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// admit takes in the server p, or takes note of its new address. It is
+// admitMember takes in the server p, or takes note of its new address. It is
 // idempotent. A coordinator that comes back with an empty disk is a new
 // server: its old one, which has votes that the new one does not know of, is
 // removed first, if it is really gone.
-func (n *Node) admit(ctx context.Context, p Peer, nonVoter bool) (serverID string, err error) {
+func (n *Node) admitMember(ctx context.Context, p Peer, nonVoter bool) (serverID string, err error) {
 	if p.ServerID == "" || p.ID == "" || p.Address == "" || nameOf(p.ServerID) != p.ID {
 		return "", wire.Invalid("peer", "a server needs an id, a server id that begins with it, and an address; not %q, %q, %q", p.ID, p.ServerID, p.Address)
 	}
@@ -25,9 +25,9 @@ func (n *Node) admit(ctx context.Context, p Peer, nonVoter bool) (serverID strin
 		case id == p.ServerID && string(s.Address) == p.Address:
 			return id, nil
 		case id == p.ServerID:
-			return id, n.move(ctx, s, p.Address)
+			return id, n.updateAddress(ctx, s, p.Address)
 		case nameOf(id) == p.ID:
-			if err := n.replace(ctx, s, p); err != nil {
+			if err := n.replaceMember(ctx, s, p); err != nil {
 				return "", err
 			}
 		case string(s.Address) == p.Address:
@@ -35,83 +35,83 @@ func (n *Node) admit(ctx context.Context, p Peer, nonVoter bool) (serverID strin
 		}
 	}
 	n.log.Info("a server joins without a vote", "server", p.ServerID, "address", p.Address, "stays_so", nonVoter)
-	return p.ServerID, n.change(ctx, n.raft.AddNonvoter(raft.ServerID(p.ServerID), raft.ServerAddress(p.Address), 0, enqueue))
+	return p.ServerID, n.awaitChange(ctx, n.raft.AddNonvoter(raft.ServerID(p.ServerID), raft.ServerAddress(p.Address), 0, changeTimeout))
 }
 
-// move writes a member's new address into the configuration. The library's
+// updateAddress writes a member's new address into the configuration. The library's
 // AddNonvoter leaves a voter its vote.
-func (n *Node) move(ctx context.Context, s raft.Server, addr string) error {
+func (n *Node) updateAddress(ctx context.Context, s raft.Server, addr string) error {
 	n.log.Info("a member has a new address", "server", s.ID, "from", s.Address, "to", addr)
-	return n.change(ctx, n.raft.AddNonvoter(s.ID, raft.ServerAddress(addr), 0, enqueue))
+	return n.awaitChange(ctx, n.raft.AddNonvoter(s.ID, raft.ServerAddress(addr), 0, changeTimeout))
 }
 
-// replace removes the old server of a coordinator, unless it still answers.
-func (n *Node) replace(ctx context.Context, old raft.Server, p Peer) error {
+// replaceMember removes the old server of a coordinator, unless it still answers.
+func (n *Node) replaceMember(ctx context.Context, old raft.Server, p Peer) error {
 	probe, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	addr, _ := n.book.address(string(old.ID))
+	addr, _ := n.addresses.lookup(string(old.ID))
 	for _, a := range []string{addr, string(old.Address)} {
-		if h, err := n.ask(probe, a, string(old.ID)); err == nil && h.ServerID == string(old.ID) {
+		if h, err := n.sendHello(probe, a, string(old.ID)); err == nil && h.ServerID == string(old.ID) {
 			return wire.Refuse(wire.CodeConflict, "a coordinator with the id %s is a member and alive at %s (server %s): %s needs another id", p.ID, a, old.ID, p.ServerID)
 		}
 	}
-	if err := n.mayLose(old); err != nil {
+	if err := n.checkQuorumWithout(old); err != nil {
 		return err
 	}
 	n.log.Warn("a coordinator came back with an empty disk: its old server is removed", "old", old.ID, "new", p.ServerID)
-	return n.change(ctx, n.raft.RemoveServer(old.ID, 0, enqueue))
+	return n.awaitChange(ctx, n.raft.RemoveServer(old.ID, 0, changeTimeout))
 }
 
-// invite asks who runs at addr and takes it in.
-func (n *Node) invite(ctx context.Context, addr string, nonVoter bool) (string, error) {
+// inviteMember asks who runs at addr and takes it in.
+func (n *Node) inviteMember(ctx context.Context, addr string, nonVoter bool) (string, error) {
 	if addr == "" {
 		return "", wire.Invalid("address", "no address is given")
 	}
-	h, err := n.ask(ctx, addr, "")
+	h, err := n.sendHello(ctx, addr, "")
 	switch {
-	case err != nil && hopeless(err):
+	case err != nil && permanent(err):
 		return "", err
 	case err != nil:
 		return "", wire.Refuse(wire.CodeConflict, "no coordinator answers at %s: %v", addr, err)
-	case h.Cluster != "" && h.Cluster != n.local.Cluster():
+	case h.Cluster != "" && h.Cluster != n.identity.Cluster():
 		return "", wire.Refuse(wire.CodeConflict, "%s at %s belongs to another cluster, %s", h.ServerID, addr, h.Cluster)
 	}
-	if nonVoter != h.Observer && h.ServerID != n.serverID {
-		if err := n.tell(ctx, h.Address, h.ServerID, nonVoter); err != nil {
+	if nonVoter != h.NonVoter && h.ServerID != n.serverID {
+		if err := n.assignRole(ctx, h.Address, h.ServerID, nonVoter); err != nil {
 			return "", err
 		}
 	}
-	return n.admit(ctx, h.Peer, nonVoter)
+	return n.admitMember(ctx, h.Peer, nonVoter)
 }
 
-// mayLose refuses to take the vote of s away when the voters that are left
+// checkQuorumWithout refuses to take the vote of s away when the voters that are left
 // could not agree on anything, that very change included.
-func (n *Node) mayLose(s raft.Server) error {
+func (n *Node) checkQuorumWithout(s raft.Server) error {
 	if s.Suffrage != raft.Voter {
 		return nil
 	}
-	left, answering := 0, 0
+	remaining, answering := 0, 0
 	for _, v := range n.raft.GetConfiguration().Configuration().Servers {
 		if v.Suffrage != raft.Voter || v.ID == s.ID {
 			continue
 		}
-		left++
-		if alive, _ := n.contacts.alive(string(v.ID)); alive || string(v.ID) == n.serverID {
+		remaining++
+		if alive, _ := n.peers.alive(string(v.ID)); alive || string(v.ID) == n.serverID {
 			answering++
 		}
 	}
 	switch {
-	case left == 0:
+	case remaining == 0:
 		return wire.Refuse(wire.CodeConflict, "%s has the last vote", nameOf(string(s.ID)))
-	case answering < left/2+1:
-		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", nameOf(string(s.ID)), answering, left)
+	case answering < remaining/2+1:
+		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", nameOf(string(s.ID)), answering, remaining)
 	}
 	return nil
 }
 
-// stepAside hands leadership over when the order is about this server itself.
+// transferIfSelf hands leadership over when the order is about this server itself.
 // The order is then carried out by the next leader.
-func (n *Node) stepAside(ctx context.Context, s raft.Server) error {
+func (n *Node) transferIfSelf(ctx context.Context, s raft.Server) error {
 	if string(s.ID) != n.serverID {
 		return nil
 	}
@@ -121,65 +121,65 @@ func (n *Node) stepAside(ctx context.Context, s raft.Server) error {
 	return errNotLeader
 }
 
-func (n *Node) remove(ctx context.Context, id string) error {
-	s, err := n.find(id)
+func (n *Node) removeMember(ctx context.Context, id string) error {
+	s, err := n.findMember(id)
 	if err != nil {
 		return err
 	}
-	if err := n.mayLose(s); err != nil {
+	if err := n.checkQuorumWithout(s); err != nil {
 		return err
 	}
-	if err := n.stepAside(ctx, s); err != nil {
+	if err := n.transferIfSelf(ctx, s); err != nil {
 		return err
 	}
 	n.log.Info("a member is removed", "server", s.ID)
-	return n.change(ctx, n.raft.RemoveServer(s.ID, 0, enqueue))
+	return n.awaitChange(ctx, n.raft.RemoveServer(s.ID, 0, changeTimeout))
 }
 
-func (n *Node) promote(ctx context.Context, id string) error {
-	s, err := n.find(id)
+func (n *Node) promoteMember(ctx context.Context, id string) error {
+	s, err := n.findMember(id)
 	if err != nil || s.Suffrage == raft.Voter {
 		return err
 	}
-	if alive, _ := n.contacts.alive(string(s.ID)); !alive {
+	if alive, _ := n.peers.alive(string(s.ID)); !alive {
 		return wire.Refuse(wire.CodeConflict, "%s does not answer: a vote of its own would only be missing", id)
 	}
-	addr, _ := n.book.address(string(s.ID))
-	if err := n.tell(ctx, addr, string(s.ID), false); err != nil {
+	addr, _ := n.addresses.lookup(string(s.ID))
+	if err := n.assignRole(ctx, addr, string(s.ID), false); err != nil {
 		return err
 	}
 	n.log.Info("a member gets a vote", "server", s.ID)
-	return n.change(ctx, n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, enqueue))
+	return n.awaitChange(ctx, n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, changeTimeout))
 }
 
-func (n *Node) demote(ctx context.Context, id string) error {
-	s, err := n.find(id)
+func (n *Node) demoteMember(ctx context.Context, id string) error {
+	s, err := n.findMember(id)
 	if err != nil || s.Suffrage != raft.Voter {
 		return err
 	}
-	if err := n.mayLose(s); err != nil {
+	if err := n.checkQuorumWithout(s); err != nil {
 		return err
 	}
-	if err := n.stepAside(ctx, s); err != nil {
+	if err := n.transferIfSelf(ctx, s); err != nil {
 		return err
 	}
-	addr, _ := n.book.address(string(s.ID))
-	if err := n.tell(ctx, addr, string(s.ID), true); err != nil {
+	addr, _ := n.addresses.lookup(string(s.ID))
+	if err := n.assignRole(ctx, addr, string(s.ID), true); err != nil {
 		return err
 	}
 	n.log.Info("a member loses its vote", "server", s.ID)
-	return n.change(ctx, n.raft.DemoteVoter(s.ID, 0, enqueue))
+	return n.awaitChange(ctx, n.raft.DemoteVoter(s.ID, 0, changeTimeout))
 }
 
-// vote tells a server whether it is to stay without a vote. It remembers that
+// roleAssignment tells a server whether it is to stay without a vote. It remembers that
 // itself, on disk, so that no later leader gives it one.
-type vote struct {
+type roleAssignment struct {
 	ServerID string `json:"server_id"`
 	NonVoter bool   `json:"non_voter"`
 }
 
-func (n *Node) tell(ctx context.Context, addr, serverID string, nonVoter bool) error {
-	body, err := json.Marshal(vote{ServerID: serverID, NonVoter: nonVoter})
+func (n *Node) assignRole(ctx context.Context, addr, serverID string, nonVoter bool) error {
+	body, err := json.Marshal(roleAssignment{ServerID: serverID, NonVoter: nonVoter})
 	if err != nil {
 		return err
 	}
@@ -189,27 +189,27 @@ func (n *Node) tell(ctx context.Context, addr, serverID string, nonVoter bool) e
 	return nil
 }
 
-func (n *Node) onVote(_ context.Context, _ peer.Hello, body []byte) ([]byte, error) {
-	var v vote
+func (n *Node) handleVote(_ context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	var v roleAssignment
 	if err := json.Unmarshal(body, &v); err != nil || v.ServerID != n.serverID {
 		return nil, wire.Invalid("vote", "not for %s", n.serverID)
 	}
-	err := n.local.change(func(l *localSelf) {
+	err := n.identity.update(func(l *selfRecord) {
 		if l.Role = roleVoter; v.NonVoter {
 			l.Role = roleNonVoter
 		}
 	})
 	if err != nil {
-		n.localFailed(err)
+		n.failStorage(err)
 		return nil, err
 	}
 	return nil, nil
 }
 
-// observer tells whether this server is to stay without a vote: by an
+// staysNonVoter tells whether this server is to stay without a vote: by an
 // operator's last word, else by its configuration.
-func (n *Node) observer() bool {
-	switch n.local.read().Role {
+func (n *Node) staysNonVoter() bool {
+	switch n.identity.record().Role {
 	case roleVoter:
 		return false
 	case roleNonVoter:

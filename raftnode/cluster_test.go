@@ -10,16 +10,16 @@ import (
 // Three empty coordinators found one cluster and agree on what is written.
 func TestThreeFoundACluster(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
 		began := time.Now()
-		all := three(w)
+		all := startThree(w)
 		defer stopAll(all)
 		t.Logf("ready after %s", time.Since(began))
 		leader, others := leaderOf(t, all)
 		write(t, leader, "one")
 		write(t, others[0], "two")
 		write(t, others[1], "three")
-		if got := same(t, all); got != "one two three" {
+		if got := requireEqualState(t, all); got != "one two three" {
 			t.Errorf("machines hold %q, want every write once and in order", got)
 		}
 		for _, s := range all {
@@ -36,8 +36,8 @@ func TestThreeFoundACluster(t *testing.T) {
 // A coordinator that expects nobody else founds its cluster at once.
 func TestOneAloneFounds(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }))
 		defer s.stop()
 		write(t, s, "one")
 		for _, c := range []raftnode.Consistency{raftnode.Stale, raftnode.Default, raftnode.Strict} {

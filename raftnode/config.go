@@ -39,17 +39,17 @@ type Calls interface {
 // Streams is what a node learns of other servers from raft's own connections;
 // *peer.RaftLayer is the real one.
 type Streams interface {
-	// OnEnd has f called with a server's id whenever one of its streams to
+	// OnStreamClosed has f called with a server's id whenever one of its streams to
 	// this server has ended; nil ends that. f does not block.
-	OnEnd(f func(serverID string))
-	// OnBegin has f called with a server's id whenever it has opened a stream to
+	OnStreamClosed(f func(serverID string))
+	// OnStreamOpened has f called with a server's id whenever it has opened a stream to
 	// this server; nil ends that. f does not block.
-	OnBegin(f func(serverID string))
-	// Cut ends the streams opened from here to a server before a moment.
-	Cut(serverID string, before time.Time)
-	// Refuses tells whether nobody listens at addr, and the machine there says
+	OnStreamOpened(f func(serverID string))
+	// CloseStreams ends the streams opened from here to a server before a moment.
+	CloseStreams(serverID string, before time.Time)
+	// ConnectionRefused tells whether nobody listens at addr, and the machine there says
 	// so before ctx ends. False says nothing.
-	Refuses(ctx context.Context, addr string) bool
+	ConnectionRefused(ctx context.Context, addr string) bool
 }
 
 // Log stores.
@@ -142,20 +142,20 @@ func (c Config) withDefaults() (Config, error) {
 	if c.LogStore != "" && c.LogStore != LogStoreBolt && c.LogStore != LogStoreWAL {
 		return c, wire.Invalid("log_store", "the log store %q is neither %s nor %s", c.LogStore, LogStoreBolt, LogStoreWAL)
 	}
-	orTime(&c.HeartbeatTimeout, 600*time.Millisecond)
-	orTime(&c.ElectionTimeout, c.HeartbeatTimeout)
-	orTime(&c.LeaderLease, c.HeartbeatTimeout/2)
-	orTime(&c.CommitTimeout, 100*time.Millisecond)
-	orTime(&c.SnapshotInterval, 30*time.Second)
-	orTime(&c.Patience, 3*time.Second)
-	orTime(&c.Ping, time.Second)
-	orTime(&c.Stabilize, 10*time.Second)
-	or(&c.SnapshotThreshold, 16384)
-	or(&c.TrailingLogs, 10240)
-	or(&c.MaxAppendEntries, 256)
-	or(&c.MaxLag, 250)
-	or(&c.QueueCount, 65536)
-	or(&c.QueueBytes, 64<<20)
+	setDefaultDuration(&c.HeartbeatTimeout, 600*time.Millisecond)
+	setDefaultDuration(&c.ElectionTimeout, c.HeartbeatTimeout)
+	setDefaultDuration(&c.LeaderLease, c.HeartbeatTimeout/2)
+	setDefaultDuration(&c.CommitTimeout, 100*time.Millisecond)
+	setDefaultDuration(&c.SnapshotInterval, 30*time.Second)
+	setDefaultDuration(&c.Patience, 3*time.Second)
+	setDefaultDuration(&c.Ping, time.Second)
+	setDefaultDuration(&c.Stabilize, 10*time.Second)
+	setDefault(&c.SnapshotThreshold, 16384)
+	setDefault(&c.TrailingLogs, 10240)
+	setDefault(&c.MaxAppendEntries, 256)
+	setDefault(&c.MaxLag, 250)
+	setDefault(&c.QueueCount, 65536)
+	setDefault(&c.QueueBytes, 64<<20)
 	if c.LeaderLease > c.HeartbeatTimeout || c.ElectionTimeout < c.HeartbeatTimeout {
 		return c, wire.Invalid("heartbeat_timeout", "the election timeout %s must not be below the heartbeat timeout %s, nor that below the leader's lease %s",
 			c.ElectionTimeout, c.HeartbeatTimeout, c.LeaderLease)
@@ -166,8 +166,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Fatal == nil {
 		log := c.Logger
 		c.Fatal = func(err error) {
-			log.Error("stopping at once", "error", broken(err))
-			fmt.Fprintln(os.Stderr, broken(err))
+			log.Error("stopping at once", "error", fatalReason(err))
+			fmt.Fprintln(os.Stderr, fatalReason(err))
 			os.Exit(1)
 		}
 	}
@@ -190,13 +190,13 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func orTime(v *time.Duration, d time.Duration) {
+func setDefaultDuration(v *time.Duration, d time.Duration) {
 	if *v <= 0 {
 		*v = d
 	}
 }
 
-func or[T int | uint64](v *T, d T) {
+func setDefault[T int | uint64](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}

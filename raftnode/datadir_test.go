@@ -19,16 +19,16 @@ import (
 )
 
 // solo opens a coordinator alone over real files, its network in memory.
-func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node, *diary, error) {
+func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node, *recordingMachine, error) {
 	t.Helper()
 	_, trans := raft.NewInmemTransport("n1:1")
-	d := &diary{}
+	d := &recordingMachine{}
 	c := raftnode.Config{
 		ID: "n1", Dir: dir, Machine: d, Expect: 1, Logger: testLogger(t, "n1"),
 		HeartbeatTimeout: 50 * time.Millisecond,
 		SnapshotInterval: 20 * time.Millisecond, SnapshotThreshold: 20, TrailingLogs: 10,
 		Fatal:  func(err error) { t.Errorf("fatal: %v", err) },
-		Inject: raftnode.Inject{Transport: trans, Calls: newWorld(t).lone("n1:1")},
+		Inject: raftnode.Inject{Transport: trans, Calls: newNetwork(t).lone("n1:1")},
 	}
 	if edit != nil {
 		edit(&c)
@@ -37,7 +37,7 @@ func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node
 	return n, d, err
 }
 
-func (w *world) lone(addr string) *fakeCalls {
+func (w *network) lone(addr string) *fakeCalls {
 	return &fakeCalls{world: w, addr: addr, by: map[string]handler{}}
 }
 

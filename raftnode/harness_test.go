@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// diary is a machine that remembers every command it was given.
-type diary struct {
+// recordingMachine is a machine that remembers every command it was given.
+type recordingMachine struct {
 	mu    sync.Mutex
 	index uint64
 	lines []string
@@ -34,7 +34,7 @@ type diary struct {
 	gate  chan struct{} // if not nil, every Apply of commands takes one from it
 }
 
-func (d *diary) Apply(index uint64, commands [][]byte) []wire.Result {
+func (d *recordingMachine) Apply(index uint64, commands [][]byte) []wire.Result {
 	if d.gate != nil && len(commands) > 0 {
 		<-d.gate
 	}
@@ -56,19 +56,19 @@ func (d *diary) Apply(index uint64, commands [][]byte) []wire.Result {
 	return results
 }
 
-func (d *diary) Check(c []byte) error {
+func (d *recordingMachine) Check(c []byte) error {
 	if strings.HasPrefix(string(c), "bad") {
 		return wire.Invalid("command", "bad command")
 	}
 	return nil
 }
 
-type frozenDiary struct {
+type frozenMachine struct {
 	Index uint64
 	Lines []string
 }
 
-func (f frozenDiary) WriteTo(w io.Writer) (int64, error) {
+func (f frozenMachine) WriteTo(w io.Writer) (int64, error) {
 	b, err := json.Marshal(f)
 	if err != nil {
 		return 0, err
@@ -77,14 +77,14 @@ func (f frozenDiary) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-func (d *diary) Freeze() io.WriterTo {
+func (d *recordingMachine) Freeze() io.WriterTo {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return frozenDiary{d.index, slices.Clone(d.lines)}
+	return frozenMachine{d.index, slices.Clone(d.lines)}
 }
 
-func (d *diary) Restore(r io.Reader) error {
-	var f frozenDiary
+func (d *recordingMachine) Restore(r io.Reader) error {
+	var f frozenMachine
 	if err := json.NewDecoder(r).Decode(&f); err != nil {
 		return err
 	}
@@ -94,30 +94,30 @@ func (d *diary) Restore(r io.Reader) error {
 	return nil
 }
 
-func (d *diary) text() string {
+func (d *recordingMachine) text() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return strings.Join(d.lines, " ")
 }
 
-func (d *diary) has(line string) bool {
+func (d *recordingMachine) has(line string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Contains(d.lines, line)
 }
 
-// world is a network without sockets: raft's in-memory transports and calls
+// network is a network without sockets: raft's in-memory transports and calls
 // that are plain function calls, both cut at will.
-type world struct {
+type network struct {
 	t  *testing.T
 	mu sync.Mutex
 	// by address
-	trans map[string]*raft.InmemTransport
-	calls map[string]*fakeCalls
-	cut   map[[2]string]bool
-	seen  map[string]int // calls by method
-	// ended is what each server wants to hear of its streams, by its address.
-	ended map[string]func(serverID string)
+	transports map[string]*raft.InmemTransport
+	calls      map[string]*fakeCalls
+	cut        map[[2]string]bool
+	seen       map[string]int // calls by method
+	// streamClosed is what each server wants to hear of its streams, by its address.
+	streamClosed map[string]func(serverID string)
 	// refused are the addresses whose machine says that nobody listens, by the
 	// address that asks.
 	refused map[[2]string]bool
@@ -125,18 +125,18 @@ type world struct {
 	cuts [][2]string
 }
 
-func newWorld(t *testing.T) *world {
-	return &world{
-		t: t, trans: map[string]*raft.InmemTransport{}, calls: map[string]*fakeCalls{},
+func newNetwork(t *testing.T) *network {
+	return &network{
+		t: t, transports: map[string]*raft.InmemTransport{}, calls: map[string]*fakeCalls{},
 		cut: map[[2]string]bool{}, seen: map[string]int{},
-		ended: map[string]func(string){}, refused: map[[2]string]bool{},
+		streamClosed: map[string]func(string){}, refused: map[[2]string]bool{},
 	}
 }
 
 type handler = func(context.Context, peer.Hello, []byte) ([]byte, error)
 
 type fakeCalls struct {
-	world *world
+	world *network
 	addr  string
 	self  func() peer.Hello
 	mu    sync.Mutex
@@ -192,37 +192,37 @@ func (c *fakeCalls) Call(ctx context.Context, addr, method string, body []byte) 
 	return out, err
 }
 
-// part cuts every line between the two groups of addresses.
-func (w *world) part(group, others []string) {
+// partition cuts every line between the two groups of addresses.
+func (w *network) partition(group, others []string) {
 	for _, a := range group {
 		for _, b := range others {
-			w.line(a, b, false)
-			w.line(b, a, false)
+			w.setLink(a, b, false)
+			w.setLink(b, a, false)
 		}
 	}
 }
 
 // heal mends every line.
-func (w *world) heal() {
-	for a := range w.trans {
-		for b := range w.trans {
+func (w *network) heal() {
+	for a := range w.transports {
+		for b := range w.transports {
 			if a != b {
-				w.line(a, b, true)
+				w.setLink(a, b, true)
 			}
 		}
 	}
 }
 
-// line opens or cuts the way from one address to another, raft and calls.
-func (w *world) line(from, to string, open bool) {
+// setLink opens or cuts the way from one address to another, raft and calls.
+func (w *network) setLink(from, to string, open bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut[[2]string{from, to}] = !open
-	w.raftLine(from, to, open)
+	w.setRaftLink(from, to, open)
 }
 
-func (w *world) raftLine(from, to string, open bool) {
-	if a, b := w.trans[from], w.trans[to]; a != nil && b != nil && open {
+func (w *network) setRaftLink(from, to string, open bool) {
+	if a, b := w.transports[from], w.transports[to]; a != nil && b != nil && open {
 		a.Connect(raft.ServerAddress(to), b)
 	} else if a != nil {
 		a.Disconnect(raft.ServerAddress(to))
@@ -231,37 +231,37 @@ func (w *world) raftLine(from, to string, open bool) {
 
 // streams is what one server of a world hears of raft's connections.
 type streams struct {
-	w    *world
+	w    *network
 	addr string
 }
 
-func (s streams) OnEnd(f func(serverID string)) {
+func (s streams) OnStreamClosed(f func(serverID string)) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	s.w.ended[s.addr] = f
+	s.w.streamClosed[s.addr] = f
 }
 
-func (s streams) OnBegin(func(serverID string)) {}
+func (s streams) OnStreamOpened(func(serverID string)) {}
 
-func (s streams) Cut(serverID string, _ time.Time) {
+func (s streams) CloseStreams(serverID string, _ time.Time) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.cuts = append(s.w.cuts, [2]string{s.addr, serverID})
 }
 
-func (s streams) Refuses(_ context.Context, addr string) bool {
+func (s streams) ConnectionRefused(_ context.Context, addr string) bool {
 	time.Sleep(100 * time.Microsecond)
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	return s.w.refused[[2]string{s.addr, addr}]
 }
 
-// hangUp ends the streams from one server to another; refused says what its
+// closeStreams ends the streams from one server to another; refused says what its
 // machine answers to a new one.
-func (w *world) hangUp(from, to *server, refused bool) {
+func (w *network) closeStreams(from, to *server, refused bool) {
 	w.mu.Lock()
 	w.refused[[2]string{to.addr, from.addr}] = refused
-	f := w.ended[to.addr]
+	f := w.streamClosed[to.addr]
 	w.mu.Unlock()
 	if f != nil {
 		f(from.ServerID())
@@ -271,9 +271,9 @@ func (w *world) hangUp(from, to *server, refused bool) {
 // server is one coordinator of a world, with what survives its process.
 type server struct {
 	*raftnode.Node
-	w      *world
+	w      *network
 	cfg    raftnode.Config
-	diary  *diary
+	diary  *recordingMachine
 	logs   *raft.InmemStore
 	snaps  raft.SnapshotStore
 	addr   string
@@ -284,16 +284,16 @@ type server struct {
 
 type option func(*server)
 
-// fast makes the waits of membership short.
-func fast(s *server) { s.cfg.Stabilize = 2 * time.Second }
+// quickPromotion makes the waits of membership short.
+func quickPromotion(s *server) { s.cfg.Stabilize = 2 * time.Second }
 
-func with(edit func(*raftnode.Config)) option { return func(s *server) { edit(&s.cfg) } }
+func withConfig(edit func(*raftnode.Config)) option { return func(s *server) { edit(&s.cfg) } }
 
-// add makes a server and starts it.
-func (w *world) add(id string, opts ...option) *server {
+// addServer makes a server and starts it.
+func (w *network) addServer(id string, opts ...option) *server {
 	w.t.Helper()
 	s := &server{
-		w: w, diary: &diary{}, logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
+		w: w, diary: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
 		addr: id + ":1", fatal: make(chan error, 16),
 	}
 	s.cfg = raftnode.Config{
@@ -312,21 +312,21 @@ func (w *world) add(id string, opts ...option) *server {
 func (s *server) kill() {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	for other := range s.w.trans {
-		s.w.raftLine(other, s.addr, false)
-		s.w.raftLine(s.addr, other, false)
+	for other := range s.w.transports {
+		s.w.setRaftLink(other, s.addr, false)
+		s.w.setRaftLink(s.addr, other, false)
 		s.w.cut[[2]string{s.addr, other}] = true
 	}
-	delete(s.w.trans, s.addr)
+	delete(s.w.transports, s.addr)
 	delete(s.w.calls, s.addr)
 }
 
-// die lets the process end while its machine goes on: its connections are
+// exit lets the process end while its machine goes on: its connections are
 // closed, and new ones refused.
-func (s *server) die(others []*server) {
+func (s *server) exit(others []*server) {
 	s.kill()
 	for _, o := range others {
-		s.w.hangUp(s, o, true)
+		s.w.closeStreams(s, o, true)
 	}
 }
 
@@ -346,11 +346,11 @@ func (s *server) tryStart() error {
 	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(s.addr), 500*time.Millisecond)
 	calls := &fakeCalls{world: s.w, addr: s.addr, self: id.Hello, by: map[string]handler{}}
 	s.w.mu.Lock()
-	s.w.trans[s.addr], s.w.calls[s.addr] = trans, calls
-	for other := range s.w.trans {
+	s.w.transports[s.addr], s.w.calls[s.addr] = trans, calls
+	for other := range s.w.transports {
 		if other != s.addr {
-			s.w.raftLine(s.addr, other, !s.w.cut[[2]string{s.addr, other}])
-			s.w.raftLine(other, s.addr, !s.w.cut[[2]string{other, s.addr}])
+			s.w.setRaftLink(s.addr, other, !s.w.cut[[2]string{s.addr, other}])
+			s.w.setRaftLink(other, s.addr, !s.w.cut[[2]string{other, s.addr}])
 		}
 	}
 	s.w.mu.Unlock()
@@ -387,20 +387,20 @@ func (s *server) stop() {
 	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	delete(s.w.trans, s.addr)
+	delete(s.w.transports, s.addr)
 	delete(s.w.calls, s.addr)
-	for other := range s.w.trans {
-		s.w.raftLine(other, s.addr, false)
+	for other := range s.w.transports {
+		s.w.setRaftLink(other, s.addr, false)
 	}
 }
 
-// three starts a cluster of three and waits until it has a leader.
-func three(w *world, opts ...option) []*server {
+// startThree starts a cluster of three and waits until it has a leader.
+func startThree(w *network, opts ...option) []*server {
 	w.t.Helper()
-	join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 })
+	join := withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 })
 	var all []*server
 	for i := range 3 {
-		all = append(all, w.add(fmt.Sprintf("n%d", i+1), append([]option{join}, opts...)...))
+		all = append(all, w.addServer(fmt.Sprintf("n%d", i+1), append([]option{join}, opts...)...))
 	}
 	eventually(w.t, "the three are ready", func() bool {
 		return !slices.ContainsFunc(all, func(s *server) bool { ok, _ := s.Health(); return !ok })
@@ -477,8 +477,8 @@ func read(s *server, c raftnode.Consistency, within time.Duration) error {
 	return err
 }
 
-// same waits until all machines hold the same, and returns it.
-func same(t *testing.T, all []*server) string {
+// requireEqualState waits until all machines hold the same, and returns it.
+func requireEqualState(t *testing.T, all []*server) string {
 	t.Helper()
 	eventually(t, "all machines are alike", func() bool {
 		return !slices.ContainsFunc(all, func(s *server) bool { return s.diary.text() != all[0].diary.text() })
@@ -486,11 +486,11 @@ func same(t *testing.T, all []*server) string {
 	return all[0].diary.text()
 }
 
-// bubble runs a test in fake time.
-func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+// synctestNetwork runs a test in fake time.
+func synctestNetwork(t *testing.T, f func(t *testing.T, w *network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f(t, newWorld(t))
+		f(t, newNetwork(t))
 		// The library does not wait for its own request to take over; the
 		// in-memory one gives up after five seconds.
 		time.Sleep(time.Minute)
@@ -505,34 +505,34 @@ func testLogger(t *testing.T, id string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("on", id)
 }
 
-// partRaft cuts raft's lines only; calls go through.
-func (w *world) partRaft(group, others []string) {
+// partitionRaft cuts raft's lines only; calls go through.
+func (w *network) partitionRaft(group, others []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range group {
 		for _, b := range others {
-			w.raftLine(a, b, false)
-			w.raftLine(b, a, false)
+			w.setRaftLink(a, b, false)
+			w.setRaftLink(b, a, false)
 		}
 	}
 }
 
-// count tells how often a method was called.
-func (w *world) count(method string) int {
+// callCount tells how often a method was called.
+func (w *network) callCount(method string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen[method]
 }
 
-// deafen cuts raft's line to one server from another, not back.
-func (w *world) deafen(to, from *server) {
+// dropMessages cuts raft's line to one server from another, not back.
+func (w *network) dropMessages(to, from *server) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.raftLine(from.addr, to.addr, false)
+	w.setRaftLink(from.addr, to.addr, false)
 }
 
-// cutOff cuts an address from all others before it exists.
-func (w *world) cutOff(addr string) {
+// isolate cuts an address from all others before it exists.
+func (w *network) isolate(addr string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, other := range []string{"n1:1", "n2:1", "n3:1", "n4:1"} {
@@ -541,8 +541,8 @@ func (w *world) cutOff(addr string) {
 	}
 }
 
-// handTo hands leadership over, without asking which term that ends.
-func (s *server) handTo(id string) error {
+// transferTo hands leadership over, without asking which term that ends.
+func (s *server) transferTo(id string) error {
 	_, err := s.Transfer(context.Background(), id)
 	return err
 }

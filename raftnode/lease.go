@@ -10,10 +10,10 @@ import (
 // never from raft's state alone: a process that was stopped for a while still
 // believes to be leader when it goes on.
 type lease struct {
-	mu     sync.Mutex
-	term   uint64
-	until  time.Time
-	barred uint64 // a term in which leadership was to be handed over: its votes break promises
+	mu          sync.Mutex
+	term        uint64
+	until       time.Time
+	revokedTerm uint64 // a term in which leadership was to be handed over: its votes break promises
 }
 
 func (l *lease) extend(term uint64, until time.Time) {
@@ -24,26 +24,26 @@ func (l *lease) extend(term uint64, until time.Time) {
 	}
 }
 
-// bar ends the lease for the rest of term.
-func (l *lease) bar(term uint64) {
+// revoke ends the lease for the rest of term.
+func (l *lease) revoke(term uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.barred = max(l.barred, term)
+	l.revokedTerm = max(l.revokedTerm, term)
 }
 
-func (l *lease) holds(term uint64, now time.Time) bool {
+func (l *lease) valid(term uint64, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.term == term && l.barred < term && now.Before(l.until)
+	return l.term == term && l.revokedTerm < term && now.Before(l.until)
 }
 
-// leased is the mark of a default read while the lease holds. The clock is
+// leaseRead is the mark of a default read while the lease holds. The clock is
 // read last: whatever happened before is covered.
-func (n *Node) leased() (mark, bool) {
+func (n *Node) leaseRead() (commitPoint, bool) {
 	term, ok := n.leading()
 	if !ok {
-		return mark{}, false
+		return commitPoint{}, false
 	}
-	m := mark{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
-	return m, n.lease.holds(term, time.Now())
+	m := commitPoint{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
+	return m, n.lease.valid(term, time.Now())
 }

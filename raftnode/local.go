@@ -22,12 +22,12 @@ type Identity struct {
 	dir  string
 
 	mu    sync.Mutex
-	self  localSelf
+	self  selfRecord
 	peers map[string]Peer // by server id
 }
 
-// localSelf is the one record about this server. Version 1: 2026-11.
-type localSelf struct {
+// selfRecord is the one record about this server. Version 1: 2026-11.
+type selfRecord struct {
 	Version     int    `json:"version"`
 	ID          string `json:"id"`
 	Incarnation string `json:"incarnation"`
@@ -61,10 +61,10 @@ type Peer struct {
 	Run string `json:"run,omitempty"`
 }
 
-// newer tells whether p is of a later start of its server than q: by the boot
+// newerThan tells whether p is of a later start of its server than q: by the boot
 // that its data directory counted, or by the run when a copied directory counted
 // the same. A record without a run is of the same start as any of its boot.
-func (p Peer) newer(q Peer) bool {
+func (p Peer) newerThan(q Peer) bool {
 	if p.Boot != q.Boot {
 		return p.Boot > q.Boot
 	}
@@ -86,18 +86,18 @@ var (
 // alone, making it at the first start, and counts one more boot. Its Hello is
 // what the peer port says. Pass it on in Config.Identity, or Close it.
 func OpenIdentity(dir, id string) (*Identity, error) {
-	if err := prepareDir(dir); err != nil {
+	if err := prepareDataDir(dir); err != nil {
 		return nil, err
 	}
 	path := join(dir, localFile)
-	old, err := exists(path)
+	old, err := pathExists(path)
 	if err != nil {
 		return nil, err
 	}
 	if !old {
 		// local.db is made first, so any other data without it is a leftover.
-		for _, name := range []string{boltFile, walDir, snapshotDir} {
-			if there, err := exists(join(dir, name)); err != nil || there {
+		for _, name := range []string{boltFile, walDir, snapshotsDir} {
+			if there, err := pathExists(join(dir, name)); err != nil || there {
 				return nil, fmt.Errorf("%s is missing beside %s: the data directory is not whole", path, join(dir, name))
 			}
 		}
@@ -107,7 +107,7 @@ func OpenIdentity(dir, id string) (*Identity, error) {
 		return nil, err
 	}
 	l := &Identity{db: db, path: path, dir: dir, peers: map[string]Peer{}}
-	if err := guarded(path, func() error { return l.load(id, !old) }); err != nil {
+	if err := recoverFaults(path, func() error { return l.load(id, !old) }); err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -128,13 +128,13 @@ func (l *Identity) load(id string, fresh bool) error {
 		// A crash before the first commit leaves an empty file behind.
 		sealed := self.Get(keySelf)
 		if sealed == nil && !fresh {
-			if there, err := exists(join(l.dir, boltFile)); err != nil || there {
+			if there, err := pathExists(join(l.dir, boltFile)); err != nil || there {
 				return fmt.Errorf("it holds no identity, but %s exists", boltFile)
 			}
 		}
 		if sealed == nil {
-			l.self = localSelf{Version: localFormat, ID: id, Incarnation: newIncarnation()}
-		} else if err := unsealJSON(keySelf, sealed, &l.self); err != nil {
+			l.self = selfRecord{Version: localFormat, ID: id, Incarnation: newIncarnation()}
+		} else if err := decodeSealedJSON(keySelf, sealed, &l.self); err != nil {
 			return err
 		}
 		switch {
@@ -144,12 +144,12 @@ func (l *Identity) load(id string, fresh bool) error {
 			return fmt.Errorf("it belongs to coordinator %q, not to %q", l.self.ID, id)
 		}
 		l.self.Boot++
-		if err := putJSON(self, keySelf, l.self); err != nil {
+		if err := putSealedJSON(self, keySelf, l.self); err != nil {
 			return err
 		}
 		return peers.ForEach(func(k, v []byte) error {
 			var p Peer
-			if err := unsealJSON(k, v, &p); err != nil {
+			if err := decodeSealedJSON(k, v, &p); err != nil {
 				return err
 			}
 			l.peers[p.ServerID] = p
@@ -164,16 +164,16 @@ func newIncarnation() string {
 	return hex.EncodeToString(b)
 }
 
-func putJSON(b *bbolt.Bucket, key []byte, v any) error {
+func putSealedJSON(b *bbolt.Bucket, key []byte, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return b.Put(key, seal(key, text))
+	return b.Put(key, addChecksum(key, text))
 }
 
-func unsealJSON(key, sealed []byte, v any) error {
-	text, err := unseal(key, sealed)
+func decodeSealedJSON(key, sealed []byte, v any) error {
+	text, err := stripChecksum(key, sealed)
 	if err != nil {
 		return err
 	}
@@ -184,41 +184,41 @@ func unsealJSON(key, sealed []byte, v any) error {
 func (l *Identity) Close() error { return l.db.Close() }
 
 // ID is the coordinator's name.
-func (l *Identity) ID() string { return l.read().ID }
+func (l *Identity) ID() string { return l.record().ID }
 
 // Incarnation tells two disks of one coordinator apart.
-func (l *Identity) Incarnation() string { return l.read().Incarnation }
+func (l *Identity) Incarnation() string { return l.record().Incarnation }
 
 // ServerID is the raft server id, name/incarnation.
 func (l *Identity) ServerID() string {
-	s := l.read()
+	s := l.record()
 	return s.ID + "/" + s.Incarnation
 }
 
 // Cluster is the id of the cluster, "" while there is none yet.
-func (l *Identity) Cluster() string { return l.read().Cluster }
+func (l *Identity) Cluster() string { return l.record().Cluster }
 
 // Hello is what the peer port says about this coordinator, now.
 func (l *Identity) Hello() peer.Hello {
-	s := l.read()
+	s := l.record()
 	return peer.Hello{Cluster: s.Cluster, ServerID: s.ID + "/" + s.Incarnation, ID: s.ID, Boot: s.Boot}
 }
 
-func (l *Identity) read() localSelf {
+func (l *Identity) record() selfRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.self
 }
 
-// change edits the own record, on disk before it counts.
-func (l *Identity) change(edit func(*localSelf)) error {
+// update edits the own record, on disk before it counts.
+func (l *Identity) update(edit func(*selfRecord)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.self
 	if edit(&next); next == l.self {
 		return nil
 	}
-	err := l.db.Update(func(tx *bbolt.Tx) error { return putJSON(tx.Bucket(bucketSelf), keySelf, next) })
+	err := l.db.Update(func(tx *bbolt.Tx) error { return putSealedJSON(tx.Bucket(bucketSelf), keySelf, next) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)
 	}
@@ -226,24 +226,24 @@ func (l *Identity) change(edit func(*localSelf)) error {
 	return nil
 }
 
-// learn takes in records of others, and tells which of them were news.
-func (l *Identity) learn(records []Peer) (news []Peer, err error) {
+// mergePeers takes in records of others, and returns which of them were new.
+func (l *Identity) mergePeers(records []Peer) (added []Peer, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own := l.self.ID + "/" + l.self.Incarnation // a newer process of our own is not learnt of here: see Node.meet
+	self := l.self.ID + "/" + l.self.Incarnation // a newer process of our own is not learnt of here: see Node.meet
 	for _, p := range records {
 		old, known := l.peers[p.ServerID]
-		if p.ServerID == "" || p.Address == "" || p.ServerID == own || known && !p.newer(old) || !known && len(l.peers) >= maxPeers {
+		if p.ServerID == "" || p.Address == "" || p.ServerID == self || known && !p.newerThan(old) || !known && len(l.peers) >= maxPeers {
 			continue
 		}
-		news = append(news, p)
+		added = append(added, p)
 	}
-	if len(news) == 0 {
+	if len(added) == 0 {
 		return nil, nil
 	}
 	err = l.db.Update(func(tx *bbolt.Tx) error {
-		for _, p := range news {
-			if err := putJSON(tx.Bucket(bucketPeers), []byte(p.ServerID), p); err != nil {
+		for _, p := range added {
+			if err := putSealedJSON(tx.Bucket(bucketPeers), []byte(p.ServerID), p); err != nil {
 				return err
 			}
 		}
@@ -252,30 +252,30 @@ func (l *Identity) learn(records []Peer) (news []Peer, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.path, err)
 	}
-	for _, p := range news {
+	for _, p := range added {
 		l.peers[p.ServerID] = p
 	}
-	return news, nil
+	return added, nil
 }
 
 // maxPeers bounds what others can make this server remember.
 const maxPeers = 256
 
-// forget drops the records of servers that keep does not want.
-func (l *Identity) forget(keep func(serverID string) bool) error {
+// prunePeers drops the records of servers that keep does not want.
+func (l *Identity) prunePeers(keep func(serverID string) bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var gone []string
+	var ids []string
 	for id := range l.peers {
 		if !keep(id) {
-			gone = append(gone, id)
+			ids = append(ids, id)
 		}
 	}
-	if len(gone) == 0 {
+	if len(ids) == 0 {
 		return nil
 	}
 	err := l.db.Update(func(tx *bbolt.Tx) error {
-		for _, id := range gone {
+		for _, id := range ids {
 			if err := tx.Bucket(bucketPeers).Delete([]byte(id)); err != nil {
 				return err
 			}
@@ -285,7 +285,7 @@ func (l *Identity) forget(keep func(serverID string) bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)
 	}
-	for _, id := range gone {
+	for _, id := range ids {
 		delete(l.peers, id)
 	}
 	return nil
@@ -299,8 +299,8 @@ func (l *Identity) peer(serverID string) (Peer, bool) {
 	return p, ok
 }
 
-// known is every record, the own not among them.
-func (l *Identity) known() []Peer {
+// peerList is every record, the own not among them.
+func (l *Identity) peerList() []Peer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]Peer, 0, len(l.peers))

@@ -34,46 +34,46 @@ func (n *Node) Members(context.Context) ([]MemberInfo, error) {
 	servers := n.raft.GetConfiguration().Configuration().Servers
 	all := make([]MemberInfo, len(servers))
 	for i, s := range servers {
-		all[i] = n.info(s)
+		all[i] = n.memberInfo(s)
 	}
 	return all, nil
 }
 
-func (n *Node) info(s raft.Server) MemberInfo {
+func (n *Node) memberInfo(s raft.Server) MemberInfo {
 	id := string(s.ID)
 	m := MemberInfo{
 		ID: nameOf(id), ServerID: id, Address: string(s.Address),
 		Suffrage: strings.ToLower(s.Suffrage.String()), State: "unreachable", LastContact: -1,
 	}
-	if addr, ok := n.book.address(id); ok {
+	if addr, ok := n.addresses.lookup(id); ok {
 		m.Address = addr
 	}
 	var h hello
 	if id == n.serverID {
-		h = n.say("")
+		h = n.buildHello("")
 		m.Alive, m.LastContact = true, 0
-	} else if k, ok := n.contacts.of(id); ok {
+	} else if k, ok := n.peers.lookup(id); ok {
 		h = k.hello
-		m.LastContact = time.Since(k.at)
-		m.Alive = n.contacts.recent(k)
+		m.LastContact = time.Since(k.answered)
+		m.Alive = n.peers.fresh(k)
 	}
 	if m.Alive {
 		m.State = h.State
 	}
-	m.LastIndex, m.AppliedIndex, m.Version, m.Boot, m.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.Observer
-	m.Healthy = m.Alive && h.Leader != "" && h.Last+n.cfg.MaxLag >= n.raft.CommitIndex() && !n.unreached(id)
+	m.LastIndex, m.AppliedIndex, m.Version, m.Boot, m.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.NonVoter
+	m.Healthy = m.Alive && h.Leader != "" && h.Last+n.cfg.MaxLag >= n.raft.CommitIndex() && !n.isUnreachable(id)
 	return m
 }
 
-// unreached tells whether the leader, this server or as it said last, does not
+// isUnreachable tells whether the leader, this server or as it said last, does not
 // reach a member: that one may answer all others, and gets nothing of the log.
-func (n *Node) unreached(serverID string) bool {
+func (n *Node) isUnreachable(serverID string) bool {
 	if n.raft.State() == raft.Leader {
-		return slices.Contains(n.absent.holding(), serverID)
+		return slices.Contains(n.unreachable.heldPeers(), serverID)
 	}
 	_, leader := n.raft.LeaderWithID()
-	k, ok := n.contacts.of(string(leader))
-	return ok && slices.Contains(k.hello.Unreached, serverID)
+	k, ok := n.peers.lookup(string(leader))
+	return ok && slices.Contains(k.hello.Unreachable, serverID)
 }
 
 // The orders that any coordinator takes and the leader carries out.
@@ -86,8 +86,8 @@ const (
 	opTransfer = "transfer"
 )
 
-// order is one of them. Version 1: 2026-11.
-type order struct {
+// membershipRequest is one of them. Version 1: 2026-11.
+type membershipRequest struct {
 	Op        string `json:"op"`
 	ID        string `json:"id,omitempty"` // coordinator id or server id
 	Address   string `json:"address,omitempty"`
@@ -96,8 +96,8 @@ type order struct {
 	Forwarded bool   `json:"forwarded,omitempty"` // made its one hop
 }
 
-// ordered is the answer to an order.
-type ordered struct {
+// membershipResponse is the answer to an order.
+type membershipResponse struct {
 	Cluster string     `json:"cluster"`
 	Member  MemberInfo `json:"member"`
 	// Past is for opTransfer: the leader is one of a later term.
@@ -108,26 +108,26 @@ type ordered struct {
 // first: unless it is to stay so, it gets one when it has been well for a
 // while. Adding a member again is no error.
 func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool) (MemberInfo, error) {
-	done, err := n.command(ctx, order{Op: opAdd, Address: addr, NonVoter: nonVoter})
+	done, err := n.requestChange(ctx, membershipRequest{Op: opAdd, Address: addr, NonVoter: nonVoter})
 	return done.Member, err
 }
 
 // RemoveMember removes the coordinator id (or the server of that server id)
 // from the cluster for good. Conflict when the cluster could not go on.
 func (n *Node) RemoveMember(ctx context.Context, id string) error {
-	_, err := n.command(ctx, order{Op: opRemove, ID: id})
+	_, err := n.requestChange(ctx, membershipRequest{Op: opRemove, ID: id})
 	return err
 }
 
 // Promote gives the coordinator id a vote.
 func (n *Node) Promote(ctx context.Context, id string) error {
-	_, err := n.command(ctx, order{Op: opPromote, ID: id})
+	_, err := n.requestChange(ctx, membershipRequest{Op: opPromote, ID: id})
 	return err
 }
 
 // Demote takes the vote of the coordinator id, until Promote.
 func (n *Node) Demote(ctx context.Context, id string) error {
-	_, err := n.command(ctx, order{Op: opDemote, ID: id})
+	_, err := n.requestChange(ctx, membershipRequest{Op: opDemote, ID: id})
 	return err
 }
 
@@ -136,34 +136,34 @@ func (n *Node) Demote(ctx context.Context, id string) error {
 // is, this node may not know yet. Past is 0 if a leader of an older version did
 // it, and does not tell.
 func (n *Node) Transfer(ctx context.Context, to string) (past uint64, err error) {
-	done, err := n.command(ctx, order{Op: opTransfer, ID: to})
+	done, err := n.requestChange(ctx, membershipRequest{Op: opTransfer, ID: to})
 	return done.Past, err
 }
 
-// command has an order carried out by the leader, here or one hop away.
-func (n *Node) command(ctx context.Context, o order) (done ordered, err error) {
-	err = n.insist(ctx, func() (err error) {
+// requestChange has an order carried out by the leader, here or one hop away.
+func (n *Node) requestChange(ctx context.Context, o membershipRequest) (done membershipResponse, err error) {
+	err = n.retry(ctx, func() (err error) {
 		_, addr, here, err := n.leader()
 		switch {
 		case err != nil:
 		case here:
-			done, err = n.carryOut(ctx, o)
+			done, err = n.executeChange(ctx, o)
 		default:
 			o.Forwarded = true
-			done, err = n.send(ctx, addr, o)
+			done, err = n.forwardChange(ctx, addr, o)
 		}
 		return err
 	})
 	return done, err
 }
 
-func (n *Node) send(ctx context.Context, addr string, o order) (done ordered, err error) {
+func (n *Node) forwardChange(ctx context.Context, addr string, o membershipRequest) (done membershipResponse, err error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return done, err
 	}
 	if body, err = n.calls.Call(ctx, addr, methodOrder, body); err != nil {
-		return done, unlessCoded(err)
+		return done, unknownUnlessCoded(err)
 	}
 	if err := json.Unmarshal(body, &done); err != nil {
 		return done, wire.Unknown(err)
@@ -171,18 +171,18 @@ func (n *Node) send(ctx context.Context, addr string, o order) (done ordered, er
 	return done, nil
 }
 
-// onOrder serves orders; one that has made its hop goes no further.
-func (n *Node) onOrder(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
-	var o order
+// handleChange serves orders; one that has made its hop goes no further.
+func (n *Node) handleChange(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+	var o membershipRequest
 	if err := json.Unmarshal(body, &o); err != nil {
 		return nil, wire.Invalid("order", "%v", err)
 	}
-	var done ordered
+	var done membershipResponse
 	var err error
 	if o.Forwarded {
-		done, err = n.carryOut(ctx, o)
+		done, err = n.executeChange(ctx, o)
 	} else {
-		done, err = n.command(ctx, o)
+		done, err = n.requestChange(ctx, o)
 	}
 	if err != nil {
 		return nil, err
@@ -190,12 +190,12 @@ func (n *Node) onOrder(ctx context.Context, _ peer.Hello, body []byte) ([]byte, 
 	return json.Marshal(done)
 }
 
-// carryOut is for the leader. Orders are carried out one at a time, each on
+// executeChange is for the leader. Orders are carried out one at a time, each on
 // the configuration that the one before has left.
-func (n *Node) carryOut(ctx context.Context, o order) (done ordered, err error) {
+func (n *Node) executeChange(ctx context.Context, o membershipRequest) (done membershipResponse, err error) {
 	select {
-	case n.changing <- struct{}{}:
-		defer func() { <-n.changing }()
+	case n.membershipLock <- struct{}{}:
+		defer func() { <-n.membershipLock }()
 	case <-ctx.Done():
 		return done, wire.NotTried("another change of the membership is under way: %v", context.Cause(ctx))
 	}
@@ -205,32 +205,32 @@ func (n *Node) carryOut(ctx context.Context, o order) (done ordered, err error) 
 	var id string
 	switch o.Op {
 	case opJoin:
-		id, err = n.admit(ctx, o.Peer, o.NonVoter)
+		id, err = n.admitMember(ctx, o.Peer, o.NonVoter)
 	case opAdd:
-		id, err = n.invite(ctx, o.Address, o.NonVoter)
+		id, err = n.inviteMember(ctx, o.Address, o.NonVoter)
 	case opRemove:
-		err = n.remove(ctx, o.ID)
+		err = n.removeMember(ctx, o.ID)
 	case opPromote:
-		err = n.promote(ctx, o.ID)
+		err = n.promoteMember(ctx, o.ID)
 	case opDemote:
-		err = n.demote(ctx, o.ID)
+		err = n.demoteMember(ctx, o.ID)
 	case opTransfer:
-		done.Past, err = n.transfer(ctx, o.ID)
+		done.Past, err = n.transferTo(ctx, o.ID)
 	default:
 		err = wire.Invalid("op", "unknown order %q", o.Op)
 	}
 	if err != nil {
 		return done, err
 	}
-	done.Cluster = n.local.Cluster()
-	if s, ok := n.server(id); ok {
-		done.Member = n.info(s)
+	done.Cluster = n.identity.Cluster()
+	if s, ok := n.configuredServer(id); ok {
+		done.Member = n.memberInfo(s)
 	}
 	return done, nil
 }
 
-// find returns the one server that id means.
-func (n *Node) find(id string) (raft.Server, error) {
+// findMember returns the one server that id means.
+func (n *Node) findMember(id string) (raft.Server, error) {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if id == string(s.ID) || id == nameOf(string(s.ID)) {
 			return s, nil
@@ -239,20 +239,20 @@ func (n *Node) find(id string) (raft.Server, error) {
 	return raft.Server{}, wire.Refuse(wire.CodeNotFound, "%q is no member of the cluster", id)
 }
 
-// enqueue is how long a change may wait for the one before it.
-const enqueue = 2 * time.Second
+// changeTimeout is how long a change may wait for the one before it.
+const changeTimeout = 2 * time.Second
 
-// OnChange has f called after every change of the configuration that this
+// OnConfigChange has f called after every change of the configuration that this
 // server made as the leader, before it makes another one. ctx is of who asked.
-func (n *Node) OnChange(f func(ctx context.Context)) { n.onChange.Store(&f) }
+func (n *Node) OnConfigChange(f func(ctx context.Context)) { n.onConfigChange.Store(&f) }
 
-// change waits for a change of the configuration.
-func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
+// awaitChange waits for a change of the configuration.
+func (n *Node) awaitChange(ctx context.Context, f raft.IndexFuture) error {
 	err := await(ctx, f)
 	switch {
 	case err == nil:
-		poke(n.pingNow)
-		if f := n.onChange.Load(); f != nil {
+		wake(n.pingNow)
+		if f := n.onConfigChange.Load(); f != nil {
 			(*f)(ctx)
 		}
 		return nil
@@ -264,9 +264,9 @@ func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
 	return wire.Unknown(err)
 }
 
-// transfer refuses what cannot become leader. The leader is then one of a term
+// transferTo refuses what cannot become leader. The leader is then one of a term
 // later than past.
-func (n *Node) transfer(ctx context.Context, to string) (past uint64, err error) {
+func (n *Node) transferTo(ctx context.Context, to string) (past uint64, err error) {
 	term, ok := n.leading()
 	if !ok {
 		return 0, errNotLeader
@@ -277,7 +277,7 @@ func (n *Node) transfer(ctx context.Context, to string) (past uint64, err error)
 		}
 		return term, n.handOver(ctx, "")
 	}
-	s, err := n.find(to)
+	s, err := n.findMember(to)
 	switch {
 	case err != nil:
 		return 0, err

@@ -17,8 +17,8 @@ import (
 
 var background = context.Background()
 
-func joining(addr string) option {
-	return with(func(c *raftnode.Config) { c.Join = []string{addr} })
+func joinOption(addr string) option {
+	return withConfig(func(c *raftnode.Config) { c.Join = []string{addr} })
 }
 
 func member(t *testing.T, at *server, id string) (m raftnode.MemberInfo, ok bool) {
@@ -41,13 +41,13 @@ func ready(s *server) bool { ok, _ := s.Health(); return ok }
 // one when it has been well for a while.
 func TestJoinAndPromotion(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		leader, others := leaderOf(t, all)
 		write(t, leader, "one")
 		began := time.Now()
-		all = append(all, w.add("n4", joining(others[0].addr)))
+		all = append(all, w.addServer("n4", joinOption(others[0].addr)))
 		n4 := all[3]
 		eventually(t, "n4 is ready", func() bool { return ready(n4) })
 		if m, _ := member(t, leader, "n4"); m.Suffrage != "nonvoter" || m.ServerID != n4.ServerID() {
@@ -61,7 +61,7 @@ func TestJoinAndPromotion(t *testing.T) {
 		if took := time.Since(began); took < 10*time.Second {
 			t.Errorf("n4 got its vote after %s, want the 10 s of stabilisation to pass", took)
 		}
-		if got := same(t, all); got != "one two" {
+		if got := requireEqualState(t, all); got != "one two" {
 			t.Errorf("machines hold %q", got)
 		}
 		if alive, _ := leader.Alive("n4"); !alive {
@@ -78,11 +78,11 @@ func TestJoinAndPromotion(t *testing.T) {
 // Who wants no vote gets none; who is demoted stays so until it is promoted.
 func TestNonVoterStaysAndDemotedStays(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, fast)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, quickPromotion)
 		defer func() { stopAll(all) }()
 		leader, others := leaderOf(t, all)
-		all = append(all, w.add("n4", joining(leader.addr), with(func(c *raftnode.Config) { c.NonVoter = true })))
+		all = append(all, w.addServer("n4", joinOption(leader.addr), withConfig(func(c *raftnode.Config) { c.NonVoter = true })))
 		eventually(t, "n4 is ready", func() bool { return ready(all[3]) })
 		if err := others[0].Demote(background, others[1].cfg.ID); err != nil {
 			t.Fatalf("demote: %v", err)
@@ -107,13 +107,13 @@ func TestNonVoterStaysAndDemotedStays(t *testing.T) {
 // A coordinator that lost its disk is a new server; the old one is removed.
 func TestEmptyDiskIsANewServer(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, fast)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, quickPromotion)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
 		old := all[2].ServerID()
 		all[2].stop()
-		fresh := w.add("n3", fast, with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
+		fresh := w.addServer("n3", quickPromotion, withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
 		all[2] = fresh
 		if fresh.ServerID() == old {
 			t.Fatal("an empty disk has the old server id")
@@ -128,17 +128,17 @@ func TestEmptyDiskIsANewServer(t *testing.T) {
 		if fresh.ClusterID() != all[0].ClusterID() {
 			t.Errorf("n3 is in cluster %s", fresh.ClusterID())
 		}
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
 // An id that is in use by a living coordinator is not given to another.
 func TestSecondOfTheSameIDIsRefused(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
-		twin := w.add("n2", joining("n1:1"), func(s *server) { s.addr = "elsewhere:1" })
+		twin := w.addServer("n2", joinOption("n1:1"), func(s *server) { s.addr = "elsewhere:1" })
 		defer twin.stop()
 		time.Sleep(30 * time.Second)
 		if m, _ := member(t, all[0], "n2"); m.ServerID != all[1].ServerID() || ready(twin) {
@@ -151,10 +151,10 @@ func TestSecondOfTheSameIDIsRefused(t *testing.T) {
 // nobody else is there.
 func TestLostDiskFoundsNothing(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		stopAll(all)
-		fresh := w.add("n1", with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
+		fresh := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1"}, 3 }))
 		defer fresh.stop()
 		time.Sleep(time.Minute)
 		if fresh.ClusterID() != "" {
@@ -170,15 +170,15 @@ func TestLostDiskFoundsNothing(t *testing.T) {
 // a cluster, does not answer.
 func TestOneAloneAsksFirst(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		w.cutOff("n2:1")
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n2:1"}, 1 }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		w.isolate("n2:1")
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n2:1"}, 1 }))
 		defer s.stop()
 		time.Sleep(time.Minute)
 		if s.ClusterID() != "" {
 			t.Fatalf("n1 founded %s though n2 is silent", s.ClusterID())
 		}
-		n2 := w.add("n2", with(func(c *raftnode.Config) { c.Expect = 1 }))
+		n2 := w.addServer("n2", withConfig(func(c *raftnode.Config) { c.Expect = 1 }))
 		defer n2.stop()
 		eventually(t, "n2 has a cluster", n2.IsLeader)
 		w.heal()
@@ -190,11 +190,11 @@ func TestOneAloneAsksFirst(t *testing.T) {
 // fourth is gone, the three do.
 func TestTooManyFounders(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		join := withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
 		var all []*server
 		for _, id := range []string{"n1", "n2", "n3", "n4"} {
-			s := w.add(id, join, func(s *server) { w.cutOff(s.addr) })
+			s := w.addServer(id, join, func(s *server) { w.isolate(s.addr) })
 			all = append(all, s)
 		}
 		defer func() { stopAll(all) }()
@@ -214,23 +214,23 @@ func TestTooManyFounders(t *testing.T) {
 // and say once what is missing, and again now and then.
 func TestWaitingFoundersAreQuiet(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		said := &lines{}
-		join := with(func(c *raftnode.Config) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		said := &logBuffer{}
+		join := withConfig(func(c *raftnode.Config) {
 			c.Join, c.Expect, c.Logger = []string{"n1:1,n2:1", "n3:1"}, 3, slog.New(slog.NewTextHandler(said, nil))
 		})
-		all := []*server{w.add("n1", join), w.add("n2", join)}
+		all := []*server{w.addServer("n1", join), w.addServer("n2", join)}
 		defer func() { stopAll(all) }()
 		time.Sleep(10 * time.Second)
-		asked, told := w.count("raftnode.hello"), said.count("not in a cluster yet")
+		asked, told := w.callCount("raftnode.hello"), said.count("not in a cluster yet")
 		time.Sleep(30 * time.Second)
-		if more := w.count("raftnode.hello") - asked; more > 200 || more < 20 {
+		if more := w.callCount("raftnode.hello") - asked; more > 200 || more < 20 {
 			t.Errorf("two waited 30 s for a third: they said hello %d times, want about once a second to each of three", more)
 		}
 		if more := said.count("not in a cluster yet") - told; more > 8 || more < 4 {
 			t.Errorf("two waited 30 s for a third: said %d times, want every 10 s each", more)
 		}
-		all = append(all, w.add("n3", join))
+		all = append(all, w.addServer("n3", join))
 		began := time.Now()
 		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
 		if took := time.Since(began); took > 5*time.Second {
@@ -239,19 +239,19 @@ func TestWaitingFoundersAreQuiet(t *testing.T) {
 	})
 }
 
-// lines is a log that is counted in.
-type lines struct {
+// logBuffer is a log that is counted in.
+type logBuffer struct {
 	mu  sync.Mutex
 	all bytes.Buffer
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.Write(b)
 }
 
-func (l *lines) count(text string) int {
+func (l *logBuffer) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.all.String(), text)
@@ -266,15 +266,15 @@ func contains(text string, words ...string) bool {
 // sees a fourth.
 func TestFoundersMustAgree(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		join := withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1", "n3:1", "n4:1"}, 3 })
 		var all []*server
 		for _, id := range []string{"n1", "n2", "n3", "n4"} {
-			all = append(all, w.add(id, join, func(s *server) { w.cutOff(s.addr) }))
+			all = append(all, w.addServer(id, join, func(s *server) { w.isolate(s.addr) }))
 		}
 		defer func() { stopAll(all) }()
 		w.heal()
-		w.part([]string{"n4:1"}, []string{"n1:1", "n3:1"})
+		w.partition([]string{"n4:1"}, []string{"n1:1", "n3:1"})
 		time.Sleep(10 * time.Second)
 		for _, s := range all {
 			if s.ClusterID() != "" {
@@ -285,16 +285,16 @@ func TestFoundersMustAgree(t *testing.T) {
 }
 
 // Founding works in any order of starts and with founders that come and go.
-func TestFoundingWithComingAndGoing(t *testing.T) {
+func TestFoundingWhileServersRestart(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		join := with(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1,n3:1"}, 3 })
-		n3 := w.add("n3", join)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		join := withConfig(func(c *raftnode.Config) { c.Join, c.Expect = []string{"n1:1,n2:1,n3:1"}, 3 })
+		n3 := w.addServer("n3", join)
 		time.Sleep(5 * time.Second)
-		n1 := w.add("n1", join)
+		n1 := w.addServer("n1", join)
 		time.Sleep(time.Second)
 		n1.stop()
-		n2 := w.add("n2", join)
+		n2 := w.addServer("n2", join)
 		time.Sleep(3 * time.Second)
 		n1.start()
 		all := []*server{n1, n2, n3}
@@ -310,14 +310,14 @@ func TestFoundingWithComingAndGoing(t *testing.T) {
 // memory: the third, and the leader, learn where they are.
 func TestChangedAddresses(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		stopAll(all)
 		for i, s := range all {
-			s.cfg.Join, s.diary = nil, &diary{}
+			s.cfg.Join, s.diary = nil, &recordingMachine{}
 			s.cfg.Expect = 0
 			if i > 0 {
 				s.addr = s.cfg.ID + ":2"
@@ -326,7 +326,7 @@ func TestChangedAddresses(t *testing.T) {
 		}
 		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
 		write(t, all[1], "two")
-		if got := same(t, all); got != "one two" {
+		if got := requireEqualState(t, all); got != "one two" {
 			t.Errorf("machines hold %q", got)
 		}
 		eventually(t, "the new addresses are in the configuration", func() bool {
@@ -345,28 +345,28 @@ func TestChangedAddresses(t *testing.T) {
 // All three at new addresses find each other by --join.
 func TestAllAddressesChanged(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		stopAll(all)
 		for _, s := range all {
-			s.addr, s.diary = s.cfg.ID+":2", &diary{}
+			s.addr, s.diary = s.cfg.ID+":2", &recordingMachine{}
 			s.cfg.Join = []string{"n1:2,n2:2,n3:2"}
 			s.start()
 		}
 		eventually(t, "the three are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
 		write(t, all[2], "two")
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
 // Orders that would end the cluster, or make no sense, are refused.
-func TestOrdersThatAreRefused(t *testing.T) {
+func TestRefusedMembershipChanges(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		leader, others := leaderOf(t, all)
 		must := func(what string, err error, code wire.Code, text string) {
@@ -379,7 +379,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 			must("remove unknown", at.RemoveMember(background, "n9"), wire.CodeNotFound, "n9")
 			must("promote unknown", at.Promote(background, "n9"), wire.CodeNotFound, "n9")
 			must("demote unknown", at.Demote(background, "n9"), wire.CodeNotFound, "n9")
-			must("transfer to unknown", at.handTo("n9"), wire.CodeNotFound, "n9")
+			must("transfer to unknown", at.transferTo("n9"), wire.CodeNotFound, "n9")
 			_, err := at.AddMember(background, "nowhere:1", false)
 			must("add nobody", err, wire.CodeConflict, "nowhere:1")
 			_, err = at.AddMember(background, "", false)
@@ -402,7 +402,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		}
 		must("remove the last", leader.RemoveMember(background, leader.cfg.ID), wire.CodeConflict, "last vote")
 		must("demote the last", leader.Demote(background, leader.cfg.ID), wire.CodeConflict, "last vote")
-		must("transfer to nobody", leader.handTo(""), wire.CodeConflict, "no other voter")
+		must("transfer to nobody", leader.transferTo(""), wire.CodeConflict, "no other voter")
 		write(t, leader, "one")
 	})
 }
@@ -411,8 +411,8 @@ func TestOrdersThatAreRefused(t *testing.T) {
 // again. Removing the leader hands over first.
 func TestRemovedServer(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, fast)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, quickPromotion)
 		defer func() { stopAll(all) }()
 		gone, others := leaderOf(t, all)
 		write(t, gone, "one")
@@ -424,7 +424,7 @@ func TestRemovedServer(t *testing.T) {
 		leader, _ := leaderOf(t, others)
 		term := leader.Status().Term
 		gone.stop()
-		gone.diary = &diary{}
+		gone.diary = &recordingMachine{}
 		gone.start()
 		time.Sleep(20 * time.Second)
 		if ok, why := gone.Health(); ok || why != "removed from the cluster" {
@@ -443,15 +443,15 @@ func TestRemovedServer(t *testing.T) {
 			m, _ := member(t, leader, gone.cfg.ID)
 			return ready(gone) && m.Suffrage == "voter"
 		})
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
 // A server removed while it was away learns it when it comes back.
 func TestRemovedWhileAway(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		leader, others := leaderOf(t, all)
 		away := others[1]
@@ -460,7 +460,7 @@ func TestRemovedWhileAway(t *testing.T) {
 		if err := others[0].RemoveMember(background, away.cfg.ID); err != nil {
 			t.Fatal(err)
 		}
-		away.diary = &diary{}
+		away.diary = &recordingMachine{}
 		away.start()
 		eventually(t, "it knows", func() bool { _, why := away.Health(); return why == "removed from the cluster" })
 		for range 100 {
@@ -479,10 +479,10 @@ func TestRemovedWhileAway(t *testing.T) {
 // An operator adds a coordinator that waits without any address to join.
 func TestAddWaitingCoordinator(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, fast)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, quickPromotion)
 		defer func() { stopAll(all) }()
-		all = append(all, w.add("n4"))
+		all = append(all, w.addServer("n4"))
 		m, err := all[1].AddMember(background, "n4:1", true)
 		if err != nil || m.ID != "n4" || m.Suffrage != "nonvoter" {
 			t.Fatalf("add: %+v, %v", m, err)
@@ -501,11 +501,11 @@ func TestAddWaitingCoordinator(t *testing.T) {
 // A far follower gets a snapshot, and strict reads there see its end.
 func TestSnapshotToNewMember(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		few := with(func(c *raftnode.Config) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		few := withConfig(func(c *raftnode.Config) {
 			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 20, 5, 100*time.Millisecond
 		})
-		all := three(w, few)
+		all := startThree(w, few)
 		defer func() { stopAll(all) }()
 		for range 100 {
 			write(t, all[0], "w")
@@ -514,7 +514,7 @@ func TestSnapshotToNewMember(t *testing.T) {
 		eventually(t, "snapshots are made", func() bool {
 			return all[0].Status().LastSnapshot > 20 && all[1].Status().LastSnapshot > 20 && all[2].Status().LastSnapshot > 20
 		})
-		n4 := w.add("n4", few, joining("n2:1"))
+		n4 := w.addServer("n4", few, joinOption("n2:1"))
 		all = append(all, n4)
 		eventually(t, "n4 is ready", func() bool { return ready(n4) })
 		if err := read(n4, raftnode.Strict, time.Second); err != nil {
@@ -526,12 +526,12 @@ func TestSnapshotToNewMember(t *testing.T) {
 		if n4.Status().LastSnapshot == 0 {
 			t.Error("n4 got the log, not a snapshot: the scene is not set")
 		}
-		var sent raftnode.Shipment
+		var sent raftnode.SnapshotStats
 		for _, s := range all[:3] {
-			of := s.Status().Shipments[n4.ServerID()]
-			sent.Sent, sent.InVain = sent.Sent+of.Sent, sent.InVain+of.InVain
+			of := s.Status().SnapshotsSent[n4.ServerID()]
+			sent.Sent, sent.SinceAppend = sent.Sent+of.Sent, sent.SinceAppend+of.SinceAppend
 		}
-		if sent.Sent == 0 || sent.InVain > 0 {
+		if sent.Sent == 0 || sent.SinceAppend > 0 {
 			t.Errorf("n4 took a snapshot and has caught up, but the others count %+v", sent)
 		}
 	})

@@ -19,50 +19,50 @@ import (
 // Node is one server of the group. Its methods may be called from any
 // goroutine, and all that wait do so no longer than their context.
 type Node struct {
-	cfg        Config
-	log        *slog.Logger
-	local      *Identity
-	serverID   string
-	self       Peer // this run's record
-	stores     *stores
-	machine    Machine
-	progress   *progress
-	trans      *quietTransport
-	book       *book
-	calls      Calls
-	raft       *raft.Raft
-	queue      *queue
-	reads      reads
-	lease      lease
-	touch      touch
-	newest     newest
-	throne     throne
-	contacts   contacts
-	outcomes   outcomes
-	shipments  shipments
-	callers    callers
-	runs       runs
-	hearsay    hearsay
-	absent     absences
-	allegiance allegiance
+	cfg            Config
+	log            *slog.Logger
+	identity       *Identity
+	serverID       string
+	self           Peer // this run's record
+	stores         *stores
+	machine        Machine
+	applied        *appliedIndex
+	transport      *transport
+	addresses      *addressBook
+	calls          Calls
+	raft           *raft.Raft
+	queue          *queue
+	reads          readRounds
+	lease          lease
+	contact        leaderContact
+	freshness      freshness
+	leadership     leadership
+	peers          peerHealth
+	outcomes       outcomes
+	snapshotsSent  snapshotsSent
+	founderCalls   founderCalls
+	liveRuns       liveRuns
+	observedCommit observedCommit
+	unreachable    unreachablePeers
+	leaderTracker  leaderTracker
 
-	bereft    chan struct{} // wakes replaceLeader: a stream of the leader has ended
-	changing  chan struct{} // held by the one membership change under way
-	seekNow   chan struct{} // wakes seek
-	pingNow   chan struct{} // wakes ping
-	founding  atomic.Pointer[string]
-	running   atomic.Bool            // raft is set
-	seeking   atomic.Pointer[string] // why this server is in no cluster yet
-	warning   atomic.Pointer[string] // what is wrong though it is in one
-	caughtUp  atomic.Bool
-	draining  atomic.Bool
-	timing    timing
-	broken    atomic.Pointer[error]
-	changes   atomic.Uint64 // of the leader, seen by this process
-	onReturn  atomic.Pointer[func(id string)]
-	onChange  atomic.Pointer[func(ctx context.Context)]
-	closeOnce sync.Once
-	closeErr  error
+	leaderConnLost chan struct{} // wakes fastElection: a stream of the leader has ended
+	membershipLock chan struct{} // held by the one membership change under way
+	discoverNow    chan struct{} // wakes discoveryLoop
+	pingNow        chan struct{} // wakes pingLoop
+	founderSetSeen atomic.Pointer[string]
+	running        atomic.Bool            // raft is set
+	discovering    atomic.Pointer[string] // why this server is in no cluster yet
+	warning        atomic.Pointer[string] // what is wrong though it is in one
+	caughtUp       atomic.Bool
+	draining       atomic.Bool
+	timeouts       electionTimeouts
+	failure        atomic.Pointer[error]
+	leaderChanges  atomic.Uint64 // of the leader, seen by this process
+	onReachable    atomic.Pointer[func(id string)]
+	onConfigChange atomic.Pointer[func(ctx context.Context)]
+	closeOnce      sync.Once
+	closeErr       error
 
 	ctx  context.Context // ends in Close, when raft has stopped
 	stop context.CancelFunc
@@ -89,63 +89,63 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	c.Dir = c.Identity.dir
 	n := &Node{
-		cfg:       c,
-		log:       c.Logger,
-		local:     c.Identity,
-		serverID:  c.Identity.ServerID(),
-		machine:   c.Machine,
-		progress:  &progress{},
-		shipments: shipments{log: c.Logger},
-		calls:     c.Inject.Calls,
-		bereft:    make(chan struct{}, 1),
-		changing:  make(chan struct{}, 1),
-		seekNow:   make(chan struct{}, 1),
-		pingNow:   make(chan struct{}, 1),
+		cfg:            c,
+		log:            c.Logger,
+		identity:       c.Identity,
+		serverID:       c.Identity.ServerID(),
+		machine:        c.Machine,
+		applied:        &appliedIndex{},
+		snapshotsSent:  snapshotsSent{log: c.Logger},
+		calls:          c.Inject.Calls,
+		leaderConnLost: make(chan struct{}, 1),
+		membershipLock: make(chan struct{}, 1),
+		discoverNow:    make(chan struct{}, 1),
+		pingNow:        make(chan struct{}, 1),
 	}
 	n.self = Peer{
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
-		Boot: c.Identity.read().Boot, Version: c.Version, Run: newRun(time.Now()),
+		Boot: c.Identity.record().Boot, Version: c.Version, Run: newRun(time.Now()),
 	}
-	n.absent.returned = n.hasReturned
+	n.unreachable.onReachable = n.handleReachable
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			n.stop()
-			if n.trans != nil {
-				n.trans.Close()
+			if n.transport != nil {
+				n.transport.Close()
 			}
 			if n.stores != nil {
 				n.stores.close()
 			}
-			n.local.Close()
+			n.identity.Close()
 		}
 	}()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := n.supersededStill(ctx); err != nil {
+	if err := n.awaitSupersederGone(ctx); err != nil {
 		return nil, err
 	}
-	stop := &failStop{fatal: c.Fatal, tell: func(err error) { n.broken.Store(&err) }}
-	if n.stores, err = openStores(c, n.local, stop); err != nil {
+	stop := &failStop{fatal: c.Fatal, onFail: func(err error) { n.failure.Store(&err) }}
+	if n.stores, err = openStores(c, n.identity, stop); err != nil {
 		return nil, err
 	}
-	if err := n.recallCluster(); err != nil {
+	if err := n.recoverClusterID(); err != nil {
 		return nil, err
 	}
 	if err := n.startRaft(); err != nil {
 		return nil, err
 	}
-	n.startRest()
+	n.startLoops()
 	return n, nil
 }
 
 // startRaft makes the library's server over the opened stores.
 func (n *Node) startRaft() (err error) {
-	n.book = &book{local: n.local, self: n.self}
+	n.addresses = &addressBook{local: n.identity, self: n.self}
 	var under preVoteTransport
 	where := func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
-		return raft.ServerAddress(n.book.known(id, configured))
+		return raft.ServerAddress(n.addresses.lookupOr(id, configured))
 	}
 	if t := n.cfg.Inject.Transport; t != nil {
 		pre, ok := t.(preVoteTransport)
@@ -156,55 +156,55 @@ func (n *Node) startRaft() (err error) {
 	} else {
 		under = networkTransport(n.cfg)
 		where = func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
-			return at(string(id), n.book.known(id, configured))
+			return dialTarget(string(id), n.addresses.lookupOr(id, configured))
 		}
 	}
-	n.trans = quiet(under, where, n)
-	n.throne.notify = make(chan bool, 64)
-	n.throne.turn, n.throne.over = make(chan struct{}, 1), make(chan struct{})
+	n.transport = newTransport(under, where, n)
+	n.leadership.notify = make(chan bool, 64)
+	n.leadership.changed, n.leadership.done = make(chan struct{}, 1), make(chan struct{})
 	rc := n.cfg.raftConfig(n.serverID)
-	rc.NotifyCh = n.throne.notify
-	if n.local.read().Removed {
-		rc.HeartbeatTimeout, rc.ElectionTimeout = never, never
-		n.timing.silenced = true
+	rc.NotifyCh = n.leadership.notify
+	if n.identity.record().Removed {
+		rc.HeartbeatTimeout, rc.ElectionTimeout = disabledTimeout, disabledTimeout
+		n.timeouts.electionsDisabled = true
 	}
-	machine := &replica{machine: n.machine, progress: n.progress}
-	err = guarded(n.cfg.Dir, func() (err error) {
-		n.raft, err = raft.NewRaft(rc, machine, n.stores.log, n.stores.stable, n.stores.snapshots, n.trans)
+	machine := &replica{machine: n.machine, progress: n.applied}
+	err = recoverFaults(n.cfg.Dir, func() (err error) {
+		n.raft, err = raft.NewRaft(rc, machine, n.stores.log, n.stores.stable, n.stores.snapshots, n.transport)
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, n.stores.snapshots.failure())
+		return errors.Join(err, n.stores.snapshots.openError())
 	}
 	n.running.Store(true)
-	n.book.configured = func(id string) (string, bool) {
-		s, ok := n.server(id)
+	n.addresses.configured = func(id string) (string, bool) {
+		s, ok := n.configuredServer(id)
 		return string(s.Address), ok
 	}
 	return nil
 }
 
-// startRest starts everything that needs raft.
-func (n *Node) startRest() {
+// startLoops starts everything that needs raft.
+func (n *Node) startLoops() {
 	n.queue = newQueue(n)
 	n.reads.init(n)
-	n.contacts.init(n.cfg.Ping)
-	n.handle()
-	n.spawn(n.record)
-	n.spawn(n.rule)
+	n.peers.init(n.cfg.Ping)
+	n.registerHandlers()
+	n.spawn(n.recordLeadership)
+	n.spawn(n.leaderLoop)
 	n.spawn(n.watchLeaders)
-	n.spawn(n.watchStreams)
-	n.spawn(n.greetStreams)
-	n.spawn(func() { n.contacts.clock.Run(n.ctx) })
-	n.spawn(n.ping)
-	n.spawn(n.keepInTouch)
-	n.spawn(n.seek)
-	n.spawn(n.watchStanding)
+	n.spawn(n.watchLeaderStreams)
+	n.spawn(n.watchOpenedStreams)
+	n.spawn(func() { n.peers.clock.Run(n.ctx) })
+	n.spawn(n.pingLoop)
+	n.spawn(n.contactLoop)
+	n.spawn(n.discoveryLoop)
+	n.spawn(n.warningLoop)
 	n.spawn(n.catchUpOnce)
 	n.WhileLeading("autopilot", n.autopilot)
 	s := n.raft.GetConfiguration().Configuration()
-	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.local.Cluster(),
-		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.kind, "pre_vote", true)
+	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.identity.Cluster(),
+		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.logStoreKind, "pre_vote", true)
 }
 
 // spawn runs f in a goroutine that Close waits for, unless it is too late.
@@ -231,7 +231,7 @@ func (n *Node) close(ctx context.Context) error {
 	// Not ready from now on, so that nobody comes who would have to be sent away.
 	n.draining.Store(true)
 	// A leader that vanishes costs everybody an election timeout.
-	if n.raft.State() == raft.Leader && n.otherVoters() > 0 && n.broken.Load() == nil {
+	if n.raft.State() == raft.Leader && n.otherVoters() > 0 && n.failure.Load() == nil {
 		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
 		if err := n.handOver(hand, ""); err != nil {
 			n.log.Warn("leadership could not be handed over", "error", err)
@@ -241,7 +241,7 @@ func (n *Node) close(ctx context.Context) error {
 	// Futures of raft may never answer after its shutdown, so they come first.
 	// A leader without a quorum steps down, which answers them too.
 	n.queue.close(ctx)
-	n.throne.end()
+	n.leadership.close()
 	select {
 	case <-n.queue.idle:
 	default:
@@ -264,16 +264,16 @@ func (n *Node) close(ctx context.Context) error {
 		// The storage may still be in use: closing it under raft would be worse.
 		return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
 	}
-	if last, err := n.stores.log.LastIndex(); err == nil && n.broken.Load() == nil {
-		if err := n.local.change(func(l *localSelf) { l.Last = last }); err != nil {
+	if last, err := n.stores.log.LastIndex(); err == nil && n.failure.Load() == nil {
+		if err := n.identity.update(func(l *selfRecord) { l.Last = last }); err != nil {
 			n.log.Error("the end of the log could not be noted", "error", err)
 		}
 	}
-	return errors.Join(n.stores.close(), n.local.Close())
+	return errors.Join(n.stores.close(), n.identity.Close())
 }
 
-// server is a server of raft's newest configuration.
-func (n *Node) server(id string) (raft.Server, bool) {
+// configuredServer is a server of raft's newest configuration.
+func (n *Node) configuredServer(id string) (raft.Server, bool) {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if string(s.ID) == id {
 			return s, true
@@ -282,9 +282,9 @@ func (n *Node) server(id string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
-// member tells whether this server is in its own newest configuration.
-func (n *Node) member() bool {
-	_, ok := n.server(n.serverID)
+// isMember tells whether this server is in its own newest configuration.
+func (n *Node) isMember() bool {
+	_, ok := n.configuredServer(n.serverID)
 	return ok
 }
 
@@ -302,8 +302,8 @@ func (n *Node) otherVoters() (count int) {
 // term cannot rise while raft is leader, so reading it twice pins the state.
 func (n *Node) leading() (term uint64, ok bool) {
 	term = n.raft.CurrentTerm()
-	_, applied := n.progress.now()
-	ok = n.raft.State() == raft.Leader && applied == term && n.raft.CurrentTerm() == term && n.broken.Load() == nil
+	_, applied := n.applied.current()
+	ok = n.raft.State() == raft.Leader && applied == term && n.raft.CurrentTerm() == term && n.failure.Load() == nil
 	return term, ok
 }
 
@@ -316,16 +316,16 @@ func (n *Node) leader() (serverID, addr string, here bool, err error) {
 	case string(id) == n.serverID:
 		return n.serverID, n.self.Address, true, nil
 	}
-	addr, ok := n.book.address(string(id))
+	addr, ok := n.addresses.lookup(string(id))
 	if !ok {
 		addr = string(a)
 	}
 	return string(id), addr, false, nil
 }
 
-// insist repeats try while it says that nothing was tried, until the patience
+// retry repeats try while it says that nothing was tried, until the patience
 // or ctx is at its end: leaders change, and most callers are better off late.
-func (n *Node) insist(ctx context.Context, try func() error) error {
+func (n *Node) retry(ctx context.Context, try func() error) error {
 	began := time.Now()
 	err := try()
 	if err == nil || !notTried(err) {
@@ -380,13 +380,13 @@ func (n *Node) IsLeader() bool {
 func (n *Node) ServerID() string { return n.serverID }
 
 // Incarnation tells two disks of one coordinator apart.
-func (n *Node) Incarnation() string { return n.local.Incarnation() }
+func (n *Node) Incarnation() string { return n.identity.Incarnation() }
 
 // ClusterID is "" until the cluster is founded or joined.
-func (n *Node) ClusterID() string { return n.local.Cluster() }
+func (n *Node) ClusterID() string { return n.identity.Cluster() }
 
 // AppliedIndex is how far this process's machine is.
 func (n *Node) AppliedIndex() uint64 {
-	index, _ := n.progress.now()
+	index, _ := n.applied.current()
 	return index
 }

@@ -25,12 +25,12 @@ const cachedEntries = 1024
 
 // stores is what a node keeps on disk, opened and checked.
 type stores struct {
-	kind      string
-	log       raft.LogStore // fail-stop, checksums, cache
-	stable    raft.StableStore
-	snapshots *snapshots
-	stop      *failStop
-	closers   []func() error
+	logStoreKind string
+	log          raft.LogStore // fail-stop, checksums, cache
+	stable       raft.StableStore
+	snapshots    *snapshotStore
+	stop         *failStop
+	closers      []func() error
 }
 
 func (s *stores) close() error {
@@ -54,8 +54,8 @@ func openStores(c Config, id *Identity, stop *failStop) (_ *stores, err error) {
 			s.close()
 		}
 	}()
-	self := id.read()
-	if s.kind, err = logStoreKind(c, self); err != nil {
+	self := id.record()
+	if s.logStoreKind, err = logStoreKind(c, self); err != nil {
 		return nil, err
 	}
 	inject := c.Inject
@@ -66,19 +66,19 @@ func openStores(c Config, id *Identity, stop *failStop) (_ *stores, err error) {
 		}
 	}
 	if inject.Snapshots != nil {
-		s.snapshots = &snapshots{SnapshotStore: inject.Snapshots}
+		s.snapshots = &snapshotStore{SnapshotStore: inject.Snapshots}
 	} else if s.snapshots, err = openSnapshots(c.Dir, adaptLogger(c.Logger).(*logAdapter)); err != nil {
 		return nil, err
 	}
-	if err := checkEntries(join(c.Dir, logFile(s.kind)), logs, s.snapshots, self.Last); err != nil {
+	if err := checkEntries(join(c.Dir, logFile(s.logStoreKind)), logs, s.snapshots, self.Last); err != nil {
 		return nil, err
 	}
-	s.log = logStore{to: logs, stop: stop}
+	s.log = checkedLogStore{store: logs, stop: stop}
 	if s.log, err = raft.NewLogCache(cachedEntries, s.log); err != nil {
 		return nil, err
 	}
-	s.stable = stableStore{to: stable, stop: stop}
-	return s, id.change(func(l *localSelf) { l.LogStore, l.Last = s.kind, 0 })
+	s.stable = checkedStableStore{store: stable, stop: stop}
+	return s, id.update(func(l *selfRecord) { l.LogStore, l.Last = s.logStoreKind, 0 })
 }
 
 func logFile(kind string) string {
@@ -89,7 +89,7 @@ func logFile(kind string) string {
 }
 
 // logStoreKind is what the first start chose; another choice later is refused.
-func logStoreKind(c Config, self localSelf) (string, error) {
+func logStoreKind(c Config, self selfRecord) (string, error) {
 	switch {
 	case self.LogStore == "" && c.LogStore == "":
 		return LogStoreBolt, nil
@@ -106,14 +106,14 @@ func logStoreKind(c Config, self localSelf) (string, error) {
 func (s *stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, raft.StableStore, error) {
 	path := join(c.Dir, boltFile)
 	if begun {
-		for _, p := range []string{path, join(c.Dir, logFile(s.kind))} {
+		for _, p := range []string{path, join(c.Dir, logFile(s.logStoreKind))} {
 			if info, err := os.Stat(p); err != nil || info.Size() == 0 {
 				return nil, nil, fmt.Errorf("%s is missing or empty: the data directory is not whole; remove this coordinator, empty the directory and let it join anew", p)
 			}
 		}
 	}
 	var bolt *raftboltdb.BoltStore
-	err := guarded(path, func() (err error) {
+	err := recoverFaults(path, func() (err error) {
 		bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(c.MaxFileSize)})
 		return err
 	})
@@ -121,10 +121,10 @@ func (s *stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, r
 		return nil, nil, err
 	}
 	s.closers = append(s.closers, bolt.Close)
-	if err := guarded(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
+	if err := recoverFaults(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
 		return nil, nil, err
 	}
-	if s.kind == LogStoreBolt {
+	if s.logStoreKind == LogStoreBolt {
 		return bolt, bolt, syncDir(c.Dir)
 	}
 	wal, err := s.openWAL(c)
@@ -138,7 +138,7 @@ func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 	}
 	// raft-wal keeps its list of segments in a bbolt file of its own.
 	metaPath := join(dir, "wal-meta.db")
-	err = guarded(metaPath, func() error {
+	err = recoverFaults(metaPath, func() error {
 		f, err := os.Open(metaPath)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
@@ -155,7 +155,7 @@ func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 	// The library does not close it, not even when it cannot open the rest.
 	meta := &metadb.BoltMetaDB{}
 	s.closers = append(s.closers, meta.Close)
-	err = guarded(dir, func() (err error) {
+	err = recoverFaults(dir, func() (err error) {
 		wal, err = raftwal.Open(dir, raftwal.WithLogger(adaptLogger(c.Logger)), raftwal.WithMetaStore(meta))
 		return err
 	})
@@ -171,13 +171,13 @@ func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
 	owner, err := stable.Get(keyServer)
 	switch {
 	case notFound(err) && !begun:
-		return stable.Set(keyServer, seal(keyServer, []byte(serverID)))
+		return stable.Set(keyServer, addChecksum(keyServer, []byte(serverID)))
 	case notFound(err):
 		return errors.New("it was emptied: it does not say which server it belongs to")
 	case err != nil:
 		return err
 	}
-	if owner, err = unseal(keyServer, owner); err != nil {
+	if owner, err = stripChecksum(keyServer, owner); err != nil {
 		return err
 	}
 	if string(owner) != serverID {
@@ -191,7 +191,7 @@ func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := unseal([]byte(key), sealed); err != nil {
+		if _, err := stripChecksum([]byte(key), sealed); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
 // the middle of an election. A gap is right only below the newest snapshot. A
 // log must not be shorter than it was at the last orderly stop: raft-wal takes
 // a damaged end for a write that a crash cut short, and drops it.
-func checkEntries(path string, logs raft.LogStore, snaps *snapshots, stoppedAt uint64) error {
+func checkEntries(path string, logs raft.LogStore, snaps *snapshotStore, stoppedAt uint64) error {
 	list, err := snaps.List()
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func checkEntries(path string, logs raft.LogStore, snaps *snapshots, stoppedAt u
 	if len(list) > 0 {
 		covered = list[0].Index
 	}
-	return guarded(path, func() error {
+	return recoverFaults(path, func() error {
 		first, err := logs.FirstIndex()
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ type outcomes struct {
 	done, refused, notTried, unknown atomic.Uint64
 }
 
-func (o *outcomes) count(err error) {
+func (o *outcomes) record(err error) {
 	switch wire.CodeOf(err) {
 	case "":
 		o.done.Add(1)
@@ -72,6 +72,6 @@ func (o *outcomes) count(err error) {
 	}
 }
 
-func (o *outcomes) read() Outcomes {
+func (o *outcomes) snapshot() Outcomes {
 	return Outcomes{Done: o.done.Load(), Refused: o.refused.Load(), NotTried: o.notTried.Load(), Unknown: o.unknown.Load()}
 }

@@ -30,12 +30,12 @@ const (
 	noFreelist   = math.MaxUint64 // the ids of free pages are not kept
 )
 
-// pages checks the tree of a bbolt file without trusting any number in it.
-type pages struct {
-	f     *os.File
-	size  int64           // bytes per page
-	limit uint64          // first page id past the end, by the meta page and by the file
-	seen  map[uint64]bool // a page belongs to one place
+// pageChecker checks the tree of a bbolt file without trusting any number in it.
+type pageChecker struct {
+	f        *os.File
+	pageSize int64           // bytes per page
+	limit    uint64          // first page id past the end, by the meta page and by the file
+	seen     map[uint64]bool // a page belongs to one place
 }
 
 // checkPages walks all pages that are reachable in f. An empty file is new and
@@ -53,10 +53,10 @@ func checkPages(f *os.File) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("it is not a regular file")
 	}
-	p := &pages{f: f, seen: map[uint64]bool{}}
+	p := &pageChecker{f: f, seen: map[uint64]bool{}}
 	var newest meta
 	for id := range uint64(2) {
-		m, err := p.meta(id, newest.pageSize)
+		m, err := p.readMeta(id, newest.pageSize)
 		if err != nil {
 			return fmt.Errorf("meta page %d: %w", id, err)
 		}
@@ -64,15 +64,15 @@ func checkPages(f *os.File) error {
 			newest = m
 		}
 	}
-	p.size = int64(newest.pageSize)
-	p.limit = min(newest.high, uint64(info.Size()/p.size))
+	p.pageSize = int64(newest.pageSize)
+	p.limit = min(newest.high, uint64(info.Size()/p.pageSize))
 	if newest.high > p.limit {
 		return fmt.Errorf("the file has %d pages, but says that it has %d", p.limit, newest.high)
 	}
-	if err := p.walk(newest.root, 0); err != nil || newest.free == noFreelist {
+	if err := p.checkTree(newest.root, 0); err != nil || newest.free == noFreelist {
 		return err
 	}
-	if err := p.freelist(newest.free); err != nil {
+	if err := p.checkFreelist(newest.free); err != nil {
 		return fmt.Errorf("list of free pages at page %d: %w", newest.free, err)
 	}
 	return nil
@@ -85,7 +85,7 @@ type meta struct {
 	txid       uint64
 }
 
-func (p *pages) meta(id uint64, pageSize uint32) (meta, error) {
+func (p *pageChecker) readMeta(id uint64, pageSize uint32) (meta, error) {
 	b := make([]byte, pageHeader+metaSize)
 	if err := readFullAt(p.f, b, int64(id)*int64(pageSize)); err != nil {
 		return meta{}, err
@@ -116,29 +116,29 @@ func (p *pages) meta(id uint64, pageSize uint32) (meta, error) {
 	return m, nil
 }
 
-// walk checks the page id and all below it.
-func (p *pages) walk(id uint64, depth int) error {
+// checkTree checks the page id and all below it.
+func (p *pageChecker) checkTree(id uint64, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("page %d is out of place (at depth %d)", id, depth)
 	}
-	body, err := p.read(id)
+	body, err := p.readPage(id)
 	if err != nil {
 		return err
 	}
-	if err := p.elements(body, depth, branchPage, leafPage); err != nil {
+	if err := p.checkElements(body, depth, branchPage, leafPage); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil
 }
 
-// read returns the page id with what it overflows into, which belong to nobody
+// readPage returns the page id with what it overflows into, which belong to nobody
 // else from then on.
-func (p *pages) read(id uint64) ([]byte, error) {
+func (p *pageChecker) readPage(id uint64) ([]byte, error) {
 	head := make([]byte, pageHeader)
 	if id < 2 || id >= p.limit {
 		return nil, fmt.Errorf("page %d is out of place (of %d)", id, p.limit)
 	}
-	if err := readFullAt(p.f, head, int64(id)*p.size); err != nil {
+	if err := readFullAt(p.f, head, int64(id)*p.pageSize); err != nil {
 		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
 	overflow := uint64(binary.LittleEndian.Uint32(head[12:]))
@@ -151,17 +151,17 @@ func (p *pages) read(id uint64) ([]byte, error) {
 		}
 		p.seen[n] = true
 	}
-	body := make([]byte, p.size*int64(overflow+1))
-	if err := readFullAt(p.f, body, int64(id)*p.size); err != nil {
+	body := make([]byte, p.pageSize*int64(overflow+1))
+	if err := readFullAt(p.f, body, int64(id)*p.pageSize); err != nil {
 		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
 	return body, nil
 }
 
-// freelist checks the ids of the pages that bbolt would write over: they ascend,
+// checkFreelist checks the ids of the pages that bbolt would write over: they ascend,
 // and nobody has them. It comes after the walk.
-func (p *pages) freelist(id uint64) error {
-	page, err := p.read(id)
+func (p *pageChecker) checkFreelist(id uint64) error {
+	page, err := p.readPage(id)
 	if err != nil {
 		return err
 	}
@@ -186,10 +186,10 @@ func (p *pages) freelist(id uint64) error {
 	return nil
 }
 
-// elements checks one page in memory, of one of the kinds, or a small bucket
+// checkElements checks one page in memory, of one of the kinds, or a small bucket
 // kept within a leaf. bbolt takes what is no leaf for a branch, and goes down
 // by the first element of a branch even if it has none.
-func (p *pages) elements(page []byte, depth int, kinds ...uint16) error {
+func (p *pageChecker) checkElements(page []byte, depth int, kinds ...uint16) error {
 	flags := binary.LittleEndian.Uint16(page[8:])
 	count := int(binary.LittleEndian.Uint16(page[10:]))
 	if !slices.Contains(kinds, flags) || flags == branchPage && count == 0 {
@@ -217,17 +217,17 @@ func (p *pages) elements(page []byte, depth int, kinds ...uint16) error {
 			return fmt.Errorf("element %d is out of order", i)
 		}
 		last = key
-		if err := p.below(flags, e, page[start+keySize:start+keySize+valueSize], depth); err != nil {
+		if err := p.checkChild(flags, e, page[start+keySize:start+keySize+valueSize], depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// below follows an element to the page or bucket that it names.
-func (p *pages) below(flags uint16, e, value []byte, depth int) error {
+// checkChild follows an element to the page or bucket that it names.
+func (p *pageChecker) checkChild(flags uint16, e, value []byte, depth int) error {
 	if flags == branchPage {
-		return p.walk(binary.LittleEndian.Uint64(e[8:]), depth+1)
+		return p.checkTree(binary.LittleEndian.Uint64(e[8:]), depth+1)
 	}
 	switch kind := u32(e); {
 	case kind == 0:
@@ -236,12 +236,12 @@ func (p *pages) below(flags uint16, e, value []byte, depth int) error {
 		return fmt.Errorf("an element of unknown kind %#x", kind)
 	}
 	if root := binary.LittleEndian.Uint64(value); root != 0 {
-		return p.walk(root, depth+1)
+		return p.checkTree(root, depth+1)
 	}
 	if value = value[bucketHeader:]; len(value) < pageHeader || depth > maxDepth {
 		return fmt.Errorf("a bucket within it is cut off")
 	}
-	return p.elements(value, depth+1, leafPage)
+	return p.checkElements(value, depth+1, leafPage)
 }
 
 func u32(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }

@@ -46,7 +46,7 @@ func TestEveryFlippedBitOfASmallFile(t *testing.T) {
 			return err
 		}
 		defer db.Close()
-		return guarded(path, func() error {
+		return recoverFaults(path, func() error {
 			return db.View(func(tx *bbolt.Tx) error {
 				return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
 					return b.ForEach(func(_, _ []byte) error { return nil })

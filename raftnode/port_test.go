@@ -14,8 +14,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// real is a coordinator with real files and a real port on loopback.
-type real struct {
+// socketServer is a coordinator with real files and a real port on loopback.
+type socketServer struct {
 	*server
 	t    *testing.T
 	port *peer.Port
@@ -32,13 +32,13 @@ func listen(t *testing.T, id *raftnode.Identity, addr string) *peer.Port {
 	return p
 }
 
-// up opens the coordinator at addr, over what is in its directory.
-func (r *real) up(addr string, edit func(*raftnode.Config)) {
+// start opens the coordinator at addr, over what is in its directory.
+func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 	r.t.Helper()
 	id, err := raftnode.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 	must(r.t, err)
 	r.port = listen(r.t, id, addr)
-	r.addr, r.diary = r.port.Advertise(), &diary{}
+	r.addr, r.diary = r.port.Advertise(), &recordingMachine{}
 	c := r.cfg
 	c.Identity, c.Port, c.Machine = id, r.port, r.diary
 	if edit != nil {
@@ -51,7 +51,7 @@ func (r *real) up(addr string, edit func(*raftnode.Config)) {
 	}
 }
 
-func (r *real) down() {
+func (r *socketServer) stop() {
 	r.t.Helper()
 	shut(r.t, r.Node)
 	if err := r.port.Close(); err != nil {
@@ -59,30 +59,30 @@ func (r *real) down() {
 	}
 }
 
-// vanish is what a kill looks like to the others: the port is gone at once.
-func (r *real) vanish() { r.port.Close() }
+// closePort is what a kill looks like to the others: the port is gone at once.
+func (r *socketServer) closePort() { r.port.Close() }
 
-func newReal(t *testing.T, id string) *real {
+func newSocketServer(t *testing.T, id string) *socketServer {
 	t.Helper()
-	return &real{t: t, server: &server{cfg: raftnode.Config{
+	return &socketServer{t: t, server: &server{cfg: raftnode.Config{
 		ID: id, Dir: t.TempDir(), Logger: testLogger(t, id), Stabilize: time.Second,
 		Fatal: func(err error) { t.Errorf("fatal: %v", err) },
 	}}}
 }
 
-// realThree founds a cluster of three over sockets. Every port is open before
+// startThreeSockets founds a cluster of three over sockets. Every port is open before
 // the first coordinator starts, so that all addresses are known.
-func realThree(t *testing.T, edit func(*raftnode.Config)) []*real {
+func startThreeSockets(t *testing.T, edit func(*raftnode.Config)) []*socketServer {
 	t.Helper()
-	var all []*real
+	var all []*socketServer
 	var ids []*raftnode.Identity
 	var join []string
 	for i := range 3 {
-		r := newReal(t, fmt.Sprint("n", i+1))
+		r := newSocketServer(t, fmt.Sprint("n", i+1))
 		id, err := raftnode.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 		must(t, err)
 		r.port = listen(t, id, "127.0.0.1:0")
-		r.addr, r.diary = r.port.Advertise(), &diary{}
+		r.addr, r.diary = r.port.Advertise(), &recordingMachine{}
 		join = append(join, r.addr)
 		all, ids = append(all, r), append(ids, id)
 	}
@@ -100,14 +100,14 @@ func realThree(t *testing.T, edit func(*raftnode.Config)) []*real {
 	return all
 }
 
-func allReady(t *testing.T, all []*real) {
+func allReady(t *testing.T, all []*socketServer) {
 	t.Helper()
 	eventually(t, "all are ready", func() bool {
-		return !slices.ContainsFunc(all, func(r *real) bool { return !ready(r.server) })
+		return !slices.ContainsFunc(all, func(r *socketServer) bool { return !ready(r.server) })
 	})
 }
 
-func servers(all []*real) (list []*server) {
+func servers(all []*socketServer) (list []*server) {
 	for _, r := range all {
 		list = append(list, r.server)
 	}
@@ -119,10 +119,10 @@ func servers(all []*real) (list []*server) {
 func TestClusterOverSockets(t *testing.T) {
 	for _, store := range []string{raftnode.LogStoreBolt, raftnode.LogStoreWAL} {
 		t.Run(store, func(t *testing.T) {
-			all := realThree(t, func(c *raftnode.Config) { c.LogStore = store })
+			all := startThreeSockets(t, func(c *raftnode.Config) { c.LogStore = store })
 			defer func() {
 				for _, r := range all {
-					r.down()
+					r.stop()
 				}
 			}()
 			for i, r := range all {
@@ -133,8 +133,8 @@ func TestClusterOverSockets(t *testing.T) {
 			}
 
 			leader, _ := leaderOf(t, servers(all))
-			lost := slices.IndexFunc(all, func(r *real) bool { return r.server == leader })
-			all[lost].vanish()
+			lost := slices.IndexFunc(all, func(r *socketServer) bool { return r.server == leader })
+			all[lost].closePort()
 			rest := slices.Delete(slices.Clone(all), lost, lost+1)
 			began := time.Now()
 			eventually(t, "a write is taken again", func() bool {
@@ -144,24 +144,24 @@ func TestClusterOverSockets(t *testing.T) {
 				return err == nil
 			})
 			t.Logf("fail-over after %s", time.Since(began).Round(time.Millisecond))
-			all[lost].down()
+			all[lost].stop()
 
-			all[lost].up("127.0.0.1:0", nil) // the old port may be anybody's by now
+			all[lost].start("127.0.0.1:0", nil) // the old port may be anybody's by now
 			allReady(t, all)
 			write(t, all[lost].server, "c")
 
-			if err := rest[1].handTo(all[lost].cfg.ID); err != nil {
+			if err := rest[1].transferTo(all[lost].cfg.ID); err != nil {
 				t.Errorf("transfer: %v", err)
 			}
-			rest[0].down()
+			rest[0].stop()
 			rest[0].cfg.Dir = t.TempDir()
-			rest[0].up("127.0.0.1:0", func(c *raftnode.Config) { c.Join = []string{rest[1].addr} })
+			rest[0].start("127.0.0.1:0", func(c *raftnode.Config) { c.Join = []string{rest[1].addr} })
 			eventually(t, "the one without a disk votes again", func() bool {
 				m, _ := member(t, rest[1].server, rest[0].cfg.ID)
 				return m.Suffrage == "voter" && m.ServerID == rest[0].ServerID() && ready(rest[0].server)
 			})
 			write(t, rest[0].server, "d")
-			text := same(t, servers(all))
+			text := requireEqualState(t, servers(all))
 			for _, want := range []string{"a0", "a1", "a2", "b", "c", "d"} {
 				if !slices.Contains(strings.Fields(text), want) {
 					t.Errorf("machines hold %q, %q is missing", text, want)
@@ -174,10 +174,10 @@ func TestClusterOverSockets(t *testing.T) {
 // Over real sockets a leader's end is noticed at once. The followers' own
 // timeouts never come here, so nothing else could replace it.
 func TestDeadLeaderIsReplacedOverSockets(t *testing.T) {
-	all := realThree(t, nil)
+	all := startThreeSockets(t, nil)
 	defer func() {
 		for _, r := range all {
-			r.down()
+			r.stop()
 		}
 	}()
 	write(t, all[0].server, "a")
@@ -187,7 +187,7 @@ func TestDeadLeaderIsReplacedOverSockets(t *testing.T) {
 		c.HeartbeatTimeout, c.ElectionTimeout = 1000*time.Hour, 1000*time.Hour
 		must(t, raftnode.Raft(o.Node).ReloadConfig(c))
 	}
-	all[slices.IndexFunc(all, func(r *real) bool { return r.server == leader })].vanish()
+	all[slices.IndexFunc(all, func(r *socketServer) bool { return r.server == leader })].closePort()
 	eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
 	write(t, others[0], "b")
 }
@@ -195,10 +195,10 @@ func TestDeadLeaderIsReplacedOverSockets(t *testing.T) {
 // Many writers at all coordinators: each write is there once, and each writer's
 // own come in its order.
 func TestManyWritersOverSockets(t *testing.T) {
-	all := realThree(t, nil)
+	all := startThreeSockets(t, nil)
 	defer func() {
 		for _, r := range all {
-			r.down()
+			r.stop()
 		}
 	}()
 	began := time.Now()
@@ -213,7 +213,7 @@ func TestManyWritersOverSockets(t *testing.T) {
 	wg.Wait()
 	t.Logf("600 writes in %s", time.Since(began).Round(time.Millisecond))
 	last := map[string]int{}
-	for _, line := range strings.Fields(same(t, servers(all))) {
+	for _, line := range strings.Fields(requireEqualState(t, servers(all))) {
 		var i, k int
 		if _, err := fmt.Sscanf(line, "w%d.%d", &i, &k); err != nil {
 			t.Fatal(err)
@@ -233,12 +233,12 @@ func TestManyWritersOverSockets(t *testing.T) {
 
 // A member of another cluster is refused by name, and changes nothing.
 func TestForeignClusterOverSockets(t *testing.T) {
-	a, b := newReal(t, "n1"), newReal(t, "n2")
+	a, b := newSocketServer(t, "n1"), newSocketServer(t, "n2")
 	alone := func(c *raftnode.Config) { c.Expect = 1 }
-	a.up("127.0.0.1:0", alone)
-	defer a.down()
-	b.up("127.0.0.1:0", alone)
-	defer b.down()
+	a.start("127.0.0.1:0", alone)
+	defer a.stop()
+	b.start("127.0.0.1:0", alone)
+	defer b.stop()
 	eventually(t, "both have clusters", func() bool { return a.IsLeader() && b.IsLeader() })
 	_, err := a.AddMember(background, b.addr, false)
 	if code := wire.CodeOf(err); code != wire.CodeConflict && code != wire.CodeForbidden || !strings.Contains(err.Error(), "cluster") {

@@ -13,9 +13,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// followUp is how long an acknowledged write waits for this node's own
+// readYourWriteTimeout is how long an acknowledged write waits for this node's own
 // machine, so that the writer reads its write here.
-const followUp = time.Second
+const readYourWriteTimeout = time.Second
 
 // Propose writes command to the log, from any coordinator: on the leader with
 // what else is waiting there, else through one hop to it. The result is the
@@ -28,7 +28,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) (index uint64, value
 	if err == nil && a.result.Err != nil {
 		err = a.result.Err
 	}
-	n.outcomes.count(err)
+	n.outcomes.record(err)
 	return a.index, a.result.Value, err
 }
 
@@ -41,43 +41,43 @@ func (n *Node) propose(ctx context.Context, command []byte) (a answer, err error
 	case bytes.IndexByte(command, separator) >= 0:
 		return a, wire.Invalid("command", "a command contains a line end")
 	}
-	err = n.insist(ctx, func() (err error) {
+	err = n.retry(ctx, func() (err error) {
 		id, addr, here, err := n.leader()
 		switch {
 		case err != nil:
 		case here:
-			a, err = n.proposeHere(ctx, command)
+			a, err = n.proposeLocal(ctx, command)
 		default:
-			a, err = n.proposeAt(ctx, id, addr, command)
+			a, err = n.forwardProposal(ctx, id, addr, command)
 		}
 		return err
 	})
 	if err == nil {
-		n.follow(ctx, a.index, a.term)
+		n.waitReadYourWrite(ctx, a.index, a.term)
 	}
 	return a, err
 }
 
-// proposeHere is for the leader; the machine's own check comes before the
+// proposeLocal is for the leader; the machine's own check comes before the
 // queue, so that a bad command never reaches a log.
-func (n *Node) proposeHere(ctx context.Context, command []byte) (answer, error) {
+func (n *Node) proposeLocal(ctx context.Context, command []byte) (answer, error) {
 	if err := n.machine.Check(command); err != nil {
 		return answer{}, err
 	}
-	return n.queue.put(ctx, command)
+	return n.queue.propose(ctx, command)
 }
 
-func (n *Node) proposeAt(ctx context.Context, leader, addr string, command []byte) (a answer, err error) {
-	ctx, cancel := n.allegiance.during(ctx, leader)
+func (n *Node) forwardProposal(ctx context.Context, leader, addr string, command []byte) (a answer, err error) {
+	ctx, cancel := n.leaderTracker.untilDeposed(ctx, leader)
 	defer cancel()
 	body, err := n.calls.Call(ctx, addr, methodPropose, command)
 	if err != nil && errors.Is(context.Cause(ctx), errDeposed) && !notTried(err) {
 		err = wire.Unknown(errDeposed)
 	}
 	if err != nil {
-		return a, unlessCoded(err)
+		return a, unknownUnlessCoded(err)
 	}
-	p, err := readProposed(body)
+	p, err := decodeProposed(body)
 	if err != nil {
 		return a, wire.Unknown(fmt.Errorf("answer of the leader: %w", err))
 	}
@@ -88,37 +88,37 @@ func (n *Node) proposeAt(ctx context.Context, leader, addr string, command []byt
 	return a, nil
 }
 
-// unlessCoded takes an error without a code, which may have come from anywhere
+// unknownUnlessCoded takes an error without a code, which may have come from anywhere
 // on the way, for unknown.
-func unlessCoded(err error) error {
+func unknownUnlessCoded(err error) error {
 	if c := wire.CodeOf(err); c == wire.CodeInternal {
 		return wire.Unknown(err)
 	}
 	return err
 }
 
-// onPropose serves the one hop; it never makes a second one.
-func (n *Node) onPropose(ctx context.Context, _ peer.Hello, command []byte) ([]byte, error) {
+// handlePropose serves the one hop; it never makes a second one.
+func (n *Node) handlePropose(ctx context.Context, _ peer.Hello, command []byte) ([]byte, error) {
 	if n.raft.State() != raft.Leader {
 		return nil, errNotLeader
 	}
 	if len(command) == 0 || len(command) > wire.MaxCommand || bytes.IndexByte(command, separator) >= 0 {
 		return nil, wire.Invalid("command", "the forwarded command is empty, too long or of several lines")
 	}
-	a, err := n.proposeHere(ctx, command)
+	a, err := n.proposeLocal(ctx, command)
 	if err != nil {
 		return nil, err
 	}
-	return proposedOf(&a)
+	return encodeProposed(&a)
 }
 
-// follow waits, within limits, until the own machine has index, an entry that
+// waitReadYourWrite waits, within limits, until the own machine has index, an entry that
 // the leader of term says is committed.
-func (n *Node) follow(ctx context.Context, index, term uint64) {
-	if now, _ := n.progress.now(); now >= index {
+func (n *Node) waitReadYourWrite(ctx context.Context, index, term uint64) {
+	if now, _ := n.applied.current(); now >= index {
 		return // on the leader always
 	}
-	ctx, cancel := context.WithTimeout(ctx, followUp)
+	ctx, cancel := context.WithTimeout(ctx, readYourWriteTimeout)
 	defer cancel()
-	_ = n.reach(ctx, index, term) // the write is done either way
+	_ = n.waitCommitted(ctx, index, term) // the write is done either way
 }

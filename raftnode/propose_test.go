@@ -19,8 +19,8 @@ import (
 // comes back from any coordinator with its code.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		for _, at := range []*server{leader, others[0]} {
@@ -50,9 +50,9 @@ func TestRefusals(t *testing.T) {
 // Writes that come while entries are under way go together in one.
 func TestGroupCommit(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{}, 1000)
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
 		defer s.stop()
 		eventually(t, "it leads", s.IsLeader)
 		var wg sync.WaitGroup
@@ -79,9 +79,9 @@ func TestGroupCommit(t *testing.T) {
 // A second entry goes beside the first once it carries as many commands.
 func TestSecondEntryCarriesAsMuch(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{})
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
 		defer s.stop()
 		eventually(t, "it leads", s.IsLeader)
 		var wg sync.WaitGroup
@@ -136,9 +136,9 @@ func TestQueueIsBounded(t *testing.T) {
 		"bytes": func(c *raftnode.Config) { c.QueueBytes = 10 * (1000 + 128) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			synctestNetwork(t, func(t *testing.T, w *network) {
 				gate := make(chan struct{})
-				s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), with(limit), func(s *server) { s.diary.gate = gate })
+				s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), withConfig(limit), func(s *server) { s.diary.gate = gate })
 				defer s.stop()
 				eventually(t, "it leads", s.IsLeader)
 				ctx, giveUp := context.WithCancel(context.Background())
@@ -184,12 +184,12 @@ func TestQueueIsBounded(t *testing.T) {
 // leader it was certainly not tried. Unknown ones may have happened, no other.
 func TestOutcomesAroundAPartition(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		old, others := leaderOf(t, all)
 		write(t, old, "one")
-		w.part(addrs(old), addrs(others...))
+		w.partition(addrs(old), addrs(others...))
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if _, _, err := old.Propose(ctx, []byte("lost")); wire.CodeOf(err) != wire.CodeUnknown {
@@ -206,7 +206,7 @@ func TestOutcomesAroundAPartition(t *testing.T) {
 		write(t, others[0], "two")
 		w.heal()
 		leaderOf(t, all)
-		if got := same(t, all); got != "one two" {
+		if got := requireEqualState(t, all); got != "one two" {
 			t.Errorf("machines hold %q, want %q", got, "one two")
 		}
 	})
@@ -216,11 +216,11 @@ func TestOutcomesAroundAPartition(t *testing.T) {
 // unknown soon after, however long the writer would wait.
 func TestOutcomeAtADeposedLeader(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		old, others := leaderOf(t, all)
-		w.partRaft(addrs(old), addrs(others...))
+		w.partitionRaft(addrs(old), addrs(others...))
 		for _, o := range others { // questions still reach it, answers do not
 			w.mu.Lock()
 			w.cut[[2]string{old.addr, o.addr}] = true
@@ -242,8 +242,8 @@ func TestOutcomeAtADeposedLeader(t *testing.T) {
 // lost, nothing that was not tried happens, and all machines end alike.
 func TestPartitionsUnderLoad(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) {
 			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 50, 10, time.Second
 		}))
 		defer stopAll(all)
@@ -282,7 +282,7 @@ func TestPartitionsUnderLoad(t *testing.T) {
 			}
 			for _, o := range all {
 				if o != s {
-					w.part(addrs(s), addrs(o))
+					w.partition(addrs(s), addrs(o))
 				}
 			}
 			time.Sleep(time.Duration(1+round%3) * time.Second)
@@ -292,7 +292,7 @@ func TestPartitionsUnderLoad(t *testing.T) {
 		wg.Wait()
 		leaderOf(t, all)
 		write(t, all[0], "last")
-		same(t, all)
+		requireEqualState(t, all)
 		lines := map[string]int{}
 		for _, l := range strings.Fields(all[0].diary.text()) {
 			lines[l]++
@@ -318,8 +318,8 @@ func TestPartitionsUnderLoad(t *testing.T) {
 // without waiting for the leader's next message.
 func TestWriterReadsItsWrite(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = 100 * time.Millisecond }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) { c.CommitTimeout = 100 * time.Millisecond }))
 		defer stopAll(all)
 		_, others := leaderOf(t, all)
 		for i := range 20 {
@@ -337,10 +337,10 @@ func TestWriterReadsItsWrite(t *testing.T) {
 
 // Whoever only looks on learns of a write soon after it, long before the leader
 // tells of its commits in any case.
-func TestOnlookersHearOfAWriteSoon(t *testing.T) {
+func TestIdleFollowersLearnOfAWriteSoon(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = 10 * time.Second }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) { c.CommitTimeout = 10 * time.Second }))
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		time.Sleep(20 * time.Second) // the cluster's own entries are known

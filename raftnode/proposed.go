@@ -18,15 +18,15 @@ type proposed struct {
 }
 
 const (
-	markIndex = `{"index":`
-	markTerm  = `,"term":`
-	markValue = `,"value":`
+	fieldIndex = `{"index":`
+	fieldTerm  = `,"term":`
+	fieldValue = `,"value":`
 )
 
-// proposedOf writes the answer a. A value that can writes itself, and then all
+// encodeProposed writes the answer a. A value that can writes itself, and then all
 // is written as encoding/json would.
-func proposedOf(a *answer) ([]byte, error) {
-	if b, ok := quickProposed(a); ok {
+func encodeProposed(a *answer) ([]byte, error) {
+	if b, ok := encodeProposedFast(a); ok {
 		return b, nil
 	}
 	p := proposed{Index: a.index, Term: a.term, Err: a.result.Err}
@@ -39,17 +39,17 @@ func proposedOf(a *answer) ([]byte, error) {
 	return json.Marshal(p)
 }
 
-func quickProposed(a *answer) (b []byte, ok bool) {
+func encodeProposedFast(a *answer) (b []byte, ok bool) {
 	if a.result.Err != nil {
 		return nil, false
 	}
-	b = strconv.AppendUint(append(make([]byte, 0, 1024), markIndex...), a.index, 10)
-	b = strconv.AppendUint(append(b, markTerm...), a.term, 10)
+	b = strconv.AppendUint(append(make([]byte, 0, 1024), fieldIndex...), a.index, 10)
+	b = strconv.AppendUint(append(b, fieldTerm...), a.term, 10)
 	switch v := a.result.Value.(type) {
 	case struct{}:
-		b = append(append(b, markValue...), "{}"...)
+		b = append(append(b, fieldValue...), "{}"...)
 	case interface{ AppendQuick(b []byte) ([]byte, bool) }:
-		if b, ok = v.AppendQuick(append(b, markValue...)); !ok {
+		if b, ok = v.AppendQuick(append(b, fieldValue...)); !ok {
 			return nil, false
 		}
 	default:
@@ -58,34 +58,34 @@ func quickProposed(a *answer) (b []byte, ok bool) {
 	return append(b, '}'), true
 }
 
-// readProposed reads what proposedOf wrote, or a newer coordinator. Its value
+// decodeProposed reads what encodeProposed wrote, or a newer coordinator. Its value
 // may alias body.
-func readProposed(body []byte) (p proposed, err error) {
-	if p, ok := readQuickProposed(body); ok {
+func decodeProposed(body []byte) (p proposed, err error) {
+	if p, ok := decodeProposedFast(body); ok {
 		return p, nil
 	}
 	err = json.Unmarshal(body, &p)
 	return p, err
 }
 
-func readQuickProposed(body []byte) (p proposed, ok bool) {
-	index, rest, ok := digits(body, markIndex)
+func decodeProposedFast(body []byte) (p proposed, ok bool) {
+	index, rest, ok := cutNumber(body, fieldIndex)
 	if !ok {
 		return p, false
 	}
-	term, rest, ok := digits(rest, markTerm)
+	term, rest, ok := cutNumber(rest, fieldTerm)
 	if !ok {
 		return p, false
 	}
-	rest, ok = bytes.CutPrefix(rest, []byte(markValue))
+	rest, ok = bytes.CutPrefix(rest, []byte(fieldValue))
 	if n := len(rest) - 1; !ok || n < 2 || rest[0] != '{' || rest[n-1] != '}' || rest[n] != '}' || !json.Valid(rest[:n]) {
 		return p, false
 	}
 	return proposed{Index: index, Term: term, Value: json.RawMessage(rest[: len(rest)-1 : len(rest)-1])}, true
 }
 
-// digits reads mark and the number after it, as JSON writes it.
-func digits(b []byte, mark string) (v uint64, rest []byte, ok bool) {
+// cutNumber reads mark and the number after it, as JSON writes it.
+func cutNumber(b []byte, mark string) (v uint64, rest []byte, ok bool) {
 	b, ok = bytes.CutPrefix(b, []byte(mark))
 	n := 0
 	for n < len(b) && n < 20 && b[n] >= '0' && b[n] <= '9' {

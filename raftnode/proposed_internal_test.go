@@ -57,30 +57,30 @@ func TestProposed(t *testing.T) {
 		for _, n := range []uint64{0, 1, 70, math.MaxUint64} {
 			a := answer{index: n, term: n / 2, result: c.result}
 			want := strictly(t, &a)
-			if got, err := proposedOf(&a); err != nil || string(got) != want {
+			if got, err := encodeProposed(&a); err != nil || string(got) != want {
 				t.Errorf("%+v is written as %s (%v), want %s", a, got, err, want)
 			}
-			if _, quick := quickProposed(&a); quick != c.quick {
+			if _, quick := encodeProposedFast(&a); quick != c.quick {
 				t.Errorf("%+v is written quickly: %v", a, quick)
 			}
 			var strict proposed
 			if err := json.Unmarshal([]byte(want), &strict); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := readProposed([]byte(want)); err != nil || !reflect.DeepEqual(got, strict) {
+			if got, err := decodeProposed([]byte(want)); err != nil || !reflect.DeepEqual(got, strict) {
 				t.Errorf("%s is read as %+v (%v), want %+v", want, got, err, strict)
 			}
-			if _, quick := readQuickProposed([]byte(want)); quick != (c.result.Err == nil && strings.HasSuffix(want, "}}")) {
+			if _, quick := decodeProposedFast([]byte(want)); quick != (c.result.Err == nil && strings.HasSuffix(want, "}}")) {
 				t.Errorf("%s is read quickly: %v", want, quick)
 			}
 		}
 	}
-	_, err := proposedOf(&answer{result: wire.Result{Value: func() {}}})
+	_, err := encodeProposed(&answer{result: wire.Result{Value: func() {}}})
 	if wire.CodeOf(err) != wire.CodeUnknown {
 		t.Errorf("a value without JSON: %v, want unknown", err)
 	}
 	var syntax *json.SyntaxError
-	if _, err := readProposed([]byte(`{"index":1,"term":1,"value":{"a"}}`)); !errors.As(err, &syntax) {
+	if _, err := decodeProposed([]byte(`{"index":1,"term":1,"value":{"a"}}`)); !errors.As(err, &syntax) {
 		t.Errorf("a value that is no JSON: %v", err)
 	}
 }
@@ -95,7 +95,7 @@ func FuzzReadProposed(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, ok := readQuickProposed(body)
+		got, ok := decodeProposedFast(body)
 		if !ok {
 			return
 		}
@@ -110,9 +110,9 @@ func BenchmarkProposed(b *testing.B) {
 	a := answer{index: 812, term: 3, result: wire.Result{Value: row{strings.Repeat("laser", 100)}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		body, err := proposedOf(&a)
+		body, err := encodeProposed(&a)
 		if err == nil {
-			_, err = readProposed(body)
+			_, err = decodeProposed(body)
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // much as some fifteen commands: without that rule entries of nearly all and of
 // nearly none would take turns for ever.
 const (
-	maxUnderWay   = 2
+	maxInFlight   = 2
 	maxEntry      = 512 << 10 // bytes of one entry: raft's own advice
 	maxBatch      = 4096      // commands of one entry
 	maxEnqueue    = 2 * time.Second
@@ -26,24 +26,24 @@ const (
 type queue struct {
 	node *Node
 
-	mu       sync.Mutex
-	waiting  []*proposal
-	bytes    int
-	underWay int // entries
-	carried  int // commands in them
-	closed   bool
-	idle     chan struct{} // closed when closed and nothing is under way
-	last     mark          // of the entry that was committed last
-	quiet    *time.Timer   // fires when no entry has gone for a while: last is news to the followers
+	mu               sync.Mutex
+	waiting          []*proposal
+	bytes            int
+	inFlight         int // entries
+	inFlightCommands int // commands in them
+	closed           bool
+	idle             chan struct{} // closed when closed and nothing is under way
+	lastCommitted    commitPoint   // of the entry that was committed last
+	announceTimer    *time.Timer   // fires when no entry was sent for a while: the followers may not know lastCommitted
 }
 
 // proposal is one command and, once done is closed, what became of it.
 type proposal struct {
-	command []byte
-	taken   bool // guarded by queue.mu
-	done    chan struct{}
-	answer  answer
-	err     error
+	command  []byte
+	dequeued bool // guarded by queue.mu
+	done     chan struct{}
+	answer   answer
+	err      error
 }
 
 // answer is the place of a command in the log and its result.
@@ -54,28 +54,28 @@ type answer struct {
 
 func newQueue(n *Node) *queue {
 	q := &queue{node: n, idle: make(chan struct{})}
-	q.quiet = time.AfterFunc(time.Hour, func() {
-		if m, ok := q.resting(); ok {
-			n.tellFollowers(m)
+	q.announceTimer = time.AfterFunc(time.Hour, func() {
+		if m, ok := q.idleCommit(); ok {
+			n.announceCommit(m)
 		}
 	})
-	q.quiet.Stop()
+	q.announceTimer.Stop()
 	return q
 }
 
-// resting returns what was committed last; false while more is under way, which
+// idleCommit returns what was committed last; false while more is under way, which
 // tells of it.
-func (q *queue) resting() (mark, bool) {
+func (q *queue) idleCommit() (commitPoint, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.last, q.underWay == 0 && !q.closed && q.last.Index > 0
+	return q.lastCommitted, q.inFlight == 0 && !q.closed && q.lastCommitted.Index > 0
 }
 
-// put proposes command and waits for its result. When ctx ends first, the
+// propose proposes command and waits for its result. When ctx ends first, the
 // command is withdrawn if it still waits, and its outcome is unknown if not.
-func (q *queue) put(ctx context.Context, command []byte) (answer, error) {
+func (q *queue) propose(ctx context.Context, command []byte) (answer, error) {
 	p := &proposal{command: command, done: make(chan struct{})}
-	if err := q.add(p); err != nil {
+	if err := q.enqueue(p); err != nil {
 		return answer{}, err
 	}
 	select {
@@ -94,7 +94,7 @@ func (q *queue) put(ctx context.Context, command []byte) (answer, error) {
 	}
 }
 
-func (q *queue) add(p *proposal) error {
+func (q *queue) enqueue(p *proposal) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	cost := len(p.command) + queueOverhead
@@ -109,22 +109,22 @@ func (q *queue) add(p *proposal) error {
 	}
 	q.waiting = append(q.waiting, p)
 	q.bytes += cost
-	if q.due() && q.node.spawn(q.work) {
-		q.underWay++
+	if q.mayStart() && q.node.spawn(q.run) {
+		q.inFlight++
 	}
 	return nil
 }
 
-// due tells whether one more entry may go now.
-func (q *queue) due() bool {
-	return q.underWay == 0 || q.underWay < maxUnderWay && len(q.waiting) >= q.carried
+// mayStart tells whether one more entry may go now.
+func (q *queue) mayStart() bool {
+	return q.inFlight == 0 || q.inFlight < maxInFlight && len(q.waiting) >= q.inFlightCommands
 }
 
 // withdraw takes p back, unless an entry has it already.
 func (q *queue) withdraw(p *proposal) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.taken {
+	if p.dequeued {
 		return false
 	}
 	for i, w := range q.waiting {
@@ -134,28 +134,28 @@ func (q *queue) withdraw(p *proposal) bool {
 			break
 		}
 	}
-	p.taken = true
+	p.dequeued = true
 	return true
 }
 
-// take removes what fits into one entry, after one of so many commands; nil
+// next removes what fits into one entry, after one of so many commands; nil
 // gives the caller's slot free.
-func (q *queue) take(after int) []*proposal {
+func (q *queue) next(after int) []*proposal {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.carried -= after
-	q.underWay-- // the caller's own
-	if len(q.waiting) == 0 || !q.due() {
+	q.inFlightCommands -= after
+	q.inFlight-- // the caller's own
+	if len(q.waiting) == 0 || !q.mayStart() {
 		switch {
-		case q.underWay > 0:
+		case q.inFlight > 0:
 		case q.closed:
 			close(q.idle)
 		default:
-			q.quiet.Reset(quietTime)
+			q.announceTimer.Reset(announceDelay)
 		}
 		return nil
 	}
-	q.underWay++
+	q.inFlight++
 	size, n := 0, 0
 	for n < len(q.waiting) && n < maxBatch {
 		size += len(q.waiting[n].command) + 1
@@ -164,32 +164,32 @@ func (q *queue) take(after int) []*proposal {
 		}
 		n++
 	}
-	q.carried += n
+	q.inFlightCommands += n
 	batch := q.waiting[:n:n]
 	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
 		q.waiting = nil
 	}
 	for _, p := range batch {
-		p.taken = true
+		p.dequeued = true
 		q.bytes -= len(p.command) + queueOverhead
 	}
 	return batch
 }
 
-// work carries entries through raft, one after the other, while there are any.
+// run carries entries through raft, one after the other, while there are any.
 // Only this goroutine asks the future.
-func (q *queue) work() {
-	for batch := q.take(0); batch != nil; batch = q.take(len(batch)) {
+func (q *queue) run() {
+	for batch := q.next(0); batch != nil; batch = q.next(len(batch)) {
 		commands := make([][]byte, len(batch))
 		for i, p := range batch {
 			commands[i] = p.command
 		}
 		f := q.node.raft.Apply(joinCommands(commands), maxEnqueue)
 		err := outcome(f.Error())
-		var done applied
+		var done applyResult
 		if err == nil {
-			done = f.Response().(applied)
-			q.committed(mark{Index: f.Index(), Term: done.term, Leader: q.node.serverID})
+			done = f.Response().(applyResult)
+			q.recordCommit(commitPoint{Index: f.Index(), Term: done.term, Leader: q.node.serverID})
 		}
 		for i, p := range batch {
 			if p.err = err; err == nil {
@@ -200,12 +200,12 @@ func (q *queue) work() {
 	}
 }
 
-// committed notes an entry that was committed.
-func (q *queue) committed(m mark) {
+// recordCommit notes an entry that was committed.
+func (q *queue) recordCommit(m commitPoint) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if m.Index > q.last.Index {
-		q.last = m
+	if m.Index > q.lastCommitted.Index {
+		q.lastCommitted = m
 	}
 }
 
@@ -214,8 +214,8 @@ func (q *queue) close(ctx context.Context) {
 	q.mu.Lock()
 	if !q.closed {
 		q.closed = true
-		q.quiet.Stop()
-		if q.underWay == 0 {
+		q.announceTimer.Stop()
+		if q.inFlight == 0 {
 			close(q.idle)
 		}
 	}

@@ -45,7 +45,7 @@ func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshnes
 	case Stale:
 		f.StaleMs = -1
 		if index > 0 {
-			if err := n.progress.wait(ctx, index); err != nil {
+			if err := n.applied.waitFor(ctx, index); err != nil {
 				return f, wire.NotTried("%v", err)
 			}
 		}
@@ -56,19 +56,19 @@ func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshnes
 	default:
 		return f, wire.Invalid("consistency", "%q is none of %s, %s and %s", c, Stale, Default, Strict)
 	}
-	err := n.insist(ctx, func() error {
-		m, err := n.reads.mark(ctx, c)
+	err := n.retry(ctx, func() error {
+		m, err := n.reads.commitPoint(ctx, c)
 		if err != nil {
 			return asNotTried(err)
 		}
 		f.Leader = m.Leader
-		if err := n.reach(ctx, m.Index, m.Term); err != nil {
+		if err := n.waitCommitted(ctx, m.Index, m.Term); err != nil {
 			return wire.NotTried("%v", err)
 		}
 		return nil
 	})
 	if err == nil && index > 0 {
-		if err := n.progress.wait(ctx, index); err != nil {
+		if err := n.applied.waitFor(ctx, index); err != nil {
 			return f, wire.NotTried("%v", err)
 		}
 	}
@@ -84,74 +84,74 @@ func asNotTried(err error) error {
 	return err
 }
 
-// reads holds the shared rounds. The leader's own are apart from those that
+// readRounds holds the shared rounds. The leader's own are apart from those that
 // ask the leader, so that a question never travels twice.
-type reads struct {
-	node     *Node
-	here     rounds // strict, on the leader
-	away     rounds // strict, asking the leader
-	awayFast rounds // default, asking the leader
+type readRounds struct {
+	node   *Node
+	local  sharedRound // strict, on the leader
+	strict sharedRound // strict, asking the leader
+	leased sharedRound // default, asking the leader
 }
 
-func (r *reads) init(n *Node) {
+func (r *readRounds) init(n *Node) {
 	r.node = n
-	r.here = rounds{node: n, ask: n.readIndex}
-	r.away = rounds{node: n, ask: func(ctx context.Context) (mark, error) { return n.askLeader(ctx, Strict) }}
-	r.awayFast = rounds{node: n, ask: func(ctx context.Context) (mark, error) { return n.askLeader(ctx, Default) }}
+	r.local = sharedRound{node: n, do: n.confirmReadIndex}
+	r.strict = sharedRound{node: n, do: func(ctx context.Context) (commitPoint, error) { return n.requestReadIndex(ctx, Strict) }}
+	r.leased = sharedRound{node: n, do: func(ctx context.Context) (commitPoint, error) { return n.requestReadIndex(ctx, Default) }}
 }
 
-// mark finds out what a read that begins now has to wait for.
-func (r *reads) mark(ctx context.Context, c Consistency) (mark, error) {
+// commitPoint finds out what a read that begins now has to wait for.
+func (r *readRounds) commitPoint(ctx context.Context, c Consistency) (commitPoint, error) {
 	if r.node.raft.State() == raft.Leader {
-		return r.markHere(ctx, c)
+		return r.localCommitPoint(ctx, c)
 	}
 	if c == Strict {
-		return r.away.join(ctx)
+		return r.strict.join(ctx)
 	}
-	return r.awayFast.join(ctx)
+	return r.leased.join(ctx)
 }
 
-// markHere is for the leader: a default read rides on the lease, if it holds.
-func (r *reads) markHere(ctx context.Context, c Consistency) (mark, error) {
+// localCommitPoint is for the leader: a default read rides on the lease, if it holds.
+func (r *readRounds) localCommitPoint(ctx context.Context, c Consistency) (commitPoint, error) {
 	if c == Default {
-		if m, ok := r.node.leased(); ok {
+		if m, ok := r.node.leaseRead(); ok {
 			return m, nil
 		}
 	}
-	return r.here.join(ctx)
+	return r.local.join(ctx)
 }
 
-// readIndex is one strict round on the leader. The commit index is noted
+// confirmReadIndex is one strict round on the leader. The commit index is noted
 // first. Then a majority of the voters says that its term is not above ours:
 // so when the round began no newer leader had been elected, for it would have
 // that very majority's newer term, and nothing had been committed that our log
 // lacks. The own term's first entry is applied, so the noted index covers all
 // that was committed before it.
-func (n *Node) readIndex(ctx context.Context) (mark, error) {
+func (n *Node) confirmReadIndex(ctx context.Context) (commitPoint, error) {
 	began := time.Now()
 	term, ok := n.leading()
 	if !ok {
-		return mark{}, errNotLeader
+		return commitPoint{}, errNotLeader
 	}
-	m := mark{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
-	if err := n.confirm(ctx, term); err != nil {
-		return mark{}, err
+	m := commitPoint{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
+	if err := n.confirmLeadership(ctx, term); err != nil {
+		return commitPoint{}, err
 	}
 	if now, ok := n.leading(); !ok || now != term {
-		return mark{}, errNotLeader
+		return commitPoint{}, errNotLeader
 	}
-	n.answered(began, m)
+	n.recordStrictRound(began, m)
 	return m, nil
 }
 
-// answered notes what a strict round that began then and was answered proves.
-func (n *Node) answered(began time.Time, m mark) {
-	n.inTouch(began)
-	n.newest.note(moment{began, m.Index}, n.AppliedIndex())
+// recordStrictRound notes what a strict round that began then and was answered proves.
+func (n *Node) recordStrictRound(began time.Time, m commitPoint) {
+	n.extendContact(began)
+	n.freshness.record(roundStart{began, m.Index}, n.AppliedIndex())
 }
 
-// termAnswer is a voter's answer to the question for its term.
-type termAnswer struct {
+// termResponse is a voter's answer to the question for its term.
+type termResponse struct {
 	ServerID string `json:"server_id"`
 	Term     uint64 `json:"term"`
 	Leader   string `json:"leader"` // server id, as the voter knows it
@@ -161,14 +161,14 @@ type termAnswer struct {
 	Promise int64 `json:"promise"`
 }
 
-// confirm asks the other voters for their terms until a majority, this server
+// confirmLeadership asks the other voters for their terms until a majority, this server
 // included, is not above term. Their promises make the lease.
-func (n *Node) confirm(ctx context.Context, term uint64) error {
+func (n *Node) confirmLeadership(ctx context.Context, term uint64) error {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	servers := n.raft.GetConfiguration().Configuration().Servers
-	answers := make(chan termAnswer, len(servers)) // never blocks an asker
+	answers := make(chan termResponse, len(servers)) // never blocks an asker
 	var askers sync.WaitGroup
 	defer askers.Wait()
 	defer cancel()
@@ -180,7 +180,7 @@ func (n *Node) confirm(ctx context.Context, term uint64) error {
 		voters++
 		if string(s.ID) != n.serverID {
 			asked++
-			askers.Go(func() { answers <- n.askTerm(ctx, string(s.ID)) })
+			askers.Go(func() { answers <- n.requestTerm(ctx, string(s.ID)) })
 		}
 	}
 	need := voters/2 + 1 - (voters - asked) // this server's own term counts, if it votes
@@ -208,28 +208,28 @@ func (n *Node) confirm(ctx context.Context, term uint64) error {
 	return nil
 }
 
-// askTerm asks one voter. An answer of another server, one that took over the
+// requestTerm asks one voter. An answer of another server, one that took over the
 // address, counts as none.
-func (n *Node) askTerm(ctx context.Context, serverID string) termAnswer {
-	addr, ok := n.book.address(serverID)
+func (n *Node) requestTerm(ctx context.Context, serverID string) termResponse {
+	addr, ok := n.addresses.lookup(serverID)
 	if !ok {
-		return termAnswer{}
+		return termResponse{}
 	}
 	body, err := n.calls.Call(ctx, addr, methodTerm, nil)
-	var a termAnswer
+	var a termResponse
 	if err != nil || json.Unmarshal(body, &a) != nil || a.ServerID != serverID {
-		return termAnswer{}
+		return termResponse{}
 	}
 	return a
 }
 
-// onTerm answers with the term as it is now. It is on disk before any vote of
+// handleTerm answers with the term as it is now. It is on disk before any vote of
 // that term is sent, so an answer that is not above the asker's term means that
 // this server has not helped to elect anybody newer.
-func (n *Node) onTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
+func (n *Node) handleTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
 	_, leader := n.raft.LeaderWithID()
-	promise := n.promise()
-	return json.Marshal(termAnswer{
+	promise := n.votePromise()
+	return json.Marshal(termResponse{
 		ServerID: n.serverID,
 		Term:     n.raft.CurrentTerm(),
 		Leader:   string(leader),
@@ -237,13 +237,13 @@ func (n *Node) onTerm(context.Context, peer.Hello, []byte) ([]byte, error) {
 	})
 }
 
-// askLeader is one round of a follower.
-func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error) {
+// requestReadIndex is one round of a follower.
+func (n *Node) requestReadIndex(ctx context.Context, c Consistency) (m commitPoint, err error) {
 	id, addr, here, err := n.leader()
 	if err != nil {
 		return m, err
 	}
-	ctx, cancel := n.allegiance.during(ctx, id)
+	ctx, cancel := n.leaderTracker.untilDeposed(ctx, id)
 	defer cancel()
 	if here {
 		return m, errNotLeader // it became leader meanwhile; the caller comes again
@@ -257,14 +257,14 @@ func (n *Node) askLeader(ctx context.Context, c Consistency) (m mark, err error)
 		return m, fmt.Errorf("answer of the leader: %w", err)
 	}
 	if c == Strict {
-		n.answered(began, m)
+		n.recordStrictRound(began, m)
 	}
 	return m, nil
 }
 
-// onRead serves the followers' rounds. Whoever asks lives: that is noted first,
+// handleReadIndex serves the followers' rounds. Whoever asks lives: that is noted first,
 // since the answer proves to the other that it is.
-func (n *Node) onRead(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
+func (n *Node) handleReadIndex(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
 	c := Consistency(body)
 	if c != Strict && c != Default {
 		return nil, wire.Invalid("consistency", "%q is neither %s nor %s", c, Default, Strict)
@@ -272,8 +272,8 @@ func (n *Node) onRead(ctx context.Context, from peer.Hello, body []byte) ([]byte
 	if n.raft.State() != raft.Leader {
 		return nil, errNotLeader
 	}
-	n.contacts.called(from.ServerID)
-	m, err := n.reads.markHere(ctx, c)
+	n.peers.recordCall(from.ServerID)
+	m, err := n.reads.localCommitPoint(ctx, c)
 	if err != nil {
 		return nil, asNotTried(err)
 	}

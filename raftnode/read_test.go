@@ -14,9 +14,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// holding is a transport that can keep one heartbeat's answer on the way, and
+// delayingTransport is a transport that can keep one heartbeat's answer on the way, and
 // that goes deaf right after it has asked another server to take over.
-type holding struct {
+type delayingTransport struct {
 	*raft.InmemTransport
 	mu      sync.Mutex
 	from    raft.ServerAddress // whose answers are held
@@ -26,7 +26,7 @@ type holding struct {
 	after   func() // and after it
 }
 
-func (h *holding) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+func (h *delayingTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 	err := h.InmemTransport.AppendEntries(id, to, a, r)
 	h.mu.Lock()
 	held, release, mine := h.held, h.release, to == h.from && len(a.Entries) == 0 && a.PrevLogEntry == 0
@@ -41,7 +41,7 @@ func (h *holding) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft
 	return err
 }
 
-func (h *holding) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
+func (h *delayingTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
 	h.mu.Lock()
 	before, after := h.before, h.after
 	h.mu.Unlock()
@@ -57,12 +57,12 @@ func (h *holding) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.Ti
 // though another has written meanwhile. Our reads refuse.
 func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		hold := map[*raft.InmemTransport]*holding{}
-		all := three(w, func(s *server) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		hold := map[*raft.InmemTransport]*delayingTransport{}
+		all := startThree(w, func(s *server) {
 			s.cfg.HeartbeatTimeout, s.cfg.LeaderLease = time.Second, time.Second
 			s.wrap = func(i *raft.InmemTransport) raft.Transport {
-				h := &holding{InmemTransport: i, held: make(chan struct{}), release: make(chan struct{})}
+				h := &delayingTransport{InmemTransport: i, held: make(chan struct{}), release: make(chan struct{})}
 				hold[i] = h
 				return h
 			}
@@ -71,22 +71,22 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		old, others := leaderOf(t, all)
 		b, c := others[0], others[1]
 		write(t, old, "old")
-		same(t, all)
+		requireEqualState(t, all)
 		for _, s := range []raftnode.Consistency{raftnode.Strict, raftnode.Default} {
 			if err := read(old, s, time.Second); err != nil {
 				t.Fatalf("%s read while all is well: %v", s, err)
 			}
 		}
 
-		h := hold[w.trans[old.addr]]
+		h := hold[w.transports[old.addr]]
 		h.mu.Lock()
 		h.from = raft.ServerAddress(b.addr)
-		h.before = func() { w.partRaft(addrs(old), addrs(b)); w.deafen(old, c) }
-		h.after = func() { w.partRaft(addrs(old), addrs(c)) }
+		h.before = func() { w.partitionRaft(addrs(old), addrs(b)); w.dropMessages(old, c) }
+		h.after = func() { w.partitionRaft(addrs(old), addrs(c)) }
 		h.mu.Unlock()
 		<-h.held
 		transfer := make(chan error, 1)
-		go func() { transfer <- old.handTo(c.cfg.ID) }()
+		go func() { transfer <- old.transferTo(c.cfg.ID) }()
 		eventually(t, "the third leads", c.IsLeader)
 		write(t, c, "new")
 
@@ -122,35 +122,35 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 
 // A server that took over the address of a voter, with an empty disk, confirms
 // nobody: it knows nothing of the terms that the voter has seen.
-func TestANewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
+func TestNewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, slowToStepDown(time.Second))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, slowToStepDown(time.Second))
 		defer stopAll(all)
-		old, others := led(t, all)
+		old, others := waitLeader(t, all)
 		write(t, old, "old")
-		same(t, all)
-		w.part(addrs(old), addrs(others...))
+		requireEqualState(t, all)
+		w.partition(addrs(old), addrs(others...))
 		for _, o := range others {
-			w.hangUp(old, o, true)
+			w.closeStreams(old, o, true)
 		}
 		leaderOf(t, others)
 		write(t, others[0], "new")
 
 		lost := others[1]
 		lost.stop()
-		w.part(addrs(lost), addrs(others[0]))
+		w.partition(addrs(lost), addrs(others[0]))
 		lost.cfg.Dir, lost.cfg.Join, lost.cfg.Expect = t.TempDir(), nil, 0
-		lost.logs, lost.snaps, lost.diary = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &diary{}
+		lost.logs, lost.snaps, lost.diary = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &recordingMachine{}
 		lost.start()
 		w.mu.Lock() // calls go through, raft's own messages do not
 		w.cut[[2]string{old.addr, lost.addr}], w.cut[[2]string{lost.addr, old.addr}] = false, false
 		w.mu.Unlock()
-		before := w.count("raftnode.term")
+		before := w.callCount("raftnode.term")
 		if err := read(old, raftnode.Strict, 50*time.Millisecond); err == nil {
 			t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.diary.text())
 		}
-		if raftnode.Raft(old.Node).State() != raft.Leader || w.count("raftnode.term") == before {
+		if raftnode.Raft(old.Node).State() != raft.Leader || w.callCount("raftnode.term") == before {
 			t.Error("the deposed leader stepped down too early for this test")
 		}
 	})
@@ -159,12 +159,12 @@ func TestANewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 // Reads that wait share a round: a hundred do not ask a hundred times.
 func TestStrictReadsShareRounds(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		for _, at := range []*server{leader, others[0]} {
-			before := w.count("raftnode.term")
+			before := w.callCount("raftnode.term")
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
@@ -175,7 +175,7 @@ func TestStrictReadsShareRounds(t *testing.T) {
 			}
 			wg.Wait()
 			// One round may have begun before the others came.
-			if asked := w.count("raftnode.term") - before; asked == 0 || asked > 3*2 {
+			if asked := w.callCount("raftnode.term") - before; asked == 0 || asked > 3*2 {
 				t.Errorf("100 reads at %s put %d questions, want 2 to 6", at.cfg.ID, asked)
 			}
 		}
@@ -186,8 +186,8 @@ func TestStrictReadsShareRounds(t *testing.T) {
 // coordinator, at once.
 func TestStrictReadSeesWritesMadeElsewhere(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = 100 * time.Millisecond }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) { c.CommitTimeout = 100 * time.Millisecond }))
 		defer stopAll(all)
 		for i := range 30 {
 			line := fmt.Sprint("w", i)
@@ -211,12 +211,12 @@ func TestStrictReadSeesWritesMadeElsewhere(t *testing.T) {
 // default reads once its lease is over; stale reads go on and tell their age.
 func TestCutOffLeaderStopsReading(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		old, others := leaderOf(t, all)
 		write(t, old, "one")
-		w.part(addrs(old), addrs(others...))
+		w.partition(addrs(old), addrs(others...))
 		if err := read(old, raftnode.Strict, 50*time.Millisecond); wire.CodeOf(err) != wire.CodeUnavailable {
 			t.Errorf("strict read at the cut off leader: %v, want unavailable", err)
 		}
@@ -241,26 +241,26 @@ func TestCutOffLeaderStopsReading(t *testing.T) {
 // memory when it goes on, though raft has not yet noticed anything.
 func TestLeaseEndsWithTheClock(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
 		// The rounds that are made every second beside the reads renew the lease as well.
-		all := three(w, with(func(c *raftnode.Config) { c.Ping = time.Minute }))
+		all := startThree(w, withConfig(func(c *raftnode.Config) { c.Ping = time.Minute }))
 		defer stopAll(all)
 		leader, _ := leaderOf(t, all)
-		before := w.count("raftnode.term")
+		before := w.callCount("raftnode.term")
 		for range 10 {
 			if err := read(leader, raftnode.Default, time.Second); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if asked := w.count("raftnode.term") - before; asked > 2 {
+		if asked := w.callCount("raftnode.term") - before; asked > 2 {
 			t.Errorf("10 default reads within a lease put %d questions, want at most 2", asked)
 		}
 		time.Sleep(leader.Status().LeaderLease + time.Millisecond)
-		before = w.count("raftnode.term")
+		before = w.callCount("raftnode.term")
 		if err := read(leader, raftnode.Default, time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if asked := w.count("raftnode.term") - before; asked == 0 {
+		if asked := w.callCount("raftnode.term") - before; asked == 0 {
 			t.Error("a default read after the lease had ended asked nobody")
 		}
 	})
@@ -269,8 +269,8 @@ func TestLeaseEndsWithTheClock(t *testing.T) {
 // Reads wait for an index, and never for ever.
 func TestReadAtAnIndex(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		index := write(t, leader, "one")
@@ -289,11 +289,11 @@ func TestReadAtAnIndex(t *testing.T) {
 
 // The library says that an entry is applied when it has only been handed on;
 // ours waits for the machine.
-func TestAppliedMeansByTheMachine(t *testing.T) {
+func TestAppliedIndexIsTheMachines(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{}, 1000)
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
 		defer s.stop()
 		gate <- struct{}{}
 		write(t, s, "one")
@@ -316,10 +316,10 @@ func TestAppliedMeansByTheMachine(t *testing.T) {
 	})
 }
 
-// tardy is a transport whose messages with entries take a while.
-type tardy struct{ *raft.InmemTransport }
+// slowTransport is a transport whose messages with entries take a while.
+type slowTransport struct{ *raft.InmemTransport }
 
-func (d tardy) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+func (d slowTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 	if len(a.Entries) > 0 || a.PrevLogEntry > 0 {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -330,9 +330,9 @@ func (d tardy) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.Ap
 // were committed: it does not answer reads before it does.
 func TestNewLeaderKnowsWhatWasCommitted(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) { c.CommitTimeout = time.Second }),
-			func(s *server) { s.wrap = func(i *raft.InmemTransport) raft.Transport { return tardy{i} } })
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) { c.CommitTimeout = time.Second }),
+			func(s *server) { s.wrap = func(i *raft.InmemTransport) raft.Transport { return slowTransport{i} } })
 		defer stopAll(all)
 		first, others := leaderOf(t, all)
 		time.Sleep(5 * time.Second)

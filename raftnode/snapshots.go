@@ -20,33 +20,33 @@ import (
 // keepSnapshots is how many snapshots stay on disk.
 const keepSnapshots = 3
 
-// snapshotDir is where raft's file store puts snapshots below its base.
-const snapshotDir = "snapshots"
+// snapshotsDir is where raft's file store puts snapshots below its base.
+const snapshotsDir = "snapshots"
 
-// snapshots is a raft.SnapshotStore that shows raft its newest snapshot only,
+// snapshotStore is a raft.SnapshotStore that shows raft its newest snapshot only,
 // so that a damaged one is an error and not a silent fall back to an older
 // state with a hole behind it. It tells who reads from one what index it is.
-type snapshots struct {
+type snapshotStore struct {
 	raft.SnapshotStore
 	dir string // "" when there are no files
 
 	lastIndex atomic.Uint64 // of the newest snapshot, as far as this process has looked
 
-	mu   sync.Mutex
-	last error // why the last Open failed
+	mu        sync.Mutex
+	lastError error // why the last Open failed
 }
 
 // openSnapshots removes what crashed writers and removers left, and checks that
 // every other snapshot is whole as far as its description goes.
-func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
-	dir := filepath.Join(base, snapshotDir)
+func openSnapshots(base string, log *logAdapter) (*snapshotStore, error) {
+	dir := filepath.Join(base, snapshotsDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
 	var whole [][3]uint64
 	for _, e := range entries {
-		if place, ok := placeInName(e.Name()); ok && e.IsDir() {
+		if place, ok := parseSnapshotName(e.Name()); ok && e.IsDir() {
 			whole = append(whole, place)
 		}
 	}
@@ -54,7 +54,7 @@ func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		// Older than those that are kept: a crash came while it was removed.
-		if place, ok := placeInName(e.Name()); ok && slices.Index(whole, place) >= keepSnapshots {
+		if place, ok := parseSnapshotName(e.Name()); ok && slices.Index(whole, place) >= keepSnapshots {
 			log.Warn("removing a snapshot that was not wholly removed", "path", path)
 			if err := os.RemoveAll(path); err != nil {
 				return nil, fmt.Errorf("remove old snapshot: %w", err)
@@ -71,7 +71,7 @@ func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
 		if !e.IsDir() {
 			continue
 		}
-		if err := checkMeta(path); err != nil {
+		if err := checkSnapshotMeta(path); err != nil {
 			return nil, fmt.Errorf("snapshot %s: %w", path, err)
 		}
 	}
@@ -79,12 +79,12 @@ func openSnapshots(base string, log *logAdapter) (*snapshots, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshots %s: %w", dir, err)
 	}
-	return &snapshots{SnapshotStore: store, dir: dir}, nil
+	return &snapshotStore{SnapshotStore: store, dir: dir}, nil
 }
 
-// placeInName reads the library's name of a snapshot: term, index and time in
+// parseSnapshotName reads the library's name of a snapshot: term, index and time in
 // milliseconds, by which they are ordered.
-func placeInName(name string) (place [3]uint64, ok bool) {
+func parseSnapshotName(name string) (place [3]uint64, ok bool) {
 	parts := strings.Split(name, "-")
 	if len(parts) != len(place) {
 		return place, false
@@ -98,21 +98,21 @@ func placeInName(name string) (place [3]uint64, ok bool) {
 	return place, true
 }
 
-// checkMeta makes sure that a snapshot's description can be read and that its
+// checkSnapshotMeta makes sure that a snapshot's description can be read and that its
 // state has the size it names; raft checks the state's checksum when it reads.
-func checkMeta(dir string) error {
+func checkSnapshotMeta(dir string) error {
 	path := filepath.Join(dir, "meta.json")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	// A crash right after the snapshot may have kept the checksum from disk.
-	sum, err := os.ReadFile(filepath.Join(dir, metaSum))
+	sum, err := os.ReadFile(filepath.Join(dir, metaChecksumFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err == nil && string(sum) != sumOf(text) {
-		return fmt.Errorf("%s is damaged: it does not fit its checksum in %s", path, metaSum)
+	if err == nil && string(sum) != checksumLine(text) {
+		return fmt.Errorf("%s is damaged: it does not fit its checksum in %s", path, metaChecksumFile)
 	}
 	var meta raft.SnapshotMeta
 	if err := json.Unmarshal(text, &meta); err != nil {
@@ -131,23 +131,23 @@ func checkMeta(dir string) error {
 	return nil
 }
 
-// metaSum is the file with the checksum of meta.json, which holds the
+// metaChecksumFile is the file with the checksum of meta.json, which holds the
 // configuration and has none in the library's format.
-const metaSum = "meta.crc32c"
+const metaChecksumFile = "meta.crc32c"
 
-func sumOf(text []byte) string { return fmt.Sprintf("%08x\n", crc32.Checksum(text, castagnoli)) }
+func checksumLine(text []byte) string { return fmt.Sprintf("%08x\n", crc32.Checksum(text, castagnoli)) }
 
-// sealMeta writes the checksum of a finished snapshot's description.
-func sealMeta(dir string) error {
+// writeMetaChecksum writes the checksum of a finished snapshot's description.
+func writeMetaChecksum(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, "meta.json"))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, metaSum), []byte(sumOf(text)), 0o600)
+	return os.WriteFile(filepath.Join(dir, metaChecksumFile), []byte(checksumLine(text)), 0o600)
 }
 
 // List tells the newest snapshot.
-func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
+func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	list, err := s.SnapshotStore.List()
 	list = list[:min(1, len(list))]
 	if len(list) > 0 {
@@ -157,21 +157,21 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Create begins a snapshot, which counts as the newest once it is closed.
-func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
+func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
 	sink, err := s.SnapshotStore.Create(v, index, term, c, at, t)
 	if err != nil {
 		return nil, err
 	}
-	return &countedSink{SnapshotSink: sink, store: s, index: index}, nil
+	return &checksumSink{SnapshotSink: sink, store: s, index: index}, nil
 }
 
-type countedSink struct {
+type checksumSink struct {
 	raft.SnapshotSink
-	store *snapshots
+	store *snapshotStore
 	index uint64
 }
 
-func (s *countedSink) Close() error {
+func (s *checksumSink) Close() error {
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err
 	}
@@ -179,11 +179,11 @@ func (s *countedSink) Close() error {
 	if s.store.dir == "" {
 		return nil
 	}
-	return sealMeta(filepath.Join(s.store.dir, s.ID()))
+	return writeMetaChecksum(filepath.Join(s.store.dir, s.ID()))
 }
 
 // Open reads a snapshot; the reader knows what it reads.
-func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.SnapshotStore.Open(id)
 	if err != nil {
 		path := id
@@ -192,18 +192,18 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 		}
 		err = fmt.Errorf("snapshot %s is damaged: %w", path, err)
 		s.mu.Lock()
-		s.last = err
+		s.lastError = err
 		s.mu.Unlock()
 		return nil, nil, err
 	}
 	return meta, &snapshotReader{ReadCloser: r, meta: meta}, nil
 }
 
-// failure is why the last Open failed.
-func (s *snapshots) failure() error {
+// openError is why the last Open failed.
+func (s *snapshotStore) openError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last
+	return s.lastError
 }
 
 // snapshotReader is a snapshot being read, with its place in the log.
@@ -212,8 +212,8 @@ type snapshotReader struct {
 	meta *raft.SnapshotMeta
 }
 
-// placeOf finds the snapshotReader inside what raft hands to Restore.
-func placeOf(r io.ReadCloser) (*raft.SnapshotMeta, bool) {
+// snapshotMetaOf finds the snapshotReader inside what raft hands to Restore.
+func snapshotMetaOf(r io.ReadCloser) (*raft.SnapshotMeta, bool) {
 	for {
 		switch v := r.(type) {
 		case *snapshotReader:

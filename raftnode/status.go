@@ -29,8 +29,8 @@ type Status struct {
 	Boot                    uint64
 	LeaderChanges           uint64 // seen by this process
 	Outcomes                Outcomes
-	Shipments               map[string]Shipment // snapshots sent to others, by server id
-	Waiting                 int                 // proposals in the leader's queue
+	SnapshotsSent           map[string]SnapshotStats // snapshots sent to others, by server id
+	Waiting                 int                      // proposals in the leader's queue
 	HeartbeatTimeout        time.Duration
 	ElectionTimeout         time.Duration
 	LeaderLease             time.Duration
@@ -39,16 +39,16 @@ type Status struct {
 
 // Status never blocks and never asks others.
 func (n *Node) Status() Status {
-	self := n.local.read()
+	self := n.identity.record()
 	leader, contact := n.lastContact()
 	s := Status{
 		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
-		State: n.state(), Leader: leader, Term: n.raft.CurrentTerm(),
+		State: n.stateName(), Leader: leader, Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
 		LastSnapshot: n.stores.snapshots.lastIndex.Load(), LastContact: contact,
-		LogStore: n.stores.kind, PreVote: true, Removed: self.Removed,
-		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.changes.Load(),
-		Outcomes: n.outcomes.read(), Waiting: n.queue.length(),
+		LogStore: n.stores.logStoreKind, PreVote: true, Removed: self.Removed,
+		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.leaderChanges.Load(),
+		Outcomes: n.outcomes.snapshot(), Waiting: n.queue.length(),
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout,
 		LeaderLease: n.cfg.LeaderLease, CommitTimeout: n.cfg.CommitTimeout,
 	}
@@ -60,11 +60,11 @@ func (n *Node) Status() Status {
 			continue
 		}
 		s.Voters++
-		if n.info(m).Healthy {
+		if n.memberInfo(m).Healthy {
 			healthy++
 		}
 	}
-	s.Shipments = n.shipments.read(members)
+	s.SnapshotsSent = n.snapshotsSent.snapshot(members)
 	if w := n.warning.Load(); w != nil {
 		s.Warning = *w
 	}
@@ -88,24 +88,24 @@ func (n *Node) lastContact() (leader string, ago time.Duration) {
 	return string(id), time.Since(last)
 }
 
-// maxBehind is how many entries a coordinator may be behind the leader and
+// maxHealthLag is how many entries a coordinator may be behind the leader and
 // still be offered to clients.
-const maxBehind = 5000
+const maxHealthLag = 5000
 
 // Health tells whether clients and budgets may count on this node, and if not,
 // why: it is a member, in touch with a leader, and nearly up to date.
 func (n *Node) Health() (ready bool, reason string) {
-	switch self := n.local.read(); {
-	case n.broken.Load() != nil:
-		return false, broken(*n.broken.Load()).Error()
+	switch self := n.identity.record(); {
+	case n.failure.Load() != nil:
+		return false, fatalReason(*n.failure.Load()).Error()
 	case n.draining.Load():
 		return false, "stopping"
 	case self.Removed:
 		return false, "removed from the cluster"
-	case !n.member() && self.Member:
+	case !n.isMember() && self.Member:
 		return false, "not in the configuration any more"
-	case !n.member():
-		if why := n.seeking.Load(); why != nil {
+	case !n.isMember():
+		if why := n.discovering.Load(); why != nil {
 			return false, "not yet a member of a cluster: " + *why
 		}
 		return false, "not yet a member of a cluster"
@@ -125,14 +125,14 @@ func (n *Node) Health() (ready bool, reason string) {
 	case silence > 2*n.cfg.ElectionTimeout:
 		return false, fmt.Sprintf("the leader has been silent for %s", silence.Round(time.Millisecond))
 	}
-	if k, ok := n.contacts.of(string(leader)); ok && k.hello.Commit > n.AppliedIndex()+maxBehind {
+	if k, ok := n.peers.lookup(string(leader)); ok && k.hello.Commit > n.AppliedIndex()+maxHealthLag {
 		return false, fmt.Sprintf("%d entries behind the leader", k.hello.Commit-n.AppliedIndex())
 	}
 	return true, ""
 }
 
-// broken says what ended this node.
-func broken(err error) error {
+// fatalReason says what ended this node.
+func fatalReason(err error) error {
 	var by *SupersededError
 	if errors.As(err, &by) {
 		return err
@@ -147,8 +147,8 @@ func (n *Node) Started() bool { return true }
 // Live returns why this process cannot go on by itself and had better be
 // started anew; a missing leader is no reason.
 func (n *Node) Live() error {
-	if err := n.broken.Load(); err != nil {
-		return broken(*err)
+	if err := n.failure.Load(); err != nil {
+		return fatalReason(*err)
 	}
 	if n.raft.State() == raft.Shutdown && !n.draining.Load() {
 		return fmt.Errorf("raft has stopped")

@@ -52,10 +52,10 @@ func (b *badDisk) GetLog(i uint64, l *raft.Log) error {
 	return err
 }
 
-func onBadDisk(w *world, t *testing.T) (*badDisk, []*server) {
+func startWithBadDisk(w *network, t *testing.T) (*badDisk, []*server) {
 	disk := &badDisk{InmemStore: raft.NewInmemStore()}
 	first := true
-	all := three(w, func(s *server) {
+	all := startThree(w, func(s *server) {
 		if first {
 			s.cfg.Inject.Logs, s.cfg.Inject.Stable = disk, disk
 			first = false
@@ -68,13 +68,13 @@ func onBadDisk(w *world, t *testing.T) (*badDisk, []*server) {
 // write that met the error is not acknowledged.
 func TestFirstStorageErrorIsFatal(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		disk, all := onBadDisk(w, t)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		disk, all := startWithBadDisk(w, t)
 		defer stopAll(all)
 		sick, others := all[0], all[1:]
 		eventually(t, "the sick one leads", func() bool {
 			l, _ := leaderOf(t, all)
-			return l == sick || l.handTo(sick.cfg.ID) == nil && sick.IsLeader()
+			return l == sick || l.transferTo(sick.cfg.ID) == nil && sick.IsLeader()
 		})
 		disk.set(func(b *badDisk) { b.fail = errors.New("no space left on device") })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -103,11 +103,11 @@ func TestFirstStorageErrorIsFatal(t *testing.T) {
 // A disk that does not answer is a failed one.
 func TestHangingDiskIsFatal(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		disk, all := onBadDisk(w, t)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		disk, all := startWithBadDisk(w, t)
 		eventually(t, "another leads", func() bool {
 			l, _ := leaderOf(t, all)
-			return l != all[0] || l.handTo(all[1].cfg.ID) == nil && all[1].IsLeader()
+			return l != all[0] || l.transferTo(all[1].cfg.ID) == nil && all[1].IsLeader()
 		})
 		hang := make(chan struct{})
 		disk.set(func(b *badDisk) { b.hang = hang })
@@ -126,11 +126,11 @@ func TestHangingDiskIsFatal(t *testing.T) {
 // An entry that is not what was stored is never used.
 func TestChangedEntryIsFatal(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		disk, all := onBadDisk(w, t)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		disk, all := startWithBadDisk(w, t)
 		defer func() { stopAll(all) }()
 		write(t, all[1], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		all[0].stop()
 		disk.set(func(b *badDisk) {
 			b.spot = func(l *raft.Log) {
@@ -145,27 +145,27 @@ func TestChangedEntryIsFatal(t *testing.T) {
 		}
 		t.Log(err)
 		disk.set(func(b *badDisk) { b.spot = nil })
-		all[0].diary = &diary{}
+		all[0].diary = &recordingMachine{}
 		all[0].start()
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
-// watched notes what raft asks of a transport.
-type watched struct {
+// observedTransport notes what raft asks of a transport.
+type observedTransport struct {
 	*raft.InmemTransport
 	mu       sync.Mutex
 	fastPath bool
 	preVotes int
 }
 
-func (w *watched) SetHeartbeatHandler(func(raft.RPC)) {
+func (w *observedTransport) SetHeartbeatHandler(func(raft.RPC)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fastPath = true
 }
 
-func (w *watched) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
+func (w *observedTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
 	w.mu.Lock()
 	w.preVotes++
 	w.mu.Unlock()
@@ -175,19 +175,19 @@ func (w *watched) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raf
 // Heartbeats have no way of their own into raft, and candidates ask first.
 func TestNoHeartbeatFastPathButPreVote(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		var seen []*watched
-		all := three(w, func(s *server) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		var seen []*observedTransport
+		all := startThree(w, func(s *server) {
 			s.wrap = func(i *raft.InmemTransport) raft.Transport {
-				seen = append(seen, &watched{InmemTransport: i})
+				seen = append(seen, &observedTransport{InmemTransport: i})
 				return seen[len(seen)-1]
 			}
 		})
 		defer stopAll(all)
-		if slices.ContainsFunc(seen, func(w *watched) bool { return w.fastPath }) {
+		if slices.ContainsFunc(seen, func(w *observedTransport) bool { return w.fastPath }) {
 			t.Error("raft reached the transport's heartbeat fast path")
 		}
-		if !slices.ContainsFunc(seen, func(w *watched) bool { return w.preVotes > 0 }) {
+		if !slices.ContainsFunc(seen, func(w *observedTransport) bool { return w.preVotes > 0 }) {
 			t.Error("a leader was elected without a pre-vote")
 		}
 	})
@@ -196,12 +196,12 @@ func TestNoHeartbeatFastPathButPreVote(t *testing.T) {
 // Without the quorum nobody's term rises: pre-votes are asked, not votes.
 func TestCutOffFollowerDoesNotDisturb(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		term := leader.Status().Term
-		w.part(addrs(others[0]), addrs(leader, others[1]))
+		w.partition(addrs(others[0]), addrs(leader, others[1]))
 		time.Sleep(30 * time.Second)
 		w.heal()
 		time.Sleep(5 * time.Second)

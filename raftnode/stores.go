@@ -23,9 +23,9 @@ const slowStore = 10 * time.Second
 // failed cannot be repeated, and after a failed append raft's idea of its last
 // entry may be wrong, so nothing may be asked of this storage again.
 type failStop struct {
-	once  sync.Once
-	fatal func(error)
-	tell  func(error) // the node's own note of it, for Live
+	once   sync.Once
+	fatal  func(error)
+	onFail func(error) // the node's own note of it, for Live
 }
 
 // check returns nil and raft.ErrLogNotFound as they are. Any other error is
@@ -42,38 +42,38 @@ func (f *failStop) check(doing string, err error) error {
 
 func (f *failStop) fail(err error) {
 	f.once.Do(func() {
-		if f.tell != nil {
-			f.tell(err)
+		if f.onFail != nil {
+			f.onFail(err)
 		}
 		f.fatal(err)
 	})
 }
 
-// logStore is a raft.LogStore whose entries carry a checksum and whose errors
+// checkedLogStore is a raft.LogStore whose entries carry a checksum and whose errors
 // end the process.
-type logStore struct {
-	to   raft.LogStore
-	stop *failStop
+type checkedLogStore struct {
+	store raft.LogStore
+	stop  *failStop
 }
 
-func (s logStore) FirstIndex() (uint64, error) {
-	i, err := s.to.FirstIndex()
+func (s checkedLogStore) FirstIndex() (uint64, error) {
+	i, err := s.store.FirstIndex()
 	return i, s.stop.check("first index of the log", err)
 }
 
-func (s logStore) LastIndex() (uint64, error) {
-	i, err := s.to.LastIndex()
+func (s checkedLogStore) LastIndex() (uint64, error) {
+	i, err := s.store.LastIndex()
 	return i, s.stop.check("last index of the log", err)
 }
 
-func (s logStore) GetLog(index uint64, l *raft.Log) error {
-	err := readEntry(s.to, index, l)
+func (s checkedLogStore) GetLog(index uint64, l *raft.Log) error {
+	err := readEntry(s.store, index, l)
 	return s.stop.check("read the log", err)
 }
 
-func (s logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+func (s checkedLogStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-func (s logStore) StoreLogs(logs []*raft.Log) error {
+func (s checkedLogStore) StoreLogs(logs []*raft.Log) error {
 	sealed := make([]raft.Log, len(logs))
 	refs := make([]*raft.Log, len(logs))
 	sums := make([]byte, 4*len(logs))
@@ -87,18 +87,18 @@ func (s logStore) StoreLogs(logs []*raft.Log) error {
 	watch := awake.AfterFunc(slowStore, func() {
 		s.stop.fail(fmt.Errorf("append to the log: the disk has not answered for %s", slowStore))
 	})
-	err := s.to.StoreLogs(refs)
+	err := s.store.StoreLogs(refs)
 	watch.Stop()
 	return s.stop.check("append to the log", err)
 }
 
-func (s logStore) DeleteRange(from, to uint64) error {
-	return s.stop.check("delete from the log", s.to.DeleteRange(from, to))
+func (s checkedLogStore) DeleteRange(from, to uint64) error {
+	return s.stop.check("delete from the log", s.store.DeleteRange(from, to))
 }
 
 // IsMonotonic passes on that raft-wal cannot hold a log with a gap.
-func (s logStore) IsMonotonic() bool {
-	m, ok := s.to.(raft.MonotonicLogStore)
+func (s checkedLogStore) IsMonotonic() bool {
+	m, ok := s.store.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
 }
 
@@ -125,39 +125,39 @@ func checksum(l *raft.Log) uint32 {
 	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, l.Data)
 }
 
-// stableStore is a raft.StableStore whose values carry a checksum and whose
+// checkedStableStore is a raft.StableStore whose values carry a checksum and whose
 // errors end the process.
-type stableStore struct {
-	to   raft.StableStore
-	stop *failStop
+type checkedStableStore struct {
+	store raft.StableStore
+	stop  *failStop
 }
 
 // notFound is what raft expects, by its text, of a key that was never set.
 func notFound(err error) bool { return err != nil && err.Error() == "not found" }
 
-func (s stableStore) Set(key, value []byte) error {
-	return s.stop.check("store a vote", s.to.Set(key, seal(key, value)))
+func (s checkedStableStore) Set(key, value []byte) error {
+	return s.stop.check("store a vote", s.store.Set(key, addChecksum(key, value)))
 }
 
-func (s stableStore) Get(key []byte) ([]byte, error) {
-	sealed, err := s.to.Get(key)
+func (s checkedStableStore) Get(key []byte) ([]byte, error) {
+	sealed, err := s.store.Get(key)
 	if notFound(err) || err == nil && len(sealed) == 0 {
 		return nil, errKeyNotFound
 	}
 	if err != nil {
 		return nil, s.stop.check("read a vote", err)
 	}
-	value, err := unseal(key, sealed)
+	value, err := stripChecksum(key, sealed)
 	return value, s.stop.check("read a vote", err)
 }
 
 var errKeyNotFound = errors.New("not found")
 
-func (s stableStore) SetUint64(key []byte, v uint64) error {
+func (s checkedStableStore) SetUint64(key []byte, v uint64) error {
 	return s.Set(key, binary.BigEndian.AppendUint64(nil, v))
 }
 
-func (s stableStore) GetUint64(key []byte) (uint64, error) {
+func (s checkedStableStore) GetUint64(key []byte) (uint64, error) {
 	b, err := s.Get(key)
 	if err != nil {
 		return 0, err

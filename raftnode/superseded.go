@@ -33,75 +33,75 @@ func newRun(now time.Time) string {
 	return fmt.Sprintf("%016x-%s", now.UnixNano(), hex.EncodeToString(chance))
 }
 
-// runs remembers the newest process of every server that has asked lately. The
+// liveRuns remembers the newest process of every server that has asked lately. The
 // processes of one server seldom speak with each other, but each of them asks all
 // the other members every second.
-type runs struct {
-	mu sync.Mutex
-	by map[string]run // by server id
+type liveRuns struct {
+	mu     sync.Mutex
+	latest map[string]run // by server id
 }
 
 type run struct {
 	peer Peer
-	at   time.Duration // when it asked, by the contacts' clock
+	at   time.Duration // when it asked, by the clock of peerHealth
 }
 
-// asked notes who asks at the time now, and returns the newer process of the
+// record notes who asks at the time now, and returns the newer process of the
 // same server if one has asked within patience: both are alive then.
-func (r *runs) asked(p Peer, now, patience time.Duration) *Peer {
+func (r *liveRuns) record(p Peer, now, patience time.Duration) *Peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last, ok := r.by[p.ServerID]; ok && last.peer.newer(p) && now-last.at <= patience {
+	if last, ok := r.latest[p.ServerID]; ok && last.peer.newerThan(p) && now-last.at <= patience {
 		return &last.peer
 	}
-	if r.by == nil || len(r.by) >= maxPeers {
-		r.by = map[string]run{}
+	if r.latest == nil || len(r.latest) >= maxPeers {
+		r.latest = map[string]run{}
 	}
-	r.by[p.ServerID] = run{p, now}
+	r.latest[p.ServerID] = run{p, now}
 	return nil
 }
 
-// meet takes note of a living process of this very server, perhaps this one
+// checkSuperseded takes note of a living process of this very server, perhaps this one
 // itself. A newer one ends this one; an older one hears of this one by itself.
-func (n *Node) meet(p Peer) {
-	if p.ServerID != n.serverID || !p.newer(n.self) || n.ctx.Err() != nil {
+func (n *Node) checkSuperseded(p Peer) {
+	if p.ServerID != n.serverID || !p.newerThan(n.self) || n.ctx.Err() != nil {
 		return
 	}
 	// On disk first: a supervisor starts this process again at once, and it
 	// would then be the newer one.
-	if err := n.local.change(func(l *localSelf) { l.Superseded = p }); err != nil {
-		n.localFailed(err)
+	if err := n.identity.update(func(l *selfRecord) { l.Superseded = p }); err != nil {
+		n.failStorage(err)
 		return
 	}
 	n.stores.stop.fail(&SupersededError{Own: n.self, Newer: p})
 }
 
-// supersededStill refuses to start while the process that ended the last one on
+// awaitSupersederGone refuses to start while the process that ended the last one on
 // this data directory answers. Once it does not, this is the newest start.
-func (n *Node) supersededStill(ctx context.Context) error {
-	by := n.local.read().Superseded
+func (n *Node) awaitSupersederGone(ctx context.Context) error {
+	by := n.identity.record().Superseded
 	if by == (Peer{}) {
 		return nil
 	}
-	if now, ok := n.askSuperseder(ctx, by); ok {
+	if now, ok := n.helloSuperseder(ctx, by); ok {
 		return &SupersededError{Own: n.self, Newer: now}
 	}
 	n.log.Warn("a newer process of this server, on a copy of this data directory, does not answer any more: this one goes on, without what only the other has acknowledged",
 		"server", n.serverID, "other", by.Address)
-	err := n.local.change(func(l *localSelf) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), Peer{} })
-	n.self.Boot = n.local.read().Boot
+	err := n.identity.update(func(l *selfRecord) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), Peer{} })
+	n.self.Boot = n.identity.record().Boot
 	return err
 }
 
-// askSuperseder asks the newer process for its record. The question names no
+// helloSuperseder asks the newer process for its record. The question names no
 // boot, so that it ends nobody.
-func (n *Node) askSuperseder(ctx context.Context, by Peer) (now Peer, ok bool) {
+func (n *Node) helloSuperseder(ctx context.Context, by Peer) (now Peer, ok bool) {
 	if by.Address == n.self.Address {
 		return Peer{}, false // it would be this process that answers
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	body, err := json.Marshal(hello{Peer: Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.local.Cluster(), State: "stopped"})
+	body, err := json.Marshal(hello{Peer: Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.identity.Cluster(), State: "stopped"})
 	if err != nil {
 		return Peer{}, false
 	}

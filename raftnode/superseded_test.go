@@ -12,11 +12,11 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode"
 )
 
-// copied makes a server over a copy of the disk of s, at another address. It is
+// copyServer makes a server over a copy of the disk of s, at another address. It is
 // not started.
-func copied(t *testing.T, s *server, addr string) *server {
+func copyServer(t *testing.T, s *server, addr string) *server {
 	t.Helper()
-	c := &server{w: s.w, cfg: s.cfg, diary: &diary{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
+	c := &server{w: s.w, cfg: s.cfg, diary: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
 	c.cfg.Dir = t.TempDir()
 	c.cfg.Fatal = func(err error) { c.fatal <- err }
 	must(t, os.Chmod(c.cfg.Dir, 0o700)) // as every data directory that holds something
@@ -36,9 +36,9 @@ func copied(t *testing.T, s *server, addr string) *server {
 	return c
 }
 
-// endedBy waits until s is told that another process is the server, and checks
+// requireSupersededBy waits until s is told that another process is the server, and checks
 // that both are named.
-func endedBy(t *testing.T, s, by *server) {
+func requireSupersededBy(t *testing.T, s, by *server) {
 	t.Helper()
 	select {
 	case err := <-s.fatal:
@@ -51,14 +51,14 @@ func endedBy(t *testing.T, s, by *server) {
 	}
 }
 
-// isAt waits until all have it in their configuration that s is where it is. The
+// waitAddress waits until all have it in their configuration that s is where it is. The
 // library reads a member's address without a lock when a stream to it breaks, so
 // nothing is stopped while that address changes.
-func isAt(t *testing.T, s *server, all ...*server) {
+func waitAddress(t *testing.T, s *server, all ...*server) {
 	t.Helper()
 	eventually(t, "the new address is in the configuration", func() bool {
 		for _, o := range all {
-			if m, ok := member(t, o, s.cfg.ID); !ok || m.Address != s.addr || !configured(o, s) {
+			if m, ok := member(t, o, s.cfg.ID); !ok || m.Address != s.addr || !isConfigured(o, s) {
 				return false
 			}
 		}
@@ -67,7 +67,7 @@ func isAt(t *testing.T, s *server, all ...*server) {
 	time.Sleep(time.Second)
 }
 
-func configured(at, s *server) bool {
+func isConfigured(at, s *server) bool {
 	for _, r := range raftnode.Raft(at.Node).GetConfiguration().Configuration().Servers {
 		if string(r.ID) == s.ServerID() {
 			return string(r.Address) == s.addr
@@ -76,8 +76,8 @@ func configured(at, s *server) bool {
 	return false
 }
 
-// goesOn checks that s is not told to end.
-func goesOn(t *testing.T, s *server) {
+// requireWrites checks that s is not told to end.
+func requireWrites(t *testing.T, s *server) {
 	t.Helper()
 	select {
 	case err := <-s.fatal:
@@ -91,45 +91,45 @@ func goesOn(t *testing.T, s *server) {
 // other is there.
 func TestTheOlderOfTwoProcessesOfOneServerEnds(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		leader, others := leaderOf(t, all)
 		all = []*server{leader, others[0], others[1]}
 		old := others[0]
-		twin := copied(t, old, "elsewhere:1")
+		twin := copyServer(t, old, "elsewhere:1")
 		twin.start()
-		endedBy(t, old, twin)
+		requireSupersededBy(t, old, twin)
 		if ok, reason := old.Health(); ok || !contains(reason, "two processes", old.addr, twin.addr) {
 			t.Errorf("the older says of itself: %v, %q", ok, reason)
 		}
-		isAt(t, twin, leader, others[1])
+		waitAddress(t, twin, leader, others[1])
 		old.stop()
-		goesOn(t, twin)
+		requireWrites(t, twin)
 		all[1] = twin
 		eventually(t, "the three are ready", func() bool { return ready(all[0]) && ready(all[1]) && ready(all[2]) })
 		write(t, twin, "two")
 
 		for range 3 { // a supervisor tries again and again
-			old.diary = &diary{}
+			old.diary = &recordingMachine{}
 			var e *raftnode.SupersededError
 			if err := old.tryStart(); !errors.As(err, &e) || e.Newer.Address != twin.addr {
 				t.Fatalf("the older was started again: %v, want it refused while the newer runs", err)
 			}
 			w.mu.Lock()
-			delete(w.trans, old.addr)
+			delete(w.transports, old.addr)
 			delete(w.calls, old.addr)
 			w.mu.Unlock()
 		}
-		goesOn(t, twin)
+		requireWrites(t, twin)
 		twin.stop()
 		old.start()
 		all[1] = old
 		eventually(t, "the older is back, now that it is the only one", func() bool { return ready(old) })
-		goesOn(t, old)
-		if got := same(t, all); got != "one two" {
+		requireWrites(t, old)
+		if got := requireEqualState(t, all); got != "one two" {
 			t.Errorf("machines hold %q", got)
 		}
 	})
@@ -139,49 +139,49 @@ func TestTheOlderOfTwoProcessesOfOneServerEnds(t *testing.T) {
 // them goes on.
 func TestOfTwoCopiesStartedOneGoesOn(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		leader, others := leaderOf(t, all)
 		all = []*server{leader, others[0], others[1]}
 		old := others[1]
 		old.stop()
-		twin := copied(t, old, "elsewhere:1")
-		old.diary = &diary{}
+		twin := copyServer(t, old, "elsewhere:1")
+		old.diary = &recordingMachine{}
 		old.start()
 		time.Sleep(time.Second)
 		twin.start()
-		endedBy(t, old, twin) // it was started first
-		isAt(t, twin, leader, others[0])
+		requireSupersededBy(t, old, twin) // it was started first
+		waitAddress(t, twin, leader, others[0])
 		old.stop()
-		goesOn(t, twin)
+		requireWrites(t, twin)
 		all[2] = twin
 		write(t, twin, "two")
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
 // A copy that is older than what runs, such as a backup, is the one that ends.
 func TestAnOlderCopyEndsItself(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
-		backup := copied(t, all[1], "elsewhere:1")
+		requireEqualState(t, all)
+		backup := copyServer(t, all[1], "elsewhere:1")
 		for range 3 {
 			all[1].stop()
-			all[1].diary = &diary{}
+			all[1].diary = &recordingMachine{}
 			all[1].start()
 		}
 		eventually(t, "n2 is back", func() bool { return ready(all[1]) })
 		time.Sleep(10 * time.Second)
 		backup.start()
-		endedBy(t, backup, all[1])
+		requireSupersededBy(t, backup, all[1])
 		backup.stop()
-		goesOn(t, all[1])
+		requireWrites(t, all[1])
 	})
 }

@@ -16,30 +16,30 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
-// quietTransport is a raft.Transport without the heartbeat fast path: a
+// transport is a raft.Transport without the heartbeat fast path: a
 // heartbeat handled beside raft's main loop can raise the term under a leader
 // that is writing (hashicorp/raft issue 695). It also lets this process put a
 // request of its own into raft's queue. Embedding keeps RequestPreVote visible.
-type quietTransport struct {
+type transport struct {
 	preVoteTransport
-	// where is the address to dial for a server, whatever raft's configuration
-	// says: addresses change without a leader who could write that down.
-	where func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress
+	// resolve is the address to dial for a server, whatever raft's configuration
+	// says: addresses change without a leader that could write that down.
+	resolve func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress
 
-	sent   *shipments // what became of snapshots and appends
-	absent *absences
-	log    *slog.Logger
-	until  context.Context // no request is held after it: raft's end waits for them
-	// wanted tells whether a request of the leader of term to a server is still of use.
-	wanted func(id raft.ServerID, term uint64) bool
+	snapshotsSent *snapshotsSent // what became of snapshots and appends
+	unreachable   *unreachablePeers
+	log           *slog.Logger
+	closing       context.Context // no request is held after it: raft's end waits for them
+	// stillNeeded tells whether a request of the leader of term to a server is still of use.
+	stillNeeded func(id raft.ServerID, term uint64) bool
 
-	out  chan raft.RPC
-	ctx  context.Context // ends at Close
-	stop context.CancelFunc
-	wg   sync.WaitGroup // the pump
+	consumer chan raft.RPC
+	ctx      context.Context // ends at Close
+	stop     context.CancelFunc
+	wg       sync.WaitGroup // the pump
 
-	mu       sync.Mutex
-	shipment map[string]int // snapshots under way, by server id
+	mu        sync.Mutex
+	snapshots map[string]int // snapshots under way, by server id
 }
 
 // preVoteTransport is the part of the library's transports that raft looks
@@ -51,45 +51,45 @@ type preVoteTransport interface {
 }
 
 var (
-	_ raft.WithPreVote = (*quietTransport)(nil)
-	_ raft.WithClose   = (*quietTransport)(nil)
+	_ raft.WithPreVote = (*transport)(nil)
+	_ raft.WithClose   = (*transport)(nil)
 )
 
-func quiet(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *quietTransport {
-	q := &quietTransport{
-		preVoteTransport: t, where: where, sent: &n.shipments, absent: &n.absent, log: n.log,
-		until: n.ctx, wanted: n.wanted, out: make(chan raft.RPC), shipment: map[string]int{},
+func newTransport(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *transport {
+	q := &transport{
+		preVoteTransport: t, resolve: where, snapshotsSent: &n.snapshotsSent, unreachable: &n.unreachable, log: n.log,
+		closing: n.ctx, stillNeeded: n.stillNeeded, consumer: make(chan raft.RPC), snapshots: map[string]int{},
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
-	q.wg.Go(q.pump)
+	q.wg.Go(q.forward)
 	return q
 }
 
 // SetHeartbeatHandler does nothing: heartbeats go the way of all requests.
-func (q *quietTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+func (q *transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // AppendEntriesPipeline and the others dial the server where it is now.
-func (q *quietTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
-	return q.preVoteTransport.AppendEntriesPipeline(id, q.where(id, to))
+func (q *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	return q.preVoteTransport.AppendEntriesPipeline(id, q.resolve(id, to))
 }
 
 // AppendEntries is held while the server is not reached, see hold. Heartbeats
 // are not: raft waits no longer than half a timeout between those.
-func (q *quietTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
-	err := q.append(id, to, a, r)
+func (q *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+	err := q.appendEntries(id, to, a, r)
 	if err == nil || isHeartbeat(a) {
 		return err
 	}
-	return q.hold(id, a.Term, err, func() (bool, error) {
+	return q.retryWhileNeeded(id, a.Term, err, func() (bool, error) {
 		*r = raft.AppendEntriesResponse{}
-		return true, q.append(id, to, a, r)
+		return true, q.appendEntries(id, to, a, r)
 	})
 }
 
-func (q *quietTransport) append(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
-	err := q.told(id, q.preVoteTransport.AppendEntries(id, q.where(id, to), a, r))
+func (q *transport) appendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+	err := q.recordResult(id, q.preVoteTransport.AppendEntries(id, q.resolve(id, to), a, r))
 	if err == nil {
-		q.sent.append(id, a, r)
+		q.snapshotsSent.recordAppend(id, a, r)
 	}
 	return err
 }
@@ -100,86 +100,86 @@ func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.PrevLogEntry == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }
 
-func (q *quietTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
-	return q.told(id, q.preVoteTransport.RequestVote(id, q.where(id, to), a, r))
+func (q *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
+	return q.recordResult(id, q.preVoteTransport.RequestVote(id, q.resolve(id, to), a, r))
 }
 
-func (q *quietTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
-	return q.told(id, q.preVoteTransport.RequestPreVote(id, q.where(id, to), a, r))
+func (q *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
+	return q.recordResult(id, q.preVoteTransport.RequestPreVote(id, q.resolve(id, to), a, r))
 }
 
 // InstallSnapshot is held like AppendEntries, until some of the snapshot was
 // read: it can be read only once.
-func (q *quietTransport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
-	defer q.ship(string(id))()
-	once := &begun{Reader: data}
+func (q *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
+	defer q.trackSnapshot(string(id))()
+	once := &readTracker{Reader: data}
 	send := func() (more bool, err error) {
 		*r = raft.InstallSnapshotResponse{}
-		err = q.told(id, q.preVoteTransport.InstallSnapshot(id, q.where(id, to), a, r, once))
-		return !once.read.Load(), err
+		err = q.recordResult(id, q.preVoteTransport.InstallSnapshot(id, q.resolve(id, to), a, r, once))
+		return !once.started.Load(), err
 	}
 	more, err := send()
 	if err != nil && more {
-		err = q.hold(id, a.Term, err, send)
+		err = q.retryWhileNeeded(id, a.Term, err, send)
 	}
 	if err == nil && r.Success {
-		q.sent.snapshot(id)
+		q.snapshotsSent.recordSnapshot(id)
 	}
 	return err
 }
 
-// begun tells whether anything was read.
-type begun struct {
+// readTracker tells whether anything was read.
+type readTracker struct {
 	io.Reader
-	read atomic.Bool
+	started atomic.Bool
 }
 
-func (b *begun) Read(p []byte) (int, error) {
-	b.read.Store(true)
+func (b *readTracker) Read(p []byte) (int, error) {
+	b.started.Store(true)
 	return b.Reader.Read(p)
 }
 
-// ship notes a snapshot under way to a server.
-func (q *quietTransport) ship(serverID string) (done func()) {
+// trackSnapshot notes a snapshot under way to a server.
+func (q *transport) trackSnapshot(serverID string) (done func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.shipment[serverID]++
+	q.snapshots[serverID]++
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.shipment[serverID]--; q.shipment[serverID] == 0 {
-			delete(q.shipment, serverID)
+		if q.snapshots[serverID]--; q.snapshots[serverID] == 0 {
+			delete(q.snapshots, serverID)
 		}
 	}
 }
 
-func (q *quietTransport) shipping(serverID string) bool {
+func (q *transport) sendingSnapshot(serverID string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.shipment[serverID] > 0
+	return q.snapshots[serverID] > 0
 }
 
-// told notes what a request says of the server: there, or not.
-func (q *quietTransport) told(id raft.ServerID, err error) error {
+// recordResult notes whether a request reached the server.
+func (q *transport) recordResult(id raft.ServerID, err error) error {
 	switch {
 	case err == nil:
-		q.absent.heard(string(id))
+		q.unreachable.markReachable(string(id))
 	case !errors.Is(err, raft.ErrTransportShutdown):
-		q.absent.missed(string(id))
+		q.unreachable.markUnreachable(string(id))
 	}
 	return err
 }
 
-// hold repeats a request of the leader of term, which failed with err, until it
-// is answered or of no use any more. If raft were told of the failures it would
+// retryWhileNeeded repeats a request of the leader of term, which failed with err, until it
+// is answered or of no use any more. If raft saw the failures it would
 // double the pause before its next request at each, up to ten seconds, and take
 // no notice of the server's return: one that was away for a while would get
 // nothing for as long again. again tells whether it may be called once more.
-func (q *quietTransport) hold(id raft.ServerID, term uint64, err error, again func() (more bool, err error)) error {
-	defer q.absent.hold(string(id))()
+func (q *transport) retryWhileNeeded(id raft.ServerID, term uint64, err error, again func() (more bool, err error)) error {
+	defer q.unreachable.hold(string(id))()
 	began, said := time.Now(), false
-	for pause := leastPause; q.wanted(id, term); pause = min(2*pause, mostPause) {
-		if !q.absent.wait(q.until, string(id), pause) || !q.wanted(id, term) {
+	for pause := minRetryPause; q.stillNeeded(id, term); pause = min(2*pause, maxRetryPause) {
+		if !q.unreachable.waitToRetry(q.closing, string(id), pause) || !q.stillNeeded(id, term) {
 			return err
 		}
 		var more bool
@@ -190,7 +190,7 @@ func (q *quietTransport) hold(id raft.ServerID, term uint64, err error, again fu
 			return nil
 		case err == nil || !more:
 			return err
-		case !said && time.Since(began) >= noticed:
+		case !said && time.Since(began) >= notableOutage:
 			said = true
 			q.log.Warn("a coordinator cannot be reached: it gets the log again as soon as it is heard", "server", id, "error", err)
 		}
@@ -198,25 +198,25 @@ func (q *quietTransport) hold(id raft.ServerID, term uint64, err error, again fu
 	return err
 }
 
-func (q *quietTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
-	return q.preVoteTransport.TimeoutNow(id, q.where(id, to), a, r)
+func (q *transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.TimeoutNowRequest, r *raft.TimeoutNowResponse) error {
+	return q.preVoteTransport.TimeoutNow(id, q.resolve(id, to), a, r)
 }
 
 // EncodePeer tells an address as it is, without asking the address book.
-func (q *quietTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
+func (q *transport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
 	return []byte(addr)
 }
 
 // Consumer is where raft takes requests from.
-func (q *quietTransport) Consumer() <-chan raft.RPC { return q.out }
+func (q *transport) Consumer() <-chan raft.RPC { return q.consumer }
 
-func (q *quietTransport) pump() {
+func (q *transport) forward() {
 	in := q.preVoteTransport.Consumer()
 	for {
 		select {
 		case rpc := <-in:
 			select {
-			case q.out <- rpc:
+			case q.consumer <- rpc:
 			case <-q.ctx.Done():
 				return // no answer; the transport below is closing its streams
 			}
@@ -228,10 +228,10 @@ func (q *quietTransport) pump() {
 
 // inject hands raft a request as if it had come from outside, and waits for
 // its answer.
-func (q *quietTransport) inject(ctx context.Context, command any) (any, error) {
+func (q *transport) inject(ctx context.Context, command any) (any, error) {
 	answer := make(chan raft.RPCResponse, 1)
 	select {
-	case q.out <- raft.RPC{Command: command, RespChan: answer}:
+	case q.consumer <- raft.RPC{Command: command, RespChan: answer}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-q.ctx.Done():
@@ -248,7 +248,7 @@ func (q *quietTransport) inject(ctx context.Context, command any) (any, error) {
 }
 
 // Close ends the pump and the transport below.
-func (q *quietTransport) Close() error {
+func (q *transport) Close() error {
 	q.stop()
 	err := q.preVoteTransport.Close()
 	q.wg.Wait()
@@ -279,8 +279,10 @@ func networkTransport(c Config) *raft.NetworkTransport {
 // one would count as the acknowledgement of two.
 type streamLayer struct{ *peer.RaftLayer }
 
-// at joins server and address into what Dial takes apart again.
-func at(serverID, addr string) raft.ServerAddress { return raft.ServerAddress(serverID + "|" + addr) }
+// dialTarget joins server and address into what Dial takes apart again.
+func dialTarget(serverID, addr string) raft.ServerAddress {
+	return raft.ServerAddress(serverID + "|" + addr)
+}
 
 func (s streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	want, addr, ok := strings.Cut(string(to), "|")
@@ -290,15 +292,15 @@ func (s streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Con
 	return s.DialServer(addr, want, min(timeout, raftDial))
 }
 
-// book tells where a server is now.
-type book struct {
+// addressBook tells where a server is now.
+type addressBook struct {
 	local *Identity
 	self  Peer
 	// configured is the address in raft's configuration, set once raft exists.
 	configured func(serverID string) (string, bool)
 }
 
-func (b *book) address(serverID string) (string, bool) {
+func (b *addressBook) lookup(serverID string) (string, bool) {
 	if serverID == b.self.ServerID {
 		return b.self.Address, true
 	}
@@ -311,8 +313,8 @@ func (b *book) address(serverID string) (string, bool) {
 	return b.configured(serverID)
 }
 
-// known is the address in the book, or the configured one.
-func (b *book) known(id raft.ServerID, configured raft.ServerAddress) string {
+// lookupOr is the address in the book, or the configured one.
+func (b *addressBook) lookupOr(id raft.ServerID, configured raft.ServerAddress) string {
 	if p, ok := b.local.peer(string(id)); ok {
 		return p.Address
 	}

@@ -17,7 +17,7 @@ import (
 
 // A stream goes to the server that is meant, or nowhere: one at its address
 // with another disk would acknowledge in its place.
-func TestStreamsReachWhoIsMeant(t *testing.T) {
+func TestStreamsReachTheIntendedServer(t *testing.T) {
 	t.Parallel()
 	open := func(id string) *peer.Port {
 		p, err := peer.Listen(peer.Config{Addr: "127.0.0.1:0", Self: func() peer.Hello {
@@ -31,12 +31,12 @@ func TestStreamsReachWhoIsMeant(t *testing.T) {
 	}
 	n1, n2 := open("n1"), open("n2")
 	from := streamLayer{n1.RaftLayer()}
-	c, err := from.Dial(at("n2/a", n2.Addr()), 10*time.Second)
+	c, err := from.Dial(dialTarget("n2/a", n2.Addr()), 10*time.Second)
 	if err != nil {
 		t.Fatalf("dial the server that is there: %v", err)
 	}
 	c.Close()
-	if c, err := from.Dial(at("n2/b", n2.Addr()), 10*time.Second); err == nil {
+	if c, err := from.Dial(dialTarget("n2/b", n2.Addr()), 10*time.Second); err == nil {
 		c.Close()
 		t.Error("n2/a answered in the place of n2/b")
 	} else if !strings.Contains(err.Error(), "n2/b") {
@@ -44,8 +44,8 @@ func TestStreamsReachWhoIsMeant(t *testing.T) {
 	}
 }
 
-// away is a transport that fails until it has been tried often enough.
-type away struct {
+// unreachableTransport is a transport that fails until it has been tried often enough.
+type unreachableTransport struct {
 	preVoteTransport
 	tries, fails int
 	takes        int // bytes of a snapshot that are read before it fails
@@ -54,7 +54,7 @@ type away struct {
 
 var errAway = errors.New("nobody is there")
 
-func (a *away) try(request any) error {
+func (a *unreachableTransport) try(request any) error {
 	a.requests[request] = true
 	if a.tries++; a.tries <= a.fails {
 		return errAway
@@ -62,12 +62,12 @@ func (a *away) try(request any) error {
 	return nil
 }
 
-func (a *away) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
+func (a *unreachableTransport) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 	r.Success = true
 	return a.try(q)
 }
 
-func (a *away) InstallSnapshot(_ raft.ServerID, _ raft.ServerAddress, q *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
+func (a *unreachableTransport) InstallSnapshot(_ raft.ServerID, _ raft.ServerAddress, q *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
 	io.CopyN(io.Discard, data, int64(a.takes))
 	r.Success = true
 	return a.try(q)
@@ -76,7 +76,7 @@ func (a *away) InstallSnapshot(_ raft.ServerID, _ raft.ServerAddress, q *raft.In
 // Raft doubles its pause at every failed request but heartbeats, up to ten
 // seconds, so it is told of none that can be repeated; of those that cannot it
 // is told at once.
-func TestRequestsToWhoIsAwayAreHeld(t *testing.T) {
+func TestRequestsToAnUnreachablePeerAreHeld(t *testing.T) {
 	t.Parallel()
 	append := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 3}
 	for _, c := range []struct {
@@ -96,12 +96,12 @@ func TestRequestsToWhoIsAwayAreHeld(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
-			under := &away{fails: c.fails, takes: c.takes, requests: map[any]bool{}}
-			q := &quietTransport{
-				preVoteTransport: under, absent: &absences{}, sent: &shipments{}, log: slog.New(slog.DiscardHandler), until: t.Context(),
-				where:    func(_ raft.ServerID, a raft.ServerAddress) raft.ServerAddress { return a },
-				wanted:   func(_ raft.ServerID, term uint64) bool { return term == 3 && time.Since(began) < c.lasts },
-				shipment: map[string]int{},
+			under := &unreachableTransport{fails: c.fails, takes: c.takes, requests: map[any]bool{}}
+			q := &transport{
+				preVoteTransport: under, unreachable: &unreachablePeers{}, snapshotsSent: &snapshotsSent{}, log: slog.New(slog.DiscardHandler), closing: t.Context(),
+				resolve:     func(_ raft.ServerID, a raft.ServerAddress) raft.ServerAddress { return a },
+				stillNeeded: func(_ raft.ServerID, term uint64) bool { return term == 3 && time.Since(began) < c.lasts },
+				snapshots:   map[string]int{},
 			}
 			var err error
 			var answered bool
@@ -120,7 +120,7 @@ func TestRequestsToWhoIsAwayAreHeld(t *testing.T) {
 			if under.tries < c.tries || c.tries == 1 && under.tries > 1 || len(under.requests) != 1 {
 				t.Errorf("%s: %d tries of %d requests, want %d of one", c.what, under.tries, len(under.requests), c.tries)
 			}
-			if held := q.absent.holding(); len(held) > 0 || q.shipping("n2/a") {
+			if held := q.unreachable.heldPeers(); len(held) > 0 || q.sendingSnapshot("n2/a") {
 				t.Errorf("%s: %v is still held", c.what, held)
 			}
 		})
@@ -133,19 +133,19 @@ func TestAHeldRequestIsWoken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		var a absences
-		a.missed("n2/a")
+		var a unreachablePeers
+		a.markUnreachable("n2/a")
 		began := time.Now()
 		go func() {
 			time.Sleep(50 * time.Millisecond)
-			a.heard("n2/a")
+			a.markReachable("n2/a")
 		}()
-		if !a.wait(ctx, "n2/a", time.Hour) || time.Since(began) > 51*time.Millisecond {
+		if !a.waitToRetry(ctx, "n2/a", time.Hour) || time.Since(began) > 51*time.Millisecond {
 			t.Errorf("woken after %v, want 50ms", time.Since(began))
 		}
-		a.missed("n2/a")
+		a.markUnreachable("n2/a")
 		time.AfterFunc(time.Second, stop)
-		if a.wait(ctx, "n2/a", time.Hour) || time.Since(began) > 2*time.Second {
+		if a.waitToRetry(ctx, "n2/a", time.Hour) || time.Since(began) > 2*time.Second {
 			t.Errorf("after the end it goes on, at %v", time.Since(began))
 		}
 	})

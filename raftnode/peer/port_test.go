@@ -237,7 +237,7 @@ func TestEndOfRaftStreamsIsTold(t *testing.T) {
 	t.Parallel()
 	n1, n2 := open(t, "n1"), open(t, "n2")
 	ended := make(chan string, 16)
-	n2.RaftLayer().OnEnd(func(id string) { ended <- id })
+	n2.RaftLayer().OnStreamClosed(func(id string) { ended <- id })
 	stream := func(from, to *peer.Port) (dialed, accepted net.Conn) {
 		t.Helper()
 		dialed, err := from.RaftLayer().Dial(to.Addr(), 10*time.Second)
@@ -268,7 +268,7 @@ func TestEndOfRaftStreamsIsTold(t *testing.T) {
 			t.Fatal("the end of the stream is not told")
 		}
 	}
-	n2.RaftLayer().OnEnd(nil)
+	n2.RaftLayer().OnStreamClosed(nil)
 	out, far = stream(n1, n2)
 	out.Close()
 	far.Close()
@@ -282,16 +282,16 @@ func TestEndOfRaftStreamsIsTold(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	t.Parallel()
 	n1, n2 := open(t, "n1"), open(t, "n2")
-	if n1.RaftLayer().Refuses(within(t, 10*time.Second), n2.Addr()) {
+	if n1.RaftLayer().ConnectionRefused(within(t, 10*time.Second), n2.Addr()) {
 		t.Error("an open port refuses")
 	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	n2.Close()
-	if n1.RaftLayer().Refuses(over, n2.Addr()) {
+	if n1.RaftLayer().ConnectionRefused(over, n2.Addr()) {
 		t.Error("a question that was given up counts as refused")
 	}
-	if !n1.RaftLayer().Refuses(within(t, 10*time.Second), n2.Addr()) {
+	if !n1.RaftLayer().ConnectionRefused(within(t, 10*time.Second), n2.Addr()) {
 		t.Error("a closed port does not refuse")
 	}
 }
@@ -446,7 +446,7 @@ func TestOldStreamsAreCut(t *testing.T) {
 	t.Parallel()
 	n1, n2, n3 := open(t, "n1"), open(t, "n2"), open(t, "n3")
 	begun := make(chan string, 10)
-	n2.RaftLayer().OnBegin(func(id string) { begun <- id })
+	n2.RaftLayer().OnStreamOpened(func(id string) { begun <- id })
 	dial := func(to *peer.Port) net.Conn {
 		c, err := n1.RaftLayer().Dial(to.Addr(), 10*time.Second)
 		if err != nil {
@@ -462,7 +462,7 @@ func TestOldStreamsAreCut(t *testing.T) {
 	time.Sleep(2 * time.Millisecond) // that the clock has moved on
 	moment := time.Now()
 	late := dial(n2)
-	n1.RaftLayer().Cut("n2/a", moment)
+	n1.RaftLayer().CloseStreams("n2/a", moment)
 	for _, c := range []struct {
 		what string
 		conn net.Conn

@@ -148,17 +148,17 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 	return l.give(s.conn, s.from.ServerID, dialed{})
 }
 
-// OnBegin has f called, from now on, with the server id of the dialer whenever a
+// OnStreamOpened has f called, from now on, with the server id of the dialer whenever a
 // stream is accepted. f must not block; nil ends it.
-func (l *RaftLayer) OnBegin(f func(serverID string)) {
+func (l *RaftLayer) OnStreamOpened(f func(serverID string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onOpen = f
 }
 
-// Cut closes the streams that were opened from here to a server before a
+// CloseStreams closes the streams that were opened from here to a server before a
 // moment: what waits on them fails, instead of waiting for its timeout.
-func (l *RaftLayer) Cut(serverID string, before time.Time) {
+func (l *RaftLayer) CloseStreams(serverID string, before time.Time) {
 	var old []net.Conn
 	l.mu.Lock()
 	for c, d := range l.given {
@@ -172,18 +172,18 @@ func (l *RaftLayer) Cut(serverID string, before time.Time) {
 	}
 }
 
-// OnEnd has f called, from now on, with the server id of the dialer whenever a
+// OnStreamClosed has f called, from now on, with the server id of the dialer whenever a
 // stream that was accepted is closed: by the other side, by its end, or by
 // Close. f must not block; nil ends it.
-func (l *RaftLayer) OnEnd(f func(serverID string)) {
+func (l *RaftLayer) OnStreamClosed(f func(serverID string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onEnd = f
 }
 
-// Refuses tells whether nobody listens at addr, and the machine there says so
+// ConnectionRefused tells whether nobody listens at addr, and the machine there says so
 // within ctx. False says nothing: somebody may listen, or nothing be reached.
-func (l *RaftLayer) Refuses(ctx context.Context, addr string) bool {
+func (l *RaftLayer) ConnectionRefused(ctx context.Context, addr string) bool {
 	d := net.Dialer{Timeout: l.streams.port.limits.DialTimeout}
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode"
 )
 
-// takesOver waits until another of the servers takes a write, and says how long
+// waitTakeOver waits until another of the servers takes a write, and says how long
 // that took.
-func takesOver(t *testing.T, at *server, command string) time.Duration {
+func waitTakeOver(t *testing.T, at *server, command string) time.Duration {
 	t.Helper()
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -37,10 +37,10 @@ func (s slowVotes) Set(k, v []byte) error {
 	return s.StableStore.Set(k, v)
 }
 
-// slowAsking is a network on which a pre-vote's question needs a while.
-type slowAsking struct{ *raft.InmemTransport }
+// slowPreVotes is a network on which a pre-vote's question needs a while.
+type slowPreVotes struct{ *raft.InmemTransport }
 
-func (s slowAsking) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
+func (s slowPreVotes) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
 	time.Sleep(5 * time.Millisecond)
 	return s.InmemTransport.RequestPreVote(id, to, a, r)
 }
@@ -53,22 +53,22 @@ func TestDeadLeaderIsReplacedSoon(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{3, 5} {
 		for i := range 10 {
-			bubble(t, func(t *testing.T, w *world) {
-				all := several(w, size)
+			synctestNetwork(t, func(t *testing.T, w *network) {
+				all := startServers(w, size)
 				defer stopAll(all)
 				first, others := leaderOf(t, all)
 				write(t, first, "one")
-				same(t, all)
+				requireEqualState(t, all)
 				var late time.Duration
 				if i%2 == 0 {
 					late = 60 * time.Millisecond
 					for _, o := range others {
-						w.hangUp(first, o, true)
+						w.closeStreams(first, o, true)
 					}
 					time.Sleep(late)
 				}
-				first.die(others)
-				took := takesOver(t, others[0], "two")
+				first.exit(others)
+				took := waitTakeOver(t, others[0], "two")
 				lease, beat := first.Status().LeaderLease, 2*first.Status().LeaderLease
 				if most := lease + time.Duration(size/2)*20*time.Millisecond + beat/4; took < lease-beat/5 || took > most {
 					t.Errorf("of %d, a dead leader that was heard for %s was replaced after %s, want %s to %s", size, late, took, lease, most)
@@ -85,8 +85,8 @@ func TestDeadLeaderIsReplacedSoon(t *testing.T) {
 	}
 }
 
-// several starts a cluster of any size, on slow disks and a slow network.
-func several(w *world, size int) []*server {
+// startServers starts a cluster of any size, on slow disks and a slow network.
+func startServers(w *network, size int) []*server {
 	w.t.Helper()
 	var join []string
 	for i := range size {
@@ -94,10 +94,10 @@ func several(w *world, size int) []*server {
 	}
 	var all []*server
 	for i := range size {
-		all = append(all, w.add(fmt.Sprintf("n%d", i+1), func(s *server) {
+		all = append(all, w.addServer(fmt.Sprintf("n%d", i+1), func(s *server) {
 			s.cfg.Join, s.cfg.Expect = join, size
 			s.cfg.Inject.Logs, s.cfg.Inject.Stable = s.logs, slowVotes{s.logs}
-			s.wrap = func(i *raft.InmemTransport) raft.Transport { return slowAsking{i} }
+			s.wrap = func(i *raft.InmemTransport) raft.Transport { return slowPreVotes{i} }
 		}))
 	}
 	eventually(w.t, "all are ready", func() bool {
@@ -112,23 +112,23 @@ func TestDeadLeaderIsReplacedByTheNewestLog(t *testing.T) {
 	t.Parallel()
 	for ahead := range 2 {
 		for range 5 {
-			bubble(t, func(t *testing.T, w *world) {
-				all := three(w)
+			synctestNetwork(t, func(t *testing.T, w *network) {
+				all := startThree(w)
 				defer stopAll(all)
 				first, others := leaderOf(t, all)
 				write(t, first, "one")
-				same(t, all)
+				requireEqualState(t, all)
 				best, late := others[ahead], others[1-ahead]
 				w.mu.Lock()
-				w.raftLine(first.addr, late.addr, false)
+				w.setRaftLink(first.addr, late.addr, false)
 				w.mu.Unlock()
 				write(t, first, "two")
-				first.die(others)
-				took := takesOver(t, best, "three")
+				first.exit(others)
+				took := waitTakeOver(t, best, "three")
 				if most := first.Status().LeaderLease * 8 / 5; took > most || !best.IsLeader() {
 					t.Errorf("%s leads: %t, after %s; want the one with the newest log within %s", best.cfg.ID, best.IsLeader(), took, most)
 				}
-				if got := same(t, others); got != "one two three" {
+				if got := requireEqualState(t, others); got != "one two three" {
 					t.Errorf("machines hold %q", got)
 				}
 			})
@@ -141,26 +141,26 @@ func TestDeadLeaderIsReplacedByTheNewestLog(t *testing.T) {
 // makes it look dead, but heartbeats still come.
 func TestLivingLeaderIsNotReplaced(t *testing.T) {
 	t.Parallel()
-	for name, scene := range map[string]func(w *world, leader *server, others []*server){
-		"it takes new connections": func(w *world, leader *server, others []*server) {
+	for name, scene := range map[string]func(w *network, leader *server, others []*server){
+		"it takes new connections": func(w *network, leader *server, others []*server) {
 			for _, o := range others {
-				w.hangUp(leader, o, false)
+				w.closeStreams(leader, o, false)
 			}
 		},
-		"it is refused but heard": func(w *world, leader *server, others []*server) {
+		"it is refused but heard": func(w *network, leader *server, others []*server) {
 			for _, o := range others {
-				w.hangUp(leader, o, true)
+				w.closeStreams(leader, o, true)
 			}
 		},
-		"one alone is refused, and cut off": func(w *world, leader *server, others []*server) {
-			w.part(addrs(leader), addrs(others[0]))
-			w.hangUp(leader, others[0], true)
+		"one alone is refused, and cut off": func(w *network, leader *server, others []*server) {
+			w.partition(addrs(leader), addrs(others[0]))
+			w.closeStreams(leader, others[0], true)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, func(t *testing.T, w *world) {
-				all := three(w)
+			synctestNetwork(t, func(t *testing.T, w *network) {
+				all := startThree(w)
 				defer stopAll(all)
 				leader, others := leaderOf(t, all)
 				_, _, _, term := leader.LeaderInfo()
@@ -188,14 +188,14 @@ func TestLivingLeaderIsNotReplaced(t *testing.T) {
 func TestPausedLeaderIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	for range 10 {
-		bubble(t, func(t *testing.T, w *world) {
-			all := three(w, slowToStepDown(400*time.Millisecond))
+		synctestNetwork(t, func(t *testing.T, w *network) {
+			all := startThree(w, slowToStepDown(400*time.Millisecond))
 			defer stopAll(all)
-			old, others := led(t, all)
+			old, others := waitLeader(t, all)
 			_, _, _, term := old.LeaderInfo()
-			w.part(addrs(old), addrs(others...))
+			w.partition(addrs(old), addrs(others...))
 			for _, o := range others {
-				w.hangUp(old, o, false)
+				w.closeStreams(old, o, false)
 			}
 			time.Sleep(250 * time.Millisecond)
 			w.heal()
@@ -216,11 +216,11 @@ func slowToStepDown(d time.Duration) option {
 	}
 }
 
-// led makes the first of the servers the leader.
-func led(t *testing.T, all []*server) (leader *server, others []*server) {
+// waitLeader makes the first of the servers the leader.
+func waitLeader(t *testing.T, all []*server) (leader *server, others []*server) {
 	t.Helper()
 	if leader, _ := leaderOf(t, all); leader != all[0] {
-		if err := leader.handTo(all[0].cfg.ID); err != nil {
+		if err := leader.transferTo(all[0].cfg.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,14 +231,14 @@ func led(t *testing.T, all []*server) (leader *server, others []*server) {
 func TestSilentLeaderIsReplacedByTheTimeout(t *testing.T) {
 	t.Parallel()
 	for range 5 {
-		bubble(t, func(t *testing.T, w *world) {
-			all := three(w)
+		synctestNetwork(t, func(t *testing.T, w *network) {
+			all := startThree(w)
 			defer stopAll(all)
 			first, others := leaderOf(t, all)
 			write(t, first, "one")
 			first.kill()
 			// The last heartbeat may be a tenth to a fifth of the timeout old.
-			if took := takesOver(t, others[0], "two"); took < 280*time.Millisecond {
+			if took := waitTakeOver(t, others[0], "two"); took < 280*time.Millisecond {
 				t.Errorf("a silent leader was replaced after %s, before its time was over", took)
 			}
 		})
@@ -248,15 +248,15 @@ func TestSilentLeaderIsReplacedByTheTimeout(t *testing.T) {
 // A leader that only seems dead, raft's connections being cut and refused while
 // calls go through, answers no default read from memory once another writes.
 // This one is slow to step down, so only the promises of the others hold it.
-func TestHurryBreaksNoPromise(t *testing.T) {
+func TestFastElectionBreaksNoPromise(t *testing.T) {
 	t.Parallel()
 	for range 20 {
-		bubble(t, func(t *testing.T, w *world) {
-			all := three(w, slowToStepDown(time.Second))
+		synctestNetwork(t, func(t *testing.T, w *network) {
+			all := startThree(w, slowToStepDown(time.Second))
 			defer stopAll(all)
-			old, others := led(t, all)
+			old, others := waitLeader(t, all)
 			write(t, old, "one")
-			same(t, all)
+			requireEqualState(t, all)
 			stop, done := make(chan struct{}), make(chan struct{})
 			var wrote atomic.Bool
 			var fresh atomic.Int32
@@ -279,9 +279,9 @@ func TestHurryBreaksNoPromise(t *testing.T) {
 				}
 			}()
 			eventually(t, "default reads are answered", func() bool { return fresh.Load() > 10 })
-			w.partRaft(addrs(old), addrs(others...))
+			w.partitionRaft(addrs(old), addrs(others...))
 			for _, o := range others {
-				w.hangUp(old, o, true)
+				w.closeStreams(old, o, true)
 			}
 			eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
 			next, _ := leaderOf(t, others)

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// mark is what a read waits for: the commit index at some moment after the
+// commitPoint is what a read waits for: the commit index at some moment after the
 // read began, and the term of the leader who knows it.
-type mark struct {
+type commitPoint struct {
 	Index  uint64 `json:"index"`
 	Term   uint64 `json:"term"`
 	Leader string `json:"leader"` // server id
 }
 
-// roundTime bounds one round; its readers may come again.
-const roundTime = time.Second
+// roundTimeout bounds one round; its readers may come again.
+const roundTimeout = time.Second
 
-// rounds lets all callers that arrive before a question is put share it. A
+// sharedRound lets all callers that arrive before a question is put share it. A
 // question that is already under way is of no use to them: its answer may be
 // older than they are.
-type rounds struct {
+type sharedRound struct {
 	node *Node
-	ask  func(ctx context.Context) (mark, error)
+	do   func(ctx context.Context) (commitPoint, error)
 
 	mu      sync.Mutex
 	next    *round // waits for the one under way
@@ -30,48 +30,48 @@ type rounds struct {
 }
 
 type round struct {
-	done chan struct{}
-	mark mark
-	err  error
+	done  chan struct{}
+	point commitPoint
+	err   error
 }
 
 // join takes part in the next round and waits for its answer.
-func (r *rounds) join(ctx context.Context) (mark, error) {
+func (r *sharedRound) join(ctx context.Context) (commitPoint, error) {
 	r.mu.Lock()
 	if r.next == nil {
 		r.next = &round{done: make(chan struct{})}
 	}
-	mine := r.next
+	round := r.next
 	if !r.running {
 		if r.running = r.node.spawn(r.run); !r.running {
 			r.mu.Unlock()
-			return mark{}, errClosed
+			return commitPoint{}, errClosed
 		}
 	}
 	r.mu.Unlock()
 	select {
-	case <-mine.done:
-		return mine.mark, mine.err
+	case <-round.done:
+		return round.point, round.err
 	case <-ctx.Done():
-		return mark{}, context.Cause(ctx)
+		return commitPoint{}, context.Cause(ctx)
 	}
 }
 
 // run puts one question after the other while somebody waits.
-func (r *rounds) run() {
+func (r *sharedRound) run() {
 	for {
 		r.mu.Lock()
-		now := r.next
+		current := r.next
 		r.next = nil
-		if now == nil {
+		if current == nil {
 			r.running = false
 			r.mu.Unlock()
 			return
 		}
 		r.mu.Unlock()
-		ctx, cancel := context.WithTimeout(r.node.ctx, roundTime)
-		now.mark, now.err = r.ask(ctx)
+		ctx, cancel := context.WithTimeout(r.node.ctx, roundTimeout)
+		current.point, current.err = r.do(ctx)
 		cancel()
-		close(now.done)
+		close(current.done)
 	}
 }

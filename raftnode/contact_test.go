@@ -10,23 +10,23 @@ import (
 // may count it as lost, and says so instead of promising; one that is back is in
 // touch again. At every moment of it the promise holds: who is in touch was heard
 // by whoever leads within the time that everybody waits for.
-func TestWhoIsCutOffIsOutOfTouchInTime(t *testing.T) {
+func TestIsolatedServerIsOutOfTouchInTime(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
-		window := all[0].TouchTime()
-		reigns := map[*server]time.Time{} // since when who leads has led without a break
+		window := all[0].ContactWindow()
+		leading := map[*server]time.Time{} // since when who leads has led without a break
 		// look checks the promise for every pair of a coordinator and a leader.
 		look := func() {
 			for _, s := range all {
 				if !s.IsLeader() {
-					delete(reigns, s)
-				} else if reigns[s].IsZero() {
-					reigns[s] = time.Now()
+					delete(leading, s)
+				} else if leading[s].IsZero() {
+					leading[s] = time.Now()
 				}
 			}
-			for leader, since := range reigns {
+			for leader, since := range leading {
 				for _, s := range all {
 					_, heard := leader.Alive(s.cfg.ID)
 					if s != leader && heard.Before(since) {
@@ -53,8 +53,8 @@ func TestWhoIsCutOffIsOutOfTouchInTime(t *testing.T) {
 			{"a follower is cut off from all", others[0], []*server{leader, others[1]}},
 			{"the leader is cut off from all", leader, others},
 		} {
-			w.part(addrs(cut.away), addrs(cut.from...))
-			w.partRaft(addrs(cut.away), addrs(cut.from...))
+			w.partition(addrs(cut.away), addrs(cut.from...))
+			w.partitionRaft(addrs(cut.away), addrs(cut.from...))
 			pass(window + 100*time.Millisecond)
 			if cut.away.InTouch() {
 				t.Errorf("%s: it is in touch after %v", cut.what, window)
@@ -79,18 +79,18 @@ func TestWhoIsCutOffIsOutOfTouchInTime(t *testing.T) {
 }
 
 // A coordinator that asks the leader and is not reached by it is heard.
-func TestWhoAsksIsHeard(t *testing.T) {
+func TestCallersCountAsAlive(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		deaf := others[0]
-		w.line(leader.addr, deaf.addr, false)
+		w.setLink(leader.addr, deaf.addr, false)
 		eventually(t, "the leader gets no answers", func() bool { alive, _ := leader.Alive(deaf.cfg.ID); return !alive })
-		time.Sleep(3 * leader.TouchTime())
+		time.Sleep(3 * leader.ContactWindow())
 		_, heard := leader.Alive(deaf.cfg.ID)
-		if silent := time.Since(heard); deaf.InTouch() && silent > leader.TouchTime() {
+		if silent := time.Since(heard); deaf.InTouch() && silent > leader.ContactWindow() {
 			t.Errorf("it is in touch, but heard last %v ago", silent)
 		}
 	})

@@ -16,8 +16,8 @@ import (
 // touch is never older than a few seconds.
 func TestStaleReadsTellATrueAge(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, slowToStepDown(20*time.Second))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, slowToStepDown(20*time.Second))
 		defer stopAll(all)
 		type ack struct {
 			line string
@@ -54,7 +54,7 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 			}
 			return f.StaleMs
 		}
-		old, others := led(t, all)
+		old, others := waitLeader(t, all)
 		put(old)
 		time.Sleep(5 * time.Second)
 		for range 300 {
@@ -72,9 +72,9 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 		}
 
 		// A leader that nobody follows any more, and that has not noticed.
-		w.part(addrs(old), addrs(others...))
+		w.partition(addrs(old), addrs(others...))
 		for _, o := range others {
-			w.hangUp(old, o, true)
+			w.closeStreams(old, o, true)
 		}
 		now, _ := leaderOf(t, others)
 		for range 300 {
@@ -102,8 +102,8 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 		for range 20 {
 			put(now)
 		}
-		w.part(addrs(gone), addrs(now, old))
-		gone.diary = &diary{}
+		w.partition(addrs(gone), addrs(now, old))
+		gone.diary = &recordingMachine{}
 		gone.start()
 		for range 100 {
 			if ms := look("started anew, and cut off", gone, -1); ms >= 0 {
@@ -123,14 +123,14 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 // A read at an index tells the age of what it waited for.
 func TestAgeIsTakenAfterTheWait(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		index := write(t, leader, "one")
-		same(t, all)
+		requireEqualState(t, all)
 		time.Sleep(5 * time.Second)
-		w.part(addrs(others[0]), addrs(leader, others[1]))
+		w.partition(addrs(others[0]), addrs(leader, others[1]))
 		answer := make(chan raftnode.Freshness)
 		go func() {
 			f, err := others[0].Ready(context.Background(), raftnode.Stale, index+1)
@@ -143,8 +143,8 @@ func TestAgeIsTakenAfterTheWait(t *testing.T) {
 		write(t, leader, "two")
 		// Raft's messages go through again, its questions do not.
 		w.mu.Lock()
-		w.raftLine(leader.addr, others[0].addr, true)
-		w.raftLine(others[0].addr, leader.addr, true)
+		w.setRaftLink(leader.addr, others[0].addr, true)
+		w.setRaftLink(others[0].addr, leader.addr, true)
 		w.mu.Unlock()
 		if f := <-answer; f.StaleMs < 10_000 {
 			t.Errorf("age %d ms: it has heard nothing for ten seconds when the wait is over", f.StaleMs)

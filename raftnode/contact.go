@@ -10,23 +10,23 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// touch is until when this server may promise things that a leader ends once it
+// leaderContact is until when this server may promise things that a leader ends once it
 // has not heard of the server for long enough, such as leases of sessions.
 //
 // A strict round that this server began at time t and that a leader answered
 // proves two things: that leader heard of this server at t or later, and nobody
 // newer had been elected by t, so whoever is elected begins to count later still.
 // A leader that waits from when it heard of the server, and not from before its own
-// election, for TouchTime and then for the time promised, is therefore never
-// earlier than a promise made before t plus TouchTime. Nothing is compared between
+// election, for ContactWindow and then for the time promised, is therefore never
+// earlier than a promise made before t plus ContactWindow. Nothing is compared between
 // clocks of different machines but how long something took. The time in which this
 // process was stopped counts: it runs for the others as well.
-type touch struct {
+type leaderContact struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-func (t *touch) extend(until time.Time) {
+func (t *leaderContact) extend(until time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if until.After(t.until) {
@@ -34,18 +34,18 @@ func (t *touch) extend(until time.Time) {
 	}
 }
 
-func (t *touch) holds(now time.Time) bool {
+func (t *leaderContact) valid(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return now.Before(t.until)
 }
 
-// TouchTime is how long after a leader heard of it a coordinator may be InTouch.
-func (n *Node) TouchTime() time.Duration { return n.contacts.patience }
+// ContactWindow is how long after a leader heard of it a coordinator may be InTouch.
+func (n *Node) ContactWindow() time.Duration { return n.peers.timeout }
 
 // InTouch tells whether whoever leads, now or from now on, counts this coordinator
-// as heard of within TouchTime. It does not block.
-func (n *Node) InTouch() bool { return n.touch.holds(time.Now()) }
+// as heard of within ContactWindow. It does not block.
+func (n *Node) InTouch() bool { return n.contact.valid(time.Now()) }
 
 // WaitInTouch waits until InTouch holds. The error is unavailable when that is not
 // so before ctx, or the patience with missing leaders, ends.
@@ -53,8 +53,8 @@ func (n *Node) WaitInTouch(ctx context.Context) error {
 	if n.InTouch() {
 		return nil
 	}
-	err := n.insist(ctx, func() error {
-		_, err := n.reads.mark(ctx, Strict)
+	err := n.retry(ctx, func() error {
+		_, err := n.reads.commitPoint(ctx, Strict)
 		return asNotTried(err)
 	})
 	if err != nil {
@@ -63,18 +63,18 @@ func (n *Node) WaitInTouch(ctx context.Context) error {
 	return nil
 }
 
-// inTouch notes a strict round that began then and was answered.
-func (n *Node) inTouch(began time.Time) { n.touch.extend(began.Add(n.TouchTime())) }
+// extendContact notes a strict round that began then and was answered.
+func (n *Node) extendContact(began time.Time) { n.contact.extend(began.Add(n.ContactWindow())) }
 
-// keepInTouch begins a round every second, and sooner after one that failed, until
+// contactLoop begins a round every second, and sooner after one that failed, until
 // the node closes. No reader shares it, so that none waits for one that began before
 // it came.
-func (n *Node) keepInTouch() {
+func (n *Node) contactLoop() {
 	tick := time.NewTicker(n.cfg.Ping)
 	defer tick.Stop()
 	for {
 		var soon <-chan time.Time
-		if n.member() && n.touchOnce() != nil { // what fails now may be well in a moment
+		if n.isMember() && n.contactRound() != nil { // what fails now may be well in a moment
 			soon = time.After(n.cfg.Ping / 5)
 		}
 		select {
@@ -86,14 +86,14 @@ func (n *Node) keepInTouch() {
 	}
 }
 
-// touchOnce is one such round.
-func (n *Node) touchOnce() (err error) {
-	ctx, cancel := context.WithTimeout(n.ctx, roundTime)
+// contactRound is one such round.
+func (n *Node) contactRound() (err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, roundTimeout)
 	defer cancel()
 	if n.raft.State() == raft.Leader {
-		_, err = n.readIndex(ctx)
+		_, err = n.confirmReadIndex(ctx)
 	} else {
-		_, err = n.askLeader(ctx, Strict)
+		_, err = n.requestReadIndex(ctx, Strict)
 	}
 	return err
 }

@@ -16,21 +16,21 @@ import (
 // How often a server looks whether something is wrong that only an operator can
 // mend, and how often it says the same again.
 const (
-	standingLook = 4 * time.Second
-	standingSay  = time.Minute
+	warningInterval = 4 * time.Second
+	warningLogEvery = time.Minute
 )
 
-// watchStanding tells the operator, at the start and every minute, of what seek
+// warningLoop tells the operator, at the start and every minute, of what seek
 // does not see because this server has a cluster: it was removed from it, --join
 // names coordinators of another one, or too many of the others are not where they
 // were.
-func (n *Node) watchStanding() {
-	tick := time.NewTicker(standingLook)
+func (n *Node) warningLoop() {
+	tick := time.NewTicker(warningInterval)
 	defer tick.Stop()
-	var say said
+	var throttle logThrottle
 	var foreign string
 	var asked time.Time
-	alone := 0 // looks in a row without a majority
+	withoutQuorum := 0 // looks in a row without a majority
 	for {
 		select {
 		case <-tick.C:
@@ -38,36 +38,36 @@ func (n *Node) watchStanding() {
 			return
 		}
 		var warnings []string
-		switch self := n.local.read(); {
+		switch self := n.identity.record(); {
 		case self.Removed:
 			warnings = append(warnings, fmt.Sprintf("this server, %s, was removed from cluster %s: have it taken in again (raftctl members add %s), or start it with an empty data directory",
 				n.serverID, self.Cluster, n.self.Address))
-		case n.member():
-			if time.Since(asked) >= standingSay {
-				foreign, asked = n.foreign(), time.Now()
+		case n.isMember():
+			if time.Since(asked) >= warningLogEvery {
+				foreign, asked = n.foreignClusterWarning(), time.Now()
 			}
 			if foreign != "" {
 				warnings = append(warnings, foreign)
 			}
-			lost := n.lost()
-			if alone++; lost == "" {
-				alone = 0
+			lost := n.quorumWarning()
+			if withoutQuorum++; lost == "" {
+				withoutQuorum = 0
 			}
-			if alone > 1 {
+			if withoutQuorum > 1 {
 				warnings = append(warnings, lost)
 			}
 		}
 		text := strings.Join(warnings, "; ")
 		n.warning.Store(&text)
-		if text != "" && say.again(text, slog.LevelWarn, standingSay) {
+		if text != "" && throttle.due(text, slog.LevelWarn, warningLogEvery) {
 			n.log.Warn("an operator is needed", "server", n.serverID, "warning", text)
 		}
 	}
 }
 
-// foreign says which addresses of --join lead to another cluster. Each of them
+// foreignClusterWarning says which addresses of --join lead to another cluster. Each of them
 // says so in its own log, since it refuses this server.
-func (n *Node) foreign() string {
+func (n *Node) foreignClusterWarning() string {
 	ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
 	defer cancel()
 	addrs := slices.DeleteFunc(n.joinAddresses(), func(a string) bool { return a == n.self.Address })
@@ -77,36 +77,36 @@ func (n *Node) foreign() string {
 		if n.memberAt(addr) {
 			continue
 		}
-		_, err := n.ask(ctx, addr, "")
-		if said, ok := peer.Foreign(err); ok {
-			others = append(others, fmt.Sprintf("%s (%s)", addr, said))
+		_, err := n.sendHello(ctx, addr, "")
+		if text, ok := peer.Foreign(err); ok {
+			others = append(others, fmt.Sprintf("%s (%s)", addr, text))
 		}
 	}
 	if len(others) == 0 {
 		return ""
 	}
 	return fmt.Sprintf("--join names a coordinator of another cluster and was not followed, since this server, %s, belongs to cluster %s: %s; "+
-		"leave it out of --join, or start the one that is to move over with an empty data directory", n.serverID, n.local.Cluster(), strings.Join(others, ", "))
+		"leave it out of --join, or start the one that is to move over with an empty data directory", n.serverID, n.identity.Cluster(), strings.Join(others, ", "))
 }
 
 // memberAt tells whether a member has answered at addr lately.
 func (n *Node) memberAt(addr string) bool {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if k, ok := n.contacts.of(string(s.ID)); ok && k.hello.Address == addr && n.contacts.recent(k) {
+		if k, ok := n.peers.lookup(string(s.ID)); ok && k.hello.Address == addr && n.peers.fresh(k) {
 			return true
 		}
 	}
 	return false
 }
 
-// lost says which members do not answer, and where they were asked, when those
+// quorumWarning says which members do not answer, and where they were asked, when those
 // that do are too few to agree on anything; else "".
-func (n *Node) lost() string {
-	var silent []string
+func (n *Node) quorumWarning() string {
+	var unanswered []string
 	voters, answering := 0, 0
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		id := string(s.ID)
-		alive, _ := n.contacts.alive(id)
+		alive, _ := n.peers.alive(id)
 		alive = alive || id == n.serverID
 		if s.Suffrage == raft.Voter {
 			voters++
@@ -115,13 +115,13 @@ func (n *Node) lost() string {
 			}
 		}
 		if !alive {
-			addr, _ := n.book.address(id)
-			silent = append(silent, fmt.Sprintf("%s at %s", nameOf(id), addr))
+			addr, _ := n.addresses.lookup(id)
+			unanswered = append(unanswered, fmt.Sprintf("%s at %s", nameOf(id), addr))
 		}
 	}
 	if 2*answering > voters {
 		return ""
 	}
 	return fmt.Sprintf("only %d of %d voters answer, too few for a leader; no answer from %s: start them; if they have other addresses now and do not find this one at %s, "+
-		"start them, or this one, with --join and an address where another is now", answering, voters, strings.Join(silent, ", "), n.self.Address)
+		"start them, or this one, with --join and an address where another is now", answering, voters, strings.Join(unanswered, ", "), n.self.Address)
 }

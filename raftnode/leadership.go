@@ -11,18 +11,18 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// throne is what happens beside raft's loop while this server leads.
-type throne struct {
-	notify chan bool     // written by raft, read at once by record
-	turn   chan struct{} // wakes rule after a turn
-	over   chan struct{} // closed by end
+// leadership is what happens beside raft's loop while this server leads.
+type leadership struct {
+	notify  chan bool     // written by raft, received at once by recordLeadership
+	changed chan struct{} // wakes leaderLoop after a change
+	done    chan struct{} // closed by end
 
-	mu    sync.Mutex
-	turns uint64 // how often leadership came or went
-	held  bool
-	ended bool
-	reign *reign // the one under way
-	tasks []task
+	mu       sync.Mutex
+	changes  uint64 // how often leadership came or went
+	isLeader bool
+	closed   bool
+	term     *leaderTerm // the one under way
+	tasks    []task
 }
 
 type task struct {
@@ -30,110 +30,110 @@ type task struct {
 	run  func(ctx context.Context) error
 }
 
-// reign is one time of leadership. Its tasks end before the next begins.
-type reign struct {
-	node *Node
-	ctx  context.Context
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-	open bool // the barrier has passed: tasks start at once
+// leaderTerm is one time of leadership. Its tasks end before the next begins.
+type leaderTerm struct {
+	node  *Node
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	ready bool // the barrier has passed: tasks start at once
 }
 
 // WhileLeading runs run whenever this server leads and its machine has all
 // that was committed before; ctx ends when it does not lead any more. An error
 // that is not ctx's own hands leadership over, for another server may fare
-// better; nil ends the task for this reign.
+// better; nil ends the task for this term.
 func (n *Node) WhileLeading(name string, run func(ctx context.Context) error) {
-	t := &n.throne
+	t := &n.leadership
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tasks = append(t.tasks, task{name, run})
-	if t.reign != nil && t.reign.open {
-		t.reign.start(task{name, run})
+	if t.term != nil && t.term.ready {
+		t.term.startTask(task{name, run})
 	}
 }
 
-// record takes raft's notes and never does anything that could block: raft
+// recordLeadership takes raft's notes and never does anything that could block: raft
 // waits for it.
-func (n *Node) record() {
-	t := &n.throne
+func (n *Node) recordLeadership() {
+	t := &n.leadership
 	for {
 		select {
-		case held := <-t.notify:
+		case isLeader := <-t.notify:
 			t.mu.Lock()
-			t.turns++
-			t.held = held
+			t.changes++
+			t.isLeader = isLeader
 			t.mu.Unlock()
-			poke(t.turn)
+			wake(t.changed)
 		case <-n.ctx.Done():
 			return
 		}
 	}
 }
 
-// poke wakes whoever waits on c, or will.
-func poke(c chan struct{}) {
+// wake wakes whoever waits on c, or will.
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// rule begins and ends reigns.
-func (n *Node) rule() {
-	t := &n.throne
+// leaderLoop starts and ends leaderTerms.
+func (n *Node) leaderLoop() {
+	t := &n.leadership
 	var seen uint64
 	for {
 		t.mu.Lock()
-		turns, held, ended, old := t.turns, t.held, t.ended, t.reign
+		changes, isLeader, closed, old := t.changes, t.isLeader, t.closed, t.term
 		t.mu.Unlock()
-		if turns != seen || ended {
+		if changes != seen || closed {
 			if old != nil {
 				old.stop()
 				old.wg.Wait()
 			}
-			var now *reign
-			if held && !ended {
-				now = n.begin()
+			var next *leaderTerm
+			if isLeader && !closed {
+				next = n.newLeaderTerm()
 			}
 			t.mu.Lock()
-			t.reign = now
+			t.term = next
 			t.mu.Unlock()
-			seen = turns
-			if now != nil {
-				now.wg.Go(now.enter)
+			seen = changes
+			if next != nil {
+				next.wg.Go(next.start)
 			}
 		}
-		if ended {
-			close(t.over)
+		if closed {
+			close(t.done)
 			return
 		}
-		<-t.turn
+		<-t.changed
 	}
 }
 
-// end ends the reign for good and waits for its tasks.
-func (t *throne) end() {
+// close ends leadership for good and waits for its tasks.
+func (t *leadership) close() {
 	t.mu.Lock()
-	t.ended = true
-	if t.reign != nil {
-		t.reign.stop()
+	t.closed = true
+	if t.term != nil {
+		t.term.stop()
 	}
 	t.mu.Unlock()
-	poke(t.turn)
-	<-t.over
+	wake(t.changed)
+	<-t.done
 }
 
-func (n *Node) begin() *reign {
-	r := &reign{node: n}
+func (n *Node) newLeaderTerm() *leaderTerm {
+	r := &leaderTerm{node: n}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r
 }
 
-// enter writes an empty entry of the own term, waits until the machine has it,
+// start writes an empty entry of the own term, waits until the machine has it,
 // and starts the tasks. The library's own first entry would not do: it never
 // reaches a machine.
-func (r *reign) enter() {
+func (r *leaderTerm) start() {
 	n := r.node
 	for {
 		err := await(r.ctx, n.raft.Apply(nil, time.Second))
@@ -147,16 +147,16 @@ func (r *reign) enter() {
 		}
 	}
 	n.log.Info("this coordinator leads", "server", n.serverID, "term", n.raft.CurrentTerm(), "index", n.AppliedIndex())
-	n.throne.mu.Lock()
-	defer n.throne.mu.Unlock()
-	r.open = true
-	for _, t := range n.throne.tasks {
-		r.start(t)
+	n.leadership.mu.Lock()
+	defer n.leadership.mu.Unlock()
+	r.ready = true
+	for _, t := range n.leadership.tasks {
+		r.startTask(t)
 	}
 }
 
-// start runs one task until it is content or the reign is over.
-func (r *reign) start(t task) {
+// startTask runs one task until it returns nil or the term is over.
+func (r *leaderTerm) startTask(t task) {
 	r.wg.Go(func() {
 		for {
 			err := t.run(r.ctx)
@@ -180,12 +180,12 @@ func (r *reign) start(t task) {
 // follower if it is "". After nil this server does not lead any more.
 func (n *Node) handOver(ctx context.Context, serverID string) error {
 	// Voters may elect the successor before their promises to us are over.
-	n.lease.bar(n.raft.CurrentTerm())
+	n.lease.revoke(n.raft.CurrentTerm())
 	var f raft.Future
 	if serverID == "" {
 		f = n.raft.LeadershipTransfer()
 	} else {
-		s, ok := n.server(serverID)
+		s, ok := n.configuredServer(serverID)
 		if !ok {
 			return wire.Refuse(wire.CodeNotFound, "%s is no member", serverID)
 		}

@@ -12,16 +12,16 @@ import (
 // it. After that a writer is better off with "unknown" now than later.
 const deposedGrace = 200 * time.Millisecond
 
-// allegiance is whom this server follows, as far as raft has said.
-type allegiance struct {
+// leaderTracker is the leader that this server follows, as far as raft has reported.
+type leaderTracker struct {
 	mu     sync.Mutex
 	leader string          // server id
 	ctx    context.Context // ends deposedGrace after another leader is known
 	stop   context.CancelFunc
 }
 
-// turn takes note of a new leader.
-func (a *allegiance) turn(id string) (changed bool, from string) {
+// observe records a new leader.
+func (a *leaderTracker) observe(id string) (changed bool, from string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if id == a.leader {
@@ -36,8 +36,8 @@ func (a *allegiance) turn(id string) (changed bool, from string) {
 	return true, from
 }
 
-// during returns a context that ends with ctx, or when id has been deposed.
-func (a *allegiance) during(ctx context.Context, id string) (context.Context, context.CancelFunc) {
+// untilDeposed returns a context that ends with ctx, or when id has been deposed.
+func (a *leaderTracker) untilDeposed(ctx context.Context, id string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -48,7 +48,7 @@ func (a *allegiance) during(ctx context.Context, id string) (context.Context, co
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-func (a *allegiance) end() {
+func (a *leaderTracker) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stop != nil {
@@ -58,7 +58,7 @@ func (a *allegiance) end() {
 
 // watchLeaders counts the leaders that this process has seen, and logs them.
 func (n *Node) watchLeaders() {
-	defer n.allegiance.end()
+	defer n.leaderTracker.close()
 	seen := make(chan raft.Observation, 64)
 	o := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
 		l, ok := o.Data.(raft.LeaderObservation)
@@ -70,9 +70,9 @@ func (n *Node) watchLeaders() {
 		select {
 		case o := <-seen:
 			id := string(o.Data.(raft.LeaderObservation).LeaderID)
-			if changed, from := n.allegiance.turn(id); changed {
-				n.changes.Add(1)
-				poke(n.pingNow) // whom all follow now, and whom the leader reaches
+			if changed, from := n.leaderTracker.observe(id); changed {
+				n.leaderChanges.Add(1)
+				wake(n.pingNow) // whom all follow now, and whom the leader reaches
 				n.log.Info("leader changed", "from", from, "to", id, "term", n.raft.CurrentTerm())
 			}
 		case <-n.ctx.Done():

@@ -17,8 +17,8 @@ import (
 // before, and ends with the leadership, before the next one's writes count.
 func TestTasksFollowTheLeader(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		type start struct {
 			of    string
@@ -57,7 +57,7 @@ func TestTasksFollowTheLeader(t *testing.T) {
 			t.Errorf("first task: %+v, want %+v", got, want)
 		}
 		write(t, first, "one")
-		if err := first.handTo(others[0].cfg.ID); err != nil {
+		if err := first.transferTo(others[0].cfg.ID); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the second leader's task runs", runs(others[0].cfg.ID))
@@ -70,8 +70,8 @@ func TestTasksFollowTheLeader(t *testing.T) {
 // A leader whose task fails gives another server the chance.
 func TestFailingTaskHandsOver(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		first, _ := leaderOf(t, all)
 		first.WhileLeading("broken", func(context.Context) error { return errors.New("no room") })
@@ -86,8 +86,8 @@ func TestFailingTaskHandsOver(t *testing.T) {
 // Alone, a failing task is tried again.
 func TestFailingTaskAloneIsRepeated(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		s := w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }))
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }))
 		defer s.stop()
 		var tries atomic.Int32
 		s.WhileLeading("broken", func(context.Context) error { tries.Add(1); return errors.New("no room") })
@@ -99,8 +99,8 @@ func TestFailingTaskAloneIsRepeated(t *testing.T) {
 // for an election, and it is back by itself.
 func TestCloseHandsOver(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		first, others := leaderOf(t, all)
 		write(t, first, "one")
@@ -120,10 +120,10 @@ func TestCloseHandsOver(t *testing.T) {
 		if s := others[0].Status(); s.Voters != 3 || s.Tolerance < 0 {
 			t.Errorf("after a stop: %+v, want three voters still", s)
 		}
-		first.diary = &diary{}
+		first.diary = &recordingMachine{}
 		first.start()
 		eventually(t, "it is back", func() bool { ok, _ := first.Health(); return ok })
-		if got := same(t, all); got != "one two" {
+		if got := requireEqualState(t, all); got != "one two" {
 			t.Errorf("machines hold %q", got)
 		}
 	})
@@ -136,8 +136,8 @@ func TestFailOverTime(t *testing.T) {
 	var total time.Duration
 	const rounds = 20
 	for range rounds {
-		bubble(t, func(t *testing.T, w *world) {
-			all := three(w)
+		synctestNetwork(t, func(t *testing.T, w *network) {
+			all := startThree(w)
 			defer stopAll(all)
 			first, others := leaderOf(t, all)
 			write(t, first, "one")
@@ -163,30 +163,30 @@ func TestFailOverTime(t *testing.T) {
 // The three of a cluster need no addresses to find each other again.
 func TestRestartOfAll(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 		cluster := all[0].ClusterID()
 		stopAll(all)
 		for _, s := range all {
-			s.cfg.Join, s.cfg.Expect, s.diary = nil, 0, &diary{}
+			s.cfg.Join, s.cfg.Expect, s.diary = nil, 0, &recordingMachine{}
 			s.start()
 		}
 		leaderOf(t, all)
 		write(t, all[1], "two")
-		if got := same(t, all); got != "one two" || all[2].ClusterID() != cluster {
+		if got := requireEqualState(t, all); got != "one two" || all[2].ClusterID() != cluster {
 			t.Errorf("after the restart machines hold %q in cluster %s, want %q in %s", got, all[2].ClusterID(), "one two", cluster)
 		}
 	})
 }
 
-// slowly starts a coordinator whose machine does nothing before the gate opens,
+// blockedMachine starts a coordinator whose machine does nothing before the gate opens,
 // and two writes, each an entry of its own.
-func slowly(t *testing.T, w *world) (s *server, gate chan struct{}, codes chan wire.Code) {
+func blockedMachine(t *testing.T, w *network) (s *server, gate chan struct{}, codes chan wire.Code) {
 	gate, codes = make(chan struct{}), make(chan wire.Code, 2)
-	s = w.add("n1", with(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+	s = w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
 	eventually(t, "it leads", s.IsLeader)
 	for _, line := range []string{"one", "two"} {
 		go func() {
@@ -204,8 +204,8 @@ func slowly(t *testing.T, w *world) (s *server, gate chan struct{}, codes chan w
 func TestCloseAnswersWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	for range 10 { // it is left to chance whether the library looks at its queue once more
-		bubble(t, func(t *testing.T, w *world) {
-			s, gate, codes := slowly(t, w)
+		synctestNetwork(t, func(t *testing.T, w *network) {
+			s, gate, codes := blockedMachine(t, w)
 			closed := make(chan struct{})
 			go func() { s.stop(); close(closed) }()
 			for range 2 {
@@ -225,8 +225,8 @@ func TestCloseAnswersWhatIsUnderWay(t *testing.T) {
 // Close waits for a machine that stands still no longer than it may.
 func TestCloseEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		s, gate, codes := slowly(t, w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		s, gate, codes := blockedMachine(t, w)
 		s.closed = true
 		ctx, cancel := context.WithTimeout(context.Background(), 7*time.Second)
 		defer cancel()

@@ -11,8 +11,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// applied is what raft passes from the machine to whoever proposed an entry.
-type applied struct {
+// applyResult is what raft passes from the machine to whoever proposed an entry.
+type applyResult struct {
 	term    uint64
 	results []wire.Result
 }
@@ -22,7 +22,7 @@ type applied struct {
 // machine's index has no holes but a term's first, empty entry.
 type replica struct {
 	machine  Machine
-	progress *progress
+	progress *appliedIndex
 }
 
 // Apply is for one entry; raft uses ApplyBatch.
@@ -40,10 +40,10 @@ func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 		if len(results) != len(commands) {
 			panic(fmt.Sprintf("log %d: the machine answered %d of %d commands", l.Index, len(results), len(commands)))
 		}
-		answers[i] = applied{term: l.Term, results: results}
+		answers[i] = applyResult{term: l.Term, results: results}
 	}
 	last := logs[len(logs)-1]
-	r.progress.reached(last.Index, last.Term)
+	r.progress.advance(last.Index, last.Term)
 	return answers
 }
 
@@ -53,14 +53,14 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) { return frozen{r.machine
 // Restore replaces the machine's state by a snapshot.
 func (r *replica) Restore(in io.ReadCloser) error {
 	defer in.Close()
-	meta, ok := placeOf(in)
+	meta, ok := snapshotMetaOf(in)
 	if !ok {
 		return errors.New("a snapshot came without its place in the log")
 	}
 	if err := r.machine.Restore(in); err != nil {
 		return fmt.Errorf("restore snapshot %s: %w", meta.ID, err)
 	}
-	r.progress.reached(meta.Index, meta.Term)
+	r.progress.advance(meta.Index, meta.Term)
 	return nil
 }
 

@@ -17,10 +17,10 @@ const caughtUp = time.Second
 // A coordinator gets the log within a second of its return, however long it was
 // away, from whatever leader, as entries or as a snapshot; and nobody calls it
 // healthy, or counts on it, before.
-func TestTheLogComesSoonAfterAReturn(t *testing.T) {
+func TestLogResumesSoonAfterAReturn(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w, with(func(c *raftnode.Config) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) {
 			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 20, 1, time.Second
 		}))
 		defer stopAll(all)
@@ -28,7 +28,7 @@ func TestTheLogComesSoonAfterAReturn(t *testing.T) {
 			leader, others := leaderOf(t, all)
 			gone, stays := others[i%2], others[1-i%2]
 			eventually(t, "all are healthy", func() bool { return leader.Status().Tolerance == 1 && stays.Status().Tolerance == 1 })
-			w.part(addrs(gone), addrs(leader, stays))
+			w.partition(addrs(gone), addrs(leader, stays))
 			var missing uint64     // the first that it has not got
 			writes := 1 + 40*(i%2) // as many as make a snapshot, every other time
 			for k := range writes {
@@ -79,14 +79,14 @@ func healthy(t *testing.T, at, of *server) bool {
 
 // A coordinator that answers everybody and is not reached by the log is not
 // healthy, and nobody counts on it.
-func TestWhoGetsNoLogIsNotHealthy(t *testing.T) {
+func TestMemberWithoutLogIsNotHealthy(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		eventually(t, "all are healthy", func() bool { return leader.Status().Tolerance == 1 })
-		w.deafen(others[0], leader)
+		w.dropMessages(others[0], leader)
 		defer w.heal()
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			write(t, leader, "w")
@@ -100,18 +100,18 @@ func TestWhoGetsNoLogIsNotHealthy(t *testing.T) {
 	})
 }
 
-// Connections from before an absence are not trusted after it, and whoever waits
-// for the coordinator is told: of a return, not of every sign of life.
+// Connections from before an outage are closed after it, and OnReachable is called
+// for the coordinator: on its return, not on every sign of life.
 func TestAReturnIsTold(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer stopAll(all)
 		leader, others := leaderOf(t, all)
 		gone, stays := others[0], others[1]
 		told := make(chan string, 100)
-		stays.OnReturn(func(id string) { told <- id })
-		w.part(addrs(gone), addrs(leader, stays))
+		stays.OnReachable(func(id string) { told <- id })
+		w.partition(addrs(gone), addrs(leader, stays))
 		time.Sleep(20 * time.Second)
 		if len(told) > 0 {
 			t.Errorf("%s has returned while it was away", <-told)
@@ -143,11 +143,11 @@ func TestAReturnIsTold(t *testing.T) {
 // removed one is not waited for.
 func TestNobodyWaitsForWhoIsAway(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		leader, others := leaderOf(t, all)
 		gone := others[0]
-		w.part(addrs(gone), addrs(leader, others[1]))
+		w.partition(addrs(gone), addrs(leader, others[1]))
 		write(t, leader, "one")
 		time.Sleep(5 * time.Second)
 		if err := leader.RemoveMember(context.Background(), gone.cfg.ID); err != nil {

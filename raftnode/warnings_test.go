@@ -9,30 +9,30 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode"
 )
 
-// told is a server whose warnings are kept.
-type told struct {
+// loggedServer is a server whose warnings are kept.
+type loggedServer struct {
 	*server
-	said *lines
+	said *logBuffer
 }
 
-func (w *world) told(id string, opts ...option) told {
-	said := &lines{}
+func (w *network) addLogged(id string, opts ...option) loggedServer {
+	said := &logBuffer{}
 	log := slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return told{w.add(id, append(opts, with(func(c *raftnode.Config) { c.Logger = log }))...), said}
+	return loggedServer{w.addServer(id, append(opts, withConfig(func(c *raftnode.Config) { c.Logger = log }))...), said}
 }
 
-func (l *lines) text() string {
+func (l *logBuffer) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.String()
 }
 
-// warns checks that within ten seconds of its start, which was just now, each of
+// waitWarnings checks that within ten seconds of its start, which was just now, each of
 // the servers has logged a warning with all of the words that are for it, and logs
 // it again within a minute.
-func warns(t *testing.T, all []told, words func(id string) []string) {
+func waitWarnings(t *testing.T, all []loggedServer, words func(id string) []string) {
 	t.Helper()
-	count := func(s told) (n int) {
+	count := func(s loggedServer) (n int) {
 		for line := range strings.Lines(s.said.text()) {
 			if contains(line, words(s.cfg.ID)...) {
 				n++
@@ -58,15 +58,15 @@ func warns(t *testing.T, all []told, words func(id string) []string) {
 func joinAll(c *raftnode.Config) { c.Join = []string{"n1:1", "n2:1", "n3:1"} }
 
 // Three that all wait for a cluster that nobody is to found say so.
-func TestNobodyIsToFound(t *testing.T) {
+func TestNoFounderConfigured(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		var all []told
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		var all []loggedServer
 		for _, id := range []string{"n1", "n2", "n3"} {
-			all = append(all, w.told(id, with(joinAll)))
+			all = append(all, w.addLogged(id, withConfig(joinAll)))
 			defer all[len(all)-1].stop()
 		}
-		warns(t, all, func(id string) []string {
+		waitWarnings(t, all, func(id string) []string {
 			others := strings.ReplaceAll("n1, n2, n3", id, "")
 			return append([]string{"neither they nor this one, " + id, "start those that are to found it with the same --bootstrap-expect"},
 				strings.FieldsFunc(others, func(r rune) bool { return strings.ContainsRune(", ", r) })...)
@@ -82,14 +82,14 @@ func TestNobodyIsToFound(t *testing.T) {
 // Founders that were told different numbers name both.
 func TestFoundersWithDifferentNumbers(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		var all []told
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		var all []loggedServer
 		for id, expect := range map[string]int{"n1": 2, "n2": 3, "n3": 3} {
-			all = append(all, w.told(id, with(joinAll), with(func(c *raftnode.Config) { c.Expect = expect })))
+			all = append(all, w.addLogged(id, withConfig(joinAll), withConfig(func(c *raftnode.Config) { c.Expect = expect })))
 			defer all[len(all)-1].stop()
 		}
 		const mend = "all founders need the same --bootstrap-expect"
-		warns(t, all, func(id string) []string {
+		waitWarnings(t, all, func(id string) []string {
 			if id == "n1" {
 				return []string{"1 of 2 founders", "n2 was started with --bootstrap-expect 3, this one, n1, with 2", "n3 was started with --bootstrap-expect 3", mend}
 			}
@@ -101,13 +101,13 @@ func TestFoundersWithDifferentNumbers(t *testing.T) {
 // One that only joins names the founders that are not complete, and they name it.
 func TestOneFounderWasNotTold(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		var all []told
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		var all []loggedServer
 		for id, expect := range map[string]int{"n1": 0, "n2": 3, "n3": 3} {
-			all = append(all, w.told(id, with(joinAll), with(func(c *raftnode.Config) { c.Expect = expect })))
+			all = append(all, w.addLogged(id, withConfig(joinAll), withConfig(func(c *raftnode.Config) { c.Expect = expect })))
 			defer all[len(all)-1].stop()
 		}
-		warns(t, all, func(id string) []string {
+		waitWarnings(t, all, func(id string) []string {
 			if id == "n1" {
 				return []string{"n2 was started with --bootstrap-expect 3", "this one, n1, was started without it"}
 			}
@@ -118,13 +118,13 @@ func TestOneFounderWasNotTold(t *testing.T) {
 
 // One that is given addresses where nobody is names them; one that is given none
 // says how it is taken in.
-func TestNobodyIsThere(t *testing.T) {
+func TestNoPeerAnswers(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := []told{w.told("n1", joining("n9:1")), w.told("n2")}
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := []loggedServer{w.addLogged("n1", joinOption("n9:1")), w.addLogged("n2")}
 		defer all[0].stop()
 		defer all[1].stop()
-		warns(t, all, func(id string) []string {
+		waitWarnings(t, all, func(id string) []string {
 			if id == "n1" {
 				return []string{"no answer from n9:1"}
 			}
@@ -137,16 +137,16 @@ func TestNobodyIsThere(t *testing.T) {
 // it does not, and why, and works on.
 func TestJoinOfAnotherCluster(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		one := with(func(c *raftnode.Config) { c.Expect = 1 })
-		a, b := w.told("a", one), w.told("b", one)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		one := withConfig(func(c *raftnode.Config) { c.Expect = 1 })
+		a, b := w.addLogged("a", one), w.addLogged("b", one)
 		defer a.stop()
 		eventually(t, "both have a cluster", func() bool { return ready(a.server) && ready(b.server) })
 		b.stop()
-		b.cfg.Join, b.diary = []string{"a:1"}, &diary{}
+		b.cfg.Join, b.diary = []string{"a:1"}, &recordingMachine{}
 		b.start()
 		defer b.stop()
-		warns(t, []told{b}, func(string) []string {
+		waitWarnings(t, []loggedServer{b}, func(string) []string {
 			return []string{"--join names a coordinator of another cluster", "a:1", a.ClusterID(), b.ClusterID(), "leave it out of --join"}
 		})
 		if ok, reason := b.Health(); !ok || b.Status().Warning == "" {
@@ -156,9 +156,9 @@ func TestJoinOfAnotherCluster(t *testing.T) {
 			t.Errorf("a warns %q", w)
 		}
 		// Who has no cluster yet does not choose between two.
-		n := w.told("n", with(func(c *raftnode.Config) { c.Join = []string{"a:1", "b:1"} }))
+		n := w.addLogged("n", withConfig(func(c *raftnode.Config) { c.Join = []string{"a:1", "b:1"} }))
 		defer n.stop()
-		warns(t, []told{n}, func(string) []string {
+		waitWarnings(t, []loggedServer{n}, func(string) []string {
 			return []string{"2 different clusters", "a to cluster " + a.ClusterID(), "b to cluster " + b.ClusterID(), "coordinators of one cluster only"}
 		})
 		if n.ClusterID() != "" {
@@ -168,20 +168,20 @@ func TestJoinOfAnotherCluster(t *testing.T) {
 }
 
 // Three that all moved and were told nothing say where they look for each other.
-func TestAllMovedAndNobodyWasTold(t *testing.T) {
+func TestAllAddressesChangedWithoutJoin(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := []told{w.told("n1", founding), w.told("n2", founding), w.told("n3", founding)}
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := []loggedServer{w.addLogged("n1", founding), w.addLogged("n2", founding), w.addLogged("n3", founding)}
 		eventually(t, "the three are ready", func() bool { return ready(all[0].server) && ready(all[1].server) && ready(all[2].server) })
 		for _, s := range all {
 			s.stop()
 		}
 		for _, s := range all {
-			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &diary{}, nil, 0
+			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
 			s.start()
 			defer s.stop()
 		}
-		warns(t, all[:2], func(id string) []string {
+		waitWarnings(t, all[:2], func(id string) []string {
 			return []string{"only 1 of 3 voters answer", "n3 at n3:1", "--join"}
 		})
 	})
@@ -190,19 +190,19 @@ func TestAllMovedAndNobodyWasTold(t *testing.T) {
 // Addresses that the machine's state has are asked as well.
 func TestAnnouncedAddressesAreAsked(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *world) {
-		all := three(w)
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
 		defer func() { stopAll(all) }()
 		stopAll(all)
 		for _, s := range all {
-			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &diary{}, nil, 0
+			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
 			s.cfg.Announced = func() []string { return []string{"n1:2", "n2:2"} }
 			s.start()
 		}
 		eventually(t, "the three are ready", func() bool { return ready(all[0]) && ready(all[1]) && ready(all[2]) })
 		write(t, all[0], "one")
-		same(t, all)
+		requireEqualState(t, all)
 	})
 }
 
-var founding = with(func(c *raftnode.Config) { joinAll(c); c.Expect = 3 })
+var founding = withConfig(func(c *raftnode.Config) { joinAll(c); c.Expect = 3 })
