@@ -38,24 +38,24 @@ var may = map[string]struct {
 	"jobs":               {[]string{"wire", "wire/strictjson"}, "pure domain"},
 	"fsm":                {[]string{"wire", "registry", "jobs"}, "ties the domains to the log"},
 	"registry/lease":     {[]string{"wire", "wire/awake", "registry", "fsm"}, "hands: reads views, proposes expiry"},
-	"jobs/dispatch":      {[]string{"wire", "wire/awake", "registry", "jobs", "fsm"}, "hands: reads views, proposes assignments"},
+	"jobs/dispatch":      {[]string{"wire", "jobs", "fsm"}, "hands: reads views, proposes assignments"},
 	"jobs/work":          {[]string{"wire", "wire/strictjson"}, "the worker's side runs far from any coordinator"},
 	"raftnode/peer":      {[]string{"wire", "wire/awake", "wire/flow"}, "a port carries bytes"},
 	"raftnode":           {[]string{"wire", "wire/awake", "raftnode/peer"}, "replicates bytes, never reads them"},
 	"router/topology":    {nil, "pure policy: ids in, graph out"},
 	"router":             {[]string{"wire", "wire/awake", "wire/flow", "wire/prompt", "router/topology"}, "reads names and headers; the directory is an interface"},
-	"control":            {[]string{"wire", "wire/strictjson", "wire/awake", "registry", "registry/lease", "jobs", "jobs/dispatch", "fsm", "raftnode", "raftnode/peer", "router"}, "the use cases: the only place where state, log and mail meet"},
-	"gateway/session":    {[]string{"wire", "wire/strictjson", "wire/awake", "wire/hangup", "control", "router"}, "the common part of the doors for native sessions; it takes mail from the router's consumer"},
+	"control":            {[]string{"wire", "wire/strictjson", "registry", "registry/lease", "jobs", "fsm", "raftnode", "raftnode/peer", "router"}, "the use cases: the only place where state, log and mail meet"},
+	"gateway/session":    {[]string{"wire", "wire/strictjson", "wire/hangup", "control", "router"}, "the common part of the doors for native sessions; it takes mail from the router's consumer"},
 	"gateway/tcp":        {[]string{"wire", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt", "control", "gateway/session"}, "a door translates"},
 	"gateway/ws":         {[]string{"wire", "wire/textframe", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt", "control", "gateway/session"}, "a door translates"},
-	"httpapi":            {[]string{"wire", "wire/strictjson", "wire/flow", "wire/hangup", "control", "router"}, "a door translates"},
-	"gateway/zmtp":       {[]string{"wire/awake", "wire/flow", "wire/prompt"}, "a wire protocol carries frames"},
-	"gateway/leco":       {[]string{"wire", "wire/strictjson", "wire/awake", "wire/flow", "registry", "fsm", "control", "router", "gateway/zmtp"}, "a door translates; reads views for its lists"},
+	"httpapi":            {[]string{"wire", "wire/strictjson", "wire/flow", "wire/hangup", "control"}, "a door translates"},
+	"gateway/zmtp":       {[]string{"wire/flow", "wire/prompt"}, "a wire protocol carries frames"},
+	"gateway/leco":       {[]string{"wire", "wire/strictjson", "wire/flow", "registry", "fsm", "control", "router", "gateway/zmtp"}, "a door translates; reads views for its lists"},
 	"wire/flow/slowlink": {nil, "for tests: a slow link"},
 	"gateway/pyenv":      {nil, "for tests: a Python with foreign clients"},
 	"client":             {[]string{"wire", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt"}, "an SDK has no server inside"},
 	"client/worker":      {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
-	"node":               {[]string{"wire", "registry", "registry/lease", "jobs", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
+	"node":               {[]string{"wire", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
 	"cmd/version":        {nil, "one for all programs"},
 	"cmd/coordinator":    {[]string{"cmd/version", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
 	"cmd/raftctl":        {[]string{"cmd/version", "wire", "wire/strictjson", "client"}, "a main"},
@@ -70,17 +70,17 @@ var only = map[string][]string{
 	"github.com/hashicorp/raft-wal":            {"raftnode"},
 	"go.etcd.io/bbolt":                         {"raftnode"},
 	"github.com/labstack/echo/v4":              {"httpapi"},
-	"github.com/tidwall/btree":                 {"registry", "jobs", "fsm"},
-	"github.com/prometheus/client_golang":      {"node", "httpapi", "raftnode"},
+	"github.com/tidwall/btree":                 {"registry", "jobs"},
+	"github.com/prometheus/client_golang":      {"node", "httpapi"},
 	"github.com/spf13/cobra":                   {"cmd/coordinator", "cmd/raftctl", "cmd/worker"},
-	"github.com/jedib0t/go-pretty/v6":          {"cmd/coordinator", "cmd/raftctl", "cmd/worker"},
+	"github.com/jedib0t/go-pretty/v6":          {"cmd/coordinator", "cmd/raftctl"},
 	"github.com/knadh/koanf/v2":                {"cmd/coordinator"},
 	"github.com/getkin/kin-openapi":            {},
 	"github.com/anishathalye/porcupine":        {},
 	"github.com/hashicorp/go-metrics":          {},
-	"github.com/armon/go-metrics":              {"raftnode", "node"},
+	"github.com/armon/go-metrics":              {"node"},
 	"github.com/hashicorp/go-hclog":            {"raftnode"},
-	"github.com/cenkalti/backoff/v5":           {"client", "client/worker", "jobs/work", "router", "raftnode", "raftnode/peer", "node"},
+	"github.com/cenkalti/backoff/v5":           {"client", "client/worker", "jobs/work", "router"},
 	"github.com/hashicorp/raft-autopilot":      {},
 	"github.com/prometheus/client_golang/docs": {},
 }
@@ -105,11 +105,13 @@ var (
 type pkg struct {
 	Dir, ImportPath  string
 	Imports, GoFiles []string
+
+	XTestImports []string
 }
 
 func packages(t *testing.T) (ps []pkg) {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles", "./...")
+	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,XTestImports", "./...")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
@@ -245,12 +247,54 @@ func compiled(t *testing.T) func(path string) (io.ReadCloser, error) {
 	return func(path string) (io.ReadCloser, error) { return os.Open(found[path]) }
 }
 
-// Calls go down, news comes up, and libraries stay behind one package each.
+// unusedPermissions lists what the tables allow and nobody does: whoever reads
+// them must be able to believe them.
+func unusedPermissions(ps []pkg) (unused []string) {
+	imports := map[string][]string{} // by package: our own by their short names, libraries by their paths
+	for _, p := range ps {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		used := p.Imports
+		if len(p.GoFiles) == 0 { // it is all tests
+			used = p.XTestImports
+		}
+		imports[name] = []string{}
+		for _, i := range used {
+			imports[name] = append(imports[name], strings.TrimPrefix(i, module))
+		}
+	}
+	for name, row := range may {
+		used, exists := imports[name]
+		if !exists {
+			unused = append(unused, name+" is in the import table and does not exist")
+			continue
+		}
+		for _, i := range row.imports {
+			if !slices.Contains(used, i) {
+				unused = append(unused, fmt.Sprintf("%s may import %s and does not: take it out of the import table", name, i))
+			}
+		}
+	}
+	for lib, users := range only {
+		for _, name := range users {
+			if !slices.ContainsFunc(imports[name], func(i string) bool { return i == lib || strings.HasPrefix(i, lib+"/") }) {
+				unused = append(unused, fmt.Sprintf("%s may import %s and does not: take it out of the table of libraries", name, lib))
+			}
+		}
+	}
+	slices.Sort(unused)
+	return unused
+}
+
+// Calls go down, events come up, and libraries stay behind one package each.
 func TestImportsFollowTheTable(t *testing.T) {
-	for _, p := range packages(t) {
+	all := packages(t)
+	for _, p := range all {
 		for _, w := range wrongImports(p) {
 			t.Error(w)
 		}
+	}
+	for _, u := range unusedPermissions(all) {
+		t.Error(u)
 	}
 }
 
@@ -290,6 +334,16 @@ func TestArchTestFindsPlantedFaults(t *testing.T) {
 		got := wrongImports(pkg{ImportPath: module + c.name, Imports: []string{c.imports}})
 		if len(got) != 1 || !strings.HasPrefix(got[0], c.want) {
 			t.Errorf("%s importing %s: got %q, want one fault starting %q", c.name, c.imports, got, c.want)
+		}
+	}
+	got := unusedPermissions([]pkg{{ImportPath: module + "registry", GoFiles: []string{"x.go"}, Imports: []string{"fmt"}}})
+	for _, want := range []string{
+		"registry may import wire and does not: take it out of the import table",
+		"registry may import github.com/tidwall/btree and does not: take it out of the table of libraries",
+		"jobs is in the import table and does not exist",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("permissions that nobody uses: %q is not among %q", want, got)
 		}
 	}
 	for body, want := range map[string]string{
