@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -53,6 +54,11 @@ func Ready(packages ...string) (string, error) {
 	dir := filepath.Join(cache, "folkmoot", "python-"+hex.EncodeToString(sum[:6]))
 	python := filepath.Join(dir, "bin", "python")
 	done := filepath.Join(dir, "complete")
+	unlock, err := lock(dir + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	if _, err := os.Stat(done); err == nil {
 		return python, nil
 	}
@@ -65,6 +71,23 @@ func Ready(packages ...string) (string, error) {
 		return "", err
 	}
 	return python, os.WriteFile(done, nil, 0o600)
+}
+
+// lock keeps out the other processes that want the same environment: the tests
+// of several packages run at once. It waits.
+func lock(name string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
 }
 
 func run(ctx context.Context, name string, args ...string) error {
