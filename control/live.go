@@ -15,11 +15,10 @@ import (
 // beyond Mail; OverRouter offers it.
 type Exchange interface {
 	// Consume makes the caller the one who takes from a session's mailbox.
-	Consume(session string, notify func(now bool)) (*router.Consumer, error)
-	// PostWithin sends without blocking; done is called exactly once, perhaps
-	// before it returns, and must not wait. Whose the payload is, and what more
-	// means, tells router.Router.PostWithin.
-	PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(router.Outcome, error))
+	Consume(session string, notify func(router.WriteMode)) (*router.Consumer, error)
+	// PostWith sends without blocking; done is called exactly once, perhaps
+	// before it returns, and must not wait.
+	PostWith(m wire.Message, o router.PostOptions, done func(router.Outcome, error))
 }
 
 var _ Exchange = overRouter{}
@@ -156,7 +155,7 @@ func (l *Live) Gone() *wire.Error {
 
 // Mail takes over the session's mailbox; see router.Consumer. It is conflict once a
 // later attempt to sign in was carried out.
-func (l *Live) Mail(notify func(now bool)) (*router.Consumer, error) {
+func (l *Live) Mail(notify func(router.WriteMode)) (*router.Consumer, error) {
 	if row, ok := l.c.machine.View().Registry.SessionByID(l.row.ID); ok && row.Attempt > l.row.Attempt {
 		return nil, wire.Refuse(wire.CodeConflict, "%s was signed in by a later attempt", l.row.FullName)
 	}
@@ -187,11 +186,11 @@ func (l *Live) Address(to string) (full string, here bool, err error) {
 // Post sends a message in the session's name, whatever its From says, to a
 // receiver that Address completed, with PostTime from now on, which may be a
 // moment ago. done (not nil) is called exactly once,
-// perhaps before Post returns, and must not wait. Whose the payload is, and what
-// more means, tells router.PostWithin.
+// perhaps before Post returns, and must not wait. The payload is
+// borrowed, as router.PostOptions tells; more tells that another one is posted at once.
 func (l *Live) Post(m wire.Message, now time.Time, more bool, done func(router.Outcome, error)) {
 	m.From = l.row.FullName
-	l.exchange.PostWithin(m, now, PostTime, more, done)
+	l.exchange.PostWith(m, router.PostOptions{Now: now, Timeout: PostTime, Borrowed: true, Write: router.WriteMode(!more)}, done)
 }
 
 // Outcome is what a session is told of a message that Post brought about. A

@@ -42,9 +42,9 @@ func (o overRouter) Send(ctx context.Context, m wire.Message) error {
 }
 
 func (o overRouter) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
-	o.Router.PostLinked(m, time.Now(), PostTime, linkWait, more, func(_ router.Outcome, err error) { done(err) })
+	o.PostWith(m, router.PostOptions{Timeout: PostTime, LinkWait: linkWait, Borrowed: true, Write: router.WriteMode(!more)}, func(_ router.Outcome, err error) { done(err) })
 }
 
 func (o overRouter) Post(m wire.Message, more bool, done func(error)) {
-	o.PostWithin(m, time.Now(), PostTime, more, func(_ router.Outcome, err error) { done(err) })
+	o.PostWith(m, router.PostOptions{Timeout: PostTime, Borrowed: true, Write: router.WriteMode(!more)}, func(_ router.Outcome, err error) { done(err) })
 }

@@ -68,7 +68,7 @@ func BenchmarkOverALink(b *testing.B) {
 			told := newGauge(taken.window)
 			var failed atomic.Int64
 			awake := make(chan struct{}, 1)
-			mail, err := n[1].Consume("session of n2.b", func(bool) {
+			mail, err := n[1].Consume("session of n2.b", func(router.WriteMode) {
 				select {
 				case awake <- struct{}{}:
 				default:
@@ -114,7 +114,7 @@ func BenchmarkOverALink(b *testing.B) {
 			for range b.N {
 				taken.begin()
 				told.begin()
-				n[0].PostWithin(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, time.Now(), 20*time.Second, true, done)
+				n[0].PostWith(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, router.PostOptions{Timeout: 20 * time.Second, Borrowed: true}, done)
 			}
 			told.await(int64(b.N))
 			taken.await(int64(b.N))
@@ -138,7 +138,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	take := func(at *node, full string) func() {
 		at.signIn(b, full)
 		awake := make(chan struct{}, 1)
-		mail, err := at.Consume("session of "+full, func(bool) { awake <- struct{}{} })
+		mail, err := at.Consume("session of "+full, func(router.WriteMode) { awake <- struct{}{} })
 		if err != nil {
 			b.Fatal(err)
 		}

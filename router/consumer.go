@@ -8,7 +8,7 @@ import "github.com/folkmoot/folkmoot/wire"
 type Consumer struct {
 	r      *Router
 	box    *Mailbox
-	notify func(now bool)
+	notify func(mode WriteMode)
 
 	// Guarded by the mailbox's mu.
 	asleep bool // the last Take found nothing: notify is due
@@ -18,10 +18,10 @@ type Consumer struct {
 // Consume makes the caller the one who takes from a session's mailbox; whoever
 // did before fails with code conflict. notify is called when there may be
 // something to take again after a Take found nothing, or was refused; it must
-// not wait. With now it may take and write to a socket itself; without, locks may be
-// held, or more is coming: it must not call the mailbox. A session that is not
+// not wait. With WriteNow it may take and write to a socket itself; with WriteLater
+// locks may be held, or more is coming: it must not call the mailbox. A session that is not
 // attached here is not_found.
-func (r *Router) Consume(session string, notify func(now bool)) (*Consumer, error) {
+func (r *Router) Consume(session string, notify func(mode WriteMode)) (*Consumer, error) {
 	m, ok := r.Mailbox(session)
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "session %s has no mailbox here", session)
@@ -58,14 +58,14 @@ func (m *Mailbox) oust() {
 func (c *Consumer) rouse() {
 	if c.asleep {
 		c.asleep = false
-		c.notify(false)
+		c.notify(WriteLater)
 	}
 }
 
 // tell passes on that a put asks for; nil is nobody.
-func (c *Consumer) tell(now bool) {
+func (c *Consumer) tell(mode WriteMode) {
 	if c != nil {
-		c.notify(now)
+		c.notify(mode)
 	}
 }
 

@@ -136,7 +136,7 @@ func (in *inLink) whole(id uint32, p *partial, pass *passage) error {
 	if err != nil {
 		return err
 	}
-	return in.parsed(&d, m, new(flow), true, p.since, pass, t.turn, false)
+	return in.parsed(&d, m, new(flow), true, p.since, pass, t.turn, WriteLater)
 }
 
 // add keeps a piece.
@@ -166,12 +166,12 @@ func (in *inLink) message(d *data, owned bool, since time.Time, pass *passage, t
 	if err != nil {
 		return err
 	}
-	return in.parsed(d, m, in.flow(pairKey{m.From, m.To}), owned, since, pass, turn, !in.frames.ready())
+	return in.parsed(d, m, in.flow(pairKey{m.From, m.To}), owned, since, pass, turn, WriteMode(!in.frames.ready()))
 }
 
-// parsed is the rest of message. f is what is known of the pair; now tells that
-// nothing else waits for the caller.
-func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since time.Time, pass *passage, turn uint64, now bool) error {
+// parsed is the rest of message. f is what is known of the pair; mode is WriteNow
+// when nothing else waits for the caller.
+func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since time.Time, pass *passage, turn uint64, mode WriteMode) error {
 	msg := incoming{m: m, id: d.id, epoch: d.epoch, pass: pass, turn: turn}
 	if !since.IsZero() {
 		msg.deadline = since.Add(time.Duration(d.left) * time.Millisecond)
@@ -199,7 +199,7 @@ func (in *inLink) parsed(d *data, m wire.Message, f *flow, owned bool, since tim
 		case ok:
 			in.verdict(msg.id, key, v)
 			in.mu.Unlock()
-			msg.door.tell(now)
+			msg.door.tell(mode)
 			return nil
 		}
 	}
@@ -412,7 +412,7 @@ func (a senderAsks) told(err *wire.Error) {
 			msg = &h.msgs[0]
 		} else {
 			in.verdict(msg.id, pairKey{msg.m.From, msg.m.To}, v)
-			msg.door.tell(false)
+			msg.door.tell(WriteLater)
 		}
 		in.heldMsgs--
 		in.heldBytes -= cost(&msg.m)

@@ -55,7 +55,7 @@ func TestEgressTakesMessagesToItsNamespace(t *testing.T) {
 	if o := <-outcome; o != router.Delivered {
 		t.Errorf("posted: got %s, want delivered", o)
 	}
-	n.PostLinked(text("n1.a", "x.b", "3"), time.Now(), time.Minute, time.Millisecond, false, done)
+	n.PostWith(text("n1.a", "x.b", "3"), router.PostOptions{Timeout: time.Minute, LinkWait: time.Millisecond, Borrowed: true, Write: router.WriteNow}, done)
 	if o := <-outcome; o != router.Delivered {
 		t.Errorf("posted with a bound for the link: got %s, want delivered", o)
 	}

@@ -28,7 +28,7 @@ type entry struct {
 	turn   uint64  // that it took it in
 	onward *onward // not nil: only passed on here, for another coordinator
 
-	lent bool     // the payload is the poster's, who is still in PostWithin
+	lent bool     // the payload is the poster's, who is still in PostWith
 	seg  *segment // not nil: the payload is in there, which is not reused meanwhile
 
 	slot     uint32

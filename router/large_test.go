@@ -84,7 +84,7 @@ func TestLargestOnesDoNotDelaySmallOnes(t *testing.T) {
 			for after := uint64(0); ctx.Err() == nil; after++ {
 				start := time.Now()
 				outcome := make(chan error, 1)
-				n[0].PostWithin(wire.Message{From: from, To: to, Payload: [][]byte{payload}}, start, time.Minute, false, func(_ router.Outcome, err error) { outcome <- err })
+				n[0].PostWith(wire.Message{From: from, To: to, Payload: [][]byte{payload}}, router.PostOptions{Now: start, Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) { outcome <- err })
 				if err := <-outcome; err != nil {
 					t.Errorf("message of %d bytes: %v", len(payload), err)
 					return

@@ -15,7 +15,7 @@ import (
 func (n *node) lend(from, to, content string) <-chan error {
 	told := make(chan error, 1)
 	head, tail := []byte(content), []byte("tail")
-	n.PostWithin(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, time.Now(), 20*time.Second, false, func(_ router.Outcome, err error) {
+	n.PostWith(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, router.PostOptions{Timeout: 20 * time.Second, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) {
 		told <- err
 	})
 	clear(head)
@@ -36,7 +36,7 @@ func arrives(t *testing.T, box *router.Mailbox, after uint64, content string) {
 	}
 }
 
-// PostWithin needs the caller's bytes only until it returns, whatever becomes of
+// PostWith needs the caller's bytes only until it returns, whatever becomes of
 // the message.
 func TestLentPayload(t *testing.T) {
 	var reachable atomic.Bool

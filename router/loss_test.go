@@ -306,7 +306,7 @@ func TestPeerThatStopsReading(t *testing.T) {
 		var answers sync.WaitGroup
 		answers.Add(150)
 		for i := range 150 {
-			n[0].PostWithin(numbered("n1.a", "n2.b", i, 8), start, 20*time.Second, false, func(o router.Outcome, err error) {
+			n[0].PostWith(numbered("n1.a", "n2.b", i, 8), router.PostOptions{Now: start, Timeout: 20 * time.Second, Borrowed: true, Write: router.WriteNow}, func(o router.Outcome, err error) {
 				switch wire.CodeOf(err) {
 				case wire.CodeBusy:
 					refused++

@@ -90,7 +90,7 @@ func TestAReceiverWhoseMailboxIsNotOpenYet(t *testing.T) {
 		never := home.id + ".never"
 		n[0].w.change(func() { n[0].w.rows[never] = row{home.id, "s of " + never, 1} })
 		answer := make(chan error, 1)
-		n[0].PostWithin(text("n1.a", never, "x"), time.Now(), 200*time.Millisecond, false, func(_ router.Outcome, err error) { answer <- err })
+		n[0].PostWith(text("n1.a", never, "x"), router.PostOptions{Timeout: 200 * time.Millisecond, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) { answer <- err })
 		if err := <-answer; wire.CodeOf(err) != wire.CodeUnavailable {
 			t.Errorf("a receiver at home at %s without a mailbox: %v, want unavailable", home.id, err)
 		}

@@ -211,7 +211,7 @@ func TestLargeDoesNotDelaySmall(t *testing.T) {
 	n[1].signIn(t, "n2.b")
 	small := n[1].signIn(t, "n2.c")
 	large := make(chan router.Outcome, 1)
-	n[0].PostWithin(numbered("n1.big", "n2.b", 0, wire.MaxMessage), time.Now(), time.Minute, false, func(o router.Outcome, err error) {
+	n[0].PostWith(numbered("n1.big", "n2.b", 0, wire.MaxMessage), router.PostOptions{Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(o router.Outcome, err error) {
 		if err != nil {
 			t.Errorf("large message: %v", err)
 		}

@@ -97,8 +97,8 @@ const (
 // send gives a message a slot and appends it to the buffer of the link. The mu
 // of p's shard is held. A large message goes alone, so that none before it comes
 // back while it is cut, and sets p.cutting. w is nil for one that
-// goes home without a relay. With push the caller calls push.
-func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time, push bool) sending {
+// goes home without a relay. With WriteNow the caller calls push.
+func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time, mode WriteMode) sending {
 	d := data{seen: l.seen.Load(), left: remaining(e.deadline, now), epoch: rt.epoch}
 	var t *trip
 	switch {
@@ -160,7 +160,7 @@ func (l *outLink) send(e *entry, p *pair, rt route, w *way, now time.Time, push 
 			l.lend(s, e)
 		}
 	}
-	if !push {
+	if mode == WriteLater {
 		rouse(l.wake)
 	}
 	return appended

@@ -89,9 +89,9 @@ func (r *Router) local(rt route, e *entry) (verdict, *Consumer) {
 }
 
 // post sends a new message on its way. Without anything under way between its
-// pair and with the receiver at home here it is delivered at once. push tells
-// that the caller may write to a socket.
-func (r *Router) post(e *entry, now time.Time, push bool) {
+// pair and with the receiver at home here it is delivered at once. mode
+// tells whether the caller may write to a socket.
+func (r *Router) post(e *entry, now time.Time, mode WriteMode) {
 	key := pairKey{e.m.From, e.m.To}
 	sh := r.shardOf(key)
 	sh.mu.Lock()
@@ -113,7 +113,7 @@ func (r *Router) post(e *entry, now time.Time, push bool) {
 			}
 			if v, door := r.local(rt, e); v != unknownTo {
 				r.finish(e, refusal(v, e.m.To))
-				door.tell(push)
+				door.tell(mode)
 				return
 			}
 			if !e.stay() {
@@ -138,17 +138,17 @@ func (r *Router) post(e *entry, now time.Time, push bool) {
 	}
 	e.acct = acct
 	p.parked.push(e)
-	if e.lent || push {
+	if e.lent || mode == WriteNow {
 		flows := p.parked.head == e && p.returned.head == nil && !p.running && !p.hold && !p.cutting && !p.looking && !p.resting
 		if !known && flows {
 			rt, known = r.routeOf(p), true
 		}
 		if flows && rt.ok && rt.home != r.self && now.Before(e.deadline) {
-			r.handOver(p, e, rt, now, push)
+			r.handOver(p, e, rt, now, mode)
 			if p.parked.head == nil { // it has left; e is not ours any more
 				l := p.link
 				sh.mu.Unlock()
-				if push && l != nil {
+				if mode == WriteNow && l != nil {
 					l.push()
 				}
 				return
@@ -235,7 +235,7 @@ func (r *Router) pump(p *pair, first *route) {
 			break
 		}
 		if rt.ok && rt.home != r.self {
-			if !r.handOver(p, e, rt, now, false) {
+			if !r.handOver(p, e, rt, now, WriteLater) {
 				break
 			}
 			continue
@@ -315,9 +315,9 @@ func (r *Router) deliverHere(p *pair, rt route) bool {
 }
 
 // handOver appends the first parked message to the link to its receiver's
-// home; false means that nothing more can leave now. push tells that the caller
-// calls the link's push.
-func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time, push bool) bool {
+// home; false means that nothing more can leave now. With WriteNow the
+// caller calls the link's push.
+func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time, mode WriteMode) bool {
 	l, w := r.toward(rt.home)
 	if p.inflight > 0 && (p.link != l || p.way != w) {
 		return false
@@ -339,7 +339,7 @@ func (r *Router) handOver(p *pair, e *entry, rt route, now time.Time, push bool)
 	if e.retried {
 		e.went = rt
 	}
-	if s := l.send(e, p, rt, w, now, push); s != appended {
+	if s := l.send(e, p, rt, w, now, mode); s != appended {
 		e.stay() // a caller that went away meanwhile is found by hopeless
 		p.parked.prepend(&list{e, e})
 		if s == notUp && !r.mesh {

@@ -51,7 +51,7 @@ func TestPostersWriteThemselves(t *testing.T) {
 		n[0].signIn(t, from)
 		senders.Go(func() {
 			for i := range each {
-				n[0].PostWithin(numbered(from, "n2.b", i, size), time.Now(), time.Minute, false, func(o router.Outcome, err error) {
+				n[0].PostWith(numbered(from, "n2.b", i, size), router.PostOptions{Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(o router.Outcome, err error) {
 					if err != nil {
 						t.Errorf("message %d of %s: %v", i, from, err)
 					}
@@ -78,7 +78,7 @@ func TestPostersWriteThemselves(t *testing.T) {
 	}
 }
 
-// A consumer that is told with now set may take from the mailbox in the call.
+// A consumer that is told WriteNow may take from the mailbox in the call.
 func TestConsumerTakesInTheCall(t *testing.T) {
 	w := newWorld()
 	n := w.start(t, quick, "n1", "n2")
@@ -88,8 +88,8 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 	var mail *router.Consumer
 	var mu sync.Mutex
 	got := make(chan wire.Message, 100)
-	take := func(now bool) {
-		if !now {
+	take := func(mode router.WriteMode) {
+		if mode == router.WriteLater {
 			go func() {
 				mu.Lock()
 				defer mu.Unlock()
@@ -119,7 +119,7 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 	}
 	mu.Unlock()
 	for i := range 50 {
-		n[0].PostWithin(numbered("n1.a", "n2.b", i, 8), time.Now(), time.Minute, false, func(_ router.Outcome, err error) {
+		n[0].PostWith(numbered("n1.a", "n2.b", i, 8), router.PostOptions{Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) {
 			if err != nil {
 				t.Errorf("message %d: %v", i, err)
 			}

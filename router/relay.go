@@ -230,7 +230,7 @@ func (r *Router) pumpOn(p *pair) {
 			continue
 		}
 		p.parked.pop()
-		s := p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil, now, false)
+		s := p.onward.send(e, p, route{session: e.onward.session, epoch: e.onward.epoch}, nil, now, WriteLater)
 		if s != appended {
 			p.parked.prepend(&list{e, e})
 			if s == notAlone {

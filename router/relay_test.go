@@ -144,7 +144,7 @@ func TestTheMiddleRefusesOrDies(t *testing.T) {
 	stuck.Store(true)
 	outcomes := make(chan router.Outcome, 5)
 	for range 5 {
-		n[0].PostWithin(text("n1.a", "n3.b", "y"), time.Now(), time.Minute, false, func(o router.Outcome, _ error) { outcomes <- o })
+		n[0].PostWith(text("n1.a", "n3.b", "y"), router.PostOptions{Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(o router.Outcome, _ error) { outcomes <- o })
 	}
 	for range 2 {
 		if o := <-outcomes; o != router.Refused {

@@ -19,7 +19,10 @@ func (r *Router) Send(ctx context.Context, m wire.Message) (Outcome, error) {
 		deadline = now.Add(r.limits.Timeout)
 	}
 	w := &waiter{answer: make(chan *wire.Error, 1)}
-	r.begin(m, now, deadline, reply{w: w}, false, true)
+	if e := r.submit(&m, reply{w: w}); e != nil {
+		e.deadline = deadline
+		r.post(e, now, WriteNow)
+	}
 	select {
 	case err := <-w.answer:
 		return result(err)
@@ -47,56 +50,77 @@ func result(err *wire.Error) (Outcome, error) {
 	return outcomeOf(err), err
 }
 
+// WriteMode says who writes what a call has made ready to a socket.
+type WriteMode bool
+
+const (
+	// WriteLater leaves it to the connection's own writer: more comes at once, or
+	// locks are held.
+	WriteLater WriteMode = false
+	// WriteNow has the calling goroutine write what the socket takes without
+	// waiting, if nobody else writes; the rest is the writer's.
+	WriteNow WriteMode = true
+)
+
+// PostOptions are the terms of one PostWith. The zero value is that of Post.
+type PostOptions struct {
+	// Now is the time of the call; it may be a moment ago. Zero: PostWith asks.
+	Now time.Time
+	// Timeout is the time the message has from Now on; 0: Limits.Timeout.
+	Timeout time.Duration
+	// LinkWait is for a sender who waits for an answer no longer than a moment:
+	// where the receiver's home cannot be dialled, the message is given up as not
+	// tried after it (to the next tick, 50 ms). 0: it waits for Timeout.
+	LinkWait time.Duration
+	// Borrowed is for those who read messages out of a buffer: the bytes of a
+	// message whose frame is at most wire.MaxWhole long are the caller's again when
+	// PostWith returns. What holds them (the slice Payload) is not, nor are those
+	// of a longer one. Without it nobody may change the payload after the call.
+	Borrowed bool
+	// Write is WriteNow for the last of the messages that are posted at once.
+	Write WriteMode
+}
+
 // Post is Send without waiting; the message has Limits.Timeout. done (nil: not
 // told) is called exactly once, perhaps before Post returns, and must not
 // wait: links run on it. For one sender and receiver the calls come in the
 // order of the posts, but for messages that were refused at once (invalid,
 // too_large, busy) and for those whose time was over before an outcome came.
 func (r *Router) Post(m wire.Message, done func(Outcome, error)) {
-	now := time.Now()
-	r.begin(m, now, now.Add(r.limits.Timeout), reply{done: done}, false, false)
+	r.PostWith(m, PostOptions{}, done)
 }
 
-// PostWithin is Post with an own time from now on, for those who read messages
-// out of a buffer: the bytes of a message whose frame is at most wire.MaxWhole
-// long are the caller's again when PostWithin returns. What holds them (the
-// slice Payload) is not, nor are those of a longer one. now may be a moment ago.
-// Unless more messages are to be posted at once it writes to a socket itself, if
-// that need not wait.
-func (r *Router) PostWithin(m wire.Message, now time.Time, limit time.Duration, more bool, done func(Outcome, error)) {
-	r.begin(m, now, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole, !more)
-}
-
-// PostLinked is PostWithin for a sender who waits for an answer no longer than
-// a moment: where the receiver's home cannot be dialled, the message is given up
-// as not tried after linkWait (to the next tick, 50 ms), not after limit.
-func (r *Router) PostLinked(m wire.Message, now time.Time, limit, linkWait time.Duration, more bool, done func(Outcome, error)) {
-	if err := r.check(&m); err != nil {
-		r.answer(reply{done: done}, err)
+// PostWith is Post on the caller's terms.
+func (r *Router) PostWith(m wire.Message, o PostOptions, done func(Outcome, error)) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = r.limits.Timeout
+	}
+	e := r.submit(&m, reply{done: done})
+	if e == nil {
 		return
 	}
-	if r.egress.leaves(&m, reply{done: done}) {
-		return
+	e.deadline, e.lent = o.Now.Add(o.Timeout), o.Borrowed && m.FrameSize() <= wire.MaxWhole
+	if o.LinkWait > 0 {
+		e.linkBy = o.Now.Add(o.LinkWait)
 	}
-	e := newEntry(m, now.Add(limit), reply{done: done}, m.FrameSize() <= wire.MaxWhole)
-	e.linkBy = now.Add(linkWait)
-	r.post(e, now, !more)
+	r.post(e, o.Now, o.Write)
 }
 
-func (r *Router) begin(m wire.Message, now, deadline time.Time, to reply, lent, push bool) {
-	if err := r.check(&m); err != nil {
+// submit makes the entry of a new message; nil if its sender was answered: it is
+// refused, or has left by Egress.
+func (r *Router) submit(m *wire.Message, to reply) *entry {
+	if err := r.check(m); err != nil {
 		r.answer(to, err)
-		return
+		return nil
 	}
-	if r.egress.leaves(&m, to) {
-		return
+	if r.egress.leaves(m, to) {
+		return nil
 	}
-	r.post(newEntry(m, deadline, to, lent), now, push)
-}
-
-func newEntry(m wire.Message, deadline time.Time, to reply, lent bool) *entry {
 	e := entries.Get().(*entry)
-	e.reply, e.m, e.deadline, e.size, e.lent = to, m, deadline, cost(&m), lent
+	e.reply, e.m, e.size = to, *m, cost(m)
 	return e
 }
 

@@ -225,7 +225,7 @@ func expired(t testing.TB) context.Context {
 
 // A sender who waits only a moment hears soon that the receiver's coordinator
 // cannot be dialled; over a link that is up it sends like everybody.
-func TestPostLinkedGivesUpSoon(t *testing.T) {
+func TestLinkWaitGivesUpSoon(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	var cut atomic.Bool
@@ -239,7 +239,7 @@ func TestPostLinkedGivesUpSoon(t *testing.T) {
 	n[1].signIn(t, "n2.b")
 	post := func(to string) error {
 		done := make(chan error, 1)
-		n[0].PostLinked(text("n1.a", to, "x"), time.Now(), time.Hour, time.Millisecond, false, func(_ router.Outcome, err error) { done <- err })
+		n[0].PostWith(text("n1.a", to, "x"), router.PostOptions{Timeout: time.Hour, LinkWait: time.Millisecond, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) { done <- err })
 		select {
 		case err := <-done:
 			return err

@@ -44,7 +44,7 @@ func TestSlowLinkIsNotDead(t *testing.T) {
 	store := n[1].signIn(t, "n2.b")
 	done := make(chan error, 1)
 	m := wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{make([]byte, 1<<20)}}
-	n[0].PostWithin(m, time.Now(), time.Minute, false, func(_ router.Outcome, err error) { done <- err })
+	n[0].PostWith(m, router.PostOptions{Timeout: time.Minute, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatalf("1 MiB over a slow link: %v; the links are %v", err, n[0].Links())
 	}

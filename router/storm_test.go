@@ -254,7 +254,7 @@ func TestHistoryOfAStorm(t *testing.T) {
 				alive.RUnlock()
 				m := numbered(h.from, h.to, at, size)
 				bytes := m.Payload[0]
-				r.PostWithin(m, time.Now(), 5*time.Second, i%2 == 0, func(o router.Outcome, err error) {
+				r.PostWith(m, router.PostOptions{Timeout: 5 * time.Second, Borrowed: true, Write: i%2 != 0}, func(o router.Outcome, err error) {
 					h.told(t, at, o, err)
 					sent.Add(1)
 					<-window

@@ -204,11 +204,11 @@ func (c *Conn) kick() {
 // nothing included.
 const roundsNow = 3
 
-// push is kick for those who hold no lock. With now they write themselves what
+// push is kick for those who hold no lock. With WriteNow they write themselves what
 // the line takes at once, if nobody writes; what is left is the writer's.
-func (c *Conn) push(now bool) {
+func (c *Conn) push(mode router.WriteMode) {
 	c.mu.Lock()
-	if !now || c.writing || c.finished {
+	if mode == router.WriteLater || c.writing || c.finished {
 		c.kick()
 		c.mu.Unlock()
 		return
@@ -241,7 +241,7 @@ func (c *Conn) say(m *wire.Message) bool {
 	c.mu.Lock()
 	c.out = c.cut.add(c.out, m, false)
 	c.mu.Unlock()
-	c.push(true)
+	c.push(router.WriteNow)
 	return true
 }
 

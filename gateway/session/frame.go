@@ -84,7 +84,7 @@ func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 			c.mu.Lock()
 			c.out = wire.AppendAbout(c.out, kind, data)
 			c.mu.Unlock()
-			c.push(!more)
+			c.push(router.WriteMode(!more))
 		}
 	case wire.TypeChunk:
 		if live == nil {
@@ -226,7 +226,7 @@ func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
 		c.mu.Lock()
 		c.failed(live, m.To, m.Conversation, m.ID, err)
 		c.mu.Unlock()
-		c.push(true)
+		c.push(router.WriteNow)
 	}
 }
 
