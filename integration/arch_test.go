@@ -56,6 +56,7 @@ var may = map[string]struct {
 	"client":             {[]string{"wire", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt"}, "an SDK has no server inside"},
 	"client/worker":      {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
 	"node":               {[]string{"wire", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "raftnode", "raftnode/peer", "router", "router/topology", "control", "httpapi", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
+	"docs/figures":       {nil, "writes figures of the sources into the pages"},
 	"cmd/version":        {nil, "one for all programs"},
 	"cmd/coordinator":    {[]string{"cmd/version", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
 	"cmd/raftctl":        {[]string{"cmd/version", "wire", "wire/strictjson", "client"}, "a main"},
