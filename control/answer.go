@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
@@ -26,7 +25,7 @@ const (
 // answer takes the messages to COORDINATOR out of its mailbox and has them
 // answered, until ctx ends.
 func (c *Control) answer(ctx context.Context) error {
-	own := registry.FullName(c.self.Namespace, wire.Coordinator)
+	own := c.Name()
 	if err := c.mail.Attach(own, "", 0); err != nil {
 		return fmt.Errorf("open the mailbox of %s: %w", own, err)
 	}
@@ -158,7 +157,7 @@ func (c *Control) request(ctx context.Context, to, method string, params json.Ra
 	}
 	defer c.calls.close(conversation)
 	err = asWire(c.mail.Send(sending, wire.Message{
-		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
+		To: to, From: c.Name(), Conversation: conversation,
 		Type: wire.TypeJSON, Payload: [][]byte{body},
 	}))
 	if err != nil {

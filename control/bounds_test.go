@@ -46,7 +46,7 @@ func TestJobsFindNoRoom(t *testing.T) {
 					return wire.SubmitJob{ID: id, Runtime: "sh", Script: "true", Range: &wire.Range{To: 3}}
 				}
 				submit := func(s *site, id string) error {
-					_, _, err := s.Submit(t.Context(), control.Caller{}, job(id), "")
+					_, _, err := s.Submit(t.Context(), anyone, job(id), "")
 					return err
 				}
 				fine(t, submit(n1, "a"))
@@ -58,17 +58,17 @@ func TestJobsFindNoRoom(t *testing.T) {
 				}
 				// n2 does not know of b's end and of its being forgotten: it must not refuse by what was.
 				fine(t, submit(n2, "b"))
-				_, _, err = n1.ForgetJob(t.Context(), "b")
+				_, _, err = n1.ForgetJob(t.Context(), anyone, "b")
 				refused(t, err, wire.CodeConflict, "cancel it first")
 				w.lag("n2")
-				_, _, err = n1.CancelJob(t.Context(), "b", "")
+				_, _, err = n1.CancelJob(t.Context(), anyone, "b", "")
 				fine(t, err)
-				was, index, err := n1.ForgetJob(t.Context(), "b")
+				was, index, err := n1.ForgetJob(t.Context(), anyone, "b")
 				if err != nil || index == 0 || was.State != jobs.Cancelled || was.ID != "b" {
 					t.Errorf("forgotten: %+v at %d, %v", was, index, err)
 				}
 				fine(t, submit(n2, "c"))
-				_, _, err = n1.ForgetJob(t.Context(), "b")
+				_, _, err = n1.ForgetJob(t.Context(), anyone, "b")
 				refused(t, err, wire.CodeNotFound, "b")
 			})
 		})
@@ -89,13 +89,13 @@ func TestResultsFindNoRoom(t *testing.T) {
 				PartRef: attempt, OK: true, Result: json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`),
 			}}})
 			fine(t, err)
-			parts, _, err := n2.Parts(t.Context(), control.Read{}, id, "", control.Page{})
+			parts, _, err := n2.Parts(t.Context(), anyone, control.Read{}, id, "", control.Page{})
 			fine(t, err)
 			return parts.Parts[n]
 		}
 		state := func(id, state string, bytes int64) wire.Job {
 			t.Helper()
-			j, _, err := n2.Job(t.Context(), control.Read{}, id)
+			j, _, err := n2.Job(t.Context(), anyone, control.Read{}, id)
 			fine(t, err)
 			if j.State != state || j.ResultBytes < bytes || j.ResultQuota != 30 {
 				t.Errorf("job %s is %s with %d of %d bytes of results, want %s with at least %d of 30", id, j.State, j.ResultBytes, j.ResultQuota, state, bytes)
@@ -116,9 +116,9 @@ func TestResultsFindNoRoom(t *testing.T) {
 			t.Errorf("the part beyond the quota of all jobs: %+v", p)
 		}
 		spec := wire.SubmitJob{ID: "d", Runtime: "sh", Script: "true", Range: &wire.Range{To: 1}}
-		_, _, err := n1.Submit(t.Context(), control.Caller{}, spec, "")
+		_, _, err := n1.Submit(t.Context(), anyone, spec, "")
 		refused(t, err, wire.CodeBusy, "no room for results")
-		st, err := n1.Status(t.Context())
+		st, err := n1.Status(t.Context(), anyone)
 		fine(t, err)
 		if z := st.JobSize; z.ResultBytes < 50 || z.MaxResultBytes != 50 || z.Jobs != 3 || z.Parts != 6 || z.MaxJobs != 20_000 {
 			t.Errorf("the status has %+v", z)
@@ -127,7 +127,7 @@ func TestResultsFindNoRoom(t *testing.T) {
 			_, err := n2.call(t, hand.Secret, "jobs.forget", map[string]string{"id": id})
 			fine(t, err)
 		}
-		_, _, err = n1.Submit(t.Context(), control.Caller{}, spec, "")
+		_, _, err = n1.Submit(t.Context(), anyone, spec, "")
 		fine(t, err)
 		if p := run("c", 0, 20); p.State != jobs.Done {
 			t.Errorf("with room again: %+v", p)
@@ -142,37 +142,37 @@ func TestComponentsFindNoRoom(t *testing.T) {
 	inBounds(t, control.Bounds{Components: 2}, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		one := n1.signIn(t, "one")
-		two, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "two"}, key)
+		two, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two"}, key)
 		fine(t, err)
-		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "three"}, "")
+		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "three"}, "")
 		refused(t, err, wire.CodeBusy, "2 components are signed in, and at most 2 may be")
-		if again, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "two"}, key); err != nil || again.Session != two.Session {
+		if again, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two"}, key); err != nil || again.Session != two.Session {
 			t.Errorf("the repeat of a sign-in: %+v, %v", again, err)
 		}
-		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "one", Namespace: "n1", Session: one.Session, Secret: one.Secret}, "")
+		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "one", Namespace: "n1", Session: one.Session, Secret: one.Secret}, "")
 		fine(t, err)
 		w.lag("n2")
-		_, err = n1.SignOut(t.Context(), two.FullName, two.Secret)
+		_, err = n1.SignOut(t.Context(), by(two.Secret), two.FullName)
 		fine(t, err)
-		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "three"}, "")
+		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "three"}, "")
 		fine(t, err)
 	})
 	inBounds(t, control.Bounds{ComponentBytes: 1000}, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		labels := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("v", n)} }
-		one, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "one", Labels: labels(700)}, "")
+		one, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "one", Labels: labels(700)}, "")
 		fine(t, err)
-		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "two", Labels: labels(300)}, "")
+		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two", Labels: labels(300)}, "")
 		refused(t, err, wire.CodeBusy, "of at most 1000: ")
 		for i := range 3 { // less is always welcome, more of its own only as far as there is room
 			in := wire.SignIn{Name: "one", Session: one.Session, Secret: one.Secret, Labels: labels(200 - i)}
-			_, err = n1.SignIn(t.Context(), control.Caller{}, in, "")
+			_, err = n1.SignIn(t.Context(), anyone, in, "")
 			fine(t, err)
 		}
-		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "two", Labels: labels(300)}, "")
+		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two", Labels: labels(300)}, "")
 		fine(t, err)
 		in := wire.SignIn{Name: "one", Session: one.Session, Secret: one.Secret, Labels: labels(700)}
-		_, err = n1.SignIn(t.Context(), control.Caller{}, in, "")
+		_, err = n1.SignIn(t.Context(), anyone, in, "")
 		refused(t, err, wire.CodeBusy, fmt.Sprintf("%d bytes more", 700-198))
 	})
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Call carries out a method of COORDINATOR as the session that secret belongs
-// to, and returns its result, ready to be written as JSON, and the index of
+// Call carries out a method of COORDINATOR as the session whose secret was
+// presented, and returns its result, ready to be written as JSON, and the index of
 // the write if there was one (else 0). The methods are in the document that
 // rpc.discover answers. Errors: unauthorized, forbidden, not_found (method or
 // session), invalid, and what the method itself refuses.
-func (c *Control) Call(ctx context.Context, secret, method string, params json.RawMessage) (any, uint64, error) {
-	s, err := c.whose(ctx, secret)
+func (c *Control) Call(ctx context.Context, who Principal, method string, params json.RawMessage) (any, uint64, error) {
+	s, err := c.authorizeSession(ctx, who, MessagesSend)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -37,14 +37,17 @@ func (c *Control) Serves(to string) (bool, error) {
 
 // Request carries a JSON-RPC request to a component and brings back its
 // result. The coordinator asks in its own name (namespace.COORDINATOR) when
-// secret is "", else the answer would go to the session's inbox: then secret
-// only proves who asks. It blocks until the answer, or ctx's end (10 s without
+// no session's secret was presented, else the answer would go to the session's
+// inbox: then the secret only proves who asks. It blocks until the answer, or ctx's end (10 s without
 // a deadline). Errors: not_found (receiver_unknown), busy, unavailable,
 // unknown (no answer in time); an error answer of the component is conflict
 // with its text.
-func (c *Control) Request(ctx context.Context, secret, to, method string, params json.RawMessage) (json.RawMessage, error) {
-	if secret != "" {
-		if _, err := c.whose(ctx, secret); err != nil {
+func (c *Control) Request(ctx context.Context, who Principal, to, method string, params json.RawMessage) (json.RawMessage, error) {
+	if err := c.Authorize(who, MessagesSend, componentThing(to)); err != nil {
+		return nil, err
+	}
+	if who.Secret() != "" {
+		if _, err := c.sessionOfSecret(ctx, who.Secret()); err != nil {
 			return nil, err
 		}
 	}

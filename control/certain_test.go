@@ -15,7 +15,7 @@ import (
 func (s *site) takeOver(t *testing.T, in wire.SignedIn) {
 	t.Helper()
 	_, name, _ := strings.Cut(in.FullName, ".")
-	_, err := s.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+	_, err := s.SignIn(t.Context(), anyone, wire.SignIn{
 		Name: name, Namespace: in.Namespace, Session: in.Session, Secret: in.Secret,
 	}, "")
 	fine(t, err)
@@ -29,13 +29,13 @@ func TestACertainNoIsOfAFreshView(t *testing.T) {
 		n1, n3 := w.sites["n1"], w.sites["n3"]
 		// Each begins with n3 behind the moment at which the session is live.
 		ended := func(in wire.SignedIn) { // n3 has seen its end, not its return
-			_, err := n1.SignOut(t.Context(), in.FullName, in.Secret)
+			_, err := n1.SignOut(t.Context(), by(in.Secret), in.FullName)
 			fine(t, err)
 			w.lag("n3")
 			n1.takeOver(t, in)
 		}
 		renamed := func(in wire.SignedIn) wire.SignedIn { // n3 has it under another name
-			_, err := n1.SignOut(t.Context(), in.FullName, in.Secret)
+			_, err := n1.SignOut(t.Context(), by(in.Secret), in.FullName)
 			fine(t, err)
 			in.FullName = "n1.other"
 			n1.takeOver(t, in)
@@ -43,19 +43,19 @@ func TestACertainNoIsOfAFreshView(t *testing.T) {
 		}
 		asks := map[string]func(in wire.SignedIn) error{
 			"heartbeat": func(in wire.SignedIn) error {
-				_, err := n3.Heartbeat(t.Context(), in.FullName, in.Secret)
+				_, err := n3.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 				return err
 			},
 			"sign-out": func(in wire.SignedIn) error {
-				_, err := n3.SignOut(t.Context(), in.FullName, in.Secret)
+				_, err := n3.SignOut(t.Context(), by(in.Secret), in.FullName)
 				return err
 			},
 			"send": func(in wire.SignedIn) error {
-				_, err := n3.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
+				_, err := n3.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
 				return err
 			},
 			"inbox": func(in wire.SignedIn) error {
-				box, err := n3.Inbox(t.Context(), in.FullName, in.Secret)
+				box, err := n3.Inbox(t.Context(), by(in.Secret), in.FullName)
 				if err != nil {
 					return err
 				}
@@ -69,7 +69,7 @@ func TestACertainNoIsOfAFreshView(t *testing.T) {
 				return err
 			},
 			"removal": func(in wire.SignedIn) error {
-				_, err := n3.RemoveComponent(t.Context(), in.FullName, "")
+				_, err := n3.RemoveComponent(t.Context(), anyone, in.FullName, "")
 				return err
 			},
 		}
@@ -95,7 +95,7 @@ func TestACertainNoIsOfAFreshView(t *testing.T) {
 		in := n1.signIn(t, "laser")
 		synctest.Wait()
 		w.lag("n3")
-		if _, err := n3.Heartbeat(t.Context(), "n1.other", renamed(in).Secret); err != nil {
+		if _, err := n3.Heartbeat(t.Context(), by(renamed(in).Secret), "n1.other"); err != nil {
 			t.Errorf("a session that n3 knows by its name of before: %v, want none", err)
 		}
 	}, "n1", "n2", "n3")
@@ -110,24 +110,24 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 		synctest.Wait()
 		w.lag("n3")
 		n2.takeOver(t, in)
-		beat, err := n3.Heartbeat(t.Context(), in.FullName, in.Secret)
+		beat, err := n3.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		if beat.Home != "n2" {
 			t.Errorf("the beat is answered by %s, want n2", beat.Home)
 		}
 		w.lag("n3")
 		n1.takeOver(t, in)
-		_, err = n3.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
+		_, err = n3.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
 		fine(t, err)
 		w.lag("n3")
 		n2.takeOver(t, in)
-		n2.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`2`)}, "")
+		n2.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`2`)}, "")
 		if got := n3.inbox(t, in, 0); len(got) != 1 {
 			t.Errorf("got %d messages, want 1", len(got))
 		}
 		// One that waits for mail at the home it leaves goes on at the next.
 		in = n2.signIn(t, "stage")
-		box, err := n2.Inbox(t.Context(), in.FullName, in.Secret)
+		box, err := n2.Inbox(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		type answer struct {
 			messages int
@@ -143,7 +143,7 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 		synctest.Wait()
 		n1.takeOver(t, in)
 		synctest.Wait()
-		_, err = n1.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`3`)}, "")
+		_, err = n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`3`)}, "")
 		fine(t, err)
 		if got := <-waits; got != (answer{1, nil}) {
 			t.Errorf("who waited while its session moved got %+v, want 1 message", got)
@@ -157,20 +157,20 @@ func TestARemovalHitsWhoHasTheNameNow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n3 := w.sites["n1"], w.sites["n3"]
 		first := n1.signIn(t, "laser")
-		_, err := n1.RemoveComponent(t.Context(), first.FullName, "")
+		_, err := n1.RemoveComponent(t.Context(), anyone, first.FullName, "")
 		fine(t, err)
 		second := n1.signIn(t, "laser")
 		synctest.Wait()
 		w.lag("n3") // which has the second
-		_, err = n1.RemoveComponent(t.Context(), second.FullName, "")
+		_, err = n1.RemoveComponent(t.Context(), anyone, second.FullName, "")
 		fine(t, err)
 		third := n1.signIn(t, "laser")
-		_, err = n3.RemoveComponent(t.Context(), third.FullName, "")
+		_, err = n3.RemoveComponent(t.Context(), anyone, third.FullName, "")
 		fine(t, err)
 		if _, live := n3.machine.View().Registry.Session(third.FullName); live {
 			t.Error("n3 answered that it is done, and the component is signed in")
 		}
-		_, err = n3.RemoveComponent(t.Context(), third.FullName, "")
+		_, err = n3.RemoveComponent(t.Context(), anyone, third.FullName, "")
 		refused(t, err, wire.CodeNotFound, "not signed in")
 	}, "n1", "n3")
 }
@@ -180,17 +180,17 @@ func TestNoCertainNoWithoutALeader(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		in := n1.signIn(t, "laser")
-		_, err := n1.SignOut(t.Context(), in.FullName, in.Secret)
+		_, err := n1.SignOut(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		live := n1.signIn(t, "stage")
 		w.failing(wire.NotTried("no leader"))
-		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "nobody newer can be asked")
-		_, err = n1.Heartbeat(t.Context(), "n1.nobody", "garbage")
+		_, err = n1.Heartbeat(t.Context(), by("garbage"), "n1.nobody")
 		refused(t, err, wire.CodeUnavailable, "nobody newer can be asked")
-		_, err = n1.Heartbeat(t.Context(), live.FullName, live.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(live.Secret), live.FullName)
 		fine(t, err)
-		_, err = n1.Heartbeat(t.Context(), live.FullName, "garbage") // no view could make that a secret
+		_, err = n1.Heartbeat(t.Context(), by("garbage"), live.FullName) // no view could make that a secret
 		refused(t, err, wire.CodeForbidden, live.FullName)
 	}, "n1")
 }
@@ -202,15 +202,15 @@ func TestQuickAnswersAskNobody(t *testing.T) {
 		in := n1.signIn(t, "laser")
 		synctest.Wait()
 		before := n1.asked
-		_, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
-		_, err = n1.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
+		_, err = n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
 		fine(t, err)
 		for _, secret := range []string{"", "garbage", strings.Repeat("x", 1<<16)} {
-			if _, err := n1.Heartbeat(t.Context(), in.FullName, secret); err == nil {
+			if _, err := n1.Heartbeat(t.Context(), by(secret), in.FullName); err == nil {
 				t.Errorf("the secret %.10q is taken", secret)
 			}
-			if _, err := n1.Send(t.Context(), secret, wire.SendMessage{To: in.FullName}, ""); err == nil {
+			if _, err := n1.Send(t.Context(), by(secret), wire.SendMessage{To: in.FullName}, ""); err == nil {
 				t.Errorf("the secret %.10q is taken", secret)
 			}
 		}
@@ -233,7 +233,7 @@ func TestALogIsOfAFreshView(t *testing.T) {
 		fine(t, err)
 		w.lag("n1")
 		w.assign("j1", 1, 1, in)
-		_, err = n1.PartLog(t.Context(), "j1", control.LogQuery{Part: 1, Attempt: 1})
+		_, err = n1.PartLog(t.Context(), anyone, "j1", control.LogQuery{Part: 1, Attempt: 1})
 		fine(t, err)
 	}, "n1", "n2")
 }
@@ -244,14 +244,14 @@ func TestASendOfOneThatIsNotAtHomeAnyMore(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		send := func(in wire.SignedIn) error {
-			_, err := n1.Send(t.Context(), in.Secret, wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
+			_, err := n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
 			return err
 		}
 		n1.mail.alien = true
 		live, ended, moved := n1.signIn(t, "live"), n1.signIn(t, "ended"), n1.signIn(t, "moved")
 		refused(t, send(live), wire.CodeUnavailable, "not delivered")
 		w.lag("n1")
-		_, err := n2.SignOut(t.Context(), ended.FullName, ended.Secret)
+		_, err := n2.SignOut(t.Context(), by(ended.Secret), ended.FullName)
 		fine(t, err)
 		refused(t, send(ended), wire.CodeNotFound, "signed out; sign in again")
 		w.lag("n1")

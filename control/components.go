@@ -45,7 +45,10 @@ type ComponentFilter struct {
 
 // Components lists the signed-in components by full name. Errors: invalid
 // (match, limit), unavailable.
-func (c *Control) Components(ctx context.Context, r Read, f ComponentFilter, p Page) (wire.Components, Fresh, error) {
+func (c *Control) Components(ctx context.Context, who Principal, r Read, f ComponentFilter, p Page) (wire.Components, Fresh, error) {
+	if err := c.Authorize(who, ComponentsRead, Thing{Namespace: f.Namespace}); err != nil {
+		return wire.Components{}, Fresh{}, err
+	}
 	limit, err := p.size()
 	if err != nil {
 		return wire.Components{}, Fresh{}, err
@@ -76,7 +79,10 @@ func (c *Control) Components(ctx context.Context, r Read, f ComponentFilter, p P
 }
 
 // Component returns one signed-in component. Errors: not_found, unavailable.
-func (c *Control) Component(ctx context.Context, r Read, full string) (wire.Component, Fresh, error) {
+func (c *Control) Component(ctx context.Context, who Principal, r Read, full string) (wire.Component, Fresh, error) {
+	if err := c.Authorize(who, ComponentsRead, componentThing(full)); err != nil {
+		return wire.Component{}, Fresh{}, err
+	}
 	view, fresh, err := c.viewOf(ctx, r, onComponent(full))
 	if err != nil {
 		return wire.Component{}, fresh, err
@@ -101,7 +107,10 @@ func onComponent(full string) part {
 // Namespaces returns the address book: the namespace of every coordinator,
 // and the plain names in it. A namespace whose coordinator left and that still
 // has components is listed without a coordinator.
-func (c *Control) Namespaces(ctx context.Context, r Read) (map[string]wire.Namespace, Fresh, error) {
+func (c *Control) Namespaces(ctx context.Context, who Principal, r Read) (map[string]wire.Namespace, Fresh, error) {
+	if err := c.Authorize(who, ComponentsRead, Thing{}); err != nil {
+		return nil, Fresh{}, err
+	}
 	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.AddressBook})
 	if err != nil {
 		return nil, fresh, err

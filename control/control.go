@@ -38,11 +38,15 @@ type Config struct {
 	// Describe, if given, completes the answer of Status with what only the
 	// one who put the coordinator together knows (timeouts, insecure, ...).
 	Describe func(*wire.Status)
+	// Authenticator knows who may come in; default: everybody.
+	Authenticator *Authenticator
 }
 
 // Control is what doors call. All its methods are safe for concurrent use and
 // return *wire.Error for everything a caller can act on.
 type Control struct {
+	*Authenticator
+
 	machine  *fsm.Machine
 	node     Replica
 	mail     Mail
@@ -90,6 +94,9 @@ func New(cfg Config) (*Control, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
+	if cfg.Authenticator == nil {
+		cfg.Authenticator = &Authenticator{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +111,7 @@ func New(cfg Config) (*Control, error) {
 	c := &Control{
 		machine: cfg.Machine, node: cfg.Node, mail: cfg.Mail, peers: cfg.Peers, self: cfg.Self,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(), describe: cfg.Describe,
-		logs: logs, bounds: cfg.Bounds,
+		logs: logs, bounds: cfg.Bounds, Authenticator: cfg.Authenticator,
 	}
 	c.leases = lease.New(lease.Config{Propose: c.expire, Logger: cfg.Logger})
 	if c.peers != nil {
@@ -153,6 +160,9 @@ func (c *Control) Close() {
 	}
 	c.logs.close()
 }
+
+// Name returns the full name of this coordinator's COORDINATOR.
+func (c *Control) Name() string { return registry.FullName(c.self.Namespace, wire.Coordinator) }
 
 // Self returns this coordinator's row as it announces itself.
 func (c *Control) Self() registry.Coordinator { return c.self }

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/folkmoot/folkmoot/jobs"
-	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -146,7 +145,7 @@ func (c *Control) tell(to, method string, params any, done func(error)) {
 		return
 	}
 	c.mail.Post(wire.Message{
-		To: to, From: registry.FullName(c.self.Namespace, wire.Coordinator), Conversation: conversation,
+		To: to, From: c.Name(), Conversation: conversation,
 		Type: wire.TypeJSON, Payload: [][]byte{body},
 	}, false, done)
 }

@@ -62,12 +62,12 @@ func (c *Control) lookup(ctx context.Context, s registry.Session, in lookupIn) (
 	if row, ok := c.machine.View().Registry.Session(full); ok {
 		return component(row), 0, nil
 	}
-	out, _, err := c.Component(ctx, Read{Consistency: "strict"}, full)
+	out, _, err := c.Component(ctx, asSession(s), Read{Consistency: "strict"}, full)
 	return out, 0, err
 }
 
-func (c *Control) listed(ctx context.Context, _ registry.Session, in listIn) (any, uint64, error) {
-	list, fresh, err := c.Components(ctx, Read{Index: in.Index},
+func (c *Control) listed(ctx context.Context, s registry.Session, in listIn) (any, uint64, error) {
+	list, fresh, err := c.Components(ctx, asSession(s), Read{Index: in.Index},
 		ComponentFilter{Namespace: in.Namespace, Prefix: in.Prefix, Labels: in.Labels}, Page{Limit: in.Limit, After: in.After})
 	return listed{list, fresh.Index}, 0, err
 }
@@ -84,7 +84,7 @@ func (c *Control) submitted(ctx context.Context, s registry.Session, raw json.Ra
 	if err := wire.CheckZeros(raw); err != nil {
 		return nil, 0, err
 	}
-	return answered(c.Submit(ctx, Caller{Name: s.FullName, Kind: s.Kind}, in.SubmitJob, in.Key))
+	return answered(c.Submit(ctx, asSession(s), in.SubmitJob, in.Key))
 }
 
 // longestJobWait bounds the wait of jobs.get: it holds up what the session asks

@@ -66,7 +66,10 @@ type Cursor struct {
 
 // Events returns a cursor behind the place after, or behind all there is when
 // after is nil. No topics means all. Errors: invalid (topic).
-func (c *Control) Events(topics []string, after *Position) (*Cursor, error) {
+func (c *Control) Events(who Principal, topics []string, after *Position) (*Cursor, error) {
+	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
+		return nil, err
+	}
 	cur := &Cursor{control: c}
 	for _, t := range topics {
 		switch t {

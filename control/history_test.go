@@ -27,7 +27,7 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 			"not beyond, of another": {Index: 1, Cluster: "old"},
 			"beyond, of the same":    {Index: now + 500, Cluster: "new"},
 		} {
-			cur, err := n1.Events(nil, &at)
+			cur, err := n1.Events(anyone, nil, &at)
 			fine(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			_, lagged, err := cur.Next(ctx)
@@ -43,7 +43,7 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 		w.lag("n2")
 		n1.signIn(t, "ahead")
 		place := control.Position{Index: w.index, Cluster: "new"}
-		cur, err := n2.Events([]string{wire.TopicComponent}, &place)
+		cur, err := n2.Events(anyone, []string{wire.TopicComponent}, &place)
 		fine(t, err)
 		n1.signIn(t, "further")
 		events, lagged, err := cur.Next(t.Context())
@@ -65,7 +65,7 @@ func TestPlaceIsNotJudgedWithoutLeader(t *testing.T) {
 		n1 := w.sites["n1"]
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		w.failing(errors.New("no leader"))
-		cur, err := n1.Events(nil, &control.Position{Index: 500})
+		cur, err := n1.Events(anyone, nil, &control.Position{Index: 500})
 		fine(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -85,7 +85,7 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
-		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
+		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
 		fine(t, err)
 		now := w.index
 		for _, c := range []struct {
@@ -101,7 +101,7 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 			{control.Read{Index: now, Wait: time.Minute}, time.Minute},
 		} {
 			began := time.Now()
-			list, fresh, err := n1.Components(t.Context(), c.read, control.ComponentFilter{}, control.Page{})
+			list, fresh, err := n1.Components(t.Context(), anyone, c.read, control.ComponentFilter{}, control.Page{})
 			fine(t, err)
 			if took := time.Since(began); took != c.takes || len(list.Components) != 1 || fresh.Index != now {
 				t.Errorf("%+v: %d components at %d after %s, want 1 at %d after %s", c.read, len(list.Components), fresh.Index, took, now, c.takes)
@@ -110,12 +110,12 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 		w.lag("n1")
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		began := time.Now()
-		_, fresh, err := n1.Components(t.Context(), control.Read{Index: w.index, Wait: time.Minute}, control.ComponentFilter{}, control.Page{})
+		_, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: w.index, Wait: time.Minute}, control.ComponentFilter{}, control.Page{})
 		fine(t, err)
 		if took := time.Since(began); took != time.Minute || fresh.Index != w.index {
 			t.Errorf("an index ahead of a follower: answered at %d after %s, want at %d after a minute", fresh.Index, took, w.index)
 		}
-		_, _, err = n1.Components(t.Context(), control.Read{Index: now + 500, Cluster: "new"}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{Index: now + 500, Cluster: "new"}, control.ComponentFilter{}, control.Page{})
 		refused(t, err, wire.CodeUnavailable, "")
 		synctest.Wait()
 	}, "n1")

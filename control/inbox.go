@@ -16,7 +16,7 @@ import (
 type Inbox struct {
 	control *Control
 	session registry.Session
-	secret  string
+	who     Principal
 	fresh   bool // no home elsewhere was told yet that the session asked
 }
 
@@ -31,15 +31,15 @@ const slack = 100 * time.Millisecond
 
 // Inbox opens the mailbox of the component for its own session; it counts as
 // a sign of life. Errors as of Heartbeat.
-func (c *Control) Inbox(ctx context.Context, full, secret string) (*Inbox, error) {
-	s, err := c.owner(ctx, full, secret)
+func (c *Control) Inbox(ctx context.Context, who Principal, full string) (*Inbox, error) {
+	s, err := c.authorizeOwner(ctx, who, ComponentsWrite, full)
 	if err != nil {
 		return nil, err
 	}
 	if s.Home == c.self.ID {
 		c.alive(s)
 	}
-	return &Inbox{control: c, session: s, secret: secret, fresh: true}, nil
+	return &Inbox{control: c, session: s, who: who, fresh: true}, nil
 }
 
 // Receive waits until ctx ends for messages numbered above after and returns
@@ -69,7 +69,7 @@ func (b *Inbox) Receive(ctx context.Context, after uint64, max int) ([]wire.Rece
 // once asks wherever the session lives now, for a while.
 func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Received, error) {
 	c := b.control
-	s, err := c.owner(ctx, b.session.FullName, b.secret)
+	s, err := c.ownerOfSecret(ctx, b.session.FullName, b.who.Secret())
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,10 @@ type storedChunk struct {
 // PartLog reads up to 128 KiB of a part's log, from here or from the
 // coordinator that keeps it. A part that never ran has an empty one. Errors:
 // not_found (job or part), invalid, unavailable (its keeper is not reached).
-func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk, error) {
+func (c *Control) PartLog(ctx context.Context, who Principal, job string, q LogQuery) (LogChunk, error) {
+	if err := c.Authorize(who, JobsRead, Thing{ID: job}); err != nil {
+		return LogChunk{}, err
+	}
 	if q.Offset < 0 || q.Attempt < 0 || q.Part < 0 {
 		return LogChunk{}, wire.Invalid("offset", "part, attempt and offset are not below 0")
 	}
@@ -81,7 +84,10 @@ func (c *Control) PartLog(ctx context.Context, job string, q LogQuery) (LogChunk
 // is read; it then shows every part's newest try. The sequence ends with one
 // error as its last element if it cannot go on; a log whose keeper is not
 // reached is left out.
-func (c *Control) JobLogs(ctx context.Context, job string, part int, follow bool) (iter.Seq2[LogChunk, error], error) {
+func (c *Control) JobLogs(ctx context.Context, who Principal, job string, part int, follow bool) (iter.Seq2[LogChunk, error], error) {
+	if err := c.Authorize(who, JobsRead, Thing{ID: job}); err != nil {
+		return nil, err
+	}
 	view, err := c.withJob(ctx, job)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,10 @@ import (
 // same, the job is Known. Errors: invalid (with the field), too_large, conflict,
 // busy (no room, see Bounds), unavailable, unknown (repeat with the same id or
 // key).
-func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
+func (c *Control) Submit(ctx context.Context, who Principal, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
+	if err := c.Authorize(who, JobsWrite, Thing{ID: in.ID}); err != nil {
+		return wire.Job{}, 0, err
+	}
 	if err := checkKey(key); err != nil {
 		return wire.Job{}, 0, err
 	}
@@ -38,8 +41,8 @@ func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key
 	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forJob(view, id, spec) }); err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.by(), jobs.Submit{
-		ID: id, Spec: spec, By: who.by(), ResultQuota: c.bounds.JobResultBytes,
+	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.Name(), jobs.Submit{
+		ID: id, Spec: spec, By: who.Name(), ResultQuota: c.bounds.JobResultBytes,
 	})
 	if err != nil {
 		return wire.Job{}, index, err
@@ -52,14 +55,17 @@ func (c *Control) Submit(ctx context.Context, who Caller, in wire.SubmitJob, key
 // CancelJob ends a job that has not ended; one that was cancelled before is
 // answered as it is. reason "" is "cancelled by its user". Errors: not_found,
 // conflict (it ended otherwise), unavailable, unknown.
-func (c *Control) CancelJob(ctx context.Context, id, reason string) (wire.Job, uint64, error) {
+func (c *Control) CancelJob(ctx context.Context, who Principal, id, reason string) (wire.Job, uint64, error) {
+	if err := c.Authorize(who, JobsWrite, Thing{ID: id}); err != nil {
+		return wire.Job{}, 0, err
+	}
 	if reason == "" {
 		reason = "cancelled by its user"
 	}
 	if !label(reason, 1024) {
 		return wire.Job{}, 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
-	job, index, err := propose[jobs.Job](ctx, c, jobs.KindCancel, "user", jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	job, index, err := propose[jobs.Job](ctx, c, jobs.KindCancel, who.Name(), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
 	}
@@ -69,7 +75,10 @@ func (c *Control) CancelJob(ctx context.Context, id, reason string) (wire.Job, u
 // ForgetJob removes a job that has ended, with its results and logs, before its
 // keep is over, and returns it as it was. Errors: not_found, conflict (it has not
 // ended), unavailable, unknown (it is forgotten when it is not found any more).
-func (c *Control) ForgetJob(ctx context.Context, id string) (wire.Job, uint64, error) {
+func (c *Control) ForgetJob(ctx context.Context, who Principal, id string) (wire.Job, uint64, error) {
+	if err := c.Authorize(who, JobsWrite, Thing{ID: id}); err != nil {
+		return wire.Job{}, 0, err
+	}
 	was, err := surely(ctx, c, func(view *fsm.State) (wire.Job, error) {
 		j, err := jobOf(view, id)
 		if err == nil && !jobs.Final(j.State) {
@@ -80,7 +89,7 @@ func (c *Control) ForgetJob(ctx context.Context, id string) (wire.Job, uint64, e
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	_, index, err := propose[struct{}](ctx, c, jobs.KindForget, "user", jobs.Forget{ID: id})
+	_, index, err := propose[struct{}](ctx, c, jobs.KindForget, who.Name(), jobs.Forget{ID: id})
 	return was, index, err
 }
 
@@ -104,7 +113,10 @@ func checkState(state string, states []string) error {
 }
 
 // Jobs lists jobs by id, without their scripts. Errors: invalid, unavailable.
-func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.Jobs, Fresh, error) {
+func (c *Control) Jobs(ctx context.Context, who Principal, r Read, f JobFilter, p Page) (wire.Jobs, Fresh, error) {
+	if err := c.Authorize(who, JobsRead, Thing{}); err != nil {
+		return wire.Jobs{}, Fresh{}, err
+	}
 	limit, err := p.size()
 	if err != nil {
 		return wire.Jobs{}, Fresh{}, err
@@ -136,7 +148,10 @@ func (c *Control) Jobs(ctx context.Context, r Read, f JobFilter, p Page) (wire.J
 }
 
 // Job returns one job with its script. Errors: not_found, unavailable.
-func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, error) {
+func (c *Control) Job(ctx context.Context, who Principal, r Read, id string) (wire.Job, Fresh, error) {
+	if err := c.Authorize(who, JobsRead, Thing{ID: id}); err != nil {
+		return wire.Job{}, Fresh{}, err
+	}
 	view, fresh, err := c.viewOf(ctx, r, onJob(id))
 	if err != nil {
 		return wire.Job{}, fresh, err
@@ -151,7 +166,10 @@ func (c *Control) Job(ctx context.Context, r Read, id string) (wire.Job, Fresh, 
 // Parts lists the parts of a job by number, in the given state only if state
 // is not "", with items and results. Page.After is the number of the last part
 // before. Errors: not_found, invalid, unavailable.
-func (c *Control) Parts(ctx context.Context, r Read, id, state string, p Page) (wire.Parts, Fresh, error) {
+func (c *Control) Parts(ctx context.Context, who Principal, r Read, id, state string, p Page) (wire.Parts, Fresh, error) {
+	if err := c.Authorize(who, JobsRead, Thing{ID: id}); err != nil {
+		return wire.Parts{}, Fresh{}, err
+	}
 	limit, err := p.size()
 	if err != nil {
 		return wire.Parts{}, Fresh{}, err
@@ -198,7 +216,10 @@ func jobWire(view *fsm.State, j jobs.Job, full bool) wire.Job {
 
 // Workers lists the components that run parts, and how busy they are.
 // Errors: unavailable.
-func (c *Control) Workers(ctx context.Context, r Read) (wire.Workers, Fresh, error) {
+func (c *Control) Workers(ctx context.Context, who Principal, r Read) (wire.Workers, Fresh, error) {
+	if err := c.Authorize(who, ComponentsRead, Thing{}); err != nil {
+		return wire.Workers{}, Fresh{}, err
+	}
 	view, fresh, err := c.viewOf(ctx, r, part{domain: fsm.Workers})
 	if err != nil {
 		return wire.Workers{}, fresh, err

@@ -33,20 +33,24 @@ type Live struct {
 	exchange Exchange
 	row      registry.Session
 	own      string // the full name of COORDINATOR here
+	who      Principal
 }
 
 // Enter signs a session in for a door, as SignIn does, and makes this its
 // home. With Session and Secret of a session that is at home here already it
 // is resumed: nothing is written, and resumed is true. Errors as of SignIn.
-func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key string) (live *Live, out wire.SignedIn, resumed bool, err error) {
+func (c *Control) Enter(ctx context.Context, who Principal, in wire.SignIn, key string) (live *Live, out wire.SignedIn, resumed bool, err error) {
+	if in.Namespace == "" {
+		in.Namespace = c.self.Namespace
+	}
+	if err := c.Authorize(who, ComponentsWrite, Thing{Namespace: in.Namespace}); err != nil {
+		return nil, out, false, err
+	}
 	exchange, ok := c.mail.(Exchange)
 	if !ok {
 		return nil, out, false, wire.NotTried("this coordinator has no mailboxes for doors")
 	}
-	if in.Namespace == "" {
-		in.Namespace = c.self.Namespace
-	}
-	live = &Live{c: c, exchange: exchange, own: registry.FullName(c.self.Namespace, wire.Coordinator)}
+	live = &Live{c: c, exchange: exchange, own: c.Name(), who: who}
 	if row, ok := c.atHomeAlready(in); ok {
 		if err := c.node.WaitInTouch(ctx); err != nil {
 			return nil, out, false, err
@@ -60,7 +64,7 @@ func (c *Control) Enter(ctx context.Context, who Caller, in wire.SignIn, key str
 			Home: row.Home, Lease: wire.Duration(row.Lease), Index: row.Index, Attempt: row.Attempt,
 		}, true, nil
 	}
-	out, err = c.SignIn(ctx, who, in, key)
+	out, err = c.signIn(ctx, who, in, key)
 	if err != nil {
 		return nil, out, false, err
 	}
@@ -230,11 +234,18 @@ func (l *Live) Ask(ctx context.Context, m *wire.Message, own DoorMethods) []byte
 
 // Events is Control.Events, for doors that hold a Live only.
 func (l *Live) Events(topics []string, after *Position) (*Cursor, error) {
-	return l.c.Events(topics, after)
+	return l.c.Events(l.who, topics, after)
 }
 
 // Doors lists where native sessions are taken, this coordinator first.
-func (c *Control) Doors() []wire.Door {
+func (c *Control) Doors(who Principal) ([]wire.Door, error) {
+	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
+		return nil, err
+	}
+	return c.doors(), nil
+}
+
+func (c *Control) doors() []wire.Door {
 	list := make([]wire.Door, 1, 8)
 	list[0] = wire.Door{ID: c.self.ID, Namespace: c.self.Namespace, Address: c.self.ComponentAddr}
 	for row := range c.machine.View().Registry.Coordinators() {

@@ -57,7 +57,7 @@ func checkLog(t *testing.T, at *site, job string, part int, kept, end int64) {
 	q := control.LogQuery{Part: part}
 	marks := 0
 	for {
-		c, err := at.PartLog(t.Context(), job, q)
+		c, err := at.PartLog(t.Context(), anyone, job, q)
 		fine(t, err)
 		if c.Offset != q.Offset {
 			t.Fatalf("part %d: a chunk of offset %d, asked for %d", part, c.Offset, q.Offset)
@@ -103,7 +103,7 @@ func TestFollowedLogIsOverwritten(t *testing.T) {
 			fine(t, err)
 		}
 		write(0, 900_000)
-		chunks, err := n1.JobLogs(t.Context(), job, 0, true)
+		chunks, err := n1.JobLogs(t.Context(), anyone, job, 0, true)
 		fine(t, err)
 		var next, missed int64
 		first := true

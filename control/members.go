@@ -16,7 +16,10 @@ import (
 // counts for their namespaces and addresses; who is alive is as this
 // coordinator sees it. A wait ends by a change of the coordinators' rows, and
 // soon after one of who votes, leads or is alive. Errors: unavailable.
-func (c *Control) Members(ctx context.Context, r Read) (wire.Members, Fresh, error) {
+func (c *Control) Members(ctx context.Context, who Principal, r Read) (wire.Members, Fresh, error) {
+	if err := c.Authorize(who, ClusterRead, Thing{}); err != nil {
+		return wire.Members{}, Fresh{}, err
+	}
 	if r.Wait > 0 && r.Index > 0 {
 		c.untilMembersChange(ctx, min(r.Wait, longestWait), r.Index)
 		r.Index, r.Wait = 0, 0
@@ -71,7 +74,10 @@ func (c *Control) servers(ctx context.Context) map[string]string {
 
 // AddMember takes the coordinator at a peer address in. Errors: invalid,
 // conflict, unavailable, unknown.
-func (c *Control) AddMember(ctx context.Context, in wire.AddMember) (wire.Member, error) {
+func (c *Control) AddMember(ctx context.Context, who Principal, in wire.AddMember) (wire.Member, error) {
+	if err := c.Authorize(who, ClusterWrite, Thing{}); err != nil {
+		return wire.Member{}, err
+	}
 	if in.Address == "" || len(in.Address) > 512 || !strings.Contains(in.Address, ":") {
 		return wire.Member{}, wire.Invalid("address", "an address is host:port, not %.80q", in.Address)
 	}
@@ -84,21 +90,24 @@ func (c *Control) AddMember(ctx context.Context, in wire.AddMember) (wire.Member
 
 // RemoveMember takes a coordinator out, by id or server id. Errors: not_found,
 // conflict (the rest would have no majority), unavailable, unknown.
-func (c *Control) RemoveMember(ctx context.Context, id string) error {
-	return c.change(ctx, id, c.node.RemoveMember)
+func (c *Control) RemoveMember(ctx context.Context, who Principal, id string) error {
+	return c.change(ctx, who, id, c.node.RemoveMember)
 }
 
 // Promote gives a non-voter its vote. Errors as of RemoveMember.
-func (c *Control) Promote(ctx context.Context, id string) error {
-	return c.change(ctx, id, c.node.Promote)
+func (c *Control) Promote(ctx context.Context, who Principal, id string) error {
+	return c.change(ctx, who, id, c.node.Promote)
 }
 
 // Demote takes the vote from a voter. Errors as of RemoveMember.
-func (c *Control) Demote(ctx context.Context, id string) error {
-	return c.change(ctx, id, c.node.Demote)
+func (c *Control) Demote(ctx context.Context, who Principal, id string) error {
+	return c.change(ctx, who, id, c.node.Demote)
 }
 
-func (c *Control) change(ctx context.Context, id string, do func(context.Context, string) error) error {
+func (c *Control) change(ctx context.Context, who Principal, id string, do func(context.Context, string) error) error {
+	if err := c.Authorize(who, ClusterWrite, Thing{ID: id}); err != nil {
+		return err
+	}
 	if id == "" {
 		return wire.Invalid("id", "a member's id is missing")
 	}
@@ -112,7 +121,10 @@ const transferTime = 15 * time.Second
 // returns the leader of the new term; if the one named leads already, that one.
 // Errors: not_found, conflict (it cannot lead, or another one was elected),
 // unavailable, unknown (the old leader has stepped down, and no other is known).
-func (c *Control) Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, error) {
+func (c *Control) Transfer(ctx context.Context, who Principal, in wire.Transfer) (wire.Leader, error) {
+	if err := c.Authorize(who, ClusterWrite, Thing{}); err != nil {
+		return wire.Leader{}, err
+	}
 	_, _, _, before := c.node.LeaderInfo()
 	past, err := c.node.Transfer(ctx, in.To)
 	switch {
@@ -126,7 +138,7 @@ func (c *Control) Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, 
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
-		l, err := c.Leader(ctx)
+		l, err := c.leader()
 		switch {
 		case err != nil || l.Term <= past:
 		case in.To == "" || in.To == l.ID || in.To == l.ServerID:
@@ -143,7 +155,14 @@ func (c *Control) Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, 
 }
 
 // Leader returns the leader as known here. Errors: unavailable (none is known).
-func (c *Control) Leader(context.Context) (wire.Leader, error) {
+func (c *Control) Leader(_ context.Context, who Principal) (wire.Leader, error) {
+	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
+		return wire.Leader{}, err
+	}
+	return c.leader()
+}
+
+func (c *Control) leader() (wire.Leader, error) {
 	id, server, addr, term := c.node.LeaderInfo()
 	if id == "" {
 		return wire.Leader{}, wire.NotTried("no leader is known")

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -22,12 +21,12 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
-		sent, err := n1.Send(t.Context(), laser.Secret, say("n2.stage", "one"), "")
+		sent, err := n1.Send(t.Context(), by(laser.Secret), say("n2.stage", "one"), "")
 		fine(t, err)
 		if sent.Outcome != "delivered" || len(sent.ConversationID) != 36 {
 			t.Errorf("the send is answered %+v, want delivered and a conversation", sent)
 		}
-		_, err = n2.Send(t.Context(), laser.Secret, say("n2.stage", "two"), "") // at a coordinator that is not the sender's home
+		_, err = n2.Send(t.Context(), by(laser.Secret), say("n2.stage", "two"), "") // at a coordinator that is not the sender's home
 		fine(t, err)
 		for _, at := range []*site{n1, n2} {
 			got := at.inbox(t, stage, 0)
@@ -41,20 +40,20 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 		// Acknowledged messages are gone; the wait at another coordinator ends with the next one.
 		go func() {
 			time.Sleep(25 * time.Second)
-			n1.Send(context.Background(), laser.Secret, wire.SendMessage{To: "n2.stage", Payload: [][]byte{{0xff}}}, "")
+			n1.Send(context.Background(), by(laser.Secret), wire.SendMessage{To: "n2.stage", Payload: [][]byte{{0xff}}}, "")
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 		defer cancel()
-		n2.Heartbeat(ctx, stage.FullName, stage.Secret)
-		b, err := n1.Inbox(ctx, stage.FullName, stage.Secret)
+		n2.Heartbeat(ctx, by(stage.Secret), stage.FullName)
+		b, err := n1.Inbox(ctx, by(stage.Secret), stage.FullName)
 		fine(t, err)
 		if got, err := b.Receive(ctx, 2, 0); err != nil || len(got) != 0 {
 			t.Fatalf("a wait that ends without a message: %v, %v; want neither", got, err)
 		}
 		for range 2 { // keep both leases while the sender sleeps
 			time.Sleep(5 * time.Second)
-			n2.Heartbeat(t.Context(), stage.FullName, stage.Secret)
-			n1.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+			n2.Heartbeat(t.Context(), by(stage.Secret), stage.FullName)
+			n1.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
 		}
 		got := n1.inbox(t, stage, 2)
 		if len(got) != 1 || got[0].Seq != 3 || len(got[0].Content) != 0 || len(got[0].Payload) != 1 {
@@ -69,11 +68,11 @@ func TestReceiveWithoutWaiting(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
 		for _, at := range []*site{n1, n2} {
-			_, err := n1.Send(t.Context(), laser.Secret, say("n2.stage", "one"), "")
+			_, err := n1.Send(t.Context(), by(laser.Secret), say("n2.stage", "one"), "")
 			fine(t, err)
 			last := uint64(0)
 			for _, want := range []int{1, 0} {
-				b, err := at.Inbox(t.Context(), stage.FullName, stage.Secret)
+				b, err := at.Inbox(t.Context(), by(stage.Secret), stage.FullName)
 				fine(t, err)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 				got, err := b.Receive(ctx, last, 0)
@@ -113,7 +112,7 @@ func TestSendRefusals(t *testing.T) {
 			{wire.SendMessage{To: "stage", Payload: [][]byte{make([]byte, wire.MaxMessage+1)}}, wire.CodeTooLarge, ""},
 		}
 		for _, c := range cases {
-			_, err := n1.Send(t.Context(), laser.Secret, c.in, "")
+			_, err := n1.Send(t.Context(), by(laser.Secret), c.in, "")
 			refused(t, err, c.code, c.says)
 		}
 		if n1.mail.sent != 0 {
@@ -127,27 +126,27 @@ func TestSendRefusals(t *testing.T) {
 func TestSendTwiceWithOneKey(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		laser, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
+		laser, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
 		fine(t, err)
 		stage := n1.signIn(t, "stage")
 		n1.mail.fill(true)
-		_, err = n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
+		_, err = n1.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
 		refused(t, err, wire.CodeBusy, "full")
 		n1.mail.fill(false)
-		first, err := n1.Send(t.Context(), laser.Secret, say("stage", "one"), key)
+		first, err := n1.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
 		fine(t, err)
-		again, err := n2.Send(t.Context(), laser.Secret, say("stage", "one"), key)
+		again, err := n2.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
 		fine(t, err)
 		if first != again {
 			t.Errorf("told twice: %+v and %+v, want the same", first, again)
 		}
-		_, err = n1.Send(t.Context(), laser.Secret, say("stage", "two"), key)
+		_, err = n1.Send(t.Context(), by(laser.Secret), say("stage", "two"), key)
 		refused(t, err, wire.CodeConflict, "another message")
 		if got := n1.inbox(t, stage, 0); len(got) != 1 {
 			t.Fatalf("%d messages arrived, want one", len(got))
 		}
 		time.Sleep(12 * time.Minute)
-		_, err = n1.Send(t.Context(), laser.Secret, say("COORDINATOR", "two"), key)
+		_, err = n1.Send(t.Context(), by(laser.Secret), say("COORDINATOR", "two"), key)
 		fine(t, err) // the key is forgotten
 	}, "n1", "n2")
 }
@@ -160,7 +159,7 @@ func TestMessageToCoordinator(t *testing.T) {
 		laser := n1.signIn(t, "laser")
 		n2.signIn(t, "stage")
 		for after, to := range []string{"COORDINATOR", "n2.COORDINATOR"} {
-			sent, err := n1.Send(t.Context(), laser.Secret, wire.SendMessage{
+			sent, err := n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{
 				To: to, Content: []byte(`[{"jsonrpc":"2.0","id":7,"method":"send_local_components"},{"jsonrpc":"2.0","method":"pong"},{"jsonrpc":"2.0","id":"x","method":"shut_down"}]`),
 			}, "")
 			fine(t, err)
@@ -178,9 +177,9 @@ func TestMessageToCoordinator(t *testing.T) {
 			{`{"jsonrpc":"2.0","id":null,"method":"pong"}`, `{"id":null,"result":null,"jsonrpc":"2.0"}`},
 			{`{"jsonrpc":"2.0","id":2,"method":"pong","params":{"x":1}}`, `{"id":2,"error":{"code":-32602,"message":"params: unknown field \"x\"","data":{"code":"invalid","message":"params: unknown field \"x\"","field":"params"}},"jsonrpc":"2.0"}`},
 		} {
-			_, err := n1.Send(t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(`{"jsonrpc":"2.0","id":1,"result":null}`)}, "")
+			_, err := n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: "COORDINATOR", Content: []byte(`{"jsonrpc":"2.0","id":1,"result":null}`)}, "")
 			fine(t, err)
-			_, err = n1.Send(t.Context(), laser.Secret, wire.SendMessage{To: "COORDINATOR", Content: []byte(c.content)}, "")
+			_, err = n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: "COORDINATOR", Content: []byte(c.content)}, "")
 			fine(t, err)
 			got := n1.inbox(t, laser, uint64(2+after))
 			if len(got) != 1 || string(got[0].Content) != c.want {
@@ -198,7 +197,7 @@ func TestRequestToComponent(t *testing.T) {
 		answer := func(content string) {
 			got := n2.inbox(t, laser, 0)
 			m := got[len(got)-1]
-			_, err := n2.Send(t.Context(), laser.Secret, wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: []byte(content)}, "")
+			_, err := n2.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: []byte(content)}, "")
 			fine(t, err)
 		}
 		done := make(chan struct{})
@@ -206,7 +205,7 @@ func TestRequestToComponent(t *testing.T) {
 			defer close(done)
 			answer(`{"id":1,"result":{"power":7},"jsonrpc":"2.0"}`)
 		}()
-		got, err := n1.Request(t.Context(), "", "n2.laser", "get_parameters", json.RawMessage(`{"parameters":["power"]}`))
+		got, err := n1.Request(t.Context(), anyone, "n2.laser", "get_parameters", json.RawMessage(`{"parameters":["power"]}`))
 		fine(t, err)
 		if string(got) != `{"power":7}` {
 			t.Errorf("the result is %s, want the component's", got)
@@ -216,13 +215,13 @@ func TestRequestToComponent(t *testing.T) {
 			time.Sleep(time.Second)
 			answer(`{"id":1,"error":{"code":-32601,"message":"no such method"},"jsonrpc":"2.0"}`)
 		}()
-		_, err = n1.Request(t.Context(), "", "n2.laser", "dance", nil)
+		_, err = n1.Request(t.Context(), anyone, "n2.laser", "dance", nil)
 		refused(t, err, wire.CodeNotFound, "no such method")
-		_, err = n1.Request(t.Context(), "", "n2.nobody", "dance", nil)
+		_, err = n1.Request(t.Context(), anyone, "n2.nobody", "dance", nil)
 		refused(t, err, wire.CodeNotFound, "n2.nobody")
-		_, err = n1.Request(t.Context(), "", "n2.laser", "sleep", nil)
+		_, err = n1.Request(t.Context(), anyone, "n2.laser", "sleep", nil)
 		refused(t, err, wire.CodeUnknown, "did not answer")
-		_, err = n2.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+		_, err = n2.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
 		fine(t, err)
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -230,21 +229,21 @@ func TestRequestToComponent(t *testing.T) {
 			time.Sleep(12 * time.Second)
 			answer(`{"id":1,"result":"slept","jsonrpc":"2.0"}`)
 		}()
-		got, err = n1.Request(patient, "", "n2.laser", "sleep", nil)
+		got, err = n1.Request(patient, anyone, "n2.laser", "sleep", nil)
 		fine(t, err)
 		if string(got) != `"slept"` {
 			t.Errorf("after a longer time the result is %s", got)
 		}
-		_, err = n1.Request(t.Context(), "", "n2.laser", "", nil)
+		_, err = n1.Request(t.Context(), anyone, "n2.laser", "", nil)
 		refused(t, err, wire.CodeInvalid, "method")
-		_, err = n2.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+		_, err = n2.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
 		fine(t, err)
 		go func() { // what it asks or tells meanwhile is no answer
 			time.Sleep(time.Second)
 			answer(`{"method":"progress","params":[1],"jsonrpc":"2.0"}`)
 			answer(`{"id":1,"result":null,"jsonrpc":"2.0"}`)
 		}()
-		got, err = n1.Request(t.Context(), "", "n2.laser", "home", nil)
+		got, err = n1.Request(t.Context(), anyone, "n2.laser", "home", nil)
 		fine(t, err)
 		if string(got) != "null" {
 			t.Errorf("home: the result is %s, want null", got)
@@ -253,7 +252,7 @@ func TestRequestToComponent(t *testing.T) {
 			time.Sleep(time.Second)
 			answer(`{"id":1,"jsonrpc":"2.0"}`)
 		}()
-		_, err = n1.Request(t.Context(), "", "n2.laser", "mumble", nil)
+		_, err = n1.Request(t.Context(), anyone, "n2.laser", "mumble", nil)
 		refused(t, err, wire.CodeConflict, "neither a result nor an error")
 		for to, want := range map[string]bool{"COORDINATOR": true, "n1.COORDINATOR": true, "n1.laser": false, "laser": false} {
 			if own, err := n1.Serves(to); own != want || err != nil {
@@ -273,7 +272,7 @@ func TestInboxOfEndedSession(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		for _, at := range []*site{n1, n2} {
 			in := n1.signIn(t, "laser")
-			b, err := at.Inbox(t.Context(), in.FullName, in.Secret)
+			b, err := at.Inbox(t.Context(), by(in.Secret), in.FullName)
 			fine(t, err)
 			begin := time.Now()
 			_, err = b.Receive(t.Context(), 0, 0)

@@ -102,19 +102,20 @@ var methods = map[string]method{
 	"components": with("The signed-in components by full name, a page at a time.", (*Control).listed,
 		may("namespace", "string"), may("prefix", "string"), may("labels", "object"), may("after", "string"), may("limit", "integer"), may("index", "integer")),
 	"coordinators": with("The coordinators and their doors for native sessions, this one first.",
-		func(c *Control, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
-			return map[string]any{"coordinators": c.Doors()}, 0, nil
+		func(c *Control, _ context.Context, s registry.Session, _ none) (any, uint64, error) {
+			doors, err := c.Doors(asSession(s))
+			return map[string]any{"coordinators": doors}, 0, err
 		}),
 	"jobs.submit": {summary: "Hand a job in: the body of POST /v1/jobs, and key.", params: []param{need("runtime", "string"), need("script", "string")}, do: (*Control).submitted},
 	"jobs.get": with("One job; with wait not before it ended, or as it is after that time.", (*Control).awaited,
 		need("id", "string"), may("wait", "string")),
 	"jobs.cancel": with("End a job.",
-		func(c *Control, ctx context.Context, _ registry.Session, in cancelIn) (any, uint64, error) {
-			return answered(c.CancelJob(ctx, in.ID, in.Reason))
+		func(c *Control, ctx context.Context, s registry.Session, in cancelIn) (any, uint64, error) {
+			return answered(c.CancelJob(ctx, asSession(s), in.ID, in.Reason))
 		}, need("id", "string"), may("reason", "string")),
 	"jobs.forget": with("Remove a job that has ended, with its results and logs.",
-		func(c *Control, ctx context.Context, _ registry.Session, in jobIn) (any, uint64, error) {
-			return answered(c.ForgetJob(ctx, in.ID))
+		func(c *Control, ctx context.Context, s registry.Session, in jobIn) (any, uint64, error) {
+			return answered(c.ForgetJob(ctx, asSession(s), in.ID))
 		}, need("id", "string")),
 	"jobs.results": with("The results of the parts that have ended, by number.", (*Control).ended,
 		need("id", "string"), may("after", "integer"), may("limit", "integer")),
@@ -155,7 +156,7 @@ func (c *Control) discover() any {
 	}
 	return map[string]any{
 		"openrpc": "1.2.6",
-		"info":    map[string]any{"title": registry.FullName(c.self.Namespace, wire.Coordinator), "version": c.self.Version},
+		"info":    map[string]any{"title": c.Name(), "version": c.self.Version},
 		"methods": list,
 	}
 }

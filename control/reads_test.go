@@ -33,7 +33,7 @@ func TestReadWaits(t *testing.T) {
 			n1.signIn(t, "laser")
 		}()
 		begin = time.Now()
-		list, fresh, err := n1.Components(t.Context(), control.Read{Index: at, Wait: 30 * time.Second}, control.ComponentFilter{}, control.Page{})
+		list, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: at, Wait: 30 * time.Second}, control.ComponentFilter{}, control.Page{})
 		fine(t, err)
 		if waited := time.Since(begin); waited != 7*time.Second || fresh.Index != at+1 || len(list.Components) != 1 {
 			t.Errorf("after %v index %d and %d components, want 7s, %d and the news", waited, fresh.Index, len(list.Components), at+1)
@@ -47,9 +47,9 @@ func TestReadWaits(t *testing.T) {
 			t.Errorf("a read of the future was refused after %v, want 5s", waited)
 		}
 		w.failing(wire.NotTried("no leader"))
-		_, _, err = n1.Components(t.Context(), control.Read{}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{}, control.Page{})
 		refused(t, err, wire.CodeUnavailable, "no leader")
-		_, _, err = n1.Components(t.Context(), control.Read{Consistency: "stale"}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{Consistency: "stale"}, control.ComponentFilter{}, control.Page{})
 		fine(t, err)
 	}, "n1")
 }
@@ -60,7 +60,7 @@ func TestComponentFilters(t *testing.T) {
 		n1 := w.sites["n1"]
 		for i, full := range []string{"n1.a", "n1.b", "n1.b2", "n1.c", "n2.a", "n2.b"} {
 			namespace, name, _ := strings.Cut(full, ".")
-			_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+			_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 				Name: name, Namespace: namespace, Labels: map[string]string{"even": fmt.Sprint(i%2 == 0)},
 			}, "")
 			fine(t, err)
@@ -84,7 +84,7 @@ func TestComponentFilters(t *testing.T) {
 			for _, limit := range []int{0, 1, 2} {
 				got, after := []string{}, ""
 				for {
-					list, _, err := n1.Components(t.Context(), control.Read{}, c.f, control.Page{Limit: limit, After: after})
+					list, _, err := n1.Components(t.Context(), anyone, control.Read{}, c.f, control.Page{Limit: limit, After: after})
 					fine(t, err)
 					for _, row := range list.Components {
 						got = append(got, row.FullName)
@@ -99,17 +99,17 @@ func TestComponentFilters(t *testing.T) {
 			}
 		}
 		for _, bad := range []string{"(", "a)|(b", strings.Repeat("a", 1025)} {
-			_, _, err := n1.Components(t.Context(), control.Read{}, control.ComponentFilter{Match: bad}, control.Page{})
+			_, _, err := n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{Match: bad}, control.Page{})
 			refused(t, err, wire.CodeInvalid, "")
 		}
-		_, _, err := n1.Components(t.Context(), control.Read{}, control.ComponentFilter{}, control.Page{Limit: -1})
+		_, _, err := n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{}, control.Page{Limit: -1})
 		refused(t, err, wire.CodeInvalid, "limit")
-		book, _, err := n1.Namespaces(t.Context(), control.Read{})
+		book, _, err := n1.Namespaces(t.Context(), anyone, control.Read{})
 		fine(t, err)
 		if len(book) != 2 || book["n2"].Coordinator != "n2" || !slices.Equal(book["n2"].Components, []string{"a", "b"}) {
 			t.Errorf("the address book is %+v", book)
 		}
-		_, _, err = n1.Component(t.Context(), control.Read{}, "n1.nobody")
+		_, _, err = n1.Component(t.Context(), anyone, control.Read{}, "n1.nobody")
 		refused(t, err, wire.CodeNotFound, "n1.nobody")
 	}, "n1", "n2")
 }
@@ -119,11 +119,11 @@ func TestComponentFilters(t *testing.T) {
 func TestEvents(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
-		cur, err := n1.Events([]string{wire.TopicComponent}, nil)
+		cur, err := n1.Events(anyone, []string{wire.TopicComponent}, nil)
 		fine(t, err)
 		in := n1.signIn(t, "laser")
 		n1.submit(t, "count", 1)
-		_, err = n1.SignOut(t.Context(), in.FullName, in.Secret)
+		_, err = n1.SignOut(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		events, lagged, err := cur.Next(t.Context())
 		fine(t, err)
@@ -135,7 +135,7 @@ func TestEvents(t *testing.T) {
 		}
 		resumed, err := control.ParsePosition("index", control.Position{Index: events[0].Index, Seq: events[0].Seq}.String())
 		fine(t, err)
-		again, err := n1.Events(nil, &resumed)
+		again, err := n1.Events(anyone, nil, &resumed)
 		fine(t, err)
 		events, _, err = again.Next(t.Context())
 		fine(t, err)
@@ -147,7 +147,7 @@ func TestEvents(t *testing.T) {
 		if _, _, err := again.Next(ctx); err != context.DeadlineExceeded {
 			t.Errorf("without news: %v, want the context's error", err)
 		}
-		_, err = n1.Events([]string{"weather"}, nil)
+		_, err = n1.Events(anyone, []string{"weather"}, nil)
 		refused(t, err, wire.CodeInvalid, "weather")
 		for _, bad := range []string{"", "x", "1.x", "1.-1", "-1", "1.2.3"} {
 			_, err = control.ParsePosition("index", bad)
@@ -162,7 +162,7 @@ func TestEventsLagged(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		in := n1.signIn(t, "laser")
-		cur, err := n1.Events(nil, &control.Position{Index: 1})
+		cur, err := n1.Events(anyone, nil, &control.Position{Index: 1})
 		fine(t, err)
 		for i := range fsm.FeedSize {
 			w.apply(jobs.KindSubmit, jobs.Submit{ID: "again", Spec: spec(t, i)})
@@ -203,31 +203,31 @@ func spec(t *testing.T, i int) jobs.Spec {
 func TestClusterReads(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		members, _, err := n1.Members(t.Context(), control.Read{})
+		members, _, err := n1.Members(t.Context(), anyone, control.Read{})
 		fine(t, err)
 		if len(members.Members) != 2 || members.Members[1].HTTPAddress != "n2:7380" || members.Members[1].Namespace != "n2" {
 			t.Errorf("the members are %+v", members)
 		}
-		leader, err := n2.Leader(t.Context())
+		leader, err := n2.Leader(t.Context(), anyone)
 		fine(t, err)
 		if leader != (wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 3}) {
 			t.Errorf("the leader is %+v", leader)
 		}
-		_, err = n1.AddMember(t.Context(), wire.AddMember{Address: "n9"})
+		_, err = n1.AddMember(t.Context(), anyone, wire.AddMember{Address: "n9"})
 		refused(t, err, wire.CodeInvalid, "host:port")
-		refused(t, n1.RemoveMember(t.Context(), ""), wire.CodeInvalid, "missing")
-		refused(t, n1.RemoveMember(t.Context(), "n7"), wire.CodeNotFound, "n7")
-		_, err = n1.Transfer(t.Context(), wire.Transfer{})
+		refused(t, n1.RemoveMember(t.Context(), anyone, ""), wire.CodeInvalid, "missing")
+		refused(t, n1.RemoveMember(t.Context(), anyone, "n7"), wire.CodeNotFound, "n7")
+		_, err = n1.Transfer(t.Context(), anyone, wire.Transfer{})
 		refused(t, err, wire.CodeUnknown, "")
-		a, _, err := n1.Digest(t.Context(), control.Read{})
+		a, _, err := n1.Digest(t.Context(), anyone, control.Read{})
 		fine(t, err)
-		b, _, err := n2.Digest(t.Context(), control.Read{Index: a.Index})
+		b, _, err := n2.Digest(t.Context(), anyone, control.Read{Index: a.Index})
 		fine(t, err)
 		if a != b || a.Digest == "" {
 			t.Errorf("digests %+v and %+v, want the same", a, b)
 		}
 		n1.signIn(t, "laser")
-		s, err := n1.Status(t.Context())
+		s, err := n1.Status(t.Context(), anyone)
 		fine(t, err)
 		if s.ID != "n1" || s.LocalSessions != 1 || s.Components != 1 || s.Leader != "n1" || !s.Ready || s.Links == nil || s.Jobs["queued"] != 0 {
 			t.Errorf("the status is %+v", s)
@@ -265,7 +265,7 @@ func TestTransferAnswersTheNewLeader(t *testing.T) {
 			w.mu.Lock()
 			w.leads = news(c.leads...)
 			w.mu.Unlock()
-			got, err := w.sites["n1"].Transfer(t.Context(), wire.Transfer{To: c.to})
+			got, err := w.sites["n1"].Transfer(t.Context(), anyone, wire.Transfer{To: c.to})
 			if c.code != "" {
 				refused(t, err, c.code, "")
 			} else if fine(t, err); got.ID != c.want.ID || got.Term != c.want.Term || got.Address != c.want.ID+":7300" {

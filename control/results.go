@@ -26,7 +26,10 @@ type ResultQuery struct {
 // blocks only with Follow; it ends with the job, or with one error as its last
 // element: ctx's own, or not_found when the job was forgotten meanwhile. The
 // error of Results itself is not_found, invalid or unavailable.
-func (c *Control) Results(ctx context.Context, r Read, id string, q ResultQuery) (iter.Seq2[wire.PartResult, error], Fresh, error) {
+func (c *Control) Results(ctx context.Context, who Principal, r Read, id string, q ResultQuery) (iter.Seq2[wire.PartResult, error], Fresh, error) {
+	if err := c.Authorize(who, JobsRead, Thing{ID: id}); err != nil {
+		return nil, Fresh{}, err
+	}
 	if q.Order == "" {
 		q.Order = ByPart
 	}

@@ -29,7 +29,7 @@ func TestResults(t *testing.T) {
 			synctest.Wait()
 		}
 		read := func(q control.ResultQuery) *strings.Builder {
-			seq, _, err := n1.Results(t.Context(), control.Read{}, job, q)
+			seq, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, q)
 			fine(t, err)
 			var got strings.Builder
 			take := func() {
@@ -68,17 +68,17 @@ func TestResults(t *testing.T) {
 		if got := read(control.ResultQuery{Order: control.ByEnd}).String(); got != "2=20 0=0 1=10 end" {
 			t.Errorf("all at once by end: %q", got)
 		}
-		_, _, err := n1.Results(t.Context(), control.Read{}, "nobody", control.ResultQuery{})
+		_, _, err := n1.Results(t.Context(), anyone, control.Read{}, "nobody", control.ResultQuery{})
 		refused(t, err, wire.CodeNotFound, "nobody")
 		for _, state := range []string{"finished", "running"} { // no state, and none of a part that has ended
-			_, _, err := n1.Results(t.Context(), control.Read{}, job, control.ResultQuery{State: state})
+			_, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, control.ResultQuery{State: state})
 			refused(t, err, wire.CodeInvalid, "state")
 		}
-		_, _, err = n1.Jobs(t.Context(), control.Read{}, control.JobFilter{State: "finished"}, control.Page{})
+		_, _, err = n1.Jobs(t.Context(), anyone, control.Read{}, control.JobFilter{State: "finished"}, control.Page{})
 		refused(t, err, wire.CodeInvalid, "state")
-		_, _, err = n1.Parts(t.Context(), control.Read{}, job, "queued", control.Page{})
+		_, _, err = n1.Parts(t.Context(), anyone, control.Read{}, job, "queued", control.Page{})
 		refused(t, err, wire.CodeInvalid, "state")
-		_, _, err = n1.Results(t.Context(), control.Read{}, job, control.ResultQuery{Order: "random"})
+		_, _, err = n1.Results(t.Context(), anyone, control.Read{}, job, control.ResultQuery{Order: "random"})
 		refused(t, err, wire.CodeInvalid, "order")
 	}, "n1")
 }
@@ -89,7 +89,7 @@ func TestResultsEndWithTheReader(t *testing.T) {
 		n1 := w.sites["n1"]
 		job := n1.submit(t, "count", 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		seq, _, err := n1.Results(ctx, control.Read{}, job, control.ResultQuery{Follow: true})
+		seq, _, err := n1.Results(ctx, anyone, control.Read{}, job, control.ResultQuery{Follow: true})
 		fine(t, err)
 		last := make(chan error, 1)
 		go func() {
@@ -128,9 +128,9 @@ func TestSubmitTwice(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		spec := wire.SubmitJob{Runtime: "sh", Script: "true", Items: []json.RawMessage{json.RawMessage("1")}}
-		one, index, err := n1.Submit(t.Context(), control.Caller{Name: "ann"}, spec, key)
+		one, index, err := n1.Submit(t.Context(), named("ann"), spec, key)
 		fine(t, err)
-		two, _, err := n2.Submit(t.Context(), control.Caller{Name: "ann"}, spec, key)
+		two, _, err := n2.Submit(t.Context(), named("ann"), spec, key)
 		fine(t, err)
 		if one.ID != two.ID || one.ID == "" || index == 0 || one.By != "ann" || one.State != "queued" {
 			t.Errorf("submitted %+v at %d and %+v, want one queued job by ann", one, index, two)
@@ -139,26 +139,26 @@ func TestSubmitTwice(t *testing.T) {
 			t.Errorf("known: %v at first and %v again, want false and true", one.Known, two.Known)
 		}
 		spec.Script = "false"
-		_, _, err = n2.Submit(t.Context(), control.Caller{}, spec, key)
+		_, _, err = n2.Submit(t.Context(), anyone, spec, key)
 		refused(t, err, wire.CodeConflict, one.ID)
-		three, _, err := n2.Submit(t.Context(), control.Caller{}, spec, "")
+		three, _, err := n2.Submit(t.Context(), anyone, spec, "")
 		fine(t, err)
 		if three.ID == one.ID {
 			t.Error("a job without key and id has the id of another")
 		}
-		_, _, err = n2.Submit(t.Context(), control.Caller{}, wire.SubmitJob{Runtime: "perl", Script: "x"}, "")
+		_, _, err = n2.Submit(t.Context(), anyone, wire.SubmitJob{Runtime: "perl", Script: "x"}, "")
 		refused(t, err, wire.CodeInvalid, "perl")
-		list, _, err := n1.Jobs(t.Context(), control.Read{}, control.JobFilter{State: "queued"}, control.Page{Limit: 1})
+		list, _, err := n1.Jobs(t.Context(), anyone, control.Read{}, control.JobFilter{State: "queued"}, control.Page{Limit: 1})
 		fine(t, err)
 		if len(list.Jobs) != 1 || list.Next == "" || list.Jobs[0].Script != "" {
 			t.Errorf("the first page is %+v, want one job without its script, and a next", list)
 		}
-		got, _, err := n1.CancelJob(t.Context(), one.ID, "")
+		got, _, err := n1.CancelJob(t.Context(), anyone, one.ID, "")
 		fine(t, err)
 		if got.State != "cancelled" || got.Reason != "cancelled by its user" {
 			t.Errorf("cancelled: %+v", got)
 		}
-		_, _, err = n1.CancelJob(t.Context(), "nobody", "")
+		_, _, err = n1.CancelJob(t.Context(), anyone, "nobody", "")
 		refused(t, err, wire.CodeNotFound, "nobody")
 	}, "n1", "n2")
 }

@@ -68,10 +68,10 @@ func sessionOf(secret string) (string, bool) {
 	return id, err == nil && len(b) == 32
 }
 
-// whose returns the live session that the secret belongs to. Errors:
+// sessionOfSecret returns the live session that the secret belongs to. Errors:
 // unauthorized (none, or no secret of ours), forbidden (wrong), not_found
 // (ended, with the reason), unavailable. Only the first needs no fresh view.
-func (c *Control) whose(ctx context.Context, secret string) (registry.Session, error) {
+func (c *Control) sessionOfSecret(ctx context.Context, secret string) (registry.Session, error) {
 	if secret == "" {
 		return registry.Session{}, wire.Refuse(wire.CodeUnauthorized, "the session's secret is missing: send it in X-Session")
 	}
@@ -94,8 +94,8 @@ func check(table *registry.Table, id, secret string) (registry.Session, error) {
 	return s, nil
 }
 
-// owner is whose, for a request that names the component it is about.
-func (c *Control) owner(ctx context.Context, full, secret string) (registry.Session, error) {
+// ownerOfSecret is sessionOfSecret, for a request that names the component it is about.
+func (c *Control) ownerOfSecret(ctx context.Context, full, secret string) (registry.Session, error) {
 	if secret == "" {
 		return registry.Session{}, wire.Refuse(wire.CodeUnauthorized, "the secret of %s is missing: send it in X-Session", full)
 	}

@@ -21,7 +21,7 @@ const (
 	longestSend = time.Minute
 )
 
-// Send sends one message as the session that secret belongs to and blocks for
+// Send sends one message as the session whose secret was presented and blocks for
 // its one outcome. A receiver without a dot is looked for in the sender's own
 // namespace; COORDINATOR is the sender's home, whose answer comes into the
 // sender's inbox. It leaves from the session's home, so that messages of one
@@ -31,8 +31,8 @@ const (
 // (receiver_unknown; or the session ended), conflict (key used for another
 // message), busy, too_large, unavailable, unknown (it may have been
 // delivered).
-func (c *Control) Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error) {
-	s, err := c.whose(ctx, secret)
+func (c *Control) Send(ctx context.Context, who Principal, in wire.SendMessage, key string) (wire.Sent, error) {
+	s, err := c.authorizeSession(ctx, who, MessagesSend)
 	if err != nil {
 		return wire.Sent{}, err
 	}
@@ -163,7 +163,7 @@ func (c *Control) receiver(namespace, to string) (string, error) {
 	case len(to) > 2*wire.MaxName+1:
 		return "", wire.Invalid("to", "a receiver's name is at most %d bytes", 2*wire.MaxName+1)
 	case to == wire.Coordinator:
-		return registry.FullName(c.self.Namespace, wire.Coordinator), nil
+		return c.Name(), nil
 	case !strings.Contains(to, "."):
 		return registry.FullName(namespace, to), nil
 	case strings.Count(to, ".") > 1:

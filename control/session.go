@@ -8,12 +8,12 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// SignOut ends the session that secret belongs to and frees its name. It works
+// SignOut ends the session whose secret was presented and frees its name. It works
 // at any coordinator, whether the home lives or not. It returns the index.
 // Errors: unauthorized, forbidden, not_found (with the reason if the session
 // ended before), unavailable, unknown.
-func (c *Control) SignOut(ctx context.Context, full, secret string) (uint64, error) {
-	s, err := c.owner(ctx, full, secret)
+func (c *Control) SignOut(ctx context.Context, who Principal, full string) (uint64, error) {
+	s, err := c.authorizeOwner(ctx, who, ComponentsWrite, full)
 	if err != nil {
 		return 0, err
 	}
@@ -32,8 +32,8 @@ func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, erro
 // home; elsewhere it costs one call to it. Errors: unauthorized, forbidden,
 // not_found (with the reason), unavailable (the home is not reached, or is out of
 // touch with the cluster: take the name over).
-func (c *Control) Heartbeat(ctx context.Context, full, secret string) (wire.Beat, error) {
-	s, err := c.owner(ctx, full, secret)
+func (c *Control) Heartbeat(ctx context.Context, who Principal, full string) (wire.Beat, error) {
+	s, err := c.authorizeOwner(ctx, who, ComponentsWrite, full)
 	if err != nil {
 		return wire.Beat{}, err
 	}
@@ -74,7 +74,10 @@ func (c *Control) alive(s registry.Session) {
 // secret does not take the name over any more. reason is shown to it and to
 // others; "" is "removed by an operator". It returns the index. Errors:
 // not_found, invalid, unavailable, unknown.
-func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uint64, error) {
+func (c *Control) RemoveComponent(ctx context.Context, who Principal, full, reason string) (uint64, error) {
+	if err := c.Authorize(who, Admin, componentThing(full)); err != nil {
+		return 0, err
+	}
 	if reason == "" {
 		reason = "removed by an operator"
 	}
@@ -92,7 +95,7 @@ func (c *Control) RemoveComponent(ctx context.Context, full, reason string) (uin
 		if !live {
 			return 0, wire.Refuse(wire.CodeNotFound, "%.600q is not signed in", full)
 		}
-		_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, "operator",
+		_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, who.Name(),
 			registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 		if wire.CodeOf(err) == wire.CodeNotFound {
 			continue // it ended in between, and another may be signed in

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -20,19 +19,19 @@ func TestHeartbeatIsPassedOnToTheHome(t *testing.T) {
 		in := n1.signIn(t, "laser")
 		for range 6 {
 			time.Sleep(10 * time.Second)
-			beat, err := n2.Heartbeat(t.Context(), in.FullName, in.Secret)
+			beat, err := n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 			fine(t, err)
 			if beat.Home != "n1" || beat.Session != in.Session || time.Duration(beat.Lease) != 15*time.Second {
 				t.Fatalf("the beat is answered %+v, want home n1 and a lease of 15s", beat)
 			}
 		}
 		w.cut("n1", true)
-		_, err := n2.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err := n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "home n1 is not reached: take the name over")
 		w.cut("n1", false)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n2.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
 		if n1.mail.attached(in.Session) {
 			t.Error("an expired session has a mailbox")
@@ -62,15 +61,15 @@ func TestSecrets(t *testing.T) {
 			{"endless", "n1.laser", strings.Repeat("x", 1<<20), wire.CodeForbidden, ""},
 		}
 		for _, c := range cases {
-			_, err := n1.Heartbeat(t.Context(), c.full, c.secret)
+			_, err := n1.Heartbeat(t.Context(), by(c.secret), c.full)
 			t.Log(c.what, err)
 			refused(t, err, c.code, c.says)
-			_, err = n1.SignOut(t.Context(), c.full, c.secret)
+			_, err = n1.SignOut(t.Context(), by(c.secret), c.full)
 			refused(t, err, c.code, c.says)
-			_, err = n1.Inbox(t.Context(), c.full, c.secret)
+			_, err = n1.Inbox(t.Context(), by(c.secret), c.full)
 			refused(t, err, c.code, c.says)
 		}
-		_, err := n1.Send(t.Context(), "", wire.SendMessage{To: "stage"}, "")
+		_, err := n1.Send(t.Context(), anyone, wire.SendMessage{To: "stage"}, "")
 		refused(t, err, wire.CodeUnauthorized, "X-Session")
 		_, err = n1.call(t, "garbage", "pong", nil)
 		refused(t, err, wire.CodeUnauthorized, "")
@@ -87,7 +86,7 @@ func TestSignOutAnywhere(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		in := n1.signIn(t, "laser")
 		w.cut("n1", true)
-		index, err := n2.SignOut(t.Context(), in.FullName, in.Secret)
+		index, err := n2.SignOut(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		if index <= in.Index {
 			t.Errorf("signed out at index %d, want one behind %d", index, in.Index)
@@ -96,12 +95,12 @@ func TestSignOutAnywhere(t *testing.T) {
 		if n1.mail.attached(in.Session) {
 			t.Error("the mailbox outlives its session")
 		}
-		_, err = n1.SignOut(t.Context(), in.FullName, in.Secret)
+		_, err = n1.SignOut(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, "signed out")
 		other := n1.signIn(t, "laser")
-		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, "signed out")
-		_, err = n1.Heartbeat(t.Context(), other.FullName, other.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(other.Secret), other.FullName)
 		fine(t, err)
 	}, "n1", "n2")
 }
@@ -121,11 +120,11 @@ func TestRestartGrantsLeasesAnew(t *testing.T) {
 			t.Fatal("no mailbox after the restart")
 		}
 		time.Sleep(14 * time.Second)
-		_, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
 	}, "n1")
 }
@@ -139,14 +138,14 @@ func TestExpiryWaitsForTheLog(t *testing.T) {
 		w.failing(wire.NotTried("no leader"))
 		time.Sleep(time.Minute)
 		synctest.Wait() // a beat while the end is being proposed promises nothing
-		_, err := n1.Heartbeat(t.Context(), stage.FullName, stage.Secret)
+		_, err := n1.Heartbeat(t.Context(), by(stage.Secret), stage.FullName)
 		fine(t, err)
 		w.failing(nil)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(t.Context(), laser.FullName, laser.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
-		_, err = n1.Heartbeat(t.Context(), stage.FullName, stage.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(stage.Secret), stage.FullName)
 		fine(t, err)
 	}, "n1")
 }
@@ -156,12 +155,12 @@ func TestUpdatedTerms(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		in := n1.signIn(t, "laser")
-		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 			Name: "laser", Session: in.Session, Secret: in.Secret, Lease: wire.Duration(time.Minute),
 		}, "")
 		fine(t, err)
 		time.Sleep(50 * time.Second)
-		beat, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		beat, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 		if time.Duration(beat.Lease) != time.Minute {
 			t.Errorf("the lease is %v, want the new 1m", time.Duration(beat.Lease))
@@ -176,7 +175,7 @@ func TestLongPollKeepsAlive(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		in := n1.signIn(t, "laser")
 		for _, at := range []*site{n1, n2, n1, n2, n1, n2} {
-			b, err := at.Inbox(t.Context(), in.FullName, in.Secret)
+			b, err := at.Inbox(t.Context(), by(in.Secret), in.FullName)
 			fine(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			_, err = b.Receive(ctx, 0, 0)
@@ -194,15 +193,15 @@ func TestOutOfTouchPromisesNothing(t *testing.T) {
 		in := n1.signIn(t, "laser")
 		w.outOfTouch("n1", true)
 		for _, at := range []*site{n1, n2} {
-			_, err := at.Heartbeat(t.Context(), in.FullName, in.Secret)
+			_, err := at.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 			refused(t, err, wire.CodeUnavailable, "out of touch")
 		}
-		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnavailable, "out of touch")
-		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}, "")
+		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}, "")
 		fine(t, err)
 		w.outOfTouch("n1", false)
-		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		fine(t, err)
 	}, "n1", "n2")
 }
@@ -215,11 +214,11 @@ func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
 		in := n1.signIn(t, "laser")
 		w.failing(wire.Unknown(context.DeadlineExceeded))
 		time.Sleep(16 * time.Second)
-		_, err := n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "its session is being ended")
 		w.failing(nil)
 		time.Sleep(2 * time.Second)
-		_, err = n1.Heartbeat(t.Context(), in.FullName, in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
 	}, "n1")
 }
@@ -230,7 +229,7 @@ func TestASignInToldTwiceRenewsItsLease(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		const key = "a key of sixteen"
 		signIn := func(at *site) (wire.SignedIn, error) {
-			return at.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1"}, strings.ReplaceAll(key, " ", "-"))
+			return at.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Namespace: "n1"}, strings.ReplaceAll(key, " ", "-"))
 		}
 		for _, at := range []*site{n1, n2, n1, n2, n1} {
 			in, err := signIn(at)

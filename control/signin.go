@@ -29,10 +29,18 @@ const (
 // invalid (with the field), name_taken, forbidden, not_found (namespace), busy
 // (no room, see Bounds), conflict (of a take-over whose Attempt comes late),
 // unavailable, unknown (repeat with the same key).
-func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
+func (c *Control) SignIn(ctx context.Context, who Principal, in wire.SignIn, key string) (wire.SignedIn, error) {
 	if in.Namespace == "" {
 		in.Namespace = c.self.Namespace
 	}
+	if err := c.Authorize(who, ComponentsWrite, Thing{Namespace: in.Namespace}); err != nil {
+		return wire.SignedIn{}, err
+	}
+	return c.signIn(ctx, who, in, key)
+}
+
+// signIn is SignIn for who may, with the namespace.
+func (c *Control) signIn(ctx context.Context, who Principal, in wire.SignIn, key string) (wire.SignedIn, error) {
 	if in.Lease == 0 && in.Session == "" { // a take-over keeps that of before
 		in.Lease = wire.Duration(DefaultLease)
 	}
@@ -56,14 +64,14 @@ func (c *Control) SignIn(ctx context.Context, who Caller, in wire.SignIn, key st
 	}
 	command := registry.SignIn{
 		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
-		Home: c.self.ID, Kind: who.kind(), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
+		Home: c.self.ID, Kind: string(who.Door()), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
 		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over, Keep: over,
 		Attempt: in.Attempt,
 	}
 	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forSession(view, command) }); err != nil {
 		return wire.SignedIn{}, err
 	}
-	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.by(), command)
+	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.Name(), command)
 	if err != nil {
 		return wire.SignedIn{}, err
 	}

@@ -25,17 +25,17 @@ func TestSignIn(t *testing.T) {
 		if !n1.mail.attached(in.Session) {
 			t.Error("no mailbox right after the sign-in")
 		}
-		got, fresh, err := n2.Component(t.Context(), control.Read{Index: in.Index}, "n1.laser")
+		got, fresh, err := n2.Component(t.Context(), anyone, control.Read{Index: in.Index}, "n1.laser")
 		fine(t, err)
 		if got.Session != in.Session || got.Kind != "rest" || fresh.Leader != "n1" || fresh.Index < in.Index {
 			t.Errorf("n2 shows %+v (%+v), want the session with kind rest, leader n1", got, fresh)
 		}
-		other, err := n2.SignIn(t.Context(), control.Caller{Kind: "native"}, wire.SignIn{Name: "stage", Namespace: "n1"}, "")
+		other, err := n2.SignIn(t.Context(), native(), wire.SignIn{Name: "stage", Namespace: "n1"}, "")
 		fine(t, err)
 		if other.FullName != "n1.stage" || other.Home != "n2" {
 			t.Errorf("a sign-in at n2 into n1 gave %+v, want n1.stage at home n2", other)
 		}
-		_, err = n2.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser", Namespace: "n1"}, "")
+		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Namespace: "n1"}, "")
 		refused(t, err, wire.CodeNameTaken, "n1.laser")
 	}, "n1", "n2")
 }
@@ -78,17 +78,17 @@ func TestSignInRefusals(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		before := w.sites["n1"].machine.View().Index
 		for _, c := range cases {
-			_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, c.in, "")
+			_, err := w.sites["n1"].SignIn(t.Context(), anyone, c.in, "")
 			refused(t, err, wire.CodeInvalid, "")
 			if got := err.(*wire.Error).Field; got != c.field {
 				t.Errorf("%+v: the refusal names %q, want %q", c.in, got, c.field)
 			}
 		}
 		for _, bad := range []string{"short", strings.Repeat("x", 129), "sixteen bytes é..", "with a blank in it"} {
-			_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "a"}, bad)
+			_, err := w.sites["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a"}, bad)
 			refused(t, err, wire.CodeInvalid, "idempotency key")
 		}
-		_, err := w.sites["n1"].SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "a", Namespace: "mars"}, "")
+		_, err := w.sites["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a", Namespace: "mars"}, "")
 		refused(t, err, wire.CodeNotFound, "mars")
 		if after := w.sites["n1"].machine.View().Index; after != before+1 {
 			t.Errorf("%d entries for refusals, want only that of the unknown namespace", after-before)
@@ -102,9 +102,9 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		ask := wire.SignIn{Name: "laser", Namespace: "n1"}
-		one, err := n1.SignIn(t.Context(), control.Caller{}, ask, key)
+		one, err := n1.SignIn(t.Context(), anyone, ask, key)
 		fine(t, err)
-		two, err := n2.SignIn(t.Context(), control.Caller{}, ask, key)
+		two, err := n2.SignIn(t.Context(), anyone, ask, key)
 		fine(t, err)
 		if one.Session != two.Session || one.Secret != two.Secret || two.Home != "n1" {
 			t.Errorf("told twice: %+v and %+v, want one session, at home n1", one, two)
@@ -113,13 +113,13 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 			t.Error("n2 opened a mailbox for a session that is at home at n1")
 		}
 		ask.Name = "stage"
-		three, err := n1.SignIn(t.Context(), control.Caller{}, ask, key)
+		three, err := n1.SignIn(t.Context(), anyone, ask, key)
 		fine(t, err)
 		if three.Session == one.Session || three.Secret == one.Secret {
 			t.Error("another name under the same key has the same session or secret")
 		}
 		ask.Name = "laser"
-		_, err = n1.SignIn(t.Context(), control.Caller{}, ask, key+"x")
+		_, err = n1.SignIn(t.Context(), anyone, ask, key+"x")
 		refused(t, err, wire.CodeNameTaken, "laser")
 	}, "n1", "n2")
 }
@@ -131,7 +131,7 @@ func TestTakeOverElsewhere(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		in := n1.signIn(t, "laser")
 		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}
-		moved, err := n2.SignIn(t.Context(), control.Caller{}, again, "")
+		moved, err := n2.SignIn(t.Context(), anyone, again, "")
 		fine(t, err)
 		if moved.Home != "n2" || moved.Session != in.Session || moved.Secret != in.Secret {
 			t.Errorf("took over as %+v, want the same session at home n2", moved)
@@ -142,10 +142,10 @@ func TestTakeOverElsewhere(t *testing.T) {
 		}
 		forged := again
 		forged.Secret = in.Session + "." + strings.Repeat("A", 43)
-		_, err = n1.SignIn(t.Context(), control.Caller{}, forged, "")
+		_, err = n1.SignIn(t.Context(), anyone, forged, "")
 		refused(t, err, wire.CodeForbidden, "")
 		forged.Secret = "weak"
-		_, err = n1.SignIn(t.Context(), control.Caller{}, forged, "")
+		_, err = n1.SignIn(t.Context(), anyone, forged, "")
 		refused(t, err, wire.CodeForbidden, in.Session)
 	}, "n1", "n2")
 }
@@ -155,23 +155,23 @@ func TestTakeOverElsewhere(t *testing.T) {
 func TestTakeOverKeepsTermsAndOrder(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
-		in, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{
+		in, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 			Name: "laser", Labels: map[string]string{"room": "7"}, Place: wire.Place{Host: "lab1"}, Lease: wire.Duration(time.Minute),
 		}, "")
 		fine(t, err)
 		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret, Attempt: 2}
-		moved, err := n2.SignIn(t.Context(), control.Caller{}, again, "")
+		moved, err := n2.SignIn(t.Context(), anyone, again, "")
 		fine(t, err)
 		if moved.Home != "n2" || moved.Lease != wire.Duration(time.Minute) || moved.Attempt != 2 {
 			t.Errorf("taken over as %+v; want it at n2 with its lease of a minute, attempt 2", moved)
 		}
-		c, _, err := n2.Component(t.Context(), control.Read{}, in.FullName)
+		c, _, err := n2.Component(t.Context(), anyone, control.Read{}, in.FullName)
 		fine(t, err)
 		if c.Place.Host != "lab1" || c.Labels["room"] != "7" {
 			t.Errorf("after the take-over it is %+v; want its place and its label", c)
 		}
 		again.Attempt = 1
-		_, err = n1.SignIn(t.Context(), control.Caller{}, again, "")
+		_, err = n1.SignIn(t.Context(), anyone, again, "")
 		refused(t, err, wire.CodeConflict, "attempt 1")
 		if s, _ := n1.machine.View().Registry.Session(in.FullName); s.Home != "n2" {
 			t.Errorf("a late attempt moved it to %s", s.Home)
@@ -185,25 +185,25 @@ func TestRemovedStaysRemoved(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n1 := w.sites["n1"]
 		in := n1.signIn(t, "laser")
-		_, err := n1.RemoveComponent(t.Context(), "n1.laser", "it misbehaves")
+		_, err := n1.RemoveComponent(t.Context(), anyone, "n1.laser", "it misbehaves")
 		fine(t, err)
 		if n1.mail.attached(in.Session) {
 			t.Error("a removed component has a mailbox")
 		}
 		back := wire.SignIn{Name: "laser", Session: in.Session, Secret: in.Secret}
-		_, err = n1.SignIn(t.Context(), control.Caller{}, back, "")
+		_, err = n1.SignIn(t.Context(), anyone, back, "")
 		refused(t, err, wire.CodeForbidden, "it misbehaves")
-		_, err = n1.RemoveComponent(t.Context(), "n1.laser", "")
+		_, err = n1.RemoveComponent(t.Context(), anyone, "n1.laser", "")
 		refused(t, err, wire.CodeNotFound, "n1.laser")
 
 		in = n1.signIn(t, "stage")
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
-		_, err = n1.Heartbeat(t.Context(), "n1.stage", in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), "n1.stage")
 		refused(t, err, wire.CodeNotFound, "lease ran out")
-		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage", Session: in.Session, Secret: in.Secret}, "")
+		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage", Session: in.Session, Secret: in.Secret}, "")
 		fine(t, err)
-		_, err = n1.Heartbeat(t.Context(), "n1.stage", in.Secret)
+		_, err = n1.Heartbeat(t.Context(), by(in.Secret), "n1.stage")
 		fine(t, err)
 	}, "n1")
 }
@@ -214,15 +214,15 @@ func TestOutcomesOfWrites(t *testing.T) {
 		n1 := w.sites["n1"]
 		n1.signIn(t, "laser")
 		w.failing(wire.NotTried("no leader"))
-		_, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnavailable, "no leader")
 		w.failing(errText("the link broke"))
-		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "stage"}, "")
+		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnknown, "the link broke")
 		w.failing(nil)
-		_, err = n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser"}, "")
+		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser"}, "")
 		refused(t, err, wire.CodeNameTaken, "")
-		s, err := n1.Status(t.Context())
+		s, err := n1.Status(t.Context(), anyone)
 		fine(t, err)
 		want := map[string]uint64{"done": 1, "refused": 1, "not_tried": 1, "unknown": 1}
 		for k, n := range want {
@@ -245,7 +245,7 @@ func TestSignInWaitsForThePlace(t *testing.T) {
 		w.apply(registry.KindForget, registry.Forget{ID: self.ID, ServerID: self.ServerID})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := n1.SignIn(ctx, control.Caller{}, wire.SignIn{Name: "early"}, "")
+		_, err := n1.SignIn(ctx, anyone, wire.SignIn{Name: "early"}, "")
 		refused(t, err, wire.CodeUnavailable, "n1")
 		type answer struct {
 			in  wire.SignedIn
@@ -253,7 +253,7 @@ func TestSignInWaitsForThePlace(t *testing.T) {
 		}
 		answers := make(chan answer, 1)
 		go func() {
-			in, err := n1.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "laser"}, "")
+			in, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser"}, "")
 			answers <- answer{in, err}
 		}()
 		synctest.Wait()

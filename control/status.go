@@ -11,7 +11,15 @@ import (
 
 // Status describes this coordinator. It answers at once, from what is here,
 // also without a leader.
-func (c *Control) Status(context.Context) (wire.Status, error) {
+func (c *Control) Status(_ context.Context, who Principal) (wire.Status, error) {
+	if err := c.Authorize(who, ClusterRead, Thing{}); err != nil {
+		return wire.Status{}, err
+	}
+	return c.Own(), nil
+}
+
+// Own is Status for the coordinator itself.
+func (c *Control) Own() wire.Status {
 	view := c.machine.View()
 	leader, _, _, term := c.node.LeaderInfo()
 	ready, reason := c.node.Health()
@@ -37,7 +45,7 @@ func (c *Control) Status(context.Context) (wire.Status, error) {
 	if c.describe != nil {
 		c.describe(&s)
 	}
-	return s, nil
+	return s
 }
 
 // byState tells every state, also those in which no job is.
@@ -50,7 +58,10 @@ func byState(n jobs.StateCounts) map[string]int {
 // Digest returns the fingerprint of the replicated state: coordinators with
 // the same index have the same digest. It costs a walk over the whole state.
 // Errors: unavailable.
-func (c *Control) Digest(ctx context.Context, r Read) (wire.Digest, Fresh, error) {
+func (c *Control) Digest(ctx context.Context, who Principal, r Read) (wire.Digest, Fresh, error) {
+	if err := c.Authorize(who, ClusterRead, Thing{}); err != nil {
+		return wire.Digest{}, Fresh{}, err
+	}
 	view, fresh, err := c.View(ctx, r)
 	if err != nil {
 		return wire.Digest{}, fresh, err

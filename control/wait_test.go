@@ -22,7 +22,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 			if slots > 0 {
 				in.Runtimes = []string{"sh"}
 			}
-			out, err := n1.SignIn(context.WithoutCancel(t.Context()), control.Caller{}, in, "")
+			out, err := n1.SignIn(context.WithoutCancel(t.Context()), anyone, in, "")
 			fine(t, err)
 			return out
 		}
@@ -49,35 +49,35 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 		}
 		reads := map[string]func(control.Read) (control.Fresh, error){
 			"components": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Components(t.Context(), r, control.ComponentFilter{}, control.Page{})
+				_, f, err = n1.Components(t.Context(), anyone, r, control.ComponentFilter{}, control.Page{})
 				return f, err
 			},
 			"component": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Component(t.Context(), r, "n1.gui")
+				_, f, err = n1.Component(t.Context(), anyone, r, "n1.gui")
 				return f, err
 			},
 			"namespaces": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Namespaces(t.Context(), r)
+				_, f, err = n1.Namespaces(t.Context(), anyone, r)
 				return f, err
 			},
 			"members": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Members(t.Context(), r)
+				_, f, err = n1.Members(t.Context(), anyone, r)
 				return f, err
 			},
 			"workers": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Workers(t.Context(), r)
+				_, f, err = n1.Workers(t.Context(), anyone, r)
 				return f, err
 			},
 			"jobs": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Jobs(t.Context(), r, control.JobFilter{}, control.Page{})
+				_, f, err = n1.Jobs(t.Context(), anyone, r, control.JobFilter{}, control.Page{})
 				return f, err
 			},
 			"job": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Job(t.Context(), r, "calm")
+				_, f, err = n1.Job(t.Context(), anyone, r, "calm")
 				return f, err
 			},
 			"parts": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Parts(t.Context(), r, "calm", "", control.Page{})
+				_, f, err = n1.Parts(t.Context(), anyone, r, "calm", "", control.Page{})
 				return f, err
 			},
 		}
@@ -147,10 +147,10 @@ func TestReadsWaitForTheEnd(t *testing.T) {
 			time.Sleep(time.Second)
 			n1.submit(t, "noise", 1)
 			time.Sleep(time.Second)
-			n1.SignOut(context.WithoutCancel(t.Context()), gui.FullName, gui.Secret)
+			n1.SignOut(context.WithoutCancel(t.Context()), by(gui.Secret), gui.FullName)
 		}()
 		begin := time.Now()
-		_, _, err := n1.Component(t.Context(), control.Read{Index: seen, Wait: time.Minute}, gui.FullName)
+		_, _, err := n1.Component(t.Context(), anyone, control.Read{Index: seen, Wait: time.Minute}, gui.FullName)
 		refused(t, err, wire.CodeNotFound, gui.FullName)
 		if took := time.Since(begin); took != 2*time.Second {
 			t.Errorf("the sign-out was told after %v, want 2s", took)

@@ -46,7 +46,7 @@ func TestJobThroughAWorker(t *testing.T) {
 		if len(run) != 2 || run[0].PartRef != ref || run[0].Runtime != "sh" || string(run[0].Item) != `{"from":0,"to":1}` {
 			t.Fatalf("the worker is told to run %+v, want parts 0 and 1 with script and item", run)
 		}
-		if ws, _, err := n2.Workers(t.Context(), control.Read{}); err != nil || len(ws.Workers) != 1 || ws.Workers[0].Busy != 2 {
+		if ws, _, err := n2.Workers(t.Context(), anyone, control.Read{}); err != nil || len(ws.Workers) != 1 || ws.Workers[0].Busy != 2 {
 			t.Errorf("the workers are %+v (%v), want one with 2 parts", ws, err)
 		}
 		w.cut("n1", true)
@@ -61,7 +61,7 @@ func TestJobThroughAWorker(t *testing.T) {
 		if got := v.(wire.PartVerdicts).Parts; len(got) != 2 || got[0].Code != "" || got[1].Code != "" {
 			t.Errorf("the finish is judged %+v, want both taken", got)
 		}
-		parts, _, err := n2.Parts(t.Context(), control.Read{}, job, "", control.Page{})
+		parts, _, err := n2.Parts(t.Context(), anyone, control.Read{}, job, "", control.Page{})
 		fine(t, err)
 		if p := parts.Parts; len(p) != 3 || p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[1].Failures != 1 || !strings.Contains(p[1].Error, "store it where others can read it") {
 			t.Errorf("the parts are %+v, want done, waiting after a failure, waiting", p)
@@ -70,7 +70,7 @@ func TestJobThroughAWorker(t *testing.T) {
 		// A second attempt, then the job is cancelled: the worker is told both.
 		w.assign(job, 1, 2, worker)
 		synctest.Wait()
-		_, _, err = n2.CancelJob(t.Context(), job, "")
+		_, _, err = n2.CancelJob(t.Context(), anyone, job, "")
 		fine(t, err)
 		synctest.Wait()
 		got := n1.inbox(t, worker, 2)
@@ -107,7 +107,7 @@ func TestResultIsNestedTooDeep(t *testing.T) {
 		}
 		_, err := n1.call(t, worker.Secret, "finish_parts", report)
 		fine(t, err)
-		parts, _, err := n1.Parts(t.Context(), control.Read{}, job, "", control.Page{})
+		parts, _, err := n1.Parts(t.Context(), anyone, control.Read{}, job, "", control.Page{})
 		fine(t, err)
 		p := parts.Parts
 		if p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[2].State != jobs.Waiting {
@@ -155,7 +155,7 @@ func TestPartLogs(t *testing.T) {
 		refused(t, add(n1, worker, -1, "x"), wire.CodeInvalid, "offset")
 		refused(t, add(n1, other, 0, "x"), wire.CodeConflict, "n1.other")
 		for _, at := range []*site{n1, n2} {
-			chunk, err := at.PartLog(t.Context(), job, control.LogQuery{Offset: 6})
+			chunk, err := at.PartLog(t.Context(), anyone, job, control.LogQuery{Offset: 6})
 			fine(t, err)
 			if string(chunk.Data) != "world" || chunk.Attempt != 1 || chunk.End {
 				t.Errorf("read at %s: %+v %q, want world of try 1, not the end", at.id, chunk, chunk.Data)
@@ -171,7 +171,7 @@ func TestPartLogs(t *testing.T) {
 		var all strings.Builder
 		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
 		fine(t, err)
-		chunks, err := n2.JobLogs(t.Context(), job, -1, false)
+		chunks, err := n2.JobLogs(t.Context(), anyone, job, -1, false)
 		fine(t, err)
 		for c, err := range chunks {
 			fine(t, err)
@@ -184,11 +184,11 @@ func TestPartLogs(t *testing.T) {
 		if all.String() != want {
 			t.Errorf("%d bytes of logs read at n2, want %d: the beginning, a mark and the end", all.Len(), len(want))
 		}
-		_, err = n1.PartLog(t.Context(), job, control.LogQuery{Part: 2})
+		_, err = n1.PartLog(t.Context(), anyone, job, control.LogQuery{Part: 2})
 		refused(t, err, wire.CodeNotFound, "no part 2")
-		_, err = n1.PartLog(t.Context(), "../../etc", control.LogQuery{})
+		_, err = n1.PartLog(t.Context(), anyone, "../../etc", control.LogQuery{})
 		refused(t, err, wire.CodeNotFound, "no job")
-		_, err = n1.PartLog(t.Context(), job, control.LogQuery{Attempt: 2})
+		_, err = n1.PartLog(t.Context(), anyone, job, control.LogQuery{Attempt: 2})
 		refused(t, err, wire.CodeNotFound, "1 tries")
 
 		w.apply(jobs.KindCancel, jobs.Cancel{ID: job})
@@ -242,7 +242,7 @@ func TestFollowLogs(t *testing.T) {
 		n1, n2 := w.sites["n1"], w.sites["n2"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 1)
-		chunks, err := n2.JobLogs(t.Context(), job, 0, true)
+		chunks, err := n2.JobLogs(t.Context(), anyone, job, 0, true)
 		fine(t, err)
 		text := make(chan string, 1)
 		go func() {

@@ -32,8 +32,10 @@ type world struct {
 	// strictly or by the leader's lease, with what they have not applied.
 	late map[string][]entry
 
-	bounds control.Bounds  // of coordinators that start
-	cutOff map[string]bool // coordinators that are out of touch with the log
+	last   []byte                 // the command that was committed last
+	known  *control.Authenticator // of coordinators that start
+	bounds control.Bounds         // of coordinators that start
+	cutOff map[string]bool        // coordinators that are out of touch with the log
 
 	leads func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
 }
@@ -92,7 +94,7 @@ func (w *world) start(id string) {
 	s.mail = &post{site: s, boxes: map[string]*box{}}
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
 	c, err := control.New(control.Config{
-		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds,
+		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.known,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -124,6 +126,7 @@ func (w *world) commit(at string, command []byte) (answer wire.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.index++
+	w.last = command
 	w.catchUp(at)
 	for id, s := range w.sites {
 		if _, late := w.late[id]; late {
@@ -136,6 +139,17 @@ func (w *world) commit(at string, command []byte) (answer wire.Result) {
 		}
 	}
 	return answer
+}
+
+// author is who the last command is by.
+func (w *world) author() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var entry struct{ By string }
+	if err := json.Unmarshal(w.last, &entry); err != nil {
+		w.t.Fatal(err)
+	}
+	return entry.By
 }
 
 // lag lets a coordinator's view stay as it is until it must be newer.
@@ -301,7 +315,7 @@ func (s *site) call(t *testing.T, secret, method string, params any) (any, error
 	if params == nil {
 		raw = nil
 	}
-	value, _, err := s.Control.Call(t.Context(), secret, method, raw)
+	value, _, err := s.Control.Call(t.Context(), by(secret), method, raw)
 	return value, err
 }
 
@@ -422,7 +436,7 @@ func (p *post) Links() map[string]string { return nil }
 
 func (s *site) signIn(t *testing.T, name string) wire.SignedIn {
 	t.Helper()
-	in, err := s.SignIn(t.Context(), control.Caller{Name: "test"}, wire.SignIn{Name: name}, "")
+	in, err := s.SignIn(t.Context(), named("test"), wire.SignIn{Name: name}, "")
 	if err != nil {
 		t.Fatalf("sign in %s at %s: %v", name, s.id, err)
 	}
@@ -431,7 +445,7 @@ func (s *site) signIn(t *testing.T, name string) wire.SignedIn {
 
 func (s *site) worker(t *testing.T, name string) wire.SignedIn {
 	t.Helper()
-	in, err := s.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: name, Slots: 4, Runtimes: []string{"python3", "sh"}, Lease: wire.Duration(time.Hour)}, "")
+	in, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: name, Slots: 4, Runtimes: []string{"python3", "sh"}, Lease: wire.Duration(time.Hour)}, "")
 	if err != nil {
 		t.Fatalf("sign in worker %s at %s: %v", name, s.id, err)
 	}
@@ -460,7 +474,7 @@ func fine(t *testing.T, err error) {
 // for one message at least.
 func (s *site) inbox(t *testing.T, in wire.SignedIn, after uint64) []wire.Received {
 	t.Helper()
-	b, err := s.Inbox(t.Context(), in.FullName, in.Secret)
+	b, err := s.Inbox(t.Context(), by(in.Secret), in.FullName)
 	fine(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -472,7 +486,7 @@ func (s *site) inbox(t *testing.T, in wire.SignedIn, after uint64) []wire.Receiv
 // submit hands a job of n parts in and returns its id.
 func (s *site) submit(t *testing.T, id string, n int) string {
 	t.Helper()
-	j, _, err := s.Submit(t.Context(), control.Caller{Name: "test"}, wire.SubmitJob{
+	j, _, err := s.Submit(t.Context(), named("test"), wire.SubmitJob{
 		ID: id, Runtime: "sh", Script: "echo $ITEM", Range: &wire.Range{From: 0, To: int64(n)},
 	}, "")
 	fine(t, err)
@@ -490,3 +504,22 @@ func (w *world) assign(job string, part, attempt int, to wire.SignedIn) wire.Par
 	}
 	return wire.PartRef{Job: job, Part: part, Attempt: attempt}
 }
+
+// anyone presents nothing.
+var anyone control.Principal
+
+// present is who presents this at a door that asks for no token.
+func present(from control.Credentials) control.Principal {
+	who, err := new(control.Authenticator).Authenticate(from)
+	if err != nil {
+		panic(err)
+	}
+	return who
+}
+
+// by is who presents a session's secret.
+func by(secret string) control.Principal { return present(control.Credentials{Secret: secret}) }
+
+func named(name string) control.Principal { return present(control.Credentials{Name: name}) }
+
+func native() control.Principal { return present(control.Credentials{Door: control.DoorNative}) }

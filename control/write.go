@@ -10,27 +10,6 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Caller is who asks, as its door knows it.
-type Caller struct {
-	Name string // goes into the log as the author; "" is the address
-	Addr string // remote address
-	Kind string // rest, native or leco; "" is rest
-}
-
-func (c Caller) by() string {
-	if c.Name != "" {
-		return c.Name
-	}
-	return c.Addr
-}
-
-func (c Caller) kind() string {
-	if c.Kind == "" {
-		return "rest"
-	}
-	return c.Kind
-}
-
 // writeTimeout bounds a write whose door gave no deadline of its own.
 const writeTimeout = 30 * time.Second
 

@@ -15,7 +15,6 @@ import (
 type API struct {
 	cfg     Config
 	control Control
-	tokens  tokens
 	hosts   []string // nil: any
 	echo    *echo.Echo
 	srv     *server
@@ -35,10 +34,7 @@ func New(cfg Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{cfg: cfg, control: cfg.Control, ids: newRequestIDs(), doc: sync.OnceValues(Contract)}
-	if a.tokens, err = parseTokens(cfg.TokenHashes); err != nil {
-		return nil, err
-	}
-	if len(a.tokens) == 0 && !cfg.AnyHost {
+	if !cfg.AnyHost {
 		a.hosts = append([]string{}, cfg.Hosts...)
 	}
 	a.pool.New = func() any { return &request{api: a} }
@@ -80,7 +76,8 @@ func (a *API) Close(ctx context.Context) error {
 }
 
 // ServeHTTP is what every request passes before it is routed: the id it is
-// found by, who may call at all, and the headers of every answer.
+// found by, whether its page may call at all, and the headers of every answer. Who
+// calls is asked by the route, or for want of one by routerError.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Close && r.ContentLength != 0 {
 		defer linger(w, r)
@@ -88,11 +85,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Content-Type-Options"] = nosniff
 	a.ids.name(h, r)
-	err := checkOrigin(r, a.hosts)
-	if err == nil {
-		err = a.tokens.check(r)
-	}
-	if err != nil {
+	if err := checkOrigin(r, a.hosts); err != nil {
 		a.refuse(w, r, err)
 		return
 	}
@@ -128,8 +121,14 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	a.metrics.unrouted(r.Method, writeProblem(w, err))
 }
 
+// routerError answers a request that has no route. Who presents no token that is
+// known does not learn that.
 func (a *API) routerError(err error, c echo.Context) {
 	if !c.Response().Committed {
+		if _, unknown := a.authenticate(c.Request()); unknown != nil {
+			c.Response().Header().Del(echo.HeaderAllow)
+			err = unknown
+		}
 		a.refuse(c.Response().Writer, c.Request(), err)
 	}
 }

@@ -94,14 +94,14 @@ func (a *API) callWith(rq *request, params json.RawMessage) error {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		if served {
-			result, index, err := a.control.Call(ctx, rq.secret(), method, params)
+			result, index, err := a.control.Call(ctx, rq.who, method, params)
 			if err != nil {
 				return err
 			}
 			rq.wrote(index)
 			return rq.json(http.StatusOK, result)
 		}
-		result, err := a.control.Request(ctx, rq.secret(), to, method, params)
+		result, err := a.control.Request(ctx, rq.who, to, method, params)
 		if err != nil {
 			return err
 		}

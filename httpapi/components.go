@@ -35,7 +35,7 @@ func (a *API) signIn(rq *request) error {
 			return wire.Invalid("lease", "a lease is %v to %v, not 0", control.ShortestLease, control.LongestLease)
 		}
 	}
-	out, err := a.control.SignIn(rq.context(), rq.caller(), in, rq.key())
+	out, err := a.control.SignIn(rq.context(), rq.who, in, rq.key())
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (a *API) heartbeat(rq *request) error {
 	if err != nil {
 		return err
 	}
-	beat, err := a.control.Heartbeat(rq.context(), full, rq.secret())
+	beat, err := a.control.Heartbeat(rq.context(), rq.who, full)
 	if err != nil {
 		return err
 	}
@@ -69,9 +69,9 @@ func (a *API) endComponent(rq *request) error {
 		if rq.params.has("reason") {
 			return wire.Invalid("reason", "a sign-out has no reason: leave X-Session out to remove a component by force")
 		}
-		index, err = a.control.SignOut(rq.context(), full, rq.secret())
+		index, err = a.control.SignOut(rq.context(), rq.who, full)
 	} else {
-		index, err = a.control.RemoveComponent(rq.context(), full, rq.params.get("reason"))
+		index, err = a.control.RemoveComponent(rq.context(), rq.who, full, rq.params.get("reason"))
 	}
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (a *API) component(rq *request) error {
 		return err
 	}
 	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		c, fresh, err := a.control.Component(ctx, r, full)
+		c, fresh, err := a.control.Component(ctx, rq.who, r, full)
 		if rq.readFrom(fresh, err) != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (a *API) components(rq *request) error {
 	}
 	return rq.blocking(r.Wait, func(ctx context.Context) error {
 		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Component, string, error) {
-			list, fresh, err := a.control.Components(ctx, r, choose, p)
+			list, fresh, err := a.control.Components(ctx, rq.who, r, choose, p)
 			r.Wait = 0 // further pages of this answer do not wait again
 			return list.Components, list.Next, rq.readFrom(fresh, err)
 		}, func(c *wire.Component) string { return c.FullName })
@@ -177,13 +177,13 @@ func (a *API) namespaces(rq *request) error {
 }
 
 // read answers a read that takes no more than how fresh it must be.
-func read[T any](rq *request, ask func(context.Context, control.Read) (T, control.Fresh, error)) error {
+func read[T any](rq *request, ask func(context.Context, control.Principal, control.Read) (T, control.Fresh, error)) error {
 	r, err := rq.params.read()
 	if err != nil {
 		return err
 	}
 	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		v, fresh, err := ask(ctx, r)
+		v, fresh, err := ask(ctx, rq.who, r)
 		if rq.readFrom(fresh, err) != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/folkmoot/folkmoot/control"
 )
 
 // Limits of bodies, in bytes. They are checked before a body is read.
@@ -27,21 +29,18 @@ type Config struct {
 	Control Control
 	Logger  *slog.Logger // default: discard
 
-	// TokenHashes are the SHA-256 of the bearer tokens that open /v1, in hex
-	// (HashToken). Empty: no token is asked for.
-	TokenHashes []string
 	// AnyHost lets every Host pass. It is for a server that no foreign page can
 	// be bound to by DNS: one off loopback, which its machine's browsers have no
-	// better way to than others, or one with a certificate. With tokens no Host
-	// is refused either, since a page that a browser was tricked into has none.
+	// better way to than others, one with a certificate, or one
+	// that asks for tokens, since a page that a browser was tricked into has none.
 	AnyHost bool
 	// Hosts are further names this server is called by (a proxy's), where names
 	// are judged. Addresses, names without a dot and private names always pass;
 	// "*" lets any name pass.
 	Hosts []string
 	// Sessions, if given, answers GET /v1/session, the WebSocket for native
-	// sessions. Its connections are its own to end.
-	Sessions http.Handler
+	// sessions, for a principal that may come in. Its connections are its own to end.
+	Sessions func(w http.ResponseWriter, r *http.Request, who control.Principal)
 	// TLS, if given, is used for every connection.
 	TLS *tls.Config
 

@@ -15,48 +15,50 @@ type Control interface {
 	UseCases
 	// Now tells without blocking how fresh this coordinator's own state is.
 	Now() control.Fresh
-	Inbox(ctx context.Context, full, secret string) (Inbox, error)
-	Events(topics []string, after *control.Position) (Cursor, error)
+	Inbox(ctx context.Context, who control.Principal, full string) (Inbox, error)
+	Events(who control.Principal, topics []string, after *control.Position) (Cursor, error)
 }
 
 // UseCases is the part of Control that *control.Control has as it is.
 type UseCases interface {
 	Leads() string
 	Cluster() string
+	// Authenticate is asked once for each request, before its body is read.
+	Authenticate(from control.Credentials) (control.Principal, error)
 
-	SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error)
-	SignOut(ctx context.Context, full, secret string) (uint64, error)
-	Heartbeat(ctx context.Context, full, secret string) (wire.Beat, error)
-	RemoveComponent(ctx context.Context, full, reason string) (uint64, error)
-	Components(ctx context.Context, r control.Read, f control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error)
-	Component(ctx context.Context, r control.Read, full string) (wire.Component, control.Fresh, error)
-	Namespaces(ctx context.Context, r control.Read) (map[string]wire.Namespace, control.Fresh, error)
+	SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error)
+	SignOut(ctx context.Context, who control.Principal, full string) (uint64, error)
+	Heartbeat(ctx context.Context, who control.Principal, full string) (wire.Beat, error)
+	RemoveComponent(ctx context.Context, who control.Principal, full, reason string) (uint64, error)
+	Components(ctx context.Context, who control.Principal, r control.Read, f control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error)
+	Component(ctx context.Context, who control.Principal, r control.Read, full string) (wire.Component, control.Fresh, error)
+	Namespaces(ctx context.Context, who control.Principal, r control.Read) (map[string]wire.Namespace, control.Fresh, error)
 
-	Send(ctx context.Context, secret string, in wire.SendMessage, key string) (wire.Sent, error)
+	Send(ctx context.Context, who control.Principal, in wire.SendMessage, key string) (wire.Sent, error)
 	Serves(to string) (bool, error)
-	Call(ctx context.Context, secret, method string, params json.RawMessage) (any, uint64, error)
-	Request(ctx context.Context, secret, to, method string, params json.RawMessage) (json.RawMessage, error)
+	Call(ctx context.Context, who control.Principal, method string, params json.RawMessage) (any, uint64, error)
+	Request(ctx context.Context, who control.Principal, to, method string, params json.RawMessage) (json.RawMessage, error)
 
-	Submit(ctx context.Context, who control.Caller, in wire.SubmitJob, key string) (wire.Job, uint64, error)
-	CancelJob(ctx context.Context, id, reason string) (wire.Job, uint64, error)
-	ForgetJob(ctx context.Context, id string) (wire.Job, uint64, error)
-	Jobs(ctx context.Context, r control.Read, f control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
-	Job(ctx context.Context, r control.Read, id string) (wire.Job, control.Fresh, error)
-	Parts(ctx context.Context, r control.Read, id, state string, p control.Page) (wire.Parts, control.Fresh, error)
-	Results(ctx context.Context, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error)
-	PartLog(ctx context.Context, job string, q control.LogQuery) (control.LogChunk, error)
-	JobLogs(ctx context.Context, job string, part int, follow bool) (iter.Seq2[control.LogChunk, error], error)
-	Workers(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error)
+	Submit(ctx context.Context, who control.Principal, in wire.SubmitJob, key string) (wire.Job, uint64, error)
+	CancelJob(ctx context.Context, who control.Principal, id, reason string) (wire.Job, uint64, error)
+	ForgetJob(ctx context.Context, who control.Principal, id string) (wire.Job, uint64, error)
+	Jobs(ctx context.Context, who control.Principal, r control.Read, f control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
+	Job(ctx context.Context, who control.Principal, r control.Read, id string) (wire.Job, control.Fresh, error)
+	Parts(ctx context.Context, who control.Principal, r control.Read, id, state string, p control.Page) (wire.Parts, control.Fresh, error)
+	Results(ctx context.Context, who control.Principal, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error)
+	PartLog(ctx context.Context, who control.Principal, job string, q control.LogQuery) (control.LogChunk, error)
+	JobLogs(ctx context.Context, who control.Principal, job string, part int, follow bool) (iter.Seq2[control.LogChunk, error], error)
+	Workers(ctx context.Context, who control.Principal, r control.Read) (wire.Workers, control.Fresh, error)
 
-	Members(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error)
-	AddMember(ctx context.Context, in wire.AddMember) (wire.Member, error)
-	RemoveMember(ctx context.Context, id string) error
-	Promote(ctx context.Context, id string) error
-	Demote(ctx context.Context, id string) error
-	Transfer(ctx context.Context, in wire.Transfer) (wire.Leader, error)
-	Leader(ctx context.Context) (wire.Leader, error)
-	Status(ctx context.Context) (wire.Status, error)
-	Digest(ctx context.Context, r control.Read) (wire.Digest, control.Fresh, error)
+	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
+	AddMember(ctx context.Context, who control.Principal, in wire.AddMember) (wire.Member, error)
+	RemoveMember(ctx context.Context, who control.Principal, id string) error
+	Promote(ctx context.Context, who control.Principal, id string) error
+	Demote(ctx context.Context, who control.Principal, id string) error
+	Transfer(ctx context.Context, who control.Principal, in wire.Transfer) (wire.Leader, error)
+	Leader(ctx context.Context, who control.Principal) (wire.Leader, error)
+	Status(ctx context.Context, who control.Principal) (wire.Status, error)
+	Digest(ctx context.Context, who control.Principal, r control.Read) (wire.Digest, control.Fresh, error)
 }
 
 // Inbox is the mailbox of one session, as *control.Inbox is one.
@@ -75,16 +77,16 @@ func Over(c *control.Control) Control { return over{c} }
 
 type over struct{ *control.Control }
 
-func (o over) Inbox(ctx context.Context, full, secret string) (Inbox, error) {
-	b, err := o.Control.Inbox(ctx, full, secret)
+func (o over) Inbox(ctx context.Context, who control.Principal, full string) (Inbox, error) {
+	b, err := o.Control.Inbox(ctx, who, full)
 	if err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func (o over) Events(topics []string, after *control.Position) (Cursor, error) {
-	c, err := o.Control.Events(topics, after)
+func (o over) Events(who control.Principal, topics []string, after *control.Position) (Cursor, error) {
+	c, err := o.Control.Events(who, topics, after)
 	if err != nil {
 		return nil, err
 	}

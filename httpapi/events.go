@@ -32,7 +32,7 @@ func (a *API) events(rq *request) error {
 		return err
 	}
 	return rq.long(0, func(ctx context.Context) error {
-		cursor, err := a.control.Events(topics, after)
+		cursor, err := a.control.Events(rq.who, topics, after)
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,8 @@ var t0 = time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
 // fake is a coordinator of one map: enough to see what the door makes of
 // requests and answers.
 type fake struct {
+	*control.Authenticator
+
 	mu       sync.Mutex
 	changed  chan struct{}
 	index    uint64
@@ -35,7 +37,7 @@ type fake struct {
 	lag      bool // the next cursor has fallen behind
 	lastRead control.Read
 	lastKey  string
-	lastWho  control.Caller
+	lastWho  control.Principal
 	lastCall json.RawMessage
 	refusal  error // of the next call
 	sign     func(wire.SignIn) error
@@ -43,8 +45,9 @@ type fake struct {
 
 func newFake() *fake {
 	return &fake{
-		stale:   3,
-		changed: make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
+		Authenticator: new(control.Authenticator),
+		stale:         3,
+		changed:       make(chan struct{}), index: 7, sessions: map[string]wire.Component{}, secrets: map[string]string{},
 		mail: map[string][]wire.Received{}, jobs: map[string]wire.Job{},
 	}
 }
@@ -111,7 +114,7 @@ func (f *fake) Now() control.Fresh {
 	return f.fresh("stale")
 }
 
-func (f *fake) SignIn(_ context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
+func (f *fake) SignIn(_ context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error) {
 	var out wire.SignedIn
 	f.mu.Lock()
 	f.lastWho, f.lastKey = who, key
@@ -161,14 +164,14 @@ func (f *fake) end(full string, err error) (uint64, error) {
 	return f.index, nil
 }
 
-func (f *fake) SignOut(_ context.Context, full, secret string) (uint64, error) {
+func (f *fake) SignOut(_ context.Context, who control.Principal, full string) (uint64, error) {
 	f.mu.Lock()
-	err := f.owner(full, secret)
+	err := f.owner(full, who.Secret())
 	f.mu.Unlock()
 	return f.end(full, err)
 }
 
-func (f *fake) RemoveComponent(_ context.Context, full, _ string) (uint64, error) {
+func (f *fake) RemoveComponent(_ context.Context, _ control.Principal, full, _ string) (uint64, error) {
 	f.mu.Lock()
 	_, ok := f.sessions[full]
 	f.mu.Unlock()
@@ -178,13 +181,13 @@ func (f *fake) RemoveComponent(_ context.Context, full, _ string) (uint64, error
 	return f.end(full, nil)
 }
 
-func (f *fake) Heartbeat(_ context.Context, full, secret string) (wire.Beat, error) {
+func (f *fake) Heartbeat(_ context.Context, who control.Principal, full string) (wire.Beat, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return wire.Beat{FullName: full, Session: f.sessions[full].Session, Home: "n1", Lease: wire.Duration(15 * time.Second)}, f.owner(full, secret)
+	return wire.Beat{FullName: full, Session: f.sessions[full].Session, Home: "n1", Lease: wire.Duration(15 * time.Second)}, f.owner(full, who.Secret())
 }
 
-func (f *fake) Components(ctx context.Context, r control.Read, c control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error) {
+func (f *fake) Components(ctx context.Context, _ control.Principal, r control.Read, c control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -209,7 +212,7 @@ func (f *fake) Components(ctx context.Context, r control.Read, c control.Compone
 	return list, fresh, err
 }
 
-func (f *fake) Component(ctx context.Context, r control.Read, full string) (wire.Component, control.Fresh, error) {
+func (f *fake) Component(ctx context.Context, _ control.Principal, r control.Read, full string) (wire.Component, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -220,12 +223,12 @@ func (f *fake) Component(ctx context.Context, r control.Read, full string) (wire
 	return c, fresh, err
 }
 
-func (f *fake) Namespaces(ctx context.Context, r control.Read) (map[string]wire.Namespace, control.Fresh, error) {
+func (f *fake) Namespaces(ctx context.Context, _ control.Principal, r control.Read) (map[string]wire.Namespace, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	return map[string]wire.Namespace{"n1": {Coordinator: "n1", Components: []string{"laser"}}}, fresh, err
 }
 
-func (f *fake) Send(_ context.Context, secret string, in wire.SendMessage, _ string) (wire.Sent, error) {
+func (f *fake) Send(_ context.Context, _ control.Principal, in wire.SendMessage, _ string) (wire.Sent, error) {
 	var err error
 	f.change(func() {
 		if err = f.refused(); err != nil {
@@ -241,7 +244,7 @@ func (f *fake) Send(_ context.Context, secret string, in wire.SendMessage, _ str
 	return wire.Sent{Outcome: "delivered", ConversationID: "0192f0c1-2345-7abc-8def-0123456789ab"}, err
 }
 
-func (f *fake) Call(_ context.Context, _, method string, params json.RawMessage) (any, uint64, error) {
+func (f *fake) Call(_ context.Context, _ control.Principal, method string, params json.RawMessage) (any, uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastCall = append(json.RawMessage(nil), params...)
@@ -263,20 +266,20 @@ func (f *fake) Serves(to string) (bool, error) {
 	return to == wire.Coordinator || to == "n1.COORDINATOR", nil
 }
 
-func (f *fake) Request(_ context.Context, _, to, method string, params json.RawMessage) (json.RawMessage, error) {
+func (f *fake) Request(_ context.Context, _ control.Principal, to, method string, params json.RawMessage) (json.RawMessage, error) {
 	if to != "n1.laser" {
 		return nil, wire.Refuse(wire.CodeNotFound, "nobody is signed in as %q", to)
 	}
 	return json.RawMessage(`{"method":"` + method + `"}`), nil
 }
 
-func (f *fake) Submit(_ context.Context, _ control.Caller, in wire.SubmitJob, _ string) (wire.Job, uint64, error) {
+func (f *fake) Submit(_ context.Context, _ control.Principal, in wire.SubmitJob, _ string) (wire.Job, uint64, error) {
 	j := wire.Job{ID: in.ID, Name: in.Name, State: "queued", Runtime: in.Runtime, Priority: 50, MaxAttempts: 3, Parts: wire.PartCounts{Total: len(in.Items)}, Submitted: t0, Script: in.Script}
 	f.change(func() { f.index++; j.Index = f.index; f.jobs[j.ID] = j })
 	return j, j.Index, nil
 }
 
-func (f *fake) CancelJob(_ context.Context, id, reason string) (wire.Job, uint64, error) {
+func (f *fake) CancelJob(_ context.Context, _ control.Principal, id, reason string) (wire.Job, uint64, error) {
 	var err error
 	var j wire.Job
 	f.change(func() {
@@ -292,7 +295,7 @@ func (f *fake) CancelJob(_ context.Context, id, reason string) (wire.Job, uint64
 	return j, j.Index, err
 }
 
-func (f *fake) ForgetJob(_ context.Context, id string) (wire.Job, uint64, error) {
+func (f *fake) ForgetJob(_ context.Context, _ control.Principal, id string) (wire.Job, uint64, error) {
 	var err error
 	var j wire.Job
 	f.change(func() {
@@ -307,7 +310,7 @@ func (f *fake) ForgetJob(_ context.Context, id string) (wire.Job, uint64, error)
 	return j, f.index, err
 }
 
-func (f *fake) Jobs(ctx context.Context, r control.Read, c control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
+func (f *fake) Jobs(ctx context.Context, _ control.Principal, r control.Read, c control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -320,7 +323,7 @@ func (f *fake) Jobs(ctx context.Context, r control.Read, c control.JobFilter, p 
 	return list, fresh, err
 }
 
-func (f *fake) Job(ctx context.Context, r control.Read, id string) (wire.Job, control.Fresh, error) {
+func (f *fake) Job(ctx context.Context, _ control.Principal, r control.Read, id string) (wire.Job, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -331,12 +334,12 @@ func (f *fake) Job(ctx context.Context, r control.Read, id string) (wire.Job, co
 	return j, fresh, err
 }
 
-func (f *fake) Parts(ctx context.Context, r control.Read, id, _ string, _ control.Page) (wire.Parts, control.Fresh, error) {
+func (f *fake) Parts(ctx context.Context, _ control.Principal, r control.Read, id, _ string, _ control.Page) (wire.Parts, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	return wire.Parts{Parts: []wire.Part{{Job: id, State: "done", Attempt: 1, Item: json.RawMessage("1"), Result: json.RawMessage("null")}}}, fresh, err
 }
 
-func (f *fake) Results(ctx context.Context, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error) {
+func (f *fake) Results(ctx context.Context, _ control.Principal, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	if err != nil {
 		return nil, fresh, err
@@ -374,13 +377,13 @@ func (f *fake) Results(ctx context.Context, r control.Read, id string, q control
 	}, fresh, nil
 }
 
-func (f *fake) PartLog(_ context.Context, job string, q control.LogQuery) (control.LogChunk, error) {
+func (f *fake) PartLog(_ context.Context, _ control.Principal, job string, q control.LogQuery) (control.LogChunk, error) {
 	text := "one\ntwo\n"
 	rest := text[min(int(q.Offset), len(text)):]
 	return control.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(rest), Next: q.Offset + int64(len(rest)), End: true}, nil
 }
 
-func (f *fake) JobLogs(_ context.Context, job string, part int, _ bool) (iter.Seq2[control.LogChunk, error], error) {
+func (f *fake) JobLogs(_ context.Context, _ control.Principal, job string, part int, _ bool) (iter.Seq2[control.LogChunk, error], error) {
 	return func(yield func(control.LogChunk, error) bool) {
 		for n := range 3 {
 			if part >= 0 && n != part {
@@ -393,7 +396,7 @@ func (f *fake) JobLogs(_ context.Context, job string, part int, _ bool) (iter.Se
 	}, nil
 }
 
-func (f *fake) Workers(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error) {
+func (f *fake) Workers(ctx context.Context, _ control.Principal, r control.Read) (wire.Workers, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	var list wire.Workers
 	for i := range 4 {
@@ -406,14 +409,14 @@ func (f *fake) Workers(ctx context.Context, r control.Read) (wire.Workers, contr
 
 var member = wire.Member{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "127.0.0.1:1", Suffrage: "voter", State: "leader", Alive: true, Healthy: true}
 
-func (f *fake) Members(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error) {
+func (f *fake) Members(ctx context.Context, _ control.Principal, r control.Read) (wire.Members, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	second := member
 	second.ID, second.ServerID, second.State = "n2", "n2/2", "follower"
 	return wire.Members{Members: []wire.Member{member, second}}, fresh, err
 }
 
-func (f *fake) AddMember(_ context.Context, in wire.AddMember) (wire.Member, error) {
+func (f *fake) AddMember(_ context.Context, _ control.Principal, in wire.AddMember) (wire.Member, error) {
 	m := member
 	m.Address = in.Address
 	return m, nil
@@ -426,23 +429,27 @@ func (f *fake) known(id string) error {
 	return nil
 }
 
-func (f *fake) RemoveMember(_ context.Context, id string) error { return f.known(id) }
-func (f *fake) Promote(_ context.Context, id string) error      { return f.known(id) }
-func (f *fake) Demote(_ context.Context, id string) error       { return f.known(id) }
+func (f *fake) RemoveMember(_ context.Context, _ control.Principal, id string) error {
+	return f.known(id)
+}
 
-func (f *fake) Transfer(context.Context, wire.Transfer) (wire.Leader, error) {
+func (f *fake) Promote(_ context.Context, _ control.Principal, id string) error { return f.known(id) }
+
+func (f *fake) Demote(_ context.Context, _ control.Principal, id string) error { return f.known(id) }
+
+func (f *fake) Transfer(context.Context, control.Principal, wire.Transfer) (wire.Leader, error) {
 	return wire.Leader{ID: "n1", Term: 3}, nil
 }
 
-func (f *fake) Leader(context.Context) (wire.Leader, error) {
+func (f *fake) Leader(context.Context, control.Principal) (wire.Leader, error) {
 	return wire.Leader{ID: "n1", Term: 2}, f.refused()
 }
 
-func (f *fake) Status(context.Context) (wire.Status, error) {
+func (f *fake) Status(context.Context, control.Principal) (wire.Status, error) {
 	return wire.Status{ID: "n1", Leader: "n1"}, nil
 }
 
-func (f *fake) Digest(ctx context.Context, r control.Read) (wire.Digest, control.Fresh, error) {
+func (f *fake) Digest(ctx context.Context, _ control.Principal, r control.Read) (wire.Digest, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	return wire.Digest{Index: fresh.Index, Digest: "00ff"}, fresh, err
 }
@@ -452,10 +459,10 @@ type box struct {
 	full string
 }
 
-func (f *fake) Inbox(_ context.Context, full, secret string) (httpapi.Inbox, error) {
+func (f *fake) Inbox(_ context.Context, who control.Principal, full string) (httpapi.Inbox, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.owner(full, secret); err != nil {
+	if err := f.owner(full, who.Secret()); err != nil {
 		return nil, err
 	}
 	return box{f, full}, nil
@@ -494,7 +501,7 @@ type cursor struct {
 	lag    bool
 }
 
-func (f *fake) Events(topics []string, after *control.Position) (httpapi.Cursor, error) {
+func (f *fake) Events(_ control.Principal, topics []string, after *control.Position) (httpapi.Cursor, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, topic := range topics {

@@ -30,7 +30,7 @@ func (a *API) submit(rq *request) error {
 	if err := wire.CheckZeros(rq.body); err != nil {
 		return err
 	}
-	job, index, err := a.control.Submit(rq.context(), rq.caller(), in, rq.key())
+	job, index, err := a.control.Submit(rq.context(), rq.who, in, rq.key())
 	if err != nil {
 		return err
 	}
@@ -53,11 +53,11 @@ func (a *API) endJob(rq *request) error {
 	var index uint64
 	switch {
 	case !forget:
-		job, index, err = a.control.CancelJob(rq.context(), id, rq.params.get("reason"))
+		job, index, err = a.control.CancelJob(rq.context(), rq.who, id, rq.params.get("reason"))
 	case rq.params.has("reason"):
 		err = wire.Invalid("reason", "a job is cancelled with a reason, and forgotten without")
 	default:
-		job, index, err = a.control.ForgetJob(rq.context(), id)
+		job, index, err = a.control.ForgetJob(rq.context(), rq.who, id)
 	}
 	if err != nil {
 		return err
@@ -71,8 +71,8 @@ func (a *API) job(rq *request) error {
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, r control.Read) (wire.Job, control.Fresh, error) {
-		return a.control.Job(ctx, r, id)
+	return read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Job, control.Fresh, error) {
+		return a.control.Job(ctx, who, r, id)
 	})
 }
 
@@ -104,7 +104,7 @@ func (a *API) jobs(rq *request) error {
 	choose := control.JobFilter{State: p.get("state"), Name: p.get("name"), Group: p.get("group")}
 	return rq.blocking(r.Wait, func(ctx context.Context) error {
 		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Job, string, error) {
-			list, fresh, err := a.control.Jobs(ctx, r, choose, p)
+			list, fresh, err := a.control.Jobs(ctx, rq.who, r, choose, p)
 			r.Wait = 0 // further pages of this answer do not wait again
 			return list.Jobs, list.Next, rq.readFrom(fresh, err)
 		}, func(j *wire.Job) string { return j.ID })
@@ -137,7 +137,7 @@ func (a *API) parts(rq *request) error {
 	}
 	return rq.blocking(r.Wait, func(ctx context.Context) error {
 		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Part, string, error) {
-			list, fresh, err := a.control.Parts(ctx, r, id, rq.params.get("state"), p)
+			list, fresh, err := a.control.Parts(ctx, rq.who, r, id, rq.params.get("state"), p)
 			r.Wait = 0 // further pages of this answer do not wait again
 			return list.Parts, list.Next, rq.readFrom(fresh, err)
 		}, func(p *wire.Part) string { return strconv.Itoa(p.Part) })

@@ -36,8 +36,8 @@ func (a *API) members(rq *request) error {
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, r control.Read) (wire.Members, control.Fresh, error) {
-		list, fresh, err := a.control.Members(ctx, r)
+	return read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error) {
+		list, fresh, err := a.control.Members(ctx, who, r)
 		list.Members, list.Next = keep.cut(list.Members, page, func(m *wire.Member) string { return m.ServerID })
 		return list, fresh, err
 	})
@@ -51,7 +51,7 @@ func (a *API) addMember(rq *request) error {
 		return err
 	}
 	return rq.patient(func(ctx context.Context) error {
-		m, err := a.control.AddMember(ctx, in)
+		m, err := a.control.AddMember(ctx, rq.who, in)
 		if err != nil {
 			return err
 		}
@@ -64,14 +64,14 @@ type changed struct {
 	ID string `json:"id"`
 }
 
-func (a *API) changeMember(change func(context.Context, string) error) func(*request) error {
+func (a *API) changeMember(change func(context.Context, control.Principal, string) error) func(*request) error {
 	return func(rq *request) error {
 		id, err := rq.arg("id")
 		if err != nil {
 			return err
 		}
 		return rq.patient(func(ctx context.Context) error {
-			if err := change(ctx, id); err != nil {
+			if err := change(ctx, rq.who, id); err != nil {
 				return err
 			}
 			return rq.json(http.StatusOK, changed{id})
@@ -80,7 +80,7 @@ func (a *API) changeMember(change func(context.Context, string) error) func(*req
 }
 
 func (a *API) leader(rq *request) error {
-	l, err := a.control.Leader(rq.context())
+	l, err := a.control.Leader(rq.context(), rq.who)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (a *API) transfer(rq *request) error {
 		}
 	}
 	return rq.patient(func(ctx context.Context) error {
-		l, err := a.control.Transfer(ctx, in)
+		l, err := a.control.Transfer(ctx, rq.who, in)
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (a *API) sendMessage(rq *request) error {
 		return wire.Invalid("timeout", "timeout is 0 (the default) to %v", longestSend)
 	}
 	send := func(ctx context.Context) error {
-		sent, err := a.control.Send(ctx, rq.secret(), in, rq.key())
+		sent, err := a.control.Send(ctx, rq.who, in, rq.key())
 		if err != nil {
 			return &sendError{err}
 		}
@@ -88,7 +88,7 @@ func (rq *request) wantsJSON() bool {
 }
 
 func (a *API) pollInbox(ctx context.Context, rq *request, full string, after uint64, limit int, wait time.Duration) error {
-	box, err := a.control.Inbox(ctx, full, rq.secret())
+	box, err := a.control.Inbox(ctx, rq.who, full)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (a *API) pollInbox(ctx context.Context, rq *request, full string, after uin
 }
 
 func (a *API) streamInbox(ctx context.Context, rq *request, full string, after uint64, limit int) error {
-	box, err := a.control.Inbox(ctx, full, rq.secret())
+	box, err := a.control.Inbox(ctx, rq.who, full)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ type request struct {
 	in     bytes.Buffer // backs body
 	out    bytes.Buffer // the answer while it is made
 	told   bool         // whether the fresh headers are set
+	who    control.Principal
 }
 
 // add makes rt answer.
@@ -66,8 +67,13 @@ func (rq *request) onlyHead() bool { return rq.r.Method == http.MethodHead }
 // handler's panic is an internal fault of this request alone.
 func (a *API) serve(rt *route, c echo.Context) {
 	begun := time.Now()
+	who, err := a.authenticate(c.Request())
+	if err != nil {
+		a.refuse(c.Response().Writer, c.Request(), err)
+		return
+	}
 	rq := a.pool.Get().(*request)
-	rq.route, rq.c, rq.w, rq.r = rt, c, c.Response(), c.Request()
+	rq.route, rq.c, rq.w, rq.r, rq.who = rt, c, c.Response(), c.Request(), who
 	defer func() {
 		if fault := recover(); fault != nil {
 			if fault == http.ErrAbortHandler {
@@ -79,7 +85,6 @@ func (a *API) serve(rt *route, c echo.Context) {
 		rt.counts.done(rq.w.Status, time.Since(begun))
 		rq.release()
 	}()
-	var err error
 	if rq.params, err = rq.params.parse(rq.r.URL.RawQuery, rt.params); err == nil && rt.body == 0 {
 		err = rq.awaited()
 	}
@@ -98,7 +103,7 @@ func (a *API) serve(rt *route, c echo.Context) {
 const keptBuffer = 64 << 10
 
 func (rq *request) release() {
-	rq.route, rq.c, rq.w, rq.r, rq.told, rq.body = nil, nil, nil, nil, false, nil
+	rq.route, rq.c, rq.w, rq.r, rq.told, rq.body, rq.who = nil, nil, nil, nil, false, nil, control.Principal{}
 	clear(rq.params)
 	rq.params = rq.params[:0]
 	if rq.in.Cap() > keptBuffer {
@@ -124,13 +129,6 @@ func (rq *request) fail(err error) {
 }
 
 func (rq *request) context() context.Context { return rq.r.Context() }
-
-func (rq *request) caller() control.Caller {
-	return control.Caller{Addr: rq.r.RemoteAddr, Kind: "rest"}
-}
-
-// secret is the session's secret of X-Session.
-func (rq *request) secret() string { return rq.header("X-Session") }
 
 // key is the Idempotency-Key.
 func (rq *request) key() string { return rq.header("Idempotency-Key") }

@@ -22,8 +22,8 @@ func TestSession(t *testing.T) {
 	if me.FullName != "n1.laser" || me.Index != 8 || a.header.Get("X-Index") != "8" || a.header.Get("X-Consistency") != "strict" {
 		t.Errorf("signed in as %+v with %v", me, a.header)
 	}
-	if d.fake.lastKey != "0123456789abcdef" || d.fake.lastWho.Kind != "rest" {
-		t.Errorf("control saw key %q and %+v", d.fake.lastKey, d.fake.lastWho)
+	if d.fake.lastKey != "0123456789abcdef" || d.fake.lastWho.Door() != "rest" {
+		t.Errorf("control saw key %q and %q", d.fake.lastKey, d.fake.lastWho.Door())
 	}
 	var c wire.Component
 	d.ask("GET", "/v1/components/n1.laser?consistency=strict", "").is(200).into(&c)

@@ -40,7 +40,7 @@ func (a *API) results(rq *request) error {
 	}
 	query := control.ResultQuery{Order: order, Follow: follow, State: rq.params.get("state")}
 	return rq.long(0, func(ctx context.Context) error {
-		seq, fresh, err := a.control.Results(ctx, r, id, query)
+		seq, fresh, err := a.control.Results(ctx, rq.who, r, id, query)
 		if rq.readFrom(fresh, err) != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (a *API) logs(rq *request) error {
 		return a.partLog(rq, id, control.LogQuery{Part: part, Attempt: attempt, Offset: int64(offset)})
 	}
 	return rq.long(0, func(ctx context.Context) error {
-		seq, err := a.control.JobLogs(ctx, id, part, follow)
+		seq, err := a.control.JobLogs(ctx, rq.who, id, part, follow)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func (s *stream) chunk(c control.LogChunk) error {
 // partLog streams what there is of the log of one try.
 func (a *API) partLog(rq *request, id string, q control.LogQuery) error {
 	return rq.long(time.Minute, func(ctx context.Context) error {
-		c, err := a.control.PartLog(ctx, id, q)
+		c, err := a.control.PartLog(ctx, rq.who, id, q)
 		if err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ func (a *API) partLog(rq *request, id string, q control.LogQuery) error {
 				return nil // the reader is gone
 			}
 			q.Attempt, q.Offset = c.Attempt, c.Next
-			c, err = a.control.PartLog(ctx, id, q)
+			c, err = a.control.PartLog(ctx, rq.who, id, q)
 		}
 		if s != nil {
 			_ = s.flush()

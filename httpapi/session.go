@@ -23,7 +23,7 @@ func (a *API) session(rq *request) error {
 	}
 	// Its connections outlive a request: the door ends them.
 	return rq.long(0, func(context.Context) error {
-		a.cfg.Sessions.ServeHTTP(rq.w, rq.r)
+		a.cfg.Sessions(rq.w, rq.r, rq.who)
 		return nil
 	})
 }

@@ -15,7 +15,7 @@ func (a *API) statusRoutes() {
 }
 
 func (a *API) status(rq *request) error {
-	s, err := a.control.Status(rq.context())
+	s, err := a.control.Status(rq.context(), rq.who)
 	if err != nil {
 		return err
 	}
@@ -36,8 +36,8 @@ func (a *API) workers(rq *request) error {
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, r control.Read) (wire.Workers, control.Fresh, error) {
-		list, fresh, err := a.control.Workers(ctx, r)
+	return read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Workers, control.Fresh, error) {
+		list, fresh, err := a.control.Workers(ctx, who, r)
 		list.Workers, list.Next = keep.cut(list.Workers, page, func(w *wire.Worker) string { return w.FullName })
 		return list, fresh, err
 	})

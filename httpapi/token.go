@@ -1,60 +1,55 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
-	"fmt"
+	"crypto/x509"
 	"net/http"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// HashToken returns the form in which a bearer token is kept: its SHA-256 in
-// hex.
-func HashToken(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
-}
-
-// tokens is the set of tokens that open this door. The empty set asks for
-// none.
-type tokens [][sha256.Size]byte
-
-func parseTokens(hashes []string) (tokens, error) {
-	var t tokens
-	for i, h := range hashes {
-		raw, err := hex.DecodeString(h)
-		if err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("token hash %d is not a SHA-256 in hex", i+1)
-		}
-		t = append(t, [sha256.Size]byte(raw))
-	}
-	return t, nil
-}
-
-// check refuses a request without one of the tokens. The time it takes tells
-// nothing about them: all are compared, by hash.
-func (t tokens) check(r *http.Request) error {
-	if len(t) == 0 {
-		return nil
-	}
+// authenticate hands over what a request presents. Errors: unauthorized.
+func (a *API) authenticate(r *http.Request) (control.Principal, error) {
 	given := r.Header["Authorization"]
+	token, wellFormed := bearer(given)
+	who, err := a.control.Authenticate(control.Credentials{
+		Door: control.DoorREST, Remote: r.RemoteAddr, Certificate: certificate(r), Token: token, Secret: first(r.Header["X-Session"]),
+	})
+	switch {
+	case err == nil || wellFormed:
+	case len(given) != 1:
+		err = wire.Refuse(wire.CodeUnauthorized, "this call needs one header Authorization: Bearer TOKEN")
+	default:
+		err = wire.Refuse(wire.CodeUnauthorized, "this call needs the header Authorization: Bearer TOKEN")
+	}
+	return who, err
+}
+
+// bearer takes the token out of the Authorization headers; false is that they
+// do not hold one.
+func bearer(given []string) (token string, ok bool) {
 	if len(given) != 1 {
-		return wire.Refuse(wire.CodeUnauthorized, "this call needs one header Authorization: Bearer TOKEN")
+		return "", false
 	}
 	scheme, token, _ := strings.Cut(given[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return wire.Refuse(wire.CodeUnauthorized, "this call needs the header Authorization: Bearer TOKEN")
+		return "", false
 	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	found := 0
-	for i := range t {
-		found |= subtle.ConstantTimeCompare(sum[:], t[i][:])
+	return strings.TrimSpace(token), true
+}
+
+// certificate is what TLS has verified of the caller; nil is none.
+func certificate(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return nil
 	}
-	if found == 0 {
-		return wire.Refuse(wire.CodeUnauthorized, "the token is not known here")
+	return r.TLS.VerifiedChains[0][0]
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
 	}
-	return nil
+	return values[0]
 }

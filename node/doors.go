@@ -11,21 +11,27 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// doors makes the two HTTP servers and the native doors; Run lets them serve.
-func (n *Node) doors() error {
+// authenticator knows the tokens of --token-file and that of the own worker,
+// which nobody else ever sees.
+func (n *Node) authenticator() (*control.Authenticator, error) {
 	tokens, err := readTokens(n.cfg.TokenFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(tokens) > 0 {
-		// The own worker comes in by a token that nobody else ever sees.
 		n.workerToken = rand.Text()
-		tokens = append(tokens, httpapi.HashToken(n.workerToken))
+		tokens = append(tokens, control.HashToken(n.workerToken))
 	}
+	return control.NewAuthenticator(tokens)
+}
+
+// doors makes the two HTTP servers and the native doors; Run lets them serve.
+func (n *Node) doors() (err error) {
 	var secure *tls.Config
 	if n.cfg.HTTPCert != "" {
 		pair, err := tls.LoadX509KeyPair(n.cfg.HTTPCert, n.cfg.HTTPKey)
@@ -35,12 +41,10 @@ func (n *Node) doors() error {
 		n.certificate = pair.Certificate[0]
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 	}
-	if err := n.openNative(tokens, secure); err != nil {
-		return err
-	}
+	n.openNative(secure)
 	c := httpapi.Config{
-		Control: httpapi.Over(n.control), Logger: n.log, TokenHashes: tokens, TLS: secure, Sessions: n.native.ws, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
-		AnyHost: secure != nil || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
+		Control: httpapi.Over(n.control), Logger: n.log, TLS: secure, Sessions: n.native.ws.Serve, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
+		AnyHost: secure != nil || n.cfg.TokenFile != "" || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
 	}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err

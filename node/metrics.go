@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"strings"
 	"sync"
 
@@ -74,10 +73,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. What it costs does not depend on how
 // many jobs there are.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	st, err := c.n.control.Status(context.Background()) // at once, from what is here
-	if err != nil {
-		return
-	}
+	st := c.n.control.Own()
 	to := samples{out}
 	to.raft(&st)
 	to.snapshots(c.n.raft.Status().SnapshotsSent)

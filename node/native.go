@@ -28,16 +28,12 @@ func (n *Node) listenNative() (err error) {
 	return nil
 }
 
-// openNative makes the doors; REST has the WebSocket one, and its certificate
-// and tokens are those of this one too.
-func (n *Node) openNative(tokens []string, secure *tls.Config) (err error) {
-	n.native.hub, err = session.New(session.Config{Control: n.control, TokenHashes: tokens, Logger: n.log.With("door", "native")})
-	if err != nil {
-		return err
-	}
+// openNative makes the doors; REST has the WebSocket one, and its certificate is
+// that of this one too.
+func (n *Node) openNative(secure *tls.Config) {
+	n.native.hub = session.New(session.Config{Control: n.control, Logger: n.log.With("door", "native")})
 	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: secure, Logger: n.log.With("door", "native")})
 	n.native.ws = ws.New(n.native.hub)
-	return nil
 }
 
 // slowConsumers tells who was cut off for reading too slowly, at any door.

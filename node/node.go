@@ -169,8 +169,13 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	undo = append(undo, func() { n.router.Close() })
 	n.raft.OnReachable(n.router.Heard)
 	n.raft.OnConfigChange(n.noteGroup)
+	known, err := n.authenticator()
+	if err != nil {
+		return nil, err
+	}
 	n.control, err = control.New(control.Config{
-		Machine: n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
+		Authenticator: known,
+		Machine:       n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
 		Bounds: control.Bounds{JobResultBytes: cfg.JobResultBytes, ResultBytes: cfg.ResultBytes},
 	})

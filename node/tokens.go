@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/control"
 )
 
 // readTokens reads bearer tokens, one a line, as hashes; blank lines and lines
@@ -26,7 +26,7 @@ func readTokens(path string) (hashes []string, err error) {
 		if len(line) < 16 {
 			return nil, fmt.Errorf("--token-file %s: a token of %d characters is too easy to guess; at least 16", path, len(line))
 		}
-		hashes = append(hashes, httpapi.HashToken(line))
+		hashes = append(hashes, control.HashToken(line))
 	}
 	if len(hashes) == 0 {
 		return nil, fmt.Errorf("--token-file %s holds no token", path)

@@ -20,8 +20,9 @@ type Cluster interface {
 	Self() registry.Coordinator
 	State() *fsm.State
 	Changed() <-chan struct{}
-	SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error)
-	SignOut(ctx context.Context, full, secret string) (uint64, error)
+	Authenticate(from control.Credentials) (control.Principal, error)
+	SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error)
+	SignOut(ctx context.Context, who control.Principal, full string) (uint64, error)
 	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
 	KeepAlive(sessions ...string)
 	TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]control.Mailed, error)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -169,14 +168,14 @@ func TestOrder(t *testing.T) {
 func TestOneDirectoryForAll(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1")
-	rest, err := s.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "rest"}, "")
+	rest, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := s.component("CA")
 	p.result(`["rest","CA"]`, "COORDINATOR", "send_local_components", nil)
 	p.say("rest", "to REST", `{"id":1,"method":"pong","jsonrpc":"2.0"}`)
-	box, err := s.Inbox(t.Context(), "n1.rest", rest.Secret)
+	box, err := s.Inbox(t.Context(), by(rest.Secret), "n1.rest")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +185,7 @@ func TestOneDirectoryForAll(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].From != "n1.CA" || got[0].Type != 1 {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if _, err := s.Send(t.Context(), rest.Secret, wire.SendMessage{To: "CA", Content: json.RawMessage(`{"id":7,"result":null}`)}, ""); err != nil {
+	if _, err := s.Send(t.Context(), by(rest.Secret), wire.SendMessage{To: "CA", Content: json.RawMessage(`{"id":7,"result":null}`)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if m := p.next(); m.from != "n1.rest" || string(m.content.ID) != "7" {
@@ -198,7 +197,7 @@ func TestOneDirectoryForAll(t *testing.T) {
 	// The coordinator asks a LECO component and reads its answer.
 	answered := make(chan error, 1)
 	go func() {
-		result, err := s.Request(ctx, "", "n1.CA", "get", json.RawMessage(`{"x":1}`))
+		result, err := s.Request(ctx, anyone, "n1.CA", "get", json.RawMessage(`{"x":1}`))
 		if err == nil && string(result) != "5" {
 			err = fmt.Errorf("result %s", result)
 		}
@@ -229,7 +228,7 @@ func TestRemovedComponentIsTold(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1")
 	p := s.component("CA")
-	if _, err := s.RemoveComponent(t.Context(), "n1.CA", "out"); err != nil {
+	if _, err := s.RemoveComponent(t.Context(), anyone, "n1.CA", "out"); err != nil {
 		t.Fatal(err)
 	}
 	if m := p.next(); m.code() != -32090 || m.from != "n1.COORDINATOR" {

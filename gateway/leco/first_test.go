@@ -15,7 +15,7 @@ import (
 // of the session.
 type mailAtOnce struct{ leco.Cluster }
 
-func (c mailAtOnce) SignIn(ctx context.Context, who control.Caller, in wire.SignIn, key string) (wire.SignedIn, error) {
+func (c mailAtOnce) SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error) {
 	out, err := c.Cluster.SignIn(ctx, who, in, key)
 	if err == nil {
 		early := wire.Message{To: out.FullName, From: out.FullName, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`{"id":1,"method":"early","jsonrpc":"2.0"}`)}}

@@ -64,7 +64,7 @@ func TestAnswerAboveTheLimitsToACall(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_, err := s.Request(ctx, "", "n1.CB", "get", nil)
+		_, err := s.Request(ctx, anyone, "n1.CB", "get", nil)
 		called <- err
 	}()
 	m := b.next()

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/wire"
@@ -49,16 +48,16 @@ func TestForeignCoordinators(t *testing.T) {
 	eventually(t, "the new name is known there", func() bool { return book(pb) == `{"n1":["CA","CC"],"n2":["CB"]}` })
 
 	// A REST component reaches a foreign one and is answered.
-	rest, err := a.SignIn(t.Context(), control.Caller{}, wire.SignIn{Name: "rest"}, "")
+	rest, err := a.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Send(t.Context(), rest.Secret, wire.SendMessage{To: "n2.CB", Content: json.RawMessage(`{"id":9,"method":"pong"}`)}, ""); err != nil {
+	if _, err := a.Send(t.Context(), by(rest.Secret), wire.SendMessage{To: "n2.CB", Content: json.RawMessage(`{"id":9,"method":"pong"}`)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	m := pb.next()
 	pb.frames("\x00", m.from, "CB", m.header, `{"id":9,"result":null,"jsonrpc":"2.0"}`)
-	box, err := a.Inbox(t.Context(), "n1.rest", rest.Secret)
+	box, err := a.Inbox(t.Context(), by(rest.Secret), "n1.rest")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,6 @@ import (
 	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
-// kind of the sessions of this door.
-const kind = "leco"
-
 // seat is one component that is signed in over this door, or is about to be.
 type seat struct {
 	name, full string
@@ -151,7 +148,9 @@ func (d *Door) take(w speaker) (*seat, error) {
 
 // ghost tells whether a session is one of this door's whose connection is
 // gone, from an earlier life of the coordinator perhaps. Nobody has its seat.
-func (d *Door) ghost(row registry.Session) bool { return row.Kind == kind && row.Home == d.id }
+func (d *Door) ghost(row registry.Session) bool {
+	return row.Kind == string(control.DoorLECO) && row.Home == d.id
+}
 
 // write makes the sign-in a write, again and again until it is made, refused
 // or no longer wanted.
@@ -209,8 +208,16 @@ func (d *Door) tryWrite(ctx context.Context, s *seat, key string) (wire.SignedIn
 			return wire.SignedIn{}, err
 		}
 	}
-	who := control.Caller{Name: s.full, Addr: s.guest.conn.RemoteAddr(), Kind: kind}
+	who, err := d.principal(s, "")
+	if err != nil {
+		return wire.SignedIn{}, err
+	}
 	return d.cluster.SignIn(ctx, who, wire.SignIn{Name: s.name, Namespace: d.namespace, Lease: wire.Duration(lease)}, key)
+}
+
+// principal is who speaks from a seat.
+func (d *Door) principal(s *seat, secret string) (control.Principal, error) {
+	return d.cluster.Authenticate(control.Credentials{Door: control.DoorLECO, Remote: s.guest.conn.RemoteAddr(), Name: s.full, Secret: secret})
 }
 
 // seated goes on with a seat whose sign-in is written.
@@ -269,7 +276,11 @@ func (d *Door) signOut(w speaker, _ *wire.Message) (any, error) {
 	// Whatever becomes of the write, the name is free for this door's others.
 	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Answer)
 	defer cancel()
-	if _, err := d.cluster.SignOut(ctx, s.full, secret); err != nil {
+	who, err := d.principal(s, secret)
+	if err == nil {
+		_, err = d.cluster.SignOut(ctx, who, s.full)
+	}
+	if err != nil {
 		d.reaper.add("signed out", fence)
 	}
 	d.news()

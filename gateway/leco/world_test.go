@@ -305,3 +305,15 @@ func (s *site) names() string {
 	}
 	return strings.Join(names, " ")
 }
+
+// anyone presents nothing.
+var anyone control.Principal
+
+// by is who presents a session's secret.
+func by(secret string) control.Principal {
+	who, err := new(control.Authenticator).Authenticate(control.Credentials{Secret: secret})
+	if err != nil {
+		panic(err)
+	}
+	return who
+}

@@ -76,7 +76,7 @@ func (c *Conn) left() bool {
 	if !c.line.Left() {
 		return false
 	}
-	c.hub.log.Debug("a request is not begun: its client has left", "remote", c.who.Addr)
+	c.hub.log.Debug("a request is not begun: its client has left", "remote", c.from.Remote)
 	c.End(nil)
 	return true
 }
@@ -87,11 +87,7 @@ func (c *Conn) reply(m *wire.Message, content []byte, id uint32) {
 	if to == "" {
 		to = "?" // nobody has a name yet, and a message needs a receiver
 	}
-	from := wire.Coordinator
-	if doors := c.hub.control.Doors(); len(doors) > 0 {
-		from = doors[0].Namespace + "." + wire.Coordinator
-	}
-	c.say(&wire.Message{To: to, From: from, Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
+	c.say(&wire.Message{To: to, From: c.hub.control.Name(), Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
 // answer writes COORDINATOR's answer to a session.
@@ -153,10 +149,9 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 			return nil, out, err
 		}
 	}
-	if !c.opts.Admitted {
-		if err := c.hub.admits(in.Token); err != nil {
-			return nil, out, err
-		}
+	who, err := c.authenticate(in.Token)
+	if err != nil {
+		return nil, out, err
 	}
 	switch {
 	case in.Lease == 0 && in.Session != "": // it keeps that of before
@@ -165,12 +160,31 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 	case time.Duration(in.Lease) < wire.ShortestNativeLease:
 		return nil, out, wire.Invalid("lease", "a lease of a native session is at least %v", wire.ShortestNativeLease)
 	}
-	live, signed, resumed, err := c.hub.control.Enter(ctx, c.who, in.SignIn, in.Key)
+	live, signed, resumed, err := c.hub.control.Enter(ctx, who, in.SignIn, in.Key)
 	if err != nil {
 		return nil, out, err
 	}
-	c.direct = hangup.Same(in.Address, c.who.Addr)
-	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: c.hub.control.Doors()}, nil
+	doors, err := c.hub.control.Doors(who)
+	if err != nil {
+		return nil, out, err
+	}
+	c.direct = hangup.Same(in.Address, c.from.Remote)
+	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: doors}, nil
+}
+
+// authenticate tells who signs in: whom the door let in, or who brings this
+// token.
+func (c *Conn) authenticate(token string) (control.Principal, error) {
+	if c.opts.Principal != nil {
+		return *c.opts.Principal, nil
+	}
+	from := c.from
+	from.Token = token
+	who, err := c.hub.control.Authenticate(from)
+	if err != nil {
+		return who, wire.Refuse(wire.CodeUnauthorized, "a sign-in here needs a token that is known")
+	}
+	return who, nil
 }
 
 // begin lets the session's mail come, behind the answer to its sign-in.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -78,7 +79,7 @@ func TestAnAnswerToCoordinatorHasAReceipt(t *testing.T) {
 	g := s.signIn(t, "laser")
 	answered := make(chan string, 1)
 	go func() {
-		result, err := s.control.Request(t.Context(), "", "n1.laser", "status", nil)
+		result, err := s.control.Request(t.Context(), control.Principal{}, "n1.laser", "status", nil)
 		if err != nil {
 			t.Error(err)
 		}

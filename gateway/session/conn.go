@@ -31,8 +31,9 @@ type Line interface {
 
 // Options say what is special about a connection.
 type Options struct {
-	Whole    bool // long frames are written in one piece
-	Admitted bool // the door has seen a token already
+	Whole bool // long frames are written in one piece
+	// Principal, if given, is who the door let in; else a sign-in brings the token.
+	Principal *control.Principal
 }
 
 // renewEvery is how often a busy connection lets its lease run anew.
@@ -42,7 +43,7 @@ const renewEvery = 250 * time.Millisecond
 type Conn struct {
 	hub  *Hub
 	line Line
-	who  control.Caller
+	from control.Credentials
 	opts Options
 
 	ctx    context.Context // ends with the connection
@@ -82,8 +83,8 @@ type Conn struct {
 	cursor   func([16]byte)     // the subscription to begin after the answer under way
 }
 
-func newConn(h *Hub, line Line, who control.Caller, o Options) *Conn {
-	c := &Conn{hub: h, line: line, who: who, opts: o}
+func newConn(h *Hub, line Line, from control.Credentials, o Options) *Conn {
+	c := &Conn{hub: h, line: line, from: from, opts: o}
 	c.room = sync.NewCond(&c.mu)
 	c.cut.whole = o.Whole
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -151,7 +152,7 @@ func (c *Conn) Finish(err error) {
 		live.Renew()
 	}
 	if live != nil {
-		c.hub.log.Debug("connection ended", "name", live.FullName(), "remote", c.who.Addr, "error", err, "bye", c.why)
+		c.hub.log.Debug("connection ended", "name", live.FullName(), "remote", c.from.Remote, "error", err, "bye", c.why)
 	}
 	c.hub.forget(c)
 }

@@ -91,7 +91,7 @@ func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, refused := n1.hub.Begin(&deserted{left: true}, control.Caller{Kind: "native"}, session.Options{})
+	c, refused := n1.hub.Begin(&deserted{left: true}, control.Credentials{Door: control.DoorNative}, session.Options{})
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -102,7 +102,7 @@ func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
 	}
 
 	line := &deserted{}
-	if c, refused = n1.hub.Begin(line, control.Caller{Kind: "native"}, session.Options{}); refused != nil {
+	if c, refused = n1.hub.Begin(line, control.Credentials{Door: control.DoorNative}, session.Options{}); refused != nil {
 		t.Fatal(refused)
 	}
 	ask(c, "sign_in", wire.Hello{SignIn: wire.SignIn{Name: "gui"}})

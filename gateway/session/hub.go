@@ -3,9 +3,6 @@ package session
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -19,8 +16,11 @@ import (
 // Control is what the sessions need of the coordinator; *control.Control is
 // one.
 type Control interface {
-	Enter(ctx context.Context, who control.Caller, in wire.SignIn, key string) (*control.Live, wire.SignedIn, bool, error)
-	Doors() []wire.Door
+	Authenticate(from control.Credentials) (control.Principal, error)
+	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*control.Live, wire.SignedIn, bool, error)
+	Doors(who control.Principal) ([]wire.Door, error)
+	// Name is the full name of the COORDINATOR here.
+	Name() string
 }
 
 var _ Control = (*control.Control)(nil)
@@ -28,11 +28,8 @@ var _ Control = (*control.Control)(nil)
 // Config is what a Hub is made of. Control is needed.
 type Config struct {
 	Control Control
-	// TokenHashes are the SHA-256 (hex) of the tokens one of which a sign-in
-	// must bring; none asks for none.
-	TokenHashes []string
-	Logger      *slog.Logger
-	Limits      Limits
+	Logger  *slog.Logger
+	Limits  Limits
 }
 
 // Limits bound what connections may take. A zero field takes its default.
@@ -76,7 +73,6 @@ func set[T int | time.Duration](field *T, def T) {
 // Hub holds the connections of all doors for native sessions.
 type Hub struct {
 	control  Control
-	tokens   [][sha256.Size]byte
 	log      *slog.Logger
 	limits   Limits
 	entering chan struct{}
@@ -92,45 +88,22 @@ type Hub struct {
 }
 
 // New returns a Hub without connections.
-func New(cfg Config) (*Hub, error) {
+func New(cfg Config) *Hub {
 	h := &Hub{control: cfg.Control, log: cfg.Logger, limits: cfg.Limits.withDefaults(), conns: map[*Conn]bool{}}
-	for i, s := range cfg.TokenHashes {
-		raw, err := hex.DecodeString(s)
-		if err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("token hash %d is not a SHA-256 in hex", i+1)
-		}
-		h.tokens = append(h.tokens, [sha256.Size]byte(raw))
-	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	h.entering = make(chan struct{}, h.limits.Entering)
-	return h, nil
+	return h
 }
 
 // Limits returns the limits in force.
 func (h *Hub) Limits() Limits { return h.limits }
 
-// admits checks a token; all are compared, so that the time tells nothing.
-func (h *Hub) admits(token string) error {
-	if len(h.tokens) == 0 {
-		return nil
-	}
-	sum := sha256.Sum256([]byte(token))
-	found := 0
-	for i := range h.tokens {
-		found |= subtle.ConstantTimeCompare(sum[:], h.tokens[i][:])
-	}
-	if found == 0 {
-		return wire.Refuse(wire.CodeUnauthorized, "a sign-in here needs a token that is known")
-	}
-	return nil
-}
-
-// Begin takes a connection in. Its reader gives every frame to Frame, and
+// Begin takes a connection in, with what is known of who comes over it. Its reader gives every frame to Frame, and
 // calls Finish when there will be none any more. Errors: unavailable, when
 // there are too many or this coordinator stops.
-func (h *Hub) Begin(line Line, who control.Caller, o Options) (*Conn, *wire.Error) {
+func (h *Hub) Begin(line Line, from control.Credentials, o Options) (*Conn, *wire.Error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var why *wire.Error
@@ -146,7 +119,7 @@ func (h *Hub) Begin(line Line, who control.Caller, o Options) (*Conn, *wire.Erro
 		h.counts.refused.Add(1)
 		return nil, why
 	}
-	c := newConn(h, line, who, o)
+	c := newConn(h, line, from, o)
 	h.conns[c] = true
 	h.silent++
 	h.wg.Add(1)

@@ -156,7 +156,7 @@ func (c *Conn) lost(err error) {
 		if live := c.live.Load(); live != nil {
 			name = live.FullName()
 		}
-		c.hub.cutOff(name, c.who.Addr)
+		c.hub.cutOff(name, c.from.Remote)
 	}
 	c.mu.Lock()
 	if !c.ended {

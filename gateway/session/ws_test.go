@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/gateway/ws"
 	"github.com/folkmoot/folkmoot/registry"
@@ -27,7 +29,14 @@ type page struct {
 // serveWS opens the site's door for WebSockets and returns its address.
 func (s *site) serveWS(t testing.TB) string {
 	t.Helper()
-	server := httptest.NewServer(ws.New(s.hub))
+	door := ws.New(s.hub)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := new(control.Authenticator).Authenticate(control.Credentials{Remote: r.RemoteAddr})
+		if err != nil {
+			t.Error(err)
+		}
+		door.Serve(w, r, who)
+	}))
 	t.Cleanup(func() {
 		s.end() // the connections end with the hub
 		server.Close()

@@ -142,7 +142,7 @@ func (d *Door) serve(conn net.Conn) {
 	if err != nil || closed {
 		return
 	}
-	c, refused := d.hub.Begin(line, control.Caller{Addr: conn.RemoteAddr().String(), Kind: "native"}, session.Options{})
+	c, refused := d.hub.Begin(line, control.Credentials{Door: control.DoorNative, Remote: conn.RemoteAddr().String()}, session.Options{})
 	if refused != nil {
 		_ = line.Write(wire.AppendBye(nil, refused))
 		line.Close()

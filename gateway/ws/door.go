@@ -29,17 +29,17 @@ const Protocol = "folkmoot.v1"
 // maxText bounds one text message, in bytes.
 const maxText = 1 << 20
 
-// Door takes native sessions in; it is an http.Handler for GET requests whose
-// origin and token were checked. A connection ends with the hub.
+// Door takes native sessions in; its requests are GETs whose origin and
+// principal were checked. A connection ends with the hub.
 type Door struct{ hub *session.Hub }
 
 // New returns a door for sessions of the hub.
 func New(hub *session.Hub) *Door { return &Door{hub} }
 
-var _ http.Handler = (*Door)(nil)
-
-// ServeHTTP implements http.Handler; it returns when the connection has ended.
-func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Serve takes a session in from a principal that REST let in; it returns when the
+// connection has ended.
+func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Principal) {
+	who = who.Via(control.DoorNative)
 	t := &taken{ResponseWriter: w, patience: d.hub.Limits().Write}
 	conn, err := websocket.Accept(t, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
@@ -65,7 +65,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		return
 	}
-	c, refused := d.hub.Begin(l, control.Caller{Addr: r.RemoteAddr, Kind: "native"}, session.Options{Whole: l.text, Admitted: true})
+	c, refused := d.hub.Begin(l, control.Credentials{Door: control.DoorNative, Remote: r.RemoteAddr}, session.Options{Whole: l.text, Principal: &who})
 	if refused != nil {
 		l.turnAway(refused)
 		return
