@@ -17,6 +17,9 @@ const writeTimeout = 30 * time.Second
 // index. The error is a refusal, unavailable or unknown.
 func propose[R any](ctx context.Context, c *Control, kind, by string, body any) (R, uint64, error) {
 	var none R
+	if err := fsm.Validate(body); err != nil {
+		return none, 0, c.counted.write(err)
+	}
 	command, err := fsm.Encode(kind, c.now().UTC(), by, body)
 	if err != nil {
 		if wire.CodeOf(err) == wire.CodeInternal {

@@ -115,10 +115,19 @@ type Found struct {
 	Cluster string `json:"cluster"`
 }
 
+// Validate says what is wrong with the id. The error is a *wire.Error of code
+// invalid.
+func (c Found) Validate() error {
+	if c.Cluster == "" || len(c.Cluster) > wire.MaxName {
+		return wire.Invalid("cluster", "a cluster's id has 1 to %d bytes, not %d", wire.MaxName, len(c.Cluster))
+	}
+	return nil
+}
+
 func (d *draft) found(c Found, at time.Time) (string, error) {
 	switch {
-	case c.Cluster == "" || len(c.Cluster) > wire.MaxName:
-		return "", wire.Invalid("cluster", "a cluster's id has 1 to %d bytes, not %d", wire.MaxName, len(c.Cluster))
+	case c.Cluster == "":
+		return "", wire.Invalid("cluster", "a cluster's id is not empty")
 	case d.ClusterID == c.Cluster:
 		return d.ClusterID, nil
 	case d.ClusterID != "":

@@ -35,6 +35,16 @@ const (
 // can be decoded anywhere.
 const maxDepth = 500
 
+// Validate says what is wrong with the body of a command by the limits of this
+// binary. Whoever proposes a command asks first; what is in the log is carried
+// out whatever they are. The error is a *wire.Error of code invalid or too_large.
+func Validate(body any) error {
+	if v, ok := body.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
 // Encode writes one command, without a line end. at is the proposer's clock, by
 // says who asked; both are labels. The error is a *wire.Error of code invalid
 // or too_large.

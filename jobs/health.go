@@ -11,15 +11,6 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// A worker is suspect from SuspectAt blames on. A blame is a failed attempt at
-// a part that another worker then did; an attempt that succeeds takes one back.
-const (
-	SuspectAt = 3
-	maxBlamed = 9 // so that a worker that was repaired is trusted again soon
-	// maxFailedBy bounds the workers remembered for one part, the latest ones.
-	maxFailedBy = 16
-)
-
 // The waits before a part is tried again after a failure: firstWait, doubling
 // to lastWait, and up to a quarter more, so that parts that failed together do
 // not come back together.

@@ -63,9 +63,6 @@ func (t *Table) finish(d PartDone, quota int64, at time.Time) Verdict {
 	default:
 		return v // told twice: done, failed, or waiting after this very attempt failed
 	}
-	if d.OK && len(d.Result) > wire.MaxResult {
-		return refuse(v.PartRef, wire.CodeTooLarge, fmt.Sprintf("the result is %d bytes; the limit is %d", len(d.Result), wire.MaxResult))
-	}
 	r = t.writable(r)
 	if !d.OK {
 		t.finishBadly(r, p, d, quota, at)
@@ -161,8 +158,8 @@ func lastLine(s string) string {
 	if i := strings.LastIndexByte(s, '\n'); i >= 0 {
 		s = s[i+1:]
 	}
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + " ..."
+	if len(s) > maxLastLine {
+		s = strings.ToValidUTF8(s[:maxLastLine], "") + " ..."
 	}
 	return s
 }

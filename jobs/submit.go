@@ -9,19 +9,13 @@ import (
 
 // Submit takes a job in. It costs the same for one part as for 100,000.
 func (t *Table) Submit(c Submit, at time.Time) (Job, error) {
-	if err := CheckID(c.ID); err != nil {
-		return Job{}, err
-	}
 	if r, ok := t.jobs.Get(c.ID); ok {
 		if !r.job.Spec.same(c.Spec) {
 			return Job{}, wire.Refuse(wire.CodeConflict, "there is a job %s with other content", c.ID)
 		}
 		return r.job, nil
 	}
-	if c.ResultQuota < 0 {
-		return Job{}, wire.Invalid("result_quota", "result_quota %d is below 0", c.ResultQuota)
-	}
-	if err := c.Spec.Validate(); err != nil {
+	if err := c.checkRules(); err != nil {
 		return Job{}, err
 	}
 	j := Job{

@@ -168,6 +168,9 @@ func (n *Node) announced(want registry.Coordinator) bool {
 func (n *Node) member(context.Context) bool { return n.raft.ClusterID() != "" }
 
 func (n *Node) propose(ctx context.Context, kind string, body any) error {
+	if err := fsm.Validate(body); err != nil {
+		return err
+	}
 	command, err := fsm.Encode(kind, time.Now(), n.cfg.ID, body)
 	if err != nil {
 		return err

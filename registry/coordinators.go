@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -18,9 +17,10 @@ type Announce struct {
 // namespace another coordinator presides over is a conflict.
 func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 	row := c.Coordinator
-	if err := checkCoordinator(&row); err != nil {
+	if err := row.checkRules(); err != nil {
 		return Coordinator{}, err
 	}
+	row.Level = max(row.Level, 1)
 	if other, ok := t.read().namespaces.Get(row.Namespace); ok && other.ID != row.ID {
 		return Coordinator{}, wire.Refuse(wire.CodeConflict,
 			"coordinator %s presides over namespace %s", other.ID, row.Namespace)
@@ -47,38 +47,6 @@ func (t *Table) putCoordinator(c *Coordinator) {
 	r := t.change()
 	r.coordinators.Set(c.ID, c)
 	r.namespaces.Set(c.Namespace, c)
-}
-
-func checkCoordinator(c *Coordinator) error {
-	if err := checkID("id", c.ID); err != nil {
-		return err
-	}
-	if strings.ContainsAny(c.ID, "/ ") {
-		return wire.Invalid("id", "id %q has a '/' or a blank in it", c.ID)
-	}
-	if err := CheckName("namespace", c.Namespace); err != nil {
-		return err
-	}
-	if c.Level < 0 {
-		return wire.Invalid("level", "level %d is below 1", c.Level)
-	}
-	c.Level = max(c.Level, 1)
-	for _, f := range []struct{ name, value string }{
-		{"server_id", c.ServerID},
-		{"peer_addr", c.PeerAddr},
-		{"http_addr", c.HTTPAddr},
-		{"component_addr", c.ComponentAddr},
-		{"leco_addr", c.LECOAddr},
-		{"version", c.Version},
-	} {
-		if err := checkText(f.name, f.value, 2*wire.MaxName+1); err != nil {
-			return err
-		}
-	}
-	if c.ServerID == "" {
-		return wire.Invalid("server_id", "server_id is empty")
-	}
-	return nil
 }
 
 // Forget takes the row of a coordinator that was removed from the cluster out

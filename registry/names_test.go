@@ -97,7 +97,7 @@ func TestSignInRefusesNonsense(t *testing.T) {
 	}
 	h := open(t)
 	s := do(h, opSignIn, signIn(func(c *registry.SignIn) { c.Lease, c.Labels, c.Runtimes = 0, registry.Labels{}, []string{} }))
-	if s.Lease != registry.DefaultLease || s.Labels != nil || s.Runtimes != nil {
+	if s.Lease != registry.ImpliedLease || s.Labels != nil || s.Runtimes != nil {
 		t.Errorf("nothing asked gives %+v; want the default lease, no labels and no runtimes", s)
 	}
 }

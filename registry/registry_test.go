@@ -36,6 +36,12 @@ func open(t *testing.T) *house {
 
 func try[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error), c C) (R, error) {
 	h.Helper()
+	if v, ok := any(c).(interface{ Validate() error }); ok { // as whoever proposes does
+		if err := v.Validate(); err != nil {
+			var none R
+			return none, err
+		}
+	}
 	h.index++
 	h.at = h.at.Add(time.Second)
 	before, next := print(h.table), h.table.Next(h.index)
@@ -529,7 +535,7 @@ func TestATakeOverKeepsWhatItDoesNotName(t *testing.T) {
 		t.Errorf("a take-over that names a place and a lease made it %+v", got)
 	}
 	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
-	if got := do(h, opSignIn, signIn(takeOver("n2"), keep)); got.Place != (wire.Place{}) || got.Lease != registry.DefaultLease || got.Slots != 0 {
+	if got := do(h, opSignIn, signIn(takeOver("n2"), keep)); got.Place != (wire.Place{}) || got.Lease != registry.ImpliedLease || got.Slots != 0 {
 		t.Errorf("one that ended came back as %+v; want nothing of before", got)
 	}
 }

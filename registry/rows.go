@@ -31,19 +31,6 @@ const (
 	EventForgotten = "forgotten" // topic member
 )
 
-// Limits of a session's fields beyond those of package wire.
-const (
-	DefaultLease = 15 * time.Second
-	MaxLease     = 24 * time.Hour
-	MaxSlots     = 10_000
-	MaxRuntimes  = 64
-	MaxReason    = 1024 // bytes
-	// KeepEnded is how many ended sessions are remembered, and apart from them
-	// how many removed ones: a thousand expired sessions must not make a removed
-	// one welcome again.
-	KeepEnded = 1000
-)
-
 // Coordinator is one coordinator as the cluster knows it.
 type Coordinator struct {
 	ID            string    `json:"id"`

@@ -10,7 +10,7 @@ import (
 
 // SignIn begins a session, or with TakeOver goes on with one at another home.
 // Session is minted by whoever proposes and is the command's own id: told
-// twice, there is one row. A lease of 0 is DefaultLease.
+// twice, there is one row. A lease of 0 is ImpliedLease.
 type SignIn struct {
 	Name       string        `json:"name"`
 	Namespace  string        `json:"namespace"`
@@ -166,7 +166,7 @@ func (t *Table) take(s *Session) {
 
 // newSession is the row a sign-in asks for, of epoch 1.
 func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
-	if err := checkSignIn(&c); err != nil {
+	if err := c.checkRules(); err != nil {
 		return nil, err
 	}
 	presider, ok := t.read().namespaces.Get(c.Namespace)
@@ -185,7 +185,7 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 	}
 	s.texts(&c)
 	if s.Lease == 0 {
-		s.Lease = DefaultLease
+		s.Lease = ImpliedLease
 	}
 	return s, nil
 }
@@ -242,57 +242,4 @@ func textBytes(n int, p wire.Place, labels Labels, runtimes []string) int64 {
 		n += len(r)
 	}
 	return int64(n)
-}
-
-func checkSignIn(c *SignIn) error {
-	if err := CheckName("namespace", c.Namespace); err != nil {
-		return err
-	}
-	if err := CheckName("name", c.Name); err != nil {
-		return err
-	}
-	if err := checkID("session", c.Session); err != nil {
-		return err
-	}
-	if err := checkID("secret_hash", c.SecretHash); err != nil {
-		return err
-	}
-	if err := checkID("home", c.Home); err != nil {
-		return err
-	}
-	if err := checkText("kind", c.Kind, wire.MaxName); err != nil {
-		return err
-	}
-	switch {
-	case c.Lease < 0 || c.Lease > MaxLease:
-		return wire.Invalid("lease", "lease %s is not within 0s..%s", c.Lease, MaxLease)
-	case c.Slots < 0 || c.Slots > MaxSlots:
-		return wire.Invalid("slots", "slots %d is not within 0..%d", c.Slots, MaxSlots)
-	case len(c.Runtimes) > MaxRuntimes:
-		return wire.Invalid("runtimes", "%d runtimes, at most %d are allowed", len(c.Runtimes), MaxRuntimes)
-	case len(c.Place.Host) > wire.MaxName || len(c.Place.Group) > wire.MaxName:
-		return wire.Invalid("place", "place has a host or group of more than %d bytes", wire.MaxName)
-	}
-	for _, r := range c.Runtimes {
-		if err := checkID("runtimes", r); err != nil {
-			return err
-		}
-	}
-	return checkLabels(c.Labels)
-}
-
-// checkLabels names the first bad one, the same on every coordinator.
-func checkLabels(labels Labels) error {
-	if len(labels) > wire.MaxLabels {
-		return wire.Invalid("labels", "%d labels, at most %d are allowed", len(labels), wire.MaxLabels)
-	}
-	for _, l := range labels {
-		if l.Key == "" || strings.ContainsRune(l.Key, '=') {
-			return wire.Invalid("labels", "label %q: a key is not empty and has no '='", l.Key)
-		}
-		if len(l.Key)+len(l.Value) > wire.MaxLabelSize {
-			return wire.Invalid("labels", "label %.40q has more than %d bytes", l.Key, wire.MaxLabelSize)
-		}
-	}
-	return nil
 }

@@ -45,9 +45,6 @@ type Expire struct {
 // Expire returns the full names that it ended, in the order asked. Stale
 // fences are skipped: that session moved, or is another one by now.
 func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
-	if err := checkReason(c.Reason); err != nil {
-		return nil, err
-	}
 	gone := []string{}
 	for _, f := range c.Sessions {
 		s, ok := t.sessions.get(f.FullName)
@@ -72,9 +69,6 @@ type Remove struct {
 // Remove returns the session it ended. A fenced repeat returns what is
 // remembered of it.
 func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
-	if err := checkReason(c.Reason); err != nil {
-		return Session{}, err
-	}
 	s, ok := t.sessions.get(c.FullName)
 	if ok && (c.Session == "" || c.Session == s.ID) {
 		t.end(s, EventRemoved, c.Reason, at)
@@ -84,13 +78,6 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // told twice
 	}
 	return Session{}, wire.Refuse(wire.CodeNotFound, "%s is not signed in", c.FullName)
-}
-
-func checkReason(reason string) error {
-	if len(reason) > MaxReason {
-		return wire.Invalid("reason", "reason has %d bytes, at most %d are allowed", len(reason), MaxReason)
-	}
-	return nil
 }
 
 // end takes a session out, remembers why, and tells.
