@@ -10,19 +10,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/folkmoot/folkmoot/node"
 )
 
-func loaded(t *testing.T, environ []string, args ...string) (*settings, error) {
+func loaded(t *testing.T, environ []string, args ...string) (*serveSettings, node.Config, error) {
 	t.Helper()
-	cmd := &cobra.Command{}
-	serveFlags(cmd.Flags())
-	if err := cmd.ParseFlags(args); err != nil {
+	s := newServeSettings()
+	if err := s.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return load(cmd, environ)
+	c, err := s.config(environ)
+	return s, c, err
 }
 
 func write(t *testing.T, text string) string {
@@ -36,22 +34,22 @@ func write(t *testing.T, text string) string {
 
 // Defaults < file < environment < flags, and each value knows where it is from.
 func TestLaterSourcesWin(t *testing.T) {
-	file := write(t, "id: file\nnamespace: file\nhttp-addr: 127.0.0.1:1\njoin: [a:1, b:2]\nelection-timeout: 2s\nworker: true\n")
+	file := write(t, "id: file\nnamespace: file\nhttp-addr: 127.0.0.1:1\njoin: [a:1, b:2]\nelection-timeout: 2s\nworker: true\njob-result-bytes: 1GiB\n")
 	env := []string{"FOLKMOOT_NAMESPACE=env", "FOLKMOOT_HTTP_ADDR=127.0.0.1:2", "FOLKMOOT_TRAILING_LOGS=77", "OTHER=x"}
-	s, err := loaded(t, env, "--config", file, "--http-addr", "127.0.0.1:3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := s.nodeConfig()
+	s, c, err := loaded(t, env, "--config", file, "--http-addr", "127.0.0.1:3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.ID != "file" || c.Namespace != "env" || c.HTTPAddr != "127.0.0.1:3" || c.PeerAddr != "127.0.0.1:7300" ||
-		!slices.Equal(c.Join, []string{"a:1", "b:2"}) || c.ElectionTimeout != 2*time.Second || c.TrailingLogs != 77 || !c.Worker {
+		!slices.Equal(c.Join, []string{"a:1", "b:2"}) || c.ElectionTimeout != 2*time.Second || c.TrailingLogs != 77 || !c.Worker || c.JobResultBytes != 1<<30 {
 		t.Errorf("got %+v", c)
 	}
+	origins := map[string]string{}
+	for _, r := range s.Rows() {
+		origins[r.Name] = r.Origin
+	}
 	for key, want := range map[string]string{"id": "file " + file, "namespace": "environment FOLKMOOT_NAMESPACE", "http-addr": "flag --http-addr", "data-dir": "default"} {
-		if got := s.origin[key]; got != want {
+		if got := origins[key]; got != want {
 			t.Errorf("origin of %s: got %q, want %q", key, got, want)
 		}
 	}
@@ -60,64 +58,45 @@ func TestLaterSourcesWin(t *testing.T) {
 // Lists come from the environment and from flags with commas.
 func TestListsFromEverywhere(t *testing.T) {
 	for name, args := range map[string][]string{"flag": {"--join", "a:1,b:2"}, "repeated flag": {"--join", "a:1", "--join", "b:2"}} {
-		s, err := loaded(t, nil, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.Join, []string{"a:1", "b:2"}) {
+		if _, c, err := loaded(t, nil, args...); err != nil || !slices.Equal(c.Join, []string{"a:1", "b:2"}) {
 			t.Errorf("%s: got %v, %v", name, c.Join, err)
 		}
 	}
-	s, err := loaded(t, []string{"FOLKMOOT_HTTP_HOSTS=n1.lab, n2.lab"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err := s.nodeConfig(); err != nil || c.JobResultBytes != 16<<20 || c.ResultBytes != 256<<20 {
+	_, c, err := loaded(t, []string{"FOLKMOOT_HTTP_HOSTS=n1.lab, n2.lab", "FOLKMOOT_JOIN=a:1, b:2,[::1]:3"})
+	if err != nil || c.JobResultBytes != 16<<20 || c.ResultBytes != 256<<20 {
 		t.Errorf("the quotas of results are %d and %d (%v), want 16 and 256 MiB", c.JobResultBytes, c.ResultBytes, err)
 	}
-	if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.HTTPHosts, []string{"n1.lab", "n2.lab"}) {
-		t.Errorf("environment: got %v, %v", c.HTTPHosts, err)
-	}
-	s, err = loaded(t, []string{"FOLKMOOT_JOIN=a:1, b:2"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err := s.nodeConfig(); err != nil || !slices.Equal(c.Join, []string{"a:1", "b:2"}) {
-		t.Errorf("environment: got %v, %v", c.Join, err)
+	if !slices.Equal(c.HTTPHosts, []string{"n1.lab", "n2.lab"}) || !slices.Equal(c.Join, []string{"a:1", "b:2", "[::1]:3"}) {
+		t.Errorf("environment: got %v and %v", c.HTTPHosts, c.Join)
 	}
 }
 
 // What is wrong is named; what nobody reads is warned of.
 func TestWrongSettingsAreNamed(t *testing.T) {
-	for want, try := range map[string]func() (*settings, error){
-		`unknown setting "htp-addr"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "htp-addr: x\n")) },
-		`unknown setting "raft.dir"`:    func() (*settings, error) { return loaded(t, nil, "--config", write(t, "raft:\n  dir: x\n")) },
-		`"id" already defined`:          func() (*settings, error) { return loaded(t, nil, "--config", write(t, "id: a\nworker: true\nid: b\n")) },
-		"no-such-file":                  func() (*settings, error) { return loaded(t, nil, "--config", "no-such-file.yaml") },
-		`FOLKMOOT_TRAILING_LOGS="many"`: func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_TRAILING_LOGS=many"}) },
-		`FOLKMOOT_GRACE="soon"`:         func() (*settings, error) { return loaded(t, []string{"FOLKMOOT_GRACE=soon"}) },
-		`--election-timeout "soon"`: func() (*settings, error) {
-			s, err := loaded(t, nil, "--config", write(t, "election-timeout: soon\n"))
-			if err == nil {
-				_, err = s.nodeConfig()
-			}
-			return s, err
-		},
-		`--log-level "loud"`: func() (*settings, error) {
-			s, err := loaded(t, nil, "--log-level", "loud")
-			if err == nil {
-				_, err = s.nodeConfig()
-			}
-			return s, err
-		},
+	for want, c := range map[string]struct {
+		file      string
+		env, args []string
+	}{
+		`unknown setting "htp-addr": the nearest is "http-addr"`: {file: "htp-addr: x\n"},
+		`unknown setting "raft.dir"`:                             {file: "raft:\n  dir: x\n"},
+		`"id" already defined`:                                   {file: "id: a\nworker: true\nid: b\n"},
+		"no-such-file":                                           {args: []string{"--config", "no-such-file.yaml"}},
+		`FOLKMOOT_TRAILING_LOGS="many"`:                          {env: []string{"FOLKMOOT_TRAILING_LOGS=many"}},
+		`FOLKMOOT_GRACE="soon"`:                                  {env: []string{"FOLKMOOT_GRACE=soon"}},
+		`--election-timeout "soon"`:                              {file: "election-timeout: soon\n"},
+		`--log-level "loud"`:                                     {args: []string{"--log-level", "loud"}},
 	} {
-		if _, err := try(); err == nil || !strings.Contains(err.Error(), want) {
+		args := c.args
+		if c.file != "" {
+			args = append(args, "--config", write(t, c.file))
+		}
+		if _, _, err := loaded(t, c.env, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
 	}
-	s, err := loaded(t, []string{"FOLKMOOT_HTP_ADDR=x", "FOLKMOOT_TOKEN=x"})
-	if err != nil || len(s.warn) != 1 || !strings.Contains(s.warn[0], "FOLKMOOT_HTP_ADDR") {
-		t.Errorf("got warnings %q (%v), want one about FOLKMOOT_HTP_ADDR", s.warn, err)
+	env := []string{"FOLKMOOT_HTP_ADDR=x", "FOLKMOOT_TOKEN=x"}
+	if got := newServeSettings().Unknown(env, clientEnv); !slices.Equal(got, []string{"FOLKMOOT_HTP_ADDR"}) {
+		t.Errorf("unknown variables are %q, want FOLKMOOT_HTP_ADDR", got)
 	}
 }
 
@@ -172,20 +151,5 @@ func TestReadyNamesEveryPort(t *testing.T) {
 	a.LECO, a.LECOData, a.LECOLogs = "l:5", [2]string{"d:6", "d:7"}, [2]string{"g:8", "g:9"}
 	if got := ready(a); !strings.HasSuffix(got, " leco=l:5 leco-data=d:6 leco-data-subscribers=d:7 leco-log=g:8 leco-log-subscribers=g:9") {
 		t.Errorf("with LECO's doors: %s", got)
-	}
-}
-
-// A size is a number of bytes, with or without a unit.
-func TestSizes(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]int64{"1": 1, "65536": 64 << 10, "64KiB": 64 << 10, "16 MiB": 16 << 20, "2GiB": 2 << 30} {
-		if got, err := bytesOf(text); err != nil || got != want {
-			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "0", "-1", "16MB", "MiB", "1.5MiB", "9999999999GiB", "9223372036854775808"} {
-		if n, err := bytesOf(text); err == nil {
-			t.Errorf("%q is read as %d", text, n)
-		}
 	}
 }

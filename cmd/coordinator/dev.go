@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/folkmoot/folkmoot/cmd/settings"
 	"github.com/folkmoot/folkmoot/cmd/version"
 	"github.com/folkmoot/folkmoot/node"
 )
@@ -27,7 +28,7 @@ type devOptions struct {
 	dir, http, component, peer, ops string
 	worker                          bool
 	slots                           int
-	format, level                   string
+	log                             settings.Logging
 }
 
 func devCommand() *cobra.Command {
@@ -54,15 +55,14 @@ func devCommand() *cobra.Command {
 	f.StringVar(&o.ops, "ops-addr", "127.0.0.1:0", "health and metrics of the first; as above")
 	f.BoolVar(&o.worker, "worker", true, "run job parts in this process's care")
 	f.IntVar(&o.slots, "slots", 0, "parts at once of each worker (default: one for each processor)")
-	f.StringVar(&o.format, "log-format", "", "text or json (default: text on a terminal, else json)")
-	f.StringVar(&o.level, "log-level", "error", "debug, info, warn or error")
+	o.log.Declare(f, "error")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	return cmd
 }
 
 // dev runs three nodes until ctx ends.
 func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
-	log, level, err := newLogger(os.Stderr, o.format, o.level)
+	log, level, err := o.log.Open(os.Stderr)
 	if err != nil {
 		return errUsage{err}
 	}

@@ -18,6 +18,7 @@ import (
 const shutdownLimit = 40 * time.Second
 
 func serveCommand() *cobra.Command {
+	s := newServeSettings()
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one coordinator until it is interrupted (the default command)",
@@ -27,16 +28,9 @@ func serveCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := load(cmd, os.Environ())
+			c, err := s.config(os.Environ())
 			if err != nil {
 				return errUsage{err}
-			}
-			c, err := s.nodeConfig()
-			if err != nil {
-				return errUsage{err}
-			}
-			for _, w := range s.warn {
-				c.Logger.Warn(w)
 			}
 			defer ignoreHangUp(c.Logger)()
 			return serve(cmd.Context(), c, func(n *node.Node) {
@@ -45,7 +39,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
-	serveFlags(cmd.Flags())
+	cmd.Flags().AddFlagSet(s.FlagSet)
 	return cmd
 }
 

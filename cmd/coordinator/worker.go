@@ -8,6 +8,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/client/worker"
+	"github.com/folkmoot/folkmoot/cmd/settings"
 	"github.com/folkmoot/folkmoot/jobs/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -27,7 +28,7 @@ func workerCommand() *cobra.Command {
 				return errUsage{err}
 			}
 			defer c.Close()
-			log, _, err := newLogger(os.Stderr, "", "info")
+			log, _, err := settings.Logging{Level: "info"}.Open(os.Stderr)
 			if err != nil {
 				return err
 			}
