@@ -16,6 +16,7 @@ import (
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/raftnode"
+	raftdisk "github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/router"
@@ -91,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}()
 
 	// The data directory first: it says who we are and refuses a second process.
-	identity, err := raftnode.OpenIdentity(cfg.DataDir, cfg.ID)
+	identity, err := raftdisk.OpenIdentity(cfg.DataDir, cfg.ID)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
 	}
@@ -113,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { n.listeners.ops.Close() })
-	peerConfig := peer.Config{Addr: cfg.PeerAddr, Advertise: cfg.Advertise, Self: identity.Hello, Logger: n.log}
+	peerConfig := peer.Config{Addr: cfg.PeerAddr, Advertise: cfg.Advertise, Self: func() peer.Hello { return raftnode.PeerHello(identity) }, Logger: n.log}
 	if host, _, err := net.SplitHostPort(cfg.PeerAddr); err == nil && cfg.Advertise == "" && isName(host) {
 		peerConfig.Advertise = cfg.PeerAddr
 	}

@@ -86,7 +86,7 @@ func (n *Node) pruneNonMembers() {
 		k, ok := n.peers.lookup(id)
 		return ok && n.peers.clock.Now()-k.answeredClock < 10*n.peers.timeout
 	}
-	if err := n.identity.prunePeers(keep); err != nil {
+	if err := n.identity.PrunePeers(keep); err != nil {
 		n.failStorage(err)
 	}
 	n.peers.prune(keep)

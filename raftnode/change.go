@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -15,8 +16,8 @@ import (
 // idempotent. A coordinator that comes back with an empty disk is a new
 // server: its old one, which has votes that the new one does not know of, is
 // removed first, if it is really gone.
-func (n *Node) admitMember(ctx context.Context, p Peer, nonVoter bool) (serverID string, err error) {
-	if p.ServerID == "" || p.ID == "" || p.Address == "" || nameOf(p.ServerID) != p.ID {
+func (n *Node) admitMember(ctx context.Context, p disk.Peer, nonVoter bool) (serverID string, err error) {
+	if p.ServerID == "" || p.ID == "" || p.Address == "" || coordinatorID(p.ServerID) != p.ID {
 		return "", wire.Invalid("peer", "a server needs an id, a server id that begins with it, and an address; not %q, %q, %q", p.ID, p.ServerID, p.Address)
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
@@ -26,7 +27,7 @@ func (n *Node) admitMember(ctx context.Context, p Peer, nonVoter bool) (serverID
 			return id, nil
 		case id == p.ServerID:
 			return id, n.updateAddress(ctx, s, p.Address)
-		case nameOf(id) == p.ID:
+		case coordinatorID(id) == p.ID:
 			if err := n.replaceMember(ctx, s, p); err != nil {
 				return "", err
 			}
@@ -46,7 +47,7 @@ func (n *Node) updateAddress(ctx context.Context, s raft.Server, addr string) er
 }
 
 // replaceMember removes the old server of a coordinator, unless it still answers.
-func (n *Node) replaceMember(ctx context.Context, old raft.Server, p Peer) error {
+func (n *Node) replaceMember(ctx context.Context, old raft.Server, p disk.Peer) error {
 	probe, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	addr, _ := n.addresses.lookup(string(old.ID))
@@ -102,9 +103,9 @@ func (n *Node) checkQuorumWithout(s raft.Server) error {
 	}
 	switch {
 	case remaining == 0:
-		return wire.Refuse(wire.CodeConflict, "%s has the last vote", nameOf(string(s.ID)))
+		return wire.Refuse(wire.CodeConflict, "%s has the last vote", coordinatorID(string(s.ID)))
 	case answering < remaining/2+1:
-		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", nameOf(string(s.ID)), answering, remaining)
+		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", coordinatorID(string(s.ID)), answering, remaining)
 	}
 	return nil
 }
@@ -184,7 +185,7 @@ func (n *Node) assignRole(ctx context.Context, addr, serverID string, nonVoter b
 		return err
 	}
 	if _, err := n.calls.Call(ctx, addr, methodVote, body); err != nil {
-		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", nameOf(serverID), err)
+		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", coordinatorID(serverID), err)
 	}
 	return nil
 }
@@ -194,9 +195,9 @@ func (n *Node) handleVote(_ context.Context, _ peer.Hello, body []byte) ([]byte,
 	if err := json.Unmarshal(body, &v); err != nil || v.ServerID != n.serverID {
 		return nil, wire.Invalid("vote", "not for %s", n.serverID)
 	}
-	err := n.identity.update(func(l *selfRecord) {
-		if l.Role = roleVoter; v.NonVoter {
-			l.Role = roleNonVoter
+	err := n.identity.Update(func(l *disk.SelfRecord) {
+		if l.Role = disk.RoleVoter; v.NonVoter {
+			l.Role = disk.RoleNonVoter
 		}
 	})
 	if err != nil {
@@ -209,10 +210,10 @@ func (n *Node) handleVote(_ context.Context, _ peer.Hello, body []byte) ([]byte,
 // staysNonVoter tells whether this server is to stay without a vote: by an
 // operator's last word, else by its configuration.
 func (n *Node) staysNonVoter() bool {
-	switch n.identity.record().Role {
-	case roleVoter:
+	switch n.identity.Record().Role {
+	case disk.RoleVoter:
 		return false
-	case roleNonVoter:
+	case disk.RoleNonVoter:
 		return true
 	}
 	return n.cfg.NonVoter

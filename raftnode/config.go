@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -54,16 +55,16 @@ type Streams interface {
 
 // Log stores.
 const (
-	LogStoreBolt = "bolt" // raft-boltdb, the default
-	LogStoreWAL  = "wal"  // raft-wal for the log, bbolt for the votes
+	LogStoreBolt = disk.LogStoreBolt
+	LogStoreWAL  = disk.LogStoreWAL
 )
 
 // Config says how a node is made. ID, Dir and Machine are required, and either
 // Port or all of Inject's network seams.
 type Config struct {
-	ID       string    // the coordinator's name: the first half of its server id
-	Dir      string    // data directory, made with mode 0700
-	Identity *Identity // already opened by OpenIdentity; nil: Open opens it. Owned by the node either way
+	ID       string         // the coordinator's name: the first half of its server id
+	Dir      string         // data directory, made with mode 0700
+	Identity *disk.Identity // already opened by disk.OpenIdentity; nil: Open opens it. Owned by the node either way
 	Port     *peer.Port
 	Machine  Machine
 
@@ -199,6 +200,14 @@ func setDefaultDuration(v *time.Duration, d time.Duration) {
 func setDefault[T int | uint64](v *T, d T) {
 	if *v == 0 {
 		*v = d
+	}
+}
+
+// diskConfig says how the stores are opened.
+func (c Config) diskConfig() disk.Config {
+	return disk.Config{
+		Dir: c.Dir, LogStore: c.LogStore, MaxFileSize: c.MaxFileSize, Logger: adaptLogger(c.Logger),
+		Logs: c.Inject.Logs, Stable: c.Inject.Stable, Snapshots: c.Inject.Snapshots,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -231,7 +232,7 @@ func TestDirectoryInUse(t *testing.T) {
 			t.Errorf("%s is not locked: %s", file, out)
 		}
 	}
-	if _, err := raftnode.OpenIdentity(dir, "n1"); err == nil || !strings.Contains(err.Error(), "in use by another process") || !strings.Contains(err.Error(), "local.db") {
+	if _, err := disk.OpenIdentity(dir, "n1"); err == nil || !strings.Contains(err.Error(), "in use by another process") || !strings.Contains(err.Error(), "local.db") {
 		t.Errorf("second open: %v, want local.db in use by another process", err)
 	}
 	if _, _, err := n.Propose(context.Background(), []byte("one")); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -41,7 +42,7 @@ func (c *founderCalls) changed(h hello) bool {
 	says := fmt.Sprintf("%d %s %s", h.Boot, h.Address, h.FounderSet)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last == nil || len(c.last) >= maxPeers {
+	if c.last == nil || len(c.last) >= disk.MaxPeers {
 		c.last = map[string]string{}
 	}
 	was := c.last[h.ServerID]
@@ -61,7 +62,7 @@ func (n *Node) discoveryLoop() {
 			n.recordMember()
 			return
 		}
-		if n.identity.record().Member { // removed: only an operator brings it back
+		if n.identity.Record().Member { // removed: only an operator brings it back
 			return
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
@@ -135,7 +136,7 @@ func permanent(err error) bool {
 
 // recordMember notes that this server has become a member.
 func (n *Node) recordMember() {
-	err := n.identity.update(func(l *selfRecord) { l.Member = true })
+	err := n.identity.Update(func(l *disk.SelfRecord) { l.Member = true })
 	if err != nil {
 		n.failStorage(err)
 	}
@@ -146,12 +147,12 @@ func (n *Node) recordMember() {
 // closing its files itself.
 func (n *Node) failStorage(err error) {
 	if n.ctx.Err() == nil {
-		n.stores.stop.fail(err)
+		n.failStop.Fail(err)
 	}
 }
 
 func (n *Node) setClusterID(id string) {
-	err := n.identity.update(func(l *selfRecord) {
+	err := n.identity.Update(func(l *disk.SelfRecord) {
 		if l.Cluster == "" {
 			l.Cluster = id
 		}
@@ -174,7 +175,7 @@ type discovered struct {
 // helloEverybody says hello to everybody who may know something.
 func (n *Node) helloEverybody(ctx context.Context) (found discovered) {
 	addrs := append(n.joinAddresses(), n.announced()...)
-	for _, p := range n.identity.peerList() {
+	for _, p := range n.identity.Peers() {
 		addrs = append(addrs, p.Address)
 	}
 	slices.Sort(addrs)
@@ -351,7 +352,7 @@ func (n *Node) bootstrap(found discovered) error {
 func namesOf(servers []raft.Server) []string {
 	names := make([]string, len(servers))
 	for i, s := range servers {
-		names[i] = nameOf(string(s.ID))
+		names[i] = coordinatorID(string(s.ID))
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -363,16 +364,16 @@ func (n *Node) recoverClusterID() error {
 	if n.identity.Cluster() != "" {
 		return nil
 	}
-	first, err := n.stores.log.FirstIndex()
+	first, err := n.stores.Log.FirstIndex()
 	if err != nil || first != 1 {
 		return err
 	}
 	var l raft.Log
-	if err := n.stores.log.GetLog(1, &l); err != nil || l.Type != raft.LogConfiguration {
+	if err := n.stores.Log.GetLog(1, &l); err != nil || l.Type != raft.LogConfiguration {
 		return err
 	}
 	servers := raft.DecodeConfiguration(l.Data).Servers
-	return n.identity.update(func(s *selfRecord) { s.Cluster = clusterID(servers) })
+	return n.identity.Update(func(s *disk.SelfRecord) { s.Cluster = clusterID(servers) })
 }
 
 // requestJoin asks the members among the answers, one after the other, to take

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -339,12 +340,12 @@ func (s *server) start() {
 }
 
 func (s *server) tryStart() error {
-	id, err := raftnode.OpenIdentity(s.cfg.Dir, s.cfg.ID)
+	id, err := disk.OpenIdentity(s.cfg.Dir, s.cfg.ID)
 	if err != nil {
 		return err
 	}
 	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(s.addr), 500*time.Millisecond)
-	calls := &fakeCalls{world: s.w, addr: s.addr, self: id.Hello, by: map[string]handler{}}
+	calls := &fakeCalls{world: s.w, addr: s.addr, self: func() peer.Hello { return raftnode.PeerHello(id) }, by: map[string]handler{}}
 	s.w.mu.Lock()
 	s.w.transports[s.addr], s.w.calls[s.addr] = trans, calls
 	for other := range s.w.transports {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
@@ -49,26 +50,26 @@ func (n *Node) registerHandlers() {
 // hello is what coordinators tell each other every second: asked and answered
 // alike.
 type hello struct {
-	Peer
-	Cluster    string `json:"cluster,omitempty"`
-	Empty      bool   `json:"empty,omitempty"`    // has no log and has never voted
-	Expect     int    `json:"expect,omitempty"`   // how many are to found the cluster
-	FounderSet string `json:"founding,omitempty"` // the founders as the speaker sees them
-	State      string `json:"state"`
-	Leader     string `json:"leader,omitempty"` // server id
-	Term       uint64 `json:"term"`
-	Last       uint64 `json:"last"`
-	Commit     uint64 `json:"commit"`
-	Applied    uint64 `json:"applied"`
-	NonVoter   bool   `json:"observer,omitempty"` // is to stay without a vote
-	Known      []Peer `json:"known,omitempty"`
+	disk.Peer
+	Cluster    string      `json:"cluster,omitempty"`
+	Empty      bool        `json:"empty,omitempty"`    // has no log and has never voted
+	Expect     int         `json:"expect,omitempty"`   // how many are to found the cluster
+	FounderSet string      `json:"founding,omitempty"` // the founders as the speaker sees them
+	State      string      `json:"state"`
+	Leader     string      `json:"leader,omitempty"` // server id
+	Term       uint64      `json:"term"`
+	Last       uint64      `json:"last"`
+	Commit     uint64      `json:"commit"`
+	Applied    uint64      `json:"applied"`
+	NonVoter   bool        `json:"observer,omitempty"` // is to stay without a vote
+	Known      []disk.Peer `json:"known,omitempty"`
 	// NotMember is said by the leader to a server that is not in its
 	// configuration, Ours to one that is.
 	NotMember bool `json:"stranger,omitempty"`
 	Member    bool `json:"ours,omitempty"`
 	// NewerRun, in an answer, is a newer process of the server that asked: it has
 	// asked as well, a moment ago.
-	NewerRun *Peer `json:"newer,omitempty"`
+	NewerRun *disk.Peer `json:"newer,omitempty"`
 	// Unreachable is said by the leader: the server ids of members that get
 	// nothing of the log, since it does not reach them.
 	Unreachable []string `json:"unreached,omitempty"`
@@ -89,7 +90,7 @@ func (n *Node) buildHello(to string) hello {
 		Commit:   n.raft.CommitIndex(),
 		Applied:  n.AppliedIndex(),
 		NonVoter: n.staysNonVoter(),
-		Known:    n.identity.peerList(),
+		Known:    n.identity.Peers(),
 	}
 	if f := n.founderSetSeen.Load(); f != nil {
 		h.FounderSet = *f
@@ -174,7 +175,7 @@ func (n *Node) merge(h hello) {
 	if own := n.identity.Cluster(); own != "" && h.Cluster != "" && own != h.Cluster {
 		return
 	}
-	added, err := n.identity.mergePeers(append(h.Known, h.Peer))
+	added, err := n.identity.MergePeers(append(h.Known, h.Peer))
 	if err != nil {
 		n.failStorage(err)
 		return
@@ -192,7 +193,7 @@ func (n *Node) merge(h hello) {
 
 // applyMembership applies what the leader says about this server's membership.
 func (n *Node) applyMembership(h hello) {
-	self := n.identity.record()
+	self := n.identity.Record()
 	if h.Cluster == "" || h.Cluster != self.Cluster || h.Member == h.NotMember {
 		return
 	}
@@ -200,7 +201,7 @@ func (n *Node) applyMembership(h hello) {
 	if removed == self.Removed {
 		return
 	}
-	if err := n.identity.update(func(l *selfRecord) { l.Removed = removed }); err != nil {
+	if err := n.identity.Update(func(l *disk.SelfRecord) { l.Removed = removed }); err != nil {
 		n.failStorage(err)
 		return
 	}
@@ -263,15 +264,15 @@ func (n *Node) pingTargets() map[string]string {
 			}
 		}
 	}
-	if lost || n.identity.record().Removed {
+	if lost || n.identity.Record().Removed {
 		for _, addr := range append(n.joinAddresses(), n.announced()...) {
 			if _, ok := to[addr]; !ok && addr != n.self.Address {
 				to[addr] = ""
 			}
 		}
 	}
-	if n.identity.record().Removed {
-		for _, p := range n.identity.peerList() {
+	if n.identity.Record().Removed {
+		for _, p := range n.identity.Peers() {
 			to[p.Address] = p.ServerID
 		}
 	}
@@ -360,7 +361,7 @@ func (c *peerHealth) recordAnswer(h hello) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, ok := c.peers[h.ServerID]
-	if !ok && len(c.peers) >= maxPeers {
+	if !ok && len(c.peers) >= disk.MaxPeers {
 		return
 	}
 	since := old.healthySince
@@ -377,7 +378,7 @@ func (c *peerHealth) recordCall(serverID string) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.lastCalls[serverID]; !known && len(c.lastCalls) >= maxPeers {
+	if _, known := c.lastCalls[serverID]; !known && len(c.lastCalls) >= disk.MaxPeers {
 		oldest, at := "", now
 		for id, when := range c.lastCalls {
 			if !when.After(at) {
@@ -438,7 +439,7 @@ func (n *Node) Alive(id string) (alive bool, last time.Time) {
 		}
 	}
 	for serverID, at := range n.peers.lastCalls {
-		if nameOf(serverID) == id && at.After(last) {
+		if coordinatorID(serverID) == id && at.After(last) {
 			last = at
 		}
 	}

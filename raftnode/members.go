@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -42,7 +43,7 @@ func (n *Node) Members(context.Context) ([]MemberInfo, error) {
 func (n *Node) memberInfo(s raft.Server) MemberInfo {
 	id := string(s.ID)
 	m := MemberInfo{
-		ID: nameOf(id), ServerID: id, Address: string(s.Address),
+		ID: coordinatorID(id), ServerID: id, Address: string(s.Address),
 		Suffrage: strings.ToLower(s.Suffrage.String()), State: "unreachable", LastContact: -1,
 	}
 	if addr, ok := n.addresses.lookup(id); ok {
@@ -88,12 +89,12 @@ const (
 
 // membershipRequest is one of them. Version 1: 2026-11.
 type membershipRequest struct {
-	Op        string `json:"op"`
-	ID        string `json:"id,omitempty"` // coordinator id or server id
-	Address   string `json:"address,omitempty"`
-	Peer      Peer   `json:"peer,omitzero"`
-	NonVoter  bool   `json:"non_voter,omitempty"`
-	Forwarded bool   `json:"forwarded,omitempty"` // made its one hop
+	Op        string    `json:"op"`
+	ID        string    `json:"id,omitempty"` // coordinator id or server id
+	Address   string    `json:"address,omitempty"`
+	Peer      disk.Peer `json:"peer,omitzero"`
+	NonVoter  bool      `json:"non_voter,omitempty"`
+	Forwarded bool      `json:"forwarded,omitempty"` // made its one hop
 }
 
 // membershipResponse is the answer to an order.
@@ -232,7 +233,7 @@ func (n *Node) executeChange(ctx context.Context, o membershipRequest) (done mem
 // findMember returns the one server that id means.
 func (n *Node) findMember(id string) (raft.Server, error) {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if id == string(s.ID) || id == nameOf(string(s.ID)) {
+		if id == string(s.ID) || id == coordinatorID(string(s.ID)) {
 			return s, nil
 		}
 	}

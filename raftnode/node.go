@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -21,11 +22,12 @@ import (
 type Node struct {
 	cfg            Config
 	log            *slog.Logger
-	identity       *Identity
+	identity       *disk.Identity
 	serverID       string
-	self           Peer // this run's record
-	stores         *stores
+	self           disk.Peer // this run's record
+	stores         *disk.Stores
 	machine        Machine
+	failStop       *disk.FailStop
 	applied        *appliedIndex
 	transport      *transport
 	addresses      *addressBook
@@ -83,11 +85,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if c.Identity == nil {
-		if c.Identity, err = OpenIdentity(c.Dir, c.ID); err != nil {
+		if c.Identity, err = disk.OpenIdentity(c.Dir, c.ID); err != nil {
 			return nil, err
 		}
 	}
-	c.Dir = c.Identity.dir
+	c.Dir = c.Identity.Dir()
 	n := &Node{
 		cfg:            c,
 		log:            c.Logger,
@@ -102,9 +104,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		discoverNow:    make(chan struct{}, 1),
 		pingNow:        make(chan struct{}, 1),
 	}
-	n.self = Peer{
+	n.self = disk.Peer{
 		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
-		Boot: c.Identity.record().Boot, Version: c.Version, Run: newRun(time.Now()),
+		Boot: c.Identity.Record().Boot, Version: c.Version, Run: newRun(time.Now()),
 	}
 	n.unreachable.onReachable = n.handleReachable
 	n.ctx, n.stop = context.WithCancel(context.Background())
@@ -115,7 +117,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 				n.transport.Close()
 			}
 			if n.stores != nil {
-				n.stores.close()
+				n.stores.Close()
 			}
 			n.identity.Close()
 		}
@@ -126,8 +128,8 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := n.awaitSupersederGone(ctx); err != nil {
 		return nil, err
 	}
-	stop := &failStop{fatal: c.Fatal, onFail: func(err error) { n.failure.Store(&err) }}
-	if n.stores, err = openStores(c, n.identity, stop); err != nil {
+	n.failStop = disk.NewFailStop(c.Fatal, func(err error) { n.failure.Store(&err) })
+	if n.stores, err = disk.Open(c.diskConfig(), n.identity, n.failStop); err != nil {
 		return nil, err
 	}
 	if err := n.recoverClusterID(); err != nil {
@@ -164,17 +166,17 @@ func (n *Node) startRaft() (err error) {
 	n.leadership.changed, n.leadership.done = make(chan struct{}, 1), make(chan struct{})
 	rc := n.cfg.raftConfig(n.serverID)
 	rc.NotifyCh = n.leadership.notify
-	if n.identity.record().Removed {
+	if n.identity.Record().Removed {
 		rc.HeartbeatTimeout, rc.ElectionTimeout = disabledTimeout, disabledTimeout
 		n.timeouts.electionsDisabled = true
 	}
 	machine := &replica{machine: n.machine, progress: n.applied}
-	err = recoverFaults(n.cfg.Dir, func() (err error) {
-		n.raft, err = raft.NewRaft(rc, machine, n.stores.log, n.stores.stable, n.stores.snapshots, n.transport)
+	err = disk.RecoverFaults(n.cfg.Dir, func() (err error) {
+		n.raft, err = raft.NewRaft(rc, machine, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.transport)
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, n.stores.snapshots.openError())
+		return errors.Join(err, n.stores.Snapshots.OpenError())
 	}
 	n.running.Store(true)
 	n.addresses.configured = func(id string) (string, bool) {
@@ -204,7 +206,7 @@ func (n *Node) startLoops() {
 	n.WhileLeading("autopilot", n.autopilot)
 	s := n.raft.GetConfiguration().Configuration()
 	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.identity.Cluster(),
-		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.logStoreKind, "pre_vote", true)
+		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.Kind, "pre_vote", true)
 }
 
 // spawn runs f in a goroutine that Close waits for, unless it is too late.
@@ -264,12 +266,12 @@ func (n *Node) close(ctx context.Context) error {
 		// The storage may still be in use: closing it under raft would be worse.
 		return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
 	}
-	if last, err := n.stores.log.LastIndex(); err == nil && n.failure.Load() == nil {
-		if err := n.identity.update(func(l *selfRecord) { l.Last = last }); err != nil {
+	if last, err := n.stores.Log.LastIndex(); err == nil && n.failure.Load() == nil {
+		if err := n.identity.Update(func(l *disk.SelfRecord) { l.Last = last }); err != nil {
 			n.log.Error("the end of the log could not be noted", "error", err)
 		}
 	}
-	return errors.Join(n.stores.close(), n.identity.Close())
+	return errors.Join(n.stores.Close(), n.identity.Close())
 }
 
 // configuredServer is a server of raft's newest configuration.
@@ -364,7 +366,7 @@ func (n *Node) LeaderInfo() (id, serverID, addr string, term uint64) {
 		case err != nil:
 			return "", "", "", term
 		default:
-			return nameOf(serverID), serverID, addr, term
+			return coordinatorID(serverID), serverID, addr, term
 		}
 	}
 }

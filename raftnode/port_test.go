@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -21,12 +22,12 @@ type socketServer struct {
 	port *peer.Port
 }
 
-func listen(t *testing.T, id *raftnode.Identity, addr string) *peer.Port {
+func listen(t *testing.T, id *disk.Identity, addr string) *peer.Port {
 	t.Helper()
 	var p *peer.Port
 	var err error
 	eventually(t, "the port is free", func() bool {
-		p, err = peer.Listen(peer.Config{Addr: addr, Self: id.Hello})
+		p, err = peer.Listen(peer.Config{Addr: addr, Self: func() peer.Hello { return raftnode.PeerHello(id) }})
 		return err == nil
 	})
 	return p
@@ -35,7 +36,7 @@ func listen(t *testing.T, id *raftnode.Identity, addr string) *peer.Port {
 // start opens the coordinator at addr, over what is in its directory.
 func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 	r.t.Helper()
-	id, err := raftnode.OpenIdentity(r.cfg.Dir, r.cfg.ID)
+	id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 	must(r.t, err)
 	r.port = listen(r.t, id, addr)
 	r.addr, r.diary = r.port.Advertise(), &recordingMachine{}
@@ -75,11 +76,11 @@ func newSocketServer(t *testing.T, id string) *socketServer {
 func startThreeSockets(t *testing.T, edit func(*raftnode.Config)) []*socketServer {
 	t.Helper()
 	var all []*socketServer
-	var ids []*raftnode.Identity
+	var ids []*disk.Identity
 	var join []string
 	for i := range 3 {
 		r := newSocketServer(t, fmt.Sprint("n", i+1))
-		id, err := raftnode.OpenIdentity(r.cfg.Dir, r.cfg.ID)
+		id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 		must(t, err)
 		r.port = listen(t, id, "127.0.0.1:0")
 		r.addr, r.diary = r.port.Advertise(), &recordingMachine{}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -53,7 +54,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) { return frozen{r.machine
 // Restore replaces the machine's state by a snapshot.
 func (r *replica) Restore(in io.ReadCloser) error {
 	defer in.Close()
-	meta, ok := snapshotMetaOf(in)
+	meta, ok := disk.SnapshotMetaOf(in)
 	if !ok {
 		return errors.New("a snapshot came without its place in the log")
 	}

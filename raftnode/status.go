@@ -39,14 +39,14 @@ type Status struct {
 
 // Status never blocks and never asks others.
 func (n *Node) Status() Status {
-	self := n.identity.record()
+	self := n.identity.Record()
 	leader, contact := n.lastContact()
 	s := Status{
 		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
 		State: n.stateName(), Leader: leader, Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
-		LastSnapshot: n.stores.snapshots.lastIndex.Load(), LastContact: contact,
-		LogStore: n.stores.logStoreKind, PreVote: true, Removed: self.Removed,
+		LastSnapshot: n.stores.Snapshots.LastIndex(), LastContact: contact,
+		LogStore: n.stores.Kind, PreVote: true, Removed: self.Removed,
 		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.leaderChanges.Load(),
 		Outcomes: n.outcomes.snapshot(), Waiting: n.queue.length(),
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout,
@@ -95,7 +95,7 @@ const maxHealthLag = 5000
 // Health tells whether clients and budgets may count on this node, and if not,
 // why: it is a member, in touch with a leader, and nearly up to date.
 func (n *Node) Health() (ready bool, reason string) {
-	switch self := n.identity.record(); {
+	switch self := n.identity.Record(); {
 	case n.failure.Load() != nil:
 		return false, fatalReason(*n.failure.Load()).Error()
 	case n.draining.Load():

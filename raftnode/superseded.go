@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 )
 
 // SupersededError ends a process whose data directory was copied, or put back
@@ -15,7 +17,7 @@ import (
 // server would undo each other's work for ever, and could vote twice. The one
 // that started last goes on.
 type SupersededError struct {
-	Own, Newer Peer
+	Own, Newer disk.Peer
 }
 
 func (e *SupersededError) Error() string {
@@ -42,19 +44,19 @@ type liveRuns struct {
 }
 
 type run struct {
-	peer Peer
+	peer disk.Peer
 	at   time.Duration // when it asked, by the clock of peerHealth
 }
 
 // record notes who asks at the time now, and returns the newer process of the
 // same server if one has asked within patience: both are alive then.
-func (r *liveRuns) record(p Peer, now, patience time.Duration) *Peer {
+func (r *liveRuns) record(p disk.Peer, now, patience time.Duration) *disk.Peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last, ok := r.latest[p.ServerID]; ok && last.peer.newerThan(p) && now-last.at <= patience {
+	if last, ok := r.latest[p.ServerID]; ok && last.peer.NewerThan(p) && now-last.at <= patience {
 		return &last.peer
 	}
-	if r.latest == nil || len(r.latest) >= maxPeers {
+	if r.latest == nil || len(r.latest) >= disk.MaxPeers {
 		r.latest = map[string]run{}
 	}
 	r.latest[p.ServerID] = run{p, now}
@@ -63,24 +65,24 @@ func (r *liveRuns) record(p Peer, now, patience time.Duration) *Peer {
 
 // checkSuperseded takes note of a living process of this very server, perhaps this one
 // itself. A newer one ends this one; an older one hears of this one by itself.
-func (n *Node) checkSuperseded(p Peer) {
-	if p.ServerID != n.serverID || !p.newerThan(n.self) || n.ctx.Err() != nil {
+func (n *Node) checkSuperseded(p disk.Peer) {
+	if p.ServerID != n.serverID || !p.NewerThan(n.self) || n.ctx.Err() != nil {
 		return
 	}
 	// On disk first: a supervisor starts this process again at once, and it
 	// would then be the newer one.
-	if err := n.identity.update(func(l *selfRecord) { l.Superseded = p }); err != nil {
+	if err := n.identity.Update(func(l *disk.SelfRecord) { l.Superseded = p }); err != nil {
 		n.failStorage(err)
 		return
 	}
-	n.stores.stop.fail(&SupersededError{Own: n.self, Newer: p})
+	n.failStop.Fail(&SupersededError{Own: n.self, Newer: p})
 }
 
 // awaitSupersederGone refuses to start while the process that ended the last one on
 // this data directory answers. Once it does not, this is the newest start.
 func (n *Node) awaitSupersederGone(ctx context.Context) error {
-	by := n.identity.record().Superseded
-	if by == (Peer{}) {
+	by := n.identity.Record().Superseded
+	if by == (disk.Peer{}) {
 		return nil
 	}
 	if now, ok := n.helloSuperseder(ctx, by); ok {
@@ -88,26 +90,26 @@ func (n *Node) awaitSupersederGone(ctx context.Context) error {
 	}
 	n.log.Warn("a newer process of this server, on a copy of this data directory, does not answer any more: this one goes on, without what only the other has acknowledged",
 		"server", n.serverID, "other", by.Address)
-	err := n.identity.update(func(l *selfRecord) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), Peer{} })
-	n.self.Boot = n.identity.record().Boot
+	err := n.identity.Update(func(l *disk.SelfRecord) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), disk.Peer{} })
+	n.self.Boot = n.identity.Record().Boot
 	return err
 }
 
 // helloSuperseder asks the newer process for its record. The question names no
 // boot, so that it ends nobody.
-func (n *Node) helloSuperseder(ctx context.Context, by Peer) (now Peer, ok bool) {
+func (n *Node) helloSuperseder(ctx context.Context, by disk.Peer) (now disk.Peer, ok bool) {
 	if by.Address == n.self.Address {
-		return Peer{}, false // it would be this process that answers
+		return disk.Peer{}, false // it would be this process that answers
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	body, err := json.Marshal(hello{Peer: Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.identity.Cluster(), State: "stopped"})
+	body, err := json.Marshal(hello{Peer: disk.Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.identity.Cluster(), State: "stopped"})
 	if err != nil {
-		return Peer{}, false
+		return disk.Peer{}, false
 	}
 	var h hello
 	if body, err = n.calls.Call(ctx, by.Address, methodHello, body); err != nil || json.Unmarshal(body, &h) != nil {
-		return Peer{}, false
+		return disk.Peer{}, false
 	}
 	return h.Peer, h.ServerID == n.serverID
 }

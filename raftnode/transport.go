@@ -291,32 +291,3 @@ func (s streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Con
 	}
 	return s.DialServer(addr, want, min(timeout, raftDial))
 }
-
-// addressBook tells where a server is now.
-type addressBook struct {
-	local *Identity
-	self  Peer
-	// configured is the address in raft's configuration, set once raft exists.
-	configured func(serverID string) (string, bool)
-}
-
-func (b *addressBook) lookup(serverID string) (string, bool) {
-	if serverID == b.self.ServerID {
-		return b.self.Address, true
-	}
-	if p, ok := b.local.peer(serverID); ok {
-		return p.Address, true
-	}
-	if b.configured == nil {
-		return "", false
-	}
-	return b.configured(serverID)
-}
-
-// lookupOr is the address in the book, or the configured one.
-func (b *addressBook) lookupOr(id raft.ServerID, configured raft.ServerAddress) string {
-	if p, ok := b.local.peer(string(id)); ok {
-		return p.Address
-	}
-	return string(configured)
-}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 )
 
 // unreachablePeers is which servers this one does not reach, so that whoever waits to
@@ -34,7 +36,7 @@ type outage struct {
 func (a *unreachablePeers) markUnreachable(serverID string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.peers[serverID] != nil || len(a.peers) >= maxPeers {
+	if a.peers[serverID] != nil || len(a.peers) >= disk.MaxPeers {
 		return
 	}
 	if a.peers == nil {
@@ -159,7 +161,7 @@ func (n *Node) handleReachable(serverID string, away time.Duration) {
 		wake(n.pingNow)
 	}
 	if f := n.onReachable.Load(); f != nil {
-		(*f)(nameOf(serverID))
+		(*f)(coordinatorID(serverID))
 	}
 }
 

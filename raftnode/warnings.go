@@ -38,7 +38,7 @@ func (n *Node) warningLoop() {
 			return
 		}
 		var warnings []string
-		switch self := n.identity.record(); {
+		switch self := n.identity.Record(); {
 		case self.Removed:
 			warnings = append(warnings, fmt.Sprintf("this server, %s, was removed from cluster %s: have it taken in again (raftctl members add %s), or start it with an empty data directory",
 				n.serverID, self.Cluster, n.self.Address))
@@ -116,7 +116,7 @@ func (n *Node) quorumWarning() string {
 		}
 		if !alive {
 			addr, _ := n.addresses.lookup(id)
-			unanswered = append(unanswered, fmt.Sprintf("%s at %s", nameOf(id), addr))
+			unanswered = append(unanswered, fmt.Sprintf("%s at %s", coordinatorID(id), addr))
 		}
 	}
 	if 2*answering > voters {

@@ -1,16 +1,13 @@
-package raftnode
+package disk
 
 import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 
 	"go.etcd.io/bbolt"
-
-	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
 // Identity is who a coordinator is, and the few things that it alone knows,
@@ -22,12 +19,12 @@ type Identity struct {
 	dir  string
 
 	mu    sync.Mutex
-	self  selfRecord
+	self  SelfRecord
 	peers map[string]Peer // by server id
 }
 
-// selfRecord is the one record about this server. Version 1: 2026-11.
-type selfRecord struct {
+// SelfRecord is the one record about this server. Version 1: 2026-11.
+type SelfRecord struct {
 	Version     int    `json:"version"`
 	ID          string `json:"id"`
 	Incarnation string `json:"incarnation"`
@@ -44,8 +41,8 @@ type selfRecord struct {
 
 // Roles an operator has given.
 const (
-	roleVoter    = "voter"
-	roleNonVoter = "nonvoter"
+	RoleVoter    = "voter"
+	RoleNonVoter = "nonvoter"
 )
 
 // Peer is where a server was last known to be. Of two records of one server
@@ -61,10 +58,10 @@ type Peer struct {
 	Run string `json:"run,omitempty"`
 }
 
-// newerThan tells whether p is of a later start of its server than q: by the boot
+// NewerThan tells whether p is of a later start of its server than q: by the boot
 // that its data directory counted, or by the run when a copied directory counted
 // the same. A record without a run is of the same start as any of its boot.
-func (p Peer) newerThan(q Peer) bool {
+func (p Peer) NewerThan(q Peer) bool {
 	if p.Boot != q.Boot {
 		return p.Boot > q.Boot
 	}
@@ -83,8 +80,8 @@ var (
 )
 
 // OpenIdentity opens the data directory of coordinator id for this process
-// alone, making it at the first start, and counts one more boot. Its Hello is
-// what the peer port says. Pass it on in Config.Identity, or Close it.
+// alone, making it at the first start, and counts one more boot. Pass it on
+// to the node, which owns it from then on, or Close it.
 func OpenIdentity(dir, id string) (*Identity, error) {
 	if err := prepareDataDir(dir); err != nil {
 		return nil, err
@@ -107,7 +104,7 @@ func OpenIdentity(dir, id string) (*Identity, error) {
 		return nil, err
 	}
 	l := &Identity{db: db, path: path, dir: dir, peers: map[string]Peer{}}
-	if err := recoverFaults(path, func() error { return l.load(id, !old) }); err != nil {
+	if err := RecoverFaults(path, func() error { return l.load(id, !old) }); err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -133,7 +130,7 @@ func (l *Identity) load(id string, fresh bool) error {
 			}
 		}
 		if sealed == nil {
-			l.self = selfRecord{Version: localFormat, ID: id, Incarnation: newIncarnation()}
+			l.self = SelfRecord{Version: localFormat, ID: id, Incarnation: newIncarnation()}
 		} else if err := decodeSealedJSON(keySelf, sealed, &l.self); err != nil {
 			return err
 		}
@@ -184,34 +181,33 @@ func decodeSealedJSON(key, sealed []byte, v any) error {
 func (l *Identity) Close() error { return l.db.Close() }
 
 // ID is the coordinator's name.
-func (l *Identity) ID() string { return l.record().ID }
+func (l *Identity) ID() string { return l.Record().ID }
 
 // Incarnation tells two disks of one coordinator apart.
-func (l *Identity) Incarnation() string { return l.record().Incarnation }
+func (l *Identity) Incarnation() string { return l.Record().Incarnation }
 
 // ServerID is the raft server id, name/incarnation.
 func (l *Identity) ServerID() string {
-	s := l.record()
+	s := l.Record()
 	return s.ID + "/" + s.Incarnation
 }
 
 // Cluster is the id of the cluster, "" while there is none yet.
-func (l *Identity) Cluster() string { return l.record().Cluster }
+func (l *Identity) Cluster() string { return l.Record().Cluster }
 
-// Hello is what the peer port says about this coordinator, now.
-func (l *Identity) Hello() peer.Hello {
-	s := l.record()
-	return peer.Hello{Cluster: s.Cluster, ServerID: s.ID + "/" + s.Incarnation, ID: s.ID, Boot: s.Boot}
-}
+// Dir is the data directory.
+func (l *Identity) Dir() string { return l.dir }
 
-func (l *Identity) record() selfRecord {
+// Record is the record about this server, as it is on disk.
+func (l *Identity) Record() SelfRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.self
 }
 
-// update edits the own record, on disk before it counts.
-func (l *Identity) update(edit func(*selfRecord)) error {
+// Update has edit change the record about this server, and writes it to disk
+// before Record returns it. An edit that changes nothing writes nothing.
+func (l *Identity) Update(edit func(*SelfRecord)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.self
@@ -226,14 +222,15 @@ func (l *Identity) update(edit func(*selfRecord)) error {
 	return nil
 }
 
-// mergePeers takes in records of others, and returns which of them were new.
-func (l *Identity) mergePeers(records []Peer) (added []Peer, err error) {
+// MergePeers stores records of other servers that are newer than those it has,
+// at most MaxPeers, and returns which of them were.
+func (l *Identity) MergePeers(records []Peer) (added []Peer, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	self := l.self.ID + "/" + l.self.Incarnation // a newer process of our own is not learnt of here: see Node.meet
+	self := l.self.ID + "/" + l.self.Incarnation // a newer process of this server is the caller's to notice
 	for _, p := range records {
 		old, known := l.peers[p.ServerID]
-		if p.ServerID == "" || p.Address == "" || p.ServerID == self || known && !p.newerThan(old) || !known && len(l.peers) >= maxPeers {
+		if p.ServerID == "" || p.Address == "" || p.ServerID == self || known && !p.NewerThan(old) || !known && len(l.peers) >= MaxPeers {
 			continue
 		}
 		added = append(added, p)
@@ -258,11 +255,11 @@ func (l *Identity) mergePeers(records []Peer) (added []Peer, err error) {
 	return added, nil
 }
 
-// maxPeers bounds what others can make this server remember.
-const maxPeers = 256
+// MaxPeers bounds what others can make this server remember.
+const MaxPeers = 256
 
-// prunePeers drops the records of servers that keep does not want.
-func (l *Identity) prunePeers(keep func(serverID string) bool) error {
+// PrunePeers drops the records of servers that keep does not want.
+func (l *Identity) PrunePeers(keep func(serverID string) bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ids []string
@@ -291,16 +288,16 @@ func (l *Identity) prunePeers(keep func(serverID string) bool) error {
 	return nil
 }
 
-// peer is the record of one server.
-func (l *Identity) peer(serverID string) (Peer, bool) {
+// Peer is the record of one server.
+func (l *Identity) Peer(serverID string) (Peer, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p, ok := l.peers[serverID]
 	return p, ok
 }
 
-// peerList is every record, the own not among them.
-func (l *Identity) peerList() []Peer {
+// Peers is every record, the own not among them.
+func (l *Identity) Peers() []Peer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]Peer, 0, len(l.peers))
@@ -308,12 +305,4 @@ func (l *Identity) peerList() []Peer {
 		all = append(all, p)
 	}
 	return all
-}
-
-// nameOf is the coordinator's name in a server id.
-func nameOf(serverID string) string {
-	if i := strings.LastIndexByte(serverID, '/'); i >= 0 {
-		return serverID[:i]
-	}
-	return serverID
 }

@@ -1,4 +1,4 @@
-package raftnode
+package disk
 
 import (
 	"encoding/binary"
@@ -19,32 +19,37 @@ import (
 // itself. Time in which this process stood still does not count.
 const slowStore = 10 * time.Second
 
-// failStop ends the process with the first error of the storage. An fsync that
+// FailStop ends the process with the first error of the storage. An fsync that
 // failed cannot be repeated, and after a failed append raft's idea of its last
 // entry may be wrong, so nothing may be asked of this storage again.
-type failStop struct {
+type FailStop struct {
 	once   sync.Once
 	fatal  func(error)
-	onFail func(error) // the node's own note of it, for Live
+	onFail func(error)
+}
+
+// NewFailStop returns a FailStop that calls onFail and then fatal, once, with
+// the first error. fatal does not return in production.
+func NewFailStop(fatal, onFail func(error)) *FailStop {
+	return &FailStop{fatal: fatal, onFail: onFail}
 }
 
 // check returns nil and raft.ErrLogNotFound as they are. Any other error is
 // fatal: if fatal comes back, the calling goroutine ends here, with its
 // deferred answers saying no.
-func (f *failStop) check(doing string, err error) error {
+func (f *FailStop) check(doing string, err error) error {
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
 		return err
 	}
-	f.fail(fmt.Errorf("%s: %w", doing, err))
+	f.Fail(fmt.Errorf("%s: %w", doing, err))
 	runtime.Goexit()
 	return err
 }
 
-func (f *failStop) fail(err error) {
+// Fail ends the process because of err, unless an earlier error already has.
+func (f *FailStop) Fail(err error) {
 	f.once.Do(func() {
-		if f.onFail != nil {
-			f.onFail(err)
-		}
+		f.onFail(err)
 		f.fatal(err)
 	})
 }
@@ -53,7 +58,7 @@ func (f *failStop) fail(err error) {
 // end the process.
 type checkedLogStore struct {
 	store raft.LogStore
-	stop  *failStop
+	stop  *FailStop
 }
 
 func (s checkedLogStore) FirstIndex() (uint64, error) {
@@ -85,7 +90,7 @@ func (s checkedLogStore) StoreLogs(logs []*raft.Log) error {
 		refs[i] = &sealed[i]
 	}
 	watch := awake.AfterFunc(slowStore, func() {
-		s.stop.fail(fmt.Errorf("append to the log: the disk has not answered for %s", slowStore))
+		s.stop.Fail(fmt.Errorf("append to the log: the disk has not answered for %s", slowStore))
 	})
 	err := s.store.StoreLogs(refs)
 	watch.Stop()
@@ -129,7 +134,7 @@ func checksum(l *raft.Log) uint32 {
 // errors end the process.
 type checkedStableStore struct {
 	store raft.StableStore
-	stop  *failStop
+	stop  *FailStop
 }
 
 // notFound is what raft expects, by its text, of a key that was never set.

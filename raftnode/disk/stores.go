@@ -1,10 +1,13 @@
-package raftnode
+// Package disk keeps what one server of the group has on disk: its identity, its
+// votes, its log and its snapshots, each with checksums.
+package disk
 
 import (
 	"errors"
 	"fmt"
 	"os"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	raftwal "github.com/hashicorp/raft-wal"
@@ -23,17 +26,37 @@ const (
 // replication and apply do not read them back from disk.
 const cachedEntries = 1024
 
-// stores is what a node keeps on disk, opened and checked.
-type stores struct {
-	logStoreKind string
-	log          raft.LogStore // fail-stop, checksums, cache
-	stable       raft.StableStore
-	snapshots    *snapshotStore
-	stop         *failStop
-	closers      []func() error
+// Kinds of log stores.
+const (
+	LogStoreBolt = "bolt" // raft-boltdb, the default
+	LogStoreWAL  = "wal"  // raft-wal for the log, bbolt for the votes
+)
+
+// Config says how the stores of a data directory are opened.
+type Config struct {
+	Dir         string       // the data directory, which the Identity has prepared
+	LogStore    string       // LogStoreBolt or LogStoreWAL; "": what the first start chose, else bolt
+	MaxFileSize int          // bytes raft.db may grow to; 0: no limit
+	Logger      hclog.Logger // of the libraries; required
+
+	// Logs, Stable and Snapshots replace the files, for tests.
+	Logs      raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
 }
 
-func (s *stores) close() error {
+// Stores is what a node keeps on disk, opened and checked. Every error of Log
+// and Stable goes to the FailStop.
+type Stores struct {
+	Kind      string        // LogStoreBolt or LogStoreWAL
+	Log       raft.LogStore // fail-stop, checksums, cache
+	Stable    raft.StableStore
+	Snapshots *SnapshotStore
+	closers   []func() error
+}
+
+// Close closes the files. Nothing may use the stores any more.
+func (s *Stores) Close() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
@@ -45,40 +68,39 @@ func (s *stores) close() error {
 // keyServer names the server that the votes in raft.db belong to.
 var keyServer = []byte("folkmoot.server")
 
-// openStores opens log, votes and snapshots, makes them at the first start,
-// and reads every entry once. Its errors name the file.
-func openStores(c Config, id *Identity, stop *failStop) (_ *stores, err error) {
-	s := &stores{stop: stop}
+// Open opens log, votes and snapshots, makes them at the first start, and reads
+// every entry once. Its errors name the file.
+func Open(c Config, id *Identity, stop *FailStop) (_ *Stores, err error) {
+	s := &Stores{}
 	defer func() {
 		if err != nil {
-			s.close()
+			s.Close()
 		}
 	}()
-	self := id.record()
-	if s.logStoreKind, err = logStoreKind(c, self); err != nil {
+	self := id.Record()
+	if s.Kind, err = logStoreKind(c, self); err != nil {
 		return nil, err
 	}
-	inject := c.Inject
-	logs, stable := inject.Logs, inject.Stable
+	logs, stable := c.Logs, c.Stable
 	if logs == nil {
 		if logs, stable, err = s.openFiles(c, id, self.LogStore != ""); err != nil {
 			return nil, err
 		}
 	}
-	if inject.Snapshots != nil {
-		s.snapshots = &snapshotStore{SnapshotStore: inject.Snapshots}
-	} else if s.snapshots, err = openSnapshots(c.Dir, adaptLogger(c.Logger).(*logAdapter)); err != nil {
+	if c.Snapshots != nil {
+		s.Snapshots = &SnapshotStore{SnapshotStore: c.Snapshots}
+	} else if s.Snapshots, err = openSnapshots(c.Dir, c.Logger); err != nil {
 		return nil, err
 	}
-	if err := checkEntries(join(c.Dir, logFile(s.logStoreKind)), logs, s.snapshots, self.Last); err != nil {
+	if err := checkEntries(join(c.Dir, logFile(s.Kind)), logs, s.Snapshots, self.Last); err != nil {
 		return nil, err
 	}
-	s.log = checkedLogStore{store: logs, stop: stop}
-	if s.log, err = raft.NewLogCache(cachedEntries, s.log); err != nil {
+	s.Log = checkedLogStore{store: logs, stop: stop}
+	if s.Log, err = raft.NewLogCache(cachedEntries, s.Log); err != nil {
 		return nil, err
 	}
-	s.stable = checkedStableStore{store: stable, stop: stop}
-	return s, id.update(func(l *selfRecord) { l.LogStore, l.Last = s.logStoreKind, 0 })
+	s.Stable = checkedStableStore{store: stable, stop: stop}
+	return s, id.Update(func(l *SelfRecord) { l.LogStore, l.Last = s.Kind, 0 })
 }
 
 func logFile(kind string) string {
@@ -88,8 +110,8 @@ func logFile(kind string) string {
 	return boltFile
 }
 
-// logStoreKind is what the first start chose; another choice later is refused.
-func logStoreKind(c Config, self selfRecord) (string, error) {
+// Kind is what the first start chose; another choice later is refused.
+func logStoreKind(c Config, self SelfRecord) (string, error) {
 	switch {
 	case self.LogStore == "" && c.LogStore == "":
 		return LogStoreBolt, nil
@@ -103,17 +125,17 @@ func logStoreKind(c Config, self selfRecord) (string, error) {
 
 // openFiles opens raft.db and, with LogStoreWAL, the directory of the log.
 // begun says that they must be there already.
-func (s *stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, raft.StableStore, error) {
+func (s *Stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, raft.StableStore, error) {
 	path := join(c.Dir, boltFile)
 	if begun {
-		for _, p := range []string{path, join(c.Dir, logFile(s.logStoreKind))} {
+		for _, p := range []string{path, join(c.Dir, logFile(s.Kind))} {
 			if info, err := os.Stat(p); err != nil || info.Size() == 0 {
 				return nil, nil, fmt.Errorf("%s is missing or empty: the data directory is not whole; remove this coordinator, empty the directory and let it join anew", p)
 			}
 		}
 	}
 	var bolt *raftboltdb.BoltStore
-	err := recoverFaults(path, func() (err error) {
+	err := RecoverFaults(path, func() (err error) {
 		bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(c.MaxFileSize)})
 		return err
 	})
@@ -121,24 +143,24 @@ func (s *stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, r
 		return nil, nil, err
 	}
 	s.closers = append(s.closers, bolt.Close)
-	if err := recoverFaults(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
+	if err := RecoverFaults(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
 		return nil, nil, err
 	}
-	if s.logStoreKind == LogStoreBolt {
+	if s.Kind == LogStoreBolt {
 		return bolt, bolt, syncDir(c.Dir)
 	}
 	wal, err := s.openWAL(c)
 	return wal, bolt, err
 }
 
-func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
+func (s *Stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 	dir := join(c.Dir, walDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	// raft-wal keeps its list of segments in a bbolt file of its own.
 	metaPath := join(dir, "wal-meta.db")
-	err = recoverFaults(metaPath, func() error {
+	err = RecoverFaults(metaPath, func() error {
 		f, err := os.Open(metaPath)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
@@ -155,8 +177,8 @@ func (s *stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 	// The library does not close it, not even when it cannot open the rest.
 	meta := &metadb.BoltMetaDB{}
 	s.closers = append(s.closers, meta.Close)
-	err = recoverFaults(dir, func() (err error) {
-		wal, err = raftwal.Open(dir, raftwal.WithLogger(adaptLogger(c.Logger)), raftwal.WithMetaStore(meta))
+	err = RecoverFaults(dir, func() (err error) {
+		wal, err = raftwal.Open(dir, raftwal.WithLogger(c.Logger), raftwal.WithMetaStore(meta))
 		return err
 	})
 	if err != nil {
@@ -202,7 +224,7 @@ func checkVotes(stable raft.StableStore, serverID string, begun bool) error {
 // the middle of an election. A gap is right only below the newest snapshot. A
 // log must not be shorter than it was at the last orderly stop: raft-wal takes
 // a damaged end for a write that a crash cut short, and drops it.
-func checkEntries(path string, logs raft.LogStore, snaps *snapshotStore, stoppedAt uint64) error {
+func checkEntries(path string, logs raft.LogStore, snaps *SnapshotStore, stoppedAt uint64) error {
 	list, err := snaps.List()
 	if err != nil {
 		return err
@@ -211,7 +233,7 @@ func checkEntries(path string, logs raft.LogStore, snaps *snapshotStore, stopped
 	if len(list) > 0 {
 		covered = list[0].Index
 	}
-	return recoverFaults(path, func() error {
+	return RecoverFaults(path, func() error {
 		first, err := logs.FirstIndex()
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package raftnode
+package disk
 
 import (
 	"encoding/binary"
@@ -46,7 +46,7 @@ func TestEveryFlippedBitOfASmallFile(t *testing.T) {
 			return err
 		}
 		defer db.Close()
-		return recoverFaults(path, func() error {
+		return RecoverFaults(path, func() error {
 			return db.View(func(tx *bbolt.Tx) error {
 				return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
 					return b.ForEach(func(_, _ []byte) error { return nil })

@@ -1,4 +1,4 @@
-package raftnode
+package disk
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -23,10 +24,10 @@ const keepSnapshots = 3
 // snapshotsDir is where raft's file store puts snapshots below its base.
 const snapshotsDir = "snapshots"
 
-// snapshotStore is a raft.SnapshotStore that shows raft its newest snapshot only,
+// SnapshotStore is a raft.SnapshotStore that shows raft its newest snapshot only,
 // so that a damaged one is an error and not a silent fall back to an older
 // state with a hole behind it. It tells who reads from one what index it is.
-type snapshotStore struct {
+type SnapshotStore struct {
 	raft.SnapshotStore
 	dir string // "" when there are no files
 
@@ -38,7 +39,7 @@ type snapshotStore struct {
 
 // openSnapshots removes what crashed writers and removers left, and checks that
 // every other snapshot is whole as far as its description goes.
-func openSnapshots(base string, log *logAdapter) (*snapshotStore, error) {
+func openSnapshots(base string, log hclog.Logger) (*SnapshotStore, error) {
 	dir := filepath.Join(base, snapshotsDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -79,7 +80,7 @@ func openSnapshots(base string, log *logAdapter) (*snapshotStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshots %s: %w", dir, err)
 	}
-	return &snapshotStore{SnapshotStore: store, dir: dir}, nil
+	return &SnapshotStore{SnapshotStore: store, dir: dir}, nil
 }
 
 // parseSnapshotName reads the library's name of a snapshot: term, index and time in
@@ -147,7 +148,7 @@ func writeMetaChecksum(dir string) error {
 }
 
 // List tells the newest snapshot.
-func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+func (s *SnapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	list, err := s.SnapshotStore.List()
 	list = list[:min(1, len(list))]
 	if len(list) > 0 {
@@ -157,7 +158,7 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Create begins a snapshot, which counts as the newest once it is closed.
-func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
+func (s *SnapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
 	sink, err := s.SnapshotStore.Create(v, index, term, c, at, t)
 	if err != nil {
 		return nil, err
@@ -167,7 +168,7 @@ func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raf
 
 type checksumSink struct {
 	raft.SnapshotSink
-	store *snapshotStore
+	store *SnapshotStore
 	index uint64
 }
 
@@ -183,7 +184,7 @@ func (s *checksumSink) Close() error {
 }
 
 // Open reads a snapshot; the reader knows what it reads.
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *SnapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.SnapshotStore.Open(id)
 	if err != nil {
 		path := id
@@ -199,8 +200,11 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	return meta, &snapshotReader{ReadCloser: r, meta: meta}, nil
 }
 
-// openError is why the last Open failed.
-func (s *snapshotStore) openError() error {
+// LastIndex is the index of the newest snapshot, 0 if there is none.
+func (s *SnapshotStore) LastIndex() uint64 { return s.lastIndex.Load() }
+
+// OpenError is why the last Open failed.
+func (s *SnapshotStore) OpenError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastError
@@ -212,8 +216,8 @@ type snapshotReader struct {
 	meta *raft.SnapshotMeta
 }
 
-// snapshotMetaOf finds the snapshotReader inside what raft hands to Restore.
-func snapshotMetaOf(r io.ReadCloser) (*raft.SnapshotMeta, bool) {
+// SnapshotMetaOf finds the snapshotReader inside what raft hands to Restore.
+func SnapshotMetaOf(r io.ReadCloser) (*raft.SnapshotMeta, bool) {
 	for {
 		switch v := r.(type) {
 		case *snapshotReader:
