@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command worker signs in to a cluster of coordinators and runs parts of jobs.
 package main
 

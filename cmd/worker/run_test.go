@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -9,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -101,6 +104,28 @@ func TestUsage(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), nil, strings.NewReader(""), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), "FOLKMOOT_SLOTS") {
 		t.Errorf("FOLKMOOT_SLOTS=many: exit %d, stderr %q, want 2 and the variable", code, errs.String())
+	}
+}
+
+// Settings come from a file too, and config show says from where, without the token.
+func TestConfigFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "worker.yaml")
+	show := func(text string) (int, string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		code := run(t.Context(), []string{"config", "show", "--origin", "--config", file}, strings.NewReader(""), &out, &out)
+		return code, strings.Join(strings.Fields(out.String()), " ")
+	}
+	t.Setenv("FOLKMOOT_GROUP", "")
+	if code, out := show("slots: 4\ntoken: told-no-one\ngroup: optics\n"); code != exitDone || !strings.Contains(out, "slots 4 file "+file) ||
+		!strings.Contains(out, "group optics file") || strings.Contains(out, "told-no-one") {
+		t.Errorf("config show: exit %d: %s", code, out)
+	}
+	if code, out := show("slot: 4\n"); code != exitUsage || !strings.Contains(out, file) || !strings.Contains(out, `unknown setting "slot": the nearest is "slots"`) {
+		t.Errorf("an unknown key: exit %d: %s", code, out)
 	}
 }
 
