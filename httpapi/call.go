@@ -7,15 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) callRoutes() {
-	a.add(route{method: http.MethodPost, path: "/call/:full/:method", params: []string{"timeout"}, body: MaxMessageBody, handle: a.call})
-	a.add(route{method: http.MethodGet, path: "/call/:full/:method", acts: true, params: nil, handle: a.callByQuery})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/call/:full/:method", Params: []string{"timeout"}, MaxBody: MaxMessageBody, Handle: a.call})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/call/:full/:method", SideEffects: true, Handle: a.callByQuery})
 }
 
-// Times of a call.
+// How long a call may take.
 const (
 	defaultCall = 10 * time.Second
 	longestCall = 10 * time.Minute
@@ -23,42 +24,39 @@ const (
 
 // call carries out a JSON-RPC method; the body is its params, the answer its
 // result.
-func (a *API) call(rq *request) error {
-	if err := rq.read(); err != nil {
+func (a *API) call(rq *rest.Request) error {
+	if err := rq.ReadBody(); err != nil {
 		return err
 	}
-	if rq.body != nil {
-		if err := bodyLimits(nil).Check(rq.body); err != nil {
+	if rq.Body() != nil {
+		if err := rest.CheckValue(rq.Body()); err != nil {
 			return err
 		}
-		if !json.Valid(rq.body) {
-			return wire.Invalid("", "the body is not one JSON value")
-		}
 	}
-	return a.callWith(rq, rq.body)
+	return a.callWith(rq, rq.Body())
 }
 
 // callByQuery takes the params from the query: ?x=1&name=laser is
-// {"x":1,"name":"laser"}. What reads as JSON is JSON, the rest is text.
-func (a *API) callByQuery(rq *request) error {
-	if strings.HasPrefix(rq.header("User-Agent"), "Mozilla/") && rq.header("Sec-Fetch-Site") == "" {
-		// A browser that does not say which page asks: it may be any page's image.
+// {"x":1,"name":"laser"}. What is JSON is passed on as JSON, the rest as text.
+func (a *API) callByQuery(rq *rest.Request) error {
+	if strings.HasPrefix(rq.Header("User-Agent"), "Mozilla/") && rq.Header("Sec-Fetch-Site") == "" {
+		// A browser that does not say which page asks: it may be an image of any page.
 		return wire.Refuse(wire.CodeForbidden, "a browser may not call by a plain link over an unprotected connection: use POST")
 	}
 	fields := map[string]json.RawMessage{}
-	for _, p := range rq.params {
-		if p.name == "timeout" {
+	for name, text := range rq.Params().All() {
+		if name == "timeout" {
 			continue
 		}
-		value := json.RawMessage(p.value)
-		if bodyLimits(nil).Check(value) != nil || !json.Valid(value) {
-			text, err := json.Marshal(p.value)
+		value := json.RawMessage(text)
+		if rest.CheckValue(value) != nil {
+			quoted, err := json.Marshal(text)
 			if err != nil {
 				return err
 			}
-			value = text
+			value = quoted
 		}
-		fields[p.name] = value
+		fields[name] = value
 	}
 	if len(fields) == 0 {
 		return a.callWith(rq, nil)
@@ -70,16 +68,16 @@ func (a *API) callByQuery(rq *request) error {
 	return a.callWith(rq, params)
 }
 
-func (a *API) callWith(rq *request, params json.RawMessage) error {
-	to, err := rq.arg("full")
+func (a *API) callWith(rq *rest.Request, params json.RawMessage) error {
+	to, err := rq.PathParam("full")
 	if err != nil {
 		return err
 	}
-	method, err := rq.arg("method")
+	method, err := rq.PathParam("method")
 	if err != nil {
 		return err
 	}
-	timeout, err := rq.params.duration("timeout", longestCall, defaultCall)
+	timeout, err := rq.Params().Duration("timeout", longestCall, defaultCall)
 	if err != nil {
 		return err
 	}
@@ -90,26 +88,26 @@ func (a *API) callWith(rq *request, params json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	return rq.long(timeout, func(ctx context.Context) error {
+	return rq.LongRunning(timeout, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		if served {
-			result, index, err := a.control.Call(ctx, rq.who, method, params)
+			result, index, err := a.control.Call(ctx, rq.Principal(), method, params)
 			if err != nil {
 				return err
 			}
-			rq.wrote(index)
-			return rq.json(http.StatusOK, result)
+			rq.WrittenAt(index)
+			return rq.JSON(http.StatusOK, result)
 		}
-		result, err := a.control.Request(ctx, rq.who, to, method, params)
+		result, err := a.control.Request(ctx, rq.Principal(), to, method, params)
 		if err != nil {
 			return err
 		}
 		if len(result) == 0 {
 			result = json.RawMessage("null")
 		}
-		rq.out.Write(result)
-		rq.out.WriteByte('\n')
-		return rq.send(http.StatusOK)
+		rq.Buffer().Write(result)
+		rq.Buffer().WriteByte('\n')
+		return rq.Send(http.StatusOK)
 	})
 }

@@ -6,106 +6,107 @@ import (
 	"strings"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) componentRoutes() {
-	a.add(route{method: http.MethodPost, path: "/components", params: none, body: MaxBody, handle: a.signIn})
-	a.add(route{method: http.MethodGet, path: "/components", params: with(listParams, "namespace", "prefix", "match", "label"), handle: a.components})
-	a.add(route{method: http.MethodGet, path: "/components/:full", params: readParams, handle: a.component})
-	a.add(route{method: http.MethodDelete, path: "/components/:full", params: with(none, "reason"), handle: a.endComponent})
-	a.add(route{method: http.MethodPut, path: "/components/:full/heartbeat", params: none, handle: a.heartbeat})
-	a.add(route{method: http.MethodGet, path: "/namespaces", params: readParams, handle: a.namespaces})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/components", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.signIn})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components", Params: rest.With(rest.ListParams, "namespace", "prefix", "match", "label"), Handle: a.components})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full", Params: rest.ReadParams, Handle: a.component})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/components/:full", Params: rest.With(rest.NoParams, "reason"), Handle: a.endComponent})
+	a.Handle(rest.Route{Method: http.MethodPut, Path: "/components/:full/heartbeat", Params: rest.NoParams, Handle: a.heartbeat})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/namespaces", Params: rest.ReadParams, Handle: a.namespaces})
 }
 
-var signInShape = strictjson.FieldsOf[wire.SignIn]()
+var signInFields = strictjson.FieldsOf[wire.SignIn]()
 
-func (a *API) signIn(rq *request) error {
+func (a *API) signIn(rq *rest.Request) error {
 	var in wire.SignIn
-	if err := rq.read(); err != nil {
+	if err := rq.ReadBody(); err != nil {
 		return err
 	}
-	if !quickSignIn(rq.body, &in) {
+	if !decodeSignInFast(rq.Body(), &in) {
 		in = wire.SignIn{}
-		if err := decodeStrict(rq.body, signInShape, &in); err != nil {
+		if err := rest.DecodeStrict(rq.Body(), signInFields, &in); err != nil {
 			return err
 		}
-		if in.Lease == 0 && tells(rq.body, "lease") { // the default is for who says nothing
+		if in.Lease == 0 && rest.HasField(rq.Body(), "lease") { // the default is for requests without the field
 			return wire.Invalid("lease", "a lease is %v to %v, not 0", control.ShortestLease, control.LongestLease)
 		}
 	}
-	out, err := a.control.SignIn(rq.context(), rq.who, in, rq.key())
+	out, err := a.control.SignIn(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
 	if err != nil {
 		return err
 	}
-	rq.wrote(out.Index)
-	putSignedIn(&rq.out, &out)
-	return rq.send(http.StatusCreated)
+	rq.WrittenAt(out.Index)
+	writeSignedIn(rq.Buffer(), &out)
+	return rq.Send(http.StatusCreated)
 }
 
-func (a *API) heartbeat(rq *request) error {
-	full, err := rq.arg("full")
+func (a *API) heartbeat(rq *rest.Request) error {
+	full, err := rq.PathParam("full")
 	if err != nil {
 		return err
 	}
-	beat, err := a.control.Heartbeat(rq.context(), rq.who, full)
+	beat, err := a.control.Heartbeat(rq.Context(), rq.Principal(), full)
 	if err != nil {
 		return err
 	}
-	putBeat(&rq.out, &beat)
-	return rq.send(http.StatusOK)
+	writeBeat(rq.Buffer(), &beat)
+	return rq.Send(http.StatusOK)
 }
 
 // endComponent is a sign-out when the session's secret comes along, else an
 // operator's removal.
-func (a *API) endComponent(rq *request) error {
-	full, err := rq.arg("full")
+func (a *API) endComponent(rq *rest.Request) error {
+	full, err := rq.PathParam("full")
 	if err != nil {
 		return err
 	}
 	var index uint64
-	if _, own := rq.r.Header["X-Session"]; own {
-		if rq.params.has("reason") {
+	if rq.HasHeader("X-Session") {
+		if rq.Params().Has("reason") {
 			return wire.Invalid("reason", "a sign-out has no reason: leave X-Session out to remove a component by force")
 		}
-		index, err = a.control.SignOut(rq.context(), rq.who, full)
+		index, err = a.control.SignOut(rq.Context(), rq.Principal(), full)
 	} else {
-		index, err = a.control.RemoveComponent(rq.context(), rq.who, full, rq.params.get("reason"))
+		index, err = a.control.RemoveComponent(rq.Context(), rq.Principal(), full, rq.Params().Get("reason"))
 	}
 	if err != nil {
 		return err
 	}
-	rq.wrote(index)
-	return rq.json(http.StatusOK, ended{FullName: full, Index: index})
+	rq.WrittenAt(index)
+	return rq.JSON(http.StatusOK, endedSession{FullName: full, Index: index})
 }
 
-// ended answers the end of a session.
-type ended struct {
+// endedSession is the answer to a sign-out and to a removal.
+type endedSession struct {
 	FullName string `json:"full_name"`
 	Index    uint64 `json:"index"`
 }
 
-func (a *API) component(rq *request) error {
-	full, err := rq.arg("full")
+func (a *API) component(rq *rest.Request) error {
+	full, err := rq.PathParam("full")
 	if err != nil {
 		return err
 	}
-	r, err := rq.params.read()
+	r, err := rq.Params().Read()
 	if err != nil {
 		return err
 	}
-	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		c, fresh, err := a.control.Component(ctx, rq.who, r, full)
-		if rq.readFrom(fresh, err) != nil {
+	return rq.Blocking(r.Wait, func(ctx context.Context) error {
+		c, fresh, err := a.control.Component(ctx, rq.Principal(), r, full)
+		if rq.FreshFrom(fresh, err) != nil {
 			return err
 		}
-		putComponent(&rq.out, &c)
-		return rq.send(http.StatusOK)
+		writeComponent(rq.Buffer(), &c)
+		return rq.Send(http.StatusOK)
 	})
 }
 
-var componentFields = selectors[wire.Component]{
+var componentFields = rest.Fields[wire.Component]{
 	"full_name":   func(c *wire.Component) string { return c.FullName },
 	"name":        func(c *wire.Component) string { return c.Name },
 	"namespace":   func(c *wire.Component) string { return c.Namespace },
@@ -118,82 +119,41 @@ var componentFields = selectors[wire.Component]{
 
 func componentLabels(c *wire.Component) map[string]string { return c.Labels }
 
-func (a *API) components(rq *request) error {
-	p := rq.params
-	r, err := p.read()
+func (a *API) components(rq *rest.Request) error {
+	p := rq.Params()
+	r, err := p.Read()
 	if err != nil {
 		return err
 	}
-	page, err := p.page()
+	page, filter, err := rest.ParsePage(p, componentFields, componentLabels)
 	if err != nil {
 		return err
 	}
-	keep, err := parseFilter(p.get("filter"), componentFields, componentLabels)
-	if err != nil {
-		return err
-	}
-	choose := control.ComponentFilter{Namespace: p.get("namespace"), Prefix: p.get("prefix"), Match: p.get("match")}
-	for _, label := range p.all("label") {
+	selection := control.ComponentFilter{Namespace: p.Get("namespace"), Prefix: p.Get("prefix"), Match: p.Get("match")}
+	for _, label := range p.Values("label") {
 		key, value, ok := strings.Cut(label, "=")
 		if !ok || key == "" {
-			return wire.Invalid("label", "label is written key=value, not %q", short(label))
+			return wire.Invalid("label", "label is written key=value, not %q", rest.Clip(label))
 		}
-		if choose.Labels == nil {
-			choose.Labels = map[string]string{}
+		if selection.Labels == nil {
+			selection.Labels = map[string]string{}
 		}
-		choose.Labels[key] = value
+		selection.Labels[key] = value
 	}
-	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Component, string, error) {
-			list, fresh, err := a.control.Components(ctx, rq.who, r, choose, p)
+	return rq.Blocking(r.Wait, func(ctx context.Context) error {
+		rows, next, err := filter.Collect(page, func(p control.Page) ([]wire.Component, string, error) {
+			list, fresh, err := a.control.Components(ctx, rq.Principal(), r, selection, p)
 			r.Wait = 0 // further pages of this answer do not wait again
-			return list.Components, list.Next, rq.readFrom(fresh, err)
+			return list.Components, list.Next, rq.FreshFrom(fresh, err)
 		}, func(c *wire.Component) string { return c.FullName })
 		if err != nil {
 			return err
 		}
-		putComponents(rq, rows, next)
-		return rq.send(http.StatusOK)
+		writeComponents(rq.Buffer(), rows, next)
+		return rq.Send(http.StatusOK)
 	})
 }
 
-func putComponents(rq *request, rows []wire.Component, next string) {
-	rq.out.WriteString(`{"components":[`)
-	for i := range rows {
-		if i > 0 {
-			rq.out.WriteByte(',')
-		}
-		putComponent(&rq.out, &rows[i])
-	}
-	rq.out.WriteByte(']')
-	if next != "" {
-		rq.out.Write(putString(nil, `,"next":`, next))
-	}
-	rq.out.WriteString("}\n")
-}
-
-func (a *API) namespaces(rq *request) error {
-	return read(rq, a.control.Namespaces)
-}
-
-// read answers a read that takes no more than how fresh it must be.
-func read[T any](rq *request, ask func(context.Context, control.Principal, control.Read) (T, control.Fresh, error)) error {
-	r, err := rq.params.read()
-	if err != nil {
-		return err
-	}
-	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		v, fresh, err := ask(ctx, rq.who, r)
-		if rq.readFrom(fresh, err) != nil {
-			return err
-		}
-		return rq.json(http.StatusOK, v)
-	})
-}
-
-// none are the query parameters of a call that takes none.
-var none = []string{}
-
-func with(params []string, more ...string) []string {
-	return append(append([]string{}, params...), more...)
+func (a *API) namespaces(rq *rest.Request) error {
+	return rest.Read(rq, a.control.Namespaces)
 }

@@ -7,18 +7,20 @@ import (
 	"net/http"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
-// contract is the description of everything under /v1; a test holds it and the
+// openAPIYAML is the description of everything under /v1; a test holds it and the
 // routes to each other, and real answers to it.
 //
 //go:embed openapi.yaml
-var contract []byte
+var openAPIYAML []byte
 
 // Contract returns the OpenAPI 3 document as JSON.
 func Contract() ([]byte, error) {
 	var doc any
-	if err := yaml.Unmarshal(contract, &doc); err != nil {
+	if err := yaml.Unmarshal(openAPIYAML, &doc); err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
 	body, err := json.Marshal(doc)
@@ -29,14 +31,14 @@ func Contract() ([]byte, error) {
 }
 
 func (a *API) contractRoutes() {
-	a.add(route{method: http.MethodGet, path: "/openapi.json", params: none, handle: a.openAPI})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/openapi.json", Params: rest.NoParams, Handle: a.openAPI})
 }
 
-func (a *API) openAPI(rq *request) error {
-	doc, err := a.doc()
+func (a *API) openAPI(rq *rest.Request) error {
+	doc, err := a.contract()
 	if err != nil {
 		return err
 	}
-	rq.out.Write(doc)
-	return rq.send(http.StatusOK)
+	rq.Buffer().Write(doc)
+	return rq.Send(http.StatusOK)
 }

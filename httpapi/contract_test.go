@@ -9,6 +9,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
 // The contract is a valid OpenAPI 3 document and is served as it is.
@@ -40,10 +41,10 @@ func TestContractAndRoutesAreTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	written := map[httpapi.Route]bool{}
+	written := map[rest.RouteName]bool{}
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
-			written[httpapi.Route{Method: method, Path: "/v1" + path}] = true
+			written[rest.RouteName{Method: method, Path: "/v1" + path}] = true
 		}
 	}
 	template := regexp.MustCompile(`:(\w+)`)

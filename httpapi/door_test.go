@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -40,7 +41,7 @@ type door struct {
 func open(t *testing.T, change ...func(*httpapi.Config)) *door {
 	t.Helper()
 	d := &door{t: t, fake: newFake()}
-	cfg := httpapi.Config{Control: d.fake, KeepAlive: 50 * time.Millisecond}
+	cfg := httpapi.Config{Control: d.fake, Config: rest.Config{KeepAlive: 50 * time.Millisecond}}
 	for _, c := range change {
 		c(&cfg)
 	}

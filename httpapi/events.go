@@ -9,11 +9,12 @@ import (
 	"sync"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) eventRoutes() {
-	a.add(route{method: http.MethodGet, path: "/events", params: []string{"topic", "index", "cluster"}, handle: a.events})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/events", Params: []string{"topic", "index", "cluster"}, Handle: a.events})
 }
 
 // events streams the feed from a place on: behind ?index=, behind the event of
@@ -22,26 +23,26 @@ func (a *API) eventRoutes() {
 // fell behind what is kept, or whose place is none of this cluster's, gets an
 // event "lagged" with the place from which it goes on: it lists again what it
 // watches.
-func (a *API) events(rq *request) error {
+func (a *API) events(rq *rest.Request) error {
 	var topics []string
-	for _, t := range rq.params.all("topic") {
+	for _, t := range rq.Params().Values("topic") {
 		topics = append(topics, strings.Split(t, ",")...)
 	}
-	after, err := rq.place()
+	after, err := resumePosition(rq)
 	if err != nil {
 		return err
 	}
-	return rq.long(0, func(ctx context.Context) error {
-		cursor, err := a.control.Events(rq.who, topics, after)
+	return rq.LongRunning(0, func(ctx context.Context) error {
+		cursor, err := a.control.Events(rq.Principal(), topics, after)
 		if err != nil {
 			return err
 		}
-		s, err := rq.begin(typeSSE, sseSilent, sseBegin+"id: "+cursor.At().String()+"\n\n")
+		s, err := rq.StartEvents(cursor.At().String())
 		if err != nil {
 			return nil // the reader is gone
 		}
-		defer s.lastWord()
-		s.failed(s.pump(ctx, func(ctx context.Context) (bool, error) {
+		defer s.Goodbye()
+		s.Fail(s.Poll(ctx, func(ctx context.Context) (bool, error) {
 			events, lagged, err := cursor.Next(ctx)
 			if lagged {
 				at := cursor.At()
@@ -49,15 +50,15 @@ func (a *API) events(rq *request) error {
 				if err != nil {
 					return true, err
 				}
-				s.news(at.String(), "lagged", data)
+				s.Event(at.String(), "lagged", data)
 			}
 			cluster := cursor.At().Cluster
 			for i := range events {
-				frame, err := a.encoded.of(&events[i], cluster)
+				frame, err := a.eventCache.frame(&events[i], cluster)
 				if err != nil {
 					return true, err
 				}
-				rq.out.Write(frame)
+				rq.Buffer().Write(frame)
 			}
 			return false, err
 		}))
@@ -65,55 +66,52 @@ func (a *API) events(rq *request) error {
 	})
 }
 
-// place is where the reader wants to go on; nil is from now.
-func (rq *request) place() (*control.Position, error) {
-	field, told := "Last-Event-ID", rq.lastEventID()
-	if told == "" {
-		if !rq.params.has("index") {
+// resumePosition is where the reader wants to go on; nil is from now.
+func resumePosition(rq *rest.Request) (*control.Position, error) {
+	id := rq.LastEventID()
+	if id == "" {
+		if !rq.Params().Has("index") {
 			return nil, nil
 		}
-		index, err := rq.params.index("index")
-		if err == nil && rq.params.has("cluster") {
-			_, err = control.ParsePosition("cluster", "0@"+rq.params.get("cluster"))
+		index, err := rq.Params().Index("index")
+		if err == nil && rq.Params().Has("cluster") {
+			_, err = control.ParsePosition("cluster", "0@"+rq.Params().Get("cluster"))
 		}
-		return &control.Position{Index: index, Seq: math.MaxInt, Cluster: rq.params.get("cluster")}, err
+		return &control.Position{Index: index, Seq: math.MaxInt, Cluster: rq.Params().Get("cluster")}, err
 	}
-	p, err := control.ParsePosition(field, told)
+	p, err := control.ParsePosition("Last-Event-ID", id)
 	return &p, err
 }
 
-// keptEvents is how many encoded events are kept.
-const keptEvents = 1024
+// cachedEvents is how many encoded events are kept.
+const cachedEvents = 1024
 
-// encodedEvents are the newest events as they go out: whatever the number of
+// eventCache has the newest events as they are written: whatever the number of
 // readers, an event is encoded about once.
-type encodedEvents struct {
+type eventCache struct {
 	mu   sync.Mutex
-	ring [keptEvents]encodedEvent
+	ring [cachedEvents]encodedEvent
 }
 
 type encodedEvent struct {
 	at    control.Position
-	frame []byte // never changed
+	frame []byte // never changed once it is here
 }
 
-func (c *encodedEvents) of(e *wire.Event, cluster string) ([]byte, error) {
+func (c *eventCache) frame(e *wire.Event, cluster string) ([]byte, error) {
 	at := control.Position{Index: e.Index, Seq: e.Seq, Cluster: cluster}
-	slot := &c.ring[(e.Index+uint64(e.Seq))%keptEvents]
+	slot := &c.ring[(e.Index+uint64(e.Seq))%cachedEvents]
 	c.mu.Lock()
-	known := *slot
+	cached := *slot
 	c.mu.Unlock()
-	if known.frame != nil && known.at == at {
-		return known.frame, nil
+	if cached.frame != nil && cached.at == at {
+		return cached.frame, nil
 	}
 	data, err := json.Marshal(e)
 	if err != nil {
 		return nil, err
 	}
-	frame := make([]byte, 0, len(data)+64)
-	frame = append(append(append(frame, "id: "...), at.String()...), "\nevent: "...)
-	frame = append(append(append(frame, e.Topic...), "\ndata: "...), data...)
-	frame = append(frame, "\n\n"...)
+	frame := rest.EventFrame(at.String(), e.Topic, data)
 	c.mu.Lock()
 	*slot = encodedEvent{at, frame}
 	c.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -353,11 +354,11 @@ func TestHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := fmt.Sprintf("in plain text: 431 to headers above %d KiB", httpapi.MaxHeader>>10)
+	said := fmt.Sprintf("in plain text: 431 to headers above %d KiB", rest.MaxHeader>>10)
 	if plain := res.Header.Get("Content-Type"); !strings.HasPrefix(plain, "text/plain") || !strings.Contains(string(contract), said) {
 		t.Errorf("431 comes as %s; the contract says %q: %v", plain, said, strings.Contains(string(contract), said))
 	}
-	slow := dial(t, open(t, func(c *httpapi.Config) { c.HeadTimeout = 100 * time.Millisecond }).addr)
+	slow := dial(t, open(t, func(c *httpapi.Config) { c.HeaderTimeout = 100 * time.Millisecond }).addr)
 	if _, err := io.WriteString(slow, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
 		t.Fatal(err)
 	}

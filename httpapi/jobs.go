@@ -6,46 +6,47 @@ import (
 	"strconv"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) jobRoutes() {
-	a.add(route{method: http.MethodPost, path: "/jobs", params: none, body: MaxBody, handle: a.submit})
-	a.add(route{method: http.MethodGet, path: "/jobs", params: with(listParams, "state", "name", "group"), handle: a.jobs})
-	a.add(route{method: http.MethodGet, path: "/jobs/:id", params: readParams, handle: a.job})
-	a.add(route{method: http.MethodDelete, path: "/jobs/:id", params: []string{"reason", "forget"}, handle: a.endJob})
-	a.add(route{method: http.MethodGet, path: "/jobs/:id/parts", params: with(listParams, "state"), handle: a.parts})
-	a.add(route{method: http.MethodGet, path: "/jobs/:id/results", params: with(readParams, "follow", "order", "state"), handle: a.results})
-	a.add(route{method: http.MethodGet, path: "/jobs/:id/logs", params: []string{"part", "attempt", "offset", "follow"}, handle: a.logs})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/jobs", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.submit})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs", Params: rest.With(rest.ListParams, "state", "name", "group"), Handle: a.jobs})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id", Params: rest.ReadParams, Handle: a.job})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/jobs/:id", Params: []string{"reason", "forget"}, Handle: a.endJob})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/parts", Params: rest.With(rest.ListParams, "state"), Handle: a.parts})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/results", Params: rest.With(rest.ReadParams, "follow", "order", "state"), Handle: a.results})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/logs", Params: []string{"part", "attempt", "offset", "follow"}, Handle: a.logs})
 }
 
-var submitShape = strictjson.FieldsOf[wire.SubmitJob]()
+var submitFields = strictjson.FieldsOf[wire.SubmitJob]()
 
-func (a *API) submit(rq *request) error {
+func (a *API) submit(rq *rest.Request) error {
 	var in wire.SubmitJob
-	if err := rq.decode(submitShape, &in); err != nil {
+	if err := rq.Decode(submitFields, &in); err != nil {
 		return err
 	}
-	if err := wire.CheckZeros(rq.body); err != nil {
+	if err := wire.CheckZeros(rq.Body()); err != nil {
 		return err
 	}
-	job, index, err := a.control.Submit(rq.context(), rq.who, in, rq.key())
+	job, index, err := a.control.Submit(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
 	if err != nil {
 		return err
 	}
-	rq.wrote(index)
-	return rq.json(http.StatusAccepted, &job)
+	rq.WrittenAt(index)
+	return rq.JSON(http.StatusAccepted, &job)
 }
 
 // endJob cancels a job; one that has ended is forgotten, which only ?forget asks
 // for: who cancels a job that was just done must not lose its results.
-func (a *API) endJob(rq *request) error {
-	id, err := rq.arg("id")
+func (a *API) endJob(rq *rest.Request) error {
+	id, err := rq.PathParam("id")
 	if err != nil {
 		return err
 	}
-	forget, err := rq.params.flag("forget")
+	forget, err := rq.Params().Flag("forget")
 	if err != nil {
 		return err
 	}
@@ -53,30 +54,30 @@ func (a *API) endJob(rq *request) error {
 	var index uint64
 	switch {
 	case !forget:
-		job, index, err = a.control.CancelJob(rq.context(), rq.who, id, rq.params.get("reason"))
-	case rq.params.has("reason"):
+		job, index, err = a.control.CancelJob(rq.Context(), rq.Principal(), id, rq.Params().Get("reason"))
+	case rq.Params().Has("reason"):
 		err = wire.Invalid("reason", "a job is cancelled with a reason, and forgotten without")
 	default:
-		job, index, err = a.control.ForgetJob(rq.context(), rq.who, id)
+		job, index, err = a.control.ForgetJob(rq.Context(), rq.Principal(), id)
 	}
 	if err != nil {
 		return err
 	}
-	rq.wrote(index)
-	return rq.json(http.StatusOK, &job)
+	rq.WrittenAt(index)
+	return rq.JSON(http.StatusOK, &job)
 }
 
-func (a *API) job(rq *request) error {
-	id, err := rq.arg("id")
+func (a *API) job(rq *rest.Request) error {
+	id, err := rq.PathParam("id")
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Job, control.Fresh, error) {
+	return rest.Read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Job, control.Fresh, error) {
 		return a.control.Job(ctx, who, r, id)
 	})
 }
 
-var jobFields = selectors[wire.Job]{
+var jobFields = rest.Fields[wire.Job]{
 	"id":      func(j *wire.Job) string { return j.ID },
 	"name":    func(j *wire.Job) string { return j.Name },
 	"state":   func(j *wire.Job) string { return j.State },
@@ -87,63 +88,59 @@ var jobFields = selectors[wire.Job]{
 
 func jobLabels(j *wire.Job) map[string]string { return j.Labels }
 
-func (a *API) jobs(rq *request) error {
-	p := rq.params
-	r, err := p.read()
+func (a *API) jobs(rq *rest.Request) error {
+	p := rq.Params()
+	r, err := p.Read()
 	if err != nil {
 		return err
 	}
-	page, err := p.page()
+	page, filter, err := rest.ParsePage(p, jobFields, jobLabels)
 	if err != nil {
 		return err
 	}
-	keep, err := parseFilter(p.get("filter"), jobFields, jobLabels)
-	if err != nil {
-		return err
-	}
-	choose := control.JobFilter{State: p.get("state"), Name: p.get("name"), Group: p.get("group")}
-	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Job, string, error) {
-			list, fresh, err := a.control.Jobs(ctx, rq.who, r, choose, p)
+	selection := control.JobFilter{State: p.Get("state"), Name: p.Get("name"), Group: p.Get("group")}
+	return rq.Blocking(r.Wait, func(ctx context.Context) error {
+		rows, next, err := filter.Collect(page, func(p control.Page) ([]wire.Job, string, error) {
+			list, fresh, err := a.control.Jobs(ctx, rq.Principal(), r, selection, p)
 			r.Wait = 0 // further pages of this answer do not wait again
-			return list.Jobs, list.Next, rq.readFrom(fresh, err)
+			return list.Jobs, list.Next, rq.FreshFrom(fresh, err)
 		}, func(j *wire.Job) string { return j.ID })
 		if err != nil {
 			return err
 		}
-		return rq.json(http.StatusOK, wire.Jobs{Jobs: rows, Next: next})
+		return rq.JSON(http.StatusOK, wire.Jobs{Jobs: rows, Next: next})
 	})
 }
 
-var partFields = selectors[wire.Part]{
+var partFields = rest.Fields[wire.Part]{
 	"state":   func(p *wire.Part) string { return p.State },
 	"attempt": func(p *wire.Part) string { return strconv.Itoa(p.Attempt) },
 	"worker":  func(p *wire.Part) string { return p.Worker },
 	"home":    func(p *wire.Part) string { return p.Home },
 }
 
-func (a *API) parts(rq *request) error {
-	id, err := rq.arg("id")
+func (a *API) parts(rq *rest.Request) error {
+	id, err := rq.PathParam("id")
 	if err != nil {
 		return err
 	}
-	page, keep, err := cutting(rq, partFields, nil)
+	page, filter, err := rest.ParsePage(rq.Params(), partFields, nil)
 	if err != nil {
 		return err
 	}
-	r, err := rq.params.read()
+	r, err := rq.Params().Read()
 	if err != nil {
 		return err
 	}
-	return rq.blocking(r.Wait, func(ctx context.Context) error {
-		rows, next, err := keep.chosen(page, func(p control.Page) ([]wire.Part, string, error) {
-			list, fresh, err := a.control.Parts(ctx, rq.who, r, id, rq.params.get("state"), p)
+	return rq.Blocking(r.Wait, func(ctx context.Context) error {
+		rows, next, err := filter.Collect(page, func(p control.Page) ([]wire.Part, string, error) {
+			list, fresh, err := a.control.Parts(ctx, rq.Principal(), r, id, rq.Params().Get("state"), p)
 			r.Wait = 0 // further pages of this answer do not wait again
-			return list.Parts, list.Next, rq.readFrom(fresh, err)
+			return list.Parts, list.Next, rq.FreshFrom(fresh, err)
 		}, func(p *wire.Part) string { return strconv.Itoa(p.Part) })
 		if err != nil {
 			return err
 		}
-		return rq.json(http.StatusOK, wire.Parts{Parts: rows, Next: next})
+		return rq.JSON(http.StatusOK, wire.Parts{Parts: rows, Next: next})
 	})
 }

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/wire"
@@ -42,7 +38,7 @@ func gauge(t *testing.T, api *httpapi.API, name string, want float64) {
 // out; the longest silent give way.
 func TestIdleConnectionsDoNotStopService(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.HeadTimeout = 500, time.Minute })
+	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.HeaderTimeout = 500, time.Minute })
 	asked := dial(t, d.addr)
 	if _, err := io.WriteString(asked, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
@@ -180,82 +176,6 @@ func TestMetricsHaveNoForeignLabels(t *testing.T) {
 		if !seen[want] {
 			t.Errorf("no %q in %v", want, seen)
 		}
-	}
-}
-
-// The operator's server tells life, readiness, start, numbers and profiles.
-func TestOps(t *testing.T) {
-	t.Parallel()
-	numbers := prometheus.NewRegistry()
-	numbers.MustRegister(collectors.NewGoCollector())
-	api, err := httpapi.New(httpapi.Config{Control: newFake()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := struct {
-		live    error
-		ready   bool
-		started bool
-	}{}
-	ops, err := httpapi.NewOps(httpapi.OpsConfig{
-		Live:      func() error { return state.live },
-		Ready:     func() (bool, string) { return state.ready, "catching up: 7 of 9" },
-		Started:   func() bool { return state.started },
-		Gatherers: []prometheus.Gatherer{numbers, api.Metrics()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- ops.Serve(l) }()
-	client := &http.Client{Transport: &http.Transport{}}
-	d := &door{t: t, addr: l.Addr().String(), client: client}
-	defer func() {
-		client.CloseIdleConnections()
-		if err := errors.Join(ops.Close(context.Background()), <-served); err != nil {
-			t.Error(err)
-		}
-	}()
-	get := func(path string, headers ...string) answer {
-		t.Helper()
-		res, err := client.Do(d.request("GET", path, "", headers...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer{t: t, status: res.StatusCode, header: res.Header, body: string(b), said: "GET " + path}
-	}
-	get("/livez").is(200)
-	if p := get("/readyz").refused(503, wire.CodeUnavailable, ""); p.Detail != "catching up: 7 of 9" {
-		t.Errorf("not ready since %q", p.Detail)
-	}
-	get("/startupz").refused(503, wire.CodeUnavailable, "")
-	state.live, state.ready, state.started = errors.New("the disk hangs"), true, true
-	get("/livez").refused(503, wire.CodeUnavailable, "")
-	get("/readyz").is(200)
-	get("/startupz").is(200)
-	body := get("/metrics").is(200).body
-	for _, want := range []string{"go_goroutines", "folkmoot_http_connections 0"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("/metrics has no %s", want)
-		}
-	}
-	get("/debug/pprof/").is(200)
-	get("/debug/pprof/goroutine?debug=1").is(200)
-	get("/v1/status").refused(404, wire.CodeNotFound, "")
-	get("/metrics", "Host", "n1.lab.example").is(200) // probes and scrapers know it by many names
-	get("/readyz", "Host", "n1.lab.example:7390").is(200)
-	get("/metrics", "Origin", "http://evil.example").refused(403, wire.CodeForbidden, "")
-	if _, err := httpapi.NewOps(httpapi.OpsConfig{}); err == nil {
-		t.Error("a server without probes was made")
 	}
 }
 

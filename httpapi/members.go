@@ -4,23 +4,25 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) memberRoutes() {
-	a.add(route{method: http.MethodGet, path: "/members", params: listParams, handle: a.members})
-	a.add(route{method: http.MethodPost, path: "/members", params: none, body: MaxBody, handle: a.addMember})
-	a.add(route{method: http.MethodDelete, path: "/members/:id", params: none, handle: a.changeMember(a.control.RemoveMember)})
-	a.add(route{method: http.MethodPost, path: "/members/:id/promote", params: none, handle: a.changeMember(a.control.Promote)})
-	a.add(route{method: http.MethodPost, path: "/members/:id/demote", params: none, handle: a.changeMember(a.control.Demote)})
-	a.add(route{method: http.MethodGet, path: "/leader", params: none, handle: a.leader})
-	a.add(route{method: http.MethodPost, path: "/leader/transfer", params: none, body: MaxBody, handle: a.transfer})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/members", Params: rest.ListParams, Handle: a.members})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.addMember})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Params: rest.NoParams, Handle: a.changeMember(a.control.RemoveMember)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Params: rest.NoParams, Handle: a.changeMember(a.control.Promote)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Params: rest.NoParams, Handle: a.changeMember(a.control.Demote)})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Params: rest.NoParams, Handle: a.leader})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
 }
 
-var memberFields = selectors[wire.Member]{
+var memberFields = rest.Fields[wire.Member]{
 	"id":        func(m *wire.Member) string { return m.ID },
 	"server_id": func(m *wire.Member) string { return m.ServerID },
 	"namespace": func(m *wire.Member) string { return m.Namespace },
@@ -31,80 +33,93 @@ var memberFields = selectors[wire.Member]{
 	"version":   func(m *wire.Member) string { return m.Version },
 }
 
-func (a *API) members(rq *request) error {
-	page, keep, err := cutting(rq, memberFields, nil)
+func (a *API) members(rq *rest.Request) error {
+	page, filter, err := rest.ParsePage(rq.Params(), memberFields, nil)
 	if err != nil {
 		return err
 	}
-	return read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error) {
+	return rest.Read(rq, func(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error) {
 		list, fresh, err := a.control.Members(ctx, who, r)
-		list.Members, list.Next = keep.cut(list.Members, page, func(m *wire.Member) string { return m.ServerID })
+		list.Members, list.Next = filter.Page(list.Members, page, func(m *wire.Member) string { return m.ServerID })
 		return list, fresh, err
 	})
 }
 
-var addMemberShape = strictjson.FieldsOf[wire.AddMember]()
+var addMemberFields = strictjson.FieldsOf[wire.AddMember]()
 
-func (a *API) addMember(rq *request) error {
+func (a *API) addMember(rq *rest.Request) error {
 	var in wire.AddMember
-	if err := rq.decode(addMemberShape, &in); err != nil {
+	if err := rq.Decode(addMemberFields, &in); err != nil {
 		return err
 	}
-	return rq.patient(func(ctx context.Context) error {
-		m, err := a.control.AddMember(ctx, rq.who, in)
+	return withinChangeTimeout(rq, func(ctx context.Context) error {
+		m, err := a.control.AddMember(ctx, rq.Principal(), in)
 		if err != nil {
 			return err
 		}
-		return rq.json(http.StatusCreated, m)
+		return rq.JSON(http.StatusCreated, m)
 	})
 }
 
-// changed answers a change of membership.
-type changed struct {
+// changedMember is the answer to a change of membership.
+type changedMember struct {
 	ID string `json:"id"`
 }
 
-func (a *API) changeMember(change func(context.Context, control.Principal, string) error) func(*request) error {
-	return func(rq *request) error {
-		id, err := rq.arg("id")
+func (a *API) changeMember(change func(context.Context, control.Principal, string) error) func(*rest.Request) error {
+	return func(rq *rest.Request) error {
+		id, err := rq.PathParam("id")
 		if err != nil {
 			return err
 		}
-		return rq.patient(func(ctx context.Context) error {
-			if err := change(ctx, rq.who, id); err != nil {
+		return withinChangeTimeout(rq, func(ctx context.Context) error {
+			if err := change(ctx, rq.Principal(), id); err != nil {
 				return err
 			}
-			return rq.json(http.StatusOK, changed{id})
+			return rq.JSON(http.StatusOK, changedMember{id})
 		})
 	}
 }
 
-func (a *API) leader(rq *request) error {
-	l, err := a.control.Leader(rq.context(), rq.who)
+// changeTimeout is how long a change of membership or of the leader may take.
+const changeTimeout = time.Minute
+
+// withinChangeTimeout calls change, which may take longer than an answer usually
+// may.
+func withinChangeTimeout(rq *rest.Request, change func(context.Context) error) error {
+	return rq.LongRunning(changeTimeout, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+		defer cancel()
+		return change(ctx)
+	})
+}
+
+func (a *API) leader(rq *rest.Request) error {
+	l, err := a.control.Leader(rq.Context(), rq.Principal())
 	if err != nil {
 		return err
 	}
-	return rq.json(http.StatusOK, l)
+	return rq.JSON(http.StatusOK, l)
 }
 
-var transferShape = strictjson.FieldsOf[wire.Transfer]()
+var transferFields = strictjson.FieldsOf[wire.Transfer]()
 
 // transfer takes no body at all for {}. It answers the new leader.
-func (a *API) transfer(rq *request) error {
+func (a *API) transfer(rq *rest.Request) error {
 	var in wire.Transfer
-	if err := rq.read(); err != nil {
+	if err := rq.ReadBody(); err != nil {
 		return err
 	}
-	if rq.body != nil {
-		if err := decodeStrict(rq.body, transferShape, &in); err != nil {
+	if rq.Body() != nil {
+		if err := rest.DecodeStrict(rq.Body(), transferFields, &in); err != nil {
 			return err
 		}
 	}
-	return rq.patient(func(ctx context.Context) error {
-		l, err := a.control.Transfer(ctx, rq.who, in)
+	return withinChangeTimeout(rq, func(ctx context.Context) error {
+		l, err := a.control.Transfer(ctx, rq.Principal(), in)
 		if err != nil {
 			return err
 		}
-		return rq.json(http.StatusOK, l)
+		return rq.JSON(http.StatusOK, l)
 	})
 }

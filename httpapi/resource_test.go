@@ -229,7 +229,7 @@ func TestDirectWriters(t *testing.T) {
 		if err := enc.Encode(v); err != nil {
 			t.Fatal(err)
 		}
-		got := []byte(httpapi.Written(v))
+		got := []byte(httpapi.Encoded(v))
 		if !bytes.Equal(bytes.TrimSpace(got), bytes.TrimSpace(want.Bytes())) {
 			t.Errorf("%T:\n got %s\nwant %s", v, got, want.Bytes())
 		}

@@ -5,25 +5,27 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) sessionRoutes() {
-	a.add(route{method: http.MethodGet, path: "/session", acts: true, handle: a.session})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/session", SideEffects: true, Handle: a.session})
 }
 
 // session hands the connection over to the door for native sessions.
-func (a *API) session(rq *request) error {
-	if a.cfg.Sessions == nil {
+func (a *API) session(rq *rest.Request) error {
+	if a.sessions == nil {
 		return wire.NotTried("this coordinator takes no sessions over WebSocket")
 	}
-	if !strings.EqualFold(rq.header("Upgrade"), "websocket") || !strings.Contains(strings.ToLower(rq.header("Connection")), "upgrade") {
-		rq.w.Header().Set("Upgrade", "websocket")
-		return &doorError{http.StatusUpgradeRequired, wire.Refuse(wire.CodeInvalid, "this path takes a WebSocket, not a plain request")}
+	w, r := rq.HTTP()
+	if !strings.EqualFold(rq.Header("Upgrade"), "websocket") || !strings.Contains(strings.ToLower(rq.Header("Connection")), "upgrade") {
+		w.Header().Set("Upgrade", "websocket")
+		return &rest.StatusError{Status: http.StatusUpgradeRequired, Err: wire.Refuse(wire.CodeInvalid, "this path takes a WebSocket, not a plain request")}
 	}
 	// Its connections outlive a request: the door ends them.
-	return rq.long(0, func(context.Context) error {
-		a.cfg.Sessions(rq.w, rq.r, rq.who)
+	return rq.LongRunning(0, func(context.Context) error {
+		a.sessions(w, r, rq.Principal())
 		return nil
 	})
 }

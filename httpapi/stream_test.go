@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -193,7 +194,7 @@ func TestSendOutcomes(t *testing.T) {
 	}
 	for code, want := range map[wire.Code]string{wire.CodeBusy: "refused", wire.CodeForbidden: "refused", wire.CodeTooLarge: "refused", wire.CodeUnavailable: "refused", wire.CodeUnknown: "unknown"} {
 		d.fake.refusal = wire.Refuse(code, "because")
-		if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(httpapi.Status(code), code, ""); p.Outcome != want {
+		if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(rest.Status(code), code, ""); p.Outcome != want {
 			t.Errorf("%s: outcome %q, want %q", code, p.Outcome, want)
 		}
 	}

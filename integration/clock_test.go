@@ -15,7 +15,7 @@ import (
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
 	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "control",
-	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "client", "client/worker",
+	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }
 
 // wallTimes are the functions and methods that make a number of the wall clock's

@@ -13,6 +13,8 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/ops"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -43,14 +45,17 @@ func (n *Node) doors() (err error) {
 	}
 	n.openNative(secure)
 	c := httpapi.Config{
-		Control: httpapi.Over(n.control), Logger: n.log, TLS: secure, Sessions: n.native.ws.Serve, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
-		AnyHost: secure != nil || n.cfg.TokenFile != "" || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
+		Control: httpapi.Over(n.control), Sessions: n.native.ws.Serve,
+		Config: rest.Config{
+			Logger: n.log, TLS: secure, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
+			AnyHost: secure != nil || n.cfg.TokenFile != "" || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
+		},
 	}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err
 	}
-	n.ops, err = httpapi.NewOps(httpapi.OpsConfig{
-		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log, MaxConns: roomFor(n.files, 8, 256),
+	n.ops, err = ops.New(ops.Config{
+		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log, MaxConns: roomFor(n.files, 8, ops.DefaultConns),
 		Gatherers: []prometheus.Gatherer{n.metrics(), n.api.Metrics(), libraryMetrics()},
 	})
 	return err

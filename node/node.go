@@ -15,6 +15,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/httpapi/ops"
 	"github.com/folkmoot/folkmoot/raftnode"
 	raftdisk "github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
@@ -38,7 +39,7 @@ type Node struct {
 	egress  *router.Egress // the router's; doors of foreign protocols register there
 	control *control.Control
 	api     *httpapi.API
-	ops     *httpapi.Ops
+	ops     *ops.Server
 	leco    lecoParts
 	native  nativeParts
 	disk    *disk

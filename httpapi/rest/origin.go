@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"net"
@@ -11,14 +11,14 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// checkOrigin keeps foreign web pages out (CSRF and DNS rebinding; etcd had
+// CheckOrigin keeps foreign web pages out (CSRF and DNS rebinding; etcd had
 // both, CVE-2018-1098 and -1099). A page that a browser loaded from elsewhere
 // sends its Origin, or a Sec-Fetch-Site that says so; a page whose name was
 // bound anew to our address sends its own name as Host. Programs send neither
-// header. hosts nil: any Host passes.
-func checkOrigin(r *http.Request, hosts []string) error {
+// header. hosts nil: any Host passes. Errors: forbidden.
+func CheckOrigin(r *http.Request, hosts []string) error {
 	if hosts != nil && !hostAllowed(r.Host, hosts) {
-		return wire.Refuse(wire.CodeForbidden, "host %q is not a name of this coordinator; where it listens on loopback and asks for no token, --http-hosts lists its names", short(r.Host))
+		return wire.Refuse(wire.CodeForbidden, "host %q is not a name of this coordinator; where it listens on loopback and asks for no token, --http-hosts lists its names", Clip(r.Host))
 	}
 	if site := r.Header["Sec-Fetch-Site"]; len(site) > 0 && site[0] != "same-origin" && site[0] != "none" {
 		return wire.Refuse(wire.CodeForbidden, "a page of another site may not call this coordinator")
@@ -29,13 +29,14 @@ func checkOrigin(r *http.Request, hosts []string) error {
 	}
 	u, err := url.Parse(origin[0])
 	if len(origin) > 1 || err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
-		return wire.Refuse(wire.CodeForbidden, "origin %q is not this coordinator", short(origin[0]))
+		return wire.Refuse(wire.CodeForbidden, "origin %q is not this coordinator", Clip(origin[0]))
 	}
 	return nil
 }
 
-// privateNames end in what nobody can register, so no foreign page has one.
-var privateNames = []string{".localhost", ".local", ".internal", ".svc"}
+// privateDomains are those that nobody can register, so no foreign page has a
+// name in one.
+var privateDomains = []string{".localhost", ".local", ".internal", ".svc"}
 
 // hostAllowed lets through what a foreign page cannot be called: addresses,
 // names without a dot, private names, and those in hosts ("*" is any).
@@ -51,7 +52,7 @@ func hostAllowed(host string, hosts []string) bool {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return true
 	}
-	if slices.ContainsFunc(privateNames, func(end string) bool { return strings.HasSuffix(name, end) }) {
+	if slices.ContainsFunc(privateDomains, func(domain string) bool { return strings.HasSuffix(name, domain) }) {
 		return true
 	}
 	return slices.ContainsFunc(hosts, func(h string) bool { return h == "*" || strings.EqualFold(h, name) })

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -37,49 +38,43 @@ func Status(code wire.Code) int {
 	return http.StatusInternalServerError
 }
 
-// doorError is a refusal of HTTP itself, whose status says more than its code.
-type doorError struct {
-	status int
-	err    *wire.Error
+// StatusError is a refusal of HTTP itself, whose status says more than its code.
+type StatusError struct {
+	Status int
+	Err    *wire.Error
 }
 
-func (e *doorError) Error() string { return e.err.Message }
-func (e *doorError) Unwrap() error { return e.err }
+func (e *StatusError) Error() string { return e.Err.Message }
 
-// sendError is the failure of a send: it tells the outcome beside the code.
-type sendError struct{ err error }
+// Unwrap returns the refusal.
+func (e *StatusError) Unwrap() error { return e.Err }
 
-func (e *sendError) Error() string { return e.err.Error() }
-func (e *sendError) Unwrap() error { return e.err }
+// OutcomeError is a failure whose problem has a member outcome beside the code.
+type OutcomeError struct {
+	Outcome func(*wire.Error) string // of the refusal that Err is answered as
+	Err     error
+}
 
-// problem is wire.Problem with the outcome of a send.
+func (e *OutcomeError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the failure.
+func (e *OutcomeError) Unwrap() error { return e.Err }
+
+// problem is wire.Problem with the outcome of an OutcomeError.
 type problem struct {
 	wire.Problem
 	Outcome string `json:"outcome,omitempty"`
 }
 
-// outcome names what became of a message that was not delivered. A not_found
-// with a field is of the sender's own session: nobody looked for the receiver.
-func outcome(e *wire.Error) string {
-	switch {
-	case e.Code == wire.CodeNotFound && e.Field == "":
-		return "receiver_unknown"
-	case e.Code == wire.CodeUnknown, e.Code == wire.CodeInternal:
-		return "unknown"
-	default:
-		return "refused"
+// refusalOf returns the status and the refusal that err is answered as.
+func refusalOf(err error) (int, *wire.Error) {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Status, status.Err
 	}
-}
-
-// statusOf returns the status and the words for err.
-func statusOf(err error) (int, *wire.Error) {
-	var door *doorError
-	if errors.As(err, &door) {
-		return door.status, door.err
-	}
-	var e *wire.Error
-	if errors.As(err, &e) {
-		return Status(e.Code), e
+	var refusal *wire.Error
+	if errors.As(err, &refusal) {
+		return Status(refusal.Code), refusal
 	}
 	var router *echo.HTTPError
 	if errors.As(err, &router) {
@@ -96,20 +91,20 @@ func statusOf(err error) (int, *wire.Error) {
 	return http.StatusInternalServerError, wire.Refuse(wire.CodeInternal, "internal fault: %v", err)
 }
 
-// writeProblem answers err as application/problem+json (RFC 9457) and returns
-// the status. The caller has written nothing yet.
-func writeProblem(w http.ResponseWriter, err error) int {
-	status, e := statusOf(err)
+// WriteProblem answers err as application/problem+json (RFC 9457) and returns
+// the status. Nothing may have been written before.
+func WriteProblem(w http.ResponseWriter, err error) int {
+	status, refusal := refusalOf(err)
 	h := w.Header()
-	switch e.Code {
+	switch refusal.Code {
 	case wire.CodeBusy, wire.CodeUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfter(e)))
+		h.Set("Retry-After", strconv.Itoa(retryAfter(refusal)))
 	case wire.CodeUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	}
 	p := problemOf(err, h.Get("X-Request-Id"))
-	body, merr := json.Marshal(&p)
-	if merr != nil { // cannot be: the words are strings and numbers
+	body, marshalErr := json.Marshal(&p)
+	if marshalErr != nil { // cannot be: a problem is strings and numbers
 		body = []byte(`{"code":"internal"}`)
 	}
 	body = append(body, '\n')
@@ -119,7 +114,7 @@ func writeProblem(w http.ResponseWriter, err error) int {
 		h.Set("Connection", "close") // the rest of the body is not worth reading
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client is gone: nobody to tell
+	_, _ = w.Write(body) // the client is gone: there is nobody to report it to
 	return status
 }
 
@@ -131,21 +126,31 @@ func retryAfter(e *wire.Error) int {
 	return int(math.Ceil(min(e.RetryAfter, time.Hour).Seconds()))
 }
 
-// problemOf tells err in the words of RFC 9457.
+// problemOf returns err in the form of RFC 9457.
 func problemOf(err error, requestID string) problem {
-	status, e := statusOf(err)
+	status, refusal := refusalOf(err)
 	p := problem{Problem: wire.Problem{
 		Type:      "about:blank",
 		Title:     http.StatusText(status),
 		Status:    status,
-		Detail:    e.Message,
-		Code:      e.Code,
-		Field:     e.Field,
+		Detail:    refusal.Message,
+		Code:      refusal.Code,
+		Field:     refusal.Field,
 		RequestID: requestID,
 	}}
-	var send *sendError
-	if errors.As(err, &send) {
-		p.Outcome = outcome(e)
+	var outcome *OutcomeError
+	if errors.As(err, &outcome) {
+		p.Outcome = outcome.Outcome(refusal)
 	}
 	return p
+}
+
+// Clip returns s, shortened to about 120 bytes, so that what a caller sent does
+// not fill the answer that refuses it.
+func Clip(s string) string {
+	const limit = 120
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "..."
 }

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"encoding/json"
@@ -15,11 +15,11 @@ import (
 // are within two.
 const MaxDepth = wire.MaxDepth + 4
 
-// decodeStrict fills into, a pointer to a struct with these fields, from a
-// body that must be one JSON object: valid UTF-8, at most MaxDepth deep, no
-// unknown field, no field given twice, nothing behind it. Every
-// error is invalid and names the field where there is one.
-func decodeStrict(body []byte, fields strictjson.Fields, into any) error {
+// DecodeStrict decodes a body into the struct with these fields that into points
+// to. The body must be one JSON object: valid UTF-8, at most MaxDepth deep, no
+// unknown field, no field given twice, nothing behind it. Every error is invalid
+// and names the field where there is one.
+func DecodeStrict(body []byte, fields strictjson.Fields, into any) error {
 	if err := bodyLimits(fields).Check(body); err != nil {
 		return err
 	}
@@ -33,12 +33,24 @@ func decodeStrict(body []byte, fields strictjson.Fields, into any) error {
 	return err
 }
 
-// tells says whether a body that decodeStrict took has a field.
-func tells(body []byte, field string) bool {
+// CheckValue refuses what is not one JSON value: valid UTF-8, at most MaxDepth
+// deep. Errors: invalid.
+func CheckValue(body []byte) error {
+	if err := bodyLimits(nil).Check(body); err != nil {
+		return err
+	}
+	if !json.Valid(body) {
+		return wire.Invalid("", "the body is not one JSON value")
+	}
+	return nil
+}
+
+// HasField tells whether a body that DecodeStrict took has a field.
+func HasField(body []byte, name string) bool {
 	var fields map[string]json.RawMessage
 	err := json.Unmarshal(body, &fields)
-	_, told := fields[field]
-	return err == nil && told
+	_, has := fields[name]
+	return err == nil && has
 }
 
 // bodyLimits are what strictjson checks before a body is decoded; nil fields let
@@ -51,7 +63,7 @@ func bodyLimits(fields strictjson.Fields) *strictjson.Limits {
 func explain(err error, body []byte, into any) error {
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = strings.Trim(field, `"`)
-		return wire.Invalid(short(field), "unknown field %q", short(field))
+		return wire.Invalid(Clip(field), "unknown field %q", Clip(field))
 	}
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) || strings.Contains(err.Error(), "unexpected EOF") {
@@ -64,7 +76,7 @@ func explain(err error, body []byte, into any) error {
 	return explainField(err, body, into)
 }
 
-// explainField finds the field whose own reader refused it, by trying one
+// explainField finds the field whose own decoder refused it, by decoding one
 // field after the other.
 func explainField(err error, body []byte, into any) error {
 	var fields map[string]json.RawMessage
@@ -76,11 +88,11 @@ func explainField(err error, body []byte, into any) error {
 			}
 			fresh := reflect.New(reflect.TypeOf(into).Elem())
 			if e := json.Unmarshal(one, fresh.Interface()); e != nil {
-				return wire.Invalid(name, "%s: %s", name, short(e.Error()))
+				return wire.Invalid(name, "%s: %s", name, Clip(e.Error()))
 			}
 		}
 	}
-	return wire.Invalid("", "the body does not fit: %s", short(err.Error()))
+	return wire.Invalid("", "the body does not fit: %s", Clip(err.Error()))
 }
 
 func article(noun string) string {
@@ -108,13 +120,4 @@ func kindName(t reflect.Type) string {
 	default:
 		return fmt.Sprint(t)
 	}
-}
-
-// short keeps what a caller sent from filling the answer that refuses it.
-func short(s string) string {
-	const limit = 120
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "..."
 }

@@ -8,8 +8,8 @@ import (
 )
 
 var signIns = []struct {
-	body  string
-	quick bool
+	body string
+	fast bool
 }{
 	{`{"name":"laser"}`, true},
 	{` { "name" : "laser" , "slots" : 12 } ` + "\n", true},
@@ -47,29 +47,29 @@ var signIns = []struct {
 	{``, false},
 }
 
-// The quick reader takes what is usual and leaves the rest alone.
-func TestQuickSignIn(t *testing.T) {
+// The fast decoder takes what is usual and leaves the rest to the strict one.
+func TestDecodeSignInFast(t *testing.T) {
 	t.Parallel()
 	for _, c := range signIns {
-		if _, ok := httpapi.QuickSignIn([]byte(c.body)); ok != c.quick {
-			t.Errorf("%s: taken %v, want %v", c.body, ok, c.quick)
+		if _, ok := httpapi.DecodeSignInFast([]byte(c.body)); ok != c.fast {
+			t.Errorf("%s: taken %v, want %v", c.body, ok, c.fast)
 		}
 	}
 }
 
-// What the quick reader takes, the strict one reads to the same.
-func FuzzQuickSignIn(f *testing.F) {
+// What the fast decoder takes, the strict one decodes to the same.
+func FuzzDecodeSignInFast(f *testing.F) {
 	for _, c := range signIns {
 		f.Add([]byte(c.body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		quick, ok := httpapi.QuickSignIn(body)
+		fast, ok := httpapi.DecodeSignInFast(body)
 		if !ok {
 			return
 		}
-		strict, err := httpapi.StrictSignIn(body)
-		if err != nil || !reflect.DeepEqual(quick, strict) {
-			t.Errorf("%q: quick %+v, strict %+v, %v", body, quick, strict, err)
+		strict, err := httpapi.DecodeSignInStrict(body)
+		if err != nil || !reflect.DeepEqual(fast, strict) {
+			t.Errorf("%q: fast %+v, strict %+v, %v", body, fast, strict, err)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"time"
@@ -6,14 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are this door's own numbers, in a registry of their own.
+// metrics are those of one router, in a registry of their own.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
-func newMetrics(a *API) *metrics {
+func newMetrics(streams func() int, conns func() (open int, displaced uint64)) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -28,36 +28,35 @@ func newMetrics(a *API) *metrics {
 	}
 	m.registry.MustRegister(m.requests, m.seconds,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "folkmoot_http_streams", Help: "Streams, blocking reads and long polls now."},
-			func() float64 { return float64(a.streams.count()) }),
+			func() float64 { return float64(streams()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "folkmoot_http_connections", Help: "Connections now."},
-			func() float64 { now, _ := a.srv.conns(); return float64(now) }),
+			func() float64 { open, _ := conns(); return float64(open) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "folkmoot_http_connections_displaced_total", Help: "Connections closed since the port was full."},
-			func() float64 { _, turned := a.srv.conns(); return float64(turned) }),
+			func() float64 { _, displaced := conns(); return float64(displaced) }),
 	)
 	return m
 }
 
-// Metrics returns the numbers of this door, for OpsConfig.Gatherers.
-func (a *API) Metrics() prometheus.Gatherer { return a.metrics.registry }
-
-// routeMetrics are the numbers of one route, looked up once.
+// routeMetrics are the metrics of one route, looked up once.
 type routeMetrics struct {
-	classes [6]prometheus.Counter // by status/100
-	seconds prometheus.Observer
+	requests [6]prometheus.Counter // by class of the status
+	seconds  prometheus.Observer
 }
 
+// classes of statuses; [0] is none of HTTP's.
 var classes = [6]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
+// route returns the metrics of a route; path has the prefix.
 func (m *metrics) route(method, path string) *routeMetrics {
-	r := &routeMetrics{seconds: m.seconds.WithLabelValues(method, "/v1"+path)}
+	r := &routeMetrics{seconds: m.seconds.WithLabelValues(method, path)}
 	for i, class := range classes {
-		r.classes[i] = m.requests.WithLabelValues(method, "/v1"+path, class)
+		r.requests[i] = m.requests.WithLabelValues(method, path, class)
 	}
 	return r
 }
 
-func (r *routeMetrics) done(status int, took time.Duration) {
-	r.classes[classOf(status)].Inc()
+func (r *routeMetrics) observe(status int, took time.Duration) {
+	r.requests[classOf(status)].Inc()
 	r.seconds.Observe(took.Seconds())
 }
 
@@ -68,7 +67,7 @@ func classOf(status int) int {
 	return 0
 }
 
-// unrouted counts a request that came to no route. Its path is not a label,
+// unrouted counts a request that reached no route. Its path is not a label,
 // and its method only if it is a known one, since callers choose both (promhttp
 // CVE-2022-21698).
 func (m *metrics) unrouted(method string, status int) {

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"crypto/x509"
@@ -10,10 +10,10 @@ import (
 )
 
 // authenticate hands over what a request presents. Errors: unauthorized.
-func (a *API) authenticate(r *http.Request) (control.Principal, error) {
+func (rt *Router) authenticate(r *http.Request) (control.Principal, error) {
 	given := r.Header["Authorization"]
 	token, wellFormed := bearer(given)
-	who, err := a.control.Authenticate(control.Credentials{
+	who, err := rt.cfg.Coordinator.Authenticate(control.Credentials{
 		Door: control.DoorREST, Remote: r.RemoteAddr, Certificate: certificate(r), Token: token, Secret: first(r.Header["X-Session"]),
 	})
 	switch {
