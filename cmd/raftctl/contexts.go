@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/cmd/settings"
 )
 
 // contexts is the file ~/.config/folkmoot/contexts.yaml.
@@ -33,11 +35,31 @@ type cluster struct {
 	Timeout   string `yaml:"timeout,omitempty"`
 }
 
-func (c cluster) settings() map[string]string {
-	return map[string]string{
+// clusterKeys are what a context may hold.
+var clusterKeys = []string{"addr", "token", "token_file", "ca", "cert", "key", "output", "timeout"}
+
+// layer returns the settings that the context holds.
+func (c cluster) layer() settings.Layer {
+	l := settings.Layer{Origin: "context " + c.name, Label: "context " + c.name, Values: map[string]settings.Value{}}
+	for name, text := range map[string]string{
 		"addr": c.Addr, "token": c.Token, "token-file": c.TokenFile, "ca": c.CA, "cert": c.Cert,
 		"key": c.Key, "output": c.Output, "timeout": c.Timeout,
+	} {
+		if text != "" {
+			l.Values[name] = settings.Value{Text: text}
+		}
 	}
+	return l
+}
+
+// contextLayer is the file of raftctl's settings: the context named, or the
+// current one.
+func contextLayer(name string) (settings.Layer, error) {
+	c, err := loadContext(name)
+	if err != nil || c.name == "" {
+		return settings.Layer{}, err
+	}
+	return c.layer(), nil
 }
 
 func contextsFile() (string, error) {
@@ -55,20 +77,40 @@ func readContexts() (contexts, error) {
 	if err != nil {
 		return all, nil // no home, no contexts
 	}
-	f, err := os.Open(file)
+	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
 	}
 	if err != nil {
 		return all, usage("contexts: %v", err)
 	}
-	defer f.Close()
-	dec := yaml.NewDecoder(f)
-	dec.KnownFields(true)
-	if err := dec.Decode(&all); err != nil {
+	if err := errors.Join(yaml.Unmarshal(b, &all), checkContexts(b)); err != nil {
 		return all, usage("contexts file %s: %v", file, err)
 	}
 	return all, nil
+}
+
+// checkContexts refuses keys of a contexts file that mean nothing.
+func checkContexts(b []byte) error {
+	var tree map[string]any
+	if yaml.Unmarshal(b, &tree) != nil {
+		return nil // told already
+	}
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		if err := settings.KnownKey(key, []string{"current", "contexts"}); err != nil {
+			return err
+		}
+	}
+	all, _ := tree["contexts"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c, _ := all[name].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(c)) {
+			if err := settings.KnownKey(key, clusterKeys); err != nil {
+				return fmt.Errorf("context %s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // loadContext gives the context named, or the current one; with neither it is empty.

@@ -143,6 +143,15 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: exit %d (%s), sent %q, want %q", tc.when, code, errs, got, tc.want)
 		}
 	}
+	t.Setenv("FOLKMOOT_TIMEOUT", "7s")
+	_, shown, _ := raftctl(t, nil, "config", "show", "--origin", "-o", "json")
+	for _, want := range []string{
+		`{"name":"timeout","value":"7s","origin":"environment FOLKMOOT_TIMEOUT"}`, `"origin":"context lab"`, `"origin":"flag --output"`, `"origin":"default"`,
+	} {
+		if !strings.Contains(shown, want) || strings.Contains(shown, "from-context") {
+			t.Errorf("config show has no %s, or a token:\n%s", want, shown)
+		}
+	}
 	code, _, errs := raftctl(t, nil, "contexts", "use", "other")
 	if code != exitDone {
 		t.Fatalf("contexts use: exit %d: %s", code, errs)
@@ -214,7 +223,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// A key that is told twice, in a file or on the command line, is named.
+// A key that is told twice, in a file or on the command line, is named; so is one of the contexts file that means nothing.
 func TestKeysToldTwice(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", dir)
@@ -244,6 +253,8 @@ func TestKeysToldTwice(t *testing.T) {
 		"current: a\ncontexts: {a: {addr: x}}\ncurrent: b\n": `"current" already defined`,
 		"contexts:\n  a: {addr: x}\n  a: {addr: y}\n":        `"a" already defined`,
 		"contexts:\n  a: {addr: x, token: t, addr: y}\n":     `"addr" already defined`,
+		"contexts:\n  a: {addr: x, token-file: t}\n":         `context a: unknown setting "token-file": the nearest is "token_file"`,
+		"contexts: {}\ncurent: a\n":                          `unknown setting "curent": the nearest is "current"`,
 	} {
 		write(t, contexts, text)
 		if code, _, errs := raftctl(t, nil, "contexts", "list"); code != exitUsage || !strings.Contains(errs, want) {

@@ -55,7 +55,7 @@ func (a *app) root() *cobra.Command {
 		Long: "raftctl speaks to any coordinator of a cluster; they all take every request.\n\n" +
 			"Exit codes: 0 done, 1 refused or failed, 2 usage, 3 unavailable, 4 unknown outcome.\n" +
 			"Settings: flags, then FOLKMOOT_ADDR, _TOKEN, _TOKEN_FILE, _CACERT, _CLIENT_CERT, _CLIENT_KEY, _CONTEXT, _OUTPUT,\n" +
-			"_TIMEOUT, then the context of ~/.config/folkmoot/contexts.yaml.",
+			"_TIMEOUT, then the context of ~/.config/folkmoot/contexts.yaml; raftctl config show --origin tells which.",
 		Example:           "  raftctl status\n  raftctl --addr n1:7380,n2:7380 members list\n  raftctl jobs run hello.py --items 1,2,3 --follow",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -66,7 +66,7 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	a.flags.define(root)
 	root.AddCommand(a.statusCmd(), a.membersCmd(), a.leaderCmd(), a.componentsCmd(), a.namespacesCmd(), a.jobsCmd(),
-		a.workersCmd(), a.eventsCmd(), a.waitCmd(), a.callCmd(), a.sendCmd(), a.receiveCmd(), a.contextsCmd(), a.versionCmd(), a.completionCmd(root))
+		a.workersCmd(), a.eventsCmd(), a.waitCmd(), a.callCmd(), a.sendCmd(), a.receiveCmd(), a.contextsCmd(), a.configCmd(), a.versionCmd(), a.completionCmd(root))
 	return root
 }
 
