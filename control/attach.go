@@ -123,12 +123,6 @@ func (h *homed) len() int {
 	return len(h.by)
 }
 
-// expire ends sessions through the log: what the leases propose.
-func (c *Control) expire(ctx context.Context, sessions []registry.Fence, reason string) error {
-	_, _, err := propose[[]string](ctx, c, registry.KindExpire, c.self.ID, registry.Expire{Sessions: sessions, Reason: reason})
-	return err
-}
-
 // follow keeps everything that hangs on the state in step with it, until ctx
 // ends. After a start, or when it fell behind the feed, it looks at all; else
 // only at what the news name.

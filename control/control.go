@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/registry/lease"
 	"github.com/folkmoot/folkmoot/wire"
@@ -24,10 +25,12 @@ import (
 type Config struct {
 	Machine *fsm.Machine
 	Node    Replica
-	Mail    Mail
-	Peers   Peers // nil: this coordinator is alone
-	Self    registry.Coordinator
-	DataDir string // part logs live in DataDir/joblogs; "" keeps none
+	// Proposer is the way of all writes; default one over Node.
+	Proposer *propose.Proposer
+	Mail     Mail
+	Peers    Peers // nil: this coordinator is alone
+	Self     registry.Coordinator
+	DataDir  string // part logs live in DataDir/joblogs; "" keeps none
 	// LogBudget bounds all part logs of this coordinator together, in bytes;
 	// default 1 GiB. Beyond it append_log answers busy.
 	LogBudget int64
@@ -58,14 +61,14 @@ type Control struct {
 	started  time.Time
 	describe func(*wire.Status)
 
-	leases  *lease.Keeper
-	homed   homed
-	given   given
-	sends   outcomes
-	logs    *partLogs
-	bounds  Bounds
-	calls   calls
-	counted counters
+	leases   *lease.Keeper
+	homed    homed
+	given    given
+	sends    outcomes
+	logs     *partLogs
+	bounds   Bounds
+	calls    calls
+	proposer *propose.Proposer
 
 	// mu guards running and closed.
 	mu      sync.Mutex
@@ -91,6 +94,9 @@ func New(cfg Config) (*Control, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Proposer == nil {
+		cfg.Proposer = propose.New(cfg.Node, cfg.Now)
+	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
@@ -111,9 +117,9 @@ func New(cfg Config) (*Control, error) {
 	c := &Control{
 		machine: cfg.Machine, node: cfg.Node, mail: cfg.Mail, peers: cfg.Peers, self: cfg.Self,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(), describe: cfg.Describe,
-		logs: logs, bounds: cfg.Bounds, Authenticator: cfg.Authenticator,
+		logs: logs, bounds: cfg.Bounds, proposer: cfg.Proposer, Authenticator: cfg.Authenticator,
 	}
-	c.leases = lease.New(lease.Config{Propose: c.expire, Logger: cfg.Logger})
+	c.leases = lease.New(lease.Config{Propose: lease.Through(cfg.Proposer, cfg.Self.ID), Logger: cfg.Logger})
 	if c.peers != nil {
 		c.handlePeers()
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -41,7 +42,7 @@ func (c *Control) Submit(ctx context.Context, who Principal, in wire.SubmitJob, 
 	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forJob(view, id, spec) }); err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose[jobs.Job](ctx, c, jobs.KindSubmit, who.Name(), jobs.Submit{
+	job, index, err := propose.Do[jobs.Job](ctx, c.proposer, jobs.KindSubmit, who.Name(), jobs.Submit{
 		ID: id, Spec: spec, By: who.Name(), ResultQuota: c.bounds.JobResultBytes,
 	})
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *Control) CancelJob(ctx context.Context, who Principal, id, reason strin
 	if !label(reason, 1024) {
 		return wire.Job{}, 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
-	job, index, err := propose[jobs.Job](ctx, c, jobs.KindCancel, who.Name(), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	job, index, err := propose.Do[jobs.Job](ctx, c.proposer, jobs.KindCancel, who.Name(), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
 	}
@@ -89,7 +90,7 @@ func (c *Control) ForgetJob(ctx context.Context, who Principal, id string) (wire
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	_, index, err := propose[struct{}](ctx, c, jobs.KindForget, who.Name(), jobs.Forget{ID: id})
+	_, index, err := propose.Do[struct{}](ctx, c.proposer, jobs.KindForget, who.Name(), jobs.Forget{ID: id})
 	return was, index, err
 }
 

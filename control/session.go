@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -21,7 +22,7 @@ func (c *Control) SignOut(ctx context.Context, who Principal, full string) (uint
 }
 
 func (c *Control) signOut(ctx context.Context, s registry.Session) (uint64, error) {
-	_, index, err := propose[struct{}](ctx, c, registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID})
+	_, index, err := propose.Do[struct{}](ctx, c.proposer, registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID})
 	if err == nil {
 		c.settle(s.FullName, s.ID)
 	}
@@ -95,7 +96,7 @@ func (c *Control) RemoveComponent(ctx context.Context, who Principal, full, reas
 		if !live {
 			return 0, wire.Refuse(wire.CodeNotFound, "%.600q is not signed in", full)
 		}
-		_, index, err := propose[registry.Session](ctx, c, registry.KindRemove, who.Name(),
+		_, index, err := propose.Do[registry.Session](ctx, c.proposer, registry.KindRemove, who.Name(),
 			registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 		if wire.CodeOf(err) == wire.CodeNotFound {
 			continue // it ended in between, and another may be signed in

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -71,7 +72,7 @@ func (c *Control) signIn(ctx context.Context, who Principal, in wire.SignIn, key
 	if _, err := surely(ctx, c, func(view *fsm.State) (none, error) { return none{}, c.bounds.forSession(view, command) }); err != nil {
 		return wire.SignedIn{}, err
 	}
-	row, index, err := propose[registry.Session](ctx, c, registry.KindSignIn, who.Name(), command)
+	row, index, err := propose.Do[registry.Session](ctx, c.proposer, registry.KindSignIn, who.Name(), command)
 	if err != nil {
 		return wire.SignedIn{}, err
 	}

@@ -33,7 +33,7 @@ func (c *Control) Own() wire.Status {
 		Jobs: byState(view.Jobs.States()), JobSize: c.bounds.jobSize(view), Links: c.mail.Links(),
 		HTTPAddress: c.self.HTTPAddr, PeerAddress: c.self.PeerAddr,
 		GoVersion: runtime.Version(), ProcessID: os.Getpid(), Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
-		MessageCounts: map[string]uint64{}, WriteCounts: c.counted.writes(), RaftTimeouts: map[string]string{},
+		MessageCounts: map[string]uint64{}, WriteCounts: c.proposer.Outcomes(), RaftTimeouts: map[string]string{},
 	}
 	for range view.Registry.Workers() {
 		s.Workers++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -69,7 +70,7 @@ func (c Vouched) PostLinked(m wire.Message, linkWait time.Duration, more bool, d
 // EndSessions ends sessions whose connections are gone, in one write. Fences
 // that are stale by then change nothing. Errors: unavailable, unknown.
 func (c Vouched) EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error {
-	gone, _, err := propose[[]string](ctx, c.Control, registry.KindExpire, c.self.ID, registry.Expire{Sessions: sessions, Reason: reason})
+	gone, _, err := propose.Do[[]string](ctx, c.proposer, registry.KindExpire, c.self.ID, registry.Expire{Sessions: sessions, Reason: reason})
 	for _, full := range gone {
 		c.settle(full, "")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -75,7 +76,7 @@ func report[L any](ctx context.Context, c *Control, s registry.Session, kind str
 		if err != nil {
 			return nil, index, err
 		}
-		verdicts, at, err := propose[[]jobs.Verdict](ctx, c, kind, s.FullName, command(lines[:n]))
+		verdicts, at, err := propose.Do[[]jobs.Verdict](ctx, c.proposer, kind, s.FullName, command(lines[:n]))
 		if err != nil {
 			return nil, at, err
 		}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -168,15 +168,8 @@ func (n *Node) announced(want registry.Coordinator) bool {
 func (n *Node) member(context.Context) bool { return n.raft.ClusterID() != "" }
 
 func (n *Node) propose(ctx context.Context, kind string, body any) error {
-	if err := fsm.Validate(body); err != nil {
-		return err
-	}
-	command, err := fsm.Encode(kind, time.Now(), n.cfg.ID, body)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, _, err = n.raft.Propose(ctx, command)
+	_, _, err := propose.Do[any](ctx, n.proposer, kind, n.cfg.ID, body)
 	return err
 }

@@ -19,9 +19,7 @@ func (n *Node) whileLeading() {
 	n.raft.WhileLeading("lost homes", func(ctx context.Context) error {
 		return lease.Sweep(ctx, lease.SweepConfig{
 			Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Window: n.raft.ContactWindow(), Grace: n.cfg.Grace, Logger: n.log,
-			Propose: func(ctx context.Context, sessions []registry.Fence, reason string) error {
-				return n.propose(ctx, registry.KindExpire, registry.Expire{Sessions: sessions, Reason: reason})
-			},
+			Propose: lease.Through(n.proposer, n.cfg.ID),
 		})
 	})
 	n.raft.WhileLeading("removed members", n.forgetRemoved)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/httpapi/ops"
 	"github.com/folkmoot/folkmoot/raftnode"
@@ -32,17 +33,18 @@ type Node struct {
 	files   uint64 // that this process may have open
 	addrs   Addrs
 
-	machine *fsm.Machine
-	port    *peer.Port
-	raft    *raftnode.Node
-	router  *router.Router
-	egress  *router.Egress // the router's; doors of foreign protocols register there
-	control *control.Control
-	api     *httpapi.API
-	ops     *ops.Server
-	leco    lecoParts
-	native  nativeParts
-	disk    *disk
+	machine  *fsm.Machine
+	proposer *propose.Proposer // of all writes
+	port     *peer.Port
+	raft     *raftnode.Node
+	router   *router.Router
+	egress   *router.Egress // the router's; doors of foreign protocols register there
+	control  *control.Control
+	api      *httpapi.API
+	ops      *ops.Server
+	leco     lecoParts
+	native   nativeParts
+	disk     *disk
 
 	listeners   struct{ http, ops net.Listener }
 	workerToken string        // of the own worker, when REST asks for tokens
@@ -156,6 +158,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	owned = true
 	undo = append(undo, func() { n.raft.Close(context.WithoutCancel(ctx)) })
+	n.proposer = propose.New(n.raft, nil)
 
 	// Mail, use cases, doors.
 	self := n.self()
@@ -177,7 +180,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.control, err = control.New(control.Config{
 		Authenticator: known,
-		Machine:       n.machine, Node: n.raft, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
+		Machine:       n.machine, Node: n.raft, Proposer: n.proposer, Mail: control.OverRouter(n.router), Peers: n.port, Self: self,
 		DataDir: cfg.DataDir, Logger: n.log, Describe: n.describe,
 		Bounds: control.Bounds{JobResultBytes: cfg.JobResultBytes, ResultBytes: cfg.ResultBytes},
 	})

@@ -17,7 +17,7 @@ import (
 // dispatch hands parts out while this node leads.
 func (n *Node) dispatch(ctx context.Context) error {
 	return dispatch.Run(ctx, dispatch.Config{
-		Machine: n.machine, Propose: n.raft.Propose, Logger: n.log,
+		Machine: n.machine, Proposer: n.proposer, Logger: n.log,
 		Alive: func(home string) bool {
 			alive, _ := n.raft.Alive(home)
 			return alive || home == n.cfg.ID

@@ -78,7 +78,7 @@ func (d *dispatcher) count(ctx context.Context, view *fsm.State, now time.Time) 
 	if !a.step(view, now) {
 		return nil
 	}
-	_, err := propose[time.Duration](ctx, d, jobs.KindElapse, jobs.Elapse{From: a.counted, By: a.passed(now)})
+	_, err := proposed[time.Duration](ctx, d, jobs.KindElapse, jobs.Elapse{From: a.counted, By: a.passed(now)})
 	if err != nil && !settled(err) {
 		return fmt.Errorf("count %v that passed: %w", a.passed(now), err)
 	}
@@ -90,7 +90,7 @@ func (d *dispatcher) ageOut(ctx context.Context, job jobs.Job) error {
 	if !jobs.Final(job.State) {
 		return d.timeOut(ctx, job)
 	}
-	if _, err := propose[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !settled(err) {
+	if _, err := proposed[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !settled(err) {
 		return fmt.Errorf("forget job %s: %w", job.ID, err)
 	}
 	return nil

@@ -140,7 +140,7 @@ func (d *dispatcher) look(ctx context.Context) error {
 
 func (d *dispatcher) timeOut(ctx context.Context, job jobs.Job) error {
 	reason := fmt.Sprintf("timed out: it ran longer than its timeout of %v", time.Duration(job.Timeout))
-	_, err := propose[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
+	_, err := proposed[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
 	if err != nil && !settled(err) {
 		return fmt.Errorf("end job %s: %w", job.ID, err)
 	}
@@ -159,7 +159,7 @@ func (d *dispatcher) takeBack(ctx context.Context, late []overdue) error {
 		for i := range refs {
 			refs[i] = late[i].ref
 		}
-		if _, err := propose[[]jobs.Verdict](ctx, d, jobs.KindRequeue, jobs.Requeue{Parts: refs, Reason: late[0].reason}); err != nil {
+		if _, err := proposed[[]jobs.Verdict](ctx, d, jobs.KindRequeue, jobs.Requeue{Parts: refs, Reason: late[0].reason}); err != nil {
 			return err
 		}
 		d.Logger.Info("parts taken back", "parts", n, "reason", late[0].reason)

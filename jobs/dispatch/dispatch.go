@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -23,12 +24,12 @@ type Machine interface {
 
 var _ Machine = (*fsm.Machine)(nil)
 
-// Config of Run. Machine and Propose are needed.
+// Config of Run. Machine and Proposer are needed.
 type Config struct {
 	Machine Machine
-	// Propose brings one command into the log; the view should have it when
-	// Propose returns.
-	Propose func(ctx context.Context, command []byte) (index uint64, value any, err error)
+	// Proposer brings commands into the log; the view should have one when its
+	// proposal returns.
+	Proposer *propose.Proposer
 	// Alive says whether a coordinator is heard of; a worker whose home is not
 	// gets nothing new. Nil: all are.
 	Alive func(home string) bool
@@ -38,9 +39,6 @@ type Config struct {
 	Shun        time.Duration // how long a worker that started nothing gets nothing new; default 10s
 	Tick        time.Duration // how often deadlines are looked at; default 1s
 	Logger      *slog.Logger  // default none
-	// Now gives the times that commands are labelled with, and nothing else: no
-	// age and no deadline hangs on it. Default time.Now.
-	Now func() time.Time
 }
 
 // proposeTimeout bounds one proposal; standstill is how late a tick has to be
@@ -59,16 +57,13 @@ const (
 // leaders ends nothing early; what a failed proposal left open is planned again
 // from the view.
 func Run(ctx context.Context, cfg Config) error {
-	if cfg.Machine == nil || cfg.Propose == nil {
+	if cfg.Machine == nil || cfg.Proposer == nil {
 		return errors.New("dispatch: a machine and a way to propose are needed")
 	}
 	cfg.StartGrace = cmp.Or(cfg.StartGrace, 10*time.Second)
 	cfg.FinishGrace = cmp.Or(cfg.FinishGrace, 10*time.Second)
 	cfg.Shun = cmp.Or(cfg.Shun, 10*time.Second)
 	cfg.Tick = cmp.Or(cfg.Tick, time.Second)
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -206,7 +201,7 @@ func (d *dispatcher) assign(ctx context.Context, plan []jobs.Assignment) (given 
 			size += len(a.Job) + len(a.Worker) + len(a.Session) + len(a.Home) + 100
 			n++
 		}
-		verdicts, err := propose[[]jobs.Verdict](ctx, d, jobs.KindAssign, jobs.Assign{Assignments: plan[:n]})
+		verdicts, err := proposed[[]jobs.Verdict](ctx, d, jobs.KindAssign, jobs.Assign{Assignments: plan[:n]})
 		if err != nil {
 			return given, err
 		}
@@ -231,19 +226,12 @@ func (d *dispatcher) fault(ctx context.Context, err error) time.Duration {
 	return rest
 }
 
-func propose[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
-	var none R
-	command, err := fsm.Encode(kind, d.Now(), "dispatch", body)
-	if err != nil {
-		return none, err
-	}
+// proposed carries one command through the log.
+func proposed[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proposeTimeout, fmt.Errorf("%s took longer than %v", kind, proposeTimeout))
 	defer cancel()
-	_, value, err := d.Propose(ctx, command)
-	if err != nil {
-		return none, err
-	}
-	return fsm.As[R](value)
+	reply, _, err := propose.Do[R](ctx, d.Proposer, kind, "dispatch", body)
+	return reply, err
 }
 
 // settled says that a refusal means there is nothing left to do.

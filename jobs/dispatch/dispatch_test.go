@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/jobs/dispatch"
 	"github.com/folkmoot/folkmoot/registry"
@@ -288,7 +289,7 @@ func TestRefusedPlan(t *testing.T) {
 			tries++
 			return 0, []jobs.Verdict{{Code: wire.CodeConflict}}, nil
 		}
-		err := dispatch.Run(ctx, dispatch.Config{Machine: l.machine, Propose: refuse})
+		err := dispatch.Run(ctx, dispatch.Config{Machine: l.machine, Proposer: propose.New(logFunc(refuse), nil)})
 		if !errors.Is(err, context.DeadlineExceeded) || tries < 2 || tries > 11 {
 			t.Errorf("%d proposals in 10 s, ended with %v; want one a second, until the context ends", tries, err)
 		}

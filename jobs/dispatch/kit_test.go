@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/jobs/dispatch"
 	"github.com/folkmoot/folkmoot/registry"
@@ -63,6 +64,13 @@ func (l *log) tell(kind string, body any) any {
 		l.t.Fatalf("%s: %v", kind, r.Err)
 	}
 	return r.Value
+}
+
+// logFunc is a propose.Log of one function.
+type logFunc func(ctx context.Context, command []byte) (uint64, any, error)
+
+func (f logFunc) Propose(ctx context.Context, command []byte) (uint64, any, error) {
+	return f(ctx, command)
 }
 
 // propose is what dispatch is given. A command takes a millisecond.
@@ -163,16 +171,15 @@ func (l *log) reign() (stop func()) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- dispatch.Run(ctx, dispatch.Config{
-			Machine: l.machine, Propose: l.propose,
+			Machine: l.machine, Proposer: propose.New(logFunc(l.propose), func() time.Time {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return time.Now().Add(l.wall)
+			}),
 			Alive: func(home string) bool {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				return !l.dead[home]
-			},
-			Now: func() time.Time {
-				l.mu.Lock()
-				defer l.mu.Unlock()
-				return time.Now().Add(l.wall)
 			},
 		})
 	}()

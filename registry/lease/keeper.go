@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
@@ -17,6 +18,15 @@ import (
 // over or were stale; on any error they are proposed again later, which is
 // harmless. It blocks.
 type Propose func(ctx context.Context, sessions []registry.Fence, reason string) error
+
+// Through returns a Propose that goes through the log; by is the id of the
+// coordinator that judges.
+func Through(p *propose.Proposer, by string) Propose {
+	return func(ctx context.Context, sessions []registry.Fence, reason string) error {
+		_, _, err := propose.Do[[]string](ctx, p, registry.KindExpire, by, registry.Expire{Sessions: sessions, Reason: reason})
+		return err
+	}
+}
 
 // Config is what a Keeper is made of. Only Propose is needed.
 type Config struct {
