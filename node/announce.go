@@ -2,9 +2,6 @@ package node
 
 import (
 	"context"
-	"net"
-	"net/netip"
-	"os"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm/propose"
@@ -12,78 +9,15 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// announcedAddr is where others reach one of this node's doors, which listens
-// at the address that flag gave.
-func (n *Node) announcedAddr(flag, given string, l net.Listener) string {
-	bound := l.Addr().String()
-	advertised, named, err := advertisedFor(bound, n.cfg.Advertise, n.port.Advertise(), os.Hostname)
-	switch {
-	case err != nil:
-		n.log.Warn("a door that listens everywhere is announced as on loopback: give --advertise", flag, given, "error", err)
-	case named:
-		n.log.Info("a door that listens everywhere is announced under this host's name; --advertise gives another", flag, given, "as", advertised)
-	}
-	return announcedAddr(given, bound, advertised)
-}
-
-// advertisedFor is the address whose host a door that listens everywhere is
-// announced with: that of the peer port, unless nobody said it and it is on
-// loopback, so that it says nothing of how others reach this host: then the
-// host's name, and named is true.
-func advertisedFor(bound, explicit, peers string, hostname func() (string, error)) (advertised string, named bool, err error) {
-	if explicit != "" || !everywhere(bound) || !loopback(peers) {
-		return peers, false, nil
-	}
-	host, err := hostname()
-	if err != nil {
-		return peers, false, err
-	}
-	return net.JoinHostPort(host, "0"), true, nil
-}
-
-// announcedAddr is the address that others are told of a door that was given as
-// one address and is bound to another: a name stays the name it was given as,
-// since certificates are made out to names and what a name leads to may change;
-// "everywhere" becomes the host that the peer port advertises; an address is
-// itself. The port is the bound one.
-func announcedAddr(given, bound, advertised string) string {
-	_, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return bound
-	}
-	if name, _, err := net.SplitHostPort(given); err == nil && isName(name) {
-		return net.JoinHostPort(name, port)
-	}
-	if everywhere(bound) {
-		if name, _, err := net.SplitHostPort(advertised); err == nil {
-			return net.JoinHostPort(name, port)
-		}
-	}
-	return bound
-}
-
-// everywhere tells whether a bound address is that of all interfaces.
-func everywhere(bound string) bool {
-	host, _, err := net.SplitHostPort(bound)
-	ip, bad := netip.ParseAddr(host)
-	return err == nil && bad == nil && ip.IsUnspecified()
-}
-
-// isName tells a host's name from an address and from none.
-func isName(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return host != "" && err != nil
-}
-
 // announce keeps this coordinator's row in the registry right: whenever the
 // row is not what this node is (first start, other addresses, forgotten by
 // mistake) it is proposed again, until ctx ends.
 func (n *Node) announce(ctx context.Context) error {
 	want := n.self()
-	var pace pacer
+	var backoff announceBackoff
 	for {
 		changed := n.machine.Feed().Changed()
-		if n.announced(want) {
+		if n.isAnnounced(want) {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -91,84 +25,90 @@ func (n *Node) announce(ctx context.Context) error {
 			}
 			continue
 		}
-		rest := announceFirst
-		if n.member(ctx) {
-			if rest = pace.rest(time.Now()); rest <= 0 {
-				pace.tried(time.Now(), n.announceOnce(ctx, want))
+		wait := minAnnounceWait
+		if n.isMember() {
+			if wait = backoff.wait(time.Now()); wait <= 0 {
+				backoff.record(time.Now(), n.proposeSelf(ctx, want))
 				continue
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(rest):
+		case <-time.After(wait):
 		}
 	}
 }
 
-// announceOnce proposes the row, and tells what the least and the longest pause
-// before the next proposal are.
-func (n *Node) announceOnce(ctx context.Context, want registry.Coordinator) (pause [2]time.Duration) {
+// proposeSelf proposes the row and returns the bounds of the wait before the next
+// proposal.
+func (n *Node) proposeSelf(ctx context.Context, want registry.Coordinator) waitBounds {
 	err := n.propose(ctx, registry.KindAnnounce, registry.Announce{Coordinator: want})
 	switch code := wire.CodeOf(err); {
 	case err == nil:
 		n.log.Info("announced", "namespace", want.Namespace, "http", want.HTTPAddr, "peer", want.PeerAddr)
-		return [2]time.Duration{announceFirst, announceLast}
+		return waitBounds{minAnnounceWait, maxAnnounceWait}
 	case ctx.Err() == nil && (code == wire.CodeConflict || code == wire.CodeInvalid):
 		n.log.Error("this coordinator cannot take its place", "err", err)
-		return [2]time.Duration{announceLast, announceLast}
+		return waitBounds{maxAnnounceWait, maxAnnounceWait}
 	}
 	n.log.Debug("announce", "err", err)
-	return [2]time.Duration{announceFirst, announceRetry}
+	return waitBounds{minAnnounceWait, maxRetryWait}
 }
 
-// The pauses between proposals of the row, and how long it must have been left
-// alone for the next one to be at once again.
+// The waits between proposals of the row, and how long no proposal must have been
+// needed for the next one to be made at once again.
 const (
-	announceFirst = 50 * time.Millisecond
-	announceRetry = 2 * time.Second // the longest after a proposal that came to nothing
-	announceLast  = 10 * time.Second
-	announceCalm  = time.Minute
+	minAnnounceWait = 50 * time.Millisecond
+	maxRetryWait    = 2 * time.Second // after a proposal that failed
+	maxAnnounceWait = 10 * time.Second
+	backoffReset    = time.Minute
 )
 
-// pacer spaces the proposals of one row: each waits twice as long as the one
-// before. Two processes that both take themselves for this coordinator would else
-// overwrite each other's row as fast as the log takes it.
-type pacer struct {
+// waitBounds are the shortest and the longest wait before the next proposal.
+type waitBounds struct{ min, max time.Duration }
+
+// announceBackoff spaces the proposals of one row: each waits twice as long as
+// the one before. Without it, two processes that both run as this coordinator
+// would overwrite each other's row as fast as the log takes it.
+type announceBackoff struct {
 	last  time.Time
-	pause time.Duration
+	delay time.Duration
 }
 
-// rest is how long to wait at the time now before the next proposal.
-func (p *pacer) rest(now time.Time) time.Duration {
-	if now.Sub(p.last) >= announceCalm { // as before the first one
+// wait returns how long to wait, from now on, before the next proposal.
+func (b *announceBackoff) wait(now time.Time) time.Duration {
+	if now.Sub(b.last) >= backoffReset { // as before the first one
 		return 0
 	}
-	return p.pause - now.Sub(p.last)
+	return b.delay - now.Sub(b.last)
 }
 
-// tried notes a proposal, and between which bounds the pause after it is.
-func (p *pacer) tried(now time.Time, bounds [2]time.Duration) {
-	if now.Sub(p.last) >= announceCalm {
-		p.pause = 0
+// record notes a proposal and the bounds of the wait after it.
+func (b *announceBackoff) record(now time.Time, bounds waitBounds) {
+	if now.Sub(b.last) >= backoffReset {
+		b.delay = 0
 	}
-	p.pause = min(max(2*p.pause, bounds[0]), bounds[1])
-	p.last = now
+	b.delay = min(max(2*b.delay, bounds.min), bounds.max)
+	b.last = now
 }
 
-// announced tells whether the registry has our row as it should be.
-func (n *Node) announced(want registry.Coordinator) bool {
+// isAnnounced tells whether the registry has our row as it should be.
+func (n *Node) isAnnounced(want registry.Coordinator) bool {
 	got, ok := n.machine.View().Registry.Coordinator(want.ID)
 	got.Since, got.Index = want.Since, want.Index
 	return ok && got == want
 }
 
-// member tells whether this server is in the cluster at all; until then it
+// isMember tells whether this server is in the cluster at all; until then it
 // has nothing to announce.
-func (n *Node) member(context.Context) bool { return n.raft.ClusterID() != "" }
+func (n *Node) isMember() bool { return n.raft.ClusterID() != "" }
+
+// proposeTimeout is how long a proposal of the node itself may take.
+const proposeTimeout = 5 * time.Second
 
 func (n *Node) propose(ctx context.Context, kind string, body any) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	_, _, err := propose.Do[any](ctx, n.proposer, kind, n.cfg.ID, body)
 	return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"regexp"
 	"strconv"
@@ -252,23 +251,23 @@ func (c Config) checkSecurity() error {
 	if c.Insecure {
 		return nil
 	}
-	if !loopback(c.PeerAddr) && c.PeerCA == "" {
+	if !isLoopback(c.PeerAddr) && c.PeerCA == "" {
 		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
 	}
-	if !loopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+	if !isLoopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
 		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
 	}
 	for _, a := range []struct{ flag, addr string }{
 		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
 	} {
-		if a.addr != "" && !loopback(a.addr) {
+		if a.addr != "" && !isLoopback(a.addr) {
 			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
 		}
 	}
-	if !loopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+	if !isLoopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
 		return fmt.Errorf("--component-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.ComponentAddr)
 	}
-	if !loopback(c.OpsAddr) {
+	if !isLoopback(c.OpsAddr) {
 		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)
 	}
 	return nil
@@ -311,16 +310,4 @@ func checkAddr(flag, addr string, zero bool) error {
 		return fmt.Errorf("%s %q: the port is a number from %d to 65535", flag, addr, first)
 	}
 	return nil
-}
-
-func loopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

@@ -47,15 +47,15 @@ func (n *Node) doors() (err error) {
 	c := httpapi.Config{
 		Control: httpapi.Over(n.control), Sessions: n.native.ws.Serve,
 		Config: rest.Config{
-			Logger: n.log, TLS: secure, MaxConns: roomFor(n.files, 2, httpapi.DefaultConns),
-			AnyHost: secure != nil || n.cfg.TokenFile != "" || !loopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
+			Logger: n.log, TLS: secure, MaxConns: connLimit(n.files, 2, httpapi.DefaultConns),
+			AnyHost: secure != nil || n.cfg.TokenFile != "" || !isLoopback(n.listeners.http.Addr().String()), Hosts: n.httpHosts(),
 		},
 	}
 	if n.api, err = httpapi.New(c); err != nil {
 		return err
 	}
 	n.ops, err = ops.New(ops.Config{
-		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log, MaxConns: roomFor(n.files, 8, ops.DefaultConns),
+		Live: n.raft.Live, Ready: n.ready, Started: n.raft.Started, Logger: n.log, MaxConns: connLimit(n.files, 8, ops.DefaultConns),
 		Gatherers: []prometheus.Gatherer{n.metrics(), n.api.Metrics(), libraryMetrics()},
 	})
 	return err
@@ -94,7 +94,7 @@ func (n *Node) ready() (bool, string) {
 	if ok, reason := n.raft.Health(); !ok {
 		return false, reason
 	}
-	if !n.announced(n.self()) {
+	if !n.isAnnounced(n.self()) {
 		return false, "this coordinator has not taken its place in the registry yet"
 	}
 	return true, ""

@@ -67,12 +67,12 @@ func (n *Node) openLECO() (err error) {
 	if n.leco.listener == nil {
 		return nil
 	}
-	room := roomFor(n.files, 4, 20_000)
+	room := connLimit(n.files, 4, 20_000)
 	c := leco.Config{
 		Cluster: n.control.Vouched(), Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
 		Transport: zmtp.Config{MaxConns: room, MaxPending: min(1024, room)},
 	}
-	if n.cfg.LECOShutDown || loopback(n.cfg.LECOAddr) {
+	if n.cfg.LECOShutDown || isLoopback(n.cfg.LECOAddr) {
 		c.ShutDown = func(string) { n.stop() }
 	}
 	if n.cfg.LogLevel != nil {

@@ -77,12 +77,12 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFiles(), machine: fsm.New(), stopping: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(), stopping: make(chan struct{})}
 	if reason := cfg.insecureReason(); reason != "" {
 		n.log.Warn("running with --insecure", "open", reason)
 	}
-	if n.files < fewFiles {
-		n.log.Warn("few files may be open (ulimit -n): the doors take fewer connections", "files", n.files, "http", roomFor(n.files, 2, httpapi.DefaultConns))
+	if n.files < warnBelowFiles {
+		n.log.Warn("few files may be open (ulimit -n): the doors take fewer connections", "files", n.files, "http", connLimit(n.files, 2, httpapi.DefaultConns))
 	}
 	// What is open is closed again, last first, if a later step fails.
 	var undo []func()
@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, func() { n.listeners.ops.Close() })
 	peerConfig := peer.Config{Addr: cfg.PeerAddr, Advertise: cfg.Advertise, Self: func() peer.Hello { return raftnode.PeerHello(identity) }, Logger: n.log}
-	if host, _, err := net.SplitHostPort(cfg.PeerAddr); err == nil && cfg.Advertise == "" && isName(host) {
+	if host, _, err := net.SplitHostPort(cfg.PeerAddr); err == nil && cfg.Advertise == "" && isHostname(host) {
 		peerConfig.Advertise = cfg.PeerAddr
 	}
 	if cfg.PeerCA != "" {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// Whatever the limit, the doors leave files to the cluster, and with plenty of
-// them each has what it wants.
-func TestRoomFor(t *testing.T) {
+// Whatever the limit of open files, the doors leave some to the cluster; with
+// plenty of them each door has its own limit.
+func TestConnLimit(t *testing.T) {
 	for _, c := range []struct {
 		files      uint64
 		http, leco int
@@ -19,7 +19,7 @@ func TestRoomFor(t *testing.T) {
 		{1 << 20, 16_384, 20_000},
 		{math.MaxUint64, 16_384, 20_000},
 	} {
-		http, leco := roomFor(c.files, 2, 16_384), roomFor(c.files, 4, 20_000)
+		http, leco := connLimit(c.files, 2, 16_384), connLimit(c.files, 4, 20_000)
 		if http != c.http || leco != c.leco {
 			t.Errorf("of %d files: got %d and %d, want %d and %d", c.files, http, leco, c.http, c.leco)
 		}
