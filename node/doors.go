@@ -72,8 +72,8 @@ func (n *Node) httpHosts() []string {
 	return hosts
 }
 
-// ownTLS trusts the certificate of the own door, whatever name is in it.
-func (n *Node) ownTLS() *tls.Config {
+// ownDoorTLS trusts the certificate of the own door, whatever name is in it.
+func (n *Node) ownDoorTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, // VerifyConnection is stricter: this very certificate

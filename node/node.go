@@ -44,7 +44,7 @@ type Node struct {
 	ops      *ops.Server
 	leco     lecoParts
 	native   nativeParts
-	disk     *disk
+	disk     *diskMonitor
 
 	listeners   struct{ http, ops net.Listener }
 	workerToken string        // of the own worker, when REST asks for tokens
@@ -52,7 +52,7 @@ type Node struct {
 	stopping    chan struct{} // closed by stop
 	stopOnce    sync.Once
 	leaving     atomic.Bool // set before anything is ended, so that nobody counts on us any more
-	noting      sync.Mutex  // held by noteGroup
+	groupMu     sync.Mutex  // held by recordGroup
 }
 
 // Addrs says where a node is reached; every port is the bound one.
@@ -99,8 +99,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
 	}
-	n.disk = &disk{dir: cfg.DataDir, space: spaceOf, log: n.log}
-	n.disk.look()
+	n.disk = &diskMonitor{dir: cfg.DataDir, space: volumeSpace, log: n.log}
+	n.disk.check()
 	owned := false // by the raft node, once that is open
 	undo = append(undo, func() {
 		if !owned {
@@ -173,7 +173,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	})
 	undo = append(undo, func() { n.router.Close() })
 	n.raft.OnReachable(n.router.Heard)
-	n.raft.OnConfigChange(n.noteGroup)
+	n.raft.OnConfigChange(n.recordGroup)
 	known, err := n.authenticator()
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	undo = append(undo, n.control.Close)
-	n.whileLeading()
+	n.registerLeaderTasks()
 	if err := n.doors(); err != nil {
 		return nil, err
 	}
@@ -251,14 +251,14 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	part("control", n.control.Run)
 	part("announce", n.announce)
-	part("disk", n.disk.watch)
+	part("disk", n.disk.run)
 	worked := make(chan struct{})
 	part("worker", func(ctx context.Context) error {
 		defer close(worked)
 		if !n.cfg.Worker {
 			return nil
 		}
-		return n.work(ctx)
+		return n.runWorker(ctx)
 	})
 	part("api", func(context.Context) error { return n.api.Serve(n.listeners.http) })
 	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })

@@ -10,45 +10,41 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/client/worker"
-	"github.com/folkmoot/folkmoot/jobs/dispatch"
 	"github.com/folkmoot/folkmoot/jobs/work"
 )
 
-// dispatch hands parts out while this node leads.
-func (n *Node) dispatch(ctx context.Context) error {
-	return dispatch.Run(ctx, dispatch.Config{
-		Machine: n.machine, Proposer: n.proposer, Logger: n.log,
-		Alive: func(home string) bool {
-			alive, _ := n.raft.Alive(home)
-			return alive || home == n.cfg.ID
-		},
-	})
-}
+// The waits before the own worker is started: again after it has ended, and while
+// the node is not ready.
+const (
+	workerRestart   = 10 * time.Second
+	workerNotReady  = 50 * time.Millisecond
+	workerStopGrace = 5 * time.Second // for its parts under way
+)
 
-// work keeps a worker going in this process's care. A worker that is refused,
-// or removed by an operator, is no reason to end the coordinator.
-func (n *Node) work(ctx context.Context) error {
+// runWorker runs a worker in this process until ctx ends. A worker that is
+// refused, or removed by an operator, is no reason to end the coordinator.
+func (n *Node) runWorker(ctx context.Context) error {
 	for {
 		if n.Ready() {
-			if err := n.workOnce(ctx); err != nil && ctx.Err() == nil {
+			if err := n.runWorkerOnce(ctx); err != nil && ctx.Err() == nil {
 				n.log.Error("the own worker has ended; it begins anew in a while", "err", err)
 			}
 		}
-		pause := 10 * time.Second
+		wait := workerRestart
 		if !n.Ready() {
-			pause = 50 * time.Millisecond
+			wait = workerNotReady
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(wait):
 		}
 	}
 }
 
-// workOnce signs a worker in through the own door like any other, so that
+// runWorkerOnce signs a worker in through the own door like any other, so that
 // nothing is special about it, and runs it until ctx ends or it is refused.
-func (n *Node) workOnce(ctx context.Context) error {
+func (n *Node) runWorkerOnce(ctx context.Context) error {
 	dir := filepath.Join(n.cfg.DataDir, "work")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -64,7 +60,7 @@ func (n *Node) workOnce(ctx context.Context) error {
 	cfg := client.Config{Token: n.workerToken}
 	if n.cfg.HTTPCert != "" {
 		scheme = "https://"
-		cfg.TLS = n.ownTLS()
+		cfg.TLS = n.ownDoorTLS()
 	}
 	cfg.Addrs = []string{scheme + n.listeners.http.Addr().String()}
 	c, err := client.New(cfg)
@@ -78,6 +74,6 @@ func (n *Node) workOnce(ctx context.Context) error {
 	}
 	return worker.Run(ctx, worker.Config{
 		Client: c, Name: "worker", Namespace: n.cfg.Namespace, Runtimes: runtimes, Slots: slots, Dir: dir,
-		Grace: 5 * time.Second, Logger: n.log,
+		Grace: workerStopGrace, Logger: n.log,
 	})
 }

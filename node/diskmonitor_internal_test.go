@@ -14,20 +14,20 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// A volume that fills is told of once, before it is full, and once when it is
-// well again; one that wavers at the bound says nothing more.
-func TestLowDiskIsToldOnce(t *testing.T) {
+// A volume that fills is logged once, before it is full, and once when it has
+// space again; one that wavers at the threshold logs nothing more.
+func TestLowDiskIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	const gi = 1 << 30
-	var said bytes.Buffer
+	var logged bytes.Buffer
 	var free, size uint64
 	var fault error
-	d := &disk{dir: "data", log: slog.New(slog.NewTextHandler(&said, nil)), space: func(string) (uint64, uint64, error) { return free, size, fault }}
+	d := &diskMonitor{dir: "data", log: slog.New(slog.NewTextHandler(&logged, nil)), space: func(string) (uint64, uint64, error) { return free, size, fault }}
 	for _, step := range []struct {
 		free, size uint64
 		fault      error
 		low        bool
-		says       string // in what is said at this step; empty: nothing
+		log        string // in what is logged at this step; empty: nothing
 	}{
 		{10 * gi, 20 * gi, nil, false, ""},
 		{3*gi + 1, 20 * gi, nil, false, ""},
@@ -40,11 +40,11 @@ func TestLowDiskIsToldOnce(t *testing.T) {
 		{9 * gi, 4000 * gi, nil, false, ""}, // far below 15 %, yet plenty
 		{7 * gi, 4000 * gi, nil, true, "level=WARN"},
 	} {
-		said.Reset()
+		logged.Reset()
 		free, size, fault = step.free, step.size, step.fault
-		d.look()
-		if step.says == "" && said.Len() > 0 || strings.Count(said.String(), "\n") > 1 || !strings.Contains(said.String(), step.says) {
-			t.Errorf("%d of %d bytes free, %v: said %q, want %q", step.free, step.size, step.fault, &said, step.says)
+		d.check()
+		if step.log == "" && logged.Len() > 0 || strings.Count(logged.String(), "\n") > 1 || !strings.Contains(logged.String(), step.log) {
+			t.Errorf("%d of %d bytes free, %v: logged %q, want %q", step.free, step.size, step.fault, &logged, step.log)
 		}
 		got := d.last.Load()
 		switch {
@@ -56,29 +56,29 @@ func TestLowDiskIsToldOnce(t *testing.T) {
 	}
 }
 
-// A node looks again every half minute, until it ends.
-func TestDiskIsWatched(t *testing.T) {
+// The space is checked every half minute, until the node ends.
+func TestDiskIsChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int64
-		d := &disk{dir: "data", log: slog.New(slog.DiscardHandler), space: func(string) (uint64, uint64, error) {
-			looks.Add(1)
+		var checks atomic.Int64
+		d := &diskMonitor{dir: "data", log: slog.New(slog.DiscardHandler), space: func(string) (uint64, uint64, error) {
+			checks.Add(1)
 			return 1, 2, nil
 		}}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*diskEvery+time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*diskInterval+time.Second)
 		defer cancel()
-		if err := d.watch(ctx); err != nil || looks.Load() != 5 {
-			t.Errorf("in five times %s it looked %d times, %v", diskEvery, looks.Load(), err)
+		if err := d.run(ctx); err != nil || checks.Load() != 5 {
+			t.Errorf("in five times %s it was checked %d times, %v", diskInterval, checks.Load(), err)
 		}
 	})
 }
 
-// The system tells the space of a directory that there is.
+// The system knows the space of a directory that exists.
 func TestSpaceOfADirectory(t *testing.T) {
 	t.Parallel()
-	if free, size, err := spaceOf(t.TempDir()); err != nil || size == 0 || free > size {
+	if free, size, err := volumeSpace(t.TempDir()); err != nil || size == 0 || free > size {
 		t.Errorf("a directory: %d of %d, %v", free, size, err)
 	}
-	if _, _, err := spaceOf(t.TempDir() + "/none"); err == nil {
-		t.Error("a directory that there is not has space")
+	if _, _, err := volumeSpace(t.TempDir() + "/none"); err == nil {
+		t.Error("a directory that does not exist has space")
 	}
 }

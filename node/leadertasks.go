@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs/dispatch"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/registry/lease"
+)
+
+// registerLeaderTasks registers what only the leader does. Each task starts with
+// an election won and ends with the leadership.
+func (n *Node) registerLeaderTasks() {
+	n.raft.WhileLeading("cluster id", n.recordClusterID)
+	n.raft.WhileLeading("group", n.recordGroupChanges)
+	n.raft.WhileLeading("lost homes", n.expireLostHomes)
+	n.raft.WhileLeading("removed members", n.forgetRemovedMembers)
+	n.raft.WhileLeading("dispatch", n.dispatchJobs)
+}
+
+// expireLostHomes ends the sessions of coordinators that are gone.
+func (n *Node) expireLostHomes(ctx context.Context) error {
+	return lease.Sweep(ctx, lease.SweepConfig{
+		Self: n.cfg.ID, View: n.machine.View, Alive: n.raft.Alive, Window: n.raft.ContactWindow(), Grace: n.cfg.Grace, Logger: n.log,
+		Propose: lease.Through(n.proposer, n.cfg.ID),
+	})
+}
+
+// dispatchJobs assigns the parts of jobs to workers.
+func (n *Node) dispatchJobs(ctx context.Context) error {
+	return dispatch.Run(ctx, dispatch.Config{
+		Machine: n.machine, Proposer: n.proposer, Logger: n.log,
+		Alive: func(home string) bool {
+			alive, _ := n.raft.Alive(home)
+			return alive || home == n.cfg.ID
+		},
+	})
+}
+
+// clusterIDRetry is the wait between attempts to record the cluster's id.
+const clusterIDRetry = 200 * time.Millisecond
+
+// recordClusterID writes the cluster's id into the state, once in its life.
+func (n *Node) recordClusterID(ctx context.Context) error {
+	for n.machine.View().ClusterID == "" {
+		if err := n.propose(ctx, fsm.KindFound, fsm.Found{Cluster: n.raft.ClusterID()}); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(clusterIDRetry):
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// groupInterval is how often the leader checks whether the recorded group still
+// holds, and groupTimeout how long a change of the group waits for its record.
+const (
+	groupInterval = time.Second
+	groupTimeout  = 2 * time.Second
+)
+
+// recordGroupChanges records that this coordinator leads, and who votes where that
+// was not recorded with the change itself.
+func (n *Node) recordGroupChanges(ctx context.Context) error {
+	tick := time.NewTicker(groupInterval)
+	defer tick.Stop()
+	for {
+		n.recordGroup(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// recordGroup writes raft's group into the state if it has changed, so that there
+// is an event of it. If it fails, it is tried again at the next check. Calls run
+// one at a time, so that an older group is not recorded after a newer one.
+func (n *Node) recordGroup(ctx context.Context) {
+	n.groupMu.Lock()
+	defer n.groupMu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
+	defer cancel()
+	if now, leads := n.currentGroup(ctx); leads && !now.Same(n.machine.View().Group) {
+		_ = n.propose(ctx, fsm.KindGroup, now)
+	}
+}
+
+// currentGroup is raft's group as of now; leads tells whether this server leads it.
+func (n *Node) currentGroup(ctx context.Context) (g fsm.Group, leads bool) {
+	members, err := n.raft.Members(ctx)
+	if err != nil {
+		return g, false
+	}
+	for _, m := range members {
+		g.Servers = append(g.Servers, fsm.Server{ID: m.ID, ServerID: m.ServerID, Suffrage: m.Suffrage})
+	}
+	slices.SortFunc(g.Servers, func(a, b fsm.Server) int { return strings.Compare(a.ServerID, b.ServerID) })
+	g.Leader, g.ServerID, _, g.Term = n.raft.LeaderInfo()
+	return g, g.Leader == n.cfg.ID
+}
+
+// A coordinator that is not a member at this many checks in a row was removed,
+// and is not joining under a new incarnation just now.
+const (
+	removedInterval = 2 * time.Second
+	removedChecks   = 3
+)
+
+// forgetRemovedMembers deletes the row of a coordinator that is no longer a
+// member, so that its namespace is free. Its sessions end by the lost homes' grace.
+func (n *Node) forgetRemovedMembers(ctx context.Context) error {
+	absent := map[string]int{} // by server id: at how many checks in a row
+	tick := time.NewTicker(removedInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if members, err := n.raft.Members(ctx); err == nil {
+			n.forgetAbsent(ctx, members, absent)
+		}
+	}
+}
+
+// forgetAbsent counts at how many checks in a row each coordinator was absent, and
+// forgets those that were long enough.
+func (n *Node) forgetAbsent(ctx context.Context, members []raftnode.MemberInfo, absent map[string]int) {
+	present := map[string]bool{}
+	for _, m := range members {
+		present[m.ServerID] = true
+	}
+	for c := range n.machine.View().Registry.Coordinators() {
+		if present[c.ServerID] {
+			delete(absent, c.ServerID)
+			continue
+		}
+		if absent[c.ServerID]++; absent[c.ServerID] < removedChecks {
+			continue
+		}
+		if err := n.propose(ctx, registry.KindForget, registry.Forget{ID: c.ID, ServerID: c.ServerID}); err == nil {
+			n.log.Info("forgot a removed coordinator", "id", c.ID, "server_id", c.ServerID)
+			delete(absent, c.ServerID)
+		}
+	}
+}
