@@ -43,8 +43,8 @@ type Config struct {
 	Timeout time.Duration
 	// Attempt bounds one attempt at one address, so that a coordinator that hangs costs no more than this.
 	Attempt time.Duration
-	// Silent ends a call after that many rounds in which no address answered at all, even before its deadline; 0 is no
-	// limit. A person waiting wants to hear soon that nobody is there.
+	// Silent ends a call, or a sign-in of Dial, after that many rounds in which no address answered at all, even before its
+	// deadline; 0 is no limit. A person waiting wants to hear soon that nobody is there.
 	Silent int
 	// HTTPClient replaces the client's own connections; its Timeout must be 0, since it would cut streams off.
 	HTTPClient *http.Client
@@ -120,15 +120,6 @@ func (c *Client) LastFailure() error {
 
 // Addrs are the coordinators in the order in which they would be tried now, as base URLs.
 func (c *Client) Addrs() []string { return c.addrs.order() }
-
-// withOwnOrder shares connections but remembers by itself which address is good: first, if known, is tried first.
-func (c *Client) withOwnOrder(first string) *Client {
-	d := *c
-	d.owned = nil
-	d.addrs = newRing(c.addrs.order())
-	d.addrs.prefer(first)
-	return &d
-}
 
 func baseURL(addr string, secure bool) (string, error) {
 	a := strings.TrimSpace(addr)

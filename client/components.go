@@ -46,7 +46,7 @@ func (c *Client) Component(ctx context.Context, full string, r Read) (wire.Compo
 }
 
 // SignIn signs a component in, or takes its name over when Session and Secret are given. key (16..128 printable bytes)
-// makes a repeat the same sign-in; empty mints one. Nothing keeps the lease alive: Open does.
+// makes a repeat the same sign-in; empty mints one. Nothing keeps the lease alive: a session of Dial does.
 func (c *Client) SignIn(ctx context.Context, in wire.SignIn, key string) (wire.SignedIn, Meta, error) {
 	if key == "" {
 		key = NewKey()

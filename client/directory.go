@@ -13,7 +13,7 @@ import (
 func position(e wire.Event) string { return fmt.Sprintf("%d.%d", e.Index, e.Seq) }
 
 // Lookup finds a component by its full name, or the plain one in the own namespace. Errors: not_found.
-func (n *Native) Lookup(ctx context.Context, name string) (out wire.Component, err error) {
+func (n *Session) Lookup(ctx context.Context, name string) (out wire.Component, err error) {
 	err = n.Coordinator(ctx, "lookup", map[string]string{"name": name}, &out)
 	return out, err
 }
@@ -27,7 +27,7 @@ type Directory struct {
 }
 
 // Components yields the components that are selected, by full name. The first error ends it.
-func (n *Native) Components(ctx context.Context, sel Directory) iter.Seq2[wire.Component, error] {
+func (n *Session) Components(ctx context.Context, sel Directory) iter.Seq2[wire.Component, error] {
 	return func(yield func(wire.Component, error) bool) {
 		after := ""
 		for {
@@ -54,7 +54,7 @@ func (n *Native) Components(ctx context.Context, sel Directory) iter.Seq2[wire.C
 
 // Submit hands a job in. Without an id one is minted here, so that asking again after an unknown outcome, with the id set to
 // that of the error's, is the same job.
-func (n *Native) Submit(ctx context.Context, in wire.SubmitJob) (out wire.Job, err error) {
+func (n *Session) Submit(ctx context.Context, in wire.SubmitJob) (out wire.Job, err error) {
 	if in.ID == "" {
 		in.ID = NewKey()
 	}
@@ -66,14 +66,14 @@ func (n *Native) Submit(ctx context.Context, in wire.SubmitJob) (out wire.Job, e
 }
 
 // Job looks one job up.
-func (n *Native) Job(ctx context.Context, id string) (out wire.Job, err error) {
+func (n *Session) Job(ctx context.Context, id string) (out wire.Job, err error) {
 	err = n.Coordinator(ctx, "jobs.get", map[string]any{"id": id}, &out)
 	return out, err
 }
 
 // WaitJob waits until a job has ended, or ctx has; it goes on when the session moves. It asks now and then: COORDINATOR
 // answers a session's requests in order, so that one that waits there would hold up the others.
-func (n *Native) WaitJob(ctx context.Context, id string) (wire.Job, error) {
+func (n *Session) WaitJob(ctx context.Context, id string) (wire.Job, error) {
 	pause := 5 * time.Millisecond
 	for {
 		out, err := n.Job(ctx, id)
@@ -95,19 +95,19 @@ func (n *Native) WaitJob(ctx context.Context, id string) (wire.Job, error) {
 func final(state string) bool { return state == "done" || state == "failed" || state == "cancelled" }
 
 // CancelJob ends a job.
-func (n *Native) CancelJob(ctx context.Context, id, reason string) (out wire.Job, err error) {
+func (n *Session) CancelJob(ctx context.Context, id, reason string) (out wire.Job, err error) {
 	err = n.Coordinator(ctx, "jobs.cancel", map[string]string{"id": id, "reason": reason}, &out)
 	return out, err
 }
 
 // ForgetJob removes a job that has ended, with its results and logs.
-func (n *Native) ForgetJob(ctx context.Context, id string) (out wire.Job, err error) {
+func (n *Session) ForgetJob(ctx context.Context, id string) (out wire.Job, err error) {
 	err = n.Coordinator(ctx, "jobs.forget", map[string]string{"id": id}, &out)
 	return out, err
 }
 
 // JobResults yields the results of the parts that have ended, by number. The first error ends it.
-func (n *Native) JobResults(ctx context.Context, id string) iter.Seq2[wire.PartResult, error] {
+func (n *Session) JobResults(ctx context.Context, id string) iter.Seq2[wire.PartResult, error] {
 	return func(yield func(wire.PartResult, error) bool) {
 		params := map[string]any{"id": id}
 		for {

@@ -32,9 +32,7 @@ type request struct {
 	key          string // Idempotency-Key; makes the request harmless
 	repeat       repeat
 	extra        time.Duration // granted to an attempt beyond Config.Attempt: it blocks by intent
-	rounds       int           // at most so many over all addresses; 0 is no limit
 	header       http.Header
-	bodyOf       func() any // the body of each attempt, if they differ
 }
 
 func (r *request) write() bool { return r.method != http.MethodGet }
@@ -67,13 +65,6 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 		limit := c.cfg.Attempt + r.extra
 		ctx, cancel := context.WithTimeoutCause(ctx, limit, silence(limit))
 		defer cancel()
-		if r.bodyOf != nil {
-			own := r
-			own.body = r.bodyOf()
-			if payload, err = own.payload(); err != nil {
-				return r.failed(base, wire.Invalid("", "%v", err), err)
-			}
-		}
 		res, ce := c.connect(ctx, base, r, payload)
 		if ce != nil {
 			return ce
@@ -121,7 +112,7 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 	pause := newPause()
 	var end ending
 	took := map[string]time.Duration{} // how long a coordinator took to say that it had not tried
-	for round, silent := 1, 1; ; round, silent = round+1, silent+1 {
+	for silent := 1; ; silent++ {
 		tried := false
 		for _, base := range c.addrs.order() {
 			if ctx.Err() != nil {
@@ -147,7 +138,7 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 			}
 			c.addrs.failed(base)
 		}
-		if !tried || round == r.rounds || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
+		if !tried || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
 			return end.of(ctx, r)
 		}
 	}

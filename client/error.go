@@ -43,6 +43,21 @@ func (e *CallError) Unwrap() []error {
 	return []error{e.Err}
 }
 
+// ErrLost is in the error of a session whose lease ran out, or that was ended by somebody else.
+var ErrLost = errors.New("the session is lost")
+
+// certain tells whether an error says that the session is over, as against that nobody could tell.
+func certain(err error) bool {
+	switch wire.CodeOf(err) {
+	case wire.CodeNotFound, wire.CodeForbidden, wire.CodeUnauthorized, wire.CodeNameTaken, wire.CodeConflict, wire.CodeInvalid:
+		return true
+	}
+	return false
+}
+
+// Removed tells whether a session was ended by an operator: it must not sign in again by itself.
+func Removed(err error) bool { return wire.CodeOf(err) == wire.CodeForbidden }
+
 // repeat says which failures of a request may be answered by asking again.
 type repeat int
 

@@ -15,14 +15,9 @@ import (
 
 // Inbox yields the messages of a session as they come. It resumes after a broken stream without a gap while the session
 // stays at its home, and ends by ctx or a refusal, with an error. What was yielded counts as acknowledged once the stream
-// asks for more. Open does this for a session that also moves.
+// asks for more. It does not keep the lease of the session: a session of Dial does, and receives messages, too.
 func (c *Client) Inbox(ctx context.Context, full, secret string) iter.Seq2[wire.Received, error] {
-	return c.inbox(ctx, full, secret, nil)
-}
-
-// inbox calls broke, if there is one, whenever the stream broke and is about to be opened again.
-func (c *Client) inbox(ctx context.Context, full, secret string, broke func()) iter.Seq2[wire.Received, error] {
-	f := following{broke: broke, request: request{method: http.MethodGet, path: componentPath(full) + "/messages", session: secret}}
+	f := following{request: request{method: http.MethodGet, path: componentPath(full) + "/messages", session: secret}}
 	return func(yield func(wire.Received, error) bool) {
 		for n, err := range c.follow(ctx, f) {
 			var m wire.Received

@@ -58,7 +58,7 @@ func (l *link) deliver(m *wire.Message) {
 }
 
 // handOn brings what is behind the channel into it, until nothing is or the component is over.
-func (n *Native) handOn() {
+func (n *Session) handOn() {
 	in := &n.incoming
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -82,7 +82,7 @@ func (n *Native) handOn() {
 }
 
 // roomy has a reader look that waits for room; mu is held.
-func (n *Native) roomy() {
+func (n *Session) roomy() {
 	if n.incoming.waiting {
 		n.incoming.waiting = false
 		n.incoming.room.Broadcast()
@@ -100,7 +100,7 @@ type errand struct {
 }
 
 // carryOut has a request answered: at once, or in its turn where as many run as may. False: too many wait.
-func (n *Native) carryOut(r errand) bool {
+func (n *Session) carryOut(r errand) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := &n.incoming
@@ -118,7 +118,7 @@ func (n *Native) carryOut(r errand) bool {
 }
 
 // work answers one request after the other until none waits.
-func (n *Native) work(r errand) {
+func (n *Session) work(r errand) {
 	in := &n.incoming
 	for {
 		n.answer(&r)
@@ -136,7 +136,7 @@ func (n *Native) work(r errand) {
 }
 
 // answer runs a method, unless the session that was asked is over.
-func (n *Native) answer(r *errand) {
+func (n *Session) answer(r *errand) {
 	if r.life.ctx.Err() != nil {
 		return
 	}
@@ -147,7 +147,7 @@ func (n *Native) answer(r *errand) {
 	n.reply(r.life.ctx, r, result, err)
 }
 
-func (n *Native) reply(ctx context.Context, r *errand, result any, err error) {
+func (n *Session) reply(ctx context.Context, r *errand, result any, err error) {
 	r.answer.Payload = answerOf(r.id, result, err)
 	err = n.queue(ctx, &r.answer, nil, false, true)
 	if code := wire.CodeOf(err); code == wire.CodeTooLarge || code == wire.CodeInvalid {
@@ -162,7 +162,7 @@ func (n *Native) reply(ctx context.Context, r *errand, result any, err error) {
 }
 
 // busy answers a request that cannot even wait. It is for the connection's reader, which must not wait for room.
-func (n *Native) busy(r *errand) {
+func (n *Session) busy(r *errand) {
 	if r.id == nil {
 		return
 	}

@@ -34,7 +34,7 @@ const (
 type link struct {
 	ungreeted *atomic.Bool // the preamble of the other side is awaited
 
-	n      *Native
+	n      *Session
 	addr   string // as it was dialled
 	conn   net.Conn
 	frames *wire.FrameReader
@@ -77,16 +77,15 @@ func (l *link) close() {
 // enter signs in at one address after the other until one takes the session, refuses it for good, or until ends.
 // With until zero ctx alone bounds it. A conflict is none for good while an attempt of before may have been carried out: it may be
 // with that one.
-func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
+func (n *Session) enter(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
 	pause := newPause()
-	var last, secure error // secure: of TLS
-	happened := false      // a sign-in ended without its outcome being known
-	for round := 0; ; round++ {
+	tries := signInTries{}
+	for round, silent := 0, 1; ; round, silent = round+1, silent+1 {
 		for _, addr := range n.addresses() {
 			limit := firstDial << min(round, 4)
 			l, w, sent, err := n.attempt(ctx, addr, in, key, limit)
@@ -94,7 +93,7 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 				n.entered(l, w, sent)
 				return l, nil
 			}
-			again := wire.CodeOf(err) == wire.CodeConflict && (happened || n.mayMove())
+			again := wire.CodeOf(err) == wire.CodeConflict && (tries.happened || n.mayMove())
 			if certain(err) && !again {
 				return nil, err
 			}
@@ -105,26 +104,50 @@ func (n *Native) enter(ctx context.Context, in wire.SignIn, key string, until ti
 			case again, open(err):
 				n.attempted(&in)
 			}
-			happened = happened || open(err)
-			if ctx.Err() == nil || last == nil {
-				last = err
-				if aboutTLS(err) {
-					secure = fmt.Errorf("%s: %w", addr, err)
-				}
+			if tries.failed(ctx, addr, err) {
+				silent = 0
 			}
-			if ctx.Err() == nil {
-				continue
+			if ctx.Err() != nil {
+				return nil, tries.end(in.Name)
 			}
-			if secure != nil && !aboutTLS(last) {
-				last = fmt.Errorf("%w; TLS failed with %w", last, secure)
-			}
-			if last = fmt.Errorf("no coordinator took the session: %w", last); happened {
-				return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.Unknown(last))
-			}
-			return nil, fmt.Errorf("sign in %s: %w", in.Name, wire.NotTried("%v", last))
+		}
+		if n.cfg.silent > 0 && silent >= n.cfg.silent && n.Welcome().Session == "" {
+			return nil, tries.end(in.Name)
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
+}
+
+// signInTries is what is known of attempts to sign in that failed.
+type signInTries struct {
+	last     error
+	secure   error // the last that TLS ended: trouble elsewhere does not explain it
+	happened bool  // one ended without its outcome being known
+}
+
+// failed notes an attempt; true says that somebody answered it.
+func (t *signInTries) failed(ctx context.Context, addr string, err error) (answered bool) {
+	t.happened = t.happened || open(err)
+	if ctx.Err() == nil || t.last == nil {
+		t.last = err
+		if aboutTLS(err) {
+			t.secure = fmt.Errorf("%s: %w", addr, err)
+		}
+	}
+	unanswered := (*CallError)(nil)
+	return !errors.As(err, &unanswered) || unanswered.Cause == nil
+}
+
+// end is the outcome when no more is tried.
+func (t *signInTries) end(name string) error {
+	last := t.last
+	if t.secure != nil && !aboutTLS(last) {
+		last = fmt.Errorf("%w; TLS failed with %w", last, t.secure)
+	}
+	if last = fmt.Errorf("no coordinator took the session: %w", last); t.happened {
+		return fmt.Errorf("sign in %s: %w", name, wire.Unknown(last))
+	}
+	return fmt.Errorf("sign in %s: %w", name, wire.NotTried("%v", last))
 }
 
 // open tells whether an attempt that ended with err may have been carried out, or may still be.
@@ -135,7 +158,7 @@ func open(err error) bool {
 
 // attempted notes an attempt that may be carried out at any time, and numbers the next: once that is carried out, the one before
 // it changes nothing any more.
-func (n *Native) attempted(in *wire.SignIn) {
+func (n *Session) attempted(in *wire.SignIn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if in.Session != "" && in.Attempt == 0 {
@@ -147,14 +170,14 @@ func (n *Native) attempted(in *wire.SignIn) {
 }
 
 // mayMove tells whether an attempt without a number may still move the session.
-func (n *Native) mayMove() bool {
+func (n *Session) mayMove() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.unsure
 }
 
 // addresses are where to go: the doors of the last welcome after those that were given and are not among them.
-func (n *Native) addresses() []string {
+func (n *Session) addresses() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := slices.Clone(n.doors)
@@ -167,7 +190,7 @@ func (n *Native) addresses() []string {
 }
 
 // avoid puts an address at the end of the list.
-func (n *Native) avoid(addr string) {
+func (n *Session) avoid(addr string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if i := slices.Index(n.doors, addr); i >= 0 {
@@ -176,14 +199,16 @@ func (n *Native) avoid(addr string) {
 }
 
 // attempt dials one address and signs in there.
-func (n *Native) attempt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
+func (n *Session) attempt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
 	if ctx.Err() != nil { // the lease is over, say: it is too late, however fast the answer
 		return nil, nil, time.Time{}, wire.NotTried("%v", context.Cause(ctx))
 	}
 	dialing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := n.cfg.Dialer(dialing, addr)
-	if err != nil {
+	if refused := (*CallError)(nil); errors.As(err, &refused) {
+		return nil, nil, time.Time{}, err
+	} else if err != nil {
 		return nil, nil, time.Time{}, wire.NotTried("%v", err)
 	}
 	if n.cfg.TLS != nil {
@@ -248,7 +273,7 @@ func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation
 		return conversation, nil, wire.Invalid("", "sign-in: %v", err)
 	}
 	m := wire.Message{
-		To: wire.Coordinator, Conversation: newConversation(), Type: wire.TypeJSON,
+		To: wire.Coordinator, Conversation: NewConversation(), Type: wire.TypeJSON,
 		Payload: [][]byte{slices.Concat([]byte(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":`), params, []byte("}"))},
 	}
 	if m.FrameSize() > wire.MaxFirst {
@@ -278,7 +303,11 @@ func readSignIn(m *wire.Message) (*wire.Welcome, error) {
 
 // signIn exchanges preambles and asks for the session.
 func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
-	conversation, b, err := l.signInFrame(wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil), in, key)
+	var preamble []byte
+	if !l.n.cfg.webSocket {
+		preamble = wire.Preamble{Version: wire.SessionVersion, Ping: l.n.cfg.Ping}.Append(nil)
+	}
+	conversation, b, err := l.signInFrame(preamble, in, key)
 	if err != nil {
 		return nil, err
 	}
@@ -286,20 +315,12 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 		return nil, wire.Unknown(err)
 	}
 	r := bufio.NewReaderSize(l.heard, 64<<10)
-	l.ungreeted.Store(true)
-	var raw [wire.PreambleSize]byte
-	if got, err := io.ReadFull(r, raw[:]); err != nil {
-		return nil, noPreamble(raw[:got], err, l.n.cfg.TLS != nil)
+	l.ping = wire.DefaultPing // a WebSocket has no preamble to agree on another
+	if preamble != nil {
+		if err := l.readPreamble(r); err != nil {
+			return nil, err
+		}
 	}
-	l.ungreeted.Store(false)
-	p, err := wire.ParsePreamble(raw[:])
-	if err != nil {
-		return nil, wire.NotTried("%s", cmp.Or(found(raw[:]), err.Error()))
-	}
-	if p.Version != wire.SessionVersion {
-		return nil, wire.NotTried("the coordinator speaks version %d of the protocol, this program %d", p.Version, wire.SessionVersion)
-	}
-	l.ping = max(p.Ping, time.Second)
 	l.frames = wire.NewFrameReader(r)
 	for {
 		m, err := l.frames.Next()
@@ -312,6 +333,25 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 			return readSignIn(&m)
 		}
 	}
+}
+
+// readPreamble reads what the coordinator says first.
+func (l *link) readPreamble(r io.Reader) error {
+	l.ungreeted.Store(true)
+	var raw [wire.PreambleSize]byte
+	if got, err := io.ReadFull(r, raw[:]); err != nil {
+		return noPreamble(raw[:got], err, l.n.cfg.TLS != nil)
+	}
+	l.ungreeted.Store(false)
+	p, err := wire.ParsePreamble(raw[:])
+	if err != nil {
+		return wire.NotTried("%s", cmp.Or(found(raw[:]), err.Error()))
+	}
+	if p.Version != wire.SessionVersion {
+		return wire.NotTried("the coordinator speaks version %d of the protocol, this program %d", p.Version, wire.SessionVersion)
+	}
+	l.ping = max(p.Ping, time.Second)
+	return nil
 }
 
 // signInAgain asks for the session on the connection, which has lost it: what a coordinator did not look at for want of a
@@ -357,7 +397,7 @@ func (l *link) signedIn(m *wire.Message) bool {
 }
 
 // returning is the sign-in that takes the session up again; mu is held.
-func (n *Native) returning() wire.SignIn {
+func (n *Session) returning() wire.SignIn {
 	in := n.cfg.SignIn
 	in.Session, in.Secret, in.Namespace, in.Attempt = n.in.Session, n.in.Secret, n.in.Namespace, n.next
 	return in
@@ -371,35 +411,40 @@ func byeOf(m *wire.Message) *wire.Error {
 	return why
 }
 
-// newConversation returns a UUID of version 7 (RFC 9562, section 5.7). Every message has one: from the library, which asks
-// the system for its chance under a lock, it took half of the time of Post.
-func newConversation() (id [16]byte) {
+// NewConversation returns a conversation id that nobody else has: a UUID of version 7 (RFC 9562, section 5.7). Every message
+// has one: from the library, which asks the system for its randomness under a lock, it took half of the time of Post.
+func NewConversation() (id [16]byte) {
 	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixMilli())<<16|rand.Uint64()&0xfff|7<<12)
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64()>>2|1<<63)
 	return id
 }
 
 // entered notes a sign-in that was sent at the given time.
-func (n *Native) entered(l *link, w *wire.Welcome, sent time.Time) {
+func (n *Session) entered(l *link, w *wire.Welcome, sent time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.in.Home != "" && n.in.Home != w.Home {
 		n.moves++
 	}
 	n.in, n.next = *w, w.Attempt+1
+	n.hold(sent)
+	n.link = l
 	n.doors = n.doors[:0]
+	if n.cfg.webSocket { // the coordinators' own addresses are of another port
+		n.doors = append(n.doors, l.addr)
+		n.doors = append(n.doors, slices.DeleteFunc(slices.Clone(n.cfg.Addrs), func(a string) bool { return a == l.addr })...)
+		return
+	}
 	for _, d := range w.Coordinators {
 		if d.Address != "" {
 			n.doors = append(n.doors, d.Address)
 		}
 	}
-	n.hold(sent)
-	n.link = l
 }
 
 // hold lets the lease count from when a sign of life was sent that was answered. A tenth is for clocks that run at
 // different speeds and for those who have to stop. mu is held.
-func (n *Native) hold(sent time.Time) {
+func (n *Session) hold(sent time.Time) {
 	lease := time.Duration(n.in.Lease)
 	if until := sent.Add(lease - lease/10); until.After(n.until) {
 		n.until = until
@@ -407,7 +452,7 @@ func (n *Native) hold(sent time.Time) {
 }
 
 // keep uses one link after the other until the end.
-func (n *Native) keep(l *link) {
+func (n *Session) keep(l *link) {
 	defer close(n.done)
 	defer func() {
 		n.incoming.handed.Wait() // over, as everything is
@@ -440,7 +485,7 @@ func (n *Native) keep(l *link) {
 }
 
 // again takes the session up where it is, or over to another coordinator.
-func (n *Native) again(l *link, why error) (*link, error) {
+func (n *Session) again(l *link, why error) (*link, error) {
 	if l.bye != nil {
 		switch l.bye.Code {
 		case wire.CodeConflict:
@@ -462,7 +507,7 @@ func (n *Native) again(l *link, why error) (*link, error) {
 }
 
 // ownMove tells whether an own attempt without a number may have moved the session: that is gone back on once.
-func (n *Native) ownMove() bool {
+func (n *Session) ownMove() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was := n.unsure
@@ -471,7 +516,7 @@ func (n *Native) ownMove() bool {
 }
 
 // anew begins a new session under the same name, however long that takes.
-func (n *Native) anew() (*link, error) {
+func (n *Session) anew() (*link, error) {
 	in := n.cfg.SignIn
 	in.Namespace = n.Welcome().Namespace
 	key, pause := NewKey(), newPause()

@@ -67,7 +67,7 @@ func (p *pending) end(m wire.Message, err error) {
 // queue puts a message in line. It waits while there is too much before it, and behind a long one to the same receiver.
 // p, if not nil, is registered under its id or conversation. now tells that the caller waits for what comes of it: then it
 // writes it itself, if it can.
-func (n *Native) queue(ctx context.Context, m *wire.Message, p *pending, call, now bool) error {
+func (n *Session) queue(ctx context.Context, m *wire.Message, p *pending, call, now bool) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func appendChecked(dst []byte, m *wire.Message) []byte {
 }
 
 // rouse has the link's writer look; mu is held.
-func (n *Native) rouse() {
+func (n *Session) rouse() {
 	if n.link != nil {
 		n.link.rouse()
 	}

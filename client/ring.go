@@ -27,20 +27,11 @@ func (r *ring) order() []string {
 	return slices.Clone(r.bases)
 }
 
-func (r *ring) failed(base string) { r.move(base, false) }
-func (r *ring) prefer(base string) { r.move(base, true) }
-
-func (r *ring) move(base string, front bool) {
+// failed moves an address to the back.
+func (r *ring) failed(base string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.Index(r.bases, base)
-	if i < 0 {
-		return
-	}
-	r.bases = slices.Delete(r.bases, i, i+1)
-	if front {
-		r.bases = slices.Insert(r.bases, 0, base)
-	} else {
-		r.bases = append(r.bases, base)
+	if i := slices.Index(r.bases, base); i >= 0 {
+		r.bases = append(slices.Delete(r.bases, i, i+1), base)
 	}
 }

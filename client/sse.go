@@ -156,7 +156,6 @@ type following struct {
 	request request
 	lastID  string      // where to begin
 	over    func() bool // whether a clean end of a stream was the end; nil: never
-	broke   func()      // told when a stream broke; may be nil
 }
 
 // follow yields the events of a stream for ever, at the next coordinator when one goes away, from where it stopped. It
@@ -206,9 +205,6 @@ func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error]
 				return
 			}
 			c.addrs.failed(s.meta.Addr)
-			if f.broke != nil && ctx.Err() == nil {
-				f.broke()
-			}
 			if !sleep(ctx, pause.NextBackOff()) {
 				yield(news{}, context.Cause(ctx))
 				return

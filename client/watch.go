@@ -41,7 +41,7 @@ const watched = 1024
 // Watch yields news of the cluster in order, from now on (the error of the first turn tells if that did not work), without a
 // gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a gap, an event
 // of KindLagged comes in its place: list again. It ends with ctx or with the component, with an error. Data is a json.RawMessage, or nil.
-func (n *Native) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Event, error], error) {
+func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Event, error], error) {
 	if len(topics) == 0 {
 		topics = []string{wire.TopicComponent}
 	}
@@ -87,7 +87,7 @@ func (n *Native) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Ev
 }
 
 // leave ends a watch, and with the last one the subscription.
-func (s *watches) leave(n *Native, w *watch) {
+func (s *watches) leave(n *Session, w *watch) {
 	s.mu.Lock()
 	delete(s.all, w)
 	last := len(s.all) == 0
@@ -97,7 +97,7 @@ func (s *watches) leave(n *Native, w *watch) {
 	}
 }
 
-func (s *watches) unsubscribe(n *Native) {
+func (s *watches) unsubscribe(n *Session) {
 	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
 	defer cancel()
 	if s.begin(ctx) != nil {
@@ -131,7 +131,7 @@ func (s *watches) end() { <-s.turn }
 var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
 
 // subscribe asks for news, behind the last event if there was one, until the connection of now brings them.
-func (s *watches) subscribe(ctx context.Context, n *Native) error {
+func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if err := s.begin(ctx); err != nil {
@@ -144,7 +144,7 @@ func (s *watches) subscribe(ctx context.Context, n *Native) error {
 			s.mu.Unlock()
 			return nil
 		}
-		conversation := newConversation()
+		conversation := NewConversation()
 		params := map[string]any{"topics": allTopics}
 		if s.conversation = conversation; s.at != "" {
 			params["after"] = s.at
@@ -181,7 +181,7 @@ func (s *watches) answered(m *wire.Message) {
 }
 
 // resume subscribes again on a new connection, whose reader calls it before it reads.
-func (s *watches) resume(n *Native, l *link) {
+func (s *watches) resume(n *Session, l *link) {
 	s.mu.Lock()
 	s.live = false
 	again := len(s.all) > 0

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
@@ -61,9 +62,12 @@ func startSDK(t *testing.T, define ...string) *pyleco {
 }
 
 // serveInbox answers what comes into a REST component's inbox, as a program
-// would that knows no more than HTTP and JSON-RPC, until its session ends.
-func serveInbox(t *testing.T, s *client.Session) {
-	for m := range s.Messages() {
+// would that knows no more than HTTP and JSON-RPC, until the test ends.
+func serveInbox(t *testing.T, p *process, in wire.SignedIn) {
+	for m, err := range p.api().Inbox(t.Context(), in.FullName, in.Secret) {
+		if err != nil {
+			return
+		}
 		var asked struct {
 			ID     json.RawMessage `json:"id"`
 			Method string          `json:"method"`
@@ -83,7 +87,8 @@ func serveInbox(t *testing.T, s *client.Session) {
 			t.Error(err)
 			return
 		}
-		if _, err := s.Send(context.Background(), wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: b}); err != nil && s.Err() == nil {
+		answer := wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: b}
+		if _, _, err := p.api().Send(t.Context(), in.Secret, answer, ""); err != nil && t.Context().Err() == nil {
 			t.Errorf("an answer from the inbox to %s: %v", m.From, err)
 		}
 	}
@@ -109,8 +114,13 @@ func TestEveryCallerReachesEveryComponent(t *testing.T) {
 	}})
 	startSDK(t, fmt.Sprintf("s = open_async(%q, 'python')", native(0)), fmt.Sprintf("b = open_sync(%q, 'blocking')", native(0)))
 	startPyleco(t, "port = "+portOf(leco[0]), `a = actor("leco", port)`)
-	inbox := c.open(wire.SignIn{Name: "inbox"}, c.nodes[0])
-	go serveInbox(t, inbox)
+	inbox := c.signIn(c.nodes[0], "inbox", 10*time.Minute)
+	served := make(chan struct{})
+	t.Cleanup(func() { <-served })
+	go func() {
+		defer close(served)
+		serveInbox(t, c.nodes[0], inbox)
+	}()
 	components := []string{"go", "python", "blocking", "leco", "inbox"}
 
 	// The callers, at n1 and n2. Each returns what came of a call, as JSON, or
@@ -152,12 +162,15 @@ func TestEveryCallerReachesEveryComponent(t *testing.T) {
 	callers := map[string]func(to, method string) string{}
 	for i, at := range []string{"near", "far"} {
 		n := c.component("caller-go-"+at, []string{native(i)}, client.Component{})
-		r := c.open(wire.SignIn{Name: "caller-rest-" + at}, c.nodes[i])
+		r := c.signIn(c.nodes[i], "caller-rest-"+at, 10*time.Minute)
 		py := startPyleco(t, "port = "+portOf(leco[i]), `c = Communicator(name="caller-leco-`+at+`", port=port, timeout=20); c.sign_in()`)
 		in := json.RawMessage(params)
 		callers["GET "+at] = rest(c.nodes[i], "GET", true)
 		callers["POST "+at] = rest(c.nodes[i], "POST", false)
-		callers["REST session "+at] = asRPC(func(to, m string, out any) error { return r.Call(t.Context(), to, m, in, out, patience, false) })
+		callers["REST session "+at] = asRPC(func(to, m string, out any) error {
+			_, err := c.nodes[i].api().Call(t.Context(), r.Secret, to, m, in, out, patience, false)
+			return err
+		})
 		callers["Go SDK "+at] = asRPC(func(to, m string, out any) error { return n.Call(t.Context(), to, m, in, out) })
 		callers["Python SDK "+at] = inPython(sdk, "outcome(lambda: do("+at+".call(%q, %q, "+params+", timeout=20)))")
 		callers["Python SDK, blocking "+at] = inPython(sdk, "outcome(lambda: "+at+"sync.call(%q, %q, "+params+", timeout=20))")

@@ -157,10 +157,12 @@ func isGone(t *testing.T, pid int) {
 	})
 }
 
-// open opens a session that is closed with the test.
+// open opens a session over REST that is closed with the test.
 func (c *cluster) open(in wire.SignIn, at ...*process) *client.Session {
 	c.t.Helper()
-	s, err := apiOf(c.t, at...).Open(c.t.Context(), client.SessionConfig{Inbox: true, SignIn: in})
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	s, err := apiOf(c.t, at...).Dial(ctx, client.Component{Inbox: true, SignIn: in})
 	if err != nil {
 		c.t.Fatalf("open a session as %s: %v", in.Name, err)
 	}

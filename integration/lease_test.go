@@ -20,7 +20,7 @@ func TestNobodyHasANameTwice(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, "--grace", "1s")
 	n1, n2, n3 := c.nodes[0], c.nodes[1], c.nodes[2]
-	signIn := func(name string, lease time.Duration, at *process) *client.Native {
+	signIn := func(name string, lease time.Duration, at *process) *client.Session {
 		n, err := client.Dial(t.Context(), client.Component{
 			Addrs:  []string{at.component},
 			SignIn: wire.SignIn{Name: name, Namespace: "n1", Lease: wire.Duration(lease)},

@@ -17,7 +17,6 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/gateway/pyenv"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // lecoCluster starts n coordinators with a LECO door each; the addresses come
@@ -241,12 +240,12 @@ func TestPylecoAmongOthers(t *testing.T) {
 		err := json.Unmarshal(r.Params, &in)
 		return 2 * in.X, err
 	}}}
-	native := map[string]*client.Native{}
+	native := map[string]*client.Session{}
 	for i, name := range []string{"near", "far"} {
 		at := c.nodes[i].args
 		native[name] = c.component(name, at[slices.Index(at, "--component-addr")+1:][:1], double)
 	}
-	rest := c.open(wire.SignIn{Name: "rest"}, c.nodes[2])
+	rest := c.signIn(c.nodes[2], "rest", 10*time.Minute)
 	py := startPyleco(t, "port = "+portOf(doors[0]), `a = actor("act", port)`, `c = Communicator(name="CA", port=port, timeout=10); c.sign_in()`)
 	py.gives(`true`, `within(20, lambda: {n: sorted(l) for n, l in c.ask_rpc("COORDINATOR", "send_global_components").items()} == {"n1": ["CA", "act", "near"], "n2": ["far"], "n3": ["rest"]})`)
 	py.gives("42", `c.ask_rpc("near", "double", X=21)`)
@@ -260,7 +259,7 @@ func TestPylecoAmongOthers(t *testing.T) {
 		}
 		got = 0
 	}
-	if err := rest.Call(t.Context(), "n1.act", "call_action", action, &got, patience, false); err != nil || got != 42 {
+	if _, err := c.nodes[2].api().Call(t.Context(), rest.Secret, "n1.act", "call_action", action, &got, patience, false); err != nil || got != 42 {
 		t.Errorf("a REST component calls a pyleco actor: got %d, %v", got, err)
 	}
 	c.has("n1.act", "n1")

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -86,7 +87,9 @@ func TestMailInAStorm(t *testing.T) {
 func (r *record) write(t *testing.T, s *client.Session, to string, n int) {
 	for i := 1; i <= n; i++ {
 		m := mail{s.FullName(), to, i}
-		_, err := s.Send(t.Context(), wire.SendMessage{To: to, Content: asJSON(m), Timeout: seconds(3)})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := s.Send(ctx, wire.Message{To: to, Type: wire.TypeJSON, Payload: [][]byte{asJSON(m)}})
+		cancel()
 		r.mu.Lock()
 		r.outcomes[m] = wire.CodeOf(err)
 		if err != nil && wire.CodeOf(err) == "" {
@@ -102,7 +105,7 @@ func (r *record) write(t *testing.T, s *client.Session, to string, n int) {
 func (r *record) read(s *client.Session) {
 	for got := range s.Messages() {
 		var m mail
-		if json.Unmarshal(got.Content, &m) != nil || m.N == 0 {
+		if json.Unmarshal(got.Payload[0], &m) != nil || m.N == 0 {
 			continue // a coordinator's report of mail that was not read
 		}
 		r.mu.Lock()

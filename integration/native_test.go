@@ -30,7 +30,7 @@ func nativeCluster(t *testing.T) (*cluster, map[string][]string) {
 }
 
 // component signs in at the first of the doors.
-func (c *cluster) component(name string, at []string, more client.Component) *client.Native {
+func (c *cluster) component(name string, at []string, more client.Component) *client.Session {
 	c.t.Helper()
 	more.Addrs, more.SignIn.Name = at, name
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
@@ -67,7 +67,7 @@ func (l *ledger) told(what string, err error) {
 }
 
 // read takes messages in until the component is over.
-func (l *ledger) read(n *client.Native) {
+func (l *ledger) read(n *client.Session) {
 	for m := range n.Messages() {
 		l.mu.Lock()
 		what := string(m.Payload[0])
@@ -79,7 +79,7 @@ func (l *ledger) read(n *client.Native) {
 
 // send keeps sending numbered messages, several at a time, until stop is
 // closed; delivered is told when each one began that was.
-func (l *ledger) send(ctx context.Context, n *client.Native, to string, stop <-chan struct{}, delivered func(begun time.Time)) {
+func (l *ledger) send(ctx context.Context, n *client.Session, to string, stop <-chan struct{}, delivered func(begun time.Time)) {
 	var wg sync.WaitGroup
 	for lane := range 4 {
 		wg.Go(func() {

@@ -82,7 +82,7 @@ func TestALeaderChangeExpiresNothing(t *testing.T) {
 	c := startCluster(t, 3)
 	var sessions []*client.Session
 	for i := range 9 {
-		s, err := apiOf(t, c.nodes[i%3]).Open(t.Context(), client.SessionConfig{SignIn: wire.SignIn{Name: fmt.Sprintf("c%d", i), Lease: wire.Duration(3 * time.Second)}})
+		s, err := apiOf(t, c.nodes[i%3]).Dial(t.Context(), client.Component{SignIn: wire.SignIn{Name: fmt.Sprintf("c%d", i), Lease: wire.Duration(3 * time.Second)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,15 +129,15 @@ func TestASessionMovesWhenItsHomeDies(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
 	home := c.nodes[0]
-	s, err := apiOf(t, c.nodes...).Open(t.Context(), client.SessionConfig{Inbox: true, SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(4 * time.Second)}})
+	s, err := apiOf(t, c.nodes...).Dial(t.Context(), client.Component{Inbox: true, SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(4 * time.Second)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close(context.Background()) })
-	if got := s.SignedIn().Home; got != home.name {
+	if got := s.Welcome().Home; got != home.name {
 		t.Fatalf("home is %s, want %s", got, home.name)
 	}
-	session := s.SignedIn().Session
+	session := s.Welcome().Session
 	camera := c.signIn(c.nodes[1], "camera", 10*time.Minute)
 	home.kill()
 	eventually(t, "the session at another home", func(ctx ctx) error {
@@ -158,8 +158,8 @@ func TestASessionMovesWhenItsHomeDies(t *testing.T) {
 	}
 	select {
 	case m := <-s.Messages():
-		if string(m.Content) != `"still there?"` || m.From != "n2.camera" {
-			t.Errorf("got %s from %s", m.Content, m.From)
+		if string(m.Payload[0]) != `"still there?"` || m.From != "n2.camera" {
+			t.Errorf("got %s from %s", m.Payload[0], m.From)
 		}
 	case <-time.After(patience):
 		t.Error("a delivered message never came")

@@ -39,8 +39,8 @@ func got(t *testing.T, s *client.Session, last string) (all []string) {
 	for {
 		select {
 		case m := <-s.Messages():
-			all = append(all, string(m.Content))
-			if string(m.Content) == last {
+			all = append(all, string(m.Payload[0]))
+			if string(m.Payload[0]) == last {
 				return all
 			}
 		case <-limit:
@@ -57,7 +57,7 @@ func TestARingOfSeven(t *testing.T) {
 	c := startCluster(t, 7, "--topology", "ring")
 	camera := c.signIn(c.nodes[0], "camera", 10*time.Minute)
 	laser := c.open(wire.SignIn{Name: "laser", Lease: wire.Duration(10 * time.Minute)}, c.nodes[2])
-	if home := laser.SignedIn().Home; home != "n3" {
+	if home := laser.Welcome().Home; home != "n3" {
 		t.Fatalf("laser is at home at %s", home)
 	}
 	// n1 - n2 - n3 is the short way, n1 - n7 - n6 - n5 - n4 - n3 the long one.

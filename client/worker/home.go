@@ -79,7 +79,7 @@ func (h *home) Hints() <-chan work.Hint { return h.hints }
 func (h *home) listen() {
 	defer close(h.hints)
 	for m := range h.session.Messages() {
-		hint, ok := read(m)
+		hint, ok := hintOf(&m)
 		if !ok {
 			continue
 		}
@@ -91,21 +91,21 @@ func (h *home) listen() {
 		}
 		select {
 		case h.hints <- hint:
-		case <-h.session.Done():
+		case <-h.session.Context().Done():
 		}
 	}
 }
 
-// read takes a hint from a message. Only a coordinator gives work: parts are programs to run here.
-func read(m wire.Received) (work.Hint, bool) {
-	if m.From != wire.Coordinator && !strings.HasSuffix(m.From, "."+wire.Coordinator) {
+// hintOf decodes a hint from a message. Only a coordinator gives work: parts are programs to run here.
+func hintOf(m *wire.Message) (work.Hint, bool) {
+	if m.From != wire.Coordinator && !strings.HasSuffix(m.From, "."+wire.Coordinator) || len(m.Payload) == 0 {
 		return work.Hint{}, false
 	}
 	var note struct {
 		Method string          `json:"method"`
 		Params json.RawMessage `json:"params"`
 	}
-	if json.Unmarshal(m.Content, &note) != nil {
+	if json.Unmarshal(m.Payload[0], &note) != nil {
 		return work.Hint{}, false
 	}
 	switch note.Method {

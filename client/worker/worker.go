@@ -19,13 +19,14 @@ import (
 
 // Config says who works for whom.
 type Config struct {
-	Client *client.Client // lent: the caller closes it after Run
+	// Client says where to sign in: at the REST ports of coordinators. It is lent: the caller closes it after Run.
+	Client *client.Client
 
 	Name      string
 	Namespace string // default: that of the coordinator asked first
 	Labels    map[string]string
 	Place     wire.Place
-	Lease     time.Duration // default client.DefaultLease
+	Lease     time.Duration // default DefaultLease; at least wire.ShortestNativeLease
 
 	// Runtimes and Slots go to the sign-in too; see work.Config.
 	Runtimes []work.Runtime
@@ -39,6 +40,9 @@ type Config struct {
 	Logger *slog.Logger // default: silent
 }
 
+// DefaultLease is the lease of a worker that asks for none.
+const DefaultLease = 15 * time.Second
+
 // nameTakenFor is how long a taken name is waited for: a worker started again finds its own old session until its lease ends.
 const nameTakenFor = time.Minute
 
@@ -47,6 +51,10 @@ const nameTakenFor = time.Minute
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Lease = cmp.Or(cfg.Lease, DefaultLease); cfg.Lease > 0 && cfg.Lease < wire.ShortestNativeLease {
+		cfg.Logger.Warn("the lease is shorter than that of a session can be", "lease", cfg.Lease, "instead", wire.ShortestNativeLease)
+		cfg.Lease = wire.ShortestNativeLease
 	}
 	cfg.Slots = cmp.Or(cfg.Slots, 1)
 	cfg.Grace = max(cmp.Or(cfg.Grace, 10*time.Second), 0)
@@ -60,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 			}
 			return err
 		}
-		last = s.SignedIn()
+		last = s.Welcome().SignedIn
 		cfg.Logger.Info("signed in", "component", last.FullName, "home", last.Home)
 		if cfg.Signed != nil {
 			cfg.Signed(last)
@@ -75,7 +83,7 @@ func Run(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("not signing in again: %w", err)
 		}
 		cfg.Logger.Warn("signing in again", "error", err)
-		last = s.SignedIn()
+		last = s.Welcome().SignedIn
 	}
 }
 
@@ -109,7 +117,7 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 			if left = nil; over {
 				body.Session, body.Secret = "", ""
 			}
-			s, err = cfg.Client.Open(ctx, client.SessionConfig{SignIn: body, Inbox: true, Logger: cfg.Logger})
+			s, err = dial(ctx, cfg, body)
 		}
 		late.Stop()
 		if err == nil {
@@ -135,6 +143,13 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// dial tries to sign in for some time.
+func dial(ctx context.Context, cfg Config, in wire.SignIn) (*client.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, client.DefaultTimeout)
+	defer cancel()
+	return cfg.Client.Dial(ctx, client.Component{SignIn: in, Inbox: true, Logger: cfg.Logger})
 }
 
 // settleFor bounds one try to settle.
@@ -183,18 +198,18 @@ func life(ctx context.Context, cfg Config, s *client.Session) (left *work.Worker
 		case <-ctx.Done():
 			h.closing.Store(true)
 			drained(s, w, cfg.Grace)
-		case <-s.Done():
+		case <-s.Context().Done():
 		}
 		err = w.Close()
 	}
-	lost := s.Err()
+	lost := context.Cause(s.Context())
 	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if cerr := s.Close(out); cerr != nil {
 		cfg.Logger.Warn("not signed out: the name is free when its lease ends", "error", cerr)
 	}
 	h.wait()
-	if lost != nil {
+	if errors.Is(lost, client.ErrLost) {
 		return w, lost
 	}
 	return nil, err
@@ -211,7 +226,7 @@ func drained(s *client.Session, w *work.Worker, grace time.Duration) {
 		case <-look.C:
 		case <-over.C:
 			return
-		case <-s.Done():
+		case <-s.Context().Done():
 			return
 		}
 	}

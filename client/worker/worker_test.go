@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/client"
@@ -42,11 +44,13 @@ type cluster struct {
 	tried    int  // reports that came meanwhile
 	story    []string
 	changed  chan struct{} // closed at every change
-	inbox    chan wire.Received
+	inbox    chan *wire.Message
+	lines    map[string]context.CancelFunc // of each coordinator: ends its connection
+	serving  sync.WaitGroup
 }
 
 func newCluster() *cluster {
-	return &cluster{changed: make(chan struct{}), inbox: make(chan wire.Received, 8)}
+	return &cluster{changed: make(chan struct{}), inbox: make(chan *wire.Message, 8), lines: map[string]context.CancelFunc{}}
 }
 
 // update changes the state and wakes whoever waits for it.
@@ -79,39 +83,170 @@ func (c *cluster) until(t *testing.T, what string, holds func() bool) {
 
 func (c *cluster) coordinator(t *testing.T, id string) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(id, w, r) }))
-	t.Cleanup(s.Close)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(t, id, w, r) }))
+	t.Cleanup(func() {
+		c.hangUp(id)
+		s.Close()
+		c.serving.Wait()
+	})
 	return s
 }
 
 // kill lets a coordinator answer nothing any more, on whatever connection.
-func (c *cluster) kill(id string) { c.update(func() { c.dead = id }) }
+func (c *cluster) kill(id string) {
+	c.update(func() { c.dead = id })
+	c.hangUp(id)
+}
 
-func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
-	say := func(status int, v any) {
-		w.Header().Set("X-Index", "9")
-		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(v)
+// hangUp ends the connection of a coordinator.
+func (c *cluster) hangUp(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if end := c.lines[id]; end != nil {
+		end()
 	}
-	refuse := func(status int, code wire.Code, detail string) {
-		say(status, wire.Problem{Status: status, Code: code, Detail: detail})
-	}
+}
+
+// serve answers REST.
+func (c *cluster) serve(t *testing.T, id string, w http.ResponseWriter, r *http.Request) {
+	c.serving.Add(1)
+	defer c.serving.Done()
 	c.mu.Lock()
 	dead := c.dead == id
 	c.mu.Unlock()
 	if dead {
 		panic(http.ErrAbortHandler)
 	}
-	switch op := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1"); op {
-	case "POST /components":
-		var in wire.SignIn
-		json.NewDecoder(r.Body).Decode(&in)
+	say := func(status int, v any) {
+		w.Header().Set("X-Index", "9")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(v)
+	}
+	op := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1")
+	method, call := strings.CutPrefix(op, "POST /call/COORDINATOR/")
+	switch {
+	case op == "GET /session":
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		c.mu.Lock()
+		c.lines[id] = cancel
+		c.mu.Unlock()
+		(&line{c: c, t: t, id: id, conn: conn, ctx: ctx}).serve()
+	case op == "DELETE /components/n1.w":
+		method, call = "sign_out", true
+		fallthrough
+	case call:
+		body, _ := io.ReadAll(r.Body)
+		if out, refused := c.answer(id, method, body); refused != nil {
+			say(503, wire.Problem{Status: 503, Code: refused.Code, Detail: refused.Message})
+		} else {
+			say(200, out)
+		}
+	default:
+		t.Errorf("REST was asked: %s", op)
+	}
+}
+
+// line is the WebSocket of a session.
+type line struct {
+	c    *cluster
+	t    *testing.T
+	id   string
+	conn *websocket.Conn
+	ctx  context.Context // ended when the coordinator is killed
+}
+
+func (l *line) serve() {
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	defer l.conn.CloseNow()
+	l.conn.SetReadLimit(-1)
+	for signedIn := false; ; {
+		_, raw, err := l.conn.Read(ctx)
+		if err != nil {
+			return
+		}
+		m, _, err := wire.ParseFrame(raw, nil)
+		switch {
+		case err != nil:
+			l.t.Error(err)
+			return
+		case m.To == "" && m.Type == wire.TypePing:
+			l.write(wire.AppendAbout(nil, wire.TypePong, m.Payload[0]))
+			continue
+		}
+		var rq struct {
+			Method string          `json:"method"`
+			Params json.RawMessage `json:"params"`
+		}
+		if err := json.Unmarshal(m.Payload[0], &rq); err != nil {
+			l.t.Errorf("a message to %s: %v", m.To, err)
+		}
+		content := map[string]any{"jsonrpc": "2.0", "id": 1}
+		if out, refused := l.c.answer(l.id, rq.Method, rq.Params); refused != nil {
+			content["error"] = map[string]any{"code": -32000, "message": refused.Message, "data": refused}
+		} else {
+			content["result"] = out
+		}
+		b, _ := json.Marshal(content)
+		l.message(&wire.Message{To: "n1.w", From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{b}})
+		if rq.Method == "sign_in" && !signedIn {
+			signedIn = true
+			writer.Go(func() { l.deliver(ctx) })
+		}
+	}
+}
+
+// deliver writes what comes for the worker, and why its session ends.
+func (l *line) deliver(ctx context.Context) {
+	for {
+		l.c.mu.Lock()
+		ended, changed := l.c.ended, l.c.changed
+		l.c.mu.Unlock()
+		if ended != "" {
+			l.write(wire.AppendBye(nil, wire.Refuse(wire.CodeForbidden, "%s", ended)))
+			l.conn.CloseNow()
+			return
+		}
+		select {
+		case m := <-l.c.inbox:
+			l.message(m)
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *line) message(m *wire.Message) {
+	b, err := wire.AppendFrame(nil, m)
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	l.write(b)
+}
+
+func (l *line) write(b []byte) { _ = l.conn.Write(l.ctx, websocket.MessageBinary, b) }
+
+// answer carries out a method of COORDINATOR at one coordinator.
+func (c *cluster) answer(id, method string, params json.RawMessage) (any, *wire.Error) {
+	switch method {
+	case "sign_in":
+		var in wire.Hello
+		json.Unmarshal(params, &in)
 		c.mu.Lock()
 		ended := c.ended
 		c.mu.Unlock()
 		if ended != "" && in.Session != "" || in.Name == "taken" {
-			refuse(403, wire.CodeForbidden, ended)
-			return
+			return nil, wire.Refuse(wire.CodeForbidden, "%s", ended)
 		}
 		c.update(func() {
 			c.home, c.ended = id, ""
@@ -123,21 +258,8 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 				c.story = append(c.story, "sign in")
 			}
 		})
-		say(201, wire.SignedIn{FullName: "n1." + in.Name, Session: "s", Secret: "secret", Namespace: "n1", Home: id, Lease: in.Lease, Index: 9})
-	case "PUT /components/n1.w/heartbeat":
-		c.mu.Lock()
-		ended, home := c.ended, c.home
-		c.mu.Unlock()
-		switch {
-		case ended != "":
-			refuse(404, wire.CodeNotFound, ended)
-			return
-		case home != id: // asked only when the home is dead
-			refuse(503, wire.CodeUnavailable, "its home "+home+" is not reached: take the name over")
-			return
-		}
-		say(200, wire.Beat{FullName: "n1.w", Home: id})
-	case "DELETE /components/n1.w":
+		return wire.Welcome{SignedIn: wire.SignedIn{FullName: "n1." + in.Name, Session: "s", Secret: "secret", Namespace: "n1", Home: id, Lease: in.Lease, Index: 9}}, nil
+	case "sign_out":
 		c.update(func() {
 			c.signOuts++
 			c.story = append(c.story, "sign out")
@@ -145,55 +267,42 @@ func (c *cluster) serve(id string, w http.ResponseWriter, r *http.Request) {
 				c.waiting[i].Attempt++
 			}
 		})
-		say(200, struct{}{})
-	case "GET /components/n1.w/messages":
-		w.Header().Set("Content-Type", "text/event-stream")
-		w.(http.Flusher).Flush()
-		for {
-			select {
-			case m := <-c.inbox:
-				b, _ := json.Marshal(m)
-				fmt.Fprintf(w, "event: message\ndata: %s\n\n", b)
-				w.(http.Flusher).Flush()
-			case <-r.Context().Done():
-				return
-			}
-		}
-	case "POST /call/COORDINATOR/sync_parts":
+	case "sync_parts":
 		c.mu.Lock()
-		out := wire.SyncedParts{Run: slices.Clone(c.waiting), Cancel: []wire.PartRef{}}
-		c.mu.Unlock()
-		say(200, out)
-	case "POST /call/COORDINATOR/start_parts":
+		defer c.mu.Unlock()
+		return wire.SyncedParts{Run: slices.Clone(c.waiting), Cancel: []wire.PartRef{}}, nil
+	case "start_parts":
 		var in wire.PartRefs
-		json.NewDecoder(r.Body).Decode(&in)
-		say(200, wire.PartVerdicts{Parts: accepted(in.Parts)})
-	case "POST /call/COORDINATOR/finish_parts":
+		json.Unmarshal(params, &in)
+		return wire.PartVerdicts{Parts: accepted(in.Parts)}, nil
+	case "finish_parts":
 		var in wire.FinishParts
-		json.NewDecoder(r.Body).Decode(&in)
-		c.mu.Lock()
-		deaf := c.deaf
-		c.mu.Unlock()
-		if deaf {
-			c.update(func() { c.tried++ })
-			refuse(503, wire.CodeUnavailable, "no leader")
-			return
-		}
-		var refs []wire.PartRef
-		for _, p := range in.Parts {
-			refs = append(refs, p.PartRef)
-		}
-		c.update(func() {
-			c.done = append(c.done, in.Parts...)
-			for _, p := range refs {
-				c.story = append(c.story, fmt.Sprintf("part %d attempt %d", p.Part, p.Attempt))
-				c.waiting = slices.DeleteFunc(c.waiting, func(r wire.RunPart) bool { return r.PartRef == p })
-			}
-		})
-		say(200, wire.PartVerdicts{Parts: accepted(refs)})
-	default:
-		say(200, struct{}{})
+		json.Unmarshal(params, &in)
+		return c.finish(in.Parts)
 	}
+	return struct{}{}, nil
+}
+
+func (c *cluster) finish(parts []wire.PartDone) (any, *wire.Error) {
+	c.mu.Lock()
+	deaf := c.deaf
+	c.mu.Unlock()
+	if deaf {
+		c.update(func() { c.tried++ })
+		return nil, wire.NotTried("no leader")
+	}
+	var refs []wire.PartRef
+	for _, p := range parts {
+		refs = append(refs, p.PartRef)
+	}
+	c.update(func() {
+		c.done = append(c.done, parts...)
+		for _, p := range refs {
+			c.story = append(c.story, fmt.Sprintf("part %d attempt %d", p.Part, p.Attempt))
+			c.waiting = slices.DeleteFunc(c.waiting, func(r wire.RunPart) bool { return r.PartRef == p })
+		}
+	})
+	return wire.PartVerdicts{Parts: accepted(refs)}, nil
 }
 
 func accepted(refs []wire.PartRef) []wire.PartVerdict {
@@ -211,9 +320,9 @@ func part(n int, script string) wire.RunPart {
 	}
 }
 
-func note(from, method string, params any) wire.Received {
+func note(from, method string, params any) *wire.Message {
 	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "method": method, "params": params})
-	return wire.Received{Seq: 1, From: from, Type: 1, Content: body}
+	return &wire.Message{To: "n1.w", From: from, Type: wire.TypeJSON, Payload: [][]byte{body}}
 }
 
 // start runs a worker called name; stop ends it and gives what Run returned.
@@ -278,8 +387,6 @@ func TestWorkerMoves(t *testing.T) {
 	stop, _ := start(t, "w", a.URL, b.URL)
 	poll(t, dir+"/begun") // the worker has heard of its session: one that has not signs in elsewhere and does not move
 	c.kill("a")
-	a.Listener.Close()
-	a.CloseClientConnections()
 	c.until(t, "moved to b", func() bool { return c.home == "b" && c.moves == 1 })
 	if err := touch(dir + "/go"); err != nil {
 		t.Fatal(err)

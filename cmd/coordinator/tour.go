@@ -156,14 +156,14 @@ func (t *tour) signIn(ctx context.Context) error {
 		}
 		// A home that is gone is noticed by the inbox's end, so the lease may be
 		// long enough for a machine on which elections take seconds.
-		s, err := c.Open(ctx, client.SessionConfig{Inbox: true, SignIn: wire.SignIn{
+		s, err := c.Dial(ctx, client.Component{Inbox: true, SignIn: wire.SignIn{
 			Name: who.name, Namespace: who.home, Lease: wire.Duration(15 * time.Second), Labels: map[string]string{"role": "demo"},
 		}})
 		if err != nil {
 			return fmt.Errorf("sign %s in at %s: %w", who.name, who.home, err)
 		}
 		t.parties[who.name] = s
-		t.show.held("POST /v1/components at %s: signed in as %s, session %s", who.home, s.FullName(), short(s.SignedIn().Session))
+		t.show.held("GET /v1/session at %s: signed in as %s, session %s", who.home, s.FullName(), short(s.Welcome().Session))
 	}
 	n3, err := t.at("n3")
 	if err != nil {
@@ -194,15 +194,15 @@ func (t *tour) exchange(ctx context.Context, from, to string) error {
 	if err := t.deliver(ctx, b, a, `{"say":"shutter open"}`); err != nil {
 		return err
 	}
-	t.show.held("%s (at %s) -> %s (at %s) and back in %s, each delivered", a.FullName(), a.SignedIn().Home, b.FullName(), b.SignedIn().Home, took(time.Since(began)))
+	t.show.held("%s (at %s) -> %s (at %s) and back in %s, each delivered", a.FullName(), a.Welcome().Home, b.FullName(), b.Welcome().Home, took(time.Since(began)))
 	return nil
 }
 
 func took(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
 
 func (t *tour) deliver(ctx context.Context, a, b *client.Session, content string) error {
-	sent, err := a.Send(ctx, wire.SendMessage{To: b.FullName(), Content: json.RawMessage(content)})
-	if err != nil {
+	sent := wire.Message{To: b.FullName(), Conversation: client.NewConversation(), Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}}
+	if err := a.Send(ctx, sent); err != nil {
 		return fmt.Errorf("send from %s to %s: %w", a.FullName(), b.FullName(), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -210,11 +210,11 @@ func (t *tour) deliver(ctx context.Context, a, b *client.Session, content string
 	for {
 		select {
 		case m := <-b.Messages():
-			if m.ConversationID != sent.ConversationID {
+			if m.Conversation != sent.Conversation {
 				continue
 			}
-			if m.From != a.FullName() || string(m.Content) != content {
-				return fmt.Errorf("%s got %s from %s, not what was sent", b.FullName(), m.Content, m.From)
+			if m.From != a.FullName() || string(m.Payload[0]) != content {
+				return fmt.Errorf("%s got %s from %s, not what was sent", b.FullName(), m.Payload[0], m.From)
 			}
 			return nil
 		case <-b.Done():

@@ -65,7 +65,7 @@ func (a *app) receiveCmd() *cobra.Command {
 }
 
 func (a *app) receive(ctx context.Context, r receiving) error {
-	s, err := a.client.Open(ctx, client.SessionConfig{SignIn: wire.SignIn{Name: orNew(r.as)}, Inbox: true})
+	s, err := a.open(ctx, wire.SignIn{Name: orNew(r.as), Lease: wire.Duration(15 * time.Second)})
 	if err != nil {
 		return err
 	}
@@ -73,10 +73,11 @@ func (a *app) receive(ctx context.Context, r receiving) error {
 	fmt.Fprintf(a.err, "signed in as %s\n", s.FullName())
 	for n := 0; r.count == 0 || n < r.count; n++ {
 		select {
-		case m, ok := <-s.Messages():
+		case got, ok := <-s.Messages():
 			if !ok {
 				return s.Err()
 			}
+			m := received(&got, n+1)
 			if err := a.showMessage(m); err != nil {
 				return err
 			}
@@ -89,13 +90,6 @@ func (a *app) receive(ctx context.Context, r receiving) error {
 		}
 	}
 	return nil
-}
-
-// leave signs out, within a short time.
-func (a *app) leave(ctx context.Context, s *client.Session) {
-	out, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer stop()
-	s.Close(out) // else the lease does it
 }
 
 // showMessage prints one message a line.
@@ -173,7 +167,7 @@ func (a *app) answer(ctx context.Context, s *client.Session, r receiving, m wire
 		}
 	}
 	if err == nil || call {
-		if _, failed := s.Send(ctx, out); failed != nil {
+		if failed := send(ctx, s, out); failed != nil {
 			err = errors.Join(err, failed)
 		}
 	}

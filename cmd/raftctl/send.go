@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/folkmoot/folkmoot/client"
@@ -56,28 +57,27 @@ func (a *app) sendCmd() *cobra.Command {
 
 // sendAndWait sends a message and prints the first answer to it.
 func (a *app) sendAndWait(ctx context.Context, as string, m wire.SendMessage) error {
-	s, err := a.client.Open(ctx, client.SessionConfig{SignIn: wire.SignIn{Name: orNew(as), Lease: wire.Duration(30 * time.Second)}, Inbox: true})
+	s, err := a.open(ctx, wire.SignIn{Name: orNew(as), Lease: wire.Duration(30 * time.Second)})
 	if err != nil {
 		return err
 	}
 	defer a.leave(ctx, s)
-	sent, err := s.Send(ctx, m)
-	if err != nil {
+	m.ConversationID = uuid.UUID(client.NewConversation()).String()
+	if err := send(ctx, s, m); err != nil {
 		return err
 	}
-	for {
+	for n := 1; ; n++ {
 		select {
-		case answer, ok := <-s.Messages():
-			switch {
-			case !ok:
+		case got, ok := <-s.Messages():
+			if !ok {
 				return s.Err()
-			case answer.ConversationID != sent.ConversationID:
-				continue
 			}
-			return a.showAnswer(answer)
+			if answer := received(&got, n); answer.ConversationID == m.ConversationID {
+				return a.showAnswer(answer)
+			}
 		case <-ctx.Done():
 			if ctx.Err() == context.DeadlineExceeded {
-				return fmt.Errorf("%s has it, and did not answer within %s (conversation %s)", m.To, a.flags.timeout, sent.ConversationID)
+				return fmt.Errorf("%s has it, and did not answer within %s (conversation %s)", m.To, a.flags.timeout, m.ConversationID)
 			}
 			return errReported
 		}

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -52,24 +56,81 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// mailbox is a coordinator at which n1.me finds these messages.
-func mailbox(t *testing.T, messages ...wire.Received) *fake {
-	return coordinator(t, map[string]any{
-		"POST /components":                wire.SignedIn{FullName: "n1.me", Secret: "s", Session: "s1", Namespace: "n1", Home: "n1"},
-		"PUT /components/n1.me/heartbeat": wire.Beat{},
-		"DELETE /components/n1.me":        map[string]any{},
-		"POST /messages":                  wire.Sent{Outcome: "delivered", ConversationID: "c1"},
-		"GET /components/n1.me/messages": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			for i, m := range messages {
-				m.Seq = uint64(i + 1)
-				b, _ := json.Marshal(m)
-				fmt.Fprintf(w, "id: %d\nevent: message\ndata: %s\n\n", m.Seq, b)
+// mailbox is a coordinator at which n1.me, whose session is a WebSocket, receives these messages: at once, or, if a message
+// has no conversation, as an answer in that of the first message sent.
+func mailbox(t *testing.T, messages ...wire.Message) *fake {
+	f := coordinator(t, map[string]any{})
+	var serving sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); serving.Wait() })
+	f.answers["GET /session"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serving.Add(1)
+		defer serving.Done()
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		write := func(m wire.Message) {
+			m.To = "n1.me"
+			b, err := wire.AppendFrame(nil, &m)
+			if err != nil {
+				t.Error(err)
 			}
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		}),
+			_ = conn.Write(ctx, websocket.MessageBinary, b)
+		}
+		for {
+			_, raw, err := conn.Read(ctx)
+			if err != nil {
+				return
+			}
+			m, _, err := wire.ParseFrame(raw, nil)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case m.To == wire.Coordinator:
+				method := f.noteMethod(&m)
+				write(wire.Message{From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{[]byte(signedIn)}})
+				for _, come := range messages {
+					if method == "sign_in" && come.Conversation != ([16]byte{}) {
+						write(come)
+					}
+				}
+			case m.To != "":
+				f.noteSent(&m)
+				_ = conn.Write(ctx, websocket.MessageBinary, wire.AppendAbout(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
+				for _, come := range messages {
+					if come.Conversation == ([16]byte{}) {
+						come.Conversation = m.Conversation
+						write(come)
+					}
+				}
+			}
+		}
 	})
+	return f
+}
+
+// signedIn is the answer to a sign-in, and good enough for a sign-out.
+const signedIn = `{"jsonrpc":"2.0","id":1,"result":{"full_name":"n1.me","session":"s1","secret":"s","namespace":"n1","home":"n1","lease":"15s","index":812,"resumed":false,"coordinators":[]}}`
+
+// noteMethod notes a request for COORDINATOR.
+func (f *fake) noteMethod(m *wire.Message) string {
+	var in asked
+	_ = json.Unmarshal(m.Payload[0], &in)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked, f.bodies = append(f.asked, in.Method), append(f.bodies, "")
+	return in.Method
+}
+
+// noteSent notes a message: to whom, in which conversation, and its frames.
+func (f *fake) noteSent(m *wire.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, "message")
+	f.bodies = append(f.bodies, fmt.Sprintf("%s %x %d %s", m.To, m.Conversation[15], m.Type, m.Payload))
 }
 
 // sentBy are the messages that a command sent.
@@ -77,19 +138,24 @@ func sentBy(f *fake) (sent []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, asked := range f.asked {
-		if asked == "POST /v1/messages" {
+		if asked == "message" {
 			sent = append(sent, f.bodies[i])
 		}
 	}
 	return sent
 }
 
-var come = []wire.Received{
-	{From: "n2.gui", ConversationID: "c1", Content: json.RawMessage(`"hello"`)},
-	{From: "n1.COORDINATOR", ConversationID: "c2", Content: json.RawMessage(`{"jsonrpc":"2.0","id":7,"method":"add","params":{"x":1}}`)},
-	{From: "n1.COORDINATOR", ConversationID: "c3", Content: json.RawMessage(`{"jsonrpc":"2.0","method":"event","params":{}}`)},
-	{From: "n2.gui", ConversationID: "c4", Content: json.RawMessage(`{"jsonrpc":"2.0","id":1,"result":5}`)},
-	{From: "n2.gui", ConversationID: "c5", Payload: [][]byte{[]byte("raw")}},
+// message is one of JSON in the n-th conversation.
+func message(from string, n byte, content string) wire.Message {
+	return wire.Message{From: from, Conversation: [16]byte{6: 0x70, 8: 0x80, 15: n}, Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}}
+}
+
+var come = []wire.Message{
+	message("n2.gui", 1, `"hello"`),
+	message("n1.COORDINATOR", 2, `{"jsonrpc":"2.0","id":7,"method":"pong","params":{"x":1}}`),
+	message("n1.COORDINATOR", 3, `{"jsonrpc":"2.0","method":"event","params":{}}`),
+	message("n2.gui", 4, `{"jsonrpc":"2.0","id":1,"result":5}`),
+	{From: "n2.gui", Conversation: [16]byte{15: 5}, Payload: [][]byte{[]byte("raw")}},
 }
 
 // receive prints what comes; answers are not answered, calls are by a result.
@@ -100,20 +166,20 @@ func TestReceive(t *testing.T) {
 		t.Errorf("exit %d, stderr %q, want 0 and the name", code, errs)
 	}
 	lines := strings.Split(out, "\n")
-	for i, want := range []string{"n2.gui  hello", `n1.COORDINATOR  {"jsonrpc":"2.0","id":7,"method":"add","params":{"x":1}}`, `"event"`, `"result":5`, "n2.gui  raw"} {
+	for i, want := range []string{"n2.gui  hello", `n1.COORDINATOR  {"jsonrpc":"2.0","id":7,"method":"pong","params":{"x":1}}`, `"event"`, `"result":5`, "n2.gui  raw"} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) {
 			t.Errorf("line %d of %q, want %q in it", i, lines, want)
 		}
 	}
 	want := []string{
-		`{"to":"n2.gui","conversation_id":"c1","content":"hello"}`,
-		`{"to":"n1.COORDINATOR","conversation_id":"c2","content":{"id":7,"jsonrpc":"2.0","result":{"x":1}}}`,
-		`{"to":"n2.gui","conversation_id":"c5","payload":["cmF3"]}`,
+		`n2.gui 1 1 ["hello"]`,
+		`n1.COORDINATOR 2 1 [{"id":7,"jsonrpc":"2.0","result":{"x":1}}]`,
+		`n2.gui 5 0 [raw]`,
 	}
 	if got := sentBy(f); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("--echo sent\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if !strings.HasSuffix(f.requests(), "DELETE /v1/components/n1.me") {
+	if !strings.HasSuffix(f.requests(), "sign_out") {
 		t.Errorf("it did not sign out: %s", f.requests())
 	}
 }
@@ -123,14 +189,14 @@ func TestReceiveByACommand(t *testing.T) {
 	f := mailbox(t, come[:2]...)
 	raftctl(t, nil, "receive", "--as", "me", "--count", "2", "--addr", f.URL, "--", "sh", "-c", `printf '["%s","%s",%s]' "$FOLKMOOT_FROM" "$FOLKMOOT_METHOD" "$(cat)"`)
 	got := sentBy(f)
-	if len(got) != 2 || got[0] != `{"to":"n2.gui","conversation_id":"c1","content":["n2.gui","","hello"]}` ||
-		got[1] != `{"to":"n1.COORDINATOR","conversation_id":"c2","content":{"id":7,"jsonrpc":"2.0","result":["n1.COORDINATOR","add",{"x":1}]}}` {
+	if len(got) != 2 || got[0] != `n2.gui 1 1 [["n2.gui","","hello"]]` ||
+		got[1] != `n1.COORDINATOR 2 1 [{"id":7,"jsonrpc":"2.0","result":["n1.COORDINATOR","pong",{"x":1}]}]` {
 		t.Errorf("sent %q, want what the command wrote", got)
 	}
 	f = mailbox(t, come[:2]...)
 	_, _, errs := raftctl(t, nil, "receive", "--as", "me", "--count", "2", "--addr", f.URL, "--", "false")
 	got = sentBy(f)
-	if want := `{"to":"n1.COORDINATOR","conversation_id":"c2","content":{"error":{"code":-32000,"message":"false: exit status 1"},"id":7,"jsonrpc":"2.0"}}`; len(got) != 1 || got[0] != want {
+	if want := `n1.COORDINATOR 2 1 [{"error":{"code":-32000,"message":"false: exit status 1"},"id":7,"jsonrpc":"2.0"}]`; len(got) != 1 || got[0] != want {
 		t.Errorf("a command that fails: sent %q, want %q alone", got, want)
 	}
 	if !strings.Contains(errs, "answer to n2.gui: false: exit status 1") {
@@ -140,8 +206,13 @@ func TestReceiveByACommand(t *testing.T) {
 
 // send --wait prints the answer in the same conversation and nothing else.
 func TestSendAndWait(t *testing.T) {
-	other := wire.Received{From: "n2.gui", ConversationID: "c9", Content: json.RawMessage(`"not this"`)}
-	f := mailbox(t, other, wire.Received{From: "n2.laser", ConversationID: "c1", Content: json.RawMessage(`"fine"`)})
+	other := message("n2.gui", 9, `"not this"`)
+	answer := func(from, content string) wire.Message {
+		m := message(from, 0, content)
+		m.Conversation = [16]byte{}
+		return m
+	}
+	f := mailbox(t, other, answer("n2.laser", `"fine"`))
 	code, out, errs := raftctl(t, f, "send", "n2.laser", "how are you?", "--as", "me", "--wait")
 	if code != exitDone || out != "fine\n" {
 		t.Errorf("exit %d, stdout %q, stderr %q, want 0 and the answer", code, out, errs)
@@ -151,7 +222,7 @@ func TestSendAndWait(t *testing.T) {
 	if want := "n2.laser has it, and did not answer within 3s"; code != exitFailed || out != "" || !strings.Contains(errs, want) {
 		t.Errorf("no answer: exit %d, stdout %q, stderr %q, want 1 and %q", code, out, errs, want)
 	}
-	f = mailbox(t, wire.Received{From: "n1.COORDINATOR", ConversationID: "c1", Content: json.RawMessage(`{"jsonrpc":"2.0","id":null,"error":{"code":-32093,"message":"gone"}}`)})
+	f = mailbox(t, answer("n1.COORDINATOR", `{"jsonrpc":"2.0","id":null,"error":{"code":-32093,"message":"gone"}}`))
 	if code, _, errs = raftctl(t, f, "send", "n2.laser", "x", "--wait"); code != exitFailed || !strings.Contains(errs, "gone") {
 		t.Errorf("an error as the answer: exit %d, stderr %q, want 1 and the error", code, errs)
 	}

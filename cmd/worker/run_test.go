@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -36,7 +37,7 @@ func TestTokenIsHidden(t *testing.T) {
 	}
 	got := make(chan string, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
+		if r.URL.Path == "/v1/session" {
 			select {
 			case got <- r.Header.Get("Authorization"):
 			default:
@@ -140,27 +141,27 @@ func TestHelpHasAnExample(t *testing.T) {
 func TestSignIn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var in wire.SignIn
+	var in wire.Hello
 	signedOut := false
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/v1/components":
-			json.NewDecoder(r.Body).Decode(&in)
-			if in.Name == "bad" {
-				w.WriteHeader(http.StatusBadRequest)
-				json.NewEncoder(w).Encode(wire.Problem{Code: wire.CodeInvalid, Detail: "name: not this one"})
-				return
+		serveSession(t, w, r, func(method string, params json.RawMessage) (any, *wire.Error) {
+			switch method {
+			case "sign_in":
+				if err := json.Unmarshal(params, &in); err != nil {
+					t.Error(err)
+				}
+				if in.Name == "bad" {
+					return nil, wire.Invalid("name", "not this one")
+				}
+				return wire.Welcome{SignedIn: wire.SignedIn{FullName: "n1.w", Session: "s", Secret: "x", Home: "n1", Lease: in.Lease}}, nil
+			case "sync_parts":
+				cancel() // it works: that is all
+				return wire.SyncedParts{}, nil
+			case "sign_out":
+				signedOut = true
 			}
-			json.NewEncoder(w).Encode(wire.SignedIn{FullName: "n1.w", Session: "s", Secret: "x", Home: "n1"})
-		case strings.HasSuffix(r.URL.Path, "sync_parts"):
-			json.NewEncoder(w).Encode(wire.SyncedParts{})
-			cancel() // it works: that is all
-		case strings.HasSuffix(r.URL.Path, "/messages"):
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		case r.Method == http.MethodDelete:
-			signedOut = true
-		}
+			return nil, nil
+		})
 	}))
 	defer s.Close()
 	var out, errs bytes.Buffer
@@ -173,5 +174,44 @@ func TestSignIn(t *testing.T) {
 	}
 	if code := run(t.Context(), strings.Fields("--name bad --runtimes sh --addr "+s.URL), strings.NewReader(""), &out, &errs); code != exitRefused {
 		t.Errorf("a refused sign-in: exit %d, want 1", code)
+	}
+}
+
+// serveSession serves a session over a WebSocket: answer carries out the methods of COORDINATOR.
+func serveSession(t *testing.T, w http.ResponseWriter, r *http.Request, answer func(method string, params json.RawMessage) (any, *wire.Error)) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
+	if err != nil {
+		t.Errorf("%s %s: %v", r.Method, r.URL, err)
+		return
+	}
+	defer conn.CloseNow()
+	for {
+		_, raw, err := conn.Read(r.Context())
+		if err != nil {
+			return
+		}
+		m, _, err := wire.ParseFrame(raw, nil)
+		if err != nil || m.To != wire.Coordinator {
+			continue // a ping, which the lease outlasts
+		}
+		var rq struct {
+			Method string
+			Params json.RawMessage
+		}
+		if err := json.Unmarshal(m.Payload[0], &rq); err != nil {
+			t.Error(err)
+		}
+		content := map[string]any{"jsonrpc": "2.0", "id": 1}
+		if result, refused := answer(rq.Method, rq.Params); refused != nil {
+			content["error"] = map[string]any{"code": -32602, "message": refused.Message, "data": refused}
+		} else {
+			content["result"] = result
+		}
+		b, _ := json.Marshal(content)
+		out, err := wire.AppendFrame(nil, &wire.Message{To: "n1.w", From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{b}})
+		if err != nil {
+			t.Error(err)
+		}
+		_ = conn.Write(r.Context(), websocket.MessageBinary, out)
 	}
 }

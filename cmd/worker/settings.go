@@ -44,7 +44,7 @@ func newWorkerSettings(host string) *workerSettings {
 	s.StringVar(&s.host, "host", host, "host, for its place")
 	s.StringVar(&s.group, "group", "", "group of hosts, for its place")
 	s.StringVar(&s.dir, "dir", "", "where parts get their temporary directories; default: the system's")
-	s.DurationVar(&s.lease, "lease", client.DefaultLease, "how long the name lives without a sign of life")
+	s.DurationVar(&s.lease, "lease", worker.DefaultLease, "how long the name lives without a sign of life")
 	s.DurationVar(&s.grace, "grace", 10*time.Second, "how long parts may go on after SIGTERM")
 	s.log.Declare(s.FlagSet, "info")
 	return s

@@ -132,7 +132,7 @@ func (w *town) dial(_ context.Context, addr string) (net.Conn, error) {
 }
 
 // signIn signs a component in, at the first address that takes it.
-func (w *town) signIn(name string, c client.Component) *client.Native {
+func (w *town) signIn(name string, c client.Component) *client.Session {
 	w.t.Helper()
 	for _, s := range w.sites {
 		c.Addrs = append(c.Addrs, s.addr)

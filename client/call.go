@@ -13,10 +13,10 @@ import (
 // that name), busy, too_large, invalid, forbidden; unavailable (it has not left: repeat safely); unknown (it may have been
 // delivered: the connection was lost, or ctx ended first). A message without a conversation gets one; nobody may change the
 // payload until Send has returned.
-func (n *Native) Send(ctx context.Context, m wire.Message) error {
+func (n *Session) Send(ctx context.Context, m wire.Message) error {
 	p := &pending{answer: make(chan outcome, 1)}
 	if m.Conversation == ([16]byte{}) {
-		m.Conversation = newConversation()
+		m.Conversation = NewConversation()
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
@@ -32,12 +32,12 @@ func (n *Native) Send(ctx context.Context, m wire.Message) error {
 
 // Post is Send without waiting for the outcome: done, which may be nil, is called exactly once with it, perhaps before Post
 // returns, and must not wait. Post itself waits only for room; its error means that done is not called.
-func (n *Native) Post(ctx context.Context, m wire.Message, done func(error)) error {
+func (n *Session) Post(ctx context.Context, m wire.Message, done func(error)) error {
 	if done == nil {
 		done = func(error) {}
 	}
 	if m.Conversation == ([16]byte{}) {
-		m.Conversation = newConversation()
+		m.Conversation = NewConversation()
 	}
 	return n.queue(ctx, &m, &pending{done: done}, false, false)
 }
@@ -53,8 +53,8 @@ func (e *RPCError) Error() string { return e.Message }
 
 // Call asks a component's method and reads its result into out (nil: not wanted). Errors: *RPCError as the component
 // answered; not_found, busy, unavailable as of Send; unknown when no answer came in time or the connection was lost.
-func (n *Native) Call(ctx context.Context, to, method string, params, out any) error {
-	answer, err := n.ask(ctx, newConversation(), to, method, params)
+func (n *Session) Call(ctx context.Context, to, method string, params, out any) error {
+	answer, err := n.ask(ctx, NewConversation(), to, method, params)
 	if err != nil {
 		return err
 	}
@@ -62,12 +62,12 @@ func (n *Native) Call(ctx context.Context, to, method string, params, out any) e
 }
 
 // Coordinator asks a method of the coordinator (docs/protocol.md, section 5). Errors are *wire.Error.
-func (n *Native) Coordinator(ctx context.Context, method string, params, out any) error {
+func (n *Session) Coordinator(ctx context.Context, method string, params, out any) error {
 	return n.Call(ctx, wire.Coordinator, method, params, out)
 }
 
 // ask sends a request and waits for the answer.
-func (n *Native) ask(ctx context.Context, conversation [16]byte, to, method string, params any) (wire.Message, error) {
+func (n *Session) ask(ctx context.Context, conversation [16]byte, to, method string, params any) (wire.Message, error) {
 	if params == nil {
 		params = struct{}{}
 	}
@@ -95,7 +95,7 @@ func (n *Native) ask(ctx context.Context, conversation [16]byte, to, method stri
 }
 
 // await waits for the outcome of what was queued.
-func (n *Native) await(ctx context.Context, p *pending) (outcome, error) {
+func (n *Session) await(ctx context.Context, p *pending) (outcome, error) {
 	select {
 	case o := <-p.answer:
 		return o, nil
@@ -110,7 +110,7 @@ func (n *Native) await(ctx context.Context, p *pending) (outcome, error) {
 	}
 }
 
-func (n *Native) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (n *Session) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return ctx, func() {}
 	}
@@ -170,7 +170,7 @@ type Answer struct {
 }
 
 // Handle adds a method, or replaces it; nil takes it away.
-func (n *Native) Handle(name string, m Method) {
+func (n *Session) Handle(name string, m Method) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if m == nil {
@@ -181,11 +181,14 @@ func (n *Native) Handle(name string, m Method) {
 }
 
 // request has a method answer; false means that the message is for Messages.
-func (n *Native) request(m *wire.Message, in *rpc) bool {
+func (n *Session) request(m *wire.Message, in *rpc) bool {
 	n.mu.Lock()
 	do, known := n.methods[in.Method]
 	life := n.life
 	n.mu.Unlock()
+	if known && do == nil {
+		return false
+	}
 	if !known {
 		switch in.Method {
 		case "pong":
@@ -247,7 +250,7 @@ func answerOf(id json.RawMessage, value any, err error) [][]byte {
 }
 
 // discover answers rpc.discover with the names of the methods.
-func (n *Native) discover(context.Context, *Request) (any, error) {
+func (n *Session) discover(context.Context, *Request) (any, error) {
 	type described struct {
 		Name   string     `json:"name"`
 		Params []struct{} `json:"params"`
@@ -255,8 +258,10 @@ func (n *Native) discover(context.Context, *Request) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := []described{{Name: "pong", Params: []struct{}{}}}
-	for name := range n.methods {
-		list = append(list, described{Name: name, Params: []struct{}{}})
+	for name, do := range n.methods {
+		if do != nil {
+			list = append(list, described{Name: name, Params: []struct{}{}})
+		}
 	}
 	return map[string]any{"openrpc": "1.2.6", "info": map[string]string{"title": n.in.FullName, "version": ""}, "methods": list}, nil
 }

@@ -68,7 +68,7 @@ func ExampleDial() {
 }
 
 // Every send ends in one outcome that a program can act on.
-func ExampleNative_Send() {
+func ExampleSession_Send() {
 	addrs, stop := doors()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -94,7 +94,7 @@ func ExampleNative_Send() {
 }
 
 // A list that stays right: watch first, then list, then apply the news.
-func ExampleNative_Watch() {
+func ExampleSession_Watch() {
 	addrs, stop := doors()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -136,7 +136,7 @@ func ExampleNative_Watch() {
 }
 
 // A job over the same session.
-func ExampleNative_Submit() {
+func ExampleSession_Submit() {
 	addrs, stop := doors()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

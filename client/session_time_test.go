@@ -14,7 +14,7 @@ import (
 )
 
 // closed signs a component out at the end of a test.
-func closed(t *testing.T, n *client.Native) {
+func closed(t *testing.T, n *client.Session) {
 	t.Helper()
 	if err := n.Close(t.Context()); err != nil {
 		t.Errorf("close %s: %v", n.FullName(), err)
@@ -23,7 +23,7 @@ func closed(t *testing.T, n *client.Native) {
 
 // A session that no coordinator answers is given up when nine tenths of the lease have passed since the last ping that was
 // answered left, to the moment, and everything done in its name with it: nobody else can have the name before.
-func TestNativeStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
+func TestSessionStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
 	for what, cut := range map[string]func(*site){
 		"silent":  func(s *site) { s.mute = true },
 		"refused": func(s *site) { s.down, s.mute = true, true },
@@ -77,7 +77,7 @@ func TestNativeStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
 }
 
 // A pong renews the lease from when its ping left, however late it comes.
-func TestNativeLateAnswersRenewFromThePing(t *testing.T) {
+func TestSessionLateAnswersRenewFromThePing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		laser := w.signIn("laser", client.Component{Ping: 4 * time.Second})
@@ -98,7 +98,7 @@ func TestNativeLateAnswersRenewFromThePing(t *testing.T) {
 }
 
 // A home that is killed is left at once for another; one that falls silent when three pings have brought nothing.
-func TestNativeMovesInTime(t *testing.T) {
+func TestSessionMovesInTime(t *testing.T) {
 	for what, c := range map[string]struct {
 		hit    func(w *town)
 		within time.Duration
@@ -128,7 +128,7 @@ func TestNativeMovesInTime(t *testing.T) {
 }
 
 // What a coordinator answers "sign in first" goes again after signing in again, once and in its order, and nobody notices.
-func TestNativeSignsInFirst(t *testing.T) {
+func TestSessionSignsInFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		laser := w.signIn("laser", client.Component{Inbox: true, Methods: map[string]client.Method{
@@ -202,7 +202,7 @@ func TestNativeSignsInFirst(t *testing.T) {
 }
 
 // One who has signed out does not sign in again for what is still to be sent.
-func TestNativeCloseIsTheEnd(t *testing.T) {
+func TestSessionCloseIsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		gui := w.signIn("gui", client.Component{})
@@ -226,7 +226,7 @@ func TestNativeCloseIsTheEnd(t *testing.T) {
 }
 
 // Whoever watches is told, whatever else begins and ends watching or connecting at the same moment.
-func TestNativeWatchesDoNotDisturbEachOther(t *testing.T) {
+func TestSessionWatchesDoNotDisturbEachOther(t *testing.T) {
 	for i := range 200 {
 		synctest.Test(t, func(t *testing.T) {
 			w := newTown(t, 10*time.Second, "a")
@@ -281,7 +281,7 @@ func TestNativeWatchesDoNotDisturbEachOther(t *testing.T) {
 }
 
 // A sign-in that may have been taken is not said to be untried.
-func TestNativeSignInOutcomes(t *testing.T) {
+func TestSessionSignInOutcomes(t *testing.T) {
 	for want, set := range map[wire.Code]func(*site){
 		wire.CodeUnavailable: func(s *site) { s.down = true },
 		wire.CodeUnknown:     func(s *site) { s.mute = true },
@@ -302,7 +302,7 @@ func TestNativeSignInOutcomes(t *testing.T) {
 }
 
 // One who answers each message as it reads it is not held up by those that have come meanwhile: outcomes are behind them.
-func TestNativeReadsOnWhileItWaits(t *testing.T) {
+func TestSessionReadsOnWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		echo := w.signIn("echo", client.Component{Inbox: true})
@@ -355,10 +355,10 @@ func TestNativeReadsOnWhileItWaits(t *testing.T) {
 }
 
 // Methods that ask others themselves get their answers, though more requests wait than may run; one too many is told busy.
-func TestNativeMethodsMayCall(t *testing.T) {
+func TestSessionMethodsMayCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
-		var laser *client.Native
+		var laser *client.Session
 		laser = w.signIn("laser", client.Component{Parallel: 2, Methods: map[string]client.Method{
 			"measure": func(ctx context.Context, _ *client.Request) (any, error) {
 				var out int
@@ -407,7 +407,7 @@ func TestNativeMethodsMayCall(t *testing.T) {
 }
 
 // Who does not read holds the connection up, so that the coordinator tells senders busy, and loses nothing by it.
-func TestNativeHoldsUpWhoeverSends(t *testing.T) {
+func TestSessionHoldsUpWhoeverSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		laser, gui := w.signIn("laser", client.Component{Inbox: true}), w.signIn("gui", client.Component{})
@@ -454,7 +454,7 @@ func TestNativeHoldsUpWhoeverSends(t *testing.T) {
 }
 
 // A result that no message can hold is an error to the caller, who waits for an answer.
-func TestNativeResultAboveTheLimitIsAnError(t *testing.T) {
+func TestSessionResultAboveTheLimitIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 10*time.Second, "a")
 		camera := w.signIn("camera", client.Component{Methods: map[string]client.Method{
@@ -477,7 +477,7 @@ func TestNativeResultAboveTheLimitIsAnError(t *testing.T) {
 
 // Every attempt that may be carried out late has a number below the next one's, so that it changes nothing then; and a
 // conflict is none for good while there is such an attempt, since it may be with that.
-func TestNativeNumbersItsAttempts(t *testing.T) {
+func TestSessionNumbersItsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 20*time.Second, "a", "b", "c", "d")
 		laser := w.signIn("laser", client.Component{Ping: 2 * time.Second})
@@ -515,7 +515,7 @@ func TestNativeNumbersItsAttempts(t *testing.T) {
 
 // The first sign-in is tried again under the same key, numbered; when the session of that key has come about and is over, the
 // next begins another.
-func TestNativeFirstSignInThatMayHaveBeenTaken(t *testing.T) {
+func TestSessionFirstSignInThatMayHaveBeenTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 20*time.Second, "a", "b", "c")
 		w.change("a", func(s *site) { s.mute = true })

@@ -1,4 +1,0 @@
-package client
-
-// NewConversation is for tests.
-var NewConversation = newConversation
