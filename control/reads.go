@@ -29,7 +29,7 @@ type Read struct {
 // part is what of the state a read is about: Read.Wait ends by its changes
 // alone. at, if not nil, tells more exactly when it changed last.
 type part struct {
-	domain fsm.Domain
+	domain fsm.Resource
 	at     func(*fsm.State) uint64
 }
 

@@ -13,7 +13,7 @@ import (
 
 // A domain has the index of its own last change; who waits for one is woken by
 // that alone, and by a restore.
-func TestDomainsChangeByThemselves(t *testing.T) {
+func TestResourcesChangeByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := founded(t)
 		m.Apply(2, [][]byte{encode(t, registry.KindSignIn, t0, signIn("laser", "s1"))})

@@ -19,20 +19,20 @@ func (m *Machine) Learn() {
 	type shout struct{ Word string }
 	m.known = 2
 	m.kinds = maps.Clone(m.kinds)
-	m.kinds["test.shout"] = on(2, func(_ *draft, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
+	m.kinds["test.shout"] = on(2, func(_ *txn, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
 }
 
 // Botch teaches m commands that change a table before they are refused.
 func (m *Machine) Botch() {
 	m.kinds = maps.Clone(m.kinds)
-	m.kinds["test.botch"] = on(1, func(d *draft, c registry.SignIn, at time.Time) (any, error) {
-		if _, err := d.registry().SignIn(c, at); err != nil {
+	m.kinds["test.botch"] = on(1, func(tx *txn, c registry.SignIn, at time.Time) (any, error) {
+		if _, err := tx.registry().SignIn(c, at); err != nil {
 			return nil, err
 		}
 		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")
 	})
-	m.kinds["test.botch_job"] = on(1, func(d *draft, c jobs.Submit, at time.Time) (any, error) {
-		if _, err := d.jobs().Submit(c, at); err != nil {
+	m.kinds["test.botch_job"] = on(1, func(tx *txn, c jobs.Submit, at time.Time) (any, error) {
+		if _, err := tx.jobs().Submit(c, at); err != nil {
 			return nil, err
 		}
 		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")

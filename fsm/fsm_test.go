@@ -184,6 +184,9 @@ func restored(tb testing.TB, snap []byte) *fsm.Machine {
 	if err := m.Restore(bytes.NewReader(snap)); err != nil {
 		tb.Fatalf("restore: %v\n%s", err, snap)
 	}
+	if err := m.View().Verify(); err != nil {
+		tb.Fatal(err)
+	}
 	return m
 }
 

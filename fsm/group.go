@@ -39,9 +39,9 @@ func (g Group) Same(o Group) bool {
 	return g.Term == o.Term && g.Leader == o.Leader && g.ServerID == o.ServerID && slices.Equal(g.Servers, o.Servers)
 }
 
-// group is refused to a leader of a term before the last one written down.
-func (d *draft) group(c Group, at time.Time) (struct{}, error) {
-	old := d.Group
+// writeGroup is refused to a leader of a term before the last one written down.
+func (tx *txn) writeGroup(c Group, at time.Time) (struct{}, error) {
+	old := tx.Group
 	switch {
 	case c.Term == 0 || c.Leader == "":
 		return struct{}{}, wire.Invalid("term", "a group has a term and a leader")
@@ -50,25 +50,37 @@ func (d *draft) group(c Group, at time.Time) (struct{}, error) {
 	case c.Same(old):
 		return struct{}{}, nil
 	}
-	d.Group = c
+	tx.Group = c
 	if c.Term > old.Term {
 		elected := c
 		elected.Servers = nil
-		d.member(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, elected)
+		tx.member(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, elected)
 	}
 	for _, s := range c.Servers {
 		i := slices.IndexFunc(old.Servers, func(o Server) bool { return o.ServerID == s.ServerID })
 		switch {
 		case i < 0 || old.Servers[i].Suffrage == s.Suffrage:
 		case s.Suffrage == "voter":
-			d.member(EventPromoted, s.ID, "", at, s)
+			tx.member(EventPromoted, s.ID, "", at, s)
 		default:
-			d.member(EventDemoted, s.ID, "", at, s)
+			tx.member(EventDemoted, s.ID, "", at, s)
 		}
 	}
 	return struct{}{}, nil
 }
 
-func (d *draft) member(kind, key, reason string, at time.Time, data any) {
-	d.add([]wire.Event{{Index: d.Index, Topic: wire.TopicMember, Kind: kind, Key: key, Reason: reason, At: at, Data: data}})
+func (tx *txn) member(kind, key, reason string, at time.Time, data any) {
+	tx.append([]wire.Event{{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, Reason: reason, At: at, Data: data}})
+}
+
+func (s *State) loadGroup(decode func(any) error) error {
+	var g Group
+	if err := decode(&g); err != nil {
+		return err
+	}
+	if g.Term == 0 || s.Group.Term > 0 {
+		return fmt.Errorf("a group of term %d, after one of term %d", g.Term, s.Group.Term)
+	}
+	s.Group = g
+	return nil
 }

@@ -31,40 +31,6 @@ type State struct {
 	loaded uint64 // index of the snapshot this state began with
 }
 
-// Domain is a part of the state that is read as one.
-type Domain int
-
-// The domains. All is the whole of it: every entry counts as its change.
-const (
-	All          Domain = iota
-	Components          // who is signed in
-	Coordinators        // who presides
-	AddressBook         // both of them
-	Workers             // components that run parts, and the parts they hold
-	Jobs                // jobs and parts
-	domains
-)
-
-// Changed returns the index at which a domain changed last, at the latest: what
-// was before the snapshot that this replica began with counts as of that.
-func (s *State) Changed(d Domain) uint64 {
-	reg, job := s.Registry.Changed(), s.Jobs.Changed()
-	switch d {
-	case Components:
-		return max(s.loaded, reg.Sessions)
-	case Coordinators:
-		return max(s.loaded, reg.Coordinators)
-	case AddressBook:
-		return max(s.loaded, reg.Sessions, reg.Coordinators)
-	case Workers:
-		return max(s.loaded, reg.Workers, job.Holds)
-	case Jobs:
-		return max(s.loaded, job.Jobs)
-	default:
-		return s.Index
-	}
-}
-
 // Position is where in the feed this state stands: Feed.Since(Position())
 // gives exactly what happened after it.
 func (s *State) Position() (index uint64, seq int) { return s.Index, s.events - 1 }
@@ -79,7 +45,7 @@ type Machine struct {
 
 	state   atomic.Pointer[State]
 	feed    Feed
-	waiters [domains]waiters
+	waiters [resources]waiters
 	kinds   map[string]command
 	known   int    // the highest level of kinds
 	share   bool   // commands of one entry share its copies of the tables
@@ -126,52 +92,52 @@ func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
 	case index <= old.Index:
 		return m.fatal(index, results, fmt.Errorf("log %d: the state is at %d already", index, old.Index))
 	}
-	next, news, err := m.carryOutAll(old, index, commands, results, m.share)
-	if errors.Is(err, errTorn) {
-		next, news, err = m.carryOutAll(old, index, commands, results, false)
+	next, events, err := m.applyAll(old, index, commands, results, m.share)
+	if errors.Is(err, errDirty) {
+		next, events, err = m.applyAll(old, index, commands, results, false)
 	}
 	if err != nil {
 		return m.fatal(index, results, fmt.Errorf("log %d: %w", index, err))
 	}
-	m.publish(next, news)
+	m.publish(next, events)
 	return results
 }
 
-// errTorn asks for an entry to be carried out anew, each command on a copy of
+// errDirty asks for an entry to be carried out anew, each command on a copy of
 // its own.
-var errTorn = errors.New("a refused command wrote")
+var errDirty = errors.New("a refused command wrote")
 
-// carryOutAll carries out the commands of one entry. Its error is errTorn,
+// applyAll carries out the commands of one entry. Its error is errDirty,
 // only if share, or a reason to stop.
-func (m *Machine) carryOutAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []wire.Event, error) {
-	d := &draft{point: point{State: *old}, known: m.known, share: share, news: make([]wire.Event, 0, len(commands))}
-	d.Index, d.events = index, 0
+func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []wire.Event, error) {
+	tx := &txn{savepoint: savepoint{State: *old}, known: m.known, share: share, log: make([]wire.Event, 0, len(commands))}
+	tx.Index, tx.events = index, 0
 	for i, line := range commands {
-		value, err := m.carryOut(d, line)
+		value, err := m.applyOne(tx, line)
 		if err == nil {
 			results[i] = wire.Result{Value: value}
 			continue
 		}
 		var stop *stopError
-		if errors.Is(err, errTorn) || errors.As(err, &stop) {
+		if errors.Is(err, errDirty) || errors.As(err, &stop) {
 			return nil, nil, err
 		}
 		results[i] = wire.Result{Err: refusal(err)}
 	}
-	next := d.State
-	return &next, d.news, nil
+	next := tx.State
+	return &next, tx.log, nil
 }
 
 // publish makes a state the present one: the view first, then its news, so
 // that whoever reads the news finds a view at least as new.
-func (m *Machine) publish(s *State, news []wire.Event) {
+func (m *Machine) publish(s *State, events []wire.Event) {
 	m.state.Store(s)
-	m.feed.publish(s.Index, news)
+	m.feed.publish(s.Index, events)
 	m.wake(s)
 }
 
-// carryOut carries out one command, or leaves d as it is.
-func (m *Machine) carryOut(d *draft, line []byte) (value any, err error) {
+// applyOne carries out one command, or leaves tx as it is.
+func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	e, err := parse(line)
 	if err != nil {
 		return nil, &stopError{err}
@@ -180,14 +146,14 @@ func (m *Machine) carryOut(d *draft, line []byte) (value any, err error) {
 	if !ok {
 		return nil, &stopError{unknownKind(e.kind)}
 	}
-	if err := gate(&d.State, c, e.kind); err != nil {
+	if err := gate(&tx.State, c, e.kind); err != nil {
 		return nil, err
 	}
-	before := d.begin()
-	if value, err = c.run(d, e); err == nil {
-		d.keep()
-	} else if !d.drop(before) {
-		err = errTorn
+	before := tx.begin()
+	if value, err = c.run(tx, e); err == nil {
+		tx.commit()
+	} else if !tx.rollback(before) {
+		err = errDirty
 	}
 	return value, err
 }

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-
-	"github.com/folkmoot/folkmoot/jobs"
 )
 
 // maxLine bounds one line of a snapshot, in bytes. A row is little more than
@@ -46,16 +44,13 @@ func (m *Machine) Restore(r io.Reader) error {
 
 // loader builds a state from the lines of a snapshot.
 type loader struct {
-	r      *bufio.Reader
-	sum    hash.Hash // of all lines before the present one
-	buf    []byte    // the present line, when it is longer than r's buffer
-	line   int       // its number, from 1
-	state  *State
-	known  int
-	rows   int
-	job    string // the last one, and part of it: rows come in order
-	part   jobs.Part
-	worker string // the last one whose health was read
+	r     *bufio.Reader
+	sum   hash.Hash // of all lines before the present one
+	buf   []byte    // the present line, when it is longer than r's buffer
+	line  int       // its number, from 1
+	state *State
+	known int
+	rows  int
 }
 
 func (l *loader) load() error {
@@ -74,7 +69,7 @@ func (l *loader) load() error {
 			return err
 		}
 		l.rows++
-		l.count(line)
+		l.digest(line)
 	}
 }
 
@@ -101,8 +96,8 @@ func (l *loader) next() ([]byte, error) {
 	}
 }
 
-// count adds a line to the sum.
-func (l *loader) count(line []byte) {
+// digest adds a line to the sum.
+func (l *loader) digest(line []byte) {
 	l.sum.Write(line)
 	l.sum.Write([]byte{'\n'})
 }
@@ -126,7 +121,7 @@ func (l *loader) header() error {
 	}
 	l.state.loaded = h.Index
 	l.state.Index, l.state.events, l.state.ClusterID, l.state.Level = h.Index, h.Events, h.Cluster, h.Level
-	l.count(line)
+	l.digest(line)
 	return nil
 }
 
@@ -152,97 +147,20 @@ func (l *loader) trailer(line []byte) error {
 // row reads {"t":"...","row":...} by its layout and puts the row into its table.
 func (l *loader) row(line []byte) error {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"t":"`))
-	table, row, found := bytes.Cut(rest, []byte(`","row":`))
+	name, row, found := bytes.Cut(rest, []byte(`","row":`))
 	if !ok || !found || len(row) == 0 || row[len(row)-1] != '}' {
 		return fmt.Errorf("not a row: %.40q", line)
 	}
 	row = row[:len(row)-1]
 	decode := func(into any) error { return decodeStrict(row, into) }
-	var err error
-	switch name := string(table); name {
-	case rowJob:
-		err = l.jobRow(decode)
-	case rowPart:
-		err = l.partRow(decode)
-	case rowGroup:
-		err = l.groupRow(decode)
-	case rowClock:
-		err = l.clockRow(decode)
-	case rowHealth:
-		err = l.healthRow(decode)
-	default:
-		var known bool
-		if known, err = l.state.Registry.Load(name, decode); !known {
-			return fmt.Errorf("unknown table %.40q: this binary is too old", name)
+	for i := range domains {
+		known, err := domains[i].table(l.state).Load(string(name), decode)
+		if err != nil {
+			return fmt.Errorf("table %s: %w", name, err)
+		}
+		if known {
+			return nil
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("table %s: %w", table, err)
-	}
-	return nil
-}
-
-func (l *loader) groupRow(decode func(any) error) error {
-	var g Group
-	if err := decode(&g); err != nil {
-		return err
-	}
-	if g.Term == 0 || l.state.Group.Term > 0 {
-		return fmt.Errorf("a group of term %d, after one of term %d", g.Term, l.state.Group.Term)
-	}
-	l.state.Group = g
-	return nil
-}
-
-func (l *loader) clockRow(decode func(any) error) error {
-	var c clock
-	if err := decode(&c); err != nil {
-		return err
-	}
-	if c.Elapsed <= 0 || l.state.Jobs.Elapsed() > 0 {
-		return fmt.Errorf("%v have passed, after %v", c.Elapsed, l.state.Jobs.Elapsed())
-	}
-	l.state.Jobs.PutElapsed(c.Elapsed)
-	return nil
-}
-
-func (l *loader) jobRow(decode func(any) error) error {
-	var j jobs.Job
-	if err := decode(&j); err != nil {
-		return err
-	}
-	if j.ID <= l.job {
-		return fmt.Errorf("job %q is out of order", j.ID)
-	}
-	l.job = j.ID
-	l.state.Jobs.PutJob(j)
-	return nil
-}
-
-func (l *loader) partRow(decode func(any) error) error {
-	var p jobs.Part
-	if err := decode(&p); err != nil {
-		return err
-	}
-	if p.Job < l.part.Job || p.Job == l.part.Job && p.N <= l.part.N {
-		return fmt.Errorf("part %d of job %q is out of order", p.N, p.Job)
-	}
-	l.part = jobs.Part{Job: p.Job, N: p.N}
-	if !l.state.Jobs.PutPart(p) {
-		return fmt.Errorf("part %d of a job %q that is not there", p.N, p.Job)
-	}
-	return nil
-}
-
-func (l *loader) healthRow(decode func(any) error) error {
-	var h jobs.WorkerHealth
-	if err := decode(&h); err != nil {
-		return err
-	}
-	if h.Worker <= l.worker {
-		return fmt.Errorf("worker %q is out of order", h.Worker)
-	}
-	l.worker = h.Worker
-	l.state.Jobs.PutHealth(h)
-	return nil
+	return fmt.Errorf("unknown table %.40q: this binary is too old", name)
 }

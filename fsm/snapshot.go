@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
-	"time"
 )
 
 // A snapshot is lines of JSON: a header, one line for every row in the order of
@@ -23,14 +22,6 @@ const snapshotVersion = 1
 
 // rowGroup is the table of the one Group in a snapshot.
 const rowGroup = "fsm.group"
-
-// Names of the tables of package jobs in a snapshot.
-const (
-	rowJob    = "jobs.job"
-	rowPart   = "jobs.part"
-	rowClock  = "jobs.clock"
-	rowHealth = "jobs.worker"
-)
 
 type header struct {
 	V       int    `json:"v"`
@@ -102,38 +93,14 @@ func (s *State) write(w io.Writer, h header) error {
 // the next one.
 func (s *State) rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		for t, row := range s.Registry.Rows() {
-			if !yield(t, row) {
-				return
-			}
-		}
-		if s.Group.Term > 0 && !yield(rowGroup, &s.Group) {
-			return
-		}
-		if c := (clock{s.Jobs.Elapsed()}); c.Elapsed > 0 && !yield(rowClock, &c) {
-			return
-		}
-		for j := range s.Jobs.Jobs() {
-			if !yield(rowJob, &j) {
-				return
-			}
-		}
-		for p := range s.Jobs.Rows() {
-			if !yield(rowPart, &p) {
-				return
-			}
-		}
-		for h := range s.Jobs.HealthRows() {
-			if !yield(rowHealth, &h) {
-				return
+		for i := range domains {
+			for name, row := range domains[i].table(s).Rows() {
+				if !yield(name, row) {
+					return
+				}
 			}
 		}
 	}
-}
-
-// clock is the one row of its table: what jobs.Elapse has counted.
-type clock struct {
-	Elapsed time.Duration `json:"elapsed"` // nanoseconds
 }
 
 type counter struct {

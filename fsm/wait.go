@@ -13,14 +13,14 @@ func (m *Machine) Wait(ctx context.Context, index uint64) error {
 	return m.WaitFor(ctx, All, index)
 }
 
-// WaitFor is Wait for a domain: until it has changed at index or later.
-func (m *Machine) WaitFor(ctx context.Context, d Domain, index uint64) error {
-	if m.View().Changed(d) >= index {
+// WaitFor is Wait for a resource: until it has changed at index or later.
+func (m *Machine) WaitFor(ctx context.Context, r Resource, index uint64) error {
+	if m.View().Changed(r) >= index {
 		return nil
 	}
 	w := &waiter{index: index, done: make(chan struct{})}
-	ws := &m.waiters[d]
-	if !ws.add(w, m, d) {
+	ws := &m.waiters[r]
+	if !ws.add(w, m, r) {
 		return nil
 	}
 	select {
@@ -34,12 +34,12 @@ func (m *Machine) WaitFor(ctx context.Context, d Domain, index uint64) error {
 
 // wake wakes those whom a state that was published concerns.
 func (m *Machine) wake(s *State) {
-	for d := range domains {
-		m.waiters[d].wake(s.Changed(d))
+	for r := range resources {
+		m.waiters[r].wake(s.Changed(r))
 	}
 }
 
-// waiters are those who wait for an index of a domain, the lowest first, so that an entry
+// waiters are those who wait for an index of a resource, the lowest first, so that an entry
 // wakes only those it concerns.
 type waiters struct {
 	mu   sync.Mutex
@@ -54,10 +54,10 @@ type waiter struct {
 
 // add is false when the index is there already. It looks under the lock, which
 // wake takes after the view was published: no wake-up is lost.
-func (ws *waiters) add(w *waiter, m *Machine, d Domain) bool {
+func (ws *waiters) add(w *waiter, m *Machine, r Resource) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if m.View().Changed(d) >= w.index {
+	if m.View().Changed(r) >= w.index {
 		return false
 	}
 	heap.Push(&ws.heap, w)

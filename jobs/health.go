@@ -120,7 +120,7 @@ func (t *Table) noteSuccess(p Part, at time.Time) {
 // takes what is there for the component's new row.
 func (t *Table) tellWorker(kind string, h WorkerHealth, reason string, at time.Time) {
 	t.tell(kind, h.Worker, reason, at, nil)
-	t.news[len(t.news)-1].Topic = wire.TopicComponent
+	t.events[len(t.events)-1].Topic = wire.TopicComponent
 }
 
 // FailedLast says whether the part waits because its last attempt failed, and

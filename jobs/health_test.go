@@ -39,7 +39,7 @@ func TestSuspectWorker(t *testing.T) {
 	accepted(t, finish(tab, ref("j", 3, 1, "bad"), "1"))
 	suspect(false)
 	var told []string
-	for _, e := range tab.News() {
+	for _, e := range tab.Events() {
 		if e.Topic == wire.TopicComponent {
 			if e.Data != nil {
 				t.Errorf("%s carries %+v, which a list of components takes for a row", e.Kind, e.Data)

@@ -35,7 +35,7 @@ func TestLifeOfAJob(t *testing.T) {
 		t.Errorf("counts %+v, want %+v", j.Wire(false).Parts, want)
 	}
 	var kinds []string
-	for _, e := range tab.News() {
+	for _, e := range tab.Events() {
 		kinds = append(kinds, e.Kind)
 		if e.Key != "j" || e.Index != 1 || e.Topic != wire.TopicJob {
 			t.Errorf("event %+v, want topic job, key j and index 1", e)
@@ -287,8 +287,8 @@ func TestCopiesAreApart(t *testing.T) {
 	partState(t, old, "j", 0, jobs.Assigned)
 	partState(t, next, "j", 0, jobs.Done)
 	partState(t, dropped, "j", 0, jobs.Waiting)
-	if len(next.News()) != 2 {
-		t.Errorf("news of the copy: %v, want only its own two", next.News())
+	if len(next.Events()) != 2 {
+		t.Errorf("news of the copy: %v, want only its own two", next.Events())
 	}
 	for _, tab := range []*jobs.Table{old, next, dropped} {
 		sound(t, tab)
@@ -437,7 +437,7 @@ func TestLargeJobIsLazy(t *testing.T) {
 		t.Fatalf("plan %v, want 3 assignments", plan)
 	}
 	rows := 0
-	for range tab.Rows() {
+	for range tab.PartRows() {
 		rows++
 	}
 	if rows != 3 {

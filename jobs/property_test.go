@@ -173,7 +173,7 @@ func restored(r *rapid.T, tab *jobs.Table) *jobs.Table {
 	for j := range tab.Jobs() {
 		back.PutJob(through(r, j))
 	}
-	for p := range tab.Rows() {
+	for p := range tab.PartRows() {
 		if !back.PutPart(through(r, p)) {
 			r.Fatalf("part %+v has no job", p)
 		}

@@ -18,7 +18,7 @@ import (
 // and the commands, and only on the newest copy. Reads need no lock.
 type Table struct {
 	index  uint64
-	news   []wire.Event
+	events []wire.Event
 	writes int
 	// own marks the records this copy may change in place. Only the applying
 	// goroutine looks at it.
@@ -39,6 +39,7 @@ type Table struct {
 	size    Size                            // sums over the records
 	states  StateCounts                     // of the records
 	changed Changed
+	loading loading // where Load is; not copied
 }
 
 // Changed is at which index something changed last since the table was made or
@@ -115,16 +116,16 @@ func (t *Table) Next(index uint64) *Table {
 	return c
 }
 
-// News returns the events of the commands carried out on this copy, in order.
+// Events returns the events of the commands carried out on this copy, in order.
 // The data of a job's event is a wire.Job without script, that of a part's
 // event a Part without result.
-func (t *Table) News() []wire.Event { return t.news }
+func (t *Table) Events() []wire.Event { return t.events }
 
-// TakeNews returns the news and begins anew. What it returned is good until
+// TakeEvents returns the events and begins anew. What it returned is good until
 // the next command.
-func (t *Table) TakeNews() []wire.Event {
-	news := t.news
-	t.news = t.news[:0]
+func (t *Table) TakeEvents() []wire.Event {
+	news := t.events
+	t.events = t.events[:0]
 	return news
 }
 
@@ -137,8 +138,8 @@ func (t *Table) Writes() int { return t.writes }
 
 func (t *Table) tell(kind, key, reason string, at time.Time, data any) {
 	t.writes++
-	t.news = append(t.news, wire.Event{
-		Index: t.index, Seq: len(t.news), Topic: wire.TopicJob, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
+	t.events = append(t.events, wire.Event{
+		Index: t.index, Seq: len(t.events), Topic: wire.TopicJob, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
 	})
 }
 
@@ -256,22 +257,6 @@ func (t *Table) Busy() iter.Seq[Part] {
 func (t *Table) Held(session string) int {
 	n, _ := t.holds.Get(session)
 	return n
-}
-
-// Rows yields the rows of parts to write into a snapshot, by job and number.
-// Those never assigned are not among them; PutJob and PutPart are enough to
-// build the same table again.
-func (t *Table) Rows() iter.Seq[Part] {
-	return func(yield func(Part) bool) {
-		t.jobs.Scan(func(_ string, r *record) bool {
-			on := true
-			r.parts.Scan(func(_ int, p *Part) bool {
-				on = yield(*p)
-				return on
-			})
-			return on
-		})
-	}
 }
 
 func (t *Table) at(job string, n int) Part {

@@ -21,7 +21,7 @@ func (t *Table) Verify() error {
 		again.PutJob(j)
 	}
 	again.elapsed = t.elapsed
-	for p := range t.Rows() {
+	for p := range t.PartRows() {
 		again.PutPart(p)
 	}
 	if got, want := t.indexes(), again.indexes(); !reflect.DeepEqual(got, want) {

@@ -49,12 +49,15 @@ func try[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, erro
 	if got := print(h.table); got != before {
 		h.Fatalf("%T: the table it was copied from has changed:\n%s", c, cmp.Diff(before, got))
 	}
+	if broken := next.Verify(); broken != nil {
+		h.Errorf("after %T: %v", c, broken)
+	}
 	if err == nil {
 		h.table = next
 	} else if got := print(next); got != before {
 		h.Errorf("%T was refused (%v), yet it changed:\n%s", c, err, cmp.Diff(before, got))
-	} else if len(next.News()) > 0 {
-		h.Errorf("%T was refused (%v), yet it told %v", c, err, next.News())
+	} else if len(next.Events()) > 0 {
+		h.Errorf("%T was refused (%v), yet it told %v", c, err, next.Events())
 	}
 	return r, err
 }
@@ -80,7 +83,7 @@ func refused[C, R any](h *house, code wire.Code, method func(*registry.Table, C,
 func (h *house) told(want ...string) {
 	h.Helper()
 	var got []string
-	for _, e := range h.table.News() {
+	for _, e := range h.table.Events() {
 		got = append(got, e.Kind+" "+e.Key)
 	}
 	if !slices.Equal(got, want) {
@@ -148,7 +151,7 @@ func TestSignIn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("signed in otherwise than asked (-want +got):\n%s", diff)
 	}
-	if news := h.table.News()[0].Data.(registry.Session); news.SecretHash != "" || news.ID != "s1" {
+	if news := h.table.Events()[0].Data.(registry.Session); news.SecretHash != "" || news.ID != "s1" {
 		t.Errorf("the event holds %+v; want session s1 without the hash of its secret", news)
 	}
 	if byID, ok := h.table.SessionByID("s1"); !ok || byID.FullName != "n1.laser" {

@@ -16,7 +16,7 @@ import (
 // never written through again, so that copying a tree's node copies words.
 type Table struct {
 	index  uint64
-	news   []wire.Event
+	events []wire.Event
 	writes int
 
 	own      *owner // of the nodes this copy may change
@@ -90,21 +90,21 @@ func (t *Table) change() *rest {
 	return t.rest
 }
 
-// News returns the events of the commands carried out on this copy, in order,
+// Events returns the events of the commands carried out on this copy, in order,
 // without Seq. The caller must not change them.
-func (t *Table) News() []wire.Event { return t.news }
+func (t *Table) Events() []wire.Event { return t.events }
 
-// TakeNews returns the news and begins anew. What it returned is good until
+// TakeEvents returns the events and begins anew. What it returned is good until
 // the next command.
-func (t *Table) TakeNews() []wire.Event {
-	news := t.news
-	t.news = t.news[:0]
+func (t *Table) TakeEvents() []wire.Event {
+	news := t.events
+	t.events = t.events[:0]
 	return news
 }
 
 func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
 	t.writes++
-	t.news = append(t.news, wire.Event{
+	t.events = append(t.events, wire.Event{
 		Index: t.index, Topic: topic, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
 	})
 }

@@ -1,0 +1,103 @@
+package fsm
+
+import (
+	"iter"
+
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Domain is a part of the state with rows and commands of its own; T is the type
+// of its table. Only the applying goroutine calls Next and what changes a table,
+// and only on the newest copy.
+type Domain[T any] interface {
+	// Next returns a copy for the commands of the entry at index, without events,
+	// at a cost that does not depend on how many rows there are. The original is
+	// frozen from then on.
+	Next(index uint64) T
+	table
+}
+
+// table is what a Domain is beside its type.
+type table interface {
+	// Writes counts the changes of this copy, so that a caller can see whether a
+	// refused command left it as it was.
+	Writes() int
+	// TakeEvents returns the events of the commands carried out since it was last
+	// called, in order, without Seq. They are good until the next command.
+	TakeEvents() []wire.Event
+	// Rows yields every row with the name of its table, in the order of a
+	// snapshot. A row is a pointer, good only until the next one.
+	Rows() iter.Seq2[string, any]
+	// Load adds a row of a snapshot; rows come in the order of Rows. decode fills
+	// its argument. known is false when the name is no table of this domain's.
+	Load(name string, decode func(any) error) (known bool, err error)
+	// Verify says where rows and what is derived from them contradict each other.
+	// It reads every row.
+	Verify() error
+}
+
+// Places of the domains in the list.
+const (
+	registryDomain = iota
+	clusterDomain
+	jobsDomain
+)
+
+// domains are all there are, in the order of their rows in a snapshot. What a
+// command of one does to others it does to those further down. A new one is a
+// field of State, and a line here.
+var domains = [...]domain{
+	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }),
+	clusterDomain:  {table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}},
+	jobsDomain:     domainOf(func(s *State) **jobs.Table { return &s.Jobs }),
+}
+
+// domain is one line of the list.
+type domain struct {
+	table func(*State) table
+	next  func(*State) // puts a copy for the entry at State.Index in place of the table
+}
+
+// domainOf is a domain whose table is a field of State.
+func domainOf[T Domain[T]](field func(*State) *T) domain {
+	return domain{
+		table: func(s *State) table { return *field(s) },
+		next:  func(s *State) { t := field(s); *t = (*t).Next(s.Index) },
+	}
+}
+
+// Verify says where rows and what is derived from them contradict each other. It
+// reads every row: it is for tests and for a restored snapshot.
+func (s *State) Verify() error {
+	for i := range domains {
+		if err := domains[i].table(s).Verify(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clusterRows is the domain of what the state machine itself knows, as fields of
+// State: they are copied with it.
+type clusterRows struct{ s *State }
+
+func (clusterRows) Writes() int              { return 0 }
+func (clusterRows) TakeEvents() []wire.Event { return nil }
+func (clusterRows) Verify() error            { return nil }
+
+func (c clusterRows) Rows() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		if c.s.Group.Term > 0 {
+			yield(rowGroup, &c.s.Group)
+		}
+	}
+}
+
+func (c clusterRows) Load(name string, decode func(any) error) (known bool, err error) {
+	if name != rowGroup {
+		return false, nil
+	}
+	return true, c.s.loadGroup(decode)
+}

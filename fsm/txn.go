@@ -1,0 +1,119 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// txn is a state while the commands of one entry work on it. A table is copied
+// when the first of them touches it.
+type txn struct {
+	savepoint
+	known int
+	share bool // a copy of a table serves all commands of the entry
+	log   []wire.Event
+}
+
+// savepoint is what a refused command is rolled back to. State.events is the
+// number of events in the log of the txn.
+type savepoint struct {
+	State
+	copies [len(domains)]copied
+}
+
+// copied tells of a domain whether its table is the txn's own copy, and what
+// Writes said after the last command carried out.
+type copied struct {
+	own    bool
+	writes int
+}
+
+func (tx *txn) registry() *registry.Table {
+	tx.own(registryDomain)
+	return tx.Registry
+}
+
+func (tx *txn) jobs() *jobs.Table {
+	tx.own(jobsDomain)
+	return tx.Jobs
+}
+
+// own copies the table of a domain, once.
+func (tx *txn) own(domain int) {
+	if !tx.copies[domain].own {
+		domains[domain].next(&tx.State)
+		tx.copies[domain] = copied{own: true}
+	}
+}
+
+// begin returns the savepoint to which the next command, refused, is rolled
+// back.
+func (tx *txn) begin() savepoint {
+	if !tx.share {
+		tx.copies = [len(domains)]copied{}
+	}
+	return tx.savepoint
+}
+
+// rollback undoes a refused command: what it copied it wrote to alone. false
+// says that it wrote to what earlier commands of the entry wrote to as well.
+func (tx *txn) rollback(to savepoint) bool {
+	for i, c := range to.copies {
+		if c.own && domains[i].table(&tx.State).Writes() != c.writes {
+			return false
+		}
+	}
+	tx.savepoint, tx.log = to, tx.log[:to.events]
+	return true
+}
+
+// commit keeps what a command did, carries out what its events do to domains
+// further down, and collects all events, causes before their effects.
+func (tx *txn) commit() {
+	for i := range domains {
+		if !tx.copies[i].own {
+			continue
+		}
+		table := domains[i].table(&tx.State)
+		from := len(tx.log)
+		tx.append(table.TakeEvents())
+		for n := from; n < len(tx.log); n++ {
+			tx.react(&tx.log[n])
+		}
+		tx.copies[i].writes = table.Writes()
+	}
+}
+
+// react carries out what an event does to other domains.
+func (tx *txn) react(e *wire.Event) {
+	if ended, ok := e.Data.(registry.Ended); ok {
+		tx.release(ended, e.At)
+	}
+}
+
+// release takes from the jobs what hangs on a session that has ended.
+func (tx *txn) release(ended registry.Ended, at time.Time) {
+	if tx.Jobs.Held(ended.ID) > 0 {
+		release := tx.jobs().Release
+		if ended.Kind == registry.EventExpired {
+			release = tx.jobs().ReleaseVanished
+		}
+		release(ended.ID, fmt.Sprintf("worker %s is gone: %s", ended.FullName, ended.Reason), at)
+	}
+	if tx.Jobs.Health(ended.FullName).Session == ended.ID {
+		tx.jobs().Forgive(ended.FullName, ended.ID)
+	}
+}
+
+// append numbers events and adds them to the log of the txn.
+func (tx *txn) append(events []wire.Event) {
+	for i := range events {
+		tx.log = append(tx.log, events[i])
+		tx.log[tx.events].Seq = tx.events
+		tx.events++
+	}
+}
