@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test fuzz fmt lint build bench ci release clean
+.PHONY: help demo dev test storm fuzz fmt lint build bench ci release clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ dev: ## three coordinators in one process, until interrupted
 
 test: ## all tests, with the race detector
 	go test -race ./...
+
+storm: ## the long tests: faults and hostile input for many seconds
+	go test -race -tags storm -p 1 -run '^TestStorm' ./integration ./raftnode ./router
 
 fuzz: ## every decoder for FUZZTIME (default 30s) each
 	bash .ci/fuzz $${FUZZTIME:-30s}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +61,7 @@ var may = map[string]struct {
 	"client":             {[]string{"wire", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt"}, "an SDK has no server inside"},
 	"client/worker":      {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
 	"node":               {[]string{"wire", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "fsm/propose", "raftnode", "raftnode/disk", "raftnode/peer", "router", "router/topology", "control", "httpapi", "httpapi/rest", "httpapi/ops", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
+	"integration/storm":  {nil, "for tests: which run only in a step of their own"},
 	"docs/figures":       {nil, "writes figures of the sources into the pages"},
 	"cmd/version":        {nil, "one for all programs"},
 	"cmd/clipage":        {nil, "for tests: the page of all commands"},
@@ -112,12 +114,12 @@ type pkg struct {
 	Dir, ImportPath  string
 	Imports, GoFiles []string
 
-	XTestImports []string
+	TestImports, XTestImports []string
 }
 
 func packages(t *testing.T) (ps []pkg) {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,XTestImports", "./...")
+	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,TestImports,XTestImports", "./...")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
@@ -301,6 +303,20 @@ func TestImportsFollowTheTable(t *testing.T) {
 	}
 	for _, u := range unusedPermissions(all) {
 		t.Error(u)
+	}
+}
+
+// Whoever has storms is named where they are run.
+func TestStormsAreRun(t *testing.T) {
+	script, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages(t) {
+		if name := strings.TrimPrefix(p.ImportPath, module); slices.Contains(slices.Concat(p.TestImports, p.XTestImports), module+"integration/storm") &&
+			!regexp.MustCompile(`(?m)-run '\^TestStorm'.* \./`+name+`( |$)`).Match(script) {
+			t.Errorf("%s has storms, and .ci/run does not run them", name)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -201,7 +202,8 @@ func TestACopiedDataDirectoryStartedElsewhere(t *testing.T) {
 // A bit that flipped on the disk is either of no consequence, and then the
 // state is what it was, or the start ends soon with the name of the file. It
 // is never a panic, a hang or another state.
-func TestFlippedBits(t *testing.T) {
+func TestStormFlippedBits(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	c := &cluster{t: t, dir: t.TempDir()}
 	free := ports(t, 3)

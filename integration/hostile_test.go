@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Whatever is thrown at a coordinator's doors, the same process goes on, in
 // bounds, and the cluster's state is the same everywhere.
-func TestHostileCallers(t *testing.T) {
+func TestStormHostileCallers(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	// The timeouts are long: a leader that is lost here is lost by what is thrown,
 	// not by a machine that is busy.
@@ -90,7 +92,8 @@ func (p *process) use() (u use) {
 
 // A coordinator that may open few files keeps enough of them for the cluster,
 // however many connections say nothing.
-func TestFewOpenFiles(t *testing.T) {
+func TestStormFewOpenFiles(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	c := newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s")
 	victim, leco := c.nodes[0], ports(t, 1)[0]

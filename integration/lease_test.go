@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // However short the grace, a name is given to somebody else only when the guard of
 // whoever had it has given up: when its home died, and when its home lives on and
 // has lost the others.
-func TestNobodyHasANameTwice(t *testing.T) {
+func TestStormNobodyHasANameTwice(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	c := startCluster(t, 3, "--grace", "1s")
 	n1, n2, n3 := c.nodes[0], c.nodes[1], c.nodes[2]

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/integration/storm"
 )
 
 // metric is the value of one line of a coordinator's /metrics; 0 if it has none.
@@ -123,7 +124,8 @@ func zmtpHello(mechanism, socket string) string {
 // What ends a pyleco coordinator (0.6.0), and what ended or stalled other
 // servers of ZMTP, costs its sender its message or its connection: the same
 // process goes on, others are answered, and a counter in /metrics says so.
-func TestLECOUnderHostileInput(t *testing.T) {
+func TestStormHostileLECO(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	data := dataPorts(t)
 	c, doors := lecoCluster(t, 1, "--leco-data-addr", fmt.Sprintf("127.0.0.1:%d", data))

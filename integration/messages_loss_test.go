@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -31,7 +32,8 @@ type record struct {
 // happens, each send has one outcome, no message is read twice or out of
 // order, what was refused is never read, and what was delivered to somebody
 // whose home lived is read.
-func TestMailInAStorm(t *testing.T) {
+func TestStormMessages(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	c := startCluster(t, 3)
 	leader := c.leader()

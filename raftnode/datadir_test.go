@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
@@ -170,7 +171,8 @@ const fullDisk = "FOLKMOOT_TEST_FULL_DISK"
 
 // The first error of the storage ends the process, not with 0, and says which;
 // what was acknowledged before is there when there is room again.
-func TestStorageErrorEndsTheProcess(t *testing.T) {
+func TestStormStorageErrors(t *testing.T) {
+	storm.Only(t)
 	if dir := os.Getenv(fullDisk); dir != "" {
 		n, _, err := solo(t, dir, func(c *raftnode.Config) { c.MaxFileSize, c.Fatal = 1<<20, nil })
 		if err != nil {

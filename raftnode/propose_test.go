@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -240,7 +241,8 @@ func TestOutcomeAtADeposedLeader(t *testing.T) {
 
 // Writers go on through the loss of a leader; nothing that was acknowledged is
 // lost, nothing that was not tried happens, and all machines end alike.
-func TestPartitionsUnderLoad(t *testing.T) {
+func TestStormPartitions(t *testing.T) {
+	storm.Only(t)
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
 		all := startThree(w, withConfig(func(c *raftnode.Config) {

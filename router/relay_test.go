@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/router/topology"
 	"github.com/folkmoot/folkmoot/wire"
@@ -179,7 +180,8 @@ func (l *idle) Read(b []byte) (int, error) {
 // However links and coordinators fail, every message has one outcome, and it is
 // true; and no message arrives after a later one of its pair, though ways
 // change and what was on a lost link still arrives late.
-func TestOneTrueOutcomeOverOtherCoordinators(t *testing.T) {
+func TestStormOneTrueOutcomeOverOtherCoordinators(t *testing.T) {
+	storm.Only(t)
 	for name, p := range map[string]topology.Policy{"ring": topology.Ring(), "grid": topology.Grid(), "tree": topology.Tree()} {
 		t.Run(name, func(t *testing.T) { underLoss(t, p) })
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -172,7 +173,8 @@ func (h *history) check(t *testing.T, lost bool) (sum [4]int) {
 // and one coordinator is killed and comes back. The history of all outcomes
 // and all that arrived decides: each message has one outcome, it is true, and
 // nothing comes twice or out of order.
-func TestHistoryOfAStorm(t *testing.T) {
+func TestStormHistory(t *testing.T) {
+	storm.Only(t)
 	each := 100_000
 	if testing.Short() {
 		each = 10_000

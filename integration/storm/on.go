@@ -1,0 +1,5 @@
+//go:build storm
+
+package storm
+
+const built = true
