@@ -63,6 +63,7 @@ var may = map[string]struct {
 	"node":               {[]string{"wire", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "fsm/propose", "raftnode", "raftnode/disk", "raftnode/peer", "router", "router/topology", "control", "httpapi", "httpapi/rest", "httpapi/ops", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
 	"integration/storm":  {nil, "for tests: which run only in a step of their own"},
 	"docs/figures":       {nil, "writes figures of the sources into the pages"},
+	"docs/restpage":      {nil, "writes the page of all REST requests from the contract"},
 	"cmd/version":        {nil, "one for all programs"},
 	"cmd/clipage":        {nil, "for tests: the page of all commands"},
 	"cmd/settings":       {[]string{"client"}, "one for all programs; it hides the flags', variables' and files' rules"},
