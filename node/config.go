@@ -1,27 +1,23 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/raftnode"
-	"github.com/folkmoot/folkmoot/router/topology"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Config is everything one coordinator is told. The zero value with a
+// Config has all settings of one coordinator. The zero value with a
 // DataDir is a cluster of one on loopback with free ports.
 type Config struct {
 	ID        string // stable name; default the host's
-	Namespace string // the namespace it presides over; default the id
-	DataDir   string // everything it keeps; made with mode 0700, refused if it holds something and is open to others
+	Namespace string // the namespace it owns; default the id
+	DataDir   string // of all its files; made with mode 0700, refused if it is not empty and open to others
 
 	HTTPAddr string // REST and streams
 	// HTTPHosts are further names by which REST is called while it is on
@@ -46,7 +42,7 @@ type Config struct {
 	Join      []string // addresses or names of coordinators, tried in turn for ever
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
 	NonVoter  bool     // replicate and route, never vote
-	Worker    bool     // run job parts in this process's care
+	Worker    bool     // run a worker for job parts in this process
 	Slots     int      // parts at once of that worker; default one for each processor
 	Insecure  bool     // allow addresses off loopback without TLS and tokens
 	TokenFile string   // bearer tokens for REST, one a line
@@ -83,7 +79,7 @@ const (
 	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory
 )
 
-// FatalStatus is the exit status for an error that Config.Fatal is told of, or
+// FatalStatus is the exit status for an error that Config.Fatal is called with, or
 // that Open returns because a newer process runs as this coordinator.
 func FatalStatus(err error) int {
 	var superseded *raftnode.SupersededError
@@ -101,11 +97,8 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
-
-// validHost takes names of hosts, loosely: only what no Host header can be is
-// refused.
-var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
+// defaultGrace is that of Config.Grace.
+const defaultGrace = 10 * time.Second
 
 // withDefaults returns c with every empty field filled in.
 func (c Config) withDefaults() (Config, error) {
@@ -116,198 +109,39 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		c.ID, _, _ = strings.Cut(host, ".")
 	}
-	def := func(s *string, v string) {
-		if *s == "" {
-			*s = v
-		}
-	}
-	def(&c.Namespace, c.ID)
-	def(&c.DataDir, "./data")
-	def(&c.HTTPAddr, "127.0.0.1:0")
-	def(&c.PeerAddr, "127.0.0.1:0")
-	def(&c.OpsAddr, "127.0.0.1:0")
-	def(&c.ComponentAddr, "127.0.0.1:0")
-	def(&c.LogStore, "bolt")
-	def(&c.Topology, "mesh")
-	def(&c.Version, "dev")
+	const freePort = "127.0.0.1:0"
+	c.Namespace = cmp.Or(c.Namespace, c.ID)
+	c.DataDir = cmp.Or(c.DataDir, "./data")
+	c.HTTPAddr = cmp.Or(c.HTTPAddr, freePort)
+	c.PeerAddr = cmp.Or(c.PeerAddr, freePort)
+	c.OpsAddr = cmp.Or(c.OpsAddr, freePort)
+	c.ComponentAddr = cmp.Or(c.ComponentAddr, freePort)
+	c.LogStore = cmp.Or(c.LogStore, "bolt")
+	c.Topology = cmp.Or(c.Topology, "mesh")
+	c.Version = cmp.Or(c.Version, "dev")
+	c.Grace = cmp.Or(c.Grace, defaultGrace)
 	if c.Expect == 0 && len(c.Join) == 0 {
 		c.Expect = 1
-	}
-	if c.Grace == 0 {
-		c.Grace = 10 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
 	if c.Fatal == nil {
-		log := c.Logger
-		c.Fatal = func(err error) {
-			status := FatalStatus(err)
-			if status == StatusSuperseded {
-				log.Error("stopping at once: another process runs as this coordinator", "err", err)
-			} else {
-				log.Error("stopping at once: the state on disk can no longer be trusted to be written", "err", err)
-			}
-			os.Exit(status)
-		}
+		c.Fatal = exitOnFatal(c.Logger)
 	}
 	return c, nil
 }
 
-// Validate reports the first setting that cannot work, by its flag's name.
-func (c Config) Validate() error {
-	if !validID.MatchString(c.ID) {
-		return fmt.Errorf("--id %q: letters, digits, - and _, at most 63, starting with a letter or digit", c.ID)
-	}
-	if !validID.MatchString(c.Namespace) {
-		return fmt.Errorf("--namespace %q: letters, digits, - and _, at most 63, starting with a letter or digit", c.Namespace)
-	}
-	for _, reserved := range []struct{ flag, name string }{{"--id", c.ID}, {"--namespace", c.Namespace}} {
-		if strings.EqualFold(reserved.name, wire.Coordinator) {
-			return fmt.Errorf("%s %q: every coordinator is called that in its namespace", reserved.flag, reserved.name)
+// exitOnFatal returns the default of Config.Fatal: it logs the error and ends the
+// process.
+func exitOnFatal(log *slog.Logger) func(error) {
+	return func(err error) {
+		status := FatalStatus(err)
+		if status == StatusSuperseded {
+			log.Error("stopping at once: another process runs as this coordinator", "err", err)
+		} else {
+			log.Error("stopping at once: the state on disk can no longer be trusted to be written", "err", err)
 		}
+		os.Exit(status)
 	}
-	if c.LogStore != "bolt" && c.LogStore != "wal" {
-		return fmt.Errorf("--log-store %q: bolt or wal", c.LogStore)
-	}
-	if _, err := c.topology(); err != nil {
-		return err
-	}
-	if c.Expect < 0 || c.Expect > 99 {
-		return fmt.Errorf("--bootstrap-expect %d: 1 to 99", c.Expect)
-	}
-	if c.Expect > 1 && len(c.Join) == 0 {
-		return fmt.Errorf("--bootstrap-expect %d needs --join with the addresses of the others", c.Expect)
-	}
-	if c.Slots < 0 || c.Slots > 1024 {
-		return fmt.Errorf("--slots %d: 0 to 1024", c.Slots)
-	}
-	for flag, d := range map[string]time.Duration{
-		"heartbeat-timeout": c.HeartbeatTimeout, "election-timeout": c.ElectionTimeout,
-		"snapshot-interval": c.SnapshotInterval, "grace": c.Grace,
-	} {
-		if d != 0 && (d < 10*time.Millisecond || d > time.Hour) {
-			return fmt.Errorf("--%s %s: 10ms to 1h", flag, d)
-		}
-	}
-	if err := together("--peer-ca, --peer-cert and --peer-key", c.PeerCA, c.PeerCert, c.PeerKey); err != nil {
-		return err
-	}
-	if err := together("--http-cert and --http-key", c.HTTPCert, c.HTTPKey); err != nil {
-		return err
-	}
-	for _, h := range c.HTTPHosts {
-		if h != "*" && !validHost.MatchString(h) {
-			return fmt.Errorf("--http-hosts %q: names without a port, or * for any", h)
-		}
-	}
-	for _, a := range []struct{ flag, addr string }{
-		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr}, {"--component-addr", c.ComponentAddr},
-	} {
-		if err := checkAddr(a.flag, a.addr, true); err != nil {
-			return err
-		}
-	}
-	for _, a := range []struct{ flag, addr string }{
-		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
-	} {
-		if a.addr == "" {
-			continue
-		}
-		if err := checkAddr(a.flag, a.addr, true); err != nil {
-			return err
-		}
-	}
-	if len(c.LECOPeers) > 0 && c.LECOAddr == "" {
-		return errors.New("--leco-peers needs --leco-addr: they link back")
-	}
-	if c.Advertise != "" {
-		if err := checkAddr("--advertise", c.Advertise, false); err != nil {
-			return err
-		}
-		if host, _, _ := net.SplitHostPort(c.Advertise); host == "" || host == "0.0.0.0" || host == "::" {
-			return fmt.Errorf("--advertise %q: others cannot dial that; give a name or an address", c.Advertise)
-		}
-	} else if host, _, _ := net.SplitHostPort(c.PeerAddr); host == "" || host == "0.0.0.0" || host == "::" {
-		return fmt.Errorf("--peer-addr %q listens everywhere: say with --advertise which name others dial", c.PeerAddr)
-	}
-	return c.checkSecurity()
-}
-
-// topology reads the setting, and its file.
-func (c Config) topology() (topology.Policy, error) {
-	p, err := topology.Parse(c.Topology, os.ReadFile)
-	switch {
-	case err != nil:
-		return p, fmt.Errorf("--topology: %w", err)
-	case !p.Knows(c.ID):
-		return p, fmt.Errorf("--topology %s has no line for this coordinator, %s", c.Topology, c.ID)
-	}
-	return p, nil
-}
-
-// checkSecurity refuses to open a door to other machines without locks on it.
-func (c Config) checkSecurity() error {
-	if c.Insecure {
-		return nil
-	}
-	if !isLoopback(c.PeerAddr) && c.PeerCA == "" {
-		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
-	}
-	if !isLoopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
-		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
-	}
-	for _, a := range []struct{ flag, addr string }{
-		{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr},
-	} {
-		if a.addr != "" && !isLoopback(a.addr) {
-			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
-		}
-	}
-	if !isLoopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
-		return fmt.Errorf("--component-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.ComponentAddr)
-	}
-	if !isLoopback(c.OpsAddr) {
-		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)
-	}
-	return nil
-}
-
-// insecureReason says what stands open because of --insecure, if anything.
-func (c Config) insecureReason() string {
-	secure := c
-	secure.Insecure = false
-	if err := secure.checkSecurity(); err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
-func together(what string, files ...string) error {
-	n := 0
-	for _, f := range files {
-		if f != "" {
-			n++
-		}
-	}
-	if n != 0 && n != len(files) {
-		return errors.New(what + " go together: give all or none")
-	}
-	return nil
-}
-
-func checkAddr(flag, addr string, zero bool) error {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("%s %q: want host:port", flag, addr)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	first := uint64(1)
-	if zero {
-		first = 0 // a free one
-	}
-	if err != nil || n < first {
-		return fmt.Errorf("%s %q: the port is a number from %d to 65535", flag, addr, first)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,8 +11,8 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 )
 
-// lecoParts is what a coordinator has for LECO; all of it is optional.
-type lecoParts struct {
+// lecoDoor is what a coordinator has for LECO; all of it is optional.
+type lecoDoor struct {
 	listener net.Listener // of the door, until the door is opened
 	door     *leco.Door
 	data     *zmtp.Proxy // data channel
@@ -26,8 +27,8 @@ func (n *Node) listenLECO() (err error) {
 		}
 		n.addrs.LECO = n.announcedAddr("--leco-addr", n.cfg.LECOAddr, n.leco.listener)
 	}
-	if n.leco.data, n.addrs.LECOData, err = proxy("--leco-data-addr", n.cfg.LECODataAddr); err == nil {
-		n.leco.logs, n.addrs.LECOLogs, err = proxy("--leco-log-addr", n.cfg.LECOLogAddr)
+	if n.leco.data, n.addrs.LECOData, err = openProxy("--leco-data-addr", n.cfg.LECODataAddr); err == nil {
+		n.leco.logs, n.addrs.LECOLogs, err = openProxy("--leco-log-addr", n.cfg.LECOLogAddr)
 	}
 	if err != nil {
 		n.closeLECO()
@@ -35,9 +36,9 @@ func (n *Node) listenLECO() (err error) {
 	return err
 }
 
-// proxy joins publishers at addr and subscribers at the port below it, as
+// openProxy joins publishers at addr and subscribers at the port below it, as
 // LECO's ports are arranged; port 0 takes any two. It returns where both are.
-func proxy(flag, addr string) (*zmtp.Proxy, [2]string, error) {
+func openProxy(flag, addr string) (*zmtp.Proxy, [2]string, error) {
 	if addr == "" {
 		return nil, [2]string{}, nil
 	}
@@ -45,7 +46,7 @@ func proxy(flag, addr string) (*zmtp.Proxy, [2]string, error) {
 	if err != nil {
 		return nil, [2]string{}, err
 	}
-	out, err := listen(flag+" (subscribers)", below(addr))
+	out, err := listen(flag+" (subscribers)", portBelow(addr))
 	if err != nil {
 		in.Close()
 		return nil, [2]string{}, err
@@ -53,8 +54,9 @@ func proxy(flag, addr string) (*zmtp.Proxy, [2]string, error) {
 	return zmtp.NewProxy(in, out, zmtp.Config{}), [2]string{in.Addr().String(), out.Addr().String()}, nil
 }
 
-// below is the address with the port before this one; Validate has read it.
-func below(addr string) string {
+// portBelow returns the address with the port before this one; Validate has checked
+// it.
+func portBelow(addr string) string {
 	host, port, _ := net.SplitHostPort(addr)
 	if n, _ := strconv.Atoi(port); n > 1 {
 		port = strconv.Itoa(n - 1)
@@ -62,15 +64,22 @@ func below(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// openLECO opens the door.
-func (n *Node) openLECO() (err error) {
+// maxLECOConns is how many connections the door has at most, and maxLECOPending
+// how many of them that are no peers yet.
+const (
+	maxLECOConns   = 20_000
+	maxLECOPending = 1024
+)
+
+// openLECODoor opens the door, if there is one.
+func (n *Node) openLECODoor(context.Context) (err error) {
 	if n.leco.listener == nil {
 		return nil
 	}
-	room := connLimit(n.files, 4, 20_000)
+	conns := connLimit(n.files, lecoFiles, maxLECOConns)
 	c := leco.Config{
 		Cluster: n.control.Vouched(), Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
-		Transport: zmtp.Config{MaxConns: room, MaxPending: min(1024, room)},
+		Transport: zmtp.Config{MaxConns: conns, MaxPending: min(maxLECOPending, conns)},
 	}
 	if n.cfg.LECOShutDown || isLoopback(n.cfg.LECOAddr) {
 		c.ShutDown = func(string) { n.stop() }
@@ -84,12 +93,12 @@ func (n *Node) openLECO() (err error) {
 	return nil
 }
 
-// logLevels are LECO's words for levels. Nothing here is logged as CRITICAL.
+// logLevels are LECO's names of levels. Nothing here is logged as CRITICAL.
 var logLevels = map[string]slog.Level{
 	"DEBUG": slog.LevelDebug, "INFO": slog.LevelInfo, "WARNING": slog.LevelWarn, "ERROR": slog.LevelError, "CRITICAL": slog.LevelError + 4,
 }
 
-// closeLECO ends what was opened; again it does nothing.
+// closeLECO ends what was opened. It may be called again.
 func (n *Node) closeLECO() {
 	if n.leco.listener != nil && n.leco.door == nil {
 		n.leco.listener.Close()

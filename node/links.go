@@ -7,15 +7,15 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
-// links adapts the peer port to what the router asks of it.
-type links struct{ port *peer.Port }
+// linkDialer adapts the peer port to what the router asks of it.
+type linkDialer struct{ port *peer.Port }
 
-func (l links) DialLink(ctx context.Context, addr, want string) (net.Conn, error) {
+func (l linkDialer) DialLink(ctx context.Context, addr, want string) (net.Conn, error) {
 	conn, _, err := l.port.DialLink(ctx, addr, want)
 	return conn, err
 }
 
-func (l links) AcceptLink() (net.Conn, string, error) {
+func (l linkDialer) AcceptLink() (net.Conn, string, error) {
 	conn, from, err := l.port.AcceptLink()
 	return conn, from.ID, err
 }

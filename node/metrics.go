@@ -14,8 +14,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// metrics returns the numbers of this node. They are read when asked for, so
-// that nothing on the way of a request counts twice.
+// metrics returns the metrics of this node. They are collected by a scrape, so
+// that no request counts anything twice.
 func (n *Node) metrics() prometheus.Gatherer {
 	r := prometheus.NewRegistry()
 	r.MustRegister(&collector{n})
@@ -99,10 +99,10 @@ func (s samples) raft(st *wire.Status) {
 	s.gauge(indexDesc, float64(st.LastIndex), "last")
 	s.gauge(indexDesc, float64(st.CommitIndex), "commit")
 	s.gauge(indexDesc, float64(st.AppliedIndex), "applied")
-	s.gauge(leaderDesc, truth(st.State == "leader"))
+	s.gauge(leaderDesc, boolValue(st.State == "leader"))
 	s.gauge(termDesc, float64(st.Term))
 	s.counter(changesDesc, st.LeaderChanges)
-	s.gauge(readyDesc, truth(st.Ready))
+	s.gauge(readyDesc, boolValue(st.Ready))
 	s.gauge(toleranceDesc, float64(st.Tolerance))
 	for outcome, count := range st.WriteCounts {
 		s.counter(writesDesc, count, outcome)
@@ -136,7 +136,7 @@ func (s samples) messages(st *wire.Status) {
 		s.counter(m.desc, st.MessageCounts[name], m.labels...)
 	}
 	for id, state := range st.Links {
-		s.gauge(linksDesc, truth(state == "up"), id)
+		s.gauge(linksDesc, boolValue(state == "up"), id)
 	}
 	for door, count := range st.SlowConsumers.Doors {
 		s.counter(slowDesc, count, door)
@@ -150,7 +150,7 @@ func (s samples) disk(d *wire.DiskSpace) {
 	}
 	s.gauge(diskFreeDesc, float64(d.Free))
 	s.gauge(diskSizeDesc, float64(d.Size))
-	s.gauge(diskLowDesc, truth(d.Low))
+	s.gauge(diskLowDesc, boolValue(d.Low))
 }
 
 func (s samples) nativeDoors(counts map[string]uint64) {
@@ -163,7 +163,7 @@ func (s samples) nativeDoors(counts map[string]uint64) {
 	}
 }
 
-func (s samples) lecoDoor(leco *lecoParts) {
+func (s samples) lecoDoor(leco *lecoDoor) {
 	if leco.door != nil {
 		for what, count := range leco.door.Counts() {
 			s.counter(lecoDesc, count, what)
@@ -179,7 +179,7 @@ func (s samples) lecoDoor(leco *lecoParts) {
 	}
 }
 
-// perCoordinator adds up what the disks of each coordinator got.
+// perCoordinator adds up the snapshots that the disks of each coordinator were sent.
 func perCoordinator(byServer map[string]raftnode.SnapshotStats) map[string]raftnode.SnapshotStats {
 	all := map[string]raftnode.SnapshotStats{}
 	for server, sent := range byServer {
@@ -192,7 +192,7 @@ func perCoordinator(byServer map[string]raftnode.SnapshotStats) map[string]raftn
 	return all
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}

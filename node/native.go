@@ -11,8 +11,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// nativeParts is what a coordinator has for native sessions.
-type nativeParts struct {
+// nativeDoors is what a coordinator has for native sessions.
+type nativeDoors struct {
 	listener net.Listener
 	hub      *session.Hub
 	door     *tcp.Door
@@ -30,19 +30,20 @@ func (n *Node) listenNative() (err error) {
 
 // openNative makes the doors; REST has the WebSocket one, and its certificate is
 // that of this one too.
-func (n *Node) openNative(secure *tls.Config) {
+func (n *Node) openNative(tlsConfig *tls.Config) {
 	n.native.hub = session.New(session.Config{Control: n.control, Logger: n.log.With("door", "native")})
-	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: secure, Logger: n.log.With("door", "native")})
+	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: tlsConfig, Logger: n.log.With("door", "native")})
 	n.native.ws = ws.New(n.native.hub)
 }
 
-// slowConsumers tells who was cut off for reading too slowly, at any door.
+// slowConsumers counts the connections that were cut off for reading too slowly, at
+// any door.
 func (n *Node) slowConsumers() *wire.SlowConsumers {
 	s := &wire.SlowConsumers{Doors: map[string]uint64{"native": n.native.hub.Counts()["slow"]}}
 	if n.leco.door != nil {
 		s.Doors["leco"] = n.leco.door.Counts()["cut_off_connections"]
 	}
-	if last, was := n.native.hub.LastCutOff(); was {
+	if last, ok := n.native.hub.LastCutOff(); ok {
 		s.Last, s.Remote, s.LastAt = last.Name, last.Remote, &last.At
 	}
 	return s
@@ -50,7 +51,8 @@ func (n *Node) slowConsumers() *wire.SlowConsumers {
 
 func (n *Node) serveNative() error { return n.native.door.Serve(n.native.listener) }
 
-// closeNative says bye to every connection: their sessions go elsewhere.
+// closeNative says goodbye to every connection: their sessions go elsewhere. It may
+// be called again.
 func (n *Node) closeNative(ctx context.Context) (err error) {
 	if n.native.hub != nil {
 		err = n.native.hub.Close(ctx)

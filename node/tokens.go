@@ -8,9 +8,9 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 )
 
-// readTokens reads bearer tokens, one a line, as hashes; blank lines and lines
-// that begin with # are passed over. Without a path there are none.
-func readTokens(path string) (hashes []string, err error) {
+// loadTokens loads bearer tokens, one a line, as hashes; blank lines and lines
+// that begin with # are skipped. Without a path there are none.
+func loadTokens(path string) (hashes []string, err error) {
 	if path == "" {
 		return nil, nil
 	}

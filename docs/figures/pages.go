@@ -14,7 +14,7 @@ var pages = []page{
 		{"(%n keys for each session,", of("control.keptSends")},
 		{"For %t after the first outcome", of("control.keptFor")},
 		{"after %t by native components (three pings)", of("wire.DefaultPing*wire.DeadAfter")},
-		{"and at least for %t from then", of("node.Grace")},
+		{"and at least for %t from then", of("node.defaultGrace")},
 		{"`?timeout=`, %t, at most %t", of("httpapi.defaultCall", "httpapi.longestCall")},
 		{"the context, else %t", of("client.DefaultTimeout")},
 		{"it waits up to %t (`?wait=`)", of("httpapi.defaultPoll")},

@@ -1,0 +1,34 @@
+package node
+
+import "github.com/folkmoot/folkmoot/wire"
+
+// ready tells whether clients and disruption budgets may count on this node.
+func (n *Node) ready() (bool, string) {
+	if n.closing.Load() {
+		return false, "this coordinator is shutting down"
+	}
+	if ok, reason := n.raft.Health(); !ok {
+		return false, reason
+	}
+	if !n.isAnnounced(n.self()) {
+		return false, "this coordinator has not taken its place in the registry yet"
+	}
+	return true, ""
+}
+
+// Ready tells whether clients may count on this node: it is a member, hears a
+// leader and has caught up.
+func (n *Node) Ready() bool {
+	ok, _ := n.ready()
+	return ok
+}
+
+// describe completes an answer of Status with what only the node knows.
+func (n *Node) describe(st *wire.Status) {
+	st.Ready, st.ReadyReason = n.ready()
+	st.HTTPAddress, st.PeerAddress = n.addrs.HTTP, n.addrs.Peer
+	st.Version, st.StartedAt = n.cfg.Version, n.started
+	st.DataDir, st.InsecureReason = n.cfg.DataDir, n.cfg.insecureReason()
+	st.MessageCounts = n.router.Stats()
+	st.SlowConsumers, st.Disk = n.slowConsumers(), n.disk.last.Load()
+}

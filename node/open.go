@@ -1,0 +1,198 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
+	"github.com/folkmoot/folkmoot/httpapi"
+	"github.com/folkmoot/folkmoot/raftnode"
+	raftdisk "github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/router"
+)
+
+// Open takes the data directory and the ports and starts the node. It returns
+// when the node can be asked; a leader may still be missing. Errors name the
+// file, the address or the flag that is wrong; the last is a *ConfigError. ctx
+// bounds the opening only.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	o := opener{Node: &Node{
+		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
+		stopRequested: make(chan struct{}),
+	}}
+	o.warn()
+	for _, step := range []func(context.Context) error{
+		o.openDataDir, // first: it says who we are and refuses a second process
+		o.bindPorts,   // before they are announced, since port 0 takes any
+		o.openRaft,    // with state of its own it votes from here on
+		o.openRouter,
+		o.openControl,
+		o.openHTTPDoors,
+		o.openLECODoor, // last: from here on there are components
+	} {
+		if err := step(ctx); err != nil {
+			o.rollback()
+			return nil, err
+		}
+	}
+	return o.Node, nil
+}
+
+// opener opens the parts of a node one after the other; each step relies on
+// those before it.
+type opener struct {
+	*Node
+	identity *raftdisk.Identity // raft closes it, once that is open
+	closers  []func()           // of what is open
+}
+
+// onRollback has close called if a later step fails.
+func (o *opener) onRollback(close func()) { o.closers = append(o.closers, close) }
+
+// rollback closes what is open, last first.
+func (o *opener) rollback() {
+	for i := len(o.closers) - 1; i >= 0; i-- {
+		o.closers[i]()
+	}
+}
+
+// warn logs what an operator should mend though the node opens.
+func (o *opener) warn() {
+	if reason := o.cfg.insecureReason(); reason != "" {
+		o.log.Warn("running with --insecure", "open", reason)
+	}
+	if o.files < warnBelowFiles {
+		o.log.Warn("few files may be open (ulimit -n): the doors take fewer connections", "files", o.files, "http", connLimit(o.files, httpFiles, httpapi.DefaultConns))
+	}
+}
+
+func (o *opener) openDataDir(context.Context) (err error) {
+	if o.identity, err = raftdisk.OpenIdentity(o.cfg.DataDir, o.cfg.ID); err != nil {
+		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)
+	}
+	o.onRollback(func() {
+		if o.raft == nil {
+			o.identity.Close()
+		}
+	})
+	o.disk = &diskMonitor{dir: o.cfg.DataDir, space: volumeSpace, log: o.log}
+	o.disk.check()
+	return nil
+}
+
+func (o *opener) bindPorts(ctx context.Context) (err error) {
+	if o.listeners.http, err = listen("--http-addr", o.cfg.HTTPAddr); err != nil {
+		return err
+	}
+	o.onRollback(func() { o.listeners.http.Close() })
+	if o.listeners.ops, err = listen("--ops-addr", o.cfg.OpsAddr); err != nil {
+		return err
+	}
+	o.onRollback(func() { o.listeners.ops.Close() })
+	if err := o.bindPeerPort(); err != nil {
+		return err
+	}
+	o.onRollback(func() { o.port.Close() })
+	o.addrs = Addrs{ID: o.cfg.ID, HTTP: o.announcedAddr("--http-addr", o.cfg.HTTPAddr, o.listeners.http), Peer: o.port.Advertise(), Ops: o.listeners.ops.Addr().String()}
+	if err := o.listenNative(); err != nil {
+		return err
+	}
+	o.onRollback(func() { _ = o.closeNative(context.WithoutCancel(ctx)) })
+	if err := o.listenLECO(); err != nil {
+		return err
+	}
+	o.onRollback(o.closeLECO)
+	return nil
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
+	}
+	return l, nil
+}
+
+func (o *opener) bindPeerPort() (err error) {
+	cfg := peer.Config{Addr: o.cfg.PeerAddr, Advertise: o.cfg.Advertise, Self: func() peer.Hello { return raftnode.PeerHello(o.identity) }, Logger: o.log}
+	if host, _, err := net.SplitHostPort(o.cfg.PeerAddr); err == nil && o.cfg.Advertise == "" && isHostname(host) {
+		cfg.Advertise = o.cfg.PeerAddr
+	}
+	if o.cfg.PeerCA != "" {
+		cfg.TLS = &peer.TLSFiles{CA: o.cfg.PeerCA, Cert: o.cfg.PeerCert, Key: o.cfg.PeerKey}
+	}
+	if o.port, err = peer.Listen(cfg); err != nil {
+		flags := "--peer-addr " + o.cfg.PeerAddr
+		if cfg.TLS != nil {
+			flags += " with --peer-ca, --peer-cert and --peer-key"
+		}
+		return fmt.Errorf("%s: %w", flags, err)
+	}
+	return nil
+}
+
+func (o *opener) openRaft(ctx context.Context) (err error) {
+	o.machine.Fatal = func(index uint64, err error) {
+		o.cfg.Fatal(fmt.Errorf("log entry %d: %w", index, err))
+	}
+	o.raft, err = raftnode.Open(ctx, raftnode.Config{
+		ID: o.cfg.ID, Dir: o.cfg.DataDir, Identity: o.identity, Port: o.port, Machine: o.machine,
+		Join: o.cfg.Join, Announced: o.peerAddrs, Expect: o.cfg.Expect, NonVoter: o.cfg.NonVoter, Version: o.cfg.Version, LogStore: o.cfg.LogStore,
+		HeartbeatTimeout: o.cfg.HeartbeatTimeout, ElectionTimeout: o.cfg.ElectionTimeout,
+		SnapshotInterval: o.cfg.SnapshotInterval, SnapshotThreshold: o.cfg.SnapshotThreshold, TrailingLogs: o.cfg.TrailingLogs,
+		Logger: o.log, Fatal: o.cfg.Fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)
+	}
+	o.onRollback(func() { o.raft.Close(context.WithoutCancel(ctx)) })
+	o.proposer = propose.New(o.raft, nil)
+	return nil
+}
+
+func (o *opener) openRouter(context.Context) error {
+	policy, err := o.cfg.topology()
+	if err != nil {
+		return &ConfigError{err}
+	}
+	o.egress = new(router.Egress)
+	o.router = router.Open(router.Config{
+		Topology: policy, Egress: o.egress,
+		Self: o.cfg.ID, Namespace: o.cfg.Namespace, Directory: control.NewDirectory(o.machine, o.raft), Dialer: linkDialer{o.port}, Logger: o.log,
+	})
+	o.onRollback(func() { o.router.Close() })
+	o.raft.OnReachable(o.router.Heard)
+	o.raft.OnConfigChange(o.recordGroup)
+	return nil
+}
+
+func (o *opener) openControl(context.Context) error {
+	authenticator, err := o.authenticator()
+	if err != nil {
+		return err
+	}
+	o.control, err = control.New(control.Config{
+		Authenticator: authenticator,
+		Machine:       o.machine, Node: o.raft, Proposer: o.proposer, Mail: control.OverRouter(o.router), Peers: o.port, Self: o.self(),
+		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe,
+		Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
+	})
+	if err != nil {
+		return err
+	}
+	o.onRollback(o.control.Close)
+	o.registerLeaderTasks()
+	return nil
+}

@@ -1,0 +1,225 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// validHost matches names of hosts, loosely: it refuses only what no Host header
+// can be.
+var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
+
+// Validate returns the first setting that cannot work, by its flag's name.
+func (c Config) Validate() error {
+	for _, check := range []func() error{
+		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkListeners, c.checkAdvertise, c.checkSecurity,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) checkNames() error {
+	names := []struct{ flag, name string }{{"--id", c.ID}, {"--namespace", c.Namespace}}
+	for _, n := range names {
+		if !validID.MatchString(n.name) {
+			return fmt.Errorf("%s %q: letters, digits, - and _, at most 63, starting with a letter or digit", n.flag, n.name)
+		}
+	}
+	for _, n := range names {
+		if strings.EqualFold(n.name, wire.Coordinator) {
+			return fmt.Errorf("%s %q: every coordinator is called that in its namespace", n.flag, n.name)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkCluster() error {
+	if c.LogStore != "bolt" && c.LogStore != "wal" {
+		return fmt.Errorf("--log-store %q: bolt or wal", c.LogStore)
+	}
+	if _, err := c.topology(); err != nil {
+		return err
+	}
+	if c.Expect < 0 || c.Expect > 99 {
+		return fmt.Errorf("--bootstrap-expect %d: 1 to 99", c.Expect)
+	}
+	if c.Expect > 1 && len(c.Join) == 0 {
+		return fmt.Errorf("--bootstrap-expect %d needs --join with the addresses of the others", c.Expect)
+	}
+	if c.Slots < 0 || c.Slots > 1024 {
+		return fmt.Errorf("--slots %d: 0 to 1024", c.Slots)
+	}
+	return nil
+}
+
+func (c Config) checkTimes() error {
+	for _, t := range []struct {
+		flag string
+		d    time.Duration
+	}{
+		{"--heartbeat-timeout", c.HeartbeatTimeout},
+		{"--election-timeout", c.ElectionTimeout},
+		{"--snapshot-interval", c.SnapshotInterval},
+		{"--grace", c.Grace},
+	} {
+		if t.d != 0 && (t.d < 10*time.Millisecond || t.d > time.Hour) {
+			return fmt.Errorf("%s %s: 10ms to 1h", t.flag, t.d)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkFiles() error {
+	if err := allOrNone("--peer-ca, --peer-cert and --peer-key", c.PeerCA, c.PeerCert, c.PeerKey); err != nil {
+		return err
+	}
+	return allOrNone("--http-cert and --http-key", c.HTTPCert, c.HTTPKey)
+}
+
+// addrFlag is an address with its flag.
+type addrFlag struct{ flag, addr string }
+
+// lecoAddrs are the addresses of LECO's doors; "" is a door that there is not.
+func (c Config) lecoAddrs() []addrFlag {
+	return []addrFlag{{"--leco-addr", c.LECOAddr}, {"--leco-data-addr", c.LECODataAddr}, {"--leco-log-addr", c.LECOLogAddr}}
+}
+
+func (c Config) checkListeners() error {
+	for _, h := range c.HTTPHosts {
+		if h != "*" && !validHost.MatchString(h) {
+			return fmt.Errorf("--http-hosts %q: names without a port, or * for any", h)
+		}
+	}
+	for _, a := range []addrFlag{
+		{"--http-addr", c.HTTPAddr}, {"--peer-addr", c.PeerAddr}, {"--ops-addr", c.OpsAddr}, {"--component-addr", c.ComponentAddr},
+	} {
+		if err := checkAddr(a, anyFreePort); err != nil {
+			return err
+		}
+	}
+	for _, a := range c.lecoAddrs() {
+		if a.addr == "" {
+			continue
+		}
+		if err := checkAddr(a, anyFreePort); err != nil {
+			return err
+		}
+	}
+	if len(c.LECOPeers) > 0 && c.LECOAddr == "" {
+		return errors.New("--leco-peers needs --leco-addr: they link back")
+	}
+	return nil
+}
+
+func (c Config) checkAdvertise() error {
+	if c.Advertise == "" {
+		if listensEverywhere(c.PeerAddr) {
+			return fmt.Errorf("--peer-addr %q listens everywhere: say with --advertise which name others dial", c.PeerAddr)
+		}
+		return nil
+	}
+	if err := checkAddr(addrFlag{"--advertise", c.Advertise}, 1); err != nil {
+		return err
+	}
+	if listensEverywhere(c.Advertise) {
+		return fmt.Errorf("--advertise %q: others cannot dial that; give a name or an address", c.Advertise)
+	}
+	return nil
+}
+
+// listensEverywhere tells whether a configured address is that of all interfaces.
+func listensEverywhere(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	return host == "" || host == "0.0.0.0" || host == "::"
+}
+
+// topology parses the setting, and its file.
+func (c Config) topology() (topology.Policy, error) {
+	p, err := topology.Parse(c.Topology, os.ReadFile)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("--topology: %w", err)
+	case !p.Knows(c.ID):
+		return p, fmt.Errorf("--topology %s has no line for this coordinator, %s", c.Topology, c.ID)
+	}
+	return p, nil
+}
+
+// checkSecurity refuses a port that other machines reach without TLS and tokens.
+func (c Config) checkSecurity() error {
+	if c.Insecure {
+		return nil
+	}
+	if !isLoopback(c.PeerAddr) && c.PeerCA == "" {
+		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
+	}
+	if !isLoopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
+	}
+	for _, a := range c.lecoAddrs() {
+		if a.addr != "" && !isLoopback(a.addr) {
+			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
+		}
+	}
+	if !isLoopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
+		return fmt.Errorf("--component-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.ComponentAddr)
+	}
+	if !isLoopback(c.OpsAddr) {
+		return fmt.Errorf("--ops-addr %s is reachable from other machines and has no lock: keep it on loopback, or give --insecure", c.OpsAddr)
+	}
+	return nil
+}
+
+// insecureReason says which port is not secured because of --insecure; "" is none.
+func (c Config) insecureReason() string {
+	secure := c
+	secure.Insecure = false
+	if err := secure.checkSecurity(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// allOrNone refuses some of the files that only work together.
+func allOrNone(what string, files ...string) error {
+	n := 0
+	for _, f := range files {
+		if f != "" {
+			n++
+		}
+	}
+	if n != 0 && n != len(files) {
+		return errors.New(what + " go together: give all or none")
+	}
+	return nil
+}
+
+// anyFreePort is the port 0 of an address to listen at.
+const anyFreePort = 0
+
+// checkAddr refuses what is not host:port with a port from minPort on.
+func checkAddr(a addrFlag, minPort uint64) error {
+	_, port, err := net.SplitHostPort(a.addr)
+	if err != nil {
+		return fmt.Errorf("%s %q: want host:port", a.flag, a.addr)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n < minPort {
+		return fmt.Errorf("%s %q: the port is a number from %d to 65535", a.flag, a.addr, minPort)
+	}
+	return nil
+}
