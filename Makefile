@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test storm fuzz fmt lint build bench ci release clean
+.PHONY: help demo dev test storm fuzz fmt lint generate vulns build bench release snapshot ci clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ lint: bin/gofumpt bin/staticcheck ## what CI checks before the tests
 	go vet ./...
 	bin/staticcheck ./...
 
+generate: ## write the generated pages of docs/ anew
+	go generate ./...
+
+vulns: ## known weaknesses of dependencies, where their database can be reached
+	bash .ci/vulns
+
 build: ## bin/coordinator bin/raftctl bin/worker
 	go build -trimpath -o bin/ ./cmd/...
 
@@ -39,6 +45,9 @@ bench: ## beside etcd, in one run: docs/performance.md says what was seen
 release: ## static binaries with their version: make release VERSION=v0.1.0
 	@test -n "$(VERSION)" || { echo "give VERSION=v..."; exit 1; }
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/folkmoot/folkmoot/cmd/version.Release=$(VERSION)" -o bin/release/ ./cmd/...
+
+snapshot: ## all that a release has, without publishing it, in dist/ (wants goreleaser)
+	goreleaser release --snapshot --clean --skip=docker,sbom
 
 ci: ## what CI runs
 	bash .ci/run

@@ -7,11 +7,16 @@ import (
 	"runtime/debug"
 )
 
+// Number is the version that these sources are, or lead to. It is raised with
+// the first change after a release.
+const Number = "0.1.0"
+
 // Release is set by the linker for a release:
 // -ldflags "-X github.com/folkmoot/folkmoot/cmd/version.Release=v1.2.3".
 var Release string
 
-// Short is the release, else the module's version, else "dev".
+// Short is the release, else the module's version, else that of the sources
+// with "-dev" behind it.
 func Short() string {
 	if Release != "" {
 		return Release
@@ -19,7 +24,7 @@ func Short() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	return "dev"
+	return "v" + Number + "-dev"
 }
 
 // Line is what a program says of itself: its name, release, commit if the build
