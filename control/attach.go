@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -144,9 +145,9 @@ func (c *Control) follow(ctx context.Context) error {
 			all = true
 			continue
 		}
-		for _, e := range events {
-			c.heed(e)
-			at = Position{Index: e.Index, Seq: e.Seq}
+		for i := range events {
+			c.heed(&events[i])
+			at = Position{Index: events[i].Index, Seq: events[i].Seq}
 		}
 		c.deliver()
 		if len(events) > 0 {
@@ -169,27 +170,27 @@ func (c *Control) follow(ctx context.Context) error {
 }
 
 // heed does what one piece of news asks for.
-func (c *Control) heed(e wire.Event) {
+func (c *Control) heed(e *fsm.Event) {
 	switch e.Topic {
 	case wire.TopicComponent:
 		// Most news ask for nothing, since whoever signs in or out settles; later
 		// news follow.
 		session := ""
-		switch row := e.Data.(type) {
-		case registry.Session:
-			if c.homed.fits(row, c.self.ID) {
+		switch {
+		case e.Session != nil:
+			if c.homed.fits(*e.Session, c.self.ID) {
 				return
 			}
-			session = row.ID
-		case registry.Ended:
-			if c.homed.lacks(row.FullName, row.ID) {
+			session = e.Session.ID
+		case e.Ended != nil:
+			if c.homed.lacks(e.Ended.FullName, e.Ended.ID) {
 				return
 			}
 		}
 		c.settle(e.Key, session)
 	case wire.TopicJob:
-		if part, ok := e.Data.(jobs.Part); ok {
-			c.given.touch(part.Worker)
+		if e.Part != nil {
+			c.given.touch(e.Part.Worker)
 		}
 		if e.Kind == jobs.EventForgotten {
 			if err := c.logs.remove(e.Key); err != nil {

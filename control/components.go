@@ -190,10 +190,4 @@ func (f ComponentFilter) has(s registry.Session) bool {
 }
 
 // component is a session as everybody may see it: without the secret's hash.
-func component(s registry.Session) wire.Component {
-	return wire.Component{
-		FullName: s.FullName, Name: s.Name, Namespace: s.Namespace, Home: s.Home, Session: s.ID, Kind: s.Kind,
-		Labels: s.Labels.Map(), Place: s.Place, Lease: wire.Duration(s.Lease), Runtimes: s.Runtimes, Slots: s.Slots,
-		Since: s.Since, Index: s.Index,
-	}
-}
+func component(s registry.Session) wire.Component { return s.Wire() }

@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/raftnode"
-	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -184,26 +183,13 @@ func (cur *Cursor) now() {
 	cur.at.Cluster = cur.control.Cluster()
 }
 
-func (cur *Cursor) chosen(events []wire.Event) []wire.Event {
+// chosen returns the events of the cursor's topics as everybody may see them.
+func (cur *Cursor) chosen(events []fsm.Event) []wire.Event {
 	chosen := make([]wire.Event, 0, len(events))
-	for _, e := range events {
-		if cur.topics == nil || cur.topics[e.Topic] {
-			e.Data = public(e.Data)
-			chosen = append(chosen, e)
+	for i := range events {
+		if cur.topics == nil || cur.topics[events[i].Topic] {
+			chosen = append(chosen, events[i].Public())
 		}
 	}
 	return chosen
-}
-
-// public is a row as everybody may see it.
-func public(row any) any {
-	switch row := row.(type) {
-	case registry.Session:
-		return component(row)
-	case jobs.Job:
-		return row.Wire(false)
-	case jobs.Part:
-		return row.Wire()
-	}
-	return row
 }

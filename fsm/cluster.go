@@ -8,8 +8,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-func (tx *txn) tell(kind, key string, at time.Time) {
-	tx.append([]wire.Event{{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, At: at}})
+// emit appends an event of topic "member" without a row.
+func (tx *txn) emit(kind, key string, at time.Time) {
+	tx.append(Event{Event: wire.Event{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, At: at}})
 }
 
 // Found gives the cluster its id, once.
@@ -36,7 +37,7 @@ func (tx *txn) found(c Found, at time.Time) (string, error) {
 		return "", wire.Refuse(wire.CodeConflict, "this is cluster %s already", tx.ClusterID)
 	}
 	tx.ClusterID = c.Cluster
-	tx.tell("founded", c.Cluster, at)
+	tx.emit("founded", c.Cluster, at)
 	return tx.ClusterID, nil
 }
 
@@ -64,7 +65,7 @@ func (tx *txn) raiseLevel(c RaiseLevel, at time.Time) (int, error) {
 		return 0, &stopError{fmt.Errorf("level %d: this binary is too old, it knows level %d", c.Level, tx.known)}
 	}
 	tx.Level = c.Level
-	tx.tell("level_raised", fmt.Sprint(c.Level), at)
+	tx.emit("level_raised", fmt.Sprint(c.Level), at)
 	return tx.Level, nil
 }
 

@@ -5,17 +5,19 @@ import (
 
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Domain is a part of the state with rows and commands of its own; T is the type
-// of its table. Only the applying goroutine calls Next and what changes a table,
+// of its table, E that of its events. Only the applying goroutine calls Next and what changes a table,
 // and only on the newest copy.
-type Domain[T any] interface {
+type Domain[T, E any] interface {
 	// Next returns a copy for the commands of the entry at index, without events,
 	// at a cost that does not depend on how many rows there are. The original is
 	// frozen from then on.
 	Next(index uint64) T
+	// TakeEvents returns the events of the commands carried out since it was last
+	// called, in order, without Seq. They are good until the next command.
+	TakeEvents() []E
 	table
 }
 
@@ -24,9 +26,6 @@ type table interface {
 	// Writes counts the changes of this copy, so that a caller can see whether a
 	// refused command left it as it was.
 	Writes() int
-	// TakeEvents returns the events of the commands carried out since it was last
-	// called, in order, without Seq. They are good until the next command.
-	TakeEvents() []wire.Event
 	// Rows yields every row with the name of its table, in the order of a
 	// snapshot. A row is a pointer, good only until the next one.
 	Rows() iter.Seq2[string, any]
@@ -43,28 +42,37 @@ const (
 	registryDomain = iota
 	clusterDomain
 	jobsDomain
+	domainCount
 )
 
 // domains are all there are, in the order of their rows in a snapshot. What a
 // command of one does to others it does to those further down. A new one is a
-// field of State, and a line here.
-var domains = [...]domain{
-	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }),
-	clusterDomain:  {table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}},
-	jobsDomain:     domainOf(func(s *State) **jobs.Table { return &s.Jobs }),
+// field of State, a place, and a line here.
+var domains = [domainCount]domain{
+	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent),
+	clusterDomain:  {table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {}},
+	jobsDomain:     domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),
 }
 
 // domain is one line of the list.
 type domain struct {
 	table func(*State) table
 	next  func(*State) // puts a copy for the entry at State.Index in place of the table
+	// takeEvents appends the events of the table to those of the txn.
+	takeEvents func(*txn)
 }
 
 // domainOf is a domain whose table is a field of State.
-func domainOf[T Domain[T]](field func(*State) *T) domain {
+func domainOf[T Domain[T, E], E any](field func(*State) *T, event func(*E) Event) domain {
 	return domain{
 		table: func(s *State) table { return *field(s) },
 		next:  func(s *State) { t := field(s); *t = (*t).Next(s.Index) },
+		takeEvents: func(tx *txn) {
+			events := (*field(&tx.State)).TakeEvents()
+			for i := range events {
+				tx.append(event(&events[i]))
+			}
+		},
 	}
 }
 
@@ -83,9 +91,8 @@ func (s *State) Verify() error {
 // State: they are copied with it.
 type clusterRows struct{ s *State }
 
-func (clusterRows) Writes() int              { return 0 }
-func (clusterRows) TakeEvents() []wire.Event { return nil }
-func (clusterRows) Verify() error            { return nil }
+func (clusterRows) Writes() int   { return 0 }
+func (clusterRows) Verify() error { return nil }
 
 func (c clusterRows) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {

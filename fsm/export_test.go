@@ -56,3 +56,25 @@ func (m *Machine) LimitFeed(events, bytes int) {
 
 // FeedKeeps is how many events the feed keeps, and how many bytes of them.
 func (m *Machine) FeedKeeps() (events, bytes int) { return m.feed.kept, m.feed.bytes }
+
+// Raw is the event with its row as its data, as the tables have it.
+func (e Event) Raw() wire.Event {
+	out := e.Event
+	switch {
+	case e.Session != nil:
+		out.Data = e.Session
+	case e.Ended != nil:
+		out.Data = e.Ended
+	case e.Coordinator != nil:
+		out.Data = e.Coordinator
+	case e.Job != nil:
+		out.Data = e.Job
+	case e.Part != nil:
+		out.Data = e.Part
+	case e.Group != nil:
+		out.Data = e.Group
+	case e.Server != nil:
+		out.Data = e.Server
+	}
+	return out
+}

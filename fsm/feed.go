@@ -2,13 +2,8 @@ package fsm
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sync"
-
-	"github.com/folkmoot/folkmoot/jobs"
-	"github.com/folkmoot/folkmoot/registry"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // FeedSize is how many events a feed keeps at most, and FeedBytes how many bytes
@@ -43,7 +38,7 @@ type Feed struct {
 
 // item is an event in the ring.
 type item struct {
-	wire.Event
+	Event
 	bytes int
 }
 
@@ -61,8 +56,8 @@ func (p position) compare(o position) int {
 // Since returns the events after (index, seq), at most FeedBatch of them. A
 // reader that listed from a view goes on from View().Position(). lagged says
 // that events are missing: list again from a new view. A place in the future
-// has no events yet. The data of events is read only.
-func (f *Feed) Since(index uint64, seq int) (events []wire.Event, lagged bool) {
+// has no events yet. The rows of events are read only.
+func (f *Feed) Since(index uint64, seq int) (events []Event, lagged bool) {
 	after := position{index, seq}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -112,31 +107,32 @@ func (f *Feed) Changed() <-chan struct{} {
 	return f.changed
 }
 
-func (f *Feed) publish(index uint64, news []wire.Event) {
+func (f *Feed) publish(index uint64, events []Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range news {
-		f.add(news[i])
+	for i := range events {
+		f.append(&events[i])
 	}
-	f.last = position{index, len(news) - 1}
-	f.tell()
+	f.last = position{index, len(events) - 1}
+	f.notify()
 }
 
-// add puts an event at the end, in place of as many of the oldest as it needs.
-func (f *Feed) add(e wire.Event) {
-	bytes := weight(&e)
+// append puts an event at the end, in place of as many of the oldest as it needs.
+func (f *Feed) append(e *Event) {
+	bytes := e.weight()
 	for f.kept > 0 && (f.kept == f.maxEvents() || f.bytes+bytes > f.maxBytes()) {
-		f.drop()
+		f.evict()
 	}
 	if f.kept == len(f.ring) {
 		f.grow()
 	}
-	f.ring[(f.oldest+f.kept)%len(f.ring)] = item{e, bytes}
+	f.ring[(f.oldest+f.kept)%len(f.ring)] = item{*e, bytes}
 	f.kept++
 	f.bytes += bytes
 }
 
-func (f *Feed) drop() {
+// evict removes the oldest event.
+func (f *Feed) evict() {
 	e := &f.ring[f.oldest]
 	f.lost = position{e.Index, e.Seq}
 	f.bytes -= e.bytes
@@ -168,34 +164,11 @@ func (f *Feed) reset(index uint64, seq int) {
 	f.ring, f.oldest, f.kept, f.bytes = nil, 0, 0, 0
 	f.lost = position{index, seq}
 	f.last = f.lost
-	f.tell()
+	f.notify()
 }
 
-// eventSize is what an event takes without its texts, with a row as its data.
-const eventSize = 512
-
-// weight is about how many bytes an event keeps in memory: what users choose the
-// length of counts as it is.
-func weight(e *wire.Event) int {
-	n := eventSize + len(e.Key) + len(e.Reason)
-	switch d := e.Data.(type) {
-	case registry.Session:
-		n += int(d.Bytes())
-	case jobs.Part:
-		n += len(d.Error) + len(d.Worker) + len(d.Session)
-		for _, worker := range d.FailedBy {
-			n += len(worker)
-		}
-	case wire.Job:
-		n += len(d.Name) + len(d.Group) + len(d.Reason)
-		for _, k := range slices.Sorted(maps.Keys(d.Labels)) {
-			n += len(k) + len(d.Labels[k])
-		}
-	}
-	return n
-}
-
-func (f *Feed) tell() {
+// notify wakes those who wait for a change. mu is held.
+func (f *Feed) notify() {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil

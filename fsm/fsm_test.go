@@ -125,7 +125,7 @@ func TestSameLogSameBytes(t *testing.T) {
 	}
 }
 
-func allEvents(tb testing.TB, m *fsm.Machine) (all []wire.Event) {
+func allEvents(tb testing.TB, m *fsm.Machine) (all []fsm.Event) {
 	tb.Helper()
 	index, seq := uint64(0), -1
 	for {

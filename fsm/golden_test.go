@@ -140,7 +140,7 @@ func (g golden) play(t *testing.T) golden {
 		events, _ := m.Feed().Since(index, seq)
 		g.news = ""
 		for _, e := range events {
-			g.news += asJSON(t, e) + "\n"
+			g.news += asJSON(t, e.Raw()) + "\n"
 		}
 	}
 	g.news = strings.TrimSuffix(g.news, "\n")

@@ -9,7 +9,7 @@ import (
 )
 
 // Kinds of events of topic "member" about raft's group: those of a Group. The
-// key is a coordinator's id, the data a Server or, of an election, a Group
+// key is a coordinator's id, the row a Server or, of an election, a Group
 // without its servers.
 const (
 	EventElected  = "leader_elected"
@@ -54,23 +54,25 @@ func (tx *txn) writeGroup(c Group, at time.Time) (struct{}, error) {
 	if c.Term > old.Term {
 		elected := c
 		elected.Servers = nil
-		tx.member(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, elected)
+		tx.member(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, Event{Group: &elected})
 	}
 	for _, s := range c.Servers {
 		i := slices.IndexFunc(old.Servers, func(o Server) bool { return o.ServerID == s.ServerID })
 		switch {
 		case i < 0 || old.Servers[i].Suffrage == s.Suffrage:
 		case s.Suffrage == "voter":
-			tx.member(EventPromoted, s.ID, "", at, s)
+			tx.member(EventPromoted, s.ID, "", at, Event{Server: &s})
 		default:
-			tx.member(EventDemoted, s.ID, "", at, s)
+			tx.member(EventDemoted, s.ID, "", at, Event{Server: &s})
 		}
 	}
 	return struct{}{}, nil
 }
 
-func (tx *txn) member(kind, key, reason string, at time.Time, data any) {
-	tx.append([]wire.Event{{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, Reason: reason, At: at, Data: data}})
+// member appends an event of topic "member" with the row of e.
+func (tx *txn) member(kind, key, reason string, at time.Time, e Event) {
+	e.Event = wire.Event{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, Reason: reason, At: at}
+	tx.append(e)
 }
 
 func (s *State) loadGroup(decode func(any) error) error {

@@ -109,8 +109,8 @@ var errDirty = errors.New("a refused command wrote")
 
 // applyAll carries out the commands of one entry. Its error is errDirty,
 // only if share, or a reason to stop.
-func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []wire.Event, error) {
-	tx := &txn{savepoint: savepoint{State: *old}, known: m.known, share: share, log: make([]wire.Event, 0, len(commands))}
+func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []Event, error) {
+	tx := &txn{savepoint: savepoint{State: *old}, known: m.known, share: share, log: make([]Event, 0, len(commands))}
 	tx.Index, tx.events = index, 0
 	for i, line := range commands {
 		value, err := m.applyOne(tx, line)
@@ -130,7 +130,7 @@ func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results 
 
 // publish makes a state the present one: the view first, then its news, so
 // that whoever reads the news finds a view at least as new.
-func (m *Machine) publish(s *State, events []wire.Event) {
+func (m *Machine) publish(s *State, events []Event) {
 	m.state.Store(s)
 	m.feed.publish(s.Index, events)
 	m.wake(s)

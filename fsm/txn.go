@@ -6,7 +6,6 @@ import (
 
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // txn is a state while the commands of one entry work on it. A table is copied
@@ -15,14 +14,14 @@ type txn struct {
 	savepoint
 	known int
 	share bool // a copy of a table serves all commands of the entry
-	log   []wire.Event
+	log   []Event
 }
 
 // savepoint is what a refused command is rolled back to. State.events is the
 // number of events in the log of the txn.
 type savepoint struct {
 	State
-	copies [len(domains)]copied
+	copies [domainCount]copied
 }
 
 // copied tells of a domain whether its table is the txn's own copy, and what
@@ -54,7 +53,7 @@ func (tx *txn) own(domain int) {
 // back.
 func (tx *txn) begin() savepoint {
 	if !tx.share {
-		tx.copies = [len(domains)]copied{}
+		tx.copies = [domainCount]copied{}
 	}
 	return tx.savepoint
 }
@@ -78,25 +77,19 @@ func (tx *txn) commit() {
 		if !tx.copies[i].own {
 			continue
 		}
-		table := domains[i].table(&tx.State)
 		from := len(tx.log)
-		tx.append(table.TakeEvents())
+		domains[i].takeEvents(tx)
 		for n := from; n < len(tx.log); n++ {
-			tx.react(&tx.log[n])
+			if ended := tx.log[n].Ended; ended != nil {
+				tx.release(ended, tx.log[n].At)
+			}
 		}
-		tx.copies[i].writes = table.Writes()
-	}
-}
-
-// react carries out what an event does to other domains.
-func (tx *txn) react(e *wire.Event) {
-	if ended, ok := e.Data.(registry.Ended); ok {
-		tx.release(ended, e.At)
+		tx.copies[i].writes = domains[i].table(&tx.State).Writes()
 	}
 }
 
 // release takes from the jobs what hangs on a session that has ended.
-func (tx *txn) release(ended registry.Ended, at time.Time) {
+func (tx *txn) release(ended *registry.Ended, at time.Time) {
 	if tx.Jobs.Held(ended.ID) > 0 {
 		release := tx.jobs().Release
 		if ended.Kind == registry.EventExpired {
@@ -109,11 +102,9 @@ func (tx *txn) release(ended registry.Ended, at time.Time) {
 	}
 }
 
-// append numbers events and adds them to the log of the txn.
-func (tx *txn) append(events []wire.Event) {
-	for i := range events {
-		tx.log = append(tx.log, events[i])
-		tx.log[tx.events].Seq = tx.events
-		tx.events++
-	}
+// append numbers an event and adds it to the log of the txn.
+func (tx *txn) append(e Event) {
+	e.Seq = tx.events
+	tx.log = append(tx.log, e)
+	tx.events++
 }

@@ -68,8 +68,8 @@ func (t *Table) assign(a Assignment, at time.Time) Verdict {
 	t.move(r, Waiting, p)
 	t.saveJob(r, j)
 	if begun {
-		t.tell(EventRunning, j.ID, "", at, r.job.Wire(false))
+		t.emitJob(EventRunning, r.job, "", at)
 	}
-	t.tellPart(EventPartAssigned, p, "", at)
+	t.emitPart(EventPartAssigned, p, "", at)
 	return Verdict{PartRef: a.ref()}
 }

@@ -21,32 +21,6 @@ const (
 	KindElapse  = "jobs.elapse"
 )
 
-// Kinds of events, all of topic "job" with the job's id as key. Those of a job
-// carry a wire.Job, those of a part (part_...) a Part without its result.
-const (
-	EventSubmitted     = "submitted"
-	EventRunning       = "running"
-	EventDone          = "done"
-	EventFailed        = "failed"
-	EventCancelled     = "cancelled"
-	EventForgotten     = "forgotten"
-	EventPartAssigned  = "part_assigned"
-	EventPartStarted   = "part_started"
-	EventPartDone      = "part_done"
-	EventPartRetried   = "part_retried"  // an attempt failed, the part waits again
-	EventPartFailed    = "part_failed"   // the last attempt failed
-	EventPartRequeued  = "part_requeued" // an attempt was taken back; Data is the part as it waits, with the last worker
-	EventPartLost      = "part_lost"     // taken back once too often
-	EventPartCancelled = "part_cancelled"
-)
-
-// Kinds of events of topic "component" with the full name of a worker as key
-// and no data.
-const (
-	EventWorkerSuspect = "worker_suspect" // its attempts fail where others' succeed: it gets fewer
-	EventWorkerTrusted = "worker_trusted" // no longer suspect
-)
-
 // Submit is the command for a new job. The same id with the same spec, told
 // twice, is the same job.
 type Submit struct {

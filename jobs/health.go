@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // The waits before a part is tried again after a failure: firstWait, doubling
@@ -100,7 +98,7 @@ func (t *Table) noteSuccess(p Part, at time.Time) {
 		h.Blamed--
 		t.PutHealth(h)
 		if h.Blamed == SuspectAt-1 {
-			t.tellWorker(EventWorkerTrusted, h, "its attempts succeed again", at)
+			t.emitWorker(EventWorkerTrusted, h, "its attempts succeed again", at)
 		}
 	}
 	for _, worker := range p.FailedBy {
@@ -111,16 +109,9 @@ func (t *Table) noteSuccess(p Part, at time.Time) {
 		h.Blamed++
 		t.PutHealth(h)
 		if h.Blamed == SuspectAt {
-			t.tellWorker(EventWorkerSuspect, h, h.Reason(), at)
+			t.emitWorker(EventWorkerSuspect, h, h.Reason(), at)
 		}
 	}
-}
-
-// tellWorker tells of a worker without data: whoever keeps a list of components
-// takes what is there for the component's new row.
-func (t *Table) tellWorker(kind string, h WorkerHealth, reason string, at time.Time) {
-	t.tell(kind, h.Worker, reason, at, nil)
-	t.events[len(t.events)-1].Topic = wire.TopicComponent
 }
 
 // FailedLast says whether the part waits because its last attempt failed, and

@@ -41,8 +41,8 @@ func TestSuspectWorker(t *testing.T) {
 	var told []string
 	for _, e := range tab.Events() {
 		if e.Topic == wire.TopicComponent {
-			if e.Data != nil {
-				t.Errorf("%s carries %+v, which a list of components takes for a row", e.Kind, e.Data)
+			if e.Row != (jobs.Row{}) {
+				t.Errorf("%s has the row %+v, which a list of components takes for its own", e.Kind, e.Row)
 			}
 			told = append(told, fmt.Sprintf("%s %s: %s", e.Kind, e.Key, e.Reason))
 		}

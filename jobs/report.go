@@ -36,7 +36,7 @@ func (t *Table) start(ref Ref, at time.Time) Verdict {
 	p.State, p.Started = Running, at
 	t.move(r, Assigned, p)
 	t.saveJob(r, old)
-	t.tellPart(EventPartStarted, p, "", at)
+	t.emitPart(EventPartStarted, p, "", at)
 	return v
 }
 
@@ -80,7 +80,7 @@ func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
 	p.Ended, p.EndedIndex = at, t.index
 	t.move(r, from, p)
 	t.saveJob(r, old)
-	t.tellPart(EventPartDone, p, "", at)
+	t.emitPart(EventPartDone, p, "", at)
 	t.noteSuccess(p, at)
 	if r.job.Counts.Done == r.job.Total {
 		t.end(r, Done, "", at)
@@ -96,7 +96,7 @@ func (t *Table) finishOver(r *record, p Part, d PartDone, why string, at time.Ti
 	p.Ended, p.EndedIndex = at, t.index
 	t.move(r, from, p)
 	t.saveJob(r, old)
-	t.tellPart(EventPartFailed, p, why, at)
+	t.emitPart(EventPartFailed, p, why, at)
 	t.end(r, Failed, fmt.Sprintf("part %d failed: %s", p.N, why), at)
 }
 
@@ -112,13 +112,13 @@ func (t *Table) finishBadly(r *record, p Part, d PartDone, quota int64, at time.
 		p.State = Waiting // Session stays: the same report told twice is known by it
 		t.move(r, from, p)
 		t.saveJob(r, old)
-		t.tellPart(EventPartRetried, p, p.Error, at)
+		t.emitPart(EventPartRetried, p, p.Error, at)
 		return
 	}
 	p.State, p.Ended, p.EndedIndex = Failed, at, t.index
 	t.move(r, from, p)
 	t.saveJob(r, old)
-	t.tellPart(EventPartFailed, p, p.Error, at)
+	t.emitPart(EventPartFailed, p, p.Error, at)
 	t.end(r, Failed, giveUp(p, p.Failures, "tried")+" and failed: "+lastLine(clip(d.Error)), at)
 }
 

@@ -68,13 +68,13 @@ func (t *Table) takeBack(r *record, p Part, vanished bool, reason string, at tim
 		p.State = Waiting
 		t.move(r, from, p)
 		t.saveJob(r, old)
-		t.tellPart(EventPartRequeued, p, reason, at)
+		t.emitPart(EventPartRequeued, p, reason, at)
 		return
 	}
 	p.State, p.Error, p.Ended, p.EndedIndex = Lost, clip(reason), at, t.index
 	t.move(r, from, p)
 	t.saveJob(r, old)
-	t.tellPart(EventPartLost, p, reason, at)
+	t.emitPart(EventPartLost, p, reason, at)
 	why := giveUp(p, p.Losses, "lost")
 	if limit > 0 && p.Vanished >= limit {
 		why += fmt.Sprintf(", and %d times its worker died or vanished under it; at last", p.Vanished)

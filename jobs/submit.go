@@ -23,7 +23,7 @@ func (t *Table) Submit(c Submit, at time.Time) (Job, error) {
 		SubmitIndex: t.index, Index: t.index, Total: c.Spec.Parts(),
 	}
 	t.PutJob(j)
-	t.tell(EventSubmitted, j.ID, "", at, j.Wire(false))
+	t.emitJob(EventSubmitted, j, "", at)
 	return j, nil
 }
 
@@ -65,7 +65,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	t.unindex(r.job)
 	t.jobs.Delete(c.ID)
 	t.size.add(r.size, -1)
-	t.tell(EventForgotten, c.ID, "", at, r.job.Wire(false))
+	t.emitJob(EventForgotten, r.job, "", at)
 	return struct{}{}, nil
 }
 
@@ -82,7 +82,7 @@ func (t *Table) end(r *record, state, reason string, at time.Time) {
 		p.State, p.Ended, p.EndedIndex = Cancelled, at, t.index
 		t.move(r, from, p)
 		if from != Waiting {
-			t.tellPart(EventPartCancelled, p, reason, at)
+			t.emitPart(EventPartCancelled, p, reason, at)
 		}
 	}
 	r.job.Counts.Cancelled += r.job.Waiting()
@@ -96,12 +96,7 @@ func (t *Table) end(r *record, state, reason string, at time.Time) {
 	case Cancelled:
 		kind = EventCancelled
 	}
-	t.tell(kind, r.job.ID, reason, at, r.job.Wire(false))
-}
-
-func (t *Table) tellPart(kind string, p Part, reason string, at time.Time) {
-	p.Result = nil
-	t.tell(kind, p.Job, reason, at, p)
+	t.emitJob(kind, r.job, reason, at)
 }
 
 func noJob(id string) error { return wire.Refuse(wire.CodeNotFound, "there is no job %s", id) }

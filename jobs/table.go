@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/tidwall/btree"
-
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Table holds all jobs and parts. The zero value is an empty table. A table
@@ -18,7 +16,7 @@ import (
 // and the commands, and only on the newest copy. Reads need no lock.
 type Table struct {
 	index  uint64
-	events []wire.Event
+	events []Event
 	writes int
 	// own marks the records this copy may change in place. Only the applying
 	// goroutine looks at it.
@@ -116,32 +114,12 @@ func (t *Table) Next(index uint64) *Table {
 	return c
 }
 
-// Events returns the events of the commands carried out on this copy, in order.
-// The data of a job's event is a wire.Job without script, that of a part's
-// event a Part without result.
-func (t *Table) Events() []wire.Event { return t.events }
-
-// TakeEvents returns the events and begins anew. What it returned is good until
-// the next command.
-func (t *Table) TakeEvents() []wire.Event {
-	news := t.events
-	t.events = t.events[:0]
-	return news
-}
-
 // Changed tells when something changed last.
 func (t *Table) Changed() Changed { return t.changed }
 
-// Writes counts what was changed in this copy or told of it, so that a caller
+// Writes counts what was changed in this copy or emitted by it, so that a caller
 // can see whether a refused command left it as it was.
 func (t *Table) Writes() int { return t.writes }
-
-func (t *Table) tell(kind, key, reason string, at time.Time, data any) {
-	t.writes++
-	t.events = append(t.events, wire.Event{
-		Index: t.index, Seq: len(t.events), Topic: wire.TopicJob, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
-	})
-}
 
 // Len returns the number of jobs.
 func (t *Table) Len() int { return t.jobs.Len() }

@@ -38,7 +38,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 		t.change().namespaces.Delete(old.Namespace)
 	}
 	t.putCoordinator(&row)
-	t.tell(wire.TopicMember, EventAnnounced, row.ID, "", at, row)
+	t.emit(wire.TopicMember, EventAnnounced, row.ID, "", at).Coordinator = &row
 	return row, nil
 }
 
@@ -80,6 +80,6 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	for _, s := range orphans {
 		t.end(s, EventExpired, "home "+row.ID+" was removed", at)
 	}
-	t.tell(wire.TopicMember, EventForgotten, row.ID, "", at, *row)
+	t.emit(wire.TopicMember, EventForgotten, row.ID, "", at).Coordinator = row
 	return struct{}{}, nil
 }

@@ -151,7 +151,7 @@ func TestSignIn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("signed in otherwise than asked (-want +got):\n%s", diff)
 	}
-	if news := h.table.Events()[0].Data.(registry.Session); news.SecretHash != "" || news.ID != "s1" {
+	if news := h.table.Events()[0].Session; news.SecretHash != "" || news.ID != "s1" {
 		t.Errorf("the event holds %+v; want session s1 without the hash of its secret", news)
 	}
 	if byID, ok := h.table.SessionByID("s1"); !ok || byID.FullName != "n1.laser" {

@@ -16,21 +16,6 @@ const (
 	KindRemove   = "registry.remove"
 )
 
-// Kinds of the events. Of the first three, Data is a Session without its
-// SecretHash; of the next three, an Ended; of the last two, a Coordinator.
-const (
-	EventSignedIn = "signed_in" // a new session
-	EventMoved    = "moved"     // taken over by another home
-	EventUpdated  = "updated"   // taken over by the same home with other labels, slots, ...
-
-	EventSignedOut = "signed_out" // by its own wish
-	EventExpired   = "expired"    // its lease ran out or its home was lost
-	EventRemoved   = "removed"    // by an operator
-
-	EventAnnounced = "announced" // topic member
-	EventForgotten = "forgotten" // topic member
-)
-
 // Coordinator is one coordinator as the cluster knows it.
 type Coordinator struct {
 	ID            string    `json:"id"`

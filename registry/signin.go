@@ -63,7 +63,7 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 		t.change().ended.drop(c.Session)
 	}
 	t.put(row)
-	t.tell(wire.TopicComponent, EventSignedIn, row.FullName, "", at, row.public())
+	t.emit(wire.TopicComponent, EventSignedIn, row.FullName, "", at).Session = row.public()
 	return *row, nil
 }
 
@@ -96,7 +96,7 @@ func (t *Table) signInAgain(old, row *Session, c *SignIn, at time.Time) (Session
 	}
 	t.take(old)
 	t.put(row)
-	t.tell(wire.TopicComponent, kind, row.FullName, reason, at, row.public())
+	t.emit(wire.TopicComponent, kind, row.FullName, reason, at).Session = row.public()
 	return *row, nil
 }
 
@@ -124,12 +124,6 @@ func (s *Session) keep(old *Session, c *SignIn) {
 	if c.Slots == 0 {
 		s.Slots = old.Slots
 	}
-}
-
-// public is the row as news: events leave the house.
-func (s Session) public() Session {
-	s.SecretHash = ""
-	return s
 }
 
 func sameTerms(a, b *Session) bool {

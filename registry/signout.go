@@ -89,5 +89,5 @@ func (t *Table) end(s *Session, kind, reason string, at time.Time) {
 	} else {
 		t.change().ended.put(e)
 	}
-	t.tell(wire.TopicComponent, kind, s.FullName, reason, at, *e)
+	t.emit(wire.TopicComponent, kind, s.FullName, reason, at).Ended = e
 }

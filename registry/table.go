@@ -3,11 +3,8 @@ package registry
 
 import (
 	"iter"
-	"time"
 
 	"github.com/tidwall/btree"
-
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Table is the replicated directory as of one index. Its zero value is empty.
@@ -16,7 +13,7 @@ import (
 // never written through again, so that copying a tree's node copies words.
 type Table struct {
 	index  uint64
-	events []wire.Event
+	events []Event
 	writes int
 
 	own      *owner // of the nodes this copy may change
@@ -69,7 +66,7 @@ func (t *Table) read() *rest {
 	return t.rest
 }
 
-// Writes counts what was changed in this copy or told of it, so that a caller
+// Writes counts what was changed in this copy or emitted by it, so that a caller
 // can see whether a refused command left it as it was.
 func (t *Table) Writes() int { return t.writes }
 
@@ -88,25 +85,6 @@ func (t *Table) change() *rest {
 		t.mine = true
 	}
 	return t.rest
-}
-
-// Events returns the events of the commands carried out on this copy, in order,
-// without Seq. The caller must not change them.
-func (t *Table) Events() []wire.Event { return t.events }
-
-// TakeEvents returns the events and begins anew. What it returned is good until
-// the next command.
-func (t *Table) TakeEvents() []wire.Event {
-	news := t.events
-	t.events = t.events[:0]
-	return news
-}
-
-func (t *Table) tell(topic, kind, key, reason string, at time.Time, data any) {
-	t.writes++
-	t.events = append(t.events, wire.Event{
-		Index: t.index, Topic: topic, Kind: kind, Key: key, Reason: reason, At: at, Data: data,
-	})
 }
 
 // Session returns the live session of a full name.

@@ -40,8 +40,8 @@ func (r *retries) learn(m Machine, now time.Time) {
 			return
 		}
 		for _, e := range events {
-			if p, ok := e.Data.(jobs.Part); ok && e.Kind == jobs.EventPartRetried {
-				r.note(p, now)
+			if e.Kind == jobs.EventPartRetried {
+				r.note(*e.Part, now)
 			}
 		}
 		last := events[len(events)-1]
