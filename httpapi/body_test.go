@@ -12,10 +12,10 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Bodies that are refused, and what is said of them.
+// Bodies that are refused, and the problems they are answered with.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	deep := func(n int) string {
 		return `{"name":"a","labels":` + strings.Repeat(`{"a":`, n) + `1` + strings.Repeat(`}`, n) + `}`
 	}
@@ -82,7 +82,7 @@ func TestBadBodies(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			d := *d
 			d.t = t
-			d.ask("POST", c.path, c.body).refused(c.status, c.code, c.field)
+			d.do("POST", c.path, c.body).wantProblem(c.status, c.code, c.field)
 		})
 	}
 	if n := len(d.fake.sessions); n != 0 {
@@ -91,19 +91,19 @@ func TestBadBodies(t *testing.T) {
 }
 
 // What a caller passes on to others is not judged: a key may be there twice.
-func TestWhatIsPassedOnMayRepeatKeys(t *testing.T) {
+func TestPassedOnJSONMayRepeatKeys(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	var in wire.SignedIn
-	d.ask("POST", "/v1/components", `{"name":"a"}`).is(201).into(&in)
-	d.ask("POST", "/v1/messages", `{"to":"n1.a","content":{"x":1,"x":2}}`, "X-Session", in.Secret).is(200)
-	d.ask("POST", "/v1/jobs", `{"runtime":"sh","script":"true","args":{"x":1,"x":2},"items":[{"x":1,"x":2}]}`).is(202)
+	d.do("POST", "/v1/components", `{"name":"a"}`).wantStatus(201).decode(&in)
+	d.do("POST", "/v1/messages", `{"to":"n1.a","content":{"x":1,"x":2}}`, "X-Session", in.Secret).wantStatus(200)
+	d.do("POST", "/v1/jobs", `{"runtime":"sh","script":"true","args":{"x":1,"x":2},"items":[{"x":1,"x":2}]}`).wantStatus(202)
 }
 
 // A body is JSON by its type, in one piece and as it is.
 func TestBodyTypes(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	for _, c := range []struct {
 		headers []string
 		status  int
@@ -116,11 +116,11 @@ func TestBodyTypes(t *testing.T) {
 		{[]string{"Content-Type", "application/json; charset"}, 415},
 		{[]string{"Content-Encoding", "gzip"}, 415},
 	} {
-		a := d.ask("POST", "/v1/components", `{"name":"a"}`, c.headers...)
+		a := d.do("POST", "/v1/components", `{"name":"a"}`, c.headers...)
 		if c.status == 415 {
-			a.refused(415, wire.CodeInvalid, "")
+			a.wantProblem(415, wire.CodeInvalid, "")
 		} else {
-			a.is(c.status)
+			a.wantStatus(c.status)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestBodyTypes(t *testing.T) {
 // body is not read.
 func TestRefusalOutlivesTheConnection(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	body := strings.Repeat("x", 4*httpapi.MaxBody)
 	for i := range 40 {
 		req := d.request("POST", "/v1/components", body)
@@ -148,7 +148,7 @@ func TestRefusalOutlivesTheConnection(t *testing.T) {
 // A body whose length is not announced is measured as it comes.
 func TestUnannouncedLength(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	req := d.request("POST", "/v1/components", "x")
 	req.Body, req.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(`{"name":"`), bytes.NewReader(make([]byte, httpapi.MaxBody+1)))), -1
 	res, err := d.client.Do(req)
@@ -164,8 +164,8 @@ func TestUnannouncedLength(t *testing.T) {
 // The largest message passes.
 func TestLargestMessage(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	d.signIn("laser")
 	content := `"` + strings.Repeat("x", httpapi.MaxMessageBody-100) + `"`
-	d.ask("POST", "/v1/messages", fmt.Sprintf(`{"to":"n1.laser","content":%s}`, content), "X-Session", "x").is(200)
+	d.do("POST", "/v1/messages", fmt.Sprintf(`{"to":"n1.laser","content":%s}`, content), "X-Session", "x").wantStatus(200)
 }

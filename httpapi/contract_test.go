@@ -15,8 +15,8 @@ import (
 // The contract is a valid OpenAPI 3 document and is served as it is.
 func TestContractIsValid(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	a := d.ask("GET", "/v1/openapi.json", "").is(200)
+	d := serve(t)
+	a := d.do("GET", "/v1/openapi.json", "").wantStatus(200)
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(a.body))
 	if err != nil {
 		t.Fatal(err)

@@ -18,19 +18,19 @@ import (
 
 var t0 = time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
 
-// fake is a coordinator of one map: enough to see what the door makes of
-// requests and answers.
+// fake is a coordinator that is a few maps: enough to see how requests and answers
+// are translated.
 type fake struct {
 	*control.Authenticator
 
 	mu       sync.Mutex
 	changed  chan struct{}
 	index    uint64
-	stale    int64 // the age it tells
+	stale    int64 // ms, of its answers
 	sessions map[string]wire.Component
 	secrets  map[string]string // secret by full name
 	mail     map[string][]wire.Received
-	news     []wire.Event
+	events   []wire.Event
 	jobs     map[string]wire.Job
 	results  []wire.PartResult
 
@@ -63,17 +63,18 @@ func (f *fake) change(do func()) {
 	f.changed = make(chan struct{})
 }
 
-func (f *fake) refused() error {
+// takeRefusal returns the refusal of this call. mu is held.
+func (f *fake) takeRefusal() error {
 	err := f.refusal
 	f.refusal = nil
 	return err
 }
 
-func (f *fake) fresh(strength string) control.Fresh {
-	if strength == "" {
-		strength = "default"
+func (f *fake) fresh(consistency string) control.Fresh {
+	if consistency == "" {
+		consistency = "default"
 	}
-	return control.Fresh{Index: f.index, Leader: "n1", Consistency: strength, StaleMs: f.stale}
+	return control.Fresh{Index: f.index, Leader: "n1", Consistency: consistency, StaleMs: f.stale}
 }
 
 // read waits as control does.
@@ -81,7 +82,7 @@ func (f *fake) read(ctx context.Context, r control.Read) (control.Fresh, error) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastRead = r
-	if err := f.refused(); err != nil {
+	if err := f.takeRefusal(); err != nil {
 		return control.Fresh{}, err
 	}
 	if r.Wait > 0 {
@@ -118,7 +119,7 @@ func (f *fake) SignIn(_ context.Context, who control.Principal, in wire.SignIn, 
 	var out wire.SignedIn
 	f.mu.Lock()
 	f.lastWho, f.lastKey = who, key
-	err := f.refused()
+	err := f.takeRefusal()
 	if err == nil && f.sign != nil {
 		err = f.sign(in)
 	}
@@ -134,7 +135,7 @@ func (f *fake) SignIn(_ context.Context, who control.Principal, in wire.SignIn, 
 			FullName: full, Name: in.Name, Namespace: "n1", Home: "n1", Session: "s-" + in.Name, Kind: "rest",
 			Labels: in.Labels, Place: in.Place, Lease: in.Lease, Runtimes: in.Runtimes, Slots: in.Slots, Since: t0, Index: f.index,
 		}
-		f.news = append(f.news, wire.Event{Index: f.index, Topic: wire.TopicComponent, Kind: "signed_in", Key: full, At: t0, Data: f.sessions[full]})
+		f.events = append(f.events, wire.Event{Index: f.index, Topic: wire.TopicComponent, Kind: "signed_in", Key: full, At: t0, Data: f.sessions[full]})
 		out = wire.SignedIn{FullName: full, Session: "s-" + in.Name, Secret: f.secrets[full], Namespace: "n1", Home: "n1", Lease: wire.Duration(15 * time.Second), Index: f.index}
 	})
 	return out, nil
@@ -231,7 +232,7 @@ func (f *fake) Namespaces(ctx context.Context, _ control.Principal, r control.Re
 func (f *fake) Send(_ context.Context, _ control.Principal, in wire.SendMessage, _ string) (wire.Sent, error) {
 	var err error
 	f.change(func() {
-		if err = f.refused(); err != nil {
+		if err = f.takeRefusal(); err != nil {
 			return
 		}
 		if _, ok := f.sessions[in.To]; !ok {
@@ -250,11 +251,11 @@ func (f *fake) Call(_ context.Context, _ control.Principal, method string, param
 	f.lastCall = append(json.RawMessage(nil), params...)
 	switch method {
 	case "pong":
-		return nil, 0, f.refused()
+		return nil, 0, f.takeRefusal()
 	case "panic":
 		panic("out of cheese")
 	case "echo":
-		return f.lastCall, 0, f.refused()
+		return f.lastCall, 0, f.takeRefusal()
 	}
 	return nil, 0, wire.Refuse(wire.CodeNotFound, "no method %q", method)
 }
@@ -348,13 +349,13 @@ func (f *fake) Results(ctx context.Context, _ control.Principal, r control.Read,
 		return nil, fresh, wire.Refuse(wire.CodeNotFound, "no job %q", id)
 	}
 	return func(yield func(wire.PartResult, error) bool) {
-		for told := 0; ; {
+		for sent := 0; ; {
 			f.mu.Lock()
-			changed, ready, state := f.changed, f.results[told:], f.jobs[id].State
+			changed, ready, state := f.changed, f.results[sent:], f.jobs[id].State
 			_, known := f.jobs[id]
 			f.mu.Unlock()
 			for _, p := range ready {
-				told++
+				sent++
 				p.Worker = q.Order
 				if !yield(p, nil) {
 					return
@@ -442,7 +443,7 @@ func (f *fake) Transfer(context.Context, control.Principal, wire.Transfer) (wire
 }
 
 func (f *fake) Leader(context.Context, control.Principal) (wire.Leader, error) {
-	return wire.Leader{ID: "n1", Term: 2}, f.refused()
+	return wire.Leader{ID: "n1", Term: 2}, f.takeRefusal()
 }
 
 func (f *fake) Status(context.Context, control.Principal) (wire.Status, error) {
@@ -528,7 +529,7 @@ func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
 		c.f.mu.Lock()
 		changed := c.f.changed
 		var got []wire.Event
-		for _, e := range c.f.news {
+		for _, e := range c.f.events {
 			if (e.Index > c.at.Index || e.Index == c.at.Index && e.Seq > c.at.Seq) && (c.topics == nil || strings.Contains(strings.Join(c.topics, ","), e.Topic)) {
 				got = append(got, e)
 			}

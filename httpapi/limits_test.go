@@ -34,11 +34,11 @@ func gauge(t *testing.T, api *httpapi.API, name string, want float64) {
 	t.Fatalf("%s is %v, want %v", name, got, want)
 }
 
-// 2,000 connections that say nothing, or have said something once, keep nobody
+// 2,000 connections that send nothing, or have sent one request, keep nobody
 // out; the longest silent give way.
 func TestIdleConnectionsDoNotStopService(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.HeaderTimeout = 500, time.Minute })
+	d := serve(t, func(c *httpapi.Config) { c.MaxConns, c.HeaderTimeout = 500, time.Minute })
 	asked := dial(t, d.addr)
 	if _, err := io.WriteString(asked, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestIdleConnectionsDoNotStopService(t *testing.T) {
 	for i := range conns {
 		conns[i] = dial(t, d.addr)
 	}
-	d.ask("GET", "/v1/status", "", "Connection", "close").is(200)
+	d.do("GET", "/v1/status", "", "Connection", "close").wantStatus(200)
 	d.signIn("laser")
 	if e := s.event(); e.id != "8.0@c1" { // the busy one has stayed
 		t.Errorf("the stream got %+v", e)
@@ -65,7 +65,7 @@ func TestIdleConnectionsDoNotStopService(t *testing.T) {
 // A port full of busy connections turns new ones away at once.
 func TestBusyConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.MaxConns, c.MaxStreams = 3, 10 })
+	d := serve(t, func(c *httpapi.Config) { c.MaxConns, c.MaxStreams = 3, 10 })
 	for range 3 {
 		d.stream("/v1/events").until(": still here")
 	}
@@ -79,28 +79,28 @@ func TestBusyConnectionsAreBounded(t *testing.T) {
 // Streams and waiting reads are bounded together; plain calls go on.
 func TestStreamsAreBounded(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.MaxStreams = 2 })
+	d := serve(t, func(c *httpapi.Config) { c.MaxStreams = 2 })
 	d.stream("/v1/events").until(": still here")
 	second := d.stream("/v1/events")
 	second.until(": still here")
 	for _, path := range []string{"/v1/events", "/v1/components?index=7&wait=1s"} {
-		a := d.ask("GET", path, "")
-		a.refused(429, wire.CodeBusy, "")
+		a := d.do("GET", path, "")
+		a.wantProblem(429, wire.CodeBusy, "")
 		if a.header.Get("Retry-After") != "5" {
 			t.Errorf("%s: Retry-After %q", path, a.header.Get("Retry-After"))
 		}
 	}
-	d.ask("GET", "/v1/components", "").is(200)
+	d.do("GET", "/v1/components", "").wantStatus(200)
 	second.res.Body.Close()
 	gauge(t, d.api, "folkmoot_http_streams", 1)
-	d.ask("GET", "/v1/components?index=7&wait=1ms", "").is(200)
+	d.do("GET", "/v1/components?index=7&wait=1ms", "").wantStatus(200)
 }
 
 // A reader that does not read is cut off and its place is free again.
-func TestReaderThatDoesNotRead(t *testing.T) {
+func TestStuckReader(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.WriteTimeout = 100 * time.Millisecond })
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d := serve(t, func(c *httpapi.Config) { c.WriteTimeout = 100 * time.Millisecond })
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
 	big := wire.PartResult{State: "done", Error: strings.Repeat("x", 1<<20)}
 	d.fake.change(func() {
 		for range 64 {
@@ -119,10 +119,10 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 
 // A reader that takes its stream slowly gets all of it: the kernel tells of what
 // was taken in large steps only.
-func TestReaderThatIsSlow(t *testing.T) {
+func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) { c.WriteTimeout = time.Second })
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d := serve(t, func(c *httpapi.Config) { c.WriteTimeout = time.Second })
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
 	const parts = 8
 	d.fake.change(func() {
 		for range parts {
@@ -147,10 +147,10 @@ func TestReaderThatIsSlow(t *testing.T) {
 // Callers choose paths and methods, so these are no labels.
 func TestMetricsHaveNoForeignLabels(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	d.ask("GET", "/v1/no/such/path", "")
-	d.ask("EVIL", "/v1/status", "")
-	d.ask("GET", "/v1/components/n1.secretname", "")
+	d := serve(t)
+	d.do("GET", "/v1/no/such/path", "")
+	d.do("EVIL", "/v1/status", "")
+	d.do("GET", "/v1/components/n1.secretname", "")
 	families, err := d.api.Metrics().Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -15,10 +15,10 @@ import (
 // The life of a session: in, seen, alive, out.
 func TestSession(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	var me wire.SignedIn
-	a := d.ask("POST", "/v1/components", `{"name":"laser","labels":{"host":"lab1"},"place":{"host":"lab1"},"lease":"20s","runtimes":["sh"],"slots":2}`,
-		"Idempotency-Key", "0123456789abcdef").is(201).into(&me)
+	a := d.do("POST", "/v1/components", `{"name":"laser","labels":{"host":"lab1"},"place":{"host":"lab1"},"lease":"20s","runtimes":["sh"],"slots":2}`,
+		"Idempotency-Key", "0123456789abcdef").wantStatus(201).decode(&me)
 	if me.FullName != "n1.laser" || me.Index != 8 || a.header.Get("X-Index") != "8" || a.header.Get("X-Consistency") != "strict" {
 		t.Errorf("signed in as %+v with %v", me, a.header)
 	}
@@ -26,34 +26,34 @@ func TestSession(t *testing.T) {
 		t.Errorf("control saw key %q and %q", d.fake.lastKey, d.fake.lastWho.Door())
 	}
 	var c wire.Component
-	d.ask("GET", "/v1/components/n1.laser?consistency=strict", "").is(200).into(&c)
+	d.do("GET", "/v1/components/n1.laser?consistency=strict", "").wantStatus(200).decode(&c)
 	if c.Home != "n1" || c.Slots != 2 || c.Lease != wire.Duration(20*time.Second) || c.Labels["host"] != "lab1" {
 		t.Errorf("seen as %+v", c)
 	}
-	d.ask("PUT", "/v1/components/n1.laser/heartbeat", "", "X-Session", me.Secret).is(200)
-	d.ask("PUT", "/v1/components/n1.laser/heartbeat", "{}", "X-Session", "wrong").refused(403, wire.CodeForbidden, "")
-	d.ask("DELETE", "/v1/components/n1.laser?reason=x", "", "X-Session", me.Secret).refused(400, wire.CodeInvalid, "reason")
-	d.ask("DELETE", "/v1/components/n1.laser", "", "X-Session", "").refused(401, wire.CodeUnauthorized, "")
-	if a := d.ask("DELETE", "/v1/components/n1.laser", "", "X-Session", me.Secret).is(200); a.header.Get("X-Index") != "9" {
+	d.do("PUT", "/v1/components/n1.laser/heartbeat", "", "X-Session", me.Secret).wantStatus(200)
+	d.do("PUT", "/v1/components/n1.laser/heartbeat", "{}", "X-Session", "wrong").wantProblem(403, wire.CodeForbidden, "")
+	d.do("DELETE", "/v1/components/n1.laser?reason=x", "", "X-Session", me.Secret).wantProblem(400, wire.CodeInvalid, "reason")
+	d.do("DELETE", "/v1/components/n1.laser", "", "X-Session", "").wantProblem(401, wire.CodeUnauthorized, "")
+	if a := d.do("DELETE", "/v1/components/n1.laser", "", "X-Session", me.Secret).wantStatus(200); a.header.Get("X-Index") != "9" {
 		t.Errorf("signed out at %s", a.header.Get("X-Index"))
 	}
-	d.ask("GET", "/v1/components/n1.laser", "").refused(404, wire.CodeNotFound, "")
+	d.do("GET", "/v1/components/n1.laser", "").wantProblem(404, wire.CodeNotFound, "")
 	d.signIn("ghost")
-	d.ask("DELETE", "/v1/components/n1.ghost?reason=gone", "").is(200)
-	d.ask("DELETE", "/v1/components/n1.ghost", "").refused(404, wire.CodeNotFound, "")
+	d.do("DELETE", "/v1/components/n1.ghost?reason=gone", "").wantStatus(200)
+	d.do("DELETE", "/v1/components/n1.ghost", "").wantProblem(404, wire.CodeNotFound, "")
 }
 
 // Lists come in pages, and filtered ones in full pages.
 func TestLists(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	for i := range 10 {
-		d.ask("POST", "/v1/components", fmt.Sprintf(`{"name":"c%d","labels":{"host":"h%d"}}`, i, i%2)).is(201)
+		d.do("POST", "/v1/components", fmt.Sprintf(`{"name":"c%d","labels":{"host":"h%d"}}`, i, i%2)).wantStatus(201)
 	}
 	list := func(query string) (names string, next string) {
 		t.Helper()
 		var l wire.Components
-		d.ask("GET", "/v1/components"+query, "").is(200).into(&l)
+		d.do("GET", "/v1/components"+query, "").wantStatus(200).decode(&l)
 		for _, c := range l.Components {
 			names += c.Name
 		}
@@ -73,19 +73,19 @@ func TestLists(t *testing.T) {
 			t.Errorf("%s: got %s next %q, want %s next %q", c.query, names, next, c.names, c.next)
 		}
 	}
-	d.ask("POST", "/v1/jobs", `{"id":"a","runtime":"sh","script":"true"}`).is(202)
-	d.ask("POST", "/v1/jobs", `{"id":"b","runtime":"python3","script":"x"}`).is(202)
+	d.do("POST", "/v1/jobs", `{"id":"a","runtime":"sh","script":"true"}`).wantStatus(202)
+	d.do("POST", "/v1/jobs", `{"id":"b","runtime":"python3","script":"x"}`).wantStatus(202)
 	var jobs wire.Jobs
-	d.ask("GET", "/v1/jobs?filter=runtime==sh&state=queued", "").is(200).into(&jobs)
+	d.do("GET", "/v1/jobs?filter=runtime==sh&state=queued", "").wantStatus(200).decode(&jobs)
 	if len(jobs.Jobs) != 1 || jobs.Jobs[0].ID != "a" {
 		t.Errorf("filtered jobs: %+v", jobs)
 	}
 }
 
 // What is read whole is cut by the same parameters, and is whole without them.
-func TestCutLists(t *testing.T) {
+func TestPagesOfLists(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	for _, c := range []struct{ path, rows, next string }{
 		{"/v1/workers", "n1.w0 n1.w1 n1.w2 n1.w3", ""},
 		{"/v1/workers?limit=2", "n1.w0 n1.w1", "n1.w1"},
@@ -103,7 +103,7 @@ func TestCutLists(t *testing.T) {
 			Members []wire.Member
 			Next    string
 		}
-		d.ask("GET", c.path, "").is(200).into(&list)
+		d.do("GET", c.path, "").wantStatus(200).decode(&list)
 		var rows []string
 		for _, w := range list.Workers {
 			rows = append(rows, w.FullName)
@@ -115,17 +115,17 @@ func TestCutLists(t *testing.T) {
 			t.Errorf("%s: got %q next %q, want %q next %q", c.path, got, list.Next, c.rows, c.next)
 		}
 	}
-	d.ask("GET", "/v1/workers?limit=0", "").refused(400, wire.CodeInvalid, "limit")
-	d.ask("GET", "/v1/members?filter=labels.a==b", "").refused(400, wire.CodeInvalid, "filter")
-	d.ask("POST", "/v1/jobs", `{"id":"j","runtime":"sh","script":"true","items":[1]}`).is(202)
-	d.ask("GET", "/v1/jobs/j/parts?filter=worker==n1.w1&limit=2", "").is(200)
-	d.ask("GET", "/v1/jobs/j/parts?filter=item==1", "").refused(400, wire.CodeInvalid, "filter")
+	d.do("GET", "/v1/workers?limit=0", "").wantProblem(400, wire.CodeInvalid, "limit")
+	d.do("GET", "/v1/members?filter=labels.a==b", "").wantProblem(400, wire.CodeInvalid, "filter")
+	d.do("POST", "/v1/jobs", `{"id":"j","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
+	d.do("GET", "/v1/jobs/j/parts?filter=worker==n1.w1&limit=2", "").wantStatus(200)
+	d.do("GET", "/v1/jobs/j/parts?filter=item==1", "").wantProblem(400, wire.CodeInvalid, "filter")
 }
 
 // The rest of the resources answers in its shape; the contract is checked by ask.
 func TestResources(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -152,7 +152,7 @@ func TestResources(t *testing.T) {
 		{"DELETE", "/v1/jobs/j1?reason=enough&forget=1", "", 400},
 		{"DELETE", "/v1/jobs/j1?forget=perhaps", "", 400},
 	} {
-		d.ask(c.method, c.path, c.body).is(c.status)
+		d.do(c.method, c.path, c.body).wantStatus(c.status)
 	}
 }
 
@@ -160,52 +160,52 @@ func TestResources(t *testing.T) {
 // keeps its results.
 func TestForgetAJob(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d := serve(t)
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
 	for range 2 {
-		d.ask("DELETE", "/v1/jobs/j1?reason=enough", "").is(200)
-		d.ask("DELETE", "/v1/jobs/j1?forget=false", "").is(200)
-		d.ask("GET", "/v1/jobs/j1", "").is(200)
+		d.do("DELETE", "/v1/jobs/j1?reason=enough", "").wantStatus(200)
+		d.do("DELETE", "/v1/jobs/j1?forget=false", "").wantStatus(200)
+		d.do("GET", "/v1/jobs/j1", "").wantStatus(200)
 	}
-	if a := d.ask("DELETE", "/v1/jobs/j1?forget=1", "").is(200); !strings.Contains(a.body, `"id":"j1"`) {
+	if a := d.do("DELETE", "/v1/jobs/j1?forget=1", "").wantStatus(200); !strings.Contains(a.body, `"id":"j1"`) {
 		t.Errorf("forgotten: %s", a.body)
 	}
-	d.ask("GET", "/v1/jobs/j1", "").is(404)
-	d.ask("DELETE", "/v1/jobs/j1?forget", "").is(404)
+	d.do("GET", "/v1/jobs/j1", "").wantStatus(404)
+	d.do("DELETE", "/v1/jobs/j1?forget", "").wantStatus(404)
 }
 
 // A call carries its params as they are, or from the query; its answer is the
 // result.
 func TestCall(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	for _, params := range []string{`{"a":1}`, `[1,"x"]`, `7`, ``} {
-		d.ask("POST", "/v1/call/COORDINATOR/echo?timeout=1s", params).is(200)
+		d.do("POST", "/v1/call/COORDINATOR/echo?timeout=1s", params).wantStatus(200)
 		if string(d.fake.lastCall) != params {
 			t.Errorf("params %q arrived as %q", params, d.fake.lastCall)
 		}
 	}
-	if a := d.ask("GET", "/v1/call/COORDINATOR/echo?n=1&who=laser&on=true&list=[1]&timeout=1s", "").is(200); a.body != `{"list":[1],"n":1,"on":true,"who":"laser"}`+"\n" {
+	if a := d.do("GET", "/v1/call/COORDINATOR/echo?n=1&who=laser&on=true&list=[1]&timeout=1s", "").wantStatus(200); a.body != `{"list":[1],"n":1,"on":true,"who":"laser"}`+"\n" {
 		t.Errorf("params of a query: %s", a.body)
 	}
-	if a := d.ask("POST", "/v1/call/COORDINATOR/pong", "").is(200); a.body != "null\n" {
+	if a := d.do("POST", "/v1/call/COORDINATOR/pong", "").wantStatus(200); a.body != "null\n" {
 		t.Errorf("no result: %q", a.body)
 	}
-	d.ask("POST", "/v1/call/n1.COORDINATOR/pong", "").is(200)
-	d.ask("POST", "/v1/call/n2.COORDINATOR/pong", "").refused(400, wire.CodeInvalid, "full")
-	if a := d.ask("POST", "/v1/call/n1.laser/status", "{}").is(200); a.body != `{"method":"status"}`+"\n" {
+	d.do("POST", "/v1/call/n1.COORDINATOR/pong", "").wantStatus(200)
+	d.do("POST", "/v1/call/n2.COORDINATOR/pong", "").wantProblem(400, wire.CodeInvalid, "full")
+	if a := d.do("POST", "/v1/call/n1.laser/status", "{}").wantStatus(200); a.body != `{"method":"status"}`+"\n" {
 		t.Errorf("of a component: %q", a.body)
 	}
-	d.ask("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0").refused(403, wire.CodeForbidden, "")
-	d.ask("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none").is(200)
-	d.ask("POST", "/v1/call/n1.nobody/status", "{}").refused(404, wire.CodeNotFound, "")
-	d.ask("POST", "/v1/call/service:x/status", "{}").refused(404, wire.CodeNotFound, "")
-	d.ask("POST", "/v1/call/COORDINATOR/nothing", "{}").refused(404, wire.CodeNotFound, "")
-	d.ask("POST", "/v1/call/COORDINATOR/echo?timeout=soon", "{}").refused(400, wire.CodeInvalid, "timeout")
+	d.do("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0").wantProblem(403, wire.CodeForbidden, "")
+	d.do("GET", "/v1/call/n1.laser/fire", "", "User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none").wantStatus(200)
+	d.do("POST", "/v1/call/n1.nobody/status", "{}").wantProblem(404, wire.CodeNotFound, "")
+	d.do("POST", "/v1/call/service:x/status", "{}").wantProblem(404, wire.CodeNotFound, "")
+	d.do("POST", "/v1/call/COORDINATOR/nothing", "{}").wantProblem(404, wire.CodeNotFound, "")
+	d.do("POST", "/v1/call/COORDINATOR/echo?timeout=soon", "{}").wantProblem(400, wire.CodeInvalid, "timeout")
 }
 
 // What is written directly is what encoding/json writes.
-func TestDirectWriters(t *testing.T) {
+func TestEncoders(t *testing.T) {
 	t.Parallel()
 	full := wire.Component{
 		FullName: `n1.a"b\c`, Name: "<é>\x7f\u2028", Namespace: "n1", Home: "n\t1", Session: "s", Kind: "rest",

@@ -13,11 +13,11 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// The feed is told from now on, from an index on, or from where a reader left
+// The feed is streamed from now on, from an index on, or from where a reader left
 // off; its ids are places in the feed.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	now := d.stream("/v1/events")
 	now.until(": still here") // the cursor is placed
 	d.signIn("a")
@@ -42,33 +42,33 @@ func TestEvents(t *testing.T) {
 	if e := d.stream("/v1/events?index=7&topic=job,component").event(); e.id != "8.0@c1" {
 		t.Errorf("from index 7: got %+v, want 8.0", e)
 	}
-	d.ask("GET", "/v1/events?topic=gossip", "").refused(400, wire.CodeInvalid, "topic")
-	d.ask("GET", "/v1/events?index=x", "").refused(400, wire.CodeInvalid, "index")
-	d.ask("GET", "/v1/events", "", "Last-Event-ID", "yesterday").refused(400, wire.CodeInvalid, "Last-Event-ID")
+	d.do("GET", "/v1/events?topic=gossip", "").wantProblem(400, wire.CodeInvalid, "topic")
+	d.do("GET", "/v1/events?index=x", "").wantProblem(400, wire.CodeInvalid, "index")
+	d.do("GET", "/v1/events", "", "Last-Event-ID", "yesterday").wantProblem(400, wire.CodeInvalid, "Last-Event-ID")
 }
 
 // A stream begins with the place it begins at, which names the cluster, so that
 // a reader that lost it before any news goes on from there.
-func TestEventsBeginWithTheirPlace(t *testing.T) {
+func TestEventsBeginWithTheirPosition(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	d.stream("/v1/events?index=3&cluster=c0").until("id: 3@c0")
 	d.stream("/v1/events", "Last-Event-ID", "5.1").until("id: 5.1")
 	d.stream("/v1/events").until("id: 7.1073741824@c1")
-	d.ask("GET", "/v1/events?index=3&cluster=a%20b", "").refused(400, wire.CodeInvalid, "cluster")
-	d.ask("GET", "/v1/components?index=3&cluster=c0", "").is(200)
+	d.do("GET", "/v1/events?index=3&cluster=a%20b", "").wantProblem(400, wire.CodeInvalid, "cluster")
+	d.do("GET", "/v1/components?index=3&cluster=c0", "").wantStatus(200)
 	if got := d.fake.lastRead; got.Index != 3 || got.Cluster != "c0" {
 		t.Errorf("read as %+v, want index 3 of cluster c0", got)
 	}
-	if got := d.ask("GET", "/v1/status", "").is(200).header.Get("X-Cluster"); got != "c1" {
+	if got := d.do("GET", "/v1/status", "").wantStatus(200).header.Get("X-Cluster"); got != "c1" {
 		t.Errorf("X-Cluster is %q, want c1", got)
 	}
 }
 
-// A reader that fell behind is told so and goes on.
+// A reader that fell behind gets an event "lagged" and goes on.
 func TestEventsLagged(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	d.fake.lag = true
 	s := d.stream("/v1/events?index=1")
 	if e := s.event(); e.name != "lagged" || !strings.Contains(e.data, `"kind":"lagged"`) || e.id != "1" {
@@ -84,12 +84,12 @@ func TestEventsLagged(t *testing.T) {
 // unavailable, and refuses new ones.
 func TestCloseEndsStreams(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	s := d.stream("/v1/events")
 	s.until(": still here")
 	waiting := make(chan answer)
 	d.signIn("a")
-	go func() { waiting <- d.ask("GET", "/v1/components?index=8&wait=10m", "") }()
+	go func() { waiting <- d.do("GET", "/v1/components?index=8&wait=10m", "") }()
 	gauge(t, d.api, "folkmoot_http_streams", 2)
 	if err := d.close(); err != nil {
 		t.Fatal(err)
@@ -98,21 +98,21 @@ func TestCloseEndsStreams(t *testing.T) {
 		t.Errorf("last words: %q", rest)
 	}
 	a := <-waiting
-	a.refused(503, wire.CodeUnavailable, "")
+	a.wantProblem(503, wire.CodeUnavailable, "")
 }
 
 // An inbox streams what is there and what comes; a reader that comes back goes
 // on behind the last it has.
 func TestInboxStream(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	me := d.signIn("laser")
 	path := "/v1/components/n1.laser/messages"
-	d.ask("GET", path, "").refused(401, wire.CodeUnauthorized, "")
-	d.ask("GET", path, "", "X-Session", "wrong").refused(403, wire.CodeForbidden, "")
+	d.do("GET", path, "").wantProblem(401, wire.CodeUnauthorized, "")
+	d.do("GET", path, "", "X-Session", "wrong").wantProblem(403, wire.CodeForbidden, "")
 	send := func(text string) {
 		t.Helper()
-		d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":"`+text+`","payload":["AAEC"]}`, "X-Session", "any").is(200)
+		d.do("POST", "/v1/messages", `{"to":"n1.laser","content":"`+text+`","payload":["AAEC"]}`, "X-Session", "any").wantStatus(200)
 	}
 	send("one")
 	s := d.stream(path, "X-Session", me.Secret, "Accept", "text/event-stream")
@@ -133,7 +133,7 @@ func TestInboxStream(t *testing.T) {
 	if e := late.event(); e.name != "gap" || e.data != `{"after":2,"next":5}` {
 		t.Errorf("got %+v, want a gap", e)
 	}
-	d.ask("DELETE", "/v1/components/n1.laser", "").is(200)
+	d.do("DELETE", "/v1/components/n1.laser", "").wantStatus(200)
 	e := late.event() // message 5
 	for e.name == "message" {
 		e = late.event()
@@ -146,12 +146,12 @@ func TestInboxStream(t *testing.T) {
 // An inbox is polled by JSON; the poll waits and acknowledges by after.
 func TestInboxPoll(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	me := d.signIn("laser")
 	poll := func(query string) wire.Inbox {
 		t.Helper()
 		var in wire.Inbox
-		a := d.ask("GET", "/v1/components/n1.laser/messages"+query, "", "X-Session", me.Secret, "Accept", "application/json").is(200).into(&in)
+		a := d.do("GET", "/v1/components/n1.laser/messages"+query, "", "X-Session", me.Secret, "Accept", "application/json").wantStatus(200).decode(&in)
 		if in.Messages == nil {
 			t.Errorf("%s: no list in %s", query, a.body)
 		}
@@ -164,7 +164,7 @@ func TestInboxPoll(t *testing.T) {
 	go func() { got <- poll("?wait=1m") }()
 	gauge(t, d.api, "folkmoot_http_streams", 1)
 	for range 3 {
-		d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":{"a":[1]}}`, "X-Session", "any").is(200)
+		d.do("POST", "/v1/messages", `{"to":"n1.laser","content":{"a":[1]}}`, "X-Session", "any").wantStatus(200)
 	}
 	if in := <-got; len(in.Messages) == 0 || in.Messages[0].Seq != 1 || string(in.Messages[0].Content) != `{"a":[1]}` {
 		t.Errorf("polled %+v", in)
@@ -172,29 +172,29 @@ func TestInboxPoll(t *testing.T) {
 	if in := poll("?after=1&limit=1"); len(in.Messages) != 1 || in.Messages[0].Seq != 2 {
 		t.Errorf("after 1: %+v", in)
 	}
-	d.ask("GET", "/v1/components/n1.laser/messages?limit=1001", "", "X-Session", me.Secret).refused(400, wire.CodeInvalid, "limit")
+	d.do("GET", "/v1/components/n1.laser/messages?limit=1001", "", "X-Session", me.Secret).wantProblem(400, wire.CodeInvalid, "limit")
 }
 
 // A send that fails tells its outcome beside the code.
 func TestSendOutcomes(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	d.signIn("laser")
 	var sent wire.Sent
-	d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`, "X-Session", "x").is(200).into(&sent)
+	d.do("POST", "/v1/messages", `{"to":"n1.laser","content":1}`, "X-Session", "x").wantStatus(200).decode(&sent)
 	if sent.Outcome != "delivered" || sent.ConversationID == "" {
 		t.Errorf("sent %+v", sent)
 	}
-	if p := d.ask("POST", "/v1/messages", `{"to":"n1.nobody","content":1}`).refused(404, wire.CodeNotFound, ""); p.Outcome != "receiver_unknown" {
+	if p := d.do("POST", "/v1/messages", `{"to":"n1.nobody","content":1}`).wantProblem(404, wire.CodeNotFound, ""); p.Outcome != "receiver_unknown" {
 		t.Errorf("outcome %q", p.Outcome)
 	}
 	d.fake.refusal = &wire.Error{Code: wire.CodeNotFound, Message: "it ended", Field: "session"}
-	if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(404, wire.CodeNotFound, "session"); p.Outcome != "refused" {
+	if p := d.do("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).wantProblem(404, wire.CodeNotFound, "session"); p.Outcome != "refused" {
 		t.Errorf("from a session that ended: outcome %q", p.Outcome)
 	}
 	for code, want := range map[wire.Code]string{wire.CodeBusy: "refused", wire.CodeForbidden: "refused", wire.CodeTooLarge: "refused", wire.CodeUnavailable: "refused", wire.CodeUnknown: "unknown"} {
 		d.fake.refusal = wire.Refuse(code, "because")
-		if p := d.ask("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).refused(rest.Status(code), code, ""); p.Outcome != want {
+		if p := d.do("POST", "/v1/messages", `{"to":"n1.laser","content":1}`).wantProblem(rest.Status(code), code, ""); p.Outcome != want {
 			t.Errorf("%s: outcome %q, want %q", code, p.Outcome, want)
 		}
 	}
@@ -203,12 +203,12 @@ func TestSendOutcomes(t *testing.T) {
 // Results are lines as they come; with follow until the job has ended.
 func TestResults(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1,2]}`).is(202)
+	d := serve(t)
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1,2]}`).wantStatus(202)
 	d.fake.change(func() {
 		d.fake.results = append(d.fake.results, wire.PartResult{Part: 0, State: "done", Attempt: 1, Result: json.RawMessage(`{"a":"<b>"}`)})
 	})
-	a := d.ask("GET", "/v1/jobs/j1/results?order=done", "").is(200)
+	a := d.do("GET", "/v1/jobs/j1/results?order=done", "").wantStatus(200)
 	if want := `{"part":0,"state":"done","attempt":1,"worker":"ended","result":{"a":"<b>"}}` + "\n"; a.body != want {
 		t.Errorf("got %q, want %q", a.body, want)
 	}
@@ -223,16 +223,16 @@ func TestResults(t *testing.T) {
 	if rest := strings.TrimLeft(s.rest(), "\n"); rest != "" {
 		t.Errorf("behind the last result: %q", rest)
 	}
-	d.ask("GET", "/v1/jobs/j2/results", "").refused(404, wire.CodeNotFound, "")
-	d.ask("GET", "/v1/jobs/j1/results?order=random", "").refused(400, wire.CodeInvalid, "order")
-	d.ask("GET", "/v1/jobs/j1/results?follow=perhaps", "").refused(400, wire.CodeInvalid, "follow")
+	d.do("GET", "/v1/jobs/j2/results", "").wantProblem(404, wire.CodeNotFound, "")
+	d.do("GET", "/v1/jobs/j1/results?order=random", "").wantProblem(400, wire.CodeInvalid, "order")
+	d.do("GET", "/v1/jobs/j1/results?follow=perhaps", "").wantProblem(400, wire.CodeInvalid, "follow")
 }
 
 // A stream of results that cannot go on says why in its last line.
 func TestResultsOfAForgottenJob(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d := serve(t)
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
 	s := d.stream("/v1/jobs/j1/results?follow=1")
 	s.until("")
 	d.fake.change(func() { delete(d.fake.jobs, "j1") })
@@ -246,7 +246,7 @@ func TestResultsOfAForgottenJob(t *testing.T) {
 // Logs are events, of all parts, one part or one try.
 func TestLogs(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	all := d.stream("/v1/jobs/j1/logs?follow=1")
 	for part := range 3 {
 		var c struct {
@@ -270,32 +270,32 @@ func TestLogs(t *testing.T) {
 	for path, want := range map[string]string{
 		"": "0| line\n1| line\n2| line\n", "?part=1": "line\n", "?part=0&offset=4": "two\n", "?follow=1": "0| line\n1| line\n2| line\n",
 	} {
-		a := d.ask("GET", "/v1/jobs/j1/logs"+path, "", "Accept", "text/plain").is(200)
+		a := d.do("GET", "/v1/jobs/j1/logs"+path, "", "Accept", "text/plain").wantStatus(200)
 		if kind := a.header.Get("Content-Type"); a.body != want || !strings.HasPrefix(kind, "text/plain") {
 			t.Errorf("logs%s as text: got %q as %s, want %q", path, a.body, kind, want)
 		}
 	}
-	d.ask("GET", "/v1/jobs/j1/logs?part=-1", "").refused(400, wire.CodeInvalid, "part")
-	d.ask("GET", "/v1/jobs/j1/logs?attempt=1", "").refused(400, wire.CodeInvalid, "attempt")
+	d.do("GET", "/v1/jobs/j1/logs?part=-1", "").wantProblem(400, wire.CodeInvalid, "part")
+	d.do("GET", "/v1/jobs/j1/logs?attempt=1", "").wantProblem(400, wire.CodeInvalid, "attempt")
 }
 
 // A read with index and wait answers when there is something newer.
 func TestBlockingRead(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := serve(t)
 	got := make(chan answer)
-	go func() { got <- d.ask("GET", "/v1/components?index=7&wait=1m", "") }()
+	go func() { got <- d.do("GET", "/v1/components?index=7&wait=1m", "") }()
 	gauge(t, d.api, "folkmoot_http_streams", 1)
 	d.signIn("laser")
 	var list wire.Components
-	(<-got).is(200).into(&list)
+	(<-got).wantStatus(200).decode(&list)
 	if len(list.Components) != 1 {
 		t.Errorf("woken with %+v", list)
 	}
-	if a := d.ask("GET", "/v1/components?index=8&wait=5ms", "").is(200); a.header.Get("X-Index") != "8" {
+	if a := d.do("GET", "/v1/components?index=8&wait=5ms", "").wantStatus(200); a.header.Get("X-Index") != "8" {
 		t.Errorf("nothing newer: X-Index %s", a.header.Get("X-Index"))
 	}
-	d.ask("GET", "/v1/components?wait=9999h", "").is(200)
+	d.do("GET", "/v1/components?wait=9999h", "").wantStatus(200)
 	if d.fake.lastRead.Wait != 10*time.Minute {
 		t.Errorf("wait is %v, want it capped at 10m", d.fake.lastRead.Wait)
 	}
@@ -303,10 +303,10 @@ func TestBlockingRead(t *testing.T) {
 
 // A stream that has an end and was cut off by closing the door does not look
 // whole.
-func TestCloseCutsResultsOff(t *testing.T) {
+func TestCloseAbortsResults(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	d.ask("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).is(202)
+	d := serve(t)
+	d.do("POST", "/v1/jobs", `{"id":"j1","runtime":"sh","script":"true","items":[1]}`).wantStatus(202)
 	s := d.stream("/v1/jobs/j1/results?follow=1")
 	s.until("")
 	if err := d.close(); err != nil {
@@ -322,17 +322,17 @@ func TestCloseCutsResultsOff(t *testing.T) {
 // go out.
 func TestWaitingOutlivesTimeouts(t *testing.T) {
 	t.Parallel()
-	d := open(t, func(c *httpapi.Config) {
+	d := serve(t, func(c *httpapi.Config) {
 		c.ReadTimeout, c.WriteTimeout = time.Second, time.Second // also what a busy machine may take to answer
 	})
 	const wait = 1500 * time.Millisecond
-	begun := time.Now()
-	d.ask("GET", "/v1/components?index=7&wait="+wait.String(), "").is(200)
-	if took := time.Since(begun); took < wait {
+	start := time.Now()
+	d.do("GET", "/v1/components?index=7&wait="+wait.String(), "").wantStatus(200)
+	if took := time.Since(start); took < wait {
 		t.Errorf("nothing newer after %v, want %v", took, wait)
 	}
 	s := d.stream("/v1/events")
-	for begun = time.Now(); time.Since(begun) < wait; {
+	for start = time.Now(); time.Since(start) < wait; {
 		s.until(": still here")
 	}
 }

@@ -27,9 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// door is an API on a real port, and a client of it that holds every answer to
+// testServer is an API on a real port, and a client of it that holds every answer to
 // the contract.
-type door struct {
+type testServer struct {
 	t      *testing.T
 	api    *httpapi.API
 	fake   *fake
@@ -38,9 +38,9 @@ type door struct {
 	close  func() error
 }
 
-func open(t *testing.T, change ...func(*httpapi.Config)) *door {
+func serve(t *testing.T, change ...func(*httpapi.Config)) *testServer {
 	t.Helper()
-	d := &door{t: t, fake: newFake()}
+	d := &testServer{t: t, fake: newFake()}
 	cfg := httpapi.Config{Control: d.fake, Config: rest.Config{KeepAlive: 50 * time.Millisecond}}
 	for _, c := range change {
 		c(&cfg)
@@ -65,22 +65,22 @@ func open(t *testing.T, change ...func(*httpapi.Config)) *door {
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		if err := d.close(); err != nil {
-			t.Errorf("close the door: %v", err)
+			t.Errorf("close the server: %v", err)
 		}
 	})
 	return d
 }
 
 type answer struct {
-	t      *testing.T
-	status int
-	header http.Header
-	body   string
-	said   string // the request, for failures
+	t       *testing.T
+	status  int
+	header  http.Header
+	body    string
+	request string // for failures
 }
 
 // ask sends one request; headers are name, value, name, value.
-func (d *door) ask(method, path, body string, headers ...string) answer {
+func (d *testServer) do(method, path, body string, headers ...string) answer {
 	d.t.Helper()
 	req := d.request(method, path, body, headers...)
 	res, err := d.client.Do(req)
@@ -92,15 +92,15 @@ func (d *door) ask(method, path, body string, headers ...string) answer {
 	if err != nil {
 		d.t.Fatalf("%s %s: read the answer: %v", method, path, err)
 	}
-	a := answer{t: d.t, status: res.StatusCode, header: res.Header, body: string(b), said: method + " " + path + " " + body}
-	if len(a.said) > 200 {
-		a.said = a.said[:200] + "..."
+	a := answer{t: d.t, status: res.StatusCode, header: res.Header, body: string(b), request: method + " " + path + " " + body}
+	if len(a.request) > 200 {
+		a.request = a.request[:200] + "..."
 	}
-	fits(d.t, req, a)
+	checkContract(d.t, req, a)
 	return a
 }
 
-func (d *door) request(method, path, body string, headers ...string) *http.Request {
+func (d *testServer) request(method, path, body string, headers ...string) *http.Request {
 	d.t.Helper()
 	var r io.Reader
 	if body != "" {
@@ -122,25 +122,25 @@ func (d *door) request(method, path, body string, headers ...string) *http.Reque
 	return req
 }
 
-func (d *door) signIn(name string) wire.SignedIn {
+func (d *testServer) signIn(name string) wire.SignedIn {
 	d.t.Helper()
 	var in wire.SignedIn
-	d.ask("POST", "/v1/components", `{"name":"`+name+`"}`).is(201).into(&in)
+	d.do("POST", "/v1/components", `{"name":"`+name+`"}`).wantStatus(201).decode(&in)
 	return in
 }
 
-func (a answer) is(status int) answer {
+func (a answer) wantStatus(status int) answer {
 	a.t.Helper()
 	if a.status != status {
-		a.t.Fatalf("%s: got %d %s, want %d", a.said, a.status, a.body, status)
+		a.t.Fatalf("%s: got %d %s, want %d", a.request, a.status, a.body, status)
 	}
 	return a
 }
 
-func (a answer) into(v any) answer {
+func (a answer) decode(v any) answer {
 	a.t.Helper()
 	if err := json.Unmarshal([]byte(a.body), v); err != nil {
-		a.t.Fatalf("%s: answer %q: %v", a.said, a.body, err)
+		a.t.Fatalf("%s: answer %q: %v", a.request, a.body, err)
 	}
 	return a
 }
@@ -151,16 +151,16 @@ type problem struct {
 }
 
 // refused checks the problem of a refusal and returns it.
-func (a answer) refused(status int, code wire.Code, field string) problem {
+func (a answer) wantProblem(status int, code wire.Code, field string) problem {
 	a.t.Helper()
-	a.is(status)
+	a.wantStatus(status)
 	var p problem
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
-		a.t.Fatalf("%s: type %q of a problem: %s", a.said, got, a.body)
+		a.t.Fatalf("%s: type %q of a problem: %s", a.request, got, a.body)
 	}
-	a.into(&p)
+	a.decode(&p)
 	if p.Code != code || p.Field != field || p.Status != status || p.Detail == "" || p.RequestID == "" || p.RequestID != a.header.Get("X-Request-Id") {
-		a.t.Errorf("%s: got %s, want code %s field %q status %d with detail and request_id", a.said, a.body, code, field, status)
+		a.t.Errorf("%s: got %s, want code %s field %q status %d with detail and request_id", a.request, a.body, code, field, status)
 	}
 	return p
 }
@@ -183,8 +183,9 @@ var contract = sync.OnceValues(func() (routers.Router, error) {
 	return legacy.NewRouter(doc)
 })
 
-// fits holds an answer to the contract; paths outside of it are not in there.
-func fits(t *testing.T, req *http.Request, a answer) {
+// checkContract compares an answer with the contract; paths outside of /v1 are not
+// in it.
+func checkContract(t *testing.T, req *http.Request, a answer) {
 	t.Helper()
 	router, err := contract()
 	if err != nil {
@@ -198,7 +199,7 @@ func fits(t *testing.T, req *http.Request, a answer) {
 	found, params, err := router.FindRoute(here)
 	if err != nil {
 		if a.status != 404 && a.status != 405 && a.status != 401 && a.status != 403 && a.status != 204 {
-			t.Errorf("%s: answered %d and is not in the contract", a.said, a.status)
+			t.Errorf("%s: answered %d and is not in the contract", a.request, a.status)
 		}
 		return
 	}
@@ -213,7 +214,7 @@ func fits(t *testing.T, req *http.Request, a answer) {
 	in.SetBodyBytes([]byte(a.body))
 	if err := openapi3filter.ValidateResponse(context.Background(), in); err != nil {
 		why := err.Error()
-		t.Errorf("%s: the answer %d %.300s does not fit the contract: %.300s", a.said, a.status, a.body, why)
+		t.Errorf("%s: the answer %d %.300s does not fit the contract: %.300s", a.request, a.status, a.body, why)
 	}
 }
 
@@ -224,7 +225,7 @@ type reader struct {
 	lines *bufio.Scanner
 }
 
-func (d *door) stream(path string, headers ...string) *reader {
+func (d *testServer) stream(path string, headers ...string) *reader {
 	d.t.Helper()
 	req := d.request("GET", path, "", headers...)
 	res, err := d.client.Do(req)
@@ -236,7 +237,7 @@ func (d *door) stream(path string, headers ...string) *reader {
 		b, _ := io.ReadAll(res.Body)
 		d.t.Fatalf("GET %s: got %d %s, want a stream", path, res.StatusCode, b)
 	}
-	fits(d.t, req, answer{t: d.t, status: 200, header: res.Header, said: "GET " + path, body: "a stream"})
+	checkContract(d.t, req, answer{t: d.t, status: 200, header: res.Header, request: "GET " + path, body: "a stream"})
 	return &reader{d.t, res, bufio.NewScanner(res.Body)}
 }
 
