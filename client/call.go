@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // Send sends a message and waits for its outcome: nil is delivered to the receiver's mailbox. Errors: not_found (nobody of
@@ -71,12 +72,8 @@ func (n *Session) ask(ctx context.Context, conversation [16]byte, to, method str
 	if params == nil {
 		params = struct{}{}
 	}
-	content, err := json.Marshal(struct {
-		ID      int    `json:"id"`
-		Method  string `json:"method"`
-		Params  any    `json:"params"`
-		Version string `json:"jsonrpc"`
-	}{1, method, params, "2.0"})
+	question := jsonrpc.Request{ID: json.RawMessage("1"), Method: method, Params: params}
+	content, err := question.Encode()
 	if err != nil {
 		return wire.Message{}, wire.Invalid("params", "params of %s: %v", method, err)
 	}
@@ -119,7 +116,7 @@ func (n *Session) bounded(ctx context.Context) (context.Context, context.CancelF
 
 // result reads an answer.
 func result(to string, m wire.Message, out any) error {
-	var in rpc
+	var in jsonrpc.Reply
 	if len(m.Payload) == 0 {
 		return wire.Refuse(wire.CodeInternal, "%s answered nothing", to)
 	}
@@ -128,7 +125,7 @@ func result(to string, m wire.Message, out any) error {
 	}
 	switch {
 	case in.Error != nil && fromCoordinator(m.From):
-		return in.Error.coded()
+		return in.Error.Refusal()
 	case in.Error != nil:
 		return &RPCError{Code: in.Error.Code, Message: in.Error.Message, Data: in.Error.Data}
 	case out == nil || len(in.Result) == 0:
@@ -154,7 +151,7 @@ func (r *Request) Decode(out any) error {
 		return nil
 	}
 	if err := json.Unmarshal(r.Params, out); err != nil {
-		return &RPCError{Code: -32602, Message: "params: " + err.Error()}
+		return &RPCError{Code: jsonrpc.CodeInvalidParams, Message: "params: " + err.Error()}
 	}
 	return nil
 }
@@ -181,7 +178,7 @@ func (n *Session) Handle(name string, m Method) {
 }
 
 // request has a method answer; false means that the message is for Messages.
-func (n *Session) request(m *wire.Message, in *rpc) bool {
+func (n *Session) request(m *wire.Message, in *jsonrpc.Message) bool {
 	n.mu.Lock()
 	do, known := n.methods[in.Method]
 	life := n.life
@@ -200,7 +197,7 @@ func (n *Session) request(m *wire.Message, in *rpc) bool {
 				return false
 			}
 			do = func(context.Context, *Request) (any, error) {
-				return nil, &RPCError{Code: -32601, Message: fmt.Sprintf("%s has no method %.80q", n.FullName(), in.Method)}
+				return nil, &RPCError{Code: jsonrpc.CodeNoMethod, Message: fmt.Sprintf("%s has no method %.80q", n.FullName(), in.Method)}
 			}
 		}
 	}
@@ -222,29 +219,23 @@ func answerOf(id json.RawMessage, value any, err error) [][]byte {
 		value, attachments = a.Result, a.Attachments
 	}
 	if err == nil {
-		content, merr := json.Marshal(struct {
-			ID      json.RawMessage `json:"id"`
-			Result  any             `json:"result"`
-			Version string          `json:"jsonrpc"`
-		}{id, value, "2.0"})
+		r := jsonrpc.Response{ID: id, Result: value}
+		content, merr := r.Encode()
 		if merr == nil {
 			return append([][]byte{content}, attachments...)
 		}
 		err = fmt.Errorf("the result has no JSON: %w", merr)
 	}
-	fault := rpcFault{Code: -32000, Message: err.Error()}
+	r := jsonrpc.Response{ID: id, Error: jsonrpc.NewError(jsonrpc.CodeServer, err.Error(), nil)}
 	if known := (*RPCError)(nil); errors.As(err, &known) {
-		fault = rpcFault{Code: known.Code, Message: known.Message, Data: known.Data}
+		r.Error = &jsonrpc.Error{Code: known.Code, Message: known.Message, Data: known.Data}
 	} else if coded := (*wire.Error)(nil); errors.As(err, &coded) {
-		fault.Data, _ = json.Marshal(coded)
+		r.Error = jsonrpc.NewError(jsonrpc.CodeServer, err.Error(), coded)
 	}
-	content, merr := json.Marshal(struct {
-		ID      json.RawMessage `json:"id"`
-		Error   rpcFault        `json:"error"`
-		Version string          `json:"jsonrpc"`
-	}{id, fault, "2.0"})
+	content, merr := r.Encode()
 	if merr != nil { // data of the component's own that is no JSON
-		return [][]byte{[]byte(`{"id":` + string(id) + `,"error":{"code":-32603,"message":"the error has no JSON"},"jsonrpc":"2.0"}`)}
+		r.Error = jsonrpc.NewError(jsonrpc.CodeInternal, "the error has no JSON", nil)
+		content, _ = r.Encode()
 	}
 	return [][]byte{content}
 }

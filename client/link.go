@@ -21,6 +21,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
@@ -285,20 +286,23 @@ func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation
 
 // readSignIn reads the answer to a sign-in.
 func readSignIn(m *wire.Message) (*wire.Welcome, error) {
-	var w welcome
 	if len(m.Payload) == 0 {
 		return nil, wire.Unknown(errors.New("an empty answer"))
 	}
-	if err := json.Unmarshal(m.Payload[0], &w); err != nil {
+	var in struct {
+		Result *wire.Welcome  `json:"result"`
+		Error  *jsonrpc.Error `json:"error"`
+	}
+	if err := json.Unmarshal(m.Payload[0], &in); err != nil {
 		return nil, wire.Unknown(err)
 	}
-	if w.Error != nil {
-		return nil, w.Error.coded()
+	if in.Error != nil {
+		return nil, in.Error.Refusal()
 	}
-	if w.Result == nil {
+	if in.Result == nil {
 		return nil, wire.Unknown(errors.New("an answer without a result"))
 	}
-	return w.Result, nil
+	return in.Result, nil
 }
 
 // signIn exchanges preambles and asks for the session.

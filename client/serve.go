@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // serve uses the link until it is lost and says why. Nothing of it runs afterwards.
@@ -209,15 +210,6 @@ func (l *link) read() error {
 	}
 }
 
-// rpc is what of a JSON-RPC message must be known to tell what it is.
-type rpc struct {
-	ID     json.RawMessage `json:"id"`
-	Method string          `json:"method"`
-	Params json.RawMessage `json:"params"`
-	Result json.RawMessage `json:"result"`
-	Error  *rpcFault       `json:"error"`
-}
-
 // message handles one message from a component or from COORDINATOR.
 func (l *link) message(m *wire.Message) {
 	n := l.n
@@ -243,7 +235,7 @@ func (l *link) message(m *wire.Message) {
 		return
 	}
 	if m.Type == wire.TypeJSON && len(m.Payload) > 0 && bytes.Contains(m.Payload[0], []byte(`"method"`)) {
-		var in rpc
+		var in jsonrpc.Message
 		if json.Unmarshal(m.Payload[0], &in) == nil && in.Method != "" {
 			if fromCoordinator(m.From) && n.watches.news(m.Conversation, in.Method, in.Params) {
 				return
@@ -269,8 +261,8 @@ func notSignedIn(m *wire.Message) bool {
 	if !fromCoordinator(m.From) || len(m.Payload) == 0 || !bytes.Contains(m.Payload[0], []byte("-32090")) {
 		return false
 	}
-	var in rpc
-	return json.Unmarshal(m.Payload[0], &in) == nil && in.Error != nil && in.Error.Code == wire.RPCNotSignedIn
+	var in jsonrpc.Reply
+	return json.Unmarshal(m.Payload[0], &in) == nil && in.Error != nil && in.Error.Code == jsonrpc.CodeNotSignedIn
 }
 
 // failed ends a message that the coordinator did not deliver; one that it did not even look at, since it knows nobody on
@@ -289,10 +281,10 @@ func (l *link) failed(p *pending, m *wire.Message, call bool) {
 		}
 		return
 	}
-	var in rpc
+	var in jsonrpc.Reply
 	if len(m.Payload) == 0 || json.Unmarshal(m.Payload[0], &in) != nil || in.Error == nil {
 		p.end(wire.Message{}, wire.Unknown(errors.New("an unreadable report of the coordinator")))
 		return
 	}
-	p.end(wire.Message{}, in.Error.coded())
+	p.end(wire.Message{}, in.Error.Refusal())
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -228,33 +227,4 @@ func (n *Session) lost(why error) {
 	n.log.Warn("session lost", "error", why)
 	l.cancel(why)
 	n.mail.drop()
-}
-
-// welcome is the result of sign_in as JSON-RPC.
-type welcome struct {
-	Result *wire.Welcome `json:"result"`
-	Error  *rpcFault     `json:"error"`
-}
-
-type rpcFault struct {
-	Code    int             `json:"code"`
-	Message string          `json:"message"`
-	Data    json.RawMessage `json:"data,omitempty"`
-}
-
-// of ours is the error as one of our codes, if COORDINATOR said it.
-func (f *rpcFault) coded() *wire.Error {
-	var e wire.Error
-	if json.Unmarshal(f.Data, &e) == nil && e.Code != "" {
-		return &e
-	}
-	switch f.Code {
-	case wire.RPCReceiverUnknown:
-		return wire.Refuse(wire.CodeNotFound, "%s", f.Message)
-	case -32602:
-		return wire.Invalid("params", "%s", f.Message)
-	case -32601:
-		return wire.Refuse(wire.CodeNotFound, "%s", f.Message)
-	}
-	return wire.Refuse(wire.CodeInternal, "%s (%d)", f.Message, f.Code)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // town is a cluster small enough to read: coordinators on connections in memory, which share one truth at once. Its tests
@@ -260,7 +261,7 @@ func (v *visitor) take(m *wire.Message) {
 	}
 	if v.full == "" && rq.Method != "sign_in" {
 		v.site.strangers++
-		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": wire.RPCNotSignedIn, "message": "sign in first"}})
+		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeNotSignedIn, "message": "sign in first"}})
 		return
 	}
 	if e := v.site.refuse; e != nil && rq.Method == "sign_in" {
@@ -290,7 +291,7 @@ func (v *visitor) take(m *wire.Message) {
 	}
 	r := w.rows[to]
 	if r == nil || r.at == nil {
-		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": wire.RPCReceiverUnknown, "message": "nobody"}})
+		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeReceiverUnknown, "message": "nobody"}})
 		return
 	}
 	r.at.message(wire.Message{To: to, From: v.full, Conversation: m.Conversation, Type: m.Type, Payload: m.Payload})

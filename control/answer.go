@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/folkmoot/folkmoot/wire"
-	"github.com/folkmoot/folkmoot/wire/strictjson"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // clerks answer messages to COORDINATOR; each sender has one, so that its
@@ -96,11 +96,7 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out := c.serve(ctx, s, m.Payload[0])
-	if out == nil {
-		return
-	}
-	body := c.answerOf(m.From, out)
+	body := c.serve(ctx, s, m.Payload[0], nil)
 	if body == nil {
 		return
 	}
@@ -111,21 +107,6 @@ func (c *Control) reply(ctx context.Context, own string, m wire.Message) {
 			c.log.Debug("an answer of COORDINATOR was not delivered", "to", m.From, "error", err)
 		}
 	})
-}
-
-// answerOf writes an answer; nil if it has no JSON.
-func (c *Control) answerOf(to string, out any) []byte {
-	if r, ok := out.(rpcResult); ok && r.Result == nil {
-		if body, ok := wire.AppendDone(nil, r.ID); ok {
-			return body
-		}
-	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		c.log.Error("an answer of COORDINATOR is no JSON", "to", to, "error", err)
-		return nil
-	}
-	return body
 }
 
 // requestTimeout is how long Request waits without a deadline of its caller,
@@ -142,7 +123,11 @@ func (c *Control) request(ctx context.Context, to, method string, params json.Ra
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(rpcCall{ID: 1, Method: method, Params: params, Version: "2.0"})
+	question := jsonrpc.Request{ID: json.RawMessage("1"), Method: method}
+	if len(params) > 0 {
+		question.Params = params
+	}
+	body, err := question.Encode()
 	if err != nil {
 		return nil, wire.Invalid("params", "params: %v", err)
 	}
@@ -173,14 +158,8 @@ func (c *Control) request(ctx context.Context, to, method string, params json.Ra
 
 // rpcAnswer takes the result out of an answer.
 func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
-	var in struct {
-		Result json.RawMessage `json:"result"`
-		Error  *rpcError       `json:"error"`
-	}
-	if err := json.Unmarshal(content, &in); err != nil {
-		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
-	}
-	if err := strictjson.UniqueKeys(content, &in); err != nil {
+	in, err := jsonrpc.ParseReply(content)
+	if err != nil {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: %v", from, err)
 	}
 	switch {
@@ -188,9 +167,9 @@ func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
 		return nil, wire.Refuse(wire.CodeConflict, "%s answered what is no JSON-RPC: there is neither a result nor an error", from)
 	case in.Error == nil:
 		return in.Result, nil
-	case in.Error.Code == rpcNoMethod:
+	case in.Error.Code == jsonrpc.CodeNoMethod:
 		return nil, wire.Refuse(wire.CodeNotFound, "%s: %s", from, in.Error.Message)
-	case in.Error.Code == rpcBadParams:
+	case in.Error.Code == jsonrpc.CodeInvalidParams:
 		return nil, wire.Invalid("params", "%s: %s", from, in.Error.Message)
 	}
 	return nil, wire.Refuse(wire.CodeConflict, "%s: %s (%d)", from, in.Error.Message, in.Error.Code)

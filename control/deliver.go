@@ -1,13 +1,13 @@
 package control
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"sync"
 
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // given is what the workers homed here were told. It only saves messages: a
@@ -139,7 +139,8 @@ func (c *Control) tell(to, method string, params any, done func(error)) {
 		done(err)
 		return
 	}
-	body, err := json.Marshal(rpcNote{Method: method, Params: params, Version: "2.0"})
+	note := jsonrpc.Request{Method: method, Params: params}
+	body, err := note.Encode()
 	if err != nil {
 		done(err)
 		return

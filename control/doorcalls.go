@@ -10,6 +10,7 @@ import (
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 func may(name, kind string) param { return param{Name: name, Schema: map[string]any{"type": kind}} }
@@ -78,7 +79,7 @@ func (c *Control) submitted(ctx context.Context, s registry.Session, raw json.Ra
 		wire.SubmitJob
 		Key string `json:"key"`
 	}
-	if err := params(raw, []string{"runtime", "script"}, &in); err != nil {
+	if err := jsonrpc.DecodeParams(raw, []string{"runtime", "script"}, &in); err != nil {
 		return nil, 0, err
 	}
 	if err := wire.CheckZeros(raw); err != nil {

@@ -225,11 +225,7 @@ func (l *Live) Ask(ctx context.Context, m *wire.Message, own DoorMethods) []byte
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out := l.c.serveWith(ctx, l.row, m.Payload[0], own)
-	if out == nil {
-		return nil
-	}
-	return l.c.answerOf(l.row.FullName, out)
+	return l.c.serve(ctx, l.row, m.Payload[0], own)
 }
 
 // Events is Control.Events, for doors that hold a Live only.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // method is one method of COORDINATOR.
@@ -41,7 +42,7 @@ func with[P any](summary string, do func(*Control, context.Context, registry.Ses
 	names := m.names()
 	m.do = func(c *Control, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error) {
 		var in P
-		if err := params(raw, names, &in); err != nil {
+		if err := jsonrpc.DecodeParams(raw, names, &in); err != nil {
 			return nil, 0, err
 		}
 		return do(c, ctx, s, in)
@@ -129,7 +130,7 @@ func (c *Control) call(ctx context.Context, s registry.Session, name string, raw
 	}
 	m, ok := methods[name]
 	if !ok {
-		return nil, 0, errNoMethod{wire.Refuse(wire.CodeNotFound, "COORDINATOR has no method %.80q", name)}
+		return nil, 0, jsonrpc.NoMethod(wire.Coordinator, name)
 	}
 	if s.Home == c.self.ID {
 		c.alive(s)

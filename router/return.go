@@ -1,15 +1,11 @@
 package router
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
-
-// codeReceiverUnknown is LECO's RECEIVER_UNKNOWN (LECO control protocol,
-// section 2.2): a client treats mail that nobody will read as such.
-const codeReceiverUnknown = -32093
 
 // end closes a mailbox that is in no map any more and reports its unread mail.
 func (r *Router) end(m *Mailbox, reason string) {
@@ -44,19 +40,13 @@ func isCoordinator(full string) bool {
 	return full[strings.LastIndexByte(full, '.')+1:] == wire.Coordinator
 }
 
-// notRead is the report: a JSON-RPC 2.0 error with exactly the members that
-// LECO clients accept.
+// notRead is the report: an error of JSON-RPC with the code by which LECO clients
+// take mail that nobody will read for what it is.
 func notRead(to, reason string) []byte {
-	type fault struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Data    string `json:"data"`
+	r := jsonrpc.Response{
+		Error: jsonrpc.NewError(jsonrpc.CodeReceiverUnknown, "The receiver ended before it read the message: "+reason, to),
 	}
-	b, err := json.Marshal(struct {
-		ID      *int   `json:"id"`
-		Error   fault  `json:"error"`
-		Version string `json:"jsonrpc"`
-	}{Error: fault{codeReceiverUnknown, "The receiver ended before it read the message: " + reason, to}, Version: "2.0"})
+	b, err := r.Encode()
 	if err != nil {
 		panic(err) // strings and numbers only
 	}

@@ -44,13 +44,6 @@ const (
 	ChunkAbort byte = 4 // the rest never comes
 )
 
-// Codes of JSON-RPC errors that LECO defines (LECO control protocol, 2.2).
-const (
-	RPCNotSignedIn     = -32090
-	RPCDuplicateName   = -32091
-	RPCReceiverUnknown = -32093
-)
-
 // Preamble is what either side says first. Ping is the time between two pings:
 // the client's wish and the coordinator's word, in whole seconds.
 type Preamble struct {

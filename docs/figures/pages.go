@@ -48,7 +48,7 @@ var pages = []page{
 		{"in exactly one of these, within %t:", of("router.Timeout")},
 		{"(%n messages, %n while a connection takes from it; %s)", of("router.MailboxMessages", "router.ConnectedMessages", "router.MailboxBytes")},
 		{"At most %n messages and %s of one connection wait", of("gateway/session.Window", "gateway/session.WindowBytes")},
-		{"(or a batch of at most %n), at most %s;", of("control.maxBatch", "gateway/session.AskBytes")},
+		{"(or a batch of at most %n), at most %s;", of("wire/jsonrpc.MaxBatch", "gateway/session.AskBytes")},
 		{"in order; at most %n wait.", of("gateway/session.Asks")},
 		{"`lease` is %t to %t, default %t.", of("wire.ShortestNativeLease", "control.LongestLease", "wire.DefaultLease")},
 		{"is a sign_in, at most %s, within %t.", of("wire.MaxFirst", "wire.SignInTime")},

@@ -3,9 +3,11 @@ package leco
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // command carries out what a message to COORDINATOR asks for. w was let in.
@@ -16,13 +18,13 @@ func (d *Door) command(w speaker, m *wire.Message) {
 	}
 	if m.Type != wire.TypeJSON {
 		d.counts.add(cBadContent)
-		d.tell(w, m, answerTo(nil, nil, invalidRequest("COORDINATOR reads messages of type 1, JSON")))
+		d.tell(w, m, encodeResponse(nil, nil, invalidRequest("COORDINATOR reads messages of type 1, JSON")))
 		return
 	}
 	c := parse(m.Payload[0])
 	if c.bad != nil {
 		d.counts.add(cBadContent)
-		d.tell(w, m, answerTo(nil, nil, c.bad))
+		d.tell(w, m, encodeResponse(nil, nil, c.bad))
 		return
 	}
 	if len(c.requests) == 0 {
@@ -41,32 +43,28 @@ func (d *Door) command(w speaker, m *wire.Message) {
 			s.open() // its sign-in may have been a notification
 		}
 	case c.batch:
-		all, err := json.Marshal(answers)
-		if err != nil {
-			all = answerTo(nil, nil, err)
-		}
-		d.tell(w, m, all)
+		d.tell(w, m, jsonrpc.EncodeBatch(answers))
 	default:
 		d.tell(w, m, answers[0])
 	}
 }
 
 // carryOut does one request of a content; nil is no answer.
-func (d *Door) carryOut(w speaker, m *wire.Message, e element) json.RawMessage {
+func (d *Door) carryOut(w speaker, m *wire.Message, e request) json.RawMessage {
 	var result any
 	var err error
 	if e.bad != nil {
 		err = e.bad
 	} else {
-		result, err = d.call(w, m, e.request)
+		result, err = d.call(w, m, e)
 	}
 	if err != nil {
 		d.counts.add(cBadContent)
 	}
-	if e.bad == nil && e.id == nil {
+	if e.bad == nil && e.ID == nil {
 		return nil
 	}
-	return answerTo(e.id, result, err)
+	return encodeResponse(e.ID, result, err)
 }
 
 // callTime bounds a method that has to ask others.
@@ -79,18 +77,18 @@ var opening = map[string]bool{"sign_in": true, "sign_out": true, "coordinator_si
 // this cluster may use. A batch may begin with a sign-in or a sign-out; what
 // follows is judged by what came of it.
 func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
-	if w = d.again(w); w.seat == nil && w.node == nil && !opening[rq.method] {
+	if w = d.again(w); w.seat == nil && w.node == nil && !opening[rq.Method] {
 		d.counts.add(cNotSignedIn)
 		return nil, notSignedIn()
 	}
-	if own, ok := methods[rq.method]; ok {
-		return own.do(d, w, m, rq.params)
+	if own, ok := methods[rq.Method]; ok {
+		return own.do(d, w, m, rq.Params)
 	}
-	if rq.method == "rpc.discover" {
+	if rq.Method == "rpc.discover" {
 		return d.discover(w), nil
 	}
 	if w.seat == nil {
-		return nil, noMethod(rq.method)
+		return nil, noMethod(rq.Method)
 	}
 	row, ok := d.cluster.State().Registry.SessionByID(d.sessionOf(w.seat))
 	if !ok { // it ended, or its sign-in is not written yet
@@ -98,9 +96,9 @@ func (d *Door) call(w speaker, m *wire.Message, rq request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, callTime)
 	defer cancel()
-	result, _, err := d.cluster.CallAs(ctx, row, rq.method, rq.params)
-	if err != nil && wire.CodeOf(err) == wire.CodeNotFound && !d.offers(rq.method) {
-		return nil, noMethod(rq.method)
+	result, _, err := d.cluster.CallAs(ctx, row, rq.Method, rq.Params)
+	if errors.Is(err, jsonrpc.ErrNoMethod) {
+		return nil, noMethod(rq.Method)
 	}
 	return result, err
 }

@@ -86,7 +86,6 @@ const (
 	maxLinks      = 256
 	maxComponents = 100_000 // names of one foreign namespace
 	maxNodes      = 1000    // of one add_nodes
-	maxBatch      = 100
 )
 
 func (c Config) withDefaults() Config {

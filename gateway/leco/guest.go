@@ -9,6 +9,7 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // guest is one connection: a component, or a foreign coordinator's DEALER. Who
@@ -78,8 +79,8 @@ func (g *guest) nudge() {
 }
 
 // push sends an error that answers no message.
-func (g *guest) push(to string, f *fault) {
-	g.send(&wire.Message{To: to, From: g.d.full, Conversation: conversation(), Type: wire.TypeJSON, Payload: [][]byte{answerTo(nil, nil, f)}})
+func (g *guest) push(to string, f *jsonrpc.Error) {
+	g.send(&wire.Message{To: to, From: g.d.full, Conversation: conversation(), Type: wire.TypeJSON, Payload: [][]byte{encodeResponse(nil, nil, f)}})
 }
 
 // send queues a message; one that finds no room is counted and lost: the peer
@@ -127,14 +128,14 @@ func (d *Door) reply(m *wire.Message, to string, body []byte) *wire.Message {
 }
 
 // refuse answers m on this connection.
-func (g *guest) refuse(m *wire.Message, f *fault) {
+func (g *guest) refuse(m *wire.Message, f *jsonrpc.Error) {
 	switch f.Code {
-	case codeNotSignedIn:
+	case jsonrpc.CodeNotSignedIn:
 		g.d.counts.add(cNotSignedIn)
-	case codeDuplicateName:
+	case jsonrpc.CodeDuplicateName:
 		g.d.counts.add(cDuplicate)
 	}
-	g.say(g.d.reply(m, m.From, answerTo(nil, nil, f)))
+	g.say(g.d.reply(m, m.From, encodeResponse(nil, nil, f)))
 }
 
 // hear takes one message: who is it, may it, where to (LECO control protocol;
@@ -187,7 +188,7 @@ func (g *guest) local(w speaker, m wire.Message) {
 	case d.asks(&m, "sign_in") || s == nil && d.asks(&m, "sign_out"):
 		d.command(w, &m)
 	case s != nil:
-		g.refuse(&m, duplicateName())
+		g.refuse(&m, duplicateName(nil))
 	default:
 		g.refuse(&m, notSignedIn())
 	}

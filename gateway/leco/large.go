@@ -1,11 +1,9 @@
 package leco
 
 import (
-	"bytes"
-	"encoding/json"
-
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // start is what is known of a message above the limits, as frames: those that
@@ -22,18 +20,18 @@ func start(e *zmtp.TooLarge) [][]byte {
 // perhaps only the start.
 func (d *Door) tooLarge(w speaker, m *wire.Message, r receiver, why error) {
 	d.complain("a LECO message above the limits was refused", "from", w.full, "to", m.To, "reason", why)
-	f := faultOf(why)
+	f := errorOf(why)
 	d.failed(w, m, m.To, f)
 	if r.kind == toNowhere || m.Type != wire.TypeJSON || len(m.Payload) == 0 {
 		return
 	}
-	id, ok := answeredID(m.Payload[0])
+	id, ok := jsonrpc.ResponseID(m.Payload[0])
 	if !ok {
 		return
 	}
-	f = &fault{codeServer, "The answer of " + w.full + " was not delivered: " + f.Message, f.Data}
+	f = &jsonrpc.Error{Code: jsonrpc.CodeServer, Message: "The answer of " + w.full + " was not delivered: " + f.Message, Data: f.Data}
 	answer := wire.Message{
-		To: r.full, From: d.full, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{answerTo(id, nil, f)},
+		To: r.full, From: d.full, Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{encodeResponse(id, nil, f)},
 	}
 	if r.kind == toOther && !d.inCluster(r.namespace) {
 		d.toNode(r.namespace, &answer)
@@ -47,37 +45,4 @@ func (d *Door) complain(what string, args ...any) {
 	if d.complaints.Allow() {
 		d.log.Warn(what, args...)
 	}
-}
-
-// answeredID tells whether the start of a content is that of an answer, single
-// or the first of a batch, and the id in it if that comes before the result.
-func answeredID(content []byte) (id json.RawMessage, ok bool) {
-	dec := json.NewDecoder(bytes.NewReader(content))
-	t, err := dec.Token()
-	if t == json.Delim('[') {
-		t, err = dec.Token()
-	}
-	if err != nil || t != json.Delim('{') {
-		return nil, false
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, false
-		}
-		switch name {
-		case "result", "error":
-			return id, true
-		case "method":
-			return nil, false
-		}
-		var value json.RawMessage
-		if dec.Decode(&value) != nil {
-			return nil, false
-		}
-		if name == "id" && validID(value) {
-			id = value
-		}
-	}
-	return nil, false
 }

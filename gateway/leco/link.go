@@ -2,7 +2,6 @@ package leco
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,7 +10,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
-	"github.com/folkmoot/folkmoot/wire/strictjson"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // link is the way to one address of a foreign coordinator, dialled again and
@@ -137,7 +136,7 @@ func (d *Door) hold(l *link) (up time.Duration, err error) {
 func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error) {
 	limit := time.AfterFunc(3*d.cfg.Expiration, conn.Close)
 	defer limit.Stop()
-	asked := d.ask(wire.Coordinator, call(1, "coordinator_sign_in", nil))
+	asked := d.ask(wire.Coordinator, encodeRequest(1, "coordinator_sign_in", nil))
 	if err := conn.Send(encode(asked)...); err != nil {
 		return "", err
 	}
@@ -224,7 +223,7 @@ func (d *Door) listen(conn *zmtp.Conn) error {
 		switch {
 		case err != nil:
 			d.counts.add(cBadContent)
-		case refusal != nil && refusal.Code == codeNotSignedIn:
+		case refusal != nil && refusal.Code == jsonrpc.CodeNotSignedIn:
 			return refusal
 		}
 	}
@@ -232,15 +231,9 @@ func (d *Door) listen(conn *zmtp.Conn) error {
 
 // answerIn reads the answer to a single request: the error in it, or nil for a
 // result.
-func answerIn(content []byte) (refusal *fault, err error) {
-	var in struct {
-		Result json.RawMessage `json:"result"`
-		Error  *fault          `json:"error"`
-	}
-	if err := json.Unmarshal(content, &in); err != nil {
-		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
-	}
-	if err := strictjson.UniqueKeys(content, &in); err != nil {
+func answerIn(content []byte) (refusal *jsonrpc.Error, err error) {
+	in, err := jsonrpc.ParseReply(content)
+	if err != nil {
 		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)
 	}
 	if in.Result == nil && in.Error == nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // method is one method of a LECO coordinator (LECO control protocol, 2.3).
@@ -31,7 +32,7 @@ func takes(name, kind string) []param {
 // plain is a method without params.
 func plain(summary string, do func(d *Door, w speaker, m *wire.Message) (any, error)) method {
 	return method{summary: summary, do: func(d *Door, w speaker, m *wire.Message, raw json.RawMessage) (any, error) {
-		if err := read(raw, &struct{}{}); err != nil {
+		if err := decodeParams(raw, &struct{}{}); err != nil {
 			return nil, err
 		}
 		return do(d, w, m)
@@ -42,7 +43,7 @@ func plain(summary string, do func(d *Door, w speaker, m *wire.Message) (any, er
 func with[P any](summary, name, kind string, do func(d *Door, w speaker, given P) error) method {
 	return method{summary: summary, params: takes(name, kind), do: func(d *Door, w speaker, _ *wire.Message, raw json.RawMessage) (any, error) {
 		var in map[string]P
-		if err := read(raw, &in, name); err != nil {
+		if err := decodeParams(raw, &in, name); err != nil {
 			return nil, err
 		}
 		if len(in) > 1 {
@@ -95,7 +96,7 @@ func init() {
 // for the door.
 func (d *Door) shutDown(w speaker, _ *wire.Message) (any, error) {
 	if d.cfg.ShutDown == nil || w.seat == nil {
-		return nil, &fault{codeServer, "This coordinator is not shut down by its components.", nil}
+		return nil, jsonrpc.NewError(jsonrpc.CodeServer, "This coordinator is not shut down by its components.", nil)
 	}
 	d.log.Warn("shut down by a LECO component", "by", w.full)
 	d.signOutFromNodes()
@@ -153,9 +154,4 @@ func (d *Door) clusterMethods() []described {
 		return in.Methods
 	}
 	return nil
-}
-
-// offers tells whether a method that answered not_found exists.
-func (d *Door) offers(name string) bool {
-	return slices.ContainsFunc(d.clusterMethods(), func(m described) bool { return m.Name == name })
 }

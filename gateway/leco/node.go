@@ -11,6 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // node is one foreign coordinator. A link between two is two connections: each
@@ -125,7 +126,7 @@ func (d *Door) coordinatorSignIn(w speaker, _ *wire.Message) (any, error) {
 	}
 	if d.inCluster(w.namespace) {
 		d.counts.add(cDuplicate)
-		return nil, &fault{codeDuplicateName, "The name is already taken.", "a coordinator of this cluster presides over " + w.namespace}
+		return nil, duplicateName("a coordinator of this cluster presides over " + w.namespace)
 	}
 	d.mu.Lock()
 	if _, here := d.guests[w.g]; !here || w.g.node != nil && w.g.node.namespace != w.namespace {
@@ -137,7 +138,7 @@ func (d *Door) coordinatorSignIn(w speaker, _ *wire.Message) (any, error) {
 		if n.in.conn.Lively(d.cfg.Stale) {
 			d.mu.Unlock()
 			d.counts.add(cDuplicate)
-			return nil, duplicateName()
+			return nil, duplicateName(nil)
 		}
 		old := n.in
 		old.node = nil
@@ -145,7 +146,7 @@ func (d *Door) coordinatorSignIn(w speaker, _ *wire.Message) (any, error) {
 	}
 	if n == nil && len(d.nodes) >= maxLinks {
 		d.mu.Unlock()
-		return nil, &fault{codeServer, "Too many coordinators are linked.", maxLinks}
+		return nil, jsonrpc.NewError(jsonrpc.CodeServer, "Too many coordinators are linked.", maxLinks)
 	}
 	n = d.nodeOf(w.namespace)
 	n.in, w.g.node = w.g, n
@@ -167,14 +168,14 @@ func (d *Door) coordinatorSignOut(w speaker, _ *wire.Message) (any, error) {
 	}
 	if n.in != w.g {
 		d.mu.Unlock()
-		return nil, &fault{codeInternal, "Internal JSON-RPC error", "ValueError: Identities do not match: You are not you!"}
+		return nil, internalError("ValueError: Identities do not match: You are not you!")
 	}
 	out := n.out
 	n.out = nil
 	d.partLocked(n, w.g)
 	d.mu.Unlock()
 	if out != nil {
-		_ = out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), call(100, "coordinator_sign_out", nil)))...)
+		_ = out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), encodeRequest(100, "coordinator_sign_out", nil)))...)
 		d.own(func() { out.End(flushTime) })
 	}
 	return nil, nil
@@ -199,7 +200,7 @@ func (d *Door) signOutFromNodes() {
 	}
 	d.mu.Unlock()
 	for _, w := range ways {
-		_ = w.out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), call(1, "coordinator_sign_out", nil)))...)
+		_ = w.out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), encodeRequest(1, "coordinator_sign_out", nil)))...)
 		d.own(func() { w.out.End(flushTime) })
 	}
 }
@@ -302,6 +303,6 @@ func (d *Door) state(names []string, id int) []byte {
 		next = id + 1
 	}
 	return fmt.Appendf(nil, "[%s,%s]",
-		call(id, "add_nodes", map[string]json.Marshaler{"nodes": d.nodeBook()}),
-		call(next, "record_components", map[string][]string{"components": names}))
+		encodeRequest(id, "add_nodes", map[string]json.Marshaler{"nodes": d.nodeBook()}),
+		encodeRequest(next, "record_components", map[string][]string{"components": names}))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // receiver is where a receiver frame leads.
@@ -74,7 +75,7 @@ func (g *guest) route(w speaker, m wire.Message) {
 	if r.kind == toOther && !d.inCluster(r.namespace) {
 		if n := d.linked(r.namespace); n != nil {
 			if n.send(&m) != nil {
-				d.failed(w, &m, frame, &fault{codeServer, "The way to the node is full or has just been lost.", r.namespace})
+				d.failed(w, &m, frame, jsonrpc.NewError(jsonrpc.CodeServer, "The way to the node is full or has just been lost.", r.namespace))
 			}
 			return
 		}
@@ -144,7 +145,7 @@ const linkWait = 30 * time.Millisecond
 // undelivered says in LECO's words why a message was not delivered. It must not
 // wait.
 func (d *Door) undelivered(w speaker, m *wire.Message, frame string, r receiver, err error) {
-	f := faultOf(err)
+	f := errorOf(err)
 	switch code := wire.CodeOf(err); {
 	case code == wire.CodeUnavailable: // certainly not sent: whoever it is for, is not there for the sender
 		f = receiverUnknown(frame)
@@ -164,11 +165,11 @@ func (d *Door) undelivered(w speaker, m *wire.Message, frame string, r receiver,
 // view, does not know as at home here: its session ended and this coordinator
 // has not heard of it yet, since it was stopped for a while, say. Its seat goes,
 // so that the sign-in with which it answers begins another session.
-func (d *Door) disowned(s *seat) *fault {
+func (d *Door) disowned(s *seat) *jsonrpc.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if s.session == "" { // not written yet
-		return faultOf(wire.NotTried("the sign-in of %s is under way: repeat", s.full))
+		return errorOf(wire.NotTried("the sign-in of %s is under way: repeat", s.full))
 	}
 	d.unseat(s)
 	d.reaper.add("it is not at home here any more", s.fence) // changes nothing if that is so
@@ -178,11 +179,11 @@ func (d *Door) disowned(s *seat) *fault {
 // failed answers a message that was not delivered, to its sender by the way it
 // came or, for a foreign one, by the way to it. A coordinator is not answered,
 // so that no two talk in circles.
-func (d *Door) failed(w speaker, m *wire.Message, frame string, f *fault) {
+func (d *Door) failed(w speaker, m *wire.Message, frame string, f *jsonrpc.Error) {
 	switch f.Code {
-	case codeNodeUnknown:
+	case jsonrpc.CodeNodeUnknown:
 		d.counts.add(cNodeUnknown)
-	case codeReceiverUnknown:
+	case jsonrpc.CodeReceiverUnknown:
 		d.counts.add(cUnknown)
 	default:
 		d.counts.add(cUndelivered)
@@ -190,7 +191,7 @@ func (d *Door) failed(w speaker, m *wire.Message, frame string, f *fault) {
 	if w.name == wire.Coordinator {
 		return
 	}
-	answer := d.reply(m, w.frame, answerTo(nil, nil, f))
+	answer := d.reply(m, w.frame, encodeResponse(nil, nil, f))
 	if w.node == nil {
 		w.g.send(answer)
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/flow"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // seat is one component that is signed in over this door, or is about to be.
@@ -30,8 +31,8 @@ type seat struct {
 	session string // "" until the write is made
 	secret  string
 	fence   registry.Fence
-	granted bool   // the component was told that it is signed in
-	refusal *fault // why it is not
+	granted bool           // the component was told that it is signed in
+	refusal *jsonrpc.Error // why it is not
 }
 
 // open lets messages of others go to the component: the answer to its sign-in
@@ -121,7 +122,7 @@ func (d *Door) take(w speaker) (*seat, error) {
 		pending := s.session == "" && s.guest.conn.Err() == nil // its reader may wait for the write
 		if pending || s.guest.conn.Lively(d.cfg.Stale) {
 			d.counts.add(cDuplicate)
-			return nil, duplicateName()
+			return nil, duplicateName(nil)
 		}
 		// Its connection is dead, only not yet given up: the name is free.
 		d.log.Info("a LECO name passes to a new connection", "name", s.full, "from", s.guest.conn.RemoteAddr(), "to", w.g.conn.RemoteAddr())
@@ -129,10 +130,10 @@ func (d *Door) take(w speaker) (*seat, error) {
 	}
 	if live && !d.ghost(row) {
 		d.counts.add(cDuplicate)
-		return nil, duplicateName()
+		return nil, duplicateName(nil)
 	}
 	if len(w.g.seats) >= maxSeats {
-		return nil, &fault{codeServer, "The connection has too many names already.", maxSeats}
+		return nil, jsonrpc.NewError(jsonrpc.CodeServer, "The connection has too many names already.", maxSeats)
 	}
 	s := &seat{name: w.name, full: w.full, guest: w.g, settled: make(chan struct{}), answered: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(d.ctx)
@@ -242,8 +243,8 @@ func (d *Door) seated(s *seat, in wire.SignedIn) {
 // refused takes a seat away whose sign-in could not be written; a component
 // that was told otherwise learns that it is not signed in.
 func (d *Door) refused(s *seat, err error) {
-	f := faultOf(err)
-	if f.Code == codeDuplicateName {
+	f := errorOf(err)
+	if f.Code == jsonrpc.CodeDuplicateName {
 		d.counts.add(cDuplicate)
 	}
 	d.mu.Lock()
@@ -257,7 +258,7 @@ func (d *Door) refused(s *seat, err error) {
 	}
 	d.counts.add(cTakenBack)
 	d.log.Info("a granted LECO sign-in is taken back", "name", s.full, "error", err)
-	s.guest.push(s.full, &fault{codeNotSignedIn, "You did not sign in!", f.Message})
+	s.guest.push(s.full, notSignedInSince(f.Message))
 }
 
 // signOut frees the sender's name; one that is not signed in is content too.
@@ -342,5 +343,5 @@ func (d *Door) removed(s *seat, why error) {
 		return
 	}
 	d.log.Info("a LECO session ended", "name", s.full, "reason", why)
-	s.guest.push(s.full, &fault{codeNotSignedIn, "You did not sign in!", why.Error()})
+	s.guest.push(s.full, notSignedInSince(why.Error()))
 }

@@ -158,10 +158,10 @@ func (d *Door) clean(expiration time.Duration) {
 	d.mu.Unlock()
 	d.reaper.add("nothing came from it for too long", fences...)
 	for _, s := range silent {
-		s.guest.send(d.ask(s.full, call(0, "pong", nil)))
+		s.guest.send(d.ask(s.full, encodeRequest(0, "pong", nil)))
 	}
 	for _, n := range quiet {
-		_ = n.send(d.ask(registry.FullName(n.namespace, wire.Coordinator), call(0, "pong", nil)))
+		_ = n.send(d.ask(registry.FullName(n.namespace, wire.Coordinator), encodeRequest(0, "pong", nil)))
 	}
 	for _, n := range dead {
 		d.log.Info("a foreign coordinator is silent", "namespace", n.namespace)

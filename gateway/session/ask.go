@@ -1,11 +1,9 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"strings"
 	"time"
 
@@ -13,43 +11,44 @@ import (
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 // entering bounds one sign-in; a client gives up sooner.
 const entering = 15 * time.Second
 
-// request is what of a JSON-RPC request a door must know.
-type request struct {
-	ID     json.RawMessage `json:"id"`
-	Method string          `json:"method"`
-	Params json.RawMessage `json:"params"`
-
-	hello *wire.Hello // the params of a sign_in, if they are read already
-	bad   error       // why the request is none
+// signInRequest is a request for sign_in.
+type signInRequest struct {
+	id     json.RawMessage
+	params json.RawMessage
+	hello  *wire.Hello // params, if they are decoded already
+	bad    error       // why the request is none
 }
 
-// signInOf reads a request for sign_in; false is another one, or none.
-func signInOf(content []byte) (rq request, ok bool) {
-	if id, hello, quick := wire.ParseSignIn(content); quick {
-		return request{ID: id, hello: &hello}, true
+// parseSignIn parses a request for sign_in; false is another one, or none.
+func parseSignIn(content []byte) (rq signInRequest, ok bool) {
+	if id, hello, fast := jsonrpc.ParseSignIn(content); fast {
+		return signInRequest{id: id, hello: &hello}, true
 	}
-	ok = json.Unmarshal(content, &rq) == nil && rq.Method == "sign_in"
+	var m jsonrpc.Message
+	ok = json.Unmarshal(content, &m) == nil && m.Method == "sign_in"
+	rq = signInRequest{id: m.ID, params: m.Params}
 	if ok {
-		rq.bad = strictjson.UniqueKeys(content, &rq)
+		rq.bad = strictjson.UniqueKeys(content, &m)
 	}
 	return rq, ok
 }
 
 // before handles a message while nobody is signed in: only sign_in is heard.
 func (c *Conn) before(m *wire.Message) error {
-	var rq request
+	var rq signInRequest
 	ours := m.To == wire.Coordinator || strings.HasSuffix(m.To, "."+wire.Coordinator)
 	if ours = ours && len(m.Payload) > 0; ours {
-		rq, ours = signInOf(m.Payload[0])
+		rq, ours = parseSignIn(m.Payload[0])
 	}
 	if !ours {
-		c.reply(m, notSignedIn(rq.ID), m.ID)
+		c.reply(m, notSignedIn(rq.id), m.ID)
 		return nil
 	}
 	c.hub.spoke(c)
@@ -95,16 +94,31 @@ func (c *Conn) answer(m *wire.Message, live *control.Live, content []byte) {
 	c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
+// notSignedIn is the content of the answer to a request with this id (nil: not
+// known) while nobody is signed in.
 func notSignedIn(id json.RawMessage) []byte {
-	if id == nil || !json.Valid(id) {
-		id = json.RawMessage("null")
+	if !json.Valid(id) {
+		id = nil
 	}
-	return []byte(`{"id":` + string(id) + `,"error":{"code":-32090,"message":"You did not sign in!",` +
-		`"data":{"code":"unauthorized","message":"sign in first; this was not sent"}},"jsonrpc":"2.0"}`)
+	return encode(id, jsonrpc.NewError(jsonrpc.CodeNotSignedIn, "You did not sign in!",
+		wire.Refuse(wire.CodeUnauthorized, "sign in first; this was not sent")))
+}
+
+// failureOf is the content of the answer to a request that failed.
+func failureOf(id json.RawMessage, err error) []byte { return encode(id, jsonrpc.ErrorOf(err)) }
+
+// encode encodes an error answer.
+func encode(id json.RawMessage, e *jsonrpc.Error) []byte {
+	r := jsonrpc.Response{ID: id, Error: e}
+	b, err := r.Encode()
+	if err != nil {
+		panic(err) // strings and numbers only, and an id that was JSON
+	}
+	return b
 }
 
 // signIn carries a sign-in out and returns the content of the answer.
-func (c *Conn) signIn(rq request) (*control.Live, []byte) {
+func (c *Conn) signIn(rq signInRequest) (*control.Live, []byte) {
 	select {
 	case c.hub.entering <- struct{}{}:
 	case <-c.ctx.Done():
@@ -118,26 +132,16 @@ func (c *Conn) signIn(rq request) (*control.Live, []byte) {
 	defer cancel()
 	live, welcome, err := c.enterSession(ctx, rq)
 	if err != nil {
-		return nil, control.RPCFailure(rq.ID, err)
+		return nil, failureOf(rq.id, err)
 	}
-	if content, ok := wire.AppendWelcome(make([]byte, 0, 512), rq.ID, &welcome); ok {
-		return live, content
-	}
-	if rq.ID == nil {
-		rq.ID = json.RawMessage("null")
-	}
-	content, err := json.Marshal(struct {
-		ID      json.RawMessage `json:"id"`
-		Result  wire.Welcome    `json:"result"`
-		Version string          `json:"jsonrpc"`
-	}{rq.ID, welcome, "2.0"})
+	content, err := jsonrpc.EncodeWelcome(rq.id, &welcome)
 	if err != nil {
-		return nil, control.RPCFailure(nil, wire.Unknown(err))
+		return nil, failureOf(nil, wire.Unknown(err))
 	}
 	return live, content
 }
 
-func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wire.Welcome, error) {
+func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*control.Live, wire.Welcome, error) {
 	var out wire.Welcome
 	if rq.bad != nil {
 		return nil, out, rq.bad
@@ -145,7 +149,7 @@ func (c *Conn) enterSession(ctx context.Context, rq request) (*control.Live, wir
 	in := rq.hello
 	if in == nil {
 		in = new(wire.Hello)
-		if err := decode(rq.Params, in); err != nil {
+		if err := jsonrpc.DecodeParams(rq.params, nil, in); err != nil {
 			return nil, out, err
 		}
 	}
@@ -323,23 +327,4 @@ func (c *Conn) signOut(ctx context.Context) error {
 	c.mu.Unlock()
 	c.live.Store(nil)
 	return nil
-}
-
-// decode reads params strictly.
-func decode(raw json.RawMessage, into any) error {
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 {
-		raw = json.RawMessage("{}")
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return wire.Invalid("params", "params: %s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return wire.Invalid("params", "something follows the params")
-	}
-	if err := strictjson.UniqueKeys(raw, into); err != nil {
-		return err
-	}
-	return strictjson.ValidText(raw, into)
 }

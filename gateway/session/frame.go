@@ -1,13 +1,13 @@
 package session
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // maxNames bounds the completed names a connection remembers.
@@ -238,23 +238,9 @@ func failure(to string, err error) []byte {
 		Message string    `json:"message"`
 		To      string    `json:"to"`
 	}
-	type fault struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Data    data   `json:"data"`
+	code, known := jsonrpc.CodeServer, wire.CodeOf(err)
+	if known == wire.CodeNotFound {
+		code = jsonrpc.CodeReceiverUnknown
 	}
-	code := wire.CodeOf(err)
-	f := fault{Code: -32000, Message: err.Error(), Data: data{code, err.Error(), to}}
-	if code == wire.CodeNotFound {
-		f.Code = wire.RPCReceiverUnknown
-	}
-	b, merr := json.Marshal(struct {
-		ID      *int   `json:"id"`
-		Error   fault  `json:"error"`
-		Version string `json:"jsonrpc"`
-	}{Error: f, Version: "2.0"})
-	if merr != nil {
-		panic(merr) // strings and numbers only
-	}
-	return b
+	return encode(nil, jsonrpc.NewError(code, err.Error(), data{known, err.Error(), to}))
 }

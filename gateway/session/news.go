@@ -6,14 +6,8 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
-
-// note is a notification of COORDINATOR.
-type note struct {
-	Version string `json:"jsonrpc"`
-	Method  string `json:"method"`
-	Params  any    `json:"params"`
-}
 
 // position is a place in the feed, and of which cluster; "" while that has no id.
 type position struct {
@@ -34,7 +28,7 @@ func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 		After   string   `json:"after"`
 		Cluster string   `json:"cluster"`
 	}
-	if err := decode(raw, &in); err != nil {
+	if err := jsonrpc.DecodeParams(raw, nil, &in); err != nil {
 		return nil, err
 	}
 	live := c.live.Load()
@@ -94,7 +88,7 @@ func (c *Conn) follow(conversation [16]byte) {
 // reads slowly makes it wait, and falls behind the feed.
 func (c *Conn) tell(ctx context.Context, live *control.Live, cursor *control.Cursor, conversation [16]byte) {
 	say := func(method string, params any) bool {
-		content, err := json.Marshal(note{"2.0", method, params})
+		content, err := jsonrpc.EncodeEvent(method, params)
 		if err != nil {
 			c.hub.log.Error("an event has no JSON", "error", err)
 			return true

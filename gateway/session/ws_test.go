@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/ws"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
 // page is a client of the WebSocket door.
@@ -266,7 +267,7 @@ func TestWebSocketRules(t *testing.T) {
 	p = dialWS(t, url)
 	p.say(`{"to":"c0","id":5,"payload":[""]}`)
 	var a answer
-	if s := p.hear(); json.Unmarshal(s.Content, &a) != nil || s.ID != 5 || a.Error == nil || a.Error.Code != wire.RPCNotSignedIn {
+	if s := p.hear(); json.Unmarshal(s.Content, &a) != nil || s.ID != 5 || a.Error == nil || a.Error.Code != jsonrpc.CodeNotSignedIn {
 		t.Errorf("a message before the sign-in was answered by %+v: %s", s, s.Content)
 	}
 	p.signIn("late", "")

@@ -1,4 +1,4 @@
-package wire_test
+package jsonrpc_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
@@ -27,8 +28,8 @@ func strictSignIn(content []byte) (id json.RawMessage, h wire.Hello, ok bool) {
 	return rq.ID, h, d.Decode(&h) == nil && strictjson.UniqueKeys(content, &rq) == nil && strictjson.UniqueKeys(rq.Params, &h) == nil
 }
 
-// strictPlain reads a request with encoding/json alone.
-func strictPlain(content []byte) (id json.RawMessage, method string, params json.RawMessage, ok bool) {
+// strictBare reads a request with encoding/json alone.
+func strictBare(content []byte) (id json.RawMessage, method string, params json.RawMessage, ok bool) {
 	var rq struct {
 		ID      json.RawMessage `json:"id"`
 		Method  string          `json:"method"`
@@ -85,7 +86,7 @@ var unusualSignIns = []string{
 // to it.
 func TestParseSignIn(t *testing.T) {
 	for _, s := range usualSignIns {
-		id, got, ok := wire.ParseSignIn([]byte(s))
+		id, got, ok := jsonrpc.ParseSignIn([]byte(s))
 		wantID, want, known := strictSignIn([]byte(s))
 		if !known {
 			t.Fatalf("%s is no sign-in", s)
@@ -95,7 +96,7 @@ func TestParseSignIn(t *testing.T) {
 		}
 	}
 	for _, s := range unusualSignIns {
-		if id, got, ok := wire.ParseSignIn([]byte(s)); ok || id != nil || !reflect.DeepEqual(got, wire.Hello{}) {
+		if id, got, ok := jsonrpc.ParseSignIn([]byte(s)); ok || id != nil || !reflect.DeepEqual(got, wire.Hello{}) {
 			t.Errorf("%s was not declined: %s %+v (%v)", s, id, got, ok)
 		}
 	}
@@ -111,7 +112,7 @@ func TestParseSignInKnowsEveryMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := `{"jsonrpc":"2.0","id":1,"method":"sign_in","params":` + string(params) + `}`
-	if _, got, ok := wire.ParseSignIn([]byte(s)); !ok || !reflect.DeepEqual(got, h) {
+	if _, got, ok := jsonrpc.ParseSignIn([]byte(s)); !ok || !reflect.DeepEqual(got, h) {
 		t.Errorf("%s: got %+v (%v), want %+v", s, got, ok, h)
 	}
 }
@@ -143,15 +144,15 @@ func fill(v reflect.Value) {
 
 // The usual requests without params are read as encoding/json reads them, and
 // others are left to it.
-func TestParsePlain(t *testing.T) {
+func TestParseBare(t *testing.T) {
 	for _, s := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"sign_out"}`,
 		`{"id":1,"method":"sign_out","params":{},"jsonrpc":"2.0"}`,
 		` { "id" : "7" , "method" : "pong" , "params" : {` + "\t" + `} } `,
 		`{"method":"pong"}`, `{"id":1}`, `{}`, `{"jsonrpc":"1.0","method":"a<b>"}`,
 	} {
-		id, method, params, ok := wire.ParsePlain([]byte(s))
-		wantID, wantMethod, wantParams, known := strictPlain([]byte(s))
+		id, method, params, ok := jsonrpc.ParseBare([]byte(s))
+		wantID, wantMethod, wantParams, known := strictBare([]byte(s))
 		if !known {
 			t.Fatalf("%s is no request", s)
 		}
@@ -166,14 +167,14 @@ func TestParsePlain(t *testing.T) {
 		`{"id":1,"method":"sign\u005fout"}`, `{"id":1,"method":null}`, `{"id":1,"result":null}`, `{"id":1,"error":{}}`, `{"id":1,"method":"sign_out","jsonrpc":2.0}`,
 		`{"id":1,"method":"` + strings.Repeat("m", 512) + `"}`,
 	} {
-		if id, method, params, ok := wire.ParsePlain([]byte(s)); ok || id != nil || method != "" || params != nil {
+		if id, method, params, ok := jsonrpc.ParseBare([]byte(s)); ok || id != nil || method != "" || params != nil {
 			t.Errorf("%s was not declined: %s %s %s (%v)", s, id, method, params, ok)
 		}
 	}
 }
 
 // Whatever is read quickly is read as encoding/json reads it.
-func FuzzParse(f *testing.F) {
+func FuzzFastReader(f *testing.F) {
 	for _, list := range [][]string{usualSignIns, unusualSignIns, {`{"jsonrpc":"2.0","id":1,"method":"sign_out"}`, `{"id":"x","method":"pong","params":{}}`}} {
 		for _, s := range list {
 			f.Add([]byte(s))
@@ -181,14 +182,14 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		before := string(content)
-		if id, got, ok := wire.ParseSignIn(content); ok {
+		if id, got, ok := jsonrpc.ParseSignIn(content); ok {
 			wantID, want, known := strictSignIn(content)
 			if !known || !bytes.Equal(id, wantID) || !reflect.DeepEqual(got, want) {
 				t.Errorf("%q as a sign-in: got %s %+v, want %s %+v (%v)", content, id, got, wantID, want, known)
 			}
 		}
-		if id, method, params, ok := wire.ParsePlain(content); ok {
-			wantID, wantMethod, wantParams, known := strictPlain(content)
+		if id, method, params, ok := jsonrpc.ParseBare(content); ok {
+			wantID, wantMethod, wantParams, known := strictBare(content)
 			if !known || !bytes.Equal(id, wantID) || method != wantMethod || !bytes.Equal(params, wantParams) {
 				t.Errorf("%q: got %s %s %s, want %s %s %s (%v)", content, id, method, params, wantID, wantMethod, wantParams, known)
 			}
@@ -240,34 +241,34 @@ func TestAppendAnswers(t *testing.T) {
 		for _, resumed := range []bool{false, true} {
 			w := aWelcome
 			w.Resumed = resumed
-			got, ok := wire.AppendWelcome([]byte("before"), json.RawMessage(id), &w)
+			got, ok := jsonrpc.AppendWelcome([]byte("before"), json.RawMessage(id), &w)
 			if !ok {
 				t.Errorf("id %s was declined", id)
 			}
 			same(t, got, ok, welcomed{json.RawMessage(id), w, "2.0"})
 		}
-		got, ok := wire.AppendDone([]byte("before"), json.RawMessage(id))
+		got, ok := jsonrpc.AppendDone([]byte("before"), json.RawMessage(id))
 		if !ok {
 			t.Errorf("id %s was declined", id)
 		}
 		same(t, got, ok, done{json.RawMessage(id), nil, "2.0"})
 	}
 	none := wire.Welcome{Coordinators: []wire.Door{}}
-	got, ok := wire.AppendWelcome([]byte("before"), json.RawMessage("1"), &none)
+	got, ok := jsonrpc.AppendWelcome([]byte("before"), json.RawMessage("1"), &none)
 	if !ok {
 		t.Error("a welcome without doors was declined")
 	}
 	same(t, got, ok, welcomed{json.RawMessage("1"), none, "2.0"})
 	for _, id := range []string{``, `null`, ` 1`, `1 `, `"`, `"<"`, `"a\n"`, `"ä"`, `1.5`, `[1]`, `{}`, `"a" "b"`, `01`, `1,2`} {
-		got, ok := wire.AppendDone([]byte("before"), json.RawMessage(id))
+		got, ok := jsonrpc.AppendDone([]byte("before"), json.RawMessage(id))
 		if ok || string(got) != "before" {
 			t.Errorf("id %s was not declined: %s", id, got)
 		}
-		if got, ok = wire.AppendWelcome([]byte("before"), json.RawMessage(id), &aWelcome); ok || string(got) != "before" {
+		if got, ok = jsonrpc.AppendWelcome([]byte("before"), json.RawMessage(id), &aWelcome); ok || string(got) != "before" {
 			t.Errorf("id %s was not declined: %s", id, got)
 		}
 	}
-	if got, ok := wire.AppendWelcome([]byte("before"), json.RawMessage("1"), new(wire.Welcome)); ok || string(got) != "before" {
+	if got, ok := jsonrpc.AppendWelcome([]byte("before"), json.RawMessage("1"), new(wire.Welcome)); ok || string(got) != "before" {
 		t.Errorf("a welcome with a null list was not declined: %s", got)
 	}
 	for _, text := range []string{"\"", "\\", "\n", "ä", "\x7f", "\xff", "\u2028", "<", ">", "&"} {
@@ -278,7 +279,7 @@ func TestAppendAnswers(t *testing.T) {
 				&w.FullName, &w.Session, &w.Secret, &w.Namespace, &w.Home,
 				&w.Coordinators[1].ID, &w.Coordinators[1].Namespace, &w.Coordinators[0].Address,
 			}[i] = text
-			if got, ok := wire.AppendWelcome([]byte("before"), json.RawMessage("1"), &w); ok || string(got) != "before" {
+			if got, ok := jsonrpc.AppendWelcome([]byte("before"), json.RawMessage("1"), &w); ok || string(got) != "before" {
 				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
 			}
 		}
@@ -290,7 +291,7 @@ func TestAppendWelcomeKnowsEveryMember(t *testing.T) {
 	var w wire.Welcome
 	fill(reflect.ValueOf(&w).Elem())
 	w.Lease = wire.Duration(time.Second)
-	got, ok := wire.AppendWelcome([]byte("before"), json.RawMessage("1"), &w)
+	got, ok := jsonrpc.AppendWelcome([]byte("before"), json.RawMessage("1"), &w)
 	if !ok {
 		t.Fatalf("%+v was declined", w)
 	}
@@ -306,9 +307,9 @@ func FuzzAppendAnswers(f *testing.F) {
 			SignedIn: wire.SignedIn{FullName: a, Session: b, Secret: a, Namespace: b, Home: a, Lease: wire.Duration(lease), Index: index},
 			Resumed:  resumed, Coordinators: []wire.Door{{ID: a, Namespace: b, Address: a}, {ID: b, Namespace: a, Address: b}},
 		}
-		got, ok := wire.AppendWelcome([]byte("before"), id, &w)
+		got, ok := jsonrpc.AppendWelcome([]byte("before"), id, &w)
 		same(t, got, ok, welcomed{id, w, "2.0"})
-		got, ok = wire.AppendDone([]byte("before"), id)
+		got, ok = jsonrpc.AppendDone([]byte("before"), id)
 		same(t, got, ok, done{id, nil, "2.0"})
 	})
 }
@@ -322,19 +323,19 @@ func BenchmarkSignIn(b *testing.B) {
 		what string
 		do   func() bool
 	}{
-		{"read sign_in/quick", func() bool { _, _, ok := wire.ParseSignIn(in); return ok }},
+		{"read sign_in/quick", func() bool { _, _, ok := jsonrpc.ParseSignIn(in); return ok }},
 		{"read sign_in/json", func() bool { _, _, ok := strictSignIn(in); return ok }},
-		{"read sign_out/quick", func() bool { _, _, _, ok := wire.ParsePlain(out); return ok }},
-		{"read sign_out/json", func() bool { _, _, _, ok := strictPlain(out); return ok }},
+		{"read sign_out/quick", func() bool { _, _, _, ok := jsonrpc.ParseBare(out); return ok }},
+		{"read sign_out/json", func() bool { _, _, _, ok := strictBare(out); return ok }},
 		{"write sign_in/quick", func() bool {
-			_, ok := wire.AppendWelcome(make([]byte, 0, 512), json.RawMessage("1"), &aWelcome)
+			_, ok := jsonrpc.AppendWelcome(make([]byte, 0, 512), json.RawMessage("1"), &aWelcome)
 			return ok
 		}},
 		{"write sign_in/json", func() bool {
 			_, err := json.Marshal(welcomed{json.RawMessage("1"), aWelcome, "2.0"})
 			return err == nil
 		}},
-		{"write sign_out/quick", func() bool { _, ok := wire.AppendDone(nil, json.RawMessage("1")); return ok }},
+		{"write sign_out/quick", func() bool { _, ok := jsonrpc.AppendDone(nil, json.RawMessage("1")); return ok }},
 		{"write sign_out/json", func() bool { _, err := json.Marshal(done{json.RawMessage("1"), nil, "2.0"}); return err == nil }},
 	} {
 		b.Run(c.what, func(b *testing.B) {

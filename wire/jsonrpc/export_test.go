@@ -1,0 +1,4 @@
+package jsonrpc
+
+// ParseBare is the fast path of Parse.
+var ParseBare = parseBare
