@@ -11,7 +11,7 @@ import (
 type Config struct {
 	// Socket is the type this side says it is: ROUTER, DEALER, XPUB, XSUB.
 	Socket string
-	// Peers are the socket types of the other side that are let in; default
+	// Peers are the socket types of the other side that are accepted; default
 	// those that go with Socket (RFC 28, RFC 29).
 	Peers []string
 
@@ -97,4 +97,6 @@ type ProtocolError string
 
 func (e ProtocolError) Error() string { return "zmtp: " + string(e) }
 
-func broken(format string, args ...any) error { return ProtocolError(fmt.Sprintf(format, args...)) }
+func protocolErrorf(format string, args ...any) error {
+	return ProtocolError(fmt.Sprintf(format, args...))
+}

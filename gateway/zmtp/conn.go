@@ -26,21 +26,21 @@ type Conn struct {
 	socket   string
 	identity string
 
-	heard atomic.Int64 // when bytes came last (flow.Now); 0 during the handshake
+	lastReceived atomic.Int64 // when bytes came last (flow.Now); 0 during the handshake
 
 	out  queue
 	done chan struct{} // closed when the connection has ended
 	once sync.Once
-	why  error // set before done is closed
+	err  error // set before done is closed
 
-	pen    sync.Mutex     // held by who writes
-	prompt *prompt.Writer // nil: the connection has none
-	flow   *flow.Writer
-	batch  []byte // being written, of which rest is left; guarded by pen
-	rest   []byte
+	writeLock sync.Mutex     // held while writing
+	prompt    *prompt.Writer // nil: the connection has none
+	flow      *flow.Writer
+	batch     []byte // being written, of which rest is left; guarded by writeLock
+	rest      []byte
 
-	writing   sync.WaitGroup
-	receiving sync.Mutex // held by whoever reads
+	writing  sync.WaitGroup
+	readLock sync.Mutex // held while reading
 }
 
 // Dial connects to a listening socket and shakes hands. ctx bounds both.
@@ -52,7 +52,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	c, err := shake(conn, cfg.withDefaults())
+	c, err := handshake(conn, cfg.withDefaults())
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("shake hands with %s: %w", addr, err)
@@ -60,8 +60,8 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// shake exchanges greeting and READY. The caller closes conn on an error.
-func shake(conn net.Conn, cfg Config) (*Conn, error) {
+// handshake exchanges greeting and READY. The caller closes conn on an error.
+func handshake(conn net.Conn, cfg Config) (*Conn, error) {
 	if err := conn.SetDeadline(time.Now().Add(cfg.Handshake)); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 	}
 	c := &Conn{cfg: cfg, conn: conn, done: make(chan struct{}), flow: flow.NewWriter(conn, cfg.Patience)}
 	c.out.init(cfg.MaxQueue)
-	c.in.r = bufio.NewReaderSize(heardConn{c}, 16<<10)
+	c.in.r = bufio.NewReaderSize(monitoredConn{c}, 16<<10)
 	minor, err := readGreeting(c.in.r)
 	if err != nil {
 		return nil, err
@@ -86,45 +86,46 @@ func shake(conn net.Conn, cfg Config) (*Conn, error) {
 		return nil, err
 	}
 	c.prompt = prompt.New(conn)
-	c.in.whole()
+	c.in.messageDone()
 	c.minor, c.socket, c.identity = minor, socket, identity
-	c.hear() // from here on reads have the deadlines of liveness
-	c.pinging(true)
+	c.received() // from here on reads have the deadlines of liveness
+	c.pingIfDue(true)
 	c.writing.Go(c.write)
 	return c, nil
 }
 
-func (c *Conn) hear() { c.heard.Store(int64(flow.Now())) }
+func (c *Conn) received() { c.lastReceived.Store(int64(flow.Now())) }
 
-// quiet is for how long nothing has come.
-func (c *Conn) quiet() time.Duration { return flow.Now() - time.Duration(c.heard.Load()) }
+// idle is for how long nothing was received.
+func (c *Conn) idle() time.Duration { return flow.Now() - time.Duration(c.lastReceived.Load()) }
 
-// heardConn notes that bytes came, and judges silence.
-type heardConn struct{ c *Conn }
+// monitoredConn records when bytes came, and ends a connection that is silent for too
+// long.
+type monitoredConn struct{ c *Conn }
 
-func (h heardConn) Read(b []byte) (int, error) {
-	c := h.c
-	if c.heard.Load() == 0 { // the handshake has its own deadline
+func (m monitoredConn) Read(b []byte) (int, error) {
+	c := m.c
+	if c.lastReceived.Load() == 0 { // the handshake has its own deadline
 		return c.conn.Read(b)
 	}
 	wait, doubted := c.cfg.Silence, false
 	for {
-		if c.in.late(c.cfg.Patience) {
-			return 0, broken("%d KiB of a message took longer than %v", readStep>>10, c.cfg.Patience)
+		if c.in.overdue(c.cfg.Patience) {
+			return 0, protocolErrorf("%d KiB of a message took longer than %v", readStep>>10, c.cfg.Patience)
 		}
 		if err := c.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
 		}
 		n, err := c.conn.Read(b)
 		if n > 0 {
-			c.hear()
+			c.received()
 			return n, nil
 		}
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
 		wait = c.cfg.Silence / 3
-		why := c.judge(c.cfg.Silence)
+		why := c.checkPeer(c.cfg.Silence)
 		// The first time-out may be our own: a process that stood still finds
 		// its deadlines over and its bytes unread.
 		if why != nil && doubted {
@@ -134,16 +135,16 @@ func (h heardConn) Read(b []byte) (int, error) {
 	}
 }
 
-// judge returns why the peer is to be given up: nothing came from it for
+// checkPeer returns why the connection is to be closed: nothing came from it for
 // silence, and either a PING that it could have answered was not, or the network
 // does not answer; or it has taken nothing for Patience of what waits for it.
 // Neither a slow link nor a slow reader is dead.
-func (c *Conn) judge(silence time.Duration) error {
+func (c *Conn) checkPeer(silence time.Duration) error {
 	stalled, unheard := c.flow.Stalled()
-	quiet := c.quiet()
+	quiet := c.idle()
 	switch {
 	case quiet < silence:
-	case unheard && stalled >= silence, c.out.ignored() >= silence:
+	case unheard && stalled >= silence, c.out.overdue() >= silence:
 		return ErrDead
 	}
 	if stalled >= c.cfg.Patience {
@@ -157,15 +158,15 @@ func (c *Conn) judge(silence time.Duration) error {
 // A message above the limits is a *TooLarge, and the connection goes on; after
 // any other error it has ended.
 func (c *Conn) Receive() ([][]byte, error) {
-	c.receiving.Lock()
-	defer c.receiving.Unlock()
-	frames, err := c.in.message(c.cfg.MaxMessage, c.cfg.MaxFrames, c.command)
+	c.readLock.Lock()
+	defer c.readLock.Unlock()
+	frames, err := c.in.message(c.cfg.MaxMessage, c.cfg.MaxFrames, c.handleCommand)
 	if large := (*TooLarge)(nil); errors.As(err, &large) {
 		return nil, err
 	}
 	if err != nil {
-		c.end(err)
-		return nil, c.why
+		c.close(err)
+		return nil, c.err
 	}
 	return frames, nil
 }
@@ -173,8 +174,8 @@ func (c *Conn) Receive() ([][]byte, error) {
 // Buffered tells whether a part of a further message is here already.
 func (c *Conn) Buffered() bool { return c.in.r.Buffered() > 0 }
 
-// command does what a command asks for, or makes a message of it.
-func (c *Conn) command(b []byte) ([][]byte, error) {
+// handleCommand executes a command, or makes a message of it.
+func (c *Conn) handleCommand(b []byte) ([][]byte, error) {
 	name, body, err := splitCommand(b)
 	if err != nil {
 		return nil, err
@@ -182,19 +183,19 @@ func (c *Conn) command(b []byte) ([][]byte, error) {
 	switch name {
 	case "PING":
 		if len(body) < 2 || len(body) > 18 {
-			return nil, broken("a PING with %d bytes", len(body))
+			return nil, protocolErrorf("a PING with %d bytes", len(body))
 		}
-		c.out.pong(body[2:])
+		c.out.addPong(body[2:])
 	case "PONG":
-		c.out.answered()
+		c.out.pongReceived()
 	case "SUBSCRIBE":
 		return [][]byte{append([]byte{1}, body...)}, nil
 	case "CANCEL":
 		return [][]byte{append([]byte{0}, body...)}, nil
 	case "ERROR":
-		return nil, broken("the peer gave up: %.255q", body)
+		return nil, protocolErrorf("the peer gave up: %.255q", body)
 	case "READY":
-		return nil, broken("READY twice")
+		return nil, protocolErrorf("READY twice")
 	}
 	return nil, nil // unknown commands are skipped, as RFC 37 asks
 }
@@ -205,42 +206,42 @@ func (c *Conn) Send(frames ...[]byte) error {
 	if err := c.Add(frames...); err != nil {
 		return err
 	}
-	rouse(c.out.filled)
+	wake(c.out.ready)
 	return nil
 }
 
 // Add is Send for one of several messages: Flush after the last one has them
 // leave.
-func (c *Conn) Add(frames ...[]byte) error { return c.out.add(frames) }
+func (c *Conn) Add(frames ...[]byte) error { return c.out.addMessage(frames) }
 
 // Flush writes what is queued as far as the socket takes it at once, if nobody
 // else writes; the rest leaves by the connection's own goroutine. It never waits.
 func (c *Conn) Flush() {
-	if c.prompt == nil || !c.pen.TryLock() {
-		rouse(c.out.filled)
+	if c.prompt == nil || !c.writeLock.TryLock() {
+		wake(c.out.ready)
 		return
 	}
-	defer c.pen.Unlock()
-	if c.next() && c.wrote(c.prompt.Write(c.rest)) > 0 {
-		rouse(c.out.filled)
+	defer c.writeLock.Unlock()
+	if c.nextBatch() && c.wrote(c.prompt.Write(c.rest)) > 0 {
+		wake(c.out.ready)
 	}
 }
 
-// next makes rest what is to be written; false: there is nothing. The pen is
+// nextBatch makes rest what is to be written; false: there is nothing. writeLock is
 // held.
-func (c *Conn) next() bool {
+func (c *Conn) nextBatch() bool {
 	if len(c.rest) == 0 {
-		c.batch = c.out.take()
+		c.batch = c.out.takeBatch()
 		c.rest = c.batch
 	}
 	return len(c.rest) > 0
 }
 
-// wrote counts n bytes of rest out and returns how many are left.
+// wrote counts n bytes of rest as written and returns how many are left.
 func (c *Conn) wrote(n int) (left int) {
 	c.out.wrote(n)
 	if c.rest = c.rest[n:]; len(c.rest) == 0 {
-		c.out.give(c.batch)
+		c.out.recycle(c.batch)
 		c.batch, c.rest = nil, nil
 	}
 	return len(c.rest)
@@ -248,7 +249,7 @@ func (c *Conn) wrote(n int) (left int) {
 
 // SendWait is Send that waits for room until ctx or the connection ends.
 func (c *Conn) SendWait(ctx context.Context, frames ...[]byte) error {
-	defer rouse(c.out.filled)
+	defer wake(c.out.ready)
 	return c.AddWait(ctx, frames...)
 }
 
@@ -260,7 +261,7 @@ func (c *Conn) AddWait(ctx context.Context, frames ...[]byte) error {
 		if !errors.Is(err, ErrFull) {
 			return err
 		}
-		rouse(c.out.filled)
+		wake(c.out.ready)
 		select {
 		case <-room:
 		case <-c.done:
@@ -273,10 +274,10 @@ func (c *Conn) AddWait(ctx context.Context, frames ...[]byte) error {
 
 // SendEncoded queues what AppendMessage made; as Send otherwise.
 func (c *Conn) SendEncoded(message []byte) error {
-	if err := c.out.encoded(message); err != nil {
+	if err := c.out.addEncoded(message); err != nil {
 		return err
 	}
-	rouse(c.out.filled)
+	wake(c.out.ready)
 	return nil
 }
 
@@ -290,18 +291,18 @@ func (c *Conn) write() {
 		case <-c.done:
 			return
 		case <-tick.C:
-			c.pinging(c.quiet() >= c.cfg.Ping/2)
-		case <-c.out.filled:
+			c.pingIfDue(c.idle() >= c.cfg.Ping/2)
+		case <-c.out.ready:
 		}
 		if err := c.writeAll(); err != nil {
-			c.end(err)
+			c.close(err)
 			return
 		}
 		if c.out.finished() {
 			// Only the half of it: an unread byte would make the kernel throw
 			// away what is on its way to the peer.
 			if half, ok := c.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
-				c.end(ErrClosed)
+				c.close(ErrClosed)
 			}
 			return
 		}
@@ -314,9 +315,9 @@ const writeStep = 256 << 10
 // writeAll writes until nothing is queued, as long as the peer takes something
 // within Patience.
 func (c *Conn) writeAll() error {
-	c.pen.Lock()
-	defer c.pen.Unlock()
-	for c.next() {
+	c.writeLock.Lock()
+	defer c.writeLock.Unlock()
+	for c.nextBatch() {
 		n, err := c.flow.Write(c.rest[:min(len(c.rest), writeStep)])
 		c.wrote(n)
 		if err != nil {
@@ -326,17 +327,17 @@ func (c *Conn) writeAll() error {
 	return nil
 }
 
-// pinging asks for a PONG, if one would tell something. A ZMTP 3.0 peer would not
+// pingIfDue sends a PING if its answer would prove something. A ZMTP 3.0 peer would not
 // know what a PING is.
-func (c *Conn) pinging(quiet bool) {
+func (c *Conn) pingIfDue(quiet bool) {
 	if c.minor >= 1 {
-		c.out.ping(quiet)
+		c.out.addPing(quiet)
 	}
 }
 
 // Close ends the connection at once; what is queued is lost.
 func (c *Conn) Close() {
-	c.end(ErrClosed)
+	c.close(ErrClosed)
 	c.writing.Wait()
 }
 
@@ -345,20 +346,20 @@ func (c *Conn) Close() {
 // or is lost if nobody receives.
 func (c *Conn) End(wait time.Duration) {
 	c.out.finish()
-	limit := time.AfterFunc(wait, func() { c.end(ErrClosed) })
+	limit := time.AfterFunc(wait, func() { c.close(ErrClosed) })
 	defer limit.Stop()
-	if c.receiving.TryLock() {
-		_, _ = io.Copy(io.Discard, heardConn{c})
-		c.receiving.Unlock()
+	if c.readLock.TryLock() {
+		_, _ = io.Copy(io.Discard, monitoredConn{c})
+		c.readLock.Unlock()
 	} else {
 		<-c.done
 	}
 	c.Close()
 }
 
-func (c *Conn) end(why error) {
+func (c *Conn) close(why error) {
 	c.once.Do(func() {
-		c.why = why
+		c.err = why
 		c.out.close()
 		c.conn.Close()
 		close(c.done)
@@ -372,7 +373,7 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 func (c *Conn) Err() error {
 	select {
 	case <-c.done:
-		return c.why
+		return c.err
 	default:
 		return nil
 	}
@@ -380,7 +381,7 @@ func (c *Conn) Err() error {
 
 // Lively tells whether the connection lives and the peer has not failed to
 // answer within the time what it could have answered.
-func (c *Conn) Lively(within time.Duration) bool { return c.Err() == nil && c.judge(within) == nil }
+func (c *Conn) Lively(within time.Duration) bool { return c.Err() == nil && c.checkPeer(within) == nil }
 
 // Peer returns the socket type and the identity the other side announced.
 func (c *Conn) Peer() (socket, identity string) { return c.socket, c.identity }

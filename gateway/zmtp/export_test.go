@@ -13,12 +13,12 @@ func ReadAll(r io.Reader, maxBytes, maxFrames, queue int) (messages [][][]byte, 
 	c.out.init(queue)
 	c.in.r = bufio.NewReaderSize(r, 16<<10)
 	for {
-		m, err := c.in.message(maxBytes, maxFrames, c.command)
+		m, err := c.in.message(maxBytes, maxFrames, c.handleCommand)
 		if large := (*TooLarge)(nil); errors.As(err, &large) {
 			continue
 		}
 		if err != nil {
-			return messages, len(c.out.take()), err
+			return messages, len(c.out.takeBatch()), err
 		}
 		messages = append(messages, m)
 	}

@@ -50,7 +50,7 @@ func appendCommand(dst []byte, name string, body []byte) []byte {
 // splitCommand parts a command's name from its body.
 func splitCommand(b []byte) (name string, body []byte, err error) {
 	if len(b) == 0 || len(b) < 1+int(b[0]) || b[0] == 0 {
-		return "", nil, broken("a command of %d bytes without a name", len(b))
+		return "", nil, protocolErrorf("a command of %d bytes without a name", len(b))
 	}
 	return string(b[1 : 1+b[0]]), b[1+b[0]:], nil
 }
@@ -61,9 +61,9 @@ const readStep = 64 << 10
 // longestFrame is the longest that is skipped; who announces more is no peer.
 const longestFrame = 1 << 40
 
-// startSize is how much is read of the frame by which a message is above the
-// limits, so that its sender and receiver can be told.
-const startSize = 4 << 10
+// excerptSize is how much is read of the frame by which a message is above the
+// limits, so that its sender and receiver can be answered.
+const excerptSize = 4 << 10
 
 // TooLarge is the error of a message above the limits. The connection goes on:
 // the next Receive skips the rest of the message.
@@ -88,48 +88,48 @@ type reader struct {
 	r    *bufio.Reader
 	last int // bytes of the last message: a guess at the next
 
-	within bool      // a message or command has begun and not ended
-	began  time.Time // when somebody first waited for the piece of it that is due; zero: nobody has
+	inMessage    bool      // a message or command has begun and not ended
+	waitingSince time.Time // when the reader first waited for the piece of it that is due; zero: it has not
 
 	skipping bool   // the rest of a message above the limits is still to come
 	left     uint64 // bytes of its current frame to skip
 	more     bool   // further frames follow that one
 }
 
-// head reads the flags and the length of the next frame.
-func (r *reader) head() (flags byte, n uint64, err error) {
+// header reads the flags and the length of the next frame.
+func (r *reader) header() (flags byte, n uint64, err error) {
 	flags, err = r.r.ReadByte()
 	if err != nil {
 		return 0, 0, err
 	}
-	r.within = true
+	r.inMessage = true
 	if flags&^(flagMore|flagLong|flagCommand) != 0 || flags&flagCommand != 0 && flags&flagMore != 0 {
-		return 0, 0, broken("a frame with flags %#02x", flags)
+		return 0, 0, protocolErrorf("a frame with flags %#02x", flags)
 	}
 	if flags&flagLong == 0 {
 		b, err := r.r.ReadByte()
-		return flags, uint64(b), cut(err)
+		return flags, uint64(b), unexpectedEOF(err)
 	}
 	long, err := r.r.Peek(8)
 	if err != nil {
-		return 0, 0, cut(err)
+		return 0, 0, unexpectedEOF(err)
 	}
 	if n = binary.BigEndian.Uint64(long); n > longestFrame {
-		return 0, 0, broken("a frame of %d bytes", n)
+		return 0, 0, protocolErrorf("a frame of %d bytes", n)
 	}
 	_, err = r.r.Discard(8)
-	return flags, n, cut(err)
+	return flags, n, unexpectedEOF(err)
 }
 
 // frame appends the body of the next frame to buf; the body may have at most
 // limit bytes.
 func (r *reader) frame(buf []byte, limit int) (flags byte, out []byte, err error) {
-	flags, n, err := r.head()
+	flags, n, err := r.header()
 	if err != nil {
 		return 0, buf, err
 	}
 	if n > uint64(limit) {
-		return 0, buf, broken("a frame of %d bytes where %d are allowed", n, limit)
+		return 0, buf, protocolErrorf("a frame of %d bytes where %d are allowed", n, limit)
 	}
 	out, err = r.body(buf, int(n))
 	return flags, out, err
@@ -147,21 +147,21 @@ func (r *reader) body(buf []byte, n int) ([]byte, error) {
 		}
 		buf = buf[:start+step]
 		if _, err := io.ReadFull(r.r, buf[start:]); err != nil {
-			return buf[:start], cut(err)
+			return buf[:start], unexpectedEOF(err)
 		}
 		if step == readStep {
-			r.began = time.Time{} // the next piece has its own time
+			r.waitingSince = time.Time{} // the next piece has its own time
 		}
 		n -= step
 	}
 	return buf, nil
 }
 
-// message reads the next message. commands are handed to heed on the way. The
+// message reads the next message. commands are handed to onCommand on the way. The
 // frames share one array that the caller owns. The error of a message above the
 // limits is a *TooLarge; what is left of it is skipped by the next call.
-func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][]byte, error)) ([][]byte, error) {
-	if err := r.skip(heed); err != nil {
+func (r *reader) message(maxBytes, maxFrames int, onCommand func(command []byte) ([][]byte, error)) ([][]byte, error) {
+	if err := r.skip(onCommand); err != nil {
 		return nil, err
 	}
 	buf := make([]byte, 0, min(max(r.last, 64), readStep))
@@ -169,14 +169,14 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 	ends := few[:0]
 	for {
 		start := len(buf)
-		flags, n, err := r.head()
+		flags, n, err := r.header()
 		if err != nil {
 			return nil, err
 		}
 		if flags&flagCommand != 0 {
-			frames, err := r.command(n, heed)
+			frames, err := r.command(n, onCommand)
 			if len(ends) == 0 {
-				r.whole()
+				r.messageDone()
 			}
 			if err != nil || frames != nil && len(ends) == 0 {
 				return frames, err
@@ -184,7 +184,7 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 			continue
 		}
 		if n > uint64(maxBytes-start) || len(ends) == maxFrames {
-			return nil, r.tooLarge(split(buf, ends), flags, n, maxBytes, maxFrames)
+			return nil, r.tooLarge(splitFrames(buf, ends), flags, n, maxBytes, maxFrames)
 		}
 		if buf, err = r.body(buf, int(n)); err != nil {
 			return nil, err
@@ -194,13 +194,13 @@ func (r *reader) message(maxBytes, maxFrames int, heed func(command []byte) ([][
 			break
 		}
 	}
-	r.whole()
+	r.messageDone()
 	r.last = len(buf)
-	return split(buf, ends), nil
+	return splitFrames(buf, ends), nil
 }
 
-// split cuts what was read into its frames.
-func split(buf []byte, ends []int) [][]byte {
+// splitFrames cuts what was read into its frames.
+func splitFrames(buf []byte, ends []int) [][]byte {
 	frames := make([][]byte, len(ends))
 	start := 0
 	for i, end := range ends {
@@ -210,16 +210,16 @@ func split(buf []byte, ends []int) [][]byte {
 	return frames
 }
 
-// command reads the body of a command of n bytes and hands it to heed.
-func (r *reader) command(n uint64, heed func(command []byte) ([][]byte, error)) ([][]byte, error) {
+// command reads the body of a command of n bytes and hands it to onCommand.
+func (r *reader) command(n uint64, onCommand func(command []byte) ([][]byte, error)) ([][]byte, error) {
 	if n > maxCommand {
-		return nil, broken("a command of %d bytes", n)
+		return nil, protocolErrorf("a command of %d bytes", n)
 	}
 	b, err := r.body(nil, int(n))
 	if err != nil {
 		return nil, err
 	}
-	return heed(b)
+	return onCommand(b)
 }
 
 // tooLarge reads the start of the frame that is too much and leaves the rest to
@@ -230,7 +230,7 @@ func (r *reader) tooLarge(frames [][]byte, flags byte, n uint64, maxBytes, maxFr
 		e.Bytes += uint64(len(f))
 	}
 	e.Bytes += n
-	begin, err := r.body(nil, int(min(n, startSize)))
+	begin, err := r.body(nil, int(min(n, excerptSize)))
 	if err != nil {
 		return err
 	}
@@ -240,22 +240,22 @@ func (r *reader) tooLarge(frames [][]byte, flags byte, n uint64, maxBytes, maxFr
 }
 
 // skip reads to the end of a message above the limits and keeps nothing of it.
-func (r *reader) skip(heed func(command []byte) ([][]byte, error)) error {
+func (r *reader) skip(onCommand func(command []byte) ([][]byte, error)) error {
 	for r.skipping {
 		if err := r.discard(r.left); err != nil {
 			return err
 		}
 		if r.left = 0; !r.more {
 			r.skipping = false
-			r.whole()
+			r.messageDone()
 			return nil
 		}
-		flags, n, err := r.head()
+		flags, n, err := r.header()
 		switch {
 		case err != nil:
-			return cut(err)
+			return unexpectedEOF(err)
 		case flags&flagCommand != 0:
-			if _, err := r.command(n, heed); err != nil {
+			if _, err := r.command(n, onCommand); err != nil {
 				return err
 			}
 		default:
@@ -270,37 +270,37 @@ func (r *reader) discard(n uint64) error {
 	for n > 0 {
 		step := min(n, readStep)
 		if _, err := r.r.Discard(int(step)); err != nil {
-			return cut(err)
+			return unexpectedEOF(err)
 		}
 		if step == readStep {
-			r.began = time.Time{} // the next piece has its own time
+			r.waitingSince = time.Time{} // the next piece has its own time
 		}
 		n -= step
 	}
 	return nil
 }
 
-// whole notes that what began has ended.
-func (r *reader) whole() { r.within, r.began = false, time.Time{} }
+// messageDone notes that a message or command is complete.
+func (r *reader) messageDone() { r.inMessage, r.waitingSince = false, time.Time{} }
 
-// late tells whether the piece that is due has been waited for longer than
-// limit. It is asked before every wait.
-func (r *reader) late(limit time.Duration) bool {
+// overdue tells whether the piece that is due has been waited for longer than
+// limit. It is called before every wait.
+func (r *reader) overdue(limit time.Duration) bool {
 	switch {
-	case !r.within:
+	case !r.inMessage:
 		return false
-	case r.began.IsZero():
-		r.began = time.Now()
+	case r.waitingSince.IsZero():
+		r.waitingSince = time.Now()
 		return false
 	}
-	return time.Since(r.began) > limit
+	return time.Since(r.waitingSince) > limit
 }
 
 // maxCommand bounds a command, the longest of which is a subscription.
 const maxCommand = 8 << 10
 
-// cut is an end in the midst of a frame.
-func cut(err error) error {
+// unexpectedEOF converts the error of a stream that ended inside a frame.
+func unexpectedEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

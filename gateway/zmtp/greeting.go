@@ -18,7 +18,7 @@ func greeting() []byte {
 	return g[:]
 }
 
-// readGreeting judges the other side's. libzmq sends the rest of its own only
+// readGreeting reads and checks the other side's. libzmq sends the rest of its own only
 // when the first bytes of ours have come, so ours is written before this. A
 // peer that cannot be one is found by its first bytes.
 func readGreeting(r io.Reader) (minor byte, err error) {
@@ -27,22 +27,22 @@ func readGreeting(r io.Reader) (minor byte, err error) {
 		return 0, err
 	}
 	if g[0] != 0xFF {
-		return 0, broken("a greeting that starts with %#02x: not ZMTP", g[0])
+		return 0, protocolErrorf("a greeting that starts with %#02x: not ZMTP", g[0])
 	}
 	if _, err := io.ReadFull(r, g[1:11]); err != nil {
-		return 0, cut(err)
+		return 0, unexpectedEOF(err)
 	}
 	switch {
 	case g[9]&1 != 1:
-		return 0, broken("a greeting without signature: not ZMTP")
+		return 0, protocolErrorf("a greeting without signature: not ZMTP")
 	case g[10] < 3:
-		return 0, broken("ZMTP %d, this side speaks 3", g[10])
+		return 0, protocolErrorf("ZMTP %d, this side speaks 3", g[10])
 	}
 	if _, err := io.ReadFull(r, g[11:]); err != nil {
-		return 0, cut(err)
+		return 0, unexpectedEOF(err)
 	}
 	if mechanism := string(bytes.TrimRight(g[12:32], "\x00")); mechanism != "NULL" {
-		return 0, broken("security mechanism %q, this side knows NULL", mechanism)
+		return 0, protocolErrorf("security mechanism %q, this side knows NULL", mechanism)
 	}
 	return g[11], nil
 }
@@ -71,16 +71,16 @@ func readReady(r *reader, peers []string) (socket, identity string, err error) {
 		return "", "", err
 	}
 	if flags&flagCommand == 0 {
-		return "", "", broken("a message before READY")
+		return "", "", protocolErrorf("a message before READY")
 	}
 	name, body, err := splitCommand(body)
 	switch {
 	case err != nil:
 		return "", "", err
 	case name == "ERROR":
-		return "", "", broken("the peer refuses: %.255q", body)
+		return "", "", protocolErrorf("the peer refuses: %.255q", body)
 	case name != "READY":
-		return "", "", broken("command %.20q before READY", name)
+		return "", "", protocolErrorf("command %.20q before READY", name)
 	}
 	properties, err := parseProperties(body)
 	if err != nil {
@@ -88,7 +88,7 @@ func readReady(r *reader, peers []string) (socket, identity string, err error) {
 	}
 	socket, identity = properties["socket-type"], properties["identity"]
 	if !slices.Contains(peers, socket) {
-		return "", "", broken("a peer of type %.20q, expected is one of %v", socket, peers)
+		return "", "", protocolErrorf("a peer of type %.20q, expected is one of %v", socket, peers)
 	}
 	return socket, identity, nil
 }
@@ -99,13 +99,13 @@ func parseProperties(b []byte) (map[string]string, error) {
 	for len(b) > 0 {
 		n := int(b[0])
 		if n == 0 || len(b) < 1+n+4 {
-			return nil, broken("READY ends inside a property's name")
+			return nil, protocolErrorf("READY ends inside a property's name")
 		}
 		name := strings.ToLower(string(b[1 : 1+n]))
 		size := binary.BigEndian.Uint32(b[1+n:])
 		b = b[1+n+4:]
 		if uint64(size) > uint64(len(b)) {
-			return nil, broken("READY announces a property of %d bytes where %d are left", size, len(b))
+			return nil, protocolErrorf("READY announces a property of %d bytes where %d are left", size, len(b))
 		}
 		found[name] = string(b[:size])
 		b = b[size:]

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Proxy joins publishers and subscribers as XSUB and XPUB do (RFC 29): whoever
-// publishes at one address is heard by whoever subscribes at the other. It
-// looks at nothing but the first frame. A subscriber that does not keep up
+// Proxy joins publishers and subscribers as XSUB and XPUB do (RFC 29): what is
+// published at one address is received by the subscribers at the other. It reads
+// nothing but the first frame. A subscriber that does not keep up
 // misses messages; they are counted, and nobody waits for it.
 type Proxy struct {
-	in, out    *Server
-	complaints *rate.Limiter // of log lines
+	in, out   *Server
+	warnLimit *rate.Limiter // of log lines
 
 	forwarded, dropped, tooLarge atomic.Uint64
 
@@ -37,7 +37,7 @@ const maxSubscriptions = 10_000
 // NewProxy serves publishers at in and subscribers at out until Close. It owns
 // both listeners. cfg.Socket is not read.
 func NewProxy(in, out net.Listener, cfg Config) *Proxy {
-	p := &Proxy{complaints: rate.NewLimiter(1, 5), publishers: map[*Conn]struct{}{}, subscribers: map[*Conn]*subscriptions{}, all: map[string]int{}}
+	p := &Proxy{warnLimit: rate.NewLimiter(1, 5), publishers: map[*Conn]struct{}{}, subscribers: map[*Conn]*subscriptions{}, all: map[string]int{}}
 	cfg.Socket, cfg.Peers = "XSUB", nil
 	p.in = Serve(in, cfg, p.publisher)
 	cfg.Socket = "XPUB"
@@ -70,11 +70,12 @@ func (p *Proxy) Close() {
 	p.out.Close()
 }
 
-// publisher serves one publisher: it learns the subscriptions and is heard.
+// publisher serves one publisher: it is sent the subscriptions, and its messages
+// are forwarded.
 func (p *Proxy) publisher(c *Conn) {
 	p.mu.Lock()
 	for _, prefix := range slices.Sorted(maps.Keys(p.all)) {
-		tell(c, 1, prefix)
+		sendSubscription(c, 1, prefix)
 	}
 	p.publishers[c] = struct{}{}
 	p.mu.Unlock()
@@ -103,7 +104,7 @@ func (p *Proxy) skipped(c *Conn, err error) bool {
 		return false
 	}
 	p.tooLarge.Add(1)
-	if p.complaints.Allow() {
+	if p.warnLimit.Allow() {
 		topic := large.Start
 		if len(large.Frames) > 0 {
 			topic = large.Frames[0]
@@ -118,7 +119,7 @@ func (p *Proxy) forward(frames [][]byte) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for c, s := range p.subscribers {
-		if !s.want(frames[0]) {
+		if !s.matches(frames[0]) {
 			continue
 		}
 		if encoded == nil {
@@ -134,16 +135,16 @@ func (p *Proxy) forward(frames [][]byte) {
 
 // subscriber serves one subscriber: all it sends are subscriptions.
 func (p *Proxy) subscriber(c *Conn) {
-	mine := &subscriptions{by: map[string]int{}, sizes: map[int]int{}}
+	subs := &subscriptions{by: map[string]int{}, sizes: map[int]int{}}
 	p.mu.Lock()
-	p.subscribers[c] = mine
+	p.subscribers[c] = subs
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.subscribers, c)
-		for prefix := range mine.by {
-			p.drop(prefix)
+		for prefix := range subs.by {
+			p.unsubscribe(prefix)
 		}
 	}()
 	for {
@@ -154,15 +155,15 @@ func (p *Proxy) subscriber(c *Conn) {
 		if err != nil {
 			return
 		}
-		if !p.heed(mine, frames) {
-			c.end(broken("more than %d subscriptions, or one of more than %d bytes", maxSubscriptions, maxCommand))
+		if !p.handleSubscription(subs, frames) {
+			c.close(protocolErrorf("more than %d subscriptions, or one of more than %d bytes", maxSubscriptions, maxCommand))
 			return
 		}
 	}
 }
 
-// heed carries out one subscription or its end; false ends the subscriber.
-func (p *Proxy) heed(mine *subscriptions, frames [][]byte) bool {
+// handleSubscription adds or removes one subscription; false ends the subscriber.
+func (p *Proxy) handleSubscription(subs *subscriptions, frames [][]byte) bool {
 	if len(frames) != 1 || len(frames[0]) == 0 || frames[0][0] > 1 {
 		return true // an XSUB may send messages of its own; nobody reads them
 	}
@@ -170,41 +171,41 @@ func (p *Proxy) heed(mine *subscriptions, frames [][]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if frames[0][0] == 0 {
-		if mine.remove(prefix) {
-			p.drop(prefix)
+		if subs.remove(prefix) {
+			p.unsubscribe(prefix)
 		}
 		return true
 	}
-	if len(mine.by) >= maxSubscriptions || len(prefix) > maxCommand {
+	if len(subs.by) >= maxSubscriptions || len(prefix) > maxCommand {
 		return false
 	}
-	if mine.add(prefix) {
+	if subs.add(prefix) {
 		if p.all[prefix]++; p.all[prefix] == 1 {
 			for c := range p.publishers {
-				tell(c, 1, prefix)
+				sendSubscription(c, 1, prefix)
 			}
 		}
 	}
 	return true
 }
 
-// drop counts a subscriber of the prefix out; mu is held.
-func (p *Proxy) drop(prefix string) {
+// unsubscribe removes one subscriber of the prefix; mu is held.
+func (p *Proxy) unsubscribe(prefix string) {
 	if p.all[prefix]--; p.all[prefix] > 0 {
 		return
 	}
 	delete(p.all, prefix)
 	for c := range p.publishers {
-		tell(c, 0, prefix)
+		sendSubscription(c, 0, prefix)
 	}
 }
 
-// tell sends a publisher a subscription as the message that every ZMTP 3.x
+// sendSubscription sends a publisher a subscription as the message that every ZMTP 3.x
 // peer understands. A publisher whose queue is full of them is closed: it
 // would filter by a wrong list for ever.
-func tell(c *Conn, what byte, prefix string) {
+func sendSubscription(c *Conn, what byte, prefix string) {
 	if c.Send(append([]byte{what}, prefix...)) != nil {
-		c.end(ErrFull)
+		c.close(ErrFull)
 	}
 }
 
@@ -240,8 +241,8 @@ func (s *subscriptions) remove(prefix string) bool {
 	return true
 }
 
-// want tells whether a topic begins with one of the prefixes.
-func (s *subscriptions) want(topic []byte) bool {
+// matches tells whether a topic begins with one of the prefixes.
+func (s *subscriptions) matches(topic []byte) bool {
 	for n := range s.sizes {
 		if n <= len(topic) && s.by[string(topic[:n])] > 0 {
 			return true

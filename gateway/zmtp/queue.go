@@ -7,17 +7,17 @@ import (
 
 // queue is what waits to be sent on one connection, encoded.
 type queue struct {
-	filled chan struct{} // capacity 1: there is something for the writer
+	ready chan struct{} // capacity 1: there is something for the writer
 
-	mu      sync.Mutex
-	limit   int
-	waiting []byte
-	spare   []byte
-	writing int // bytes the writer has taken and not written
-	pings   pings
-	freed   chan struct{}
-	last    bool // no more is taken
-	closed  bool
+	mu        sync.Mutex
+	limit     int
+	waiting   []byte
+	spare     []byte
+	writing   int // bytes the writer has taken and not written
+	pings     pingState
+	roomMade  chan struct{}
+	finishing bool // no more is taken
+	closed    bool
 }
 
 // keepSpare is the largest buffer kept for the next batch.
@@ -25,14 +25,14 @@ const keepSpare = 1 << 20
 
 func (q *queue) init(limit int) {
 	q.limit = limit
-	q.filled = make(chan struct{}, 1)
+	q.ready = make(chan struct{}, 1)
 }
 
-// put queues what fill appends; the writer is to be roused.
-func (q *queue) put(fill func([]byte) []byte) error {
+// enqueue queues what fill appends; the writer is to be roused.
+func (q *queue) enqueue(appendTo func([]byte) []byte) error {
 	q.mu.Lock()
 	switch {
-	case q.closed || q.last:
+	case q.closed || q.finishing:
 		q.mu.Unlock()
 		return ErrClosed
 	case len(q.waiting)+q.writing >= q.limit:
@@ -43,74 +43,74 @@ func (q *queue) put(fill func([]byte) []byte) error {
 		q.waiting, q.spare = q.spare, nil
 	}
 	start := len(q.waiting)
-	q.waiting = fill(q.pings.before(q.waiting))
+	q.waiting = appendTo(q.pings.beforeMessage(q.waiting))
 	q.pings.queued += uint64(len(q.waiting) - start)
 	q.mu.Unlock()
 	return nil
 }
 
-func rouse(wake chan struct{}) {
+func wake(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
 	}
 }
 
-func (q *queue) add(frames [][]byte) error {
-	return q.put(func(b []byte) []byte { return AppendMessage(b, frames...) })
+func (q *queue) addMessage(frames [][]byte) error {
+	return q.enqueue(func(b []byte) []byte { return AppendMessage(b, frames...) })
 }
 
-func (q *queue) encoded(message []byte) error {
-	return q.put(func(b []byte) []byte { return append(b, message...) })
+func (q *queue) addEncoded(message []byte) error {
+	return q.enqueue(func(b []byte) []byte { return append(b, message...) })
 }
 
 // maxCommands is how far beyond the limit commands may go: a peer that sends
 // PINGs and reads nothing gets no more PONGs.
 const maxCommands = 64 << 10
 
-// pong queues the answer to a PING, also when the queue is full for messages.
-func (q *queue) pong(context []byte) {
-	q.command(func(b []byte) []byte { return appendCommand(b, "PONG", context) })
+// addPong queues the answer to a PING, also when the queue is full for messages.
+func (q *queue) addPong(context []byte) {
+	q.addCommand(func(b []byte) []byte { return appendCommand(b, "PONG", context) })
 }
 
-// ping queues a PING if one is due.
-func (q *queue) ping(quiet bool) {
-	q.command(func(b []byte) []byte {
+// addPing queues a PING if one is due.
+func (q *queue) addPing(quiet bool) {
+	q.addCommand(func(b []byte) []byte {
 		if q.pings.due(quiet) {
-			b = q.pings.ping(b)
+			b = q.pings.appendPing(b)
 		}
 		return b
 	})
 }
 
-func (q *queue) command(fill func([]byte) []byte) {
+func (q *queue) addCommand(appendTo func([]byte) []byte) {
 	q.mu.Lock()
 	if !q.closed && len(q.waiting)+q.writing < q.limit+maxCommands {
 		start := len(q.waiting)
-		q.waiting = fill(q.waiting)
+		q.waiting = appendTo(q.waiting)
 		q.pings.queued += uint64(len(q.waiting) - start)
 	}
 	q.mu.Unlock()
-	rouse(q.filled)
+	wake(q.ready)
 }
 
-// answered notes a PONG.
-func (q *queue) answered() {
+// pongReceived notes a PONG.
+func (q *queue) pongReceived() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.pings.answered()
+	q.pings.pongReceived()
 }
 
-// ignored is that of pings.
-func (q *queue) ignored() time.Duration {
+// overdue is that of pingState.
+func (q *queue) overdue() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.pings.ignored()
+	return q.pings.overdue()
 }
 
-// take hands all that waits to the writer, which tells wrote of every step and
-// gives the batch back when all of it is written.
-func (q *queue) take() []byte {
+// takeBatch hands all that waits to the writer, which reports every step to wrote
+// and recycles the batch when all of it is written.
+func (q *queue) takeBatch() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	batch := q.waiting
@@ -125,13 +125,13 @@ func (q *queue) wrote(n int) {
 	defer q.mu.Unlock()
 	q.writing -= n
 	q.pings.wrote(n)
-	if q.freed != nil {
-		close(q.freed)
-		q.freed = nil
+	if q.roomMade != nil {
+		close(q.roomMade)
+		q.roomMade = nil
 	}
 }
 
-func (q *queue) give(batch []byte) {
+func (q *queue) recycle(batch []byte) {
 	if cap(batch) > keepSpare {
 		return
 	}
@@ -146,24 +146,24 @@ func (q *queue) give(batch []byte) {
 func (q *queue) room() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.freed == nil {
-		q.freed = make(chan struct{})
+	if q.roomMade == nil {
+		q.roomMade = make(chan struct{})
 	}
-	return q.freed
+	return q.roomMade
 }
 
-// finish takes no more; finished tells whether all is written then.
+// finish accepts no more; finished tells whether all is written then.
 func (q *queue) finish() {
 	q.mu.Lock()
-	q.last = true
+	q.finishing = true
 	q.mu.Unlock()
-	rouse(q.filled)
+	wake(q.ready)
 }
 
 func (q *queue) finished() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.last && len(q.waiting) == 0
+	return q.finishing && len(q.waiting) == 0
 }
 
 func (q *queue) close() {

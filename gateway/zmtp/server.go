@@ -51,8 +51,8 @@ func (s *Server) Ends() Ends {
 	return Ends{s.refused.Load(), s.broken.Load(), s.dead.Load(), s.cutOff.Load()}
 }
 
-// ended counts a peer's end.
-func (s *Server) ended(why error) {
+// countEnd counts how a connection ended.
+func (s *Server) countEnd(why error) {
 	var fault ProtocolError
 	switch {
 	case errors.Is(why, ErrDead):
@@ -76,7 +76,7 @@ func (s *Server) accept() {
 	for {
 		conn, err := s.l.Accept()
 		if err != nil {
-			if s.over() || errors.Is(err, net.ErrClosed) {
+			if s.isClosed() || errors.Is(err, net.ErrClosed) {
 				return
 			}
 			// No descriptors, most likely: they come back.
@@ -86,21 +86,21 @@ func (s *Server) accept() {
 			continue
 		}
 		pause = 5 * time.Millisecond
-		if !s.take(conn) {
+		if !s.admit(conn) {
 			s.refused.Add(1)
 			conn.Close()
 		}
 	}
 }
 
-func (s *Server) over() bool {
+func (s *Server) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
 }
 
-// take starts a connection's goroutine, unless there are too many.
-func (s *Server) take(conn net.Conn) bool {
+// admit starts the goroutine of a connection, unless there are too many.
+func (s *Server) admit(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.conns) >= s.cfg.MaxConns {
@@ -117,9 +117,9 @@ func (s *Server) take(conn net.Conn) bool {
 }
 
 func (s *Server) serve(conn net.Conn) {
-	defer s.forget(conn)
-	c, err := shake(conn, s.cfg)
-	s.settled(conn)
+	defer s.remove(conn)
+	c, err := handshake(conn, s.cfg)
+	s.handshakeDone(conn)
 	if err != nil {
 		s.refused.Add(1)
 		s.cfg.Logger.Debug("no peer", "from", conn.RemoteAddr(), "error", err)
@@ -127,13 +127,13 @@ func (s *Server) serve(conn net.Conn) {
 	}
 	defer func() {
 		c.Close()
-		s.ended(c.Err())
+		s.countEnd(c.Err())
 	}()
 	s.handle(c)
 }
 
-// settled takes a connection off the pending ones.
-func (s *Server) settled(conn net.Conn) {
+// handshakeDone removes a connection from the pending ones.
+func (s *Server) handshakeDone(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, p := range s.pending {
@@ -144,7 +144,7 @@ func (s *Server) settled(conn net.Conn) {
 	}
 }
 
-func (s *Server) forget(conn net.Conn) {
+func (s *Server) remove(conn net.Conn) {
 	conn.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
