@@ -33,16 +33,16 @@ type Config struct {
 
 // Door takes native sessions in.
 type Door struct {
-	hub    *session.Hub
-	tls    *tls.Config
-	log    *slog.Logger
-	unread chan struct{}
-	wg     sync.WaitGroup
+	hub      *session.Hub
+	tls      *tls.Config
+	log      *slog.Logger
+	greeting chan struct{}
+	wg       sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]bool
-	early     map[net.Conn]bool // not yet in the hub
+	pending   map[net.Conn]bool // not yet in the hub
 }
 
 // New returns a Door that listens nowhere yet.
@@ -54,8 +54,8 @@ func New(cfg Config) *Door {
 		cfg.Unread = 64
 	}
 	return &Door{
-		hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, unread: make(chan struct{}, cfg.Unread),
-		listeners: map[net.Listener]bool{}, early: map[net.Conn]bool{},
+		hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, greeting: make(chan struct{}, cfg.Unread),
+		listeners: map[net.Listener]bool{}, pending: map[net.Conn]bool{},
 	}
 }
 
@@ -90,14 +90,14 @@ func (d *Door) Serve(l net.Listener) error {
 			continue
 		}
 		pause = 5 * time.Millisecond
-		d.take(conn)
+		d.admit(conn)
 	}
 }
 
-// take starts a connection, unless too many are silent.
-func (d *Door) take(conn net.Conn) {
+// admit starts a connection, unless too many are silent.
+func (d *Door) admit(conn net.Conn) {
 	select {
-	case d.unread <- struct{}{}:
+	case d.greeting <- struct{}{}:
 	default:
 		conn.Close()
 		return
@@ -105,11 +105,11 @@ func (d *Door) take(conn net.Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		<-d.unread
+		<-d.greeting
 		conn.Close()
 		return
 	}
-	d.early[conn] = true
+	d.pending[conn] = true
 	d.wg.Go(func() { d.serve(conn) })
 }
 
@@ -121,7 +121,7 @@ func (d *Door) Close() {
 	for l := range d.listeners {
 		l.Close()
 	}
-	for c := range d.early {
+	for c := range d.pending {
 		c.Close()
 	}
 	d.mu.Unlock()
@@ -133,10 +133,10 @@ func (d *Door) serve(conn net.Conn) {
 	defer conn.Close()
 	late := awake.AfterFunc(d.hub.Limits().SignIn, func() { _ = conn.SetReadDeadline(time.Now()) })
 	defer late.Stop()
-	line, ping, err := d.greet(conn)
-	<-d.unread
+	line, ping, err := d.handshake(conn)
+	<-d.greeting
 	d.mu.Lock()
-	delete(d.early, conn)
+	delete(d.pending, conn)
 	closed := d.closed
 	d.mu.Unlock()
 	if err != nil || closed {
@@ -153,8 +153,8 @@ func (d *Door) serve(conn net.Conn) {
 	line.drain()
 }
 
-// greet reads and answers the preamble. It ends when reading from conn does.
-func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
+// handshake reads and answers the preamble. It ends when reading from conn does.
+func (d *Door) handshake(conn net.Conn) (*line, time.Duration, error) {
 	half, _ := conn.(interface{ CloseWrite() error })
 	if d.tls != nil {
 		secure := tls.Server(conn, d.tls)
@@ -169,9 +169,9 @@ func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 	}
 	hello, err := wire.ParsePreamble(preamble[:])
 	if err != nil {
-		if httpRequest(preamble[:]) {
-			_, _ = io.WriteString(conn, notHTTP)
-			(&line{conn: conn, half: half}).Close() // it may still be sending
+		if isHTTP(preamble[:]) {
+			_, _ = io.WriteString(conn, httpAnswer)
+			(&line{conn: conn, closeWriter: half}).Close() // it may still be sending
 			_, _ = io.CopyN(io.Discard, conn, 1<<20)
 		}
 		return nil, 0, err
@@ -189,15 +189,15 @@ func (d *Door) greet(conn net.Conn) (*line, time.Duration, error) {
 		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
 	}
 	flow.Prompt(conn)
-	return &line{conn: conn, half: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
+	return &line{conn: conn, closeWriter: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
 }
 
-// notHTTP answers a request of HTTP, for whoever took one port for another.
-const notHTTP = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+// httpAnswer answers a request of HTTP, from a client that confused the ports.
+const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"this is the port of native sessions (--component-addr); REST is at the coordinator's --http-addr\n"
 
-// httpRequest tells whether a connection that begins so is one of HTTP.
-func httpRequest(first []byte) bool {
+// isHTTP tells whether a connection that begins so is one of HTTP.
+func isHTTP(first []byte) bool {
 	for _, method := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "PATCH "} {
 		if bytes.HasPrefix(first, []byte(method)) {
 			return true
@@ -208,10 +208,10 @@ func httpRequest(first []byte) bool {
 
 // line is a connection as sessions see it.
 type line struct {
-	conn   net.Conn
-	half   interface{ CloseWrite() error } // nil: it cannot be closed by halves
-	prompt *prompt.Writer                  // nil: TLS
-	flow   *flow.Writer
+	conn        net.Conn
+	closeWriter interface{ CloseWrite() error } // nil: it cannot be half closed
+	prompt      *prompt.Writer                  // nil: TLS
+	flow        *flow.Writer
 }
 
 var _ session.Line = (*line)(nil)
@@ -233,18 +233,18 @@ func (l *line) Write(frames []byte) error {
 
 // Close implements session.Line: the other side may still read the bye.
 func (l *line) Close() {
-	if l.half != nil {
-		_ = l.half.CloseWrite()
+	if l.closeWriter != nil {
+		_ = l.closeWriter.CloseWrite()
 	}
-	_ = l.conn.SetReadDeadline(time.Now().Add(farewell))
+	_ = l.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 }
 
-// farewell is how long the other side may take to close after a bye.
-const farewell = time.Second
+// closeTimeout is how long the other side may take to close after a bye.
+const closeTimeout = time.Second
 
 // drain reads on until the other side has closed: what it sent meanwhile must
 // not make its end lose the bye.
 func (l *line) drain() {
-	_ = l.conn.SetReadDeadline(time.Now().Add(farewell))
+	_ = l.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	_, _ = io.CopyN(io.Discard, l.conn, 64<<20)
 }

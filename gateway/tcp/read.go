@@ -21,38 +21,38 @@ const (
 	frameTime   = 30 * time.Second // a frame's first byte to its last, for each 64 KiB
 )
 
-var large = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+var largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
-// terms are what the reader asks of a session's connection.
-type terms interface {
+// connState is what the reader asks of a session's connection.
+type connState interface {
 	MaxFrame() int
 	SignedIn() bool
 	Ended() bool
 }
 
-var _ terms = (*session.Conn)(nil)
+var _ connState = (*session.Conn)(nil)
 
 // reader cuts a connection's bytes into frames.
 type reader struct {
-	line  *line
-	buf   []byte
-	big   *[]byte // buf, if it is from the pool
-	r, w  int     // of buf, what was read and not handed out
-	names wire.Names
-	began time.Time // of the frame that is not complete; zero: none is
-	idle  int       // small reads in a row
+	line       *line
+	buf        []byte
+	pooled     *[]byte // buf, if it is from the pool
+	start, end int     // of buf, what was read and not handed out
+	names      wire.Names
+	frameBegan time.Time // of the frame that is not complete; zero: none is
+	smallReads int       // small reads in a row
 
-	late  *awake.Timer // ends reading if nobody signs in
-	heard awake.Reader // of the connection, once somebody is signed in
-	asked time.Time    // when it was last looked at how long a frame takes
-	in    bool         // somebody has been signed in
+	signInTimer *awake.Timer // ends reading if nobody signs in
+	liveness    awake.Reader // of the connection, once somebody is signed in
+	timeChecked time.Time    // when the time of the frame was last checked
+	signedIn    bool         // a session has been signed in
 }
 
 // read gives every frame to c until the connection ends: nil if the other side
 // closed it between two frames.
 func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) error {
 	rd := newReader(l, late, wire.DeadAfter*ping)
-	rd.heard.Ended = func() error {
+	rd.liveness.Ended = func() error {
 		if c.Ended() {
 			return os.ErrDeadlineExceeded
 		}
@@ -62,7 +62,7 @@ func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) erro
 	for {
 		m, err := rd.next(c)
 		if err != nil {
-			if errors.Is(err, io.EOF) && rd.r == rd.w {
+			if errors.Is(err, io.EOF) && rd.start == rd.end {
 				return nil
 			}
 			return err
@@ -70,31 +70,31 @@ func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) erro
 		if c.Ended() {
 			return nil
 		}
-		if err := c.Frame(&m, rd.ready(c)); err != nil {
+		if err := c.Frame(&m, rd.nextReady(c)); err != nil {
 			return err
 		}
 	}
 }
 
 func newReader(l *line, late *awake.Timer, dead time.Duration) *reader {
-	return &reader{line: l, buf: make([]byte, smallBuffer), late: late, heard: awake.Reader{Conn: l.conn, Limit: dead}}
+	return &reader{line: l, buf: make([]byte, smallBuffer), signInTimer: late, liveness: awake.Reader{Conn: l.conn, Limit: dead}}
 }
 
 // next waits for one frame.
-func (rd *reader) next(c terms) (wire.Message, error) {
+func (rd *reader) next(c connState) (wire.Message, error) {
 	for {
-		have := rd.buf[rd.r:rd.w]
+		have := rd.buf[rd.start:rd.end]
 		if len(have) >= 4 {
 			n := int64(binary.BigEndian.Uint32(have)) + 4
 			if limit := int64(c.MaxFrame()); n > limit {
 				return wire.Message{}, wire.Refuse(wire.CodeTooLarge, "a frame of %d bytes; the limit here is %d: a longer one goes in chunks, and only after the sign-in", n, limit)
 			}
 			if n <= int64(len(have)) {
-				rd.began = time.Time{}
+				rd.frameBegan = time.Time{}
 				return rd.parse(int(n))
 			}
 			if n > largeBuffer {
-				return rd.long(c, int(n))
+				return rd.readLong(c, int(n))
 			}
 			rd.grow(int(n))
 		}
@@ -104,9 +104,9 @@ func (rd *reader) next(c terms) (wire.Message, error) {
 	}
 }
 
-// ready tells whether the next frame is here, or is a wrong one.
-func (rd *reader) ready(c terms) bool {
-	have := rd.buf[rd.r:rd.w]
+// nextReady tells whether the next frame is complete in the buffer, or is invalid.
+func (rd *reader) nextReady(c connState) bool {
+	have := rd.buf[rd.start:rd.end]
 	if len(have) < 4 {
 		return false
 	}
@@ -117,28 +117,28 @@ func (rd *reader) ready(c terms) bool {
 // parse hands out the frame of n bytes at the start of the buffer: it is valid
 // until the next read.
 func (rd *reader) parse(n int) (wire.Message, error) {
-	b := rd.buf[rd.r : rd.r+n : rd.r+n]
-	rd.r += n
+	b := rd.buf[rd.start : rd.start+n : rd.start+n]
+	rd.start += n
 	m, _, err := wire.ParseFrame(b, &rd.names)
 	return m, err
 }
 
-// long reads a frame that does not fit the buffer. It never holds more than
+// readLong reads a frame that does not fit the buffer. It never holds more than
 // twice what has come.
-func (rd *reader) long(c terms, n int) (wire.Message, error) {
+func (rd *reader) readLong(c connState, n int) (wire.Message, error) {
 	b := make([]byte, min(n, 2*largeBuffer))
-	have := copy(b, rd.buf[rd.r:rd.w])
-	rd.r, rd.w = 0, 0
+	have := copy(b, rd.buf[rd.start:rd.end])
+	rd.start, rd.end = 0, 0
 	for have < n {
 		if have == len(b) {
 			grown := make([]byte, min(n, 2*len(b)))
 			copy(grown, b)
 			b = grown
 		}
-		rd.began = time.Now() // each piece has its own time
+		rd.frameBegan = time.Now() // each piece has its own time
 		piece := b[have:min(len(b), have+largeBuffer)]
 		for got := 0; got < len(piece); {
-			k, err := rd.some(c, piece[got:])
+			k, err := rd.readSome(c, piece[got:])
 			if err != nil {
 				return wire.Message{}, err
 			}
@@ -146,67 +146,67 @@ func (rd *reader) long(c terms, n int) (wire.Message, error) {
 		}
 		have += len(piece)
 	}
-	rd.began = time.Time{}
+	rd.frameBegan = time.Time{}
 	m, _, err := wire.ParseFrame(b, &rd.names)
 	return m, err
 }
 
 // fill reads what there is into the buffer.
-func (rd *reader) fill(c terms) error {
+func (rd *reader) fill(c connState) error {
 	switch {
-	case rd.r == rd.w:
-		rd.r, rd.w = 0, 0
-		rd.began = time.Time{}
-		if rd.big != nil && rd.idle > 8 {
+	case rd.start == rd.end:
+		rd.start, rd.end = 0, 0
+		rd.frameBegan = time.Time{}
+		if rd.pooled != nil && rd.smallReads > 8 {
 			rd.release()
 			rd.buf = make([]byte, smallBuffer)
 		}
-	case rd.w == len(rd.buf):
-		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
-		rd.r = 0
+	case rd.end == len(rd.buf):
+		rd.end = copy(rd.buf, rd.buf[rd.start:rd.end])
+		rd.start = 0
 	}
-	if rd.began.IsZero() && rd.w > rd.r {
-		rd.began = time.Now()
+	if rd.frameBegan.IsZero() && rd.end > rd.start {
+		rd.frameBegan = time.Now()
 	}
-	n, err := rd.some(c, rd.buf[rd.w:])
-	rd.w += n
+	n, err := rd.readSome(c, rd.buf[rd.end:])
+	rd.end += n
 	switch {
-	case rd.w == len(rd.buf):
+	case rd.end == len(rd.buf):
 		rd.grow(largeBuffer)
-		rd.idle = 0
+		rd.smallReads = 0
 	case n < smallBuffer:
-		rd.idle++
+		rd.smallReads++
 	default:
-		rd.idle = 0
+		rd.smallReads = 0
 	}
 	return err
 }
 
-// some reads at least one byte, in the time the connection has for it.
-func (rd *reader) some(c terms, b []byte) (int, error) {
-	if !rd.in && c.SignedIn() {
-		rd.in = true
-		rd.late.Stop()
+// readSome reads at least one byte, in the time the connection has for it.
+func (rd *reader) readSome(c connState, b []byte) (int, error) {
+	if !rd.signedIn && c.SignedIn() {
+		rd.signedIn = true
+		rd.signInTimer.Stop()
 	}
-	if !rd.in {
+	if !rd.signedIn {
 		if c.Ended() {
 			return 0, os.ErrDeadlineExceeded
 		}
-		return some(rd.line.conn.Read(b))
+		return checkProgress(rd.line.conn.Read(b))
 	}
-	if !rd.began.IsZero() {
-		if now := time.Now(); now.Sub(rd.asked) > rd.heard.Limit/6 {
-			rd.asked = now
-			if now.Sub(rd.began) > frameTime {
+	if !rd.frameBegan.IsZero() {
+		if now := time.Now(); now.Sub(rd.timeChecked) > rd.liveness.Limit/6 {
+			rd.timeChecked = now
+			if now.Sub(rd.frameBegan) > frameTime {
 				return 0, wire.Invalid("frame", "a frame took longer than %v", frameTime)
 			}
 		}
 	}
-	return some(rd.heard.Read(b))
+	return checkProgress(rd.liveness.Read(b))
 }
 
-// some sees to it that a read without an error brought something.
-func some(n int, err error) (int, error) {
+// checkProgress makes a read without bytes and without an error an error.
+func checkProgress(n int, err error) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
@@ -221,15 +221,15 @@ func (rd *reader) grow(n int) {
 	if n <= len(rd.buf) {
 		return
 	}
-	big := large.Get().(*[]byte)
-	n = copy(*big, rd.buf[rd.r:rd.w])
+	big := largeBuffers.Get().(*[]byte)
+	n = copy(*big, rd.buf[rd.start:rd.end])
 	rd.release()
-	rd.big, rd.buf, rd.r, rd.w = big, *big, 0, n
+	rd.pooled, rd.buf, rd.start, rd.end = big, *big, 0, n
 }
 
 func (rd *reader) release() {
-	if rd.big != nil {
-		large.Put(rd.big)
-		rd.big, rd.buf = nil, nil
+	if rd.pooled != nil {
+		largeBuffers.Put(rd.pooled)
+		rd.pooled, rd.buf = nil, nil
 	}
 }

@@ -40,7 +40,7 @@ func New(hub *session.Hub) *Door { return &Door{hub} }
 // connection has ended.
 func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Principal) {
 	who = who.Via(control.DoorNative)
-	t := &taken{ResponseWriter: w, patience: d.hub.Limits().Write}
+	t := &hijacker{ResponseWriter: w, writeTimeout: d.hub.Limits().Write}
 	conn, err := websocket.Accept(t, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // Accept has answered
@@ -50,28 +50,28 @@ func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Princip
 	defer conn.CloseNow()
 	wg.Go(t.socket.run)
 	conn.SetReadLimit(-1) // the library would close before a bye is said
-	l := &line{conn: conn, socket: t.socket, below: hangup.Conn(r.Context())}
+	l := &line{conn: conn, socket: t.socket, netConn: hangup.Conn(r.Context())}
 	begun, limit := time.Now(), d.hub.Limits().SignIn
 
 	silent := awake.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
-	kind, raw, err := l.next(wire.MaxFirst)
+	kind, raw, err := l.readMessage(wire.MaxFirst)
 	silent.Stop()
 	l.text = kind == websocket.MessageText
 	refused := (*wire.Error)(nil)
 	switch {
 	case errors.As(err, &refused):
-		l.turnAway(refused)
+		l.refuse(refused)
 		return
 	case err != nil:
 		return
 	}
 	c, refused := d.hub.Begin(l, control.Credentials{Door: control.DoorNative, Remote: r.RemoteAddr}, session.Options{Whole: l.text, Principal: &who})
 	if refused != nil {
-		l.turnAway(refused)
+		l.refuse(refused)
 		return
 	}
 	silent = awake.AfterFunc(limit-time.Since(begun), func() {
-		if !c.SignedIn() && !l.entered.Load() {
+		if !c.SignedIn() && !l.signedIn.Load() {
 			c.End(wire.Refuse(wire.CodeUnauthorized, "no sign-in within %v", limit))
 		}
 	})
@@ -85,21 +85,21 @@ func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Princip
 
 // line is a connection as sessions see it.
 type line struct {
-	conn    *websocket.Conn
-	socket  *socket
-	text    bool
-	why     atomic.Pointer[wire.Error]
-	entered atomic.Bool // somebody has been signed in
-	below   net.Conn    // what the WebSocket runs over; nil: not known
+	conn      *websocket.Conn
+	socket    *socket
+	text      bool
+	byeReason atomic.Pointer[wire.Error]
+	signedIn  atomic.Bool // a session has been signed in
+	netConn   net.Conn    // what the WebSocket runs over; nil: not known
 }
 
 var _ session.Line = (*line)(nil)
 
 // Left implements session.Line.
-func (l *line) Left() bool { return hangup.Left(l.below) }
+func (l *line) Left() bool { return hangup.Left(l.netConn) }
 
-// turnAway says why there is no session, and closes.
-func (l *line) turnAway(why *wire.Error) {
+// refuse says why there is no session, and closes.
+func (l *line) refuse(why *wire.Error) {
 	_ = l.Write(wire.AppendBye(nil, why))
 	l.Close()
 }
@@ -108,7 +108,7 @@ func (l *line) turnAway(why *wire.Error) {
 // closed it.
 func (l *line) read(c *session.Conn, raw []byte) error {
 	for {
-		m, err := l.frame(raw)
+		m, err := l.parse(raw)
 		if err != nil {
 			return err
 		}
@@ -119,20 +119,20 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 			return err
 		}
 		if c.SignedIn() {
-			l.entered.Store(true)
+			l.signedIn.Store(true)
 		}
 		limit := c.MaxFrame()
 		if l.text && c.SignedIn() {
 			limit = maxText
 		}
-		kind, next, err := l.next(limit)
+		kind, next, err := l.readMessage(limit)
 		switch status := websocket.CloseStatus(err); {
 		case err == nil && (kind == websocket.MessageText) != l.text:
 			return wire.Invalid("frame", "a session is all text or all binary")
 		case err == nil:
 			raw = next
 			continue
-		case l.socket.silent.Load():
+		case l.socket.timedOut.Load():
 			l.socket.fail(os.ErrDeadlineExceeded)
 			_ = l.conn.CloseNow()
 			return os.ErrDeadlineExceeded
@@ -143,8 +143,8 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 	}
 }
 
-// next reads one message of at most limit bytes.
-func (l *line) next(limit int) (websocket.MessageType, []byte, error) {
+// readMessage reads one message of at most limit bytes.
+func (l *line) readMessage(limit int) (websocket.MessageType, []byte, error) {
 	kind, r, err := l.conn.Reader(context.Background()) // what a peer that died said last is found out by ping
 	if err != nil {
 		return kind, nil, err
@@ -156,8 +156,8 @@ func (l *line) next(limit int) (websocket.MessageType, []byte, error) {
 	return kind, b, err
 }
 
-// frame reads one message of the WebSocket.
-func (l *line) frame(raw []byte) (wire.Message, error) {
+// parse reads one message of the WebSocket.
+func (l *line) parse(raw []byte) (wire.Message, error) {
 	if l.text {
 		return textframe.Parse(raw)
 	}
@@ -183,7 +183,7 @@ func (l *line) Write(frames []byte) error {
 		if m.To == "" && m.Type == wire.TypeBye {
 			why := new(wire.Error)
 			if json.Unmarshal(m.Payload[0], why) == nil {
-				l.why.Store(why)
+				l.byeReason.Store(why)
 			}
 		}
 		if l.text {
@@ -199,7 +199,7 @@ func (l *line) Write(frames []byte) error {
 			return err
 		}
 	}
-	return l.socket.drained()
+	return l.socket.waitWritten()
 }
 
 // WriteNow implements session.Line: a WebSocket's writes may wait.
@@ -209,7 +209,7 @@ func (l *line) WriteNow([]byte) int { return 0 }
 // meanwhile goes between two.
 func (l *line) write(kind websocket.MessageType, b []byte) error {
 	ctx := context.Background() // the socket ends it
-	if len(b) <= piece {
+	if len(b) <= pieceSize {
 		return l.conn.Write(ctx, kind, b)
 	}
 	w, err := l.conn.Writer(ctx, kind)
@@ -217,11 +217,11 @@ func (l *line) write(kind websocket.MessageType, b []byte) error {
 		return err
 	}
 	for len(b) > 0 {
-		n := min(len(b), piece)
+		n := min(len(b), pieceSize)
 		if _, err := w.Write(b[:n]); err != nil {
 			return err
 		}
-		if err := l.socket.drained(); err != nil {
+		if err := l.socket.waitWritten(); err != nil {
 			return err
 		}
 		b = b[n:]
@@ -249,7 +249,7 @@ func textOf(m *wire.Message) ([]byte, error) {
 // Close implements session.Line.
 func (l *line) Close() {
 	code, reason := websocket.StatusNormalClosure, ""
-	if why := l.why.Load(); why != nil {
+	if why := l.byeReason.Load(); why != nil {
 		code, reason = websocket.StatusPolicyViolation, string(why.Code)
 		switch why.Code {
 		case wire.CodeUnavailable:
@@ -273,7 +273,7 @@ func (l *line) ping(ctx context.Context, c *session.Conn) {
 		case <-tick.C:
 			if !asked {
 				asked = true
-				l.socket.asking()
+				l.socket.queuePing()
 				go func() { answered <- l.conn.Ping(ctx) }()
 			} else if l.socket.flow.Reaching(wire.DeadAfter * wire.DefaultPing) {
 				c.Alive()

@@ -17,34 +17,34 @@ import (
 
 // Bounds of what waits to be written.
 const (
-	piece      = 64 << 10 // of a message: the library's own frames go between two
+	pieceSize  = 64 << 10 // of a message: the library's own frames go between two
 	maxWaiting = 8 << 20  // more is the answers to pings of one that reads nothing
 )
 
-// farewell is how long a connection that ends may take to say its last words.
-const farewell = time.Second
+// closeTimeout is how long a connection that is closed may take to write what is queued.
+const closeTimeout = time.Second
 
 // socket is the connection below a WebSocket. A write to it never waits: the
 // library ends a connection on which a ping, a pong or a close cannot be written
 // within five seconds, and on a slow link they wait for longer behind a message.
-// Who writes messages waits with drained.
+// The writer of messages waits with waitWritten.
 type socket struct {
 	net.Conn
-	prompt *prompt.Writer // nil: TLS
-	flow   *flow.Writer
-	heard  awake.Reader
-	silent atomic.Bool // nothing came for too long
-	wake   chan struct{}
-	closed chan struct{}
+	prompt   *prompt.Writer // nil: TLS
+	flow     *flow.Writer
+	liveness awake.Reader
+	timedOut atomic.Bool // nothing came for too long
+	wake     chan struct{}
+	closed   chan struct{}
 
 	// mu guards what follows; changed is over it.
-	mu      sync.Mutex
-	changed *sync.Cond
-	waiting []byte
-	writing bool  // run is
-	asked   bool  // what waits ends with a ping
-	ending  bool  // Close was called
-	err     error // nothing more is written
+	mu         sync.Mutex
+	written    *sync.Cond
+	waiting    []byte
+	writing    bool  // run is
+	pingQueued bool  // what waits ends with a ping
+	closing    bool  // Close was called
+	err        error // nothing more is written
 }
 
 func newSocket(conn net.Conn, patience time.Duration) *socket {
@@ -52,33 +52,33 @@ func newSocket(conn net.Conn, patience time.Duration) *socket {
 	flow.Prompt(conn)
 	s := &socket{Conn: conn, prompt: prompt.New(conn), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	s.flow = flow.NewWriter(conn, patience)
-	s.heard = awake.Reader{Conn: conn, Limit: dead, More: func(silent time.Duration) time.Duration { return s.flow.More(silent, dead) }}
-	s.changed = sync.NewCond(&s.mu)
+	s.liveness = awake.Reader{Conn: conn, Limit: dead, More: func(silent time.Duration) time.Duration { return s.flow.More(silent, dead) }}
+	s.written = sync.NewCond(&s.mu)
 	return s
 }
 
-// taken is an answer whose connection is taken over as a socket.
-type taken struct {
+// hijacker is a response writer whose connection is hijacked as a socket.
+type hijacker struct {
 	http.ResponseWriter
-	patience time.Duration
-	socket   *socket
+	writeTimeout time.Duration
+	socket       *socket
 }
 
 // Hijack implements http.Hijacker.
-func (t *taken) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (t *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	t.socket = newSocket(conn, t.patience)
+	t.socket = newSocket(conn, t.writeTimeout)
 	return t.socket, bufio.NewReadWriter(rw.Reader, bufio.NewWriter(t.socket)), nil
 }
 
 // Read implements net.Conn: it fails when nothing came for too long.
 func (s *socket) Read(b []byte) (int, error) {
-	n, err := s.heard.Read(b)
+	n, err := s.liveness.Read(b)
 	if err != nil && os.IsTimeout(err) {
-		s.silent.Store(true)
+		s.timedOut.Store(true)
 	}
 	return n, err
 }
@@ -91,7 +91,7 @@ func (s *socket) Write(b []byte) (int, error) {
 	case s.err != nil:
 		return 0, s.err
 	case len(s.waiting) > maxWaiting:
-		s.end(os.ErrDeadlineExceeded)
+		s.stop(os.ErrDeadlineExceeded)
 		return 0, s.err
 	}
 	left := b
@@ -99,7 +99,7 @@ func (s *socket) Write(b []byte) (int, error) {
 		left = b[s.prompt.Write(b):]
 	}
 	if len(left) == 0 {
-		s.wrote()
+		s.allWritten()
 		return len(b), nil
 	}
 	s.waiting = append(s.waiting, left...)
@@ -110,19 +110,19 @@ func (s *socket) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// wrote notes that nothing waits; mu is held.
-func (s *socket) wrote() {
-	if s.asked {
-		s.asked = false
+// allWritten notes that nothing waits; mu is held.
+func (s *socket) allWritten() {
+	if s.pingQueued {
+		s.pingQueued = false
 		s.flow.Asked()
 	}
 }
 
-// asking is called before a ping is written.
-func (s *socket) asking() {
+// queuePing is called before a ping is written.
+func (s *socket) queuePing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = true
+	s.pingQueued = true
 }
 
 // run writes what waits until the socket is closed.
@@ -148,37 +148,37 @@ func (s *socket) writeAll() {
 		_, err := s.flow.Write(b)
 		s.mu.Lock()
 		if s.writing = false; err != nil {
-			s.end(err)
+			s.stop(err)
 		}
 		spare = b
 	}
-	s.wrote()
-	s.changed.Broadcast()
+	s.allWritten()
+	s.written.Broadcast()
 }
 
-// end has nothing written any more; mu is held.
-func (s *socket) end(err error) {
+// stop drops what waits and fails later writes; mu is held.
+func (s *socket) stop(err error) {
 	if s.err == nil {
 		s.err = err
 	}
 	s.waiting = nil
-	s.changed.Broadcast()
+	s.written.Broadcast()
 }
 
 // fail ends the socket at once.
 func (s *socket) fail(err error) {
 	s.mu.Lock()
-	s.end(err)
+	s.stop(err)
 	s.mu.Unlock()
 	s.Conn.Close()
 }
 
-// drained waits until all that was written has left, or returns why it cannot.
-func (s *socket) drained() error {
+// waitWritten waits until all that was queued is written, or returns why it cannot be.
+func (s *socket) waitWritten() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && (len(s.waiting) > 0 || s.writing) {
-		s.changed.Wait()
+		s.written.Wait()
 	}
 	return s.err
 }
@@ -186,17 +186,17 @@ func (s *socket) drained() error {
 // Close implements net.Conn. What was written last may still leave.
 func (s *socket) Close() error {
 	s.mu.Lock()
-	first := !s.ending
-	s.ending = true
+	first := !s.closing
+	s.closing = true
 	s.mu.Unlock()
 	if !first {
 		return s.Conn.Close()
 	}
-	s.flow.Hurry(farewell)
-	_ = s.drained() // it says nothing that matters any more
+	s.flow.Hurry(closeTimeout)
+	_ = s.waitWritten() // the error does not matter any more
 	err := s.Conn.Close()
 	s.mu.Lock()
-	s.end(net.ErrClosed)
+	s.stop(net.ErrClosed)
 	s.mu.Unlock()
 	close(s.closed)
 	return err

@@ -28,7 +28,7 @@ func (q *queue) init(limit int) {
 	q.ready = make(chan struct{}, 1)
 }
 
-// enqueue queues what fill appends; the writer is to be roused.
+// enqueue queues what appendTo appends; the caller wakes the writer.
 func (q *queue) enqueue(appendTo func([]byte) []byte) error {
 	q.mu.Lock()
 	switch {
