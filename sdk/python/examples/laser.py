@@ -1,6 +1,6 @@
 """An instrument: offers methods until it is interrupted.
 
-    python laser.py 127.0.0.1:7370,127.0.0.1:7371
+python laser.py 127.0.0.1:7370,127.0.0.1:7371
 """
 
 import sys
@@ -9,23 +9,22 @@ import folkmoot
 import folkmoot.sync
 
 laser = folkmoot.Methods()
-power = 0.0
+state = {"power": 0.0}  # W
 
 
 @laser.method
 def set_power(watts: float) -> float:
     """Sets the power, in watts, and returns it."""
-    global power
     if not 0 <= watts <= 5:
         raise folkmoot.MethodError(1, "the power is between 0 and 5 W")
-    power = watts
-    return power
+    state["power"] = watts
+    return watts
 
 
 @laser.method
 def spectrum() -> folkmoot.Reply:
     """Returns the number of samples, and the samples as bytes."""
-    samples = bytes(int(power * 50) for _ in range(1000))
+    samples = bytes(int(state["power"] * 50) for _ in range(1000))
     return folkmoot.Reply({"samples": len(samples)}, [samples])
 
 

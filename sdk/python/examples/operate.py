@@ -1,6 +1,6 @@
 """Finds a laser in the directory, waits for one if need be, and uses it.
 
-    python operate.py 127.0.0.1:7370,127.0.0.1:7371
+python operate.py 127.0.0.1:7370,127.0.0.1:7371
 """
 
 import asyncio

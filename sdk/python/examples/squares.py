@@ -1,6 +1,6 @@
 """Hands work in and prints results as they come.
 
-    python squares.py 127.0.0.1:7370,127.0.0.1:7371
+python squares.py 127.0.0.1:7370,127.0.0.1:7371
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 ``connect`` is for asyncio; ``folkmoot.sync.connect`` is the same for programs without it."""
 
+from . import answers
 from .connection import DEFAULT_PORT
 from .directory import Component, Door, Event, Watch
 from .errors import (
@@ -49,6 +50,7 @@ __all__ = [
     "SessionLost",
     "Unknown",
     "Watch",
+    "answers",
     "connect",
     "current_message",
     "new_conversation",

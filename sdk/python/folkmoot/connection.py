@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -22,12 +23,18 @@ _WRITE_AT_ONCE = 64 << 10
 _WRITE_BUFFER = 256 << 10
 _UNSENT = 128 << 10  # what the system may hold and cannot send yet: pings wait behind it
 _NOTSENT: Optional[int] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-_OUTQ: Optional[int] = None  # asks for the bytes that are not acknowledged
 if sys.platform == "linux":
     import fcntl
     import termios
 
-    _OUTQ = termios.TIOCOUTQ
+    def _unacknowledged(fd: int) -> Optional[int]:
+        """Bytes that the other side's system has not acknowledged; None when that is not known."""
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+else:
+
+    def _unacknowledged(fd: int) -> Optional[int]:
+        return None
 
 
 def now() -> float:
@@ -49,7 +56,7 @@ def split_address(address: str) -> Tuple[str, int]:
 
 
 def found(first: bytes) -> str:
-    """Says what answers instead of a coordinator's native sessions, by the first bytes that came; "" if they tell nothing."""
+    """Says what answers instead of a coordinator's native sessions, by the first bytes; "" if they tell nothing."""
     sessions = "Native sessions have another, --component-addr of the coordinator"
     if first.startswith(b"HTTP/"):
         return f"it speaks HTTP: is this the port of REST? {sessions}"
@@ -67,7 +74,7 @@ class TLSFailed(NotTried):
 class Outgoing:
     """One frame on its way out; ``written`` once all of it was handed to the system."""
 
-    __slots__ = ("to", "bytes", "written")
+    __slots__ = ("bytes", "to", "written")
 
     def __init__(self, to: str, frame: bytes) -> None:
         self.to = to
@@ -83,7 +90,7 @@ class Outgoing:
 class _Transfer:
     """A frame that goes out in chunks, and what must not overtake it."""
 
-    __slots__ = ("out", "number", "chunks", "behind")
+    __slots__ = ("behind", "chunks", "number", "out")
 
     def __init__(self, out: Outgoing, number: int) -> None:
         self.out = out
@@ -123,7 +130,9 @@ class Connection(asyncio.Protocol):
         self._ping_number = 0
         self._written = self._taken = 0  # bytes written, and of them what the other side's system had at the last look
         self._asked: Optional[int] = None  # where the first ping ends that is not answered, in bytes written
-        self._moved = self._under_way = self._heard  # when bytes were last taken; when that ping was last seen under way
+        self._moved = self._under_way = (
+            self._heard
+        )  # when bytes were last taken; when that ping was last seen under way
         self._beat: Optional[asyncio.TimerHandle] = None
         self._why: Optional[Error] = None
         self._secure = False
@@ -158,7 +167,11 @@ class Connection(asyncio.Protocol):
             await within(dial(), timeout)
         except ssl.SSLError as error:  # by its own text nobody sees whose certificate it is about
             self.abort()
-            none = " (it speaks no TLS: is this the port of REST, or is TLS not wanted?)" if "WRONG_VERSION" in str(error) else ""
+            none = (
+                " (it speaks no TLS: is this the port of REST, or is TLS not wanted?)"
+                if "WRONG_VERSION" in str(error)
+                else ""
+            )
             raise TLSFailed(f"{address}: TLS failed: {error}{none}") from error
         except asyncio.TimeoutError as error:
             try:
@@ -168,7 +181,11 @@ class Connection(asyncio.Protocol):
             raise NotTried(f"{address}: {why}") from error
         except (OSError, Error) as error:
             self.abort()
-            if tls is not None and isinstance(error, (ConnectionResetError, ConnectionAbortedError)) and self._transport is None:
+            if (
+                tls is not None
+                and isinstance(error, (ConnectionResetError, ConnectionAbortedError))
+                and self._transport is None
+            ):
                 raise TLSFailed(f"{address}: TLS failed: {error} (does it speak TLS at all?)") from error
             raise NotTried(f"{address}: {error or type(error).__name__}") from error
         except BaseException:
@@ -196,7 +213,8 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         self._scheduled = False
         while (self._queue or self._transfers) and not self._paused and self._alive():
-            batch, size, blocked = [], 0, False
+            batch: List[bytes] = []
+            size, blocked = 0, False
             while size < _WRITE_AT_ONCE and (self._transfers or (self._queue and not blocked)):
                 if self._queue and not blocked:
                     out = self._queue.popleft()
@@ -232,7 +250,7 @@ class Connection(asyncio.Protocol):
 
     def unwritten(self) -> List[Outgoing]:
         """Takes back what was not handed to the system, in order."""
-        rest = []
+        rest: List[Outgoing] = []
         for transfer in self._transfers.values():
             rest += [transfer.out, *transfer.behind]
         rest += self._queue
@@ -256,7 +274,7 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def _look(self, at: float) -> None:
-        """Sees how far what was written has got. A ping that is on its way behind a long message cannot be answered yet."""
+        """Sees how far what was written has got. A ping on its way behind a long message cannot be answered yet."""
         left = self._left()
         if left is None:
             return
@@ -268,12 +286,13 @@ class Connection(asyncio.Protocol):
     def _left(self) -> Optional[int]:
         """How many bytes the other side's system has not taken yet; None where ours does not tell."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
-        if sock is None or _OUTQ is None or self._transport is None:
+        if sock is None or self._transport is None:
             return None
         try:
-            return int.from_bytes(fcntl.ioctl(sock.fileno(), _OUTQ, bytes(4)), sys.byteorder) + self._transport.get_write_buffer_size()
+            left = _unacknowledged(sock.fileno())
         except (OSError, ValueError):
             return None
+        return None if left is None else left + self._transport.get_write_buffer_size()
 
     def _dead_at(self) -> float:
         return max(self._heard, self._under_way) + DEAD_AFTER * self._ping
@@ -390,20 +409,21 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             if sock is not None and not self._transport.is_closing():
-                try:
+                with contextlib.suppress(OSError):  # it has ended already
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                except OSError:
-                    pass  # it has ended already
             self._transport.abort()
 
     @property
     def own_end(self) -> str:
         """Our end of the connection, host:port; "" when that is not known."""
-        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
-        if not isinstance(name, tuple) or len(name) < 2:
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
             return ""
-        host = str(name[0])
-        return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"
+        try:
+            host, port = sock.getsockname()[:2]
+        except OSError:
+            return ""  # it has ended already
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._beat is not None:

@@ -6,9 +6,9 @@ import asyncio
 import re
 from collections import deque
 from dataclasses import dataclass, field, fields
-from typing import Any, Deque, Dict, FrozenSet, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Deque, Dict, FrozenSet, List, Mapping, Optional, Tuple, Type, TypeVar
 
-
+from . import jsonrpc
 from .errors import Busy, Error
 from .timing import within
 
@@ -27,7 +27,7 @@ def seconds(duration: Any) -> float:
     return sum(float(n) * _UNITS[u] for n, u in found)
 
 
-def known(kind: Type[T], told: Mapping[str, Any]) -> T:
+def known(kind: Type[T], told: Mapping[str, object]) -> T:
     """Makes a dataclass of the members it knows, and leaves out those a newer coordinator may add."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     return kind(**{k: v for k, v in told.items() if k in names and v is not None})
@@ -43,10 +43,10 @@ class Component:
     home: str = ""
     session: str = ""
     kind: str = ""
-    labels: Dict[str, str] = field(default_factory=dict)
-    place: Dict[str, str] = field(default_factory=dict)
+    labels: Dict[str, str] = field(default_factory=lambda: {})
+    place: Dict[str, str] = field(default_factory=lambda: {})
     lease: str = ""
-    runtimes: List[str] = field(default_factory=list)
+    runtimes: List[str] = field(default_factory=lambda: [])
     slots: int = 0
     since: str = ""
     index: int = 0
@@ -77,14 +77,15 @@ class Event:
     @property
     def component(self) -> Optional[Component]:
         """The component after the change, for topic ``component``."""
-        return known(Component, self.data) if self.topic == "component" and isinstance(self.data, dict) else None
+        data = jsonrpc.as_object(self.data)
+        return known(Component, data) if self.topic == "component" and data is not None else None
 
 
 class Watch:
     """News in order, without gaps: iterate over it with ``async for``. It goes on when the session moves, and ends
     with SessionLost or with close."""
 
-    def __init__(self, topics: FrozenSet[str], end: Any) -> None:
+    def __init__(self, topics: FrozenSet[str], end: Callable[[Watch], None]) -> None:
         self.topics = topics
         self.index = 0  #: of the state the news begins after
         self._end = end

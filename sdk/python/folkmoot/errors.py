@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from . import jsonrpc
+
 
 class Error(Exception):
     """A failure with one of the codes of the wire: ``invalid unauthorized forbidden not_found name_taken
@@ -77,7 +79,7 @@ class MethodError(Error):
     code = "internal"
 
     def __init__(self, rpc_code: int, message: str, data: Any = None) -> None:
-        super().__init__(message, code=str(data["code"]) if isinstance(data, dict) and "code" in data else "")
+        super().__init__(message, code=str((jsonrpc.as_object(data) or {}).get("code", "")))
         self.rpc_code = rpc_code
         self.data = data
 
@@ -90,13 +92,13 @@ _BY_CODE = {
     "unknown": Unknown,
     "internal": Unknown,
 }
-_REFUSALS = frozenset("invalid unauthorized forbidden conflict too_large".split())
+_REFUSALS = frozenset(["invalid", "unauthorized", "forbidden", "conflict", "too_large"])
 _BY_RPC = {-32700: "invalid", -32600: "invalid", -32601: "invalid", -32602: "invalid", -32091: "name_taken"}
 
 
 def from_wire(told: Any) -> Error:
     """Makes the exception of ``{"code", "message", "field"?, "retry_after"?}``."""
-    told = told if isinstance(told, dict) else {}
+    told = jsonrpc.as_object(told) or {}
     code = str(told.get("code", "internal"))
     kind = Refused if code in _REFUSALS else _BY_CODE.get(code, Error)
     nanoseconds = told.get("retry_after")
@@ -110,13 +112,13 @@ def from_wire(told: Any) -> Error:
 
 def from_coordinator(error: Any) -> Error:
     """Makes the exception of a JSON-RPC error that a coordinator sent."""
-    error = error if isinstance(error, dict) else {}
-    rpc, data, message = error.get("code"), error.get("data"), str(error.get("message", ""))
-    if rpc == -32090:
+    error = jsonrpc.as_object(error) or {}
+    rpc, data, message = error.get("code"), jsonrpc.as_object(error.get("data")), str(error.get("message", ""))
+    if rpc == jsonrpc.NOT_SIGNED_IN:
         return NotSignedIn(message or "sign in first")
-    if rpc == -32093:
+    if rpc == jsonrpc.RECEIVER_UNKNOWN:
         return ReceiverUnknown(message or "nobody is signed in under that name")
-    if isinstance(data, dict):
+    if data is not None:
         return from_wire({"message": message, **data})
     return from_wire({"code": _BY_RPC.get(rpc, "internal") if isinstance(rpc, int) else "internal", "message": message})
 

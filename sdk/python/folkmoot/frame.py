@@ -51,7 +51,7 @@ class Message:
     conversation: bytes = NO_CONVERSATION
     id: int = 0
     type: int = ANY
-    payload: List[bytes] = field(default_factory=list)
+    payload: List[bytes] = field(default_factory=lambda: [])
 
     @property
     def conversation_id(self) -> uuid.UUID:
@@ -99,7 +99,11 @@ def encode(m: Message) -> bytes:
     if len(m.payload) > MAX_PAYLOAD_FRAMES:
         raise Refused(f"more than {MAX_PAYLOAD_FRAMES} payload frames", field="payload")
     if size > MAX_MESSAGE:
-        raise Refused(f"a message of {size} bytes is above the limit of {MAX_MESSAGE}: cut it in several, or send the place where its content is", code="too_large")
+        raise Refused(
+            f"a message of {size} bytes is above the limit of {MAX_MESSAGE}: cut it in several, "
+            "or send the place where its content is",
+            code="too_large",
+        )
     length = _SHORTEST + len(to) + len(sender) + 4 * len(m.payload) + size
     parts = [
         _LENGTH.pack(length), b"\1", _SHORT.pack(len(to)), to, _SHORT.pack(len(sender)), sender,
@@ -133,7 +137,8 @@ def decode(b: bytes, at: int = 0) -> Tuple[Message, int]:
     at += _TAIL.size
     if 4 * count > end - at:
         raise Refused(f"{count} payload frames announced in {end - at} bytes", field="frame")
-    payload, size = [], 0
+    payload: List[bytes] = []
+    size = 0
     for _ in range(count):
         if end - at < 4:
             raise Refused("the frame ends before its last payload frame", field="frame")

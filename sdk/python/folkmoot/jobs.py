@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Optional, Set
+from typing import Any, AsyncIterator, Optional, Protocol, Set
 
+from . import answers, jsonrpc
 from .directory import known
 from .errors import Error
 from .timing import within
 
-if TYPE_CHECKING:
-    from .session import Session
-
 FINAL = frozenset(("done", "failed", "cancelled"))
 _PAGE = 1000
-_SOON, _LATE = 0.05, 1.0  # seconds between two looks
+_SOON, _LATE = 0.05, 1.0  # seconds until the next look at results
+_ANSWER = 10.0  # seconds for an answer
+_WAIT = 1.0  # seconds for which COORDINATOR waits for the end of a job before it answers
+
+
+class Coordinator(Protocol):
+    """The part of a session that a job needs."""
+
+    @property
+    def asking(self) -> bool:
+        """Whether COORDINATOR has a request of this session that is not answered yet."""
+        ...
+
+    async def coordinator(self, method: str, params: jsonrpc.Params = None, *, timeout: float = ...) -> Any: ...
 
 
 class JobFailed(Error):
@@ -44,14 +55,28 @@ class Result:
 class Job:
     """A job as it was when last heard of. It goes on without us: ``Session.job(id)`` finds it again."""
 
-    def __init__(self, session: Session, told: Dict[str, Any]) -> None:
+    def __init__(self, session: Coordinator, told: answers.Job) -> None:
         self._session = session
         self.told = told  #: all that the coordinator said, as JSON
 
-    id = property(lambda self: str(self.told["id"]))
-    state = property(lambda self: str(self.told["state"]))
-    reason = property(lambda self: str(self.told.get("reason", "")))
-    parts = property(lambda self: dict(self.told.get("parts", {})))
+    @property
+    def id(self) -> str:
+        return self.told.get("id", "")
+
+    @property
+    def state(self) -> str:
+        """queued, running, done, failed or cancelled."""
+        return self.told.get("state", "")
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or was cancelled."""
+        return self.told.get("reason", "")
+
+    @property
+    def parts(self) -> answers.Parts:
+        """How many parts are in which state."""
+        return self.told.get("parts", answers.Parts())
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.state}>"
@@ -65,21 +90,34 @@ class Job:
         self.told = await self._session.coordinator("jobs.get", {"id": self.id})
         return self
 
+    async def _refresh_at_end(self, seconds: float) -> None:
+        """Asks how it is once it has ended, or after so many seconds. COORDINATOR answers a session's requests in
+        order, so that one that waits there holds up those that follow: it is only asked to wait when nothing else
+        is asked."""
+        if self._session.asking:
+            await asyncio.sleep(seconds)
+            await self.refresh()
+            return
+        self.told = await self._session.coordinator(
+            "jobs.get", {"id": self.id, "wait": seconds}, timeout=_ANSWER + seconds
+        )
+
     async def wait(self, timeout: Optional[float] = None) -> Job:
-        """Waits until the job has ended, however. Raises asyncio.TimeoutError."""
+        """Waits until the job has ended, however. Raises asyncio.TimeoutError. What else the session asks COORDINATOR
+        meanwhile may be answered up to a second later."""
 
         async def ended() -> None:
-            pause = _SOON
-            while not (await self.refresh()).ended:
-                await asyncio.sleep(pause)
-                pause = min(_LATE, pause * 1.5)
+            while not self.ended:
+                await self._refresh_at_end(_WAIT)
 
         await within(ended(), timeout)
         return self
 
     async def cancel(self, reason: str = "") -> Job:
         """Cancels the job; one that has ended stays as it is."""
-        self.told = await self._session.coordinator("jobs.cancel", {"id": self.id, **({"reason": reason} if reason else {})})
+        self.told = await self._session.coordinator(
+            "jobs.cancel", {"id": self.id, **({"reason": reason} if reason else {})}
+        )
         return self
 
     async def forget(self) -> None:
@@ -92,28 +130,32 @@ class Job:
         told: Set[int] = set()  # part numbers at and above gap
         gap = 0  # all parts below were told
         pause = _SOON
+        await self.refresh()
         while True:
-            await self.refresh()
-            over, news, after = self.ended, False, gap - 1
-            while True:
-                page = await self._session.coordinator(
-                    "jobs.results", {"id": self.id, "limit": _PAGE, **({"after": after} if after >= 0 else {})}
-                )
-                for line in page.get("results") or ():
-                    result = known(Result, line)
-                    if result.part >= gap and result.part not in told:
-                        told.add(result.part)
-                        news = True
-                        yield result
-                if page.get("next") is None:
-                    break
-                after = page["next"]
+            over, news = self.ended, False
+            async for result in self._results(gap - 1):
+                if result.part >= gap and result.part not in told:
+                    told.add(result.part)
+                    news = True
+                    yield result
             while gap in told:
                 told.remove(gap)
                 gap += 1
             if over or not follow:
                 break
             pause = _SOON if news else min(_LATE, pause * 1.5)
-            await asyncio.sleep(pause)
+            await self._refresh_at_end(pause)
         if self.ended and self.state != "done":
             raise JobFailed(self)
+
+    async def _results(self, after: int) -> AsyncIterator[Result]:
+        """Yields the results of parts above ``after`` that have ended by now, by part number."""
+        while True:
+            params = {"id": self.id, "limit": _PAGE, **({"after": after} if after >= 0 else {})}
+            page: answers.Results = await self._session.coordinator("jobs.results", params)
+            for line in page.get("results") or ():
+                yield known(Result, line)
+            following = page.get("next")
+            if following is None:
+                return
+            after = following

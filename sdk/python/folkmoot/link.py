@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from . import frame
+from . import answers, frame, jsonrpc
 from .connection import Connection, Outgoing, TLSFailed, now
 from .directory import Door, known, seconds
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
@@ -35,8 +36,8 @@ class Config:
     session: str = ""
     secret: str = ""
     token: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    place: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: {})
+    place: Mapping[str, str] = field(default_factory=lambda: {})
     lease: float = 10.0
     runtimes: Sequence[str] = ()
     slots: int = 0
@@ -47,9 +48,11 @@ class Config:
 class _Sent(Outgoing):
     """A message on its way, until its outcome is known."""
 
-    __slots__ = ("number", "message", "outcome", "timer", "repeat")
+    __slots__ = ("message", "number", "outcome", "repeat", "timer")
 
-    def __init__(self, number: int, message: Message, receiver: str, outcome: asyncio.Future[None], repeat: bool) -> None:
+    def __init__(
+        self, number: int, message: Message, receiver: str, outcome: asyncio.Future[None], repeat: bool
+    ) -> None:
         super().__init__(receiver, frame.encode(message))
         self.number = number  # in the order handed in
         self.message = message
@@ -62,7 +65,7 @@ class _Sent(Outgoing):
         return self.outcome.done()
 
 
-Answer = Tuple[Message, Dict[str, Any]]
+Answer = Tuple[Message, jsonrpc.Object]
 
 
 class Link:
@@ -70,7 +73,7 @@ class Link:
 
     def __init__(self, config: Config, on_message: Callable[[Message, Any], None], on_home: Callable[[], None]) -> None:
         self.config = config
-        self.welcome: Dict[str, Any] = {}
+        self.welcome: answers.Welcome = {}
         self.error: Optional[SessionLost] = None
         self.lost = asyncio.Event()
         self._on_message, self._on_home = on_message, on_home
@@ -84,7 +87,7 @@ class Link:
         self._tls_trouble = ""  # the last failure of TLS since the last sign-in
         self._uncertain = False  # a sign-in was sent and its outcome is not known
         self._next = 0  # the attempt that the next sign-in is; 0: it cannot be numbered yet
-        self._unsure = False  # a take-over without a number may still be carried out
+        self._unsure: bool = False  # a take-over without a number may still be carried out
         self._until = float("inf")  # the lease holds at least until then
         self._sent: Dict[int, _Sent] = {}  # by message id
         self._requests: Dict[bytes, _Sent] = {}  # to COORDINATOR, by conversation
@@ -105,7 +108,9 @@ class Link:
             await within(self._enter_any(self.config.addresses, _DIAL), timeout)
         except asyncio.TimeoutError:
             kind = Unknown if self._uncertain else NotTried
-            raise kind(f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._told_trouble()}") from None
+            raise kind(
+                f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._told_trouble()}"
+            ) from None
         self._tasks = [asyncio.ensure_future(self._keep()), asyncio.ensure_future(self._watch_lease())]
 
     async def stop(self, timeout: float) -> None:
@@ -115,10 +120,8 @@ class Link:
             if under_way:
                 await asyncio.wait(under_way, timeout=timeout)
             self._leaving = True
-            try:
+            with contextlib.suppress(Error):  # the lease frees the name
                 await self.ask("sign_out", None, timeout=timeout, repeat=True)
-            except Error:
-                pass  # the lease frees the name
             connection = self._connection
             self._end(lost(None))
             if connection is not None:
@@ -278,16 +281,21 @@ class Link:
         params: Dict[str, Any] = {"name": c.name, "lease": c.lease, "namespace": w.get("namespace", c.namespace)}
         params.update(attempt=attempt, address=connection.own_end)
         params.update({"session": session, "secret": secret} if session else {"key": self._key})
-        params.update(token=c.token, labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots)
+        params.update(
+            token=c.token, labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots
+        )
         request = _request("sign_in", {k: v for k, v in params.items() if v})
         request.sender = ""
         encoded = frame.encode(request)
         if len(encoded) > _LARGEST_SIGN_IN:
             why = "give fewer or shorter labels"
-            raise Refused(f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}: {why}", code="too_large")
+            raise Refused(
+                f"a sign-in of {len(encoded)} bytes is above the limit of {_LARGEST_SIGN_IN}: {why}", code="too_large"
+            )
         answer = self._answers[request.conversation] = self._loop.create_future()
         sent_at = now()
-        before, self._uncertain = (self._uncertain, self._unsure), True
+        before = self._uncertain, self._unsure
+        self._uncertain = True
         if unnumbered:  # the session was begun by others, whose attempts are not known
             self._unsure = True
         else:  # once the next is carried out, this one changes nothing any more
@@ -309,9 +317,10 @@ class Link:
                     self._next = attempt
             raise error
         self._uncertain, self._unsure, self._tls_trouble = False, before[1], ""
-        result: Dict[str, Any] = told["result"]
-        self._next = int(result.get("attempt", 0)) + 1
-        self.welcome = {**result, "secret": result.get("secret") or secret}
+        result: answers.Welcome = told["result"]
+        self._next = result.get("attempt", 0) + 1
+        result["secret"] = result.get("secret") or secret
+        self.welcome = result
         doors = [known(Door, d) for d in result.get("coordinators") or ()]
         self._doors = [d.address for d in doors if d.address] or self._doors
         self._renew(sent_at)
@@ -357,7 +366,14 @@ class Link:
             if len(self._given_up) > MAX_UNDER_WAY:
                 del self._given_up[next(iter(self._given_up))]
 
-    async def ask(self, method: str, params: Any, *, timeout: float, repeat: bool, conversation: bytes = b"") -> Any:
+    @property
+    def asking(self) -> bool:
+        """Whether a request to COORDINATOR is not answered yet."""
+        return bool(self._requests)
+
+    async def ask(
+        self, method: str, params: jsonrpc.Params, *, timeout: float, repeat: bool, conversation: bytes = b""
+    ) -> Any:
         """Asks COORDINATOR. ``repeat`` says that asking twice does no harm."""
         self.check()
         request = _request(method, params)
@@ -374,14 +390,18 @@ class Link:
         error = told.get("error")
         if error is None:
             return told.get("result")
-        failure = from_coordinator(error)
-        if isinstance(error, dict) and error.get("code") == -32601:
-            raise MethodError(-32601, failure.message, error.get("data"))
+        failure, details = from_coordinator(error), jsonrpc.as_object(error) or {}
+        if details.get("code") == jsonrpc.METHOD_NOT_FOUND:
+            raise MethodError(jsonrpc.METHOD_NOT_FOUND, failure.message, details.get("data"))
         raise failure
 
     def _put(self, message: Message, timeout: float, repeat: bool) -> _Sent:
-        message.sender = str(self.welcome["full_name"])
-        receiver = message.to if "." in message.to or message.to == COORDINATOR else f"{self.welcome['namespace']}.{message.to}"
+        message.sender = self.welcome.get("full_name", "")
+        receiver = (
+            message.to
+            if "." in message.to or message.to == COORDINATOR
+            else f"{self.welcome.get('namespace')}.{message.to}"
+        )
         self._number += 1
         sent = _Sent(self._number, message, receiver, self._loop.create_future(), repeat)
         sent.timer = self._loop.call_later(timeout, self._expire, sent, timeout)
@@ -445,21 +465,20 @@ class Link:
             return
         content = None
         if m.type == frame.JSON and m.payload:
-            try:
+            with contextlib.suppress(ValueError, RecursionError):  # whoever receives it may judge
                 content = json.loads(m.payload[0])
-            except (ValueError, RecursionError):
-                pass  # whoever receives it may judge
-        if isinstance(content, dict) and "method" not in content and ("result" in content or "error" in content):
-            if self._answered(m, content):
-                return
+        answer = jsonrpc.as_object(content) or {}
+        is_answer = "method" not in answer and ("result" in answer or "error" in answer)
+        if is_answer and self._answered(m, answer):
+            return
         self._on_message(m, content)
 
-    def _answered(self, m: Message, content: Dict[str, Any]) -> bool:
-        error = content.get("error")
-        if m.from_coordinator and isinstance(error, dict):
+    def _answered(self, m: Message, content: jsonrpc.Object) -> bool:
+        error = jsonrpc.as_object(content.get("error"))
+        if m.from_coordinator and error is not None:
             sent = self._sent.get(m.id) if m.id else self._requests.get(m.conversation)
             if sent is not None and sent.message.conversation == m.conversation:
-                if error.get("code") == -32090:  # it was not sent
+                if error.get("code") == jsonrpc.NOT_SIGNED_IN:  # it was not sent
                     if self._leaving:
                         self._settle(sent, NotTried("the session is closed"))
                         return True
@@ -477,11 +496,10 @@ class Link:
         return True
 
 
-def _request(method: str, params: Any) -> Message:
-    content = {"jsonrpc": "2.0", "id": 1, "method": method}
-    if params is not None:
-        content["params"] = params
-    return Message(COORDINATOR, "", new_conversation(), 0, frame.JSON, [json.dumps(content, allow_nan=False).encode()])
+def _request(method: str, params: jsonrpc.Params) -> Message:
+    return Message(
+        COORDINATOR, "", new_conversation(), 0, frame.JSON, [jsonrpc.encode(jsonrpc.request(method, params))]
+    )
 
 
 def fail_with(answer: asyncio.Future[Answer], outcome: asyncio.Future[None]) -> None:
@@ -493,4 +511,3 @@ def fail_with(answer: asyncio.Future[Answer], outcome: asyncio.Future[None]) -> 
             answer.set_exception(error)
 
     outcome.add_done_callback(told)
-

@@ -6,16 +6,15 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union, overload
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
 
+from . import jsonrpc
 from .errors import Error, MethodError
 from .frame import Message
 
 F = TypeVar("F", bound=Callable[..., Any])
-Params = Union[Mapping[str, Any], Sequence[Any], None]
 
 _message: contextvars.ContextVar[Message] = contextvars.ContextVar("folkmoot_message")
 
@@ -30,7 +29,7 @@ class Reply:
     """The answer to a call. A method that wants to attach bytes returns one."""
 
     result: Any = None
-    attachments: List[bytes] = field(default_factory=list)
+    attachments: List[bytes] = field(default_factory=lambda: [])
 
 
 class Methods:
@@ -76,41 +75,44 @@ class Methods:
     async def answer(self, request: Any, message: Message) -> Optional[Tuple[bytes, List[bytes]]]:
         """Carries out a request, or a batch, and returns the answer and its attachments; None when there is
         nothing to answer."""
-        if not isinstance(request, list):
-            told, attachments = await self._one(request, message)
-            return None if told is None else (_json(told), attachments)
-        answers, attachments = [], []
-        for one in request:
-            told, more = await self._one(one, message)
-            if told is not None:
-                answers.append(told)
+        batch = jsonrpc.as_list(request)
+        if batch is None:
+            answer, attached = await self._answer_one(request, message)
+            return None if answer is None else (jsonrpc.encode(answer), attached)
+        answers: List[jsonrpc.Object] = []
+        attachments: List[bytes] = []
+        for one in batch:
+            answer, more = await self._answer_one(one, message)
+            if answer is not None:
+                answers.append(answer)
                 attachments += more
-        return (_json(answers), attachments) if answers else None
+        return (jsonrpc.encode(answers), attachments) if answers else None
 
-    async def _one(self, request: Any, message: Message) -> Tuple[Optional[Dict[str, Any]], List[bytes]]:
+    async def _answer_one(self, request: Any, message: Message) -> Tuple[Optional[jsonrpc.Object], List[bytes]]:
+        asked = jsonrpc.as_object(request) or {}
         reply = Reply()
-        told: Dict[str, Any] = {"jsonrpc": "2.0", "id": request.get("id") if isinstance(request, dict) else None}
         try:
-            if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+            if not isinstance(asked.get("method"), str):
                 raise MethodError(-32600, "this is no request")
-            got = await self._run(request["method"], request.get("params"), message)
-            reply = got if isinstance(got, Reply) else Reply(got)
-            _json(reply.result)
-            told["result"] = reply.result
+            returned = await self._run(asked["method"], asked.get("params"), message)
+            reply = returned if isinstance(returned, Reply) else Reply(returned)
+            jsonrpc.encode(reply.result)
+            answer = {"jsonrpc": "2.0", "id": asked.get("id"), "result": reply.result}
         except Exception as error:
-            told["error"] = _error(error)
+            answer = _failure(asked.get("id"), error)
             reply = Reply()
-        if isinstance(request, dict) and "id" not in request and "method" in request:
+        if "id" not in asked and "method" in asked:
             return None, []
-        return told, reply.attachments
+        return answer, reply.attachments
 
-    async def _run(self, name: str, params: Params, message: Message) -> Any:
+    async def _run(self, name: str, params: object, message: Message) -> Any:
         f = self._methods.get(name)
         if f is None:
-            raise MethodError(-32601, f"there is no method {name!r}")
-        if params is not None and not isinstance(params, (dict, list)):
+            raise MethodError(jsonrpc.METHOD_NOT_FOUND, f"there is no method {name!r}")
+        named, listed = jsonrpc.as_object(params), jsonrpc.as_list(params)
+        if params is not None and named is None and listed is None:
             raise MethodError(-32602, f"{name}: params are an object or an array")
-        args, kwargs = ((), params) if isinstance(params, dict) else (params or (), {})
+        args, kwargs = listed or [], named or {}
         try:
             call = functools.partial(f, *args, **kwargs)
             inspect.signature(f).bind(*args, **kwargs)
@@ -124,24 +126,29 @@ class Methods:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="folkmoot-method")
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, _kept, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(_without_exit, call))
 
-    def _discover(self) -> Any:
+    def _discover(self) -> jsonrpc.Object:
         """Describes the methods: an OpenRPC document."""
-        methods = []
+        methods: List[jsonrpc.Object] = []
         for name, f in sorted(self._methods.items()):
-            params = [
+            params: List[jsonrpc.Object] = [
                 {"name": p.name, "required": p.default is p.empty, "schema": {}}
                 for p in inspect.signature(f).parameters.values()
                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
             ]
             methods.append(
-                {"name": name, "description": inspect.getdoc(f) or "", "params": params, "result": {"name": "result", "schema": {}}}
+                {
+                    "name": name,
+                    "description": inspect.getdoc(f) or "",
+                    "params": params,
+                    "result": {"name": "result", "schema": {}},
+                }
             )
         return {"openrpc": "1.2.6", "info": {"title": "folkmoot component", "version": "1"}, "methods": methods}
 
 
-def _kept(call: Callable[[], Any]) -> Any:
+def _without_exit(call: Callable[[], Any]) -> Any:
     """Keeps a method from ending the event loop."""
     try:
         return call()
@@ -149,14 +156,9 @@ def _kept(call: Callable[[], Any]) -> Any:
         raise RuntimeError(f"the method raised {type(error).__name__}") from error
 
 
-def _error(error: Exception) -> Dict[str, Any]:
+def _failure(id: Any, error: Exception) -> jsonrpc.Object:
     if isinstance(error, MethodError):
-        told = {"code": error.rpc_code, "message": error.message}
-        return told if error.data is None else {**told, "data": error.data}
+        return jsonrpc.failure(id, error.rpc_code, error.message, error.data)
     if isinstance(error, Error):
-        return {"code": -32000, "message": error.message, "data": {"code": error.code, "message": error.message}}
-    return {"code": -32000, "message": f"{type(error).__name__}: {error}"}
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return jsonrpc.failure(id, jsonrpc.SERVER_ERROR, error.message, {"code": error.code, "message": error.message})
+    return jsonrpc.failure(id, jsonrpc.SERVER_ERROR, f"{type(error).__name__}: {error}")

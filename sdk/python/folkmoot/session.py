@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import ssl
 import uuid
 from collections import deque
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, Iterable, List, Mapping, Optional, Sequence, Set, Union
+from typing import (
+    Any,
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Deque,
+    Dict,
+    Generator,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Union,
+    cast,
+)
 
-from . import frame
+from . import answers, frame, jsonrpc
 from .directory import Component, Door, Event, Watch, known, position, seconds
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
 from .jobs import Job
-from .link import COORDINATOR, Config, Link, fail_with
-from .methods import Methods, Params, Reply
+from .jsonrpc import Params
+from .link import Config, Link, fail_with
+from .methods import Methods, Reply
 from .timing import within
 
 Frame = Union[bytes, bytearray, memoryview, str]  # one frame of a payload; a str goes as UTF-8
@@ -62,31 +80,31 @@ class Session:
     @property
     def full_name(self) -> str:
         """namespace.name: what others send to."""
-        return str(self._link.welcome["full_name"])
+        return self._link.welcome.get("full_name", "")
 
     @property
     def namespace(self) -> str:
-        return str(self._link.welcome["namespace"])
+        return self._link.welcome.get("namespace", "")
 
     @property
     def home(self) -> str:
         """The coordinator that has the session now."""
-        return str(self._link.welcome["home"])
+        return self._link.welcome.get("home", "")
 
     @property
     def id(self) -> str:
         """Stays the same when the session moves."""
-        return str(self._link.welcome["session"])
+        return self._link.welcome.get("session", "")
 
     @property
     def secret(self) -> str:
         """With ``id`` it lets another process take the name over: keep it to yourself."""
-        return str(self._link.welcome["secret"])
+        return self._link.welcome.get("secret", "")
 
     @property
     def lease(self) -> float:
         """Seconds the name stays ours after the last sign of life."""
-        return seconds(self._link.welcome["lease"])
+        return seconds(self._link.welcome.get("lease", 0))
 
     @property
     def lost(self) -> asyncio.Event:
@@ -102,8 +120,8 @@ class Session:
         the name may do."""
         self._link.check()
 
-    @asynccontextmanager
-    async def guard(self) -> AsyncIterator[None]:
+    @contextlib.asynccontextmanager
+    async def guard(self) -> AsyncGenerator[None, None]:
         """Cancels its body when the session is lost, before somebody else can have the name, and raises SessionLost."""
         self.check()
         task = asyncio.current_task()
@@ -136,19 +154,23 @@ class Session:
     ) -> asyncio.Future[None]:
         """Sends a message without waiting. The future's result is None when it was delivered, else it raises
         ReceiverUnknown, Refused, NotTried or Unknown. Busy is raised at once when too much is under way."""
-        return self._link.post(Message(to, "", conversation or new_conversation(), 0, type, [_frame(p) for p in payload]), timeout)
+        return self._link.post(
+            Message(to, "", conversation or new_conversation(), 0, type, [_frame(p) for p in payload]), timeout
+        )
 
     async def send(
         self, to: str, *payload: Frame, conversation: bytes = b"", type: int = frame.ANY, timeout: float = TIMEOUT
     ) -> Delivered:
-        """Sends a message and waits for its one outcome. A str goes as UTF-8. Raises ReceiverUnknown, Refused, NotTried or Unknown."""
+        """Sends a message and waits for its one outcome. A str goes as UTF-8. Raises ReceiverUnknown, Refused, NotTried
+        or Unknown."""
         await self._link.room(timeout)
         conversation = conversation or new_conversation()
         await self.post(to, *payload, conversation=conversation, type=type, timeout=timeout)
         return Delivered(conversation)
 
     async def receive(self, timeout: Optional[float] = None) -> Message:
-        """Waits for the next message that is neither an answer nor a request. Raises asyncio.TimeoutError, SessionLost."""
+        """Waits for the next message that is neither an answer nor a request. Raises asyncio.TimeoutError or
+        SessionLost."""
         while not self._inbox:
             self.check()
             self._come.clear()
@@ -167,10 +189,12 @@ class Session:
 
     # Calls.
 
-    async def call(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = False) -> Any:
+    async def call(
+        self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = False
+    ) -> Any:
         """Calls a component's method and returns its result. Raises MethodError when the component answered with
-        an error, and what ``send`` raises. ``repeat``: the method does no harm when it runs twice, so an unknown outcome
-        is tried again within the time."""
+        an error, and what ``send`` raises. ``repeat``: the method does no harm when it runs twice, so an unknown
+        outcome is tried again within the time."""
         return (await self.request(to, method, params, timeout=timeout, repeat=repeat)).result
 
     async def request(
@@ -194,11 +218,11 @@ class Session:
                 if not repeat or end - loop.time() < 0.05 or self.error is not None:
                     raise
 
-    async def _request(self, to: str, method: str, params: Params, attachments: Sequence[Frame], timeout: float) -> Reply:
-        content: Dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
-        if params is not None:
-            content["params"] = params
-        m = Message(to, "", new_conversation(), 0, frame.JSON, [_encode(content), *map(_frame, attachments)])
+    async def _request(
+        self, to: str, method: str, params: Params, attachments: Sequence[Frame], timeout: float
+    ) -> Reply:
+        content = jsonrpc.encode(jsonrpc.request(method, params))
+        m = Message(to, "", new_conversation(), 0, frame.JSON, [content, *map(_frame, attachments)])
         await self._link.room(timeout)
         answer = self._link.expect(m.conversation)
         try:
@@ -215,21 +239,29 @@ class Session:
             return Reply(told.get("result"), message.payload[1:])
         if message.from_coordinator:
             raise from_coordinator(error)
-        error = error if isinstance(error, dict) else {}
+        error = jsonrpc.as_object(error) or {}
         code = error.get("code")
-        raise MethodError(code if isinstance(code, int) else -32000, str(error.get("message", "")), error.get("data"))
+        raise MethodError(
+            code if isinstance(code, int) else jsonrpc.SERVER_ERROR, str(error.get("message", "")), error.get("data")
+        )
 
     async def notify(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT) -> Delivered:
         """Calls a method that does not answer; returns when the receiver's mailbox has the message."""
-        content: Dict[str, Any] = {"jsonrpc": "2.0", "method": method}
-        if params is not None:
-            content["params"] = params
-        return await self.send(to, _encode(content), type=frame.JSON, timeout=timeout)
+        return await self.send(
+            to, jsonrpc.encode(jsonrpc.notification(method, params)), type=frame.JSON, timeout=timeout
+        )
 
-    async def coordinator(self, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = True) -> Any:
-        """Asks a method of COORDINATOR. ``repeat``: it may be asked again when a connection was lost meanwhile, which all
-        those of docs/protocol.md allow."""
+    async def coordinator(
+        self, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = True
+    ) -> Any:
+        """Asks a method of COORDINATOR. ``repeat``: it may be asked again when a connection was lost meanwhile, which
+        all those of docs/protocol.md allow. ``folkmoot.answers`` has the types of what they answer."""
         return await self._link.ask(method, params, timeout=timeout, repeat=repeat)
+
+    @property
+    def asking(self) -> bool:
+        """Whether COORDINATOR has a request of this session that is not answered yet: it answers them in order."""
+        return self._link.asking
 
     # The directory.
 
@@ -241,19 +273,26 @@ class Session:
         self, *, namespace: str = "", prefix: str = "", labels: Optional[Mapping[str, str]] = None, index: int = 0
     ) -> List[Component]:
         """Lists who is signed in, by full name; with ``index`` at least as new as that."""
-        params: Dict[str, Any] = {"namespace": namespace, "prefix": prefix, "labels": dict(labels or {}), "index": index}
+        params: Dict[str, Any] = {
+            "namespace": namespace,
+            "prefix": prefix,
+            "labels": dict(labels or {}),
+            "index": index,
+        }
         params = {k: v for k, v in params.items() if v}
         found: List[Component] = []
         while True:
-            page = await self.coordinator("components", params)
+            page: answers.Components = await self.coordinator("components", params)
             found += [known(Component, c) for c in page.get("components") or ()]
-            if not page.get("next"):
+            following = page.get("next")
+            if not following:
                 return found
-            params["after"] = page["next"]
+            params["after"] = following
 
     async def coordinators(self) -> List[Door]:
         """Lists the coordinators, ours first."""
-        return [known(Door, d) for d in (await self.coordinator("coordinators")).get("coordinators") or ()]
+        doors: answers.Doors = await self.coordinator("coordinators")
+        return [known(Door, d) for d in doors.get("coordinators") or ()]
 
     async def watch(self, *topics: str) -> Watch:
         """Returns the news of some topics (component, job, member; component when none is given) from now on. To
@@ -278,10 +317,13 @@ class Session:
                 if self._watched_cluster:
                     params["cluster"] = self._watched_cluster
             self._watch_conversation = conversation = new_conversation()
-            told = await self._link.ask("subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation)
+            begin: answers.Subscribed = await self._link.ask(
+                "subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation
+            )
+            at = begin.get("at", "")
             if not self._watched_to:
-                self._watched_to, self._watched_cluster = str(told["at"]), str(told.get("cluster", ""))
-            return position(told["at"])[0]
+                self._watched_to, self._watched_cluster = at, begin.get("cluster", "")
+            return position(at)[0]
 
     async def _resubscribe(self) -> None:
         while self._watches and self.error is None:
@@ -302,8 +344,8 @@ class Session:
         if not self._watches and self.error is None:
             self._background(self._unsubscribe())
 
-    def _news(self, m: Message, content: Dict[str, Any]) -> None:
-        params = content.get("params") or {}
+    def _news(self, m: Message, content: jsonrpc.Object) -> None:
+        params = jsonrpc.as_object(content.get("params")) or {}
         if m.conversation != self._watch_conversation:
             return  # of a subscription that was replaced
         if content["method"] == "lagged":
@@ -321,12 +363,16 @@ class Session:
     # Jobs.
 
     async def submit(self, script: str, *, runtime: str = "python3", id: str = "", **spec: Any) -> Job:
-        """Hands a job in: ``items=[...]``, or any other iterable of what JSON knows, or ``range={"from": 0, "to": 1000, "chunk": 50}``, and what else POST /v1/jobs takes
-        (args, name, priority, parallel, max_attempts, part_timeout, labels, ...). The same id twice is the same job."""
+        """Hands a job in: ``items=[...]``, or any other iterable of what JSON knows, or ``range={"from": 0, "to": 1000,
+        "chunk": 50}``, and what else POST /v1/jobs takes (args, name, priority, parallel, max_attempts, part_timeout,
+        labels, ...). The same id twice is the same job."""
         if "items" in spec:
             spec["items"] = _items(spec["items"])
         if isinstance(spec.get("range"), range):
-            raise TypeError('range is {"from": 0, "to": 1000, "chunk": 50}; of a Python range every number is a part by items=range(1000)')
+            raise TypeError(
+                'range is {"from": 0, "to": 1000, "chunk": 50}; '
+                "of a Python range every number is a part by items=range(1000)"
+            )
         body = {"id": id or uuid.UUID(bytes=new_conversation()).hex, "runtime": runtime, "script": script, **spec}
         return Job(self, await self.coordinator("jobs.submit", body))
 
@@ -337,16 +383,18 @@ class Session:
     # What comes in.
 
     def _message(self, m: Message, content: Any) -> None:
-        if isinstance(content, dict) and isinstance(content.get("method"), str):
-            if m.from_coordinator and "id" not in content and content["method"] in ("event", "lagged"):
-                return self._news(m, content)
-            if "id" in content or content["method"] in self.methods:  # a coordinator asks for those who call over REST
+        one, batch = jsonrpc.as_object(content) or {}, jsonrpc.as_list(content) or []
+        method = one.get("method")
+        if isinstance(method, str):
+            if m.from_coordinator and "id" not in one and method in ("event", "lagged"):
+                return self._news(m, one)
+            if "id" in one or method in self.methods:  # a coordinator asks for those who call over REST
                 return self._serve(m, content)
-        elif isinstance(content, list) and any(isinstance(c, dict) and "method" in c for c in content):
+        elif any("method" in (jsonrpc.as_object(c) or {}) for c in batch):
             return self._serve(m, content)
         if len(self._inbox) >= MAX_INBOX or self._inbox_bytes >= MAX_INBOX_BYTES:
             self.refused += 1
-            if not m.from_coordinator and not (isinstance(content, dict) and "error" in content):
+            if not m.from_coordinator and "error" not in one:
                 self._tell_busy(m, None, "inbox")
             return
         self._inbox.append(m)
@@ -354,9 +402,10 @@ class Session:
         self._come.set()
 
     def _serve(self, m: Message, content: Any) -> None:
+        one = jsonrpc.as_object(content)
         if self._closing or len(self._serving) >= MAX_INBOX:
-            if isinstance(content, list) or "id" in content:
-                self._tell_busy(m, None if isinstance(content, list) else content["id"], "methods")
+            if one is None or "id" in one:
+                self._tell_busy(m, None if one is None else one["id"], "methods")
             return
         task = asyncio.ensure_future(self._carry_out(m, content))
         self._serving.add(task)
@@ -373,25 +422,27 @@ class Session:
         except (Busy, SessionLost):
             pass  # the caller hears nothing, which is what unknown means
         except Error as error:
-            id = content.get("id") if isinstance(content, dict) else None
-            self._reply(m, _encode({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": error.message}}), [])
+            id = (jsonrpc.as_object(content) or {}).get("id")
+            self._reply(m, jsonrpc.encode(jsonrpc.failure(id, jsonrpc.SERVER_ERROR, error.message)), [])
 
     def _tell_busy(self, m: Message, id: Any, what: str) -> None:
-        message = f"the {what} of {self.full_name} are full" if what == "methods" else f"the inbox of {self.full_name} is full"
-        error = {"code": -32000, "message": message, "data": {"code": "busy", "message": message}}
-        try:
-            self._reply(m, _encode({"jsonrpc": "2.0", "id": id, "error": error}), [])
-        except Error:
-            pass
+        message = (
+            f"the {what} of {self.full_name} are full"
+            if what == "methods"
+            else f"the inbox of {self.full_name} is full"
+        )
+        answer = jsonrpc.failure(id, jsonrpc.SERVER_ERROR, message, {"code": "busy", "message": message})
+        with contextlib.suppress(Error):
+            self._reply(m, jsonrpc.encode(answer), [])
 
-    def _reply(self, m: Message, answer: bytes, attachments: Sequence[Frame]) -> None:
+    def _reply(self, m: Message, answer: bytes, attachments: Sequence[bytes]) -> None:
         self._link.post(Message(m.sender, "", m.conversation, 0, frame.JSON, [answer, *attachments]), TIMEOUT)
 
     def _at_home(self) -> None:
         if self._watched_to:  # else the first subscription is still being asked for, and is asked again
             self._background(self._resubscribe())
 
-    def _background(self, work: Any) -> None:
+    def _background(self, work: Awaitable[None]) -> None:
         async def run() -> None:
             try:
                 await work
@@ -405,7 +456,8 @@ class Session:
 
     # Beginning and end.
 
-    async def _start(self, timeout: float) -> None:
+    async def start(self, timeout: float) -> None:
+        """Signs in; ``connect`` does it."""
         await self._link.start(timeout)
         self._end_task = asyncio.ensure_future(self._ended())
 
@@ -418,8 +470,8 @@ class Session:
         self._come.set()
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Finishes the methods being carried out and what is being sent, each within ``timeout`` seconds, signs out, and
-        waits for everything the session started. Closing twice does no harm."""
+        """Finishes the methods being carried out and what is being sent, each within ``timeout`` seconds, signs out,
+        and waits for everything the session started. Closing twice does no harm."""
         self._closing = True
         if self._serving and self.error is None:
             await asyncio.wait(set(self._serving), timeout=timeout)
@@ -440,33 +492,33 @@ class Session:
 def _frame(payload: Frame) -> bytes:
     if isinstance(payload, str):
         return payload.encode()
-    if isinstance(payload, (bytes, bytearray, memoryview)):
+    if isinstance(cast(object, payload), (bytes, bytearray, memoryview)):
         return bytes(payload)
-    raise TypeError(f"a payload frame is bytes or str, not {payload.__class__.__name__}: encode it, for example by json.dumps")
+    raise TypeError(
+        f"a payload frame is bytes or str, not {payload.__class__.__name__}: encode it, for example by json.dumps"
+    )
 
 
-def _items(items: Any) -> Any:
+def _items(items: object) -> Optional[List[Any]]:
     if items is None or isinstance(items, list):
-        return items
+        return cast(Optional[List[Any]], items)
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
-        raise TypeError(f"items is a list, or another iterable, of what each part works on, not {items.__class__.__name__}: [item] is one item")
-    return list(items)
-
-
-def _encode(content: Any) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        kind = cast(object, items).__class__.__name__
+        raise TypeError(
+            f"items is a list, or another iterable, of what each part works on, not {kind}: [item] is one item"
+        )
+    return list(cast(Iterable[Any], items))
 
 
 class Connecting:
     """What ``connect`` returns: ``await`` it, or use it with ``async with``."""
 
-    def __init__(self, open: Callable[[], Any]) -> None:
+    def __init__(self, open: Callable[[], Coroutine[Any, Any, Session]]) -> None:
         self._open = open
         self._session: Optional[Session] = None
 
     def __await__(self) -> Generator[Any, None, Session]:
-        session: Session = yield from self._open().__await__()
-        return session
+        return (yield from self._open().__await__())
 
     async def __aenter__(self) -> Session:
         self._session = await self
@@ -495,12 +547,13 @@ def connect(
     methods: Optional[Methods] = None,
     timeout: float = TIMEOUT,
 ) -> Connecting:
-    """Signs in at the first of the addresses that answers ("host:port", or several with commas; port 7370 when none is given).
+    """Signs in at the first of the addresses that answers ("host:port", or several with commas; port 7370 when none
+    is given).
 
-    ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many seconds
-    pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of before the name is
-    taken over. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds NotTried, or Unknown if one may
-    have: then the name is free when its lease ends.
+    ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many
+    seconds pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of
+    before the name is taken over. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds
+    NotTried, or Unknown if one may have: then the name is free when its lease ends.
     """
     if isinstance(addresses, str):
         addresses = [a.strip() for a in addresses.split(",") if a.strip()]
@@ -513,7 +566,7 @@ def connect(
 
     async def open() -> Session:
         opened = Session(config, methods)
-        await opened._start(timeout)
+        await opened.start(timeout)
         return opened
 
     return Connecting(open)

@@ -7,13 +7,14 @@ import concurrent.futures
 import threading
 from typing import Any, AsyncIterator, Coroutine, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
 
-from . import jobs
+from . import answers, jobs
 from . import session as core
 from .directory import Component, Door, Event
 from .directory import Watch as _Watch
 from .errors import SessionLost
 from .frame import Message
-from .methods import Methods, Params, Reply
+from .jsonrpc import Params
+from .methods import Methods, Reply
 from .session import TIMEOUT, Delivered, Frame
 
 T = TypeVar("T")
@@ -27,11 +28,20 @@ class _Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="folkmoot", daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Has the loop do something and does not wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has the loop do something and waits for its result."""
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("the session is closed" if self._loop.is_closed() else "this would wait for itself")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -95,11 +105,25 @@ class Job:
     def __init__(self, loop: _Loop, job: jobs.Job) -> None:
         self._loop, self._job = loop, job
 
-    id = property(lambda self: self._job.id)
-    state = property(lambda self: self._job.state)
-    reason = property(lambda self: self._job.reason)
-    parts = property(lambda self: self._job.parts)
-    ended = property(lambda self: self._job.ended)
+    @property
+    def id(self) -> str:
+        return self._job.id
+
+    @property
+    def state(self) -> str:
+        return self._job.state
+
+    @property
+    def reason(self) -> str:
+        return self._job.reason
+
+    @property
+    def parts(self) -> answers.Parts:
+        return self._job.parts
+
+    @property
+    def ended(self) -> bool:
+        return self._job.ended
 
     def __repr__(self) -> str:
         return repr(self._job)
@@ -136,19 +160,39 @@ class Session:
         self._loop, self._session = loop, session
         self.method = session.method  #: decorator: offers a function to others
         self.lost = threading.Event()  #: set when the session has ended; ``error`` says why
-        self._on_lost = asyncio.run_coroutine_threadsafe(self._tell_lost(), loop._loop)
+        self._on_lost = loop.start(self._tell_lost())
 
     async def _tell_lost(self) -> None:
         await self._session.lost.wait()
         self.lost.set()
 
-    full_name = property(lambda self: self._session.full_name)
-    namespace = property(lambda self: self._session.namespace)
-    home = property(lambda self: self._session.home)
-    id = property(lambda self: self._session.id)
-    secret = property(lambda self: self._session.secret)
-    lease = property(lambda self: self._session.lease)
-    error = property(lambda self: self._session.error)
+    @property
+    def full_name(self) -> str:
+        return self._session.full_name
+
+    @property
+    def namespace(self) -> str:
+        return self._session.namespace
+
+    @property
+    def home(self) -> str:
+        return self._session.home
+
+    @property
+    def id(self) -> str:
+        return self._session.id
+
+    @property
+    def secret(self) -> str:
+        return self._session.secret
+
+    @property
+    def lease(self) -> float:
+        return self._session.lease
+
+    @property
+    def error(self) -> Optional[SessionLost]:
+        return self._session.error
 
     def check(self) -> None:
         """Raises SessionLost when the name may be somebody else's by now."""
@@ -172,7 +216,9 @@ class Session:
         """Yields messages until the session ends."""
         return _each(self._loop, self._session.messages())
 
-    def call(self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = False) -> Any:
+    def call(
+        self, to: str, method: str, params: Params = None, *, timeout: float = TIMEOUT, repeat: bool = False
+    ) -> Any:
         """Calls a component's method and returns its result. Raises MethodError, and what ``send`` raises."""
         return self._loop.run(self._session.call(to, method, params, timeout=timeout, repeat=repeat))
 
@@ -221,7 +267,7 @@ class Session:
 
     def close(self, timeout: float = 5.0) -> None:
         """Signs out and waits for everything the session started, its threads too. Closing twice does no harm."""
-        if self._loop._loop.is_closed():
+        if self._loop.closed:
             return
         try:
             self._loop.run(self._session.close(timeout))
@@ -243,7 +289,9 @@ async def _timed(work: Coroutine[Any, Any, T]) -> T:
         raise TimeoutError("nothing came in time") from None
 
 
-def connect(addresses: Union[str, Sequence[str]], name: str, *, methods: Optional[Methods] = None, **options: Any) -> Session:
+def connect(
+    addresses: Union[str, Sequence[str]], name: str, *, methods: Optional[Methods] = None, **options: Any
+) -> Session:
     """Signs in; takes what ``folkmoot.connect`` takes. Use the session with ``with``, or close it."""
     connecting = core.connect(addresses, name, methods=methods, **options)
 

@@ -11,10 +11,10 @@ T = TypeVar("T")
 async def within(awaitable: Awaitable[T], timeout: Optional[float]) -> T:
     """Waits for a result, for at most ``timeout`` seconds (None: for ever). Raises asyncio.TimeoutError.
 
-    It is ``asyncio.wait_for`` without a fault of Python before 3.12: when the caller is cancelled in the moment in which
-    the result comes, that one returns the result and the caller is never cancelled, so that whoever cancelled it, a
-    limit around this one for example, waits for ever. What was waited for is cancelled with the caller and has ended when
-    this returns.
+    It is ``asyncio.wait_for`` without a fault of Python before 3.12: when the caller is cancelled in the moment in
+    which the result comes, that one returns the result and the caller is never cancelled, so that whoever cancelled it,
+    a limit around this one for example, waits for ever. What was waited for is cancelled with the caller and has ended
+    when this returns.
     """
     task = asyncio.ensure_future(awaitable)
     try:

@@ -29,8 +29,9 @@ class Row:
 
     def wire(self) -> Dict[str, Any]:
         return {
-            "full_name": self.full, "name": self.name, "namespace": self.namespace, "home": self.home, "session": self.id,
-            "kind": "native", "labels": self.labels, "lease": "10s", "since": "2026-11-22T00:00:00Z", "index": 1, "newer": True,
+            "full_name": self.full, "name": self.name, "namespace": self.namespace, "home": self.home,
+            "session": self.id, "kind": "native", "labels": self.labels, "lease": "10s",
+            "since": "2026-11-22T00:00:00Z", "index": 1, "newer": True,
         }  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Cluster:
         self.rows: Dict[str, Row] = {}
         self.keys: Dict[str, Row] = {}
         self.jobs: Dict[str, Dict[str, Any]] = {}
+        self.waits: List[Optional[float]] = []  # of jobs.get: for how long the answer may wait
         self.asked: Dict[bytes, asyncio.Future[Message]] = {}  # of components, by conversation
         self.events: List[Dict[str, Any]] = []
         self.lease = "10s"
@@ -68,7 +70,15 @@ class Cluster:
 
     def tell(self, kind: str, row: Row) -> None:
         self.index += 1
-        event = {"index": self.index, "seq": 0, "topic": "component", "kind": kind, "key": row.full, "at": "t", "data": row.wire()}
+        event = {
+            "index": self.index,
+            "seq": 0,
+            "topic": "component",
+            "kind": kind,
+            "key": row.full,
+            "at": "t",
+            "data": row.wire(),
+        }
         self.events.append(event)
         for c in self.coordinators:
             for p in list(c.peers):
@@ -97,8 +107,9 @@ class Cluster:
             self.tell(kind, row)
         doors = [peer.home, *(c for c in self.coordinators if c is not peer.home and c.running)]
         return {
-            "full_name": row.full, "session": row.id, "secret": row.secret, "namespace": namespace, "home": row.home, "lease": self.lease,
-            "index": self.index, "attempt": self.attempt, "resumed": resumed, "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in doors],
+            "full_name": row.full, "session": row.id, "secret": row.secret, "namespace": namespace, "home": row.home,
+            "lease": self.lease, "index": self.index, "attempt": self.attempt, "resumed": resumed,
+            "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in doors],
         }  # fmt: skip
 
     def ask(self, full: str, method: str, params: Any) -> asyncio.Future[Message]:
@@ -121,7 +132,7 @@ class Cluster:
         if p["id"] not in self.jobs:
             space: Dict[str, Any] = {}
             exec(p["script"], space)
-            results = []
+            results: List[Dict[str, Any]] = []
             for n, item in enumerate(p["items"]):
                 line = {"part": n, "attempt": 1, "worker": "n1.worker", "millis": 1}
                 try:
@@ -140,7 +151,13 @@ class Cluster:
         job["asked"] += 1  # it ends as one looks at it, the last parts first
         if job["state"] == "running" and job["asked"] > 3:
             job["state"], job["reason"] = job["final"]
-        return {"id": id, "state": job["state"], "reason": job.get("reason", ""), "parts": {"total": len(job["results"])}, "index": 1}
+        return {
+            "id": id,
+            "state": job["state"],
+            "reason": job.get("reason", ""),
+            "parts": {"total": len(job["results"])},
+            "index": 1,
+        }
 
     def results(self, p: Dict[str, Any]) -> Dict[str, Any]:
         job = self.jobs[p["id"]]
@@ -153,7 +170,7 @@ class Coordinator:
     def __init__(self, cluster: Cluster, id: str) -> None:
         self.cluster, self.id, self.address, self.running = cluster, id, "", False
         self.peers: Set[Peer] = set()
-        self.server: Optional[asyncio.AbstractServer] = None
+        self.server: Optional[asyncio.Server] = None
         self.not_signed_in = 0  # so many frames are answered "sign in first"
         self.deaf = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
@@ -170,7 +187,7 @@ class Coordinator:
 
     async def start(self, tls: Optional[ssl.SSLContext]) -> None:
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls)
-        self.address = "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         self.running = True
 
     async def slowly(self, seconds: float) -> None:
@@ -193,7 +210,7 @@ class Coordinator:
         peer = Peer(self, writer)
         self.peers.add(peer)
         try:
-            version, ping = frame.parse_preamble(await reader.readexactly(8))
+            _, ping = frame.parse_preamble(await reader.readexactly(8))
             if not self.silent:
                 writer.write(frame.preamble(ping or 2))
             while True:
@@ -333,9 +350,15 @@ class Peer:
             return row.wire()
         if method == "components":
             names = [n for n in sorted(cluster.rows) if n > p.get("after", "") and n.startswith(p.get("prefix", ""))]
-            return {"components": [cluster.rows[n].wire() for n in names[:2]], "next": names[1] if len(names) > 2 else "", "index": cluster.index}
+            return {
+                "components": [cluster.rows[n].wire() for n in names[:2]],
+                "next": names[1] if len(names) > 2 else "",
+                "index": cluster.index,
+            }
         if method == "coordinators":
-            return {"coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in cluster.coordinators]}
+            return {
+                "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in cluster.coordinators]
+            }
         if method == "subscribe":
             self.subscribed = (m.conversation, p.get("topics", ["component"]))
             self.told = int(p["after"].partition(".")[0]) if "after" in p else cluster.index
@@ -346,6 +369,7 @@ class Peer:
         if method == "jobs.submit":
             return cluster.submit(p)
         if method == "jobs.get":
+            cluster.waits.append(p.get("wait"))
             return cluster.job(p["id"])
         if method == "jobs.cancel":
             cluster.jobs[p["id"]].update(state="cancelled", reason=p.get("reason", ""))

@@ -77,6 +77,6 @@ class Scripts:
         self.assertGreaterEqual(len(blocks), 3)
         for code, said in blocks:
             self.assertIn("127.0.0.1:7370", code)
-            code = code.replace("127.0.0.1:7370,127.0.0.1:7371", ",".join(self.addresses))
-            out = await (await self.run_script("-c", code)).end()
+            script = code.replace("127.0.0.1:7370,127.0.0.1:7371", ",".join(self.addresses))
+            out = await (await self.run_script("-c", script)).end()
             self.assertEqual(re.sub(r"\bn\d\.", "n1.", out), said)

@@ -1,4 +1,6 @@
-"""A watcher of a cluster that loses all its disks and is founded anew; $FOLKMOOT_ANEW is the directory in which it marks what it has seen."""
+"""A watcher of a cluster that loses all its disks and is founded anew.
+
+$FOLKMOOT_ANEW is the directory in which it marks what it has seen."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import unittest
 from contextlib import asynccontextmanager
-from typing import AsyncIterator
+from typing import AsyncGenerator
 
 import folkmoot
 
@@ -15,7 +15,7 @@ from .virtual import on_virtual_time
 
 
 @asynccontextmanager
-async def cluster(coordinators: int, lease: str = "10s") -> AsyncIterator[Cluster]:
+async def cluster(coordinators: int, lease: str = "10s") -> AsyncGenerator[Cluster, None]:
     c = await Cluster().start(coordinators)
     c.lease = lease
     try:
@@ -98,7 +98,10 @@ class Lease(unittest.TestCase):
         async def run() -> None:
             async with cluster(1, lease="60s") as c:
                 await c.at("n1").slowly(0.3)
-                async with folkmoot.connect(c.addresses, "laser", ping=1) as laser, folkmoot.connect(c.addresses, "gui", ping=1):
+                async with (
+                    folkmoot.connect(c.addresses, "laser", ping=1) as laser,
+                    folkmoot.connect(c.addresses, "gui", ping=1),
+                ):
                     peers = set(c.at("n1").peers)
                     await laser.send("n1.gui", bytes(1 << 20), timeout=60)
                     self.assertEqual(set(c.at("n1").peers), peers, "the connection was given up meanwhile")

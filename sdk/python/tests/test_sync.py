@@ -69,7 +69,9 @@ class Sync(unittest.TestCase):
             laser.receive(0.01)
         with self.assertRaises(folkmoot.ReceiverUnknown):
             gui.send("nobody", b"x")
-        self.assertEqual((gui.lookup("laser").labels, [c.name for c in gui.components()]), ({"a": "b"}, ["gui", "laser"]))
+        self.assertEqual(
+            (gui.lookup("laser").labels, [c.name for c in gui.components()]), ({"a": "b"}, ["gui", "laser"])
+        )
         self.assertEqual(len(gui.coordinators()), 2)
 
     def test_news_and_jobs(self) -> None:
@@ -89,6 +91,7 @@ class Sync(unittest.TestCase):
         first = self.sign_in("laser")
         second = self.sign_in("laser", session=first.id, secret=first.secret)
         self.assertTrue(first.lost.wait(5))
+        assert first.error is not None
         self.assertEqual(first.error.code, "conflict")
         with self.assertRaises(folkmoot.SessionLost):
             first.check()

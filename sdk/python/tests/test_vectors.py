@@ -69,7 +69,9 @@ class Vectors(unittest.TestCase):
                     self.assertEqual((m.type, why.code, why.message), (frame.BYE, v["code"], v["message"]))
                     self.assertEqual(json.loads(frame.decode(frame.bye(why))[0].payload[0]), m.content)
                 else:
-                    self.assertEqual((v["kind"], m.type, m.id, m.payload[0][0]), ("chunk", frame.CHUNK, v["transfer"], v["flags"]))
+                    self.assertEqual(
+                        (v["kind"], m.type, m.id, m.payload[0][0]), ("chunk", frame.CHUNK, v["transfer"], v["flags"])
+                    )
                     if "piece" in v:
                         self.assertEqual(list(frame.cut(bytes.fromhex(v["piece"]), v["transfer"])), [b])
 
