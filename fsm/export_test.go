@@ -44,9 +44,7 @@ func (m *Machine) Careful() { m.share = false }
 
 // Waiting is how many wait for an index.
 func (m *Machine) Waiting() int {
-	m.waiters[All].mu.Lock()
-	defer m.waiters[All].mu.Unlock()
-	return len(m.waiters[All].heap)
+	return m.waiters[All].Len()
 }
 
 // LimitFeed gives the feed other limits than FeedSize and FeedBytes.

@@ -10,6 +10,7 @@ import (
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/indexwait"
 )
 
 // Level is the highest level of commands this binary knows. The replicated
@@ -45,7 +46,7 @@ type Machine struct {
 
 	state   atomic.Pointer[State]
 	feed    Feed
-	waiters [resources]waiters
+	waiters [resources]indexwait.List
 	kinds   map[string]command
 	known   int    // the highest level of kinds
 	share   bool   // commands of one entry share its copies of the tables

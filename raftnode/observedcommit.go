@@ -3,7 +3,6 @@ package raftnode
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -18,26 +17,7 @@ import (
 // server may commit it as well, without waiting for the leader's next message:
 // see injectCommit.
 func (n *Node) waitCommitted(ctx context.Context, index, term uint64) error {
-	done, stop := n.applied.reached(index)
-	defer stop()
-	retry := time.NewTicker(time.Millisecond)
-	defer retry.Stop()
-	for {
-		select {
-		case <-done:
-			return nil
-		default:
-		}
-		n.injectCommit(ctx, index, term)
-		select {
-		case <-done:
-			return nil
-		case <-ctx.Done():
-			now, _ := n.applied.current()
-			return fmt.Errorf("wait for index %d (at %d): %w", index, now, context.Cause(ctx))
-		case <-retry.C:
-		}
-	}
+	return n.applied.wait(ctx, index, func() { n.injectCommit(ctx, index, term) })
 }
 
 // observedCommit is the newest commit that a leader has reported to this server.

@@ -45,7 +45,7 @@ func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshnes
 	case Stale:
 		f.StaleMs = -1
 		if index > 0 {
-			if err := n.applied.waitFor(ctx, index); err != nil {
+			if err := n.applied.wait(ctx, index, nil); err != nil {
 				return f, wire.NotTried("%v", err)
 			}
 		}
@@ -68,7 +68,7 @@ func (n *Node) Ready(ctx context.Context, c Consistency, index uint64) (Freshnes
 		return nil
 	})
 	if err == nil && index > 0 {
-		if err := n.applied.waitFor(ctx, index); err != nil {
+		if err := n.applied.wait(ctx, index, nil); err != nil {
 			return f, wire.NotTried("%v", err)
 		}
 	}
