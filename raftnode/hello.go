@@ -96,7 +96,7 @@ func (n *Node) buildHello(to string) hello {
 		h.FounderSet = *f
 	}
 	if _, ok := n.leading(); ok {
-		h.Unreachable = n.unreachable.heldPeers()
+		h.Unreachable = n.unreachable.held.servers()
 		if to != "" {
 			_, h.Member = n.configuredServer(to)
 			h.NotMember = !h.Member

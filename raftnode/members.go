@@ -70,7 +70,7 @@ func (n *Node) memberInfo(s raft.Server) MemberInfo {
 // reach a member: that one may answer all others, and gets nothing of the log.
 func (n *Node) isUnreachable(serverID string) bool {
 	if n.raft.State() == raft.Leader {
-		return slices.Contains(n.unreachable.heldPeers(), serverID)
+		return slices.Contains(n.unreachable.held.servers(), serverID)
 	}
 	_, leader := n.raft.LeaderWithID()
 	k, ok := n.peers.lookup(string(leader))

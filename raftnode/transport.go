@@ -36,10 +36,9 @@ type transport struct {
 	consumer chan raft.RPC
 	ctx      context.Context // ends at Close
 	stop     context.CancelFunc
-	wg       sync.WaitGroup // the pump
+	wg       sync.WaitGroup // forward
 
-	mu        sync.Mutex
-	snapshots map[string]int // snapshots under way, by server id
+	snapshots inFlight // being sent
 }
 
 // preVoteTransport is the part of the library's transports that raft looks
@@ -58,7 +57,7 @@ var (
 func newTransport(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *transport {
 	q := &transport{
 		preVoteTransport: t, resolve: where, snapshotsSent: &n.snapshotsSent, unreachable: &n.unreachable, log: n.log,
-		closing: n.ctx, stillNeeded: n.stillNeeded, consumer: make(chan raft.RPC), snapshots: map[string]int{},
+		closing: n.ctx, stillNeeded: n.stillNeeded, consumer: make(chan raft.RPC),
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.wg.Go(q.forward)
@@ -111,7 +110,7 @@ func (q *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *r
 // InstallSnapshot is held like AppendEntries, until some of the snapshot was
 // read: it can be read only once.
 func (q *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
-	defer q.trackSnapshot(string(id))()
+	defer q.snapshots.begin(string(id))()
 	once := &readTracker{Reader: data}
 	send := func() (more bool, err error) {
 		*r = raft.InstallSnapshotResponse{}
@@ -139,26 +138,6 @@ func (b *readTracker) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-// trackSnapshot notes a snapshot under way to a server.
-func (q *transport) trackSnapshot(serverID string) (done func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.snapshots[serverID]++
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if q.snapshots[serverID]--; q.snapshots[serverID] == 0 {
-			delete(q.snapshots, serverID)
-		}
-	}
-}
-
-func (q *transport) sendingSnapshot(serverID string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.snapshots[serverID] > 0
-}
-
 // recordResult notes whether a request reached the server.
 func (q *transport) recordResult(id raft.ServerID, err error) error {
 	switch {
@@ -176,7 +155,7 @@ func (q *transport) recordResult(id raft.ServerID, err error) error {
 // no notice of the server's return: one that was away for a while would get
 // nothing for as long again. again tells whether it may be called once more.
 func (q *transport) retryWhileNeeded(id raft.ServerID, term uint64, err error, again func() (more bool, err error)) error {
-	defer q.unreachable.hold(string(id))()
+	defer q.unreachable.held.begin(string(id))()
 	began, said := time.Now(), false
 	for pause := minRetryPause; q.stillNeeded(id, term); pause = min(2*pause, maxRetryPause) {
 		if !q.unreachable.waitToRetry(q.closing, string(id), pause) || !q.stillNeeded(id, term) {

@@ -101,7 +101,6 @@ func TestRequestsToAnUnreachablePeerAreHeld(t *testing.T) {
 				preVoteTransport: under, unreachable: &unreachablePeers{}, snapshotsSent: &snapshotsSent{}, log: slog.New(slog.DiscardHandler), closing: t.Context(),
 				resolve:     func(_ raft.ServerID, a raft.ServerAddress) raft.ServerAddress { return a },
 				stillNeeded: func(_ raft.ServerID, term uint64) bool { return term == 3 && time.Since(began) < c.lasts },
-				snapshots:   map[string]int{},
 			}
 			var err error
 			var answered bool
@@ -120,7 +119,7 @@ func TestRequestsToAnUnreachablePeerAreHeld(t *testing.T) {
 			if under.tries < c.tries || c.tries == 1 && under.tries > 1 || len(under.requests) != 1 {
 				t.Errorf("%s: %d tries of %d requests, want %d of one", c.what, under.tries, len(under.requests), c.tries)
 			}
-			if held := q.unreachable.heldPeers(); len(held) > 0 || q.sendingSnapshot("n2/a") {
+			if held := q.unreachable.held.servers(); len(held) > 0 || q.snapshots.to("n2/a") {
 				t.Errorf("%s: %v is still held", c.what, held)
 			}
 		})

@@ -23,7 +23,9 @@ type unreachablePeers struct {
 	size  atomic.Int32 // len(peers): nearly always 0
 	mu    sync.Mutex
 	peers map[string]*outage
-	held  map[string]int // requests of the leader under way that have failed, by server id
+	// held are the requests of the leader that have failed and will be repeated:
+	// their servers get nothing of the log.
+	held inFlight
 }
 
 // outage is one, with a channel that is closed at its end.
@@ -111,35 +113,6 @@ func (a *unreachablePeers) waitToRetry(ctx context.Context, serverID string, pau
 	return true
 }
 
-// hold notes that a request of the leader to a server has failed and will be
-// repeated, until release is called.
-func (a *unreachablePeers) hold(serverID string) (release func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.held == nil {
-		a.held = map[string]int{}
-	}
-	a.held[serverID]++
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.held[serverID]--; a.held[serverID] == 0 {
-			delete(a.held, serverID)
-		}
-	}
-}
-
-// heldPeers are the servers for which requests of this leader are held: they get
-// nothing of the log.
-func (a *unreachablePeers) heldPeers() (ids []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for id := range a.held {
-		ids = append(ids, id)
-	}
-	return ids
-}
-
 // notableOutage is the shortest outage that is worth a line in the log, and
 // after which connections from before are not trusted.
 const notableOutage = time.Second
@@ -155,7 +128,7 @@ func (n *Node) handleReachable(serverID string, away time.Duration) {
 		// What was sent on a connection from before may lie at this end until TCP
 		// sends it once more, which can take as long as the outage did. A snapshot
 		// in flight is not closed: it may only have delayed everything else.
-		if s := n.cfg.Inject.Streams; s != nil && !n.transport.sendingSnapshot(serverID) {
+		if s := n.cfg.Inject.Streams; s != nil && !n.transport.snapshots.to(serverID) {
 			s.CloseStreams(serverID, time.Now().Add(-away))
 		}
 		wake(n.pingNow)
