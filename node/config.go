@@ -54,12 +54,16 @@ type Config struct {
 	// grid, or file:PATH with a line "n1: n2 n3" for each. The same at all.
 	Topology string
 
-	LogStore          string        // bolt or wal; fixed once the data directory exists
-	HeartbeatTimeout  time.Duration // 0: raftnode's default; so below
-	ElectionTimeout   time.Duration
-	SnapshotInterval  time.Duration
-	SnapshotThreshold uint64
-	TrailingLogs      uint64
+	LogStore         string        // bolt or wal; fixed once the data directory exists
+	HeartbeatTimeout time.Duration // 0: raftnode's default; so below
+	ElectionTimeout  time.Duration
+	// DisableFastElection and DisableCommitInjection leave the end of a leader's
+	// process, and what a leader has committed, to Raft's own timers.
+	DisableFastElection    bool
+	DisableCommitInjection bool
+	SnapshotInterval       time.Duration
+	SnapshotThreshold      uint64
+	TrailingLogs           uint64
 
 	Grace time.Duration // how long a lost coordinator's sessions wait before they expire, if their own leases are not longer; default 10 s
 

@@ -90,6 +90,13 @@ type Config struct {
 	MaxAppendEntries                  int           // entries in one message: 256
 	MaxFileSize                       int           // bytes raft.db may grow to; 0: no limit
 
+	// DisableFastElection leaves a leader whose process has ended to raft's own
+	// timeout; see DESIGN.md, 14.
+	DisableFastElection bool
+	// DisableCommitInjection leaves it to raft's own messages, which an idle leader
+	// sends after CommitTimeout, to tell followers of commits; see DESIGN.md, 4.
+	DisableCommitInjection bool
+
 	Patience  time.Duration // how long a call waits for a leader before it is unavailable: 3 s
 	Ping      time.Duration // pause between questions to each member: 1 s
 	Stabilize time.Duration // how long a new member must be well before it may vote: 10 s

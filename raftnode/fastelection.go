@@ -67,7 +67,7 @@ func (n *Node) isSuspected(serverID string) bool {
 // silence would.
 func (n *Node) watchLeaderStreams() {
 	streams := n.cfg.Inject.Streams
-	if streams == nil || n.cfg.LeaderLease >= n.cfg.HeartbeatTimeout {
+	if streams == nil || n.cfg.DisableFastElection || n.cfg.LeaderLease >= n.cfg.HeartbeatTimeout {
 		return
 	}
 	streams.OnStreamClosed(func(id string) {

@@ -248,51 +248,57 @@ func TestSilentLeaderIsReplacedByTheTimeout(t *testing.T) {
 // A leader that only seems dead, raft's connections being cut and refused while
 // calls go through, answers no default read from memory once another writes.
 // This one is slow to step down, so only the promises of the others hold it.
+// Without fast election the same holds, only later.
 func TestFastElectionBreaksNoPromise(t *testing.T) {
-	t.Parallel()
-	for range 20 {
-		synctestNetwork(t, func(t *testing.T, w *network) {
-			all := startThree(w, slowToStepDown(time.Second))
-			defer stopAll(all)
-			old, others := waitLeader(t, all)
-			write(t, old, "one")
-			requireEqualState(t, all)
-			stop, done := make(chan struct{}), make(chan struct{})
-			var wrote atomic.Bool
-			var fresh atomic.Int32
-			go func() {
-				defer close(done)
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(time.Millisecond):
-					}
-					late := wrote.Load()
-					if read(old, raftnode.Default, time.Millisecond) != nil {
-						continue
-					}
-					if fresh.Add(1); late && !old.diary.has("two") {
-						t.Error("a default read at the old leader misses a write of the new one")
-						return
-					}
-				}
-			}()
-			eventually(t, "default reads are answered", func() bool { return fresh.Load() > 10 })
-			w.partitionRaft(addrs(old), addrs(others...))
-			for _, o := range others {
-				w.closeStreams(old, o, true)
+	bothWays(t, 10, func(t *testing.T, w *network, opts ...option) {
+		slow := time.Second
+		if len(opts) > 0 {
+			slow = 4 * time.Second
+		}
+		testNoPromiseIsBroken(t, w, append(opts, slowToStepDown(slow))...)
+	})
+}
+
+func testNoPromiseIsBroken(t *testing.T, w *network, opts ...option) {
+	all := startThree(w, opts...)
+	defer stopAll(all)
+	old, others := waitLeader(t, all)
+	write(t, old, "one")
+	requireEqualState(t, all)
+	stop, done := make(chan struct{}), make(chan struct{})
+	var wrote atomic.Bool
+	var fresh atomic.Int32
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
 			}
-			eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
-			next, _ := leaderOf(t, others)
-			write(t, next, "two")
-			wrote.Store(true)
-			if raftnode.Raft(old.Node).State() != raft.Leader {
-				t.Error("the old leader stepped down too early for this test")
+			late := wrote.Load()
+			if read(old, raftnode.Default, time.Millisecond) != nil {
+				continue
 			}
-			time.Sleep(time.Second)
-			close(stop)
-			<-done
-		})
+			if fresh.Add(1); late && !old.diary.has("two") {
+				t.Error("a default read at the old leader misses a write of the new one")
+				return
+			}
+		}
+	}()
+	eventually(t, "default reads are answered", func() bool { return fresh.Load() > 10 })
+	w.partitionRaft(addrs(old), addrs(others...))
+	for _, o := range others {
+		w.closeStreams(old, o, true)
 	}
+	eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
+	next, _ := leaderOf(t, others)
+	write(t, next, "two")
+	wrote.Store(true)
+	if raftnode.Raft(old.Node).State() != raft.Leader {
+		t.Error("the old leader stepped down too early for this test")
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	<-done
 }

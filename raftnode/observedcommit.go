@@ -17,6 +17,9 @@ import (
 // server may commit it as well, without waiting for the leader's next message:
 // see injectCommit.
 func (n *Node) waitCommitted(ctx context.Context, index, term uint64) error {
+	if n.cfg.DisableCommitInjection {
+		return n.applied.wait(ctx, index, nil)
+	}
 	return n.applied.wait(ctx, index, func() { n.injectCommit(ctx, index, term) })
 }
 
@@ -50,6 +53,9 @@ const announceDelay = 10 * time.Millisecond
 // ever, which is most of what an idle leader does: that is long, therefore. A
 // member that is not reached learns of it then.
 func (n *Node) announceCommit(m commitPoint) {
+	if n.cfg.DisableCommitInjection {
+		return
+	}
 	body, err := json.Marshal(m)
 	if err != nil {
 		panic(err) // two numbers and an id
@@ -74,7 +80,7 @@ func (n *Node) handleCommitted(ctx context.Context, _ peer.Hello, body []byte) (
 	if err := json.Unmarshal(body, &m); err != nil {
 		return nil, wire.Invalid("mark", "%v", err)
 	}
-	if now, _ := n.applied.current(); now < m.Index {
+	if now, _ := n.applied.current(); now < m.Index && !n.cfg.DisableCommitInjection {
 		n.injectCommit(ctx, m.Index, m.Term)
 	}
 	return nil, nil

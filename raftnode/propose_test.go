@@ -243,11 +243,10 @@ func TestOutcomeAtADeposedLeader(t *testing.T) {
 // lost, nothing that was not tried happens, and all machines end alike.
 func TestStormPartitions(t *testing.T) {
 	storm.Only(t)
-	t.Parallel()
-	synctestNetwork(t, func(t *testing.T, w *network) {
-		all := startThree(w, withConfig(func(c *raftnode.Config) {
+	bothWays(t, 1, func(t *testing.T, w *network, opts ...option) {
+		all := startThree(w, append(opts, withConfig(func(c *raftnode.Config) {
 			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 50, 10, time.Second
-		}))
+		}))...)
 		defer stopAll(all)
 		ctx, end := context.WithCancel(context.Background())
 		var mu sync.Mutex

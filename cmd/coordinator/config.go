@@ -19,7 +19,9 @@ var clientEnv = []string{
 type serveSettings struct {
 	*settings.Set
 	node node.Config
-	log  settings.Logging
+	// The positive of two settings of node, which switch something off.
+	fastElection, injectCommits bool
+	log                         settings.Logging
 }
 
 // newServeSettings declares every setting of a coordinator. The names are
@@ -77,6 +79,8 @@ func (s *serveSettings) declareRaft() {
 	s.StringVar(&c.LogStore, "log-store", "bolt", "bolt or wal; fixed once the data directory exists")
 	s.DurationVar(&c.HeartbeatTimeout, "heartbeat-timeout", 0, "Raft: a follower without a heartbeat for this long asks for votes (default: measured, see docs/performance.md)")
 	s.DurationVar(&c.ElectionTimeout, "election-timeout", 0, "Raft: a candidate without a majority for this long tries again")
+	s.BoolVar(&s.fastElection, "fast-election", true, "Raft: replace a leader whose process has ended without waiting for the heartbeat timeout; false: as plain hashicorp/raft")
+	s.BoolVar(&s.injectCommits, "inject-commits", true, "Raft: a follower commits what the leader's answer reports, without waiting for its next message; false: as plain hashicorp/raft")
 	s.Uint64Var(&c.SnapshotThreshold, "snapshot-threshold", 0, "Raft: entries between snapshots")
 	s.DurationVar(&c.SnapshotInterval, "snapshot-interval", 0, "Raft: how often the threshold is looked at")
 	s.Uint64Var(&c.TrailingLogs, "trailing-logs", 0, "Raft: entries kept behind a snapshot")
@@ -89,6 +93,7 @@ func (s *serveSettings) config(environ []string) (node.Config, error) {
 		return node.Config{}, err
 	}
 	c := s.node
+	c.DisableFastElection, c.DisableCommitInjection = !s.fastElection, !s.injectCommits
 	c.Join, c.HTTPHosts, c.LECOPeers = settings.Trimmed(c.Join), settings.Trimmed(c.HTTPHosts), settings.Trimmed(c.LECOPeers)
 	c.Version = version.Short()
 	var err error

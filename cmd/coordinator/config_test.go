@@ -55,6 +55,17 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// What makes fail-over and reads at followers fast is on unless it is switched off.
+func TestRaftShortcutsAreOnByDefault(t *testing.T) {
+	if _, c, err := loaded(t, nil); err != nil || c.DisableFastElection || c.DisableCommitInjection {
+		t.Errorf("by default: fast election off %t, injected commits off %t, %v", c.DisableFastElection, c.DisableCommitInjection, err)
+	}
+	_, c, err := loaded(t, []string{"FOLKMOOT_INJECT_COMMITS=false"}, "--fast-election=false")
+	if err != nil || !c.DisableFastElection || !c.DisableCommitInjection {
+		t.Errorf("switched off: fast election off %t, injected commits off %t, %v", c.DisableFastElection, c.DisableCommitInjection, err)
+	}
+}
+
 // Lists come from the environment and from flags with commas.
 func TestListsFromEverywhere(t *testing.T) {
 	for name, args := range map[string][]string{"flag": {"--join", "a:1,b:2"}, "repeated flag": {"--join", "a:1", "--join", "b:2"}} {
