@@ -58,7 +58,7 @@ func (a *API) heartbeat(rq *rest.Request) error {
 	return rq.Send(http.StatusOK)
 }
 
-// endComponent is a sign-out when the session's secret comes along, else an
+// endComponent is a sign-out when the session's secret is given, else an
 // operator's removal.
 func (a *API) endComponent(rq *rest.Request) error {
 	full, err := rq.PathParam("full")

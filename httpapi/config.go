@@ -23,6 +23,6 @@ type Config struct {
 	rest.Config
 	Control Control
 	// Sessions, if given, answers GET /v1/session, the WebSocket for native
-	// sessions, for a principal that may come in. Its connections are its own to end.
+	// sessions, for a principal that may sign in. It closes its connections itself.
 	Sessions func(w http.ResponseWriter, r *http.Request, who control.Principal)
 }

@@ -17,12 +17,12 @@ func (a *API) eventRoutes() {
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/events", Params: []string{"topic", "index", "cluster"}, Handle: a.events})
 }
 
-// events streams the feed from a place on: behind ?index=, behind the event of
-// Last-Event-ID, else from now. The id of an event is its place, its name its
-// topic; the stream begins with the id of the place it begins at. A reader that
-// fell behind what is kept, or whose place is none of this cluster's, gets an
-// event "lagged" with the place from which it goes on: it lists again what it
-// watches.
+// events streams the feed from a position on: after ?index=, after the event of
+// Last-Event-ID, else from now. The id of an event is its position, its name its
+// topic; the stream begins with the id of the position it begins at. A reader that
+// fell behind what is kept, or whose position is of another cluster, gets an event
+// "lagged" with the position from which the stream goes on: it must list again
+// what it watches.
 func (a *API) events(rq *rest.Request) error {
 	var topics []string
 	for _, t := range rq.Params().Values("topic") {

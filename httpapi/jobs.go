@@ -40,7 +40,7 @@ func (a *API) submit(rq *rest.Request) error {
 }
 
 // endJob cancels a job; one that has ended is forgotten, which only ?forget asks
-// for: who cancels a job that was just done must not lose its results.
+// for: a caller who cancels a job that was just done must not lose its results.
 func (a *API) endJob(rq *rest.Request) error {
 	id, err := rq.PathParam("id")
 	if err != nil {

@@ -62,7 +62,7 @@ func sendOutcome(e *wire.Error) string {
 const defaultPoll = 30 * time.Second
 
 // inbox streams the messages of a session, or answers one batch of them when
-// JSON is asked for. What has gone out by a stream is acknowledged with the
+// JSON is asked for. What was written to a stream is acknowledged with the
 // next batch, and the newest of it kept a while for a stream that broke and goes
 // on by Last-Event-ID; a poll acknowledges by ?after=.
 func (a *API) inbox(rq *rest.Request) error {

@@ -26,11 +26,11 @@ type Config struct {
 	PeerAddr  string // raft, links and calls
 	Advertise string // the name others dial; default the bound peer address
 	OpsAddr   string // health and metrics
-	// ComponentAddr is where native sessions come in.
+	// ComponentAddr is that of native sessions.
 	ComponentAddr string
 
 	LECOAddr     string   // ZMTP door for LECO; "" has none
-	LECOPeers    []string // foreign LECO coordinators to link to for ever, host[:port]
+	LECOPeers    []string // foreign LECO coordinators to keep links to, host[:port]
 	LECODataAddr string   // publishers of LECO's data channel; subscribers at the port below
 	LECOLogAddr  string   // the same for its log channel
 	LECOShutDown bool     // LECO components may stop this coordinator even from other machines
@@ -39,7 +39,7 @@ type Config struct {
 	// 0 is control's default.
 	JobResultBytes, ResultBytes int64
 
-	Join      []string // addresses or names of coordinators, tried in turn for ever
+	Join      []string // addresses or names of coordinators, tried in turn without end
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join
 	NonVoter  bool     // replicate and route, never vote
 	Worker    bool     // run a worker for job parts in this process
@@ -77,7 +77,7 @@ type Config struct {
 	Fatal func(error)
 }
 
-// The exit statuses of a process whose node cannot go on.
+// The exit statuses of a process whose node must end.
 const (
 	StatusStorage    = 3 // the storage failed, or the log is not understood
 	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory

@@ -116,7 +116,7 @@ func (s samples) snapshots(byServer map[string]raftnode.SnapshotStats) {
 	}
 }
 
-// state tells of components and jobs.
+// state samples components and jobs.
 func (s samples) state(st *wire.Status) {
 	s.gauge(componentsDesc, float64(st.Components))
 	s.gauge(localDesc, float64(st.LocalSessions))
@@ -130,7 +130,7 @@ func (s samples) state(st *wire.Status) {
 	s.gauge(jobMaxDesc, float64(st.JobSize.MaxResultBytes), "results")
 }
 
-// messages tells of messages and of the links that carry them.
+// messages samples messages and the links that carry them.
 func (s samples) messages(st *wire.Status) {
 	for name, m := range messageMetrics {
 		s.counter(m.desc, st.MessageCounts[name], m.labels...)
@@ -143,7 +143,7 @@ func (s samples) messages(st *wire.Status) {
 	}
 }
 
-// disk tells nothing where nothing is known.
+// disk samples nothing while the space is not known.
 func (s samples) disk(d *wire.DiskSpace) {
 	if d == nil {
 		return
@@ -200,7 +200,7 @@ func boolValue(b bool) float64 {
 }
 
 // libraryMetrics returns the numbers of the process and of the Raft library,
-// which keeps them in a global of its own: one set a process.
+// which keeps them in a global variable: one set for each process.
 var libraryMetrics = sync.OnceValue(func() prometheus.Gatherer {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -59,8 +59,7 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // closeDoors ends the doors before all else, since the parts of Run wait for
-// them: whoever comes after this is told to go elsewhere, and what is under way
-// is finished.
+// them: later callers are sent elsewhere, and what is under way is finished.
 func (n *Node) closeDoors(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, doorsTimeout)
 	defer cancel()
