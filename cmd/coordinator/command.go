@@ -19,6 +19,6 @@ func command() *cobra.Command {
 	root.Version = version.Line("coordinator")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(), devCommand(), demoCommand(), workerCommand(), keepCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), demoCommand(), workerCommand(), reapCommand(), configCommand(), versionCommand())
 	return root
 }

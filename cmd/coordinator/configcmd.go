@@ -13,11 +13,11 @@ func configCommand() *cobra.Command {
 	s := newServeSettings()
 	var origin bool
 	show := &cobra.Command{
-		Use: "show", Short: "Show every setting, and with --origin where it comes from", Args: noMore,
+		Use: "show", Short: "Show every setting, and with --origin where it comes from", Args: noArgs,
 		Example: "  coordinator config show --origin --config /etc/folkmoot.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.Load(os.Environ()); err != nil {
-				return errUsage{err}
+				return usageError{err}
 			}
 			return settings.Print(cmd.OutOrStdout(), s.Rows(), origin)
 		},

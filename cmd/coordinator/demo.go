@@ -20,7 +20,7 @@ message across coordinators, a job that counts the Go standard library, kill -9
 of the leader while a second copy of the job runs, and the dead one's return.
 Exits 0 only if every step held, and leaves nothing behind.`,
 		Example:       "  coordinator demo\n  coordinator demo --runtime sh",
-		Args:          noMore,
+		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,20 +31,20 @@ Exits 0 only if every step held, and leaves nothing behind.`,
 				}
 			}
 			if o.runtime != "python3" && o.runtime != "sh" {
-				return errUsage{fmt.Errorf("--runtime %q: python3 or sh", o.runtime)}
+				return usageError{fmt.Errorf("--runtime %q: python3 or sh", o.runtime)}
 			}
 			if o.packages < 0 {
-				return errUsage{fmt.Errorf("--packages %d: 0 for all, or a number of packages", o.packages)}
+				return usageError{fmt.Errorf("--packages %d: 0 for all, or a number of packages", o.packages)}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 			defer cancel()
-			return demo(ctx, o, newShow(cmd.OutOrStdout()))
+			return demo(ctx, o, newPrinter(cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().StringVar(&o.runtime, "runtime", "", "language of the job's script: python3 or sh (default: python3 where it is found)")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "the demo fails when it takes longer")
 	cmd.Flags().IntVar(&o.packages, "packages", 0, "count only so many packages (default: all)")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return cmd
 }
 
@@ -55,14 +55,14 @@ type demoOptions struct {
 }
 
 // demo plays the tour and cleans up after itself however it ends.
-func demo(ctx context.Context, o demoOptions, out *show) (err error) {
+func demo(ctx context.Context, o demoOptions, out *printer) (err error) {
 	began := time.Now()
 	f, err := newFleet()
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	t := &tour{fleet: f, show: out, options: o}
+	t := &tour{fleet: f, printer: out, options: o}
 	defer t.close()
 	for i, step := range t.steps() {
 		out.step(i+1, step.title)

@@ -38,7 +38,7 @@ func devCommand() *cobra.Command {
 		Short: "Run a whole cluster of three in one process, with a worker, until interrupted",
 		Example: `  coordinator dev
   coordinator dev --http-addr 127.0.0.1:7380 --data-dir ./dev   # 7380, 7381, 7382; kept`,
-		Args:          noMore,
+		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,7 +56,7 @@ func devCommand() *cobra.Command {
 	f.BoolVar(&o.worker, "worker", true, "run job parts in this process's care")
 	f.IntVar(&o.slots, "slots", 0, "parts at once of each worker (default: one for each processor)")
 	o.log.Declare(f, "error")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return cmd
 }
 
@@ -64,9 +64,9 @@ func devCommand() *cobra.Command {
 func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 	log, level, err := o.log.Open(os.Stderr)
 	if err != nil {
-		return errUsage{err}
+		return usageError{err}
 	}
-	// The three end together: that each then misses the others is no news. Real errors of the end are returned.
+	// The three end together: each then logs that it misses the others, which is expected. Errors of closing are returned.
 	defer context.AfterFunc(ctx, func() { level.Set(max(level.Level(), slog.LevelError+1)) })()
 	if o.dir == "" {
 		if o.dir, err = os.MkdirTemp("", "folkmoot-dev-"); err != nil {
@@ -80,7 +80,7 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 	peers, err3 := nextPorts("--peer-addr", o.peer, n)
 	opses, err4 := nextPorts("--ops-addr", o.ops, n)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return errUsage{err}
+		return usageError{err}
 	}
 	var nodes []*node.Node
 	defer func() {
@@ -116,14 +116,14 @@ func dev(ctx context.Context, o devOptions, stdout io.Writer) (err error) {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
-		tellDev(newShow(stdout), nodes, o)
+		printDev(newPrinter(stdout), nodes, o)
 		return nil
 	})
 	return g.Wait()
 }
 
-// tellDev says where the cluster is and what to try.
-func tellDev(out *show, nodes []*node.Node, o devOptions) {
+// printDev prints where the cluster is and what to try.
+func printDev(out *printer, nodes []*node.Node, o devOptions) {
 	out.title("A cluster of three in one process; end it with Ctrl-C")
 	var doors, rest []table.Row // two tables, for terminals of 80 columns
 	for _, nd := range nodes {
@@ -132,14 +132,14 @@ func tellDev(out *show, nodes []*node.Node, o devOptions) {
 		rest = append(rest, table.Row{a.ID, "http://" + a.Ops, filepath.Join(o.dir, a.ID)})
 	}
 	out.table(table.Row{"coordinator", "people ask", "components dial", "peers dial"}, doors)
-	out.say("")
+	out.printf("")
 	out.table(table.Row{"coordinator", "health, metrics", "data"}, rest)
-	out.say("")
+	out.printf("")
 	first := nodes[0].Addrs().HTTP
-	out.say("Try:  export FOLKMOOT_ADDR=%s", first)
-	out.say("      raftctl status")
-	out.say("      curl -s %s/v1/members", "http://"+first)
-	out.say("      curl -s -X POST %s/v1/components -H 'Content-Type: application/json' -d '{\"name\":\"laser\"}'", "http://"+first)
+	out.printf("Try:  export FOLKMOOT_ADDR=%s", first)
+	out.printf("      raftctl status")
+	out.printf("      curl -s %s/v1/members", "http://"+first)
+	out.printf("      curl -s -X POST %s/v1/components -H 'Content-Type: application/json' -d '{\"name\":\"laser\"}'", "http://"+first)
 }
 
 // nextPorts returns n addresses from addr on; port 0 takes free ones.

@@ -6,15 +6,15 @@ import (
 	"github.com/folkmoot/folkmoot/node"
 )
 
-// errUsage marks an error of the command line or the configuration.
-type errUsage struct{ error }
+// usageError marks an error of the command line or the configuration.
+type usageError struct{ error }
 
-func (e errUsage) Unwrap() error { return e.error }
+func (e usageError) Unwrap() error { return e.error }
 
 // exitCode is 2 for a wrong command line, 4 while another process runs as this
 // coordinator, else 1. A storage that fails later ends the process with 3.
 func exitCode(err error) int {
-	var usage errUsage
+	var usage usageError
 	var config *node.ConfigError
 	if errors.As(err, &usage) || errors.As(err, &config) {
 		return 2

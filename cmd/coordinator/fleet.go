@@ -18,12 +18,12 @@ import (
 
 // fleet is the processes of a demo: coordinators and workers, each with a log
 // file, all in one temporary folder. They and the folder end with this process,
-// however it ends: the keeper sees to it, and on Linux the kernel as well.
+// however it ends: the reaper sees to it, and on Linux the kernel as well.
 type fleet struct {
 	dir    string
 	binary string
 	procs  []*proc
-	keeper *keeper
+	reaper *reaper
 	start  chan func() // runs on one thread that lives as long as the fleet
 }
 
@@ -38,7 +38,7 @@ type proc struct {
 
 const fleetPrefix = "folkmoot-demo-"
 
-// newFleet makes the folder and starts its keeper.
+// newFleet makes the folder and starts its reaper.
 func newFleet() (*fleet, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -48,11 +48,11 @@ func newFleet() (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := newKeeper(self, dir)
+	r, err := newReaper(self, dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	f := &fleet{dir: dir, binary: self, keeper: k, start: make(chan func())}
+	f := &fleet{dir: dir, binary: self, reaper: r, start: make(chan func())}
 	go func() {
 		// The parent-death signal follows the thread that started the child:
 		// this one thread starts them all and stays.
@@ -146,11 +146,11 @@ func (f *fleet) run(p *proc) error {
 	if err := <-started; err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	f.keeper.watch(p.cmd.Process.Pid)
+	f.reaper.watch(p.cmd.Process.Pid)
 	p.done = make(chan struct{})
 	go func(cmd *exec.Cmd, done chan struct{}) {
 		cmd.Wait()
-		f.keeper.forget(cmd.Process.Pid)
+		f.reaper.forget(cmd.Process.Pid)
 		close(done)
 	}(p.cmd, p.done)
 	return nil
@@ -197,7 +197,7 @@ func (f *fleet) close() {
 	f.end(func(p *proc) bool { return p.http == "" }, 4*time.Second)
 	f.end(func(p *proc) bool { return p.http != "" }, 5*time.Second)
 	close(f.start)
-	if err := f.keeper.end(); err != nil {
+	if err := f.reaper.close(); err != nil {
 		os.RemoveAll(f.dir) // it was ended itself
 	}
 }
@@ -228,11 +228,11 @@ func (f *fleet) dead() error {
 	for _, p := range f.procs {
 		select {
 		case <-p.done:
-			said, _ := os.ReadFile(filepath.Join(f.dir, p.name+".log"))
-			if i := bytes.LastIndexByte(bytes.TrimSpace(said), '\n'); i > 0 && len(said) > 2000 {
-				said = said[max(0, len(said)-2000):]
+			output, _ := os.ReadFile(filepath.Join(f.dir, p.name+".log"))
+			if i := bytes.LastIndexByte(bytes.TrimSpace(output), '\n'); i > 0 && len(output) > 2000 {
+				output = output[max(0, len(output)-2000):]
 			}
-			return errors.New(p.name + " has ended:\n" + string(said))
+			return errors.New(p.name + " has ended:\n" + string(output))
 		default:
 		}
 	}

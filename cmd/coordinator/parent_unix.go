@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// dieWithParent does nothing: only the keeper ends the children here.
+// dieWithParent does nothing: only the reaper ends the children here.
 func dieWithParent(*syscall.SysProcAttr) {}

@@ -24,13 +24,13 @@ func serveCommand() *cobra.Command {
 		Short: "Run one coordinator until it is interrupted (the default command)",
 		Example: `  coordinator serve --data-dir /var/lib/folkmoot
   coordinator serve --id n1 --join 127.0.0.1:7301,127.0.0.1:7302,127.0.0.1:7303 --bootstrap-expect 3`,
-		Args:          noArgs,
+		Args:          noSubcommand,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.config(os.Environ())
 			if err != nil {
-				return errUsage{err}
+				return usageError{err}
 			}
 			defer ignoreHangUp(c.Logger)()
 			return serve(cmd.Context(), c, func(n *node.Node) {
@@ -38,12 +38,12 @@ func serveCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.Flags().AddFlagSet(s.FlagSet)
 	return cmd
 }
 
-// ready says where a coordinator is asked, by every port it has: a port that was
+// ready is the line that names every port of a coordinator: a port that was
 // given as 0 is known from here alone.
 func ready(a node.Addrs) string {
 	line := fmt.Sprintf("coordinator %s ready to be asked: http=%s peer=%s component=%s ops=%s", a.ID, a.HTTP, a.Peer, a.Component, a.Ops)
@@ -61,17 +61,17 @@ func ready(a node.Addrs) string {
 	return line
 }
 
-func noArgs(_ *cobra.Command, args []string) error {
+func noSubcommand(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return errUsage{fmt.Errorf("unknown command %q: serve, dev, demo, config or version", args[0])}
+		return usageError{fmt.Errorf("unknown command %q: serve, dev, demo, config or version", args[0])}
 	}
 	return nil
 }
 
-// noMore refuses arguments of a command that takes none.
-func noMore(cmd *cobra.Command, args []string) error {
+// noArgs refuses arguments of a command that takes none.
+func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return errUsage{fmt.Errorf("%s takes no argument, but was given %q", cmd.CommandPath(), args[0])}
+		return usageError{fmt.Errorf("%s takes no argument, but was given %q", cmd.CommandPath(), args[0])}
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func ignoreHangUp(log *slog.Logger) (stop func()) {
 	}
 }
 
-// serve opens a node, tells of it and keeps it until ctx ends.
+// serve opens a node, passes it to opened and runs it until ctx ends.
 func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

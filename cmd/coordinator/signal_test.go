@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// said is a log that several goroutines write.
-type said struct {
+// logBuffer is a log that several goroutines write.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *said) Write(b []byte) (int, error) {
+func (s *logBuffer) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(b)
 }
 
-func (s *said) String() string {
+func (s *logBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
@@ -30,7 +30,7 @@ func (s *said) String() string {
 
 // A coordinator whose terminal is closed goes on and says so; without this the signal would end the test's process.
 func TestHangUpDoesNotEndACoordinator(t *testing.T) {
-	log := new(said)
+	log := new(logBuffer)
 	stop := ignoreHangUp(slog.New(slog.NewTextHandler(log, nil)))
 	defer stop()
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {

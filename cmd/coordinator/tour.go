@@ -15,10 +15,10 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// tour is the demo's story; every step checks what it tells.
+// tour is the steps of the demo; every step checks what it prints.
 type tour struct {
 	fleet   *fleet
-	show    *show
+	printer *printer
 	options demoOptions
 
 	api     *client.Client
@@ -36,13 +36,13 @@ type step struct {
 
 func (t *tour) steps() []step {
 	return []step{
-		{"Three coordinators meet and elect a leader", t.found},
+		{"Three coordinators meet and elect a leader", t.foundCluster},
 		{"Components sign in, each at another coordinator", t.signIn},
 		{"A message crosses from one coordinator to another", t.message},
 		{"A job on real input: workers at all three count the Go standard library", t.firstJob},
 		{"The leader is killed (kill -9) while a second copy of the job runs", t.secondJob},
-		{"Everything is still there", t.stillThere},
-		{"The dead coordinator comes back and catches up", t.comeBack},
+		{"Everything is still there", t.checkSignIns},
+		{"The dead coordinator comes back and catches up", t.restartLeader},
 	}
 }
 
@@ -57,8 +57,8 @@ func (t *tour) close() {
 	}
 }
 
-// until asks again and again until ok, and says what was waited for in vain.
-func until(ctx context.Context, what string, limit time.Duration, ok func(context.Context) error) error {
+// poll calls ok until it returns nil; its error names what was waited for.
+func poll(ctx context.Context, what string, limit time.Duration, ok func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
@@ -74,12 +74,12 @@ func until(ctx context.Context, what string, limit time.Duration, ok func(contex
 	}
 }
 
-// at is a client of one coordinator alone.
-func (t *tour) at(name string) (*client.Client, error) {
+// client returns a client of one coordinator alone.
+func (t *tour) client(name string) (*client.Client, error) {
 	return client.New(client.Config{Addrs: []string{t.fleet.proc(name).http}, Timeout: 5 * time.Second})
 }
 
-func (t *tour) found(ctx context.Context) error {
+func (t *tour) foundCluster(ctx context.Context) error {
 	began := time.Now()
 	if err := t.fleet.coordinators(3); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (t *tour) found(ctx context.Context) error {
 	}
 	t.api = api
 	var members wire.Members
-	err = until(ctx, "three voters and a leader", 30*time.Second, func(ctx context.Context) error {
+	err = poll(ctx, "three voters and a leader", 30*time.Second, func(ctx context.Context) error {
 		if err := t.fleet.dead(); err != nil {
 			return err
 		}
@@ -114,14 +114,14 @@ func (t *tour) found(ctx context.Context) error {
 		return err
 	}
 	t.showMembers(members)
-	t.show.held("a leader after %s, three voters", seconds(time.Since(began)))
+	t.printer.passed("a leader after %s, three voters", seconds(time.Since(began)))
 	return nil
 }
 
-// ready tells whether every coordinator itself says that it may be counted on.
+// ready returns nil once every coordinator answers that it is ready.
 func (t *tour) ready(ctx context.Context) error {
 	for _, m := range []string{"n1", "n2", "n3"} {
-		c, err := t.at(m)
+		c, err := t.client(m)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (t *tour) showMembers(members wire.Members) {
 	for _, m := range members.Members {
 		rows = append(rows, table.Row{m.ID, m.State, m.Suffrage, m.Address, "http://" + m.HTTPAddress})
 	}
-	t.show.table(table.Row{"coordinator", "state", "suffrage", "peers dial", "people ask"}, rows)
+	t.printer.table(table.Row{"coordinator", "state", "suffrage", "peers dial", "people ask"}, rows)
 }
 
 func (t *tour) signIn(ctx context.Context) error {
@@ -163,9 +163,9 @@ func (t *tour) signIn(ctx context.Context) error {
 			return fmt.Errorf("sign %s in at %s: %w", who.name, who.home, err)
 		}
 		t.parties[who.name] = s
-		t.show.held("GET /v1/session at %s: signed in as %s, session %s", who.home, s.FullName(), short(s.Welcome().Session))
+		t.printer.passed("GET /v1/session at %s: signed in as %s, session %s", who.home, s.FullName(), short(s.Welcome().Session))
 	}
-	n3, err := t.at("n3")
+	n3, err := t.client("n3")
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (t *tour) signIn(ctx context.Context) error {
 	if wire.CodeOf(err) != wire.CodeNameTaken {
 		return fmt.Errorf("a second n1.laser, asked for at n3: got %v, want name_taken", err)
 	}
-	t.show.held("a second n1.laser is refused at n3: %s", wire.CodeNameTaken)
+	t.printer.passed("a second n1.laser is refused at n3: %s", wire.CodeNameTaken)
 	return nil
 }
 
@@ -194,7 +194,7 @@ func (t *tour) exchange(ctx context.Context, from, to string) error {
 	if err := t.deliver(ctx, b, a, `{"say":"shutter open"}`); err != nil {
 		return err
 	}
-	t.show.held("%s (at %s) -> %s (at %s) and back in %s, each delivered", a.FullName(), a.Welcome().Home, b.FullName(), b.Welcome().Home, took(time.Since(began)))
+	t.printer.passed("%s (at %s) -> %s (at %s) and back in %s, each delivered", a.FullName(), a.Welcome().Home, b.FullName(), b.Welcome().Home, took(time.Since(began)))
 	return nil
 }
 
@@ -251,7 +251,7 @@ func (t *tour) firstJob(ctx context.Context) error {
 			return err
 		}
 	}
-	err = until(ctx, "three workers", 20*time.Second, func(ctx context.Context) error {
+	err = poll(ctx, "three workers", 20*time.Second, func(ctx context.Context) error {
 		w, _, err := t.api.Workers(ctx, client.Read{})
 		if err == nil && len(w.Workers) < 3 {
 			err = fmt.Errorf("%d of 3 are signed in", len(w.Workers))
@@ -264,8 +264,8 @@ func (t *tour) firstJob(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.show.say("%d packages of %s in %d parts", len(packages), src, len(t.items))
-	t.show.say("a %s script each, 3 workers of 2 slots", t.options.runtime)
+	t.printer.printf("%d packages of %s in %d parts", len(packages), src, len(t.items))
+	t.printer.printf("a %s script each, 3 workers of 2 slots", t.options.runtime)
 	got, by, err := t.census(ctx, nil)
 	if err != nil {
 		return err
@@ -278,13 +278,13 @@ func (t *tour) firstJob(ctx context.Context) error {
 	for _, name := range got.largest(10) {
 		rows = append(rows, table.Row{name, got[name].Files, got[name].Lines, got[name].Exported})
 	}
-	t.show.table(table.Row{"package", "files", "lines", "exported"}, rows, "files", "lines", "exported")
-	t.show.held("%d files, %d lines, %d exported names", sum.Files, sum.Lines, sum.Exported)
-	t.show.held("the same count in one process (%s) agrees", seconds(alone))
+	t.printer.table(table.Row{"package", "files", "lines", "exported"}, rows, "files", "lines", "exported")
+	t.printer.passed("%d files, %d lines, %d exported names", sum.Files, sum.Lines, sum.Exported)
+	t.printer.passed("the same count in one process (%s) agrees", seconds(alone))
 	if len(by) != 3 {
 		return fmt.Errorf("only %d of 3 workers took part: %v", len(by), by)
 	}
-	t.show.held("parts by worker: %s", spread(by))
+	t.printer.passed("parts by worker: %s", spread(by))
 	return nil
 }
 
@@ -330,7 +330,7 @@ func (t *tour) census(ctx context.Context, during func(done int) error) (census,
 		}
 		done++
 		by[r.Worker]++
-		t.show.progress(done, len(t.items), fmt.Sprintf("  %s", seconds(time.Since(began))))
+		t.printer.progress(done, len(t.items), fmt.Sprintf("  %s", seconds(time.Since(began))))
 		if during != nil {
 			if err := during(done); err != nil {
 				return nil, nil, err
@@ -344,7 +344,7 @@ func (t *tour) census(ctx context.Context, during func(done int) error) (census,
 	if job.State != "done" || done != len(t.items) {
 		return nil, nil, fmt.Errorf("job %s is %s (%s) with %d of %d results", job.ID, job.State, job.Reason, done, len(t.items))
 	}
-	t.show.held("job %s done: %d parts, %d of them tried again, %s", short(job.ID), job.Parts.Total, job.Parts.Retries, seconds(time.Since(began)))
+	t.printer.passed("job %s done: %d parts, %d of them tried again, %s", short(job.ID), job.Parts.Total, job.Parts.Retries, seconds(time.Since(began)))
 	return got, by, nil
 }
 
@@ -362,8 +362,8 @@ func (t *tour) secondJob(ctx context.Context) error {
 		p := t.fleet.proc(leader.ID)
 		p.kill()
 		p.done = nil // its end is no surprise
-		t.show.interrupted()
-		t.show.say("killed %s, the leader, with %d of %d parts done", leader.ID, done, len(t.items))
+		t.printer.interrupted()
+		t.printer.printf("killed %s, the leader, with %d of %d parts done", leader.ID, done, len(t.items))
 		go func() { elected <- t.nextLeader(ctx, leader.ID) }()
 		return nil
 	})
@@ -381,8 +381,8 @@ func (t *tour) secondJob(ctx context.Context) error {
 	if d := t.want.diff(got); d != "" {
 		return errors.New("the second table is not the first: " + d)
 	}
-	t.show.held("the same table once more")
-	t.show.held("parts by worker: %s", spread(by))
+	t.printer.passed("the same table once more")
+	t.printer.passed("parts by worker: %s", spread(by))
 	return nil
 }
 
@@ -390,7 +390,7 @@ func (t *tour) secondJob(ctx context.Context) error {
 func (t *tour) nextLeader(ctx context.Context, old string) error {
 	began := time.Now()
 	var now wire.Leader
-	err := until(ctx, "a new leader", 20*time.Second, func(ctx context.Context) error {
+	err := poll(ctx, "a new leader", 20*time.Second, func(ctx context.Context) error {
 		var err error
 		now, _, err = t.api.Leader(ctx)
 		if err == nil && (now.ID == old || now.ID == "") {
@@ -399,16 +399,16 @@ func (t *tour) nextLeader(ctx context.Context, old string) error {
 		return err
 	})
 	if err == nil {
-		t.show.interrupted()
-		t.show.held("%s leads in term %d, %s after the kill", now.ID, now.Term, seconds(time.Since(began)))
+		t.printer.interrupted()
+		t.printer.passed("%s leads in term %d, %s after the kill", now.ID, now.Term, seconds(time.Since(began)))
 	}
 	return err
 }
 
-func (t *tour) stillThere(ctx context.Context) error {
+func (t *tour) checkSignIns(ctx context.Context) error {
 	// Whoever lived at the dead coordinator has moved, under its own name.
 	var list wire.Components
-	err := until(ctx, "all sign-ins at living coordinators", 20*time.Second, func(ctx context.Context) error {
+	err := poll(ctx, "all sign-ins at living coordinators", 20*time.Second, func(ctx context.Context) error {
 		var err error
 		if list, _, err = t.api.Components(ctx, client.Components{Read: client.Read{Consistency: "strict"}}); err != nil {
 			return err
@@ -435,29 +435,29 @@ func (t *tour) stillThere(ctx context.Context) error {
 		}
 		rows = append(rows, table.Row{c.FullName, c.Home, short(c.Session), note})
 	}
-	t.show.table(table.Row{"component", "home", "session", ""}, rows)
-	t.show.held("all sign-ins are there")
+	t.printer.table(table.Row{"component", "home", "session", ""}, rows)
+	t.printer.passed("all sign-ins are there")
 	return t.exchange(ctx, "laser", "camera")
 }
 
-func (t *tour) comeBack(ctx context.Context) error {
+func (t *tour) restartLeader(ctx context.Context) error {
 	p := t.fleet.proc(t.killed)
 	if err := t.fleet.run(p); err != nil {
 		return err
 	}
-	back, err := t.at(t.killed)
+	back, err := t.client(t.killed)
 	if err != nil {
 		return err
 	}
 	defer back.Close()
 	var digests []wire.Digest
-	err = until(ctx, "the same fingerprint at all three", 30*time.Second, func(ctx context.Context) error {
+	err = poll(ctx, "the same fingerprint at all three", 30*time.Second, func(ctx context.Context) error {
 		if err := t.fleet.dead(); err != nil {
 			return err
 		}
 		digests = nil
 		for _, name := range []string{"n1", "n2", "n3"} {
-			c, err := t.at(name)
+			c, err := t.client(name)
 			if err != nil {
 				return err
 			}
@@ -476,7 +476,7 @@ func (t *tour) comeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.show.held("all three have the same state at index %d: %s", digests[0].Index, short(digests[0].Digest))
+	t.printer.passed("all three have the same state at index %d: %s", digests[0].Index, short(digests[0].Digest))
 	members, _, err := back.Members(ctx, client.Read{})
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noMore,
+		Use: "version", Short: "Print the version", Args: noArgs,
 		Example: "  coordinator version",
 		Run: func(cmd *cobra.Command, _ []string) {
 			fmt.Fprintln(cmd.OutOrStdout(), version.Line("coordinator"))

@@ -19,13 +19,13 @@ func workerCommand() *cobra.Command {
 	var addr, name string
 	var slots int
 	cmd := &cobra.Command{
-		Use: "worker", Short: "Run parts of jobs (the program worker has more settings)", Hidden: true, Args: noMore,
+		Use: "worker", Short: "Run parts of jobs (the program worker has more settings)", Hidden: true, Args: noArgs,
 		Example:      "  coordinator worker --addr 127.0.0.1:7380 --name w1",
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client.New(client.Config{Addrs: client.SplitAddrs(addr)})
 			if err != nil {
-				return errUsage{err}
+				return usageError{err}
 			}
 			defer c.Close()
 			log, _, err := settings.Logging{Level: "info"}.Open(os.Stderr)

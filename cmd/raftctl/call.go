@@ -60,7 +60,7 @@ func callParams(pairs []string, object string) (any, error) {
 	case object != "":
 		text := strings.TrimSpace(object)
 		if !json.Valid([]byte(text)) || text[0] != '{' && text[0] != '[' {
-			return nil, usage("--params %s: want a JSON object or array", brief(object, 80))
+			return nil, usage("--params %s: want a JSON object or array", truncate(object, 80))
 		}
 		return json.RawMessage(text), nil
 	case len(pairs) == 0:
@@ -79,7 +79,7 @@ func callParams(pairs []string, object string) (any, error) {
 
 // signedIn does what needs a session in one of its own; as is its name, "" one that nobody has.
 func (a *app) signedIn(ctx context.Context, as string, do func(secret string) error) error {
-	in, _, err := a.client.SignIn(ctx, wire.SignIn{Name: orNew(as), Lease: wire.Duration(30 * time.Second)}, "")
+	in, _, err := a.client.SignIn(ctx, wire.SignIn{Name: nameOrNew(as), Lease: wire.Duration(30 * time.Second)}, "")
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func (a *app) signedIn(ctx context.Context, as string, do func(secret string) er
 	return err
 }
 
-// orNew is a name to sign in under.
-func orNew(as string) string {
+// nameOrNew is a name to sign in under.
+func nameOrNew(as string) string {
 	if as == "" {
 		return "raftctl-" + client.NewKey()[:8]
 	}

@@ -13,11 +13,11 @@ import (
 // completeTimeout is how long a person waits for a completion.
 const completeTimeout = 2 * time.Second
 
-// words gives candidates for one argument; the cluster is asked for them.
-type words func(ctx context.Context, prefix string) ([]cobra.Completion, error)
+// completer gives candidates for one argument; the cluster is asked for them.
+type completer func(ctx context.Context, prefix string) ([]cobra.Completion, error)
 
 // complete asks the cluster, quietly: no answer is no candidates.
-func (a *app) complete(cmd *cobra.Command, typed string, ask words) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (a *app) complete(cmd *cobra.Command, typed string, ask completer) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
 	defer cancel()
 	if a.client == nil && a.start(cmd) != nil {
@@ -64,19 +64,19 @@ func (a *app) jobIDs(ctx context.Context, _ string) ([]cobra.Completion, error) 
 }
 
 func (a *app) completeMembers(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return a.first(cmd, args, typed, a.members)
+	return a.completeFirst(cmd, args, typed, a.members)
 }
 
 func (a *app) completeComponents(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return a.first(cmd, args, typed, a.componentNames)
+	return a.completeFirst(cmd, args, typed, a.componentNames)
 }
 
 func (a *app) completeJobs(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return a.first(cmd, args, typed, a.jobIDs)
+	return a.completeFirst(cmd, args, typed, a.jobIDs)
 }
 
-// first completes the first argument only.
-func (a *app) first(cmd *cobra.Command, args []string, typed string, ask words) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completeFirst completes the first argument only.
+func (a *app) completeFirst(cmd *cobra.Command, args []string, typed string, ask completer) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -89,7 +89,7 @@ func (a *app) completeConditions(cmd *cobra.Command, _ []string, typed string) (
 		if !ok {
 			return []cobra.Completion{"leader", "member/", "component/", "job/"}, nil
 		}
-		ask := map[string]words{"member": a.members, "component": a.componentNames, "job": a.jobIDs}[kind]
+		ask := map[string]completer{"member": a.members, "component": a.componentNames, "job": a.jobIDs}[kind]
 		if ask == nil {
 			return nil, nil
 		}

@@ -18,7 +18,7 @@ func (a *app) componentsCmd() *cobra.Command {
 }
 
 func (a *app) componentsListCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	var sel client.Components
 	var pairs []string
 	cmd := r.define(&cobra.Command{
@@ -85,7 +85,7 @@ func (a *app) componentsTable(rows []wire.Component, wide bool) *table {
 }
 
 func (a *app) componentsGetCmd() *cobra.Command {
-	var r reading
+	var r readFlags
 	return r.define(&cobra.Command{
 		Use: "get NAME", Short: "Show one component", Args: cobra.ExactArgs(1), Example: "  raftctl components get n1.laser -o yaml",
 		ValidArgsFunction: a.completeComponents,
@@ -96,7 +96,7 @@ func (a *app) componentsGetCmd() *cobra.Command {
 			}
 			c, meta, err := a.client.Component(cmd.Context(), full, r.read())
 			if err != nil {
-				return a.behind(cmd.Context(), r, err)
+				return a.explainBehind(cmd.Context(), r, err)
 			}
 			return a.show(a.out, answer{
 				body: meta.Body, names: []string{"component/" + c.FullName},
@@ -168,7 +168,7 @@ func keyValues(flag string, pairs []string) (map[string]string, error) {
 		if !ok || k == "" {
 			return nil, usage("%s %q: want KEY=VALUE", flag, p)
 		}
-		if _, told := m[k]; told {
+		if _, changed := m[k]; changed {
 			return nil, usage("%s %q: %s is told twice", flag, p, k)
 		}
 		m[k] = v

@@ -94,7 +94,7 @@ func readContexts() (contexts, error) {
 func checkContexts(b []byte) error {
 	var tree map[string]any
 	if yaml.Unmarshal(b, &tree) != nil {
-		return nil // told already
+		return nil // changed already
 	}
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		if err := settings.KnownKey(key, []string{"current", "contexts"}); err != nil {
@@ -113,7 +113,7 @@ func checkContexts(b []byte) error {
 	return nil
 }
 
-// loadContext gives the context named, or the current one; with neither it is empty.
+// loadContext returns the context named, or the current one; with neither it is empty.
 func loadContext(name string) (cluster, error) {
 	all, err := readContexts()
 	if err != nil {
@@ -268,7 +268,7 @@ func (a *app) contextsAddCmd(offline func(*cobra.Command, []string) error) *cobr
 	return cmd
 }
 
-// contextOf makes a context of the flags that were told. Files are named from the root, since it is used from anywhere.
+// contextOf makes a context of the flags that were given. Files are named from the root, since it is used from anywhere.
 func (a *app) contextOf(cmd *cobra.Command) (c cluster, err error) {
 	for name, to := range map[string]*string{
 		"addr": &c.Addr, "token": &c.Token, "token-file": &c.TokenFile, "ca": &c.CA, "cert": &c.Cert, "key": &c.Key, "output": &c.Output, "timeout": &c.Timeout,

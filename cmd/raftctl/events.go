@@ -37,12 +37,12 @@ func (a *app) eventsCmd() *cobra.Command {
 				}
 			}
 			// News have no mark for their end, but those of the past are told at once: silence is the end.
-			quiet := time.AfterFunc(time.Second, func() {
+			borderless := time.AfterFunc(time.Second, func() {
 				if !follow {
 					cancel()
 				}
 			})
-			defer quiet.Stop()
+			defer borderless.Stop()
 			for e, err := range a.client.Events(ctx, sel) {
 				switch {
 				case ctx.Err() != nil, errors.Is(err, context.Canceled):
@@ -55,7 +55,7 @@ func (a *app) eventsCmd() *cobra.Command {
 				if err := a.showEvent(a.out, e); err != nil {
 					return err
 				}
-				quiet.Reset(300 * time.Millisecond)
+				borderless.Reset(300 * time.Millisecond)
 			}
 			return nil
 		},
@@ -96,7 +96,7 @@ func (a *app) showEvent(w io.Writer, e wire.Event) error {
 	return err
 }
 
-// detail tells of an event what its key does not: which part of a job, which try of it, and by whom.
+// detail is what of an event its key does not: which part of a job, which try of it, and by whom.
 func detail(e wire.Event) string {
 	data, _ := e.Data.(json.RawMessage)
 	if e.Topic != wire.TopicJob || !strings.HasPrefix(e.Kind, "part_") {
@@ -119,5 +119,5 @@ func detail(e wire.Event) string {
 // lastLine is what a long reason comes down to.
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
-	return brief(s[strings.LastIndexByte(s, '\n')+1:], 120)
+	return truncate(s[strings.LastIndexByte(s, '\n')+1:], 120)
 }

@@ -31,7 +31,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Sprintf(for
 // errReported is a failure of which everything has been said already.
 var errReported = errors.New("reported")
 
-// report tells err on stderr, naming what was asked of whom, and gives the exit code.
+// report prints err on stderr, naming what was asked of whom, and returns the exit code.
 func (a *app) report(cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
@@ -67,8 +67,8 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	return exitFailed
 }
 
-// leaderless says what a coordinator that knows no leader is good for, and what there would have to be for more.
-func (a *app) leaderless(e *client.CallError) {
+// explainNoLeader prints what a coordinator that knows no leader is good for, and what there would have to be for more.
+func (a *app) explainNoLeader(e *client.CallError) {
 	can := "; raftctl status and members list --stale tell what this one sees"
 	if e.Method != "GET" {
 		fmt.Fprintln(a.err, "nothing was done: it is safe to repeat it")
@@ -78,7 +78,7 @@ func (a *app) leaderless(e *client.CallError) {
 	fmt.Fprintf(a.err, "a leader needs more than half of the voters up and in reach of each other%s\n", can)
 }
 
-// hint says what to do next, where that is known.
+// hint prints what to do next, where that is known.
 func (a *app) hint(e *client.CallError) {
 	switch e.Err.Code {
 	case wire.CodeUnavailable:
@@ -86,7 +86,7 @@ func (a *app) hint(e *client.CallError) {
 		case e.RequestID == "":
 			fmt.Fprintf(a.err, "asked: %s (choose others by --addr or FOLKMOOT_ADDR)\n", strings.Join(a.client.Addrs(), ", "))
 		case e.Meta.Leader == "":
-			a.leaderless(e)
+			a.explainNoLeader(e)
 		case e.Method != "GET":
 			fmt.Fprintln(a.err, "nothing was done: it is safe to repeat it")
 		}

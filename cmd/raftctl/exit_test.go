@@ -214,8 +214,8 @@ func TestCompletion(t *testing.T) {
 		{"wait job/q", "job/quality\tfailed nightly\n"},
 		{"jobs list -o ", "table\nwide\njson\nyaml\nname\n"},
 	} {
-		words := strings.Split("__complete --addr "+f.URL+" "+tc.line, " ")
-		_, out, _ := raftctl(t, nil, words...)
+		completer := strings.Split("__complete --addr "+f.URL+" "+tc.line, " ")
+		_, out, _ := raftctl(t, nil, completer...)
 		got, _, _ := strings.Cut(out, ":4\n")
 		if got != tc.want {
 			t.Errorf("complete %q: got %q, want %q", tc.line, got, tc.want)

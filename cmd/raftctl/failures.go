@@ -24,7 +24,7 @@ type reason struct {
 // reasons counts what kept parts from being done.
 type reasons []reason
 
-// shownParts and shownReasons bound what is told of many failures.
+// shownParts and shownReasons bound what is printed of many failures.
 const (
 	shownParts   = 5
 	shownReasons = 5
@@ -49,16 +49,16 @@ func (rs reasons) sorted() reasons {
 	return rs
 }
 
-// tellWhole tells the errors that have several lines, tracebacks for one, as they are, under the parts that they ended.
-func (rs reasons) tellWhole(w io.Writer) {
+// printMultiline prints the errors that have several lines, tracebacks for one, as they are, under the parts that they ended.
+func (rs reasons) printMultiline(w io.Writer) {
 	for i, r := range rs.sorted() {
 		if i == shownReasons {
 			return
 		}
-		if !severalLines(r.whole) {
+		if !multiline(r.whole) {
 			continue
 		}
-		which := r.which()
+		which := r.partList()
 		if r.text != r.whole { // those of the others may differ in what is above the last line
 			which = fmt.Sprintf("part %d", r.parts[0])
 		}
@@ -66,7 +66,7 @@ func (rs reasons) tellWhole(w io.Writer) {
 	}
 }
 
-func severalLines(s string) bool { return strings.Contains(strings.TrimSpace(s), "\n") }
+func multiline(s string) bool { return strings.Contains(strings.TrimSpace(s), "\n") }
 
 // indented is a text of several lines as it may be shown on a terminal.
 func indented(s string) string {
@@ -81,11 +81,11 @@ func indented(s string) string {
 // inLine is what Python says of every place that an exception passed.
 var inLine = regexp.MustCompile(`(?m)^ *File "[^"\n]*", line (\d+)`)
 
-// comesTo is an error in a line: of a traceback its last one, and the number of the line that raised it; else how the
+// summaryLine is an error in a line: of a traceback its last one, and the number of the line that raised it; else how the
 // script ended and what it said last.
-func comesTo(err string) string {
+func summaryLine(err string) string {
 	last := lastLine(err)
-	if !severalLines(err) {
+	if !multiline(err) {
 		return last
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(err), "\n")
@@ -96,10 +96,10 @@ func comesTo(err string) string {
 	case strings.HasPrefix(first, "Traceback"):
 		return last
 	}
-	return brief(strings.TrimSpace(first), 120) + ": " + last
+	return truncate(strings.TrimSpace(first), 120) + ": " + last
 }
 
-// lines tells them, the most frequent first.
+// lines returns a line for each reason, the most frequent first.
 func (rs reasons) lines() []string {
 	rs = rs.sorted()
 	var out []string
@@ -111,12 +111,12 @@ func (rs reasons) lines() []string {
 			}
 			return append(out, fmt.Sprintf("%d x for %d further reasons", rest, len(rs)-i))
 		}
-		out = append(out, fmt.Sprintf("%d x %s (%s)", r.count, r.text, r.which()))
+		out = append(out, fmt.Sprintf("%d x %s (%s)", r.count, r.text, r.partList()))
 	}
 	return out
 }
 
-func (r reason) which() string {
+func (r reason) partList() string {
 	var n []string
 	for _, p := range r.parts {
 		n = append(n, fmt.Sprint(p))
@@ -131,9 +131,9 @@ func (r reason) which() string {
 	return which
 }
 
-// why is what a part's error comes down to, after the state of one that is given up for another reason than an error.
-func why(state, err string) string {
-	text := comesTo(err)
+// failureText is what a part's error comes down to, after the state of one that is given up for another reason than an error.
+func failureText(state, err string) string {
+	text := summaryLine(err)
 	if state == "lost" || text == "" {
 		text = strings.TrimSuffix(clean(state)+": "+text, ": ")
 	}
@@ -161,9 +161,9 @@ func (a *app) failures(ctx context.Context, j wire.Job, read client.Read) (reaso
 		for _, p := range page.Parts {
 			switch {
 			case client.Final(p.State) || p.State == "lost":
-				found.add(p.Part, why(p.State, p.Error), p.Error)
+				found.add(p.Part, failureText(p.State, p.Error), p.Error)
 			case p.Error != "":
-				found.add(p.Part, why(p.State, p.Error)+", tried again", p.Error)
+				found.add(p.Part, failureText(p.State, p.Error)+", tried again", p.Error)
 			}
 		}
 	}

@@ -41,10 +41,10 @@ func TestMain(m *testing.M) {
 // fake is a coordinator that answers from a table of "METHOD /path".
 type fake struct {
 	*httptest.Server
-	mu      sync.Mutex
-	answers map[string]any // a value for 200, an http.HandlerFunc for more
-	asked   []string
-	bodies  []string
+	mu        sync.Mutex
+	answers   map[string]any // a value for 200, an http.HandlerFunc for more
+	requested []string
+	bodies    []string
 }
 
 func coordinator(t *testing.T, answers map[string]any) *fake {
@@ -59,7 +59,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var body bytes.Buffer
 	body.ReadFrom(r.Body)
 	f.mu.Lock()
-	f.asked = append(f.asked, r.Method+" "+r.URL.RequestURI())
+	f.requested = append(f.requested, r.Method+" "+r.URL.RequestURI())
 	f.bodies = append(f.bodies, body.String())
 	f.mu.Unlock()
 	switch v := f.answers[r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v1")].(type) {
@@ -76,7 +76,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *fake) requests() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return strings.Join(f.asked, "\n")
+	return strings.Join(f.requested, "\n")
 }
 
 func problem(status int, code wire.Code, detail string) http.HandlerFunc {

@@ -24,7 +24,7 @@ func (a *app) jobsCmd() *cobra.Command {
 }
 
 func (a *app) jobsListCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	var sel client.Jobs
 	cmd := r.define(&cobra.Command{
 		Use: "list", Short: "List jobs, the newest first", Aliases: []string{"ls"}, Args: cobra.NoArgs,
@@ -99,8 +99,8 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 			reason = givenUp.ReplaceAllString(reason, "part $1: ")
 		}
 		cells := []any{
-			j.ID, j.Name, mood(j.State), fmt.Sprintf("%d/%d", j.Parts.Done, j.Parts.Total), j.Parts.Failed + j.Parts.Lost,
-			j.Parts.Retries, a.age(j.Submitted), a.took(j), reason,
+			j.ID, j.Name, stateColor(j.State), fmt.Sprintf("%d/%d", j.Parts.Done, j.Parts.Total), j.Parts.Failed + j.Parts.Lost,
+			j.Parts.Retries, a.age(j.Submitted), a.elapsed(j), reason,
 		}
 		if wide {
 			cells = append(cells, j.Runtime, j.Priority, j.Group, j.Parts.Waiting, j.Parts.Running+j.Parts.Assigned, j.By, j.Index)
@@ -113,19 +113,19 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 // givenUp begins the reason of a job that failed; what is worth the little room of a terminal is behind it.
 var givenUp = regexp.MustCompile(`^part (\d+) was (?:tried|lost) \d+ times[^:]*: `)
 
-// took is how long a job ran, or has been running.
-func (a *app) took(j wire.Job) string {
+// elapsed is how long a job ran, or has been running.
+func (a *app) elapsed(j wire.Job) string {
 	switch {
 	case j.Started.IsZero():
 		return ""
 	case j.Ended.IsZero():
 		return a.age(j.Started)
 	}
-	return span(j.Ended.Sub(j.Started))
+	return shortDuration(j.Ended.Sub(j.Started))
 }
 
-// brief cuts s to n characters.
-func brief(s string, n int) string {
+// truncate cuts s to n characters.
+func truncate(s string, n int) string {
 	r := []rune(clean(s))
 	if len(r) <= n {
 		return string(r)
@@ -134,7 +134,7 @@ func brief(s string, n int) string {
 }
 
 func (a *app) jobsGetCmd() *cobra.Command {
-	var r reading
+	var r readFlags
 	var parts bool
 	cmd := r.define(&cobra.Command{
 		Use: "get ID", Short: "Show one job, or its parts", Args: cobra.ExactArgs(1),
@@ -145,12 +145,12 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			if parts {
 				rows, body, err := a.allParts(cmd.Context(), args[0], r.read())
 				if err != nil {
-					return a.behind(cmd.Context(), r, err)
+					return a.explainBehind(cmd.Context(), r, err)
 				}
 				var errs reasons
-				v := answer{body: body, table: func(wide bool) *table { return a.partsTable(rows, wide) }, below: func(w io.Writer) { errs.tellWhole(w) }}
+				v := answer{body: body, table: func(wide bool) *table { return a.partsTable(rows, wide) }, below: func(w io.Writer) { errs.printMultiline(w) }}
 				for _, p := range rows {
-					if severalLines(p.Error) {
+					if multiline(p.Error) {
 						errs.add(p.Part, p.Error, p.Error)
 					}
 					v.names = append(v.names, fmt.Sprintf("part/%s/%d", p.Job, p.Part))
@@ -159,7 +159,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			}
 			j, meta, err := a.client.Job(cmd.Context(), args[0], r.read())
 			if err != nil {
-				return a.behind(cmd.Context(), r, err)
+				return a.explainBehind(cmd.Context(), r, err)
 			}
 			var failed reasons
 			if a.flags.output == "table" || a.flags.output == "wide" {
@@ -170,7 +170,7 @@ func (a *app) jobsGetCmd() *cobra.Command {
 			return a.show(a.out, answer{
 				body: meta.Body, names: []string{"job/" + j.ID},
 				table: func(wide bool) *table { return a.jobTable(j, failed, wide) },
-				below: failed.tellWhole,
+				below: failed.printMultiline,
 			})
 		},
 	})
@@ -191,7 +191,7 @@ func (a *app) jobTable(j wire.Job, failed reasons, wide bool) *table {
 	if j.Name != "" {
 		t.row("name", j.Name)
 	}
-	t.row("state", mood(j.State))
+	t.row("state", stateColor(j.State))
 	if j.Reason != "" {
 		t.row("reason", oneLine(j.Reason))
 	}
@@ -207,9 +207,9 @@ func (a *app) jobTable(j wire.Job, failed reasons, wide bool) *table {
 	}
 	at("submitted", j.Submitted, by)
 	at("started", j.Started, "")
-	at("ended", j.Ended, ", kept for "+lasts(j.Keep))
+	at("ended", j.Ended, ", kept for "+durationText(j.Keep))
 	if !j.Started.IsZero() {
-		t.row("took", a.took(j))
+		t.row("took", a.elapsed(j))
 	}
 	t.row("runs", jobLimits(j))
 	if len(j.Labels) > 0 {
@@ -223,8 +223,8 @@ func (a *app) jobTable(j wire.Job, failed reasons, wide bool) *table {
 	return t
 }
 
-// lasts writes a duration without its zeros: 24h, 1m30s.
-func lasts(d wire.Duration) string {
+// durationText writes a duration without its zeros: 24h, 1m30s.
+func durationText(d wire.Duration) string {
 	s := time.Duration(d).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -237,12 +237,12 @@ func lasts(d wire.Duration) string {
 
 // jobLimits tells how a job's parts are run.
 func jobLimits(j wire.Job) string {
-	out := fmt.Sprintf("%s, priority %d, at most %d tries of %s a part", j.Runtime, j.Priority, j.MaxAttempts, lasts(j.PartTimeout))
+	out := fmt.Sprintf("%s, priority %d, at most %d tries of %s a part", j.Runtime, j.Priority, j.MaxAttempts, durationText(j.PartTimeout))
 	if j.Parallel > 0 {
 		out += fmt.Sprintf(", %d parts at once", j.Parallel)
 	}
 	if j.Timeout > 0 {
-		out += ", " + lasts(j.Timeout) + " for the job"
+		out += ", " + durationText(j.Timeout) + " for the job"
 	}
 	if j.Group != "" {
 		out += ", alone in group " + j.Group
@@ -277,7 +277,7 @@ func (a *app) partsTable(rows []wire.Part, wide bool) *table {
 		if p.Millis > 0 || client.Final(p.State) {
 			ms = strconv.FormatInt(p.Millis, 10)
 		}
-		cells := []any{p.Part, mood(p.State), p.Attempt, p.Worker, ms, brief(string(p.Item), 40), brief(resultOf(p.Result, p.Error), 60)}
+		cells := []any{p.Part, stateColor(p.State), p.Attempt, p.Worker, ms, truncate(string(p.Item), 40), truncate(resultOf(p.Result, p.Error), 60)}
 		if wide {
 			cells = append(cells, p.Home, p.Failures, p.Losses)
 		}
@@ -289,7 +289,7 @@ func (a *app) partsTable(rows []wire.Part, wide bool) *table {
 // resultOf is a result, or what the error there is instead comes down to.
 func resultOf(result json.RawMessage, err string) string {
 	if err != "" {
-		return comesTo(err)
+		return summaryLine(err)
 	}
 	return string(result)
 }

@@ -57,32 +57,32 @@ func (a *app) showResults(rows []wire.PartResult) error {
 	var left tally
 	var errs reasons
 	for _, r := range rows {
-		if !left.tells(a, r) {
+		if !left.shouldShow(a, r) {
 			continue
 		}
-		if severalLines(r.Error) {
+		if multiline(r.Error) {
 			errs.add(r.Part, r.Error, r.Error)
 		}
-		t.row(r.Part, mood(r.State), r.Attempt, r.Worker, r.Millis, resultOf(compact(r.Result), r.Error))
+		t.row(r.Part, stateColor(r.State), r.Attempt, r.Worker, r.Millis, resultOf(compact(r.Result), r.Error))
 	}
 	if err := t.render(a.out); err != nil {
 		return err
 	}
-	errs.tellWhole(a.out)
-	left.tell(a)
+	errs.printMultiline(a.out)
+	left.printRest(a)
 	return nil
 }
 
-// tally chooses which results of parts that are not done are told to a person, and counts the others: a job that fails
-// takes all its other parts along, up to 100,000.
+// tally chooses which results of parts that are not done are printed for a person, and counts the others: a job that fails
+// ends all its other parts with it, up to 100,000.
 type tally struct {
 	failed, failedMore, cancelled int
-	whole                         map[string]bool // errors that were told with all their lines
+	whole                         map[string]bool // errors that were printed with all their lines
 }
 
-// first says whether an error of several lines is told for the first time.
-func (t *tally) first(err string) bool {
-	if !severalLines(err) || t.whole[err] {
+// firstSeen reports whether an error of several lines is printed for the first time.
+func (t *tally) firstSeen(err string) bool {
+	if !multiline(err) || t.whole[err] {
 		return false
 	}
 	if t.whole == nil {
@@ -92,11 +92,11 @@ func (t *tally) first(err string) bool {
 	return true
 }
 
-// shownFailures is how many parts that failed are told one by one.
+// shownFailures is how many parts that failed are printed one by one.
 const shownFailures = 20
 
-// tells says whether r is to be told by itself; programs and -o wide are told everything.
-func (t *tally) tells(a *app, r wire.PartResult) bool {
+// shouldShow reports whether r is printed by itself; programs and -o wide get everything.
+func (t *tally) shouldShow(a *app, r wire.PartResult) bool {
 	if a.flags.output != "table" {
 		return true
 	}
@@ -114,8 +114,8 @@ func (t *tally) tells(a *app, r wire.PartResult) bool {
 	return true
 }
 
-// tell counts those that were not told.
-func (t *tally) tell(a *app) {
+// printRest prints how many were not printed one by one.
+func (t *tally) printRest(a *app) {
 	for _, c := range []struct {
 		n   int
 		how string
@@ -148,7 +148,7 @@ func (a *app) showResult(w io.Writer, r wire.PartResult) error {
 		}
 		return writeJSON(w, b.Bytes())
 	}
-	_, err := fmt.Fprintf(w, "part %d %s by %s in %dms: %s\n", r.Part, mood(r.State), orDash(r.Worker), r.Millis,
+	_, err := fmt.Fprintf(w, "part %d %s by %s in %dms: %s\n", r.Part, stateColor(r.State), orDash(r.Worker), r.Millis,
 		clean(resultOf(compact(r.Result), r.Error)))
 	return err
 }
@@ -169,15 +169,15 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 			}
 			return err
 		}
-		tells := left.tells(a, r)
-		bar.add(r, tells)
+		visible := left.shouldShow(a, r)
+		bar.add(r, visible)
 		if bar.shown() {
 			rows = append(rows, r)
-		} else if tells {
+		} else if visible {
 			if err := a.showResult(a.out, r); err != nil {
 				return err
 			}
-			if programs := a.flags.output != "table" && a.flags.output != "wide"; !programs && left.first(r.Error) {
+			if programs := a.flags.output != "table" && a.flags.output != "wide"; !programs && left.firstSeen(r.Error) {
 				if _, err := io.WriteString(a.out, indented(r.Error)); err != nil {
 					return err
 				}
@@ -190,16 +190,16 @@ func (a *app) follow(ctx context.Context, j wire.Job) error {
 			return err
 		}
 	} else {
-		left.tell(a)
+		left.printRest(a)
 	}
 	// The stream's end is the job's: look at how it ended, from a state that has it.
 	end, _, err := a.client.Job(ctx, j.ID, client.Read{})
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("job %s %s: %s", end.ID, ending(end), partCounts(end.Parts))
+	line := fmt.Sprintf("job %s %s: %s", end.ID, jobOutcome(end), partCounts(end.Parts))
 	if !end.Ended.IsZero() && !end.Submitted.IsZero() {
-		line += ", " + span(end.Ended.Sub(end.Submitted))
+		line += ", " + shortDuration(end.Ended.Sub(end.Submitted))
 	}
 	fmt.Fprintln(a.err, line)
 	if end.State != "done" {

@@ -17,11 +17,11 @@ import (
 
 // runFlags are a job on the command line.
 type runFlags struct {
-	runtime, items, itemsFile, span, id, name, group string
-	args, labels                                     []string
-	priority, parallel, attempts                     int
-	timeout, partTimeout, keep                       time.Duration
-	follow                                           bool
+	runtime, items, itemsFile, shortDuration, id, name, group string
+	args, labels                                              []string
+	priority, parallel, attempts                              int
+	timeout, partTimeout, keep                                time.Duration
+	follow                                                    bool
 }
 
 func (a *app) jobsRunCmd() *cobra.Command {
@@ -54,7 +54,7 @@ func (a *app) jobsRunCmd() *cobra.Command {
 	f.StringVar(&r.runtime, "runtime", "", "python3 or sh (default: by the script's extension)")
 	f.StringVar(&r.items, "items", "", "items, separated by commas; each is JSON or text")
 	f.StringVar(&r.itemsFile, "items-file", "", "file with one item a line, or one JSON array")
-	f.StringVar(&r.span, "range", "", "FROM:TO[:CHUNK] instead of items: a part for every CHUNK numbers (default of CHUNK: 1)")
+	f.StringVar(&r.shortDuration, "range", "", "FROM:TO[:CHUNK] instead of items: a part for every CHUNK numbers (default of CHUNK: 1)")
 	f.StringArrayVar(&r.args, "args", nil, "KEY=VALUE, or one JSON object; the script's args; may be repeated (default: null)")
 	f.StringVar(&r.id, "id", "", "id of the job: the same id twice is the same job (default: a new one)")
 	f.StringVar(&r.name, "name", "", "name of the job (default: the script's)")
@@ -71,11 +71,11 @@ func (a *app) jobsRunCmd() *cobra.Command {
 	return cmd
 }
 
-func (r runFlags) job(a *app, file, script string, told func(flag string) bool) (wire.SubmitJob, error) {
+func (r runFlags) job(a *app, file, script string, changed func(flag string) bool) (wire.SubmitJob, error) {
 	job := wire.SubmitJob{
 		ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel, Timeout: wire.Duration(r.timeout),
 	}
-	if err := r.limits(&job, told); err != nil {
+	if err := r.limits(&job, changed); err != nil {
 		return job, err
 	}
 	if job.Name == "" && file != "-" {
@@ -98,7 +98,7 @@ func (r runFlags) job(a *app, file, script string, told func(flag string) bool) 
 		return job, err
 	}
 	given := 0
-	for _, s := range []string{r.items, r.itemsFile, r.span} {
+	for _, s := range []string{r.items, r.itemsFile, r.shortDuration} {
 		if s != "" {
 			given++
 		}
@@ -107,8 +107,8 @@ func (r runFlags) job(a *app, file, script string, told func(flag string) bool) 
 		return job, usage("want one of --items, --items-file and --range")
 	}
 	switch {
-	case r.span != "":
-		job.Range, err = parseRange(r.span)
+	case r.shortDuration != "":
+		job.Range, err = parseRange(r.shortDuration)
 	case r.itemsFile != "":
 		var text []byte
 		if text, err = a.readFile(r.itemsFile); err != nil {
@@ -122,11 +122,11 @@ func (r runFlags) job(a *app, file, script string, told func(flag string) bool) 
 }
 
 // limits sets what has a default at the coordinator, if it was told; 0 is not the default there, but refused.
-func (r runFlags) limits(job *wire.SubmitJob, told func(flag string) bool) error {
-	if told("priority") {
+func (r runFlags) limits(job *wire.SubmitJob, changed func(flag string) bool) error {
+	if changed("priority") {
 		job.Priority = &r.priority
 	}
-	if told("max-attempts") {
+	if changed("max-attempts") {
 		if job.MaxAttempts = r.attempts; r.attempts < 1 {
 			return usage("--max-attempts %d: want at least 1", r.attempts)
 		}
@@ -136,7 +136,7 @@ func (r runFlags) limits(job *wire.SubmitJob, told func(flag string) bool) error
 		from time.Duration
 		to   *wire.Duration
 	}{{"part-timeout", r.partTimeout, &job.PartTimeout}, {"keep", r.keep, &job.Keep}} {
-		if !told(f.name) {
+		if !changed(f.name) {
 			continue
 		}
 		if *f.to = wire.Duration(f.from); f.from <= 0 {
@@ -160,10 +160,10 @@ func itemList(s string) ([]json.RawMessage, error) {
 		part = strings.TrimSpace(part)
 		switch {
 		case part == "":
-			return nil, usage("--items %q: an item is empty; write an empty text as \"\"", brief(s, 80))
+			return nil, usage("--items %q: an item is empty; write an empty text as \"\"", truncate(s, 80))
 		case strings.ContainsRune(`[{"`, rune(part[0])) && !json.Valid([]byte(part)):
 			return nil, usage("--items: %s begins like JSON, but is none; a text with a comma, a quote or a bracket in it is best a JSON "+
-				"string, or a line of --items-file (%v)", brief(part, 40), notJSON)
+				"string, or a line of --items-file (%v)", truncate(part, 40), notJSON)
 		}
 		items = append(items, value(part))
 	}
@@ -186,7 +186,7 @@ func itemLines(text []byte) ([]json.RawMessage, error) {
 		}
 		if len(items) == 0 && strings.ContainsRune("[{", rune(line[0])) && !json.Valid([]byte(line)) {
 			return nil, usage("--items-file: its first line, %s, begins like JSON, but is none: want one JSON array, or one item a line; "+
-				"a text that begins so is a JSON string", brief(line, 40))
+				"a text that begins so is a JSON string", truncate(line, 40))
 		}
 		items = append(items, value(line))
 	}

@@ -345,11 +345,11 @@ func TestWatchedAgesGrow(t *testing.T) {
 			var out, errs bytes.Buffer
 			a := &app{out: &out, err: &errs, now: time.Now, width: func() int { return width }, flags: flags{output: "table"}}
 			since := time.Now()
-			asked := 0
-			err := a.list(ctx, reading{watch: true}, 0, func(ctx context.Context, _ client.Read) (answer, client.Meta, error) {
-				if asked++; asked == 2 {
+			requested := 0
+			err := a.list(ctx, readFlags{watch: true}, 0, func(ctx context.Context, _ client.Read) (answer, client.Meta, error) {
+				if requested++; requested == 2 {
 					time.Sleep(5500 * time.Millisecond) // nothing changes
-				} else if asked > 2 {
+				} else if requested > 2 {
 					cancel()
 				}
 				return answer{table: func(bool) *table {

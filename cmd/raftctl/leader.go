@@ -42,6 +42,6 @@ func (a *app) leaderCmd() *cobra.Command {
 
 func (a *app) leaderTable(l wire.Leader) *table {
 	t := a.table("id", "address", "http", "term", "server id").numbers("term")
-	t.row(mood(l.ID), l.Address, l.HTTPAddress, l.Term, l.ServerID)
+	t.row(stateColor(l.ID), l.Address, l.HTTPAddress, l.Term, l.ServerID)
 	return t
 }

@@ -18,7 +18,7 @@ func (a *app) membersCmd() *cobra.Command {
 }
 
 func (a *app) membersListCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	return r.define(&cobra.Command{
 		Use: "list", Short: "List the coordinators", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Example: "  raftctl members list\n  raftctl members list -o wide --watch",
@@ -49,11 +49,11 @@ func (a *app) membersTable(rows []wire.Member, wide bool) *table {
 		contact := "never"
 		switch {
 		case m.LastContactMs >= 10_000:
-			contact = span(time.Duration(m.LastContactMs) * time.Millisecond)
+			contact = shortDuration(time.Duration(m.LastContactMs) * time.Millisecond)
 		case m.LastContactMs >= 0:
 			contact = fmt.Sprintf("%.0fms", m.LastContactMs)
 		}
-		cells := []any{m.ID, m.Address, mood(m.State), m.Suffrage, mood(yesNo(m.Alive)), m.LastIndex, newest - m.LastIndex, contact}
+		cells := []any{m.ID, m.Address, stateColor(m.State), m.Suffrage, stateColor(yesNo(m.Alive)), m.LastIndex, newest - m.LastIndex, contact}
 		if wide {
 			cells = append(cells, m.Version, m.ServerID, m.Namespace, m.HTTPAddress)
 		}

@@ -29,13 +29,13 @@ func TestShortNames(t *testing.T) {
 			t.Errorf("%s: got %d, %q, %q, want %q", c.args, code, out, errs, c.want)
 		}
 	}
-	asked, err := url.ParseQuery(regexp.MustCompile(`/components\?(\S+)`).FindStringSubmatch(f.requests())[1])
+	requested, err := url.ParseQuery(regexp.MustCompile(`/components\?(\S+)`).FindStringSubmatch(f.requests())[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := regexp.MustCompile(`^(?:` + asked.Get("match") + `)$`) // as coordinators match
+	whole := regexp.MustCompile(`^(?:` + requested.Get("match") + `)$`) // as coordinators match
 	if !whole.MatchString("n2.laser") || whole.MatchString("n2.laser2") || whole.MatchString("n2.xlaser") {
-		t.Errorf("the name was not looked up by its end, but by %q", asked.Get("match"))
+		t.Errorf("the name was not looked up by its end, but by %q", requested.Get("match"))
 	}
 	f = coordinator(t, map[string]any{"GET /components": wire.Components{}})
 	if code, _, errs := raftctl(t, f, "components", "get", "laser"); code != 1 || !strings.Contains(errs, "nobody is signed in as laser") {

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) namespacesCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	list := r.define(&cobra.Command{
 		Use: "list", Short: "List who presides over what and who is in it", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Example: "  raftctl namespaces list",

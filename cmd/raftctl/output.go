@@ -41,7 +41,7 @@ func (a *app) show(w io.Writer, v answer) error {
 	return err
 }
 
-// done tells that something was carried out: one line, or the answer itself for programs.
+// done prints that something was carried out: one line, or the answer itself for programs.
 func (a *app) done(body []byte, name, format string, args ...any) error {
 	switch a.flags.output {
 	case "json":

@@ -61,7 +61,7 @@ func lab(t *testing.T) *fake {
 // Of a traceback the line that says it all is told.
 func TestPartsThatFailAreToldInALine(t *testing.T) {
 	failed := wire.PartResult{Part: 1, State: "failed", Error: "Traceback (most recent call last):\n  File \"script.py\", line 2, in part\n\x1b[1mZeroDivisionError: division by zero\n"}
-	if got, want := ended(failed), "part 1 failed: \uFFFD[1mZeroDivisionError: division by zero (line 2)"; got != want {
+	if got, want := endedLine(failed), "part 1 failed: \uFFFD[1mZeroDivisionError: division by zero (line 2)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -24,7 +24,7 @@ func (a *app) bar(j wire.Job) *bar {
 	}
 	b := &bar{w: progress.NewWriter(), done: make(chan struct{})}
 	// The line must not be wider than the usual terminal: a broken one is not drawn over.
-	b.tracker = &progress.Tracker{Message: "job " + brief(j.ID, 10), Total: int64(j.Parts.Total)}
+	b.tracker = &progress.Tracker{Message: "job " + truncate(j.ID, 10), Total: int64(j.Parts.Total)}
 	b.w.SetOutputWriter(a.err)
 	b.w.SetAutoStop(false)
 	b.w.SetUpdateFrequency(100 * time.Millisecond)
@@ -42,23 +42,23 @@ func (a *app) bar(j wire.Job) *bar {
 
 func (b *bar) shown() bool { return b.w != nil }
 
-// add counts one part that ended, and tells of one that is not done if it is to be told.
-func (b *bar) add(r wire.PartResult, tells bool) {
+// add counts one part that ended, and prints one that is not done if it is visible.
+func (b *bar) add(r wire.PartResult, visible bool) {
 	if b.w == nil {
 		return
 	}
-	if tells && r.State != "done" {
-		b.w.Log("%s", ended(r))
+	if visible && r.State != "done" {
+		b.w.Log("%s", endedLine(r))
 	}
 	b.tracker.Increment(1)
 }
 
-// ended tells in a line how a part ended that was not done.
-func ended(r wire.PartResult) string {
-	return fmt.Sprintf("part %d %s: %s", r.Part, r.State, comesTo(r.Error))
+// endedLine is how a part ended that was not done.
+func endedLine(r wire.PartResult) string {
+	return fmt.Sprintf("part %d %s: %s", r.Part, r.State, summaryLine(r.Error))
 }
 
-// stop takes the bar away; once is enough.
+// stop removes the bar; once is enough.
 func (b *bar) stop() {
 	if b.w == nil || b.stopped {
 		return

@@ -18,8 +18,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// receiving are the flags of receive.
-type receiving struct {
+// receiveOptions are the flags of receive.
+type receiveOptions struct {
 	as      string
 	echo    bool
 	count   int
@@ -27,7 +27,7 @@ type receiving struct {
 }
 
 func (a *app) receiveCmd() *cobra.Command {
-	var r receiving
+	var r receiveOptions
 	cmd := &cobra.Command{
 		Use: "receive [-- COMMAND ARG...]", Short: "Sign in, print what comes and answer it",
 		Long: "Signs in as a component and prints the messages that come, one a line, until interrupted, or until --count of them came or\n" +
@@ -64,12 +64,12 @@ func (a *app) receiveCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) receive(ctx context.Context, r receiving) error {
-	s, err := a.open(ctx, wire.SignIn{Name: orNew(r.as), Lease: wire.Duration(15 * time.Second)})
+func (a *app) receive(ctx context.Context, r receiveOptions) error {
+	s, err := a.openSession(ctx, wire.SignIn{Name: nameOrNew(r.as), Lease: wire.Duration(15 * time.Second)})
 	if err != nil {
 		return err
 	}
-	defer a.leave(ctx, s)
+	defer a.signOut(ctx, s)
 	fmt.Fprintf(a.err, "signed in as %s\n", s.FullName())
 	for n := 0; r.count == 0 || n < r.count; n++ {
 		select {
@@ -126,8 +126,8 @@ func (a *app) showMessage(m wire.Received) error {
 	return err
 }
 
-// asked is a message as one who answers it sees it.
-type asked struct {
+// incoming is a message as one who answers it sees it.
+type incoming struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
@@ -136,8 +136,8 @@ type asked struct {
 }
 
 // answer answers a message as r says. What is an answer itself, or news of a coordinator, is not answered.
-func (a *app) answer(ctx context.Context, s *client.Session, r receiving, m wire.Received) {
-	var in asked
+func (a *app) answer(ctx context.Context, s *client.Session, r receiveOptions, m wire.Received) {
+	var in incoming
 	object := json.Unmarshal(m.Content, &in) == nil
 	call := object && in.Method != "" && len(in.ID) > 0 && string(in.ID) != "null"
 	isAnswer := object && in.Method == "" && len(in.ID) > 0 && (len(in.Result) > 0 || len(in.Error) > 0)
@@ -154,7 +154,7 @@ func (a *app) answer(ctx context.Context, s *client.Session, r receiving, m wire
 		out.Content, out.Payload = m.Content, m.Payload
 	default:
 		var said json.RawMessage
-		said, err = a.ask(ctx, r.command, m, in, call)
+		said, err = a.runCommand(ctx, r.command, m, in, call)
 		switch {
 		case call && err != nil:
 			out.Content = rpcError(in.ID, err)
@@ -176,8 +176,8 @@ func (a *app) answer(ctx context.Context, s *client.Session, r receiving, m wire
 	}
 }
 
-// ask has a command answer a message; nil is that it said nothing.
-func (a *app) ask(ctx context.Context, command []string, m wire.Received, in asked, call bool) (json.RawMessage, error) {
+// runCommand has a command answer a message; nil is that it said nothing.
+func (a *app) runCommand(ctx context.Context, command []string, m wire.Received, in incoming, call bool) (json.RawMessage, error) {
 	input := []byte(m.Content)
 	switch {
 	case call:

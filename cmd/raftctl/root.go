@@ -28,10 +28,10 @@ type app struct {
 	width    func() int // columns of the terminal; 0: the output is no terminal
 }
 
-// run is the whole program; it gives the exit code.
+// run is the whole program; it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr, now: time.Now, width: func() int { return widthOf(stdout) }}
-	if a.colour() {
+	if a.color() {
 		text.EnableColors()
 	} else {
 		text.DisableColors()
@@ -102,7 +102,7 @@ func needSub(cmd *cobra.Command, args []string) error {
 	return usage("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// terminal tells whether w is one.
+// terminal reports whether w is one.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -120,7 +120,7 @@ func widthOf(w any) int {
 	return width
 }
 
-func (a *app) colour() bool {
+func (a *app) color() bool {
 	return terminal(a.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 

@@ -57,11 +57,11 @@ func (a *app) sendCmd() *cobra.Command {
 
 // sendAndWait sends a message and prints the first answer to it.
 func (a *app) sendAndWait(ctx context.Context, as string, m wire.SendMessage) error {
-	s, err := a.open(ctx, wire.SignIn{Name: orNew(as), Lease: wire.Duration(30 * time.Second)})
+	s, err := a.openSession(ctx, wire.SignIn{Name: nameOrNew(as), Lease: wire.Duration(30 * time.Second)})
 	if err != nil {
 		return err
 	}
-	defer a.leave(ctx, s)
+	defer a.signOut(ctx, s)
 	m.ConversationID = uuid.UUID(client.NewConversation()).String()
 	if err := send(ctx, s, m); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (a *app) sendAndWait(ctx context.Context, as string, m wire.SendMessage) er
 
 // showAnswer prints the content of an answer; with -o json the whole message.
 func (a *app) showAnswer(m wire.Received) error {
-	var in asked
+	var in incoming
 	refused := json.Unmarshal(m.Content, &in) == nil && len(in.Error) > 0 && in.Method == ""
 	var err error
 	switch {

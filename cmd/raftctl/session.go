@@ -11,15 +11,15 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// open opens a session that answers nothing by itself.
-func (a *app) open(ctx context.Context, in wire.SignIn) (*client.Session, error) {
+// openSession opens a session that answers nothing by itself.
+func (a *app) openSession(ctx context.Context, in wire.SignIn) (*client.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.flags.timeout)
 	defer cancel()
 	return a.client.Dial(ctx, client.Component{SignIn: in, Inbox: true, Methods: map[string]client.Method{"pong": nil, "rpc.discover": nil}})
 }
 
-// leave signs out, within a short time.
-func (a *app) leave(ctx context.Context, s *client.Session) {
+// signOut signs out, within a short time.
+func (a *app) signOut(ctx context.Context, s *client.Session) {
 	out, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer stop()
 	_ = s.Close(out) // else the lease does it

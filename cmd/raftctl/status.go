@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) statusCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	cmd := &cobra.Command{
 		Use: "status", Short: "How the coordinator that answers is doing", Args: cobra.NoArgs,
 		Example: "  raftctl status\n  raftctl status --addr n2:7380 -o json\n  raftctl status --watch",
@@ -40,7 +40,7 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	t.row("coordinator", fmt.Sprintf("%s (%s)", s.ID, s.ServerID))
 	t.row("namespace", s.Namespace)
 	t.row("cluster", s.ClusterID)
-	t.row("state", mood(s.State))
+	t.row("state", stateColor(s.State))
 	t.row("leader", s.Leader)
 	t.row("term", s.Term)
 	ready := yesNo(s.Ready)
@@ -68,7 +68,7 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	if slow := s.SlowConsumers; slow != nil && counts(slow.Doors) != "" {
 		row := counts(slow.Doors)
 		if slow.LastAt != nil {
-			row += fmt.Sprintf(", last %s from %s %s ago", cmp.Or(slow.Last, "one not signed in"), slow.Remote, span(a.now().Sub(*slow.LastAt)))
+			row += fmt.Sprintf(", last %s from %s %s ago", cmp.Or(slow.Last, "one not signed in"), slow.Remote, shortDuration(a.now().Sub(*slow.LastAt)))
 		}
 		t.row("cut off as slow", row)
 	}
@@ -79,7 +79,7 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 		}
 		t.row("disk", row)
 	}
-	t.row("up", fmt.Sprintf("%s, version %s", span(time.Duration(s.UptimeMs)*time.Millisecond), s.Version))
+	t.row("up", fmt.Sprintf("%s, version %s", shortDuration(time.Duration(s.UptimeMs)*time.Millisecond), s.Version))
 	t.row("http", s.HTTPAddress)
 	t.row("peer", s.PeerAddress)
 	if s.InsecureReason != "" {
@@ -118,7 +118,7 @@ func links(m map[string]string, wide bool) map[string]string {
 	out := map[string]string{}
 	for id, state := range m {
 		if i := strings.LastIndex(state, ": "); i >= 0 {
-			state = "down (" + brief(state[i+2:], 40) + ")"
+			state = "down (" + truncate(state[i+2:], 40) + ")"
 		}
 		out[id] = state
 	}

@@ -31,8 +31,8 @@ type fitting struct {
 // leastLast is how much of the last column is worth more than the spare ones.
 const leastLast = 20
 
-// quiet has no borders: two blanks between columns, as shells' tools do it.
-var quiet = pretty.Style{
+// borderless has no borders: two blanks between columns, as shells' tools do it.
+var borderless = pretty.Style{
 	Name:   "quiet",
 	Box:    pretty.BoxStyle{PaddingRight: "  "},
 	Format: pretty.FormatOptions{Header: text.FormatUpper},
@@ -41,7 +41,7 @@ var quiet = pretty.Style{
 
 func (a *app) table(heads ...string) *table {
 	t := &table{w: pretty.NewWriter(), heads: heads, columns: make([]pretty.ColumnConfig, len(heads)), widths: make([]int, len(heads))}
-	t.w.SetStyle(quiet)
+	t.w.SetStyle(borderless)
 	t.w.SuppressTrailingSpaces()
 	row := make(pretty.Row, len(heads))
 	for i, h := range heads {
@@ -93,14 +93,14 @@ func (t *table) fit() {
 		room += t.widths[i] + gap
 	}
 	t.columns[last].WidthMax = max(room, len(f.last))
-	t.columns[last].WidthMaxEnforcer = brief
+	t.columns[last].WidthMaxEnforcer = truncate
 }
 
 func (t *table) row(cells ...any) {
 	row := make(pretty.Row, len(cells))
 	for i, c := range cells {
 		s, ours := "", false
-		if tint, ok := c.(tinted); ok {
+		if tint, ok := c.(colored); ok {
 			s, ours = string(tint), true
 		}
 		if !ours {
@@ -144,18 +144,18 @@ func clean(s string) string {
 	}, s)
 }
 
-// tinted is a clean cell with colours around it.
-type tinted string
+// colored is a clean cell with colours around it.
+type colored string
 
 // age is how long ago t was, in its largest unit or two.
 func (a *app) age(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return span(a.now().Sub(t))
+	return shortDuration(a.now().Sub(t))
 }
 
-func span(d time.Duration) string {
+func shortDuration(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"
@@ -169,8 +169,8 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-// mood colours a state: good, bad, or under way.
-func mood(state string) tinted {
+// stateColor colours a state: good, bad, or under way.
+func stateColor(state string) colored {
 	state = clean(state)
 	switch state {
 	case "leader", "done", "yes", "up":
@@ -180,7 +180,7 @@ func mood(state string) tinted {
 	case "running", "candidate", "cancelled":
 		state = text.FgYellow.Sprint(state)
 	}
-	return tinted(state)
+	return colored(state)
 }
 
 func yesNo(b bool) string {
@@ -201,5 +201,5 @@ func labels(m map[string]string, wide bool) string {
 	if wide {
 		return all
 	}
-	return brief(all, 48)
+	return truncate(all, 48)
 }

@@ -44,7 +44,7 @@ func TestCall(t *testing.T) {
 		{"n2.laser", ``, "", exitUsage},
 	} {
 		f.mu.Lock()
-		f.bodies, f.asked = nil, nil
+		f.bodies, f.requested = nil, nil
 		f.mu.Unlock()
 		code, out, errs := raftctl(t, f, append([]string{"call"}, strings.Fields(tc.args)...)...)
 		if code != tc.code || out != tc.out {
@@ -117,11 +117,11 @@ const signedIn = `{"jsonrpc":"2.0","id":1,"result":{"full_name":"n1.me","session
 
 // noteMethod notes a request for COORDINATOR.
 func (f *fake) noteMethod(m *wire.Message) string {
-	var in asked
+	var in incoming
 	_ = json.Unmarshal(m.Payload[0], &in)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked, f.bodies = append(f.asked, in.Method), append(f.bodies, "")
+	f.requested, f.bodies = append(f.requested, in.Method), append(f.bodies, "")
 	return in.Method
 }
 
@@ -129,7 +129,7 @@ func (f *fake) noteMethod(m *wire.Message) string {
 func (f *fake) noteSent(m *wire.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = append(f.asked, "message")
+	f.requested = append(f.requested, "message")
 	f.bodies = append(f.bodies, fmt.Sprintf("%s %x %d %s", m.To, m.Conversation[15], m.Type, m.Payload))
 }
 
@@ -137,8 +137,8 @@ func (f *fake) noteSent(m *wire.Message) {
 func sentBy(f *fake) (sent []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, asked := range f.asked {
-		if asked == "message" {
+	for i, method := range f.requested {
+		if method == "message" {
 			sent = append(sent, f.bodies[i])
 		}
 	}

@@ -14,8 +14,8 @@ import (
 // All that raftctl sends is text in JSON, which has no way to say a byte that is not UTF-8: it would arrive as another
 // character. So it is refused, with its place.
 
-// asBytes are the settings that are taken as they are: names of files, and the token of a header.
-var asBytes = []string{"token", "token-file", "ca", "cert", "key", "items-file"}
+// byteFlags are the settings that are taken as they are: names of files, and the token of a header.
+var byteFlags = []string{"token", "token-file", "ca", "cert", "key", "items-file"}
 
 // fileArgs marks commands whose arguments are names of files.
 const fileArgs = "arguments are names of files"
@@ -36,7 +36,7 @@ func textOnly(cmd *cobra.Command, args []string) error {
 			values = list.GetSlice()
 		}
 		for _, v := range values {
-			if err == nil && !slices.Contains(asBytes, f.Name) {
+			if err == nil && !slices.Contains(byteFlags, f.Name) {
 				err = checkText(fmt.Sprintf("--%s %q", f.Name, v), []byte(v))
 			}
 		}

@@ -120,7 +120,7 @@ func (a *app) condition(arg string) (condition, error) {
 			case j.State == want, want == "" && client.Final(j.State):
 				return true, "", nil
 			case client.Final(j.State):
-				return false, "", fmt.Errorf("job %s: %w", name, errors.New(ending(j)))
+				return false, "", fmt.Errorf("job %s: %w", name, errors.New(jobOutcome(j)))
 			}
 			return false, "it is " + j.State, nil
 		}, nil
@@ -144,8 +144,8 @@ func (a *app) memberCondition(id, want string) condition {
 	}
 }
 
-// ending tells how a job ended.
-func ending(j wire.Job) string {
+// jobOutcome tells how a job ended.
+func jobOutcome(j wire.Job) string {
 	if j.Reason != "" {
 		return j.State + ": " + clean(j.Reason)
 	}

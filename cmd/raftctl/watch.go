@@ -18,15 +18,15 @@ import (
 // fetch asks for a list that is newer than r says.
 type fetch func(ctx context.Context, r client.Read) (answer, client.Meta, error)
 
-// reading are the flags of commands that read.
-type reading struct {
+// readFlags are the flags of commands that read.
+type readFlags struct {
 	consistency      string
 	stale, strict    bool
 	index            uint64
 	watch, wantWatch bool
 }
 
-func (r *reading) define(cmd *cobra.Command) *cobra.Command {
+func (r *readFlags) define(cmd *cobra.Command) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&r.consistency, "consistency", "", "stale, default or strict")
 	f.BoolVar(&r.stale, "stale", false, "the same as --consistency stale")
@@ -40,7 +40,7 @@ func (r *reading) define(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-func (r *reading) read() client.Read {
+func (r *readFlags) read() client.Read {
 	out := client.Read{Consistency: r.consistency, Index: r.index}
 	if r.stale {
 		out.Consistency = "stale"
@@ -58,8 +58,8 @@ func (e behindError) Error() string {
 	return fmt.Sprintf("--index %d was not reached in time: the state is at index %d", e.index, e.reached)
 }
 
-// behind tells of a read that failed because of --index, which was not reached, how far the state is.
-func (a *app) behind(ctx context.Context, r reading, err error) error {
+// explainBehind tells of a read that failed because of --index, which was not reached, how far the state is.
+func (a *app) explainBehind(ctx context.Context, r readFlags, err error) error {
 	var ce *client.CallError
 	if r.index == 0 || ctx.Err() != nil || !errors.As(err, &ce) || ce.Err.Code != wire.CodeUnavailable {
 		return err
@@ -82,10 +82,10 @@ func (a *app) behind(ctx context.Context, r reading, err error) error {
 
 // list shows what get gives: once, or with --watch again at every change, until interrupted. every is how often to look
 // where the answer holds more than the replicated state; 0 waits for the index to move.
-func (a *app) list(ctx context.Context, r reading, every time.Duration, get fetch) error {
+func (a *app) list(ctx context.Context, r readFlags, every time.Duration, get fetch) error {
 	v, meta, err := get(ctx, r.read())
 	if err != nil {
-		return a.behind(ctx, r, err)
+		return a.explainBehind(ctx, r, err)
 	}
 	if !r.watch {
 		return a.show(a.out, v)

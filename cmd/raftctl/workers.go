@@ -23,7 +23,7 @@ func note(w wire.Worker, wide bool) string {
 }
 
 func (a *app) workersCmd() *cobra.Command {
-	r := reading{wantWatch: true}
+	r := readFlags{wantWatch: true}
 	list := r.define(&cobra.Command{
 		Use: "list", Short: "List who runs parts, and how busy they are", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Example: "  raftctl workers list\n  raftctl workers list --watch",

@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// keeper is the end of a pipe to a process that outlives the demo, whatever
+// reaper is the end of a pipe to a process that outlives the demo, whatever
 // ends it: kill -9, a closed terminal, a reader that went away. When the pipe
-// ends it kills the processes it was told of and removes the folder.
-type keeper struct {
+// ends it kills the processes that it watches and removes the folder.
+type reaper struct {
 	cmd  *exec.Cmd
 	pipe io.WriteCloser
 }
@@ -27,9 +27,9 @@ type keeper struct {
 // goneWithin bounds how long processes that were killed are waited for.
 const goneWithin = 5 * time.Second
 
-// newKeeper starts the process that keeps dir, in a session of its own, where
+// newReaper starts the process that keeps dir, in a session of its own, where
 // no signal to the demo's group or terminal finds it.
-func newKeeper(binary, dir string) (*keeper, error) {
+func newReaper(binary, dir string) (*reaper, error) {
 	cmd := exec.Command(binary, "keep", dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	pipe, err := cmd.StdinPipe()
@@ -37,39 +37,39 @@ func newKeeper(binary, dir string) (*keeper, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the keeper of %s: %w", dir, err)
+		return nil, fmt.Errorf("start the reaper of %s: %w", dir, err)
 	}
-	return &keeper{cmd: cmd, pipe: pipe}, nil
+	return &reaper{cmd: cmd, pipe: pipe}, nil
 }
 
-// watch tells of a process group to be killed at the end; forget takes it back.
-// A keeper that is gone is noticed by end.
-func (k *keeper) watch(pid int)  { fmt.Fprintf(k.pipe, "+%d\n", pid) }
-func (k *keeper) forget(pid int) { fmt.Fprintf(k.pipe, "-%d\n", pid) }
+// watch adds a process group to be killed at the end, forget removes it.
+// A reaper that has died is noticed by close.
+func (r *reaper) watch(pid int)  { fmt.Fprintf(r.pipe, "+%d\n", pid) }
+func (r *reaper) forget(pid int) { fmt.Fprintf(r.pipe, "-%d\n", pid) }
 
-// end returns when everything is gone.
-func (k *keeper) end() error {
-	k.pipe.Close()
-	return k.cmd.Wait()
+// close returns when everything is gone.
+func (r *reaper) close() error {
+	r.pipe.Close()
+	return r.cmd.Wait()
 }
 
-// keepCommand is the other end of the pipe.
-func keepCommand() *cobra.Command {
+// reapCommand is the other end of the pipe.
+func reapCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "keep DIR", Short: "End what a demo started, once it has ended", Hidden: true, Args: cobra.ExactArgs(1),
 		Example:      "  coordinator keep /tmp/folkmoot-demo-123",
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-			return keep(args[0], cmd.InOrStdin())
+			return reap(args[0], cmd.InOrStdin())
 		},
 	}
 }
 
-// keep reads what to watch until the pipe ends, then cleans up.
-func keep(dir string, pipe io.Reader) error {
+// reap reads what to watch until the pipe ends, then cleans up.
+func reap(dir string, pipe io.Reader) error {
 	if !strings.HasPrefix(filepath.Base(dir), fleetPrefix) {
-		return errUsage{fmt.Errorf("%s is no folder of a demo", dir)}
+		return usageError{fmt.Errorf("%s is no folder of a demo", dir)}
 	}
 	groups := map[int]bool{}
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
