@@ -25,7 +25,7 @@ type CA struct {
 
 // NewCA makes an authority for the cluster of that name, valid for life.
 func NewCA(cluster string, life time.Duration) (*CA, error) {
-	u := identity(cluster, RoleMember, "x")
+	u := memberURI(cluster, RoleMember, "x")
 	if again, err := url.Parse(u.String()); cluster == "" || err != nil || again.Host != cluster {
 		return nil, fmt.Errorf("certificate authority: %q cannot stand in a certificate's name", cluster)
 	}
@@ -82,7 +82,7 @@ func (ca *CA) Cluster() string { return ca.cluster }
 
 // PEM is the authority's certificate, which everybody may know, and its key,
 // which nobody else may.
-func (ca *CA) PEM() (cert, key []byte, err error) { return encodePair(ca.cert.Raw, ca.key) }
+func (ca *CA) PEM() (cert, key []byte, err error) { return encodePEMPair(ca.cert.Raw, ca.key) }
 
 // Issue makes a key and a certificate for one of the cluster, valid for life.
 // On the peer port only RoleMember is let in.
@@ -95,7 +95,7 @@ func (ca *CA) Issue(role, id string, life time.Duration) (cert, key []byte, err 
 	template := &x509.Certificate{
 		SerialNumber: serial(),
 		Subject:      pkix.Name{CommonName: id},
-		URIs:         []*url.URL{identity(ca.cluster, role, id)},
+		URIs:         []*url.URL{memberURI(ca.cluster, role, id)},
 		NotBefore:    now.Add(-time.Minute),
 		NotAfter:     now.Add(life),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
@@ -105,7 +105,7 @@ func (ca *CA) Issue(role, id string, life time.Duration) (cert, key []byte, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	return encodePair(der, k)
+	return encodePEMPair(der, k)
 }
 
 // WriteMember issues a member's certificate and writes ca.pem, cert.pem and
@@ -131,7 +131,7 @@ func (ca *CA) WriteMember(dir, id string, life time.Duration) (TLSFiles, error) 
 	return f, nil
 }
 
-func encodePair(der []byte, key *ecdsa.PrivateKey) (cert, keyText []byte, err error) {
+func encodePEMPair(der []byte, key *ecdsa.PrivateKey) (cert, keyText []byte, err error) {
 	k, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, nil, err

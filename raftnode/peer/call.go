@@ -14,8 +14,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
-// errGone is a frame refused because its connection has ended.
-var errGone = errors.New("the connection has ended")
+// errConnEnded is a frame refused because its connection has ended.
+var errConnEnded = errors.New("the connection has ended")
 
 // errRetired ends a connection that is not used any more.
 var errRetired = errors.New("retired")
@@ -43,44 +43,44 @@ func (p *Port) Call(ctx context.Context, addr, method string, body []byte) ([]by
 		return p.callSelf(ctx, method, body)
 	}
 	for again := false; ; again = true {
-		l, err := p.slot(addr).line(ctx)
+		l, err := p.dialerFor(addr).callConn(ctx)
 		if err != nil {
 			return nil, err
 		}
 		answer, err := l.call(ctx, method, body)
-		if err == errGone && !again {
+		if err == errConnEnded && !again {
 			continue // it ended between the two steps: certain, so a new one is tried
 		}
-		if err == errGone {
+		if err == errConnEnded {
 			return nil, wire.NotTried("call %s of %s: %v", method, addr, err)
 		}
 		return answer, err
 	}
 }
 
-// line is one connection to one address, with the calls that wait on it.
-type line struct {
-	port *Port
-	addr string
-	own  Hello // as it was said
-	to   Hello
-	born time.Time
-	out  *outbox
-	ctx  context.Context
-	stop context.CancelCauseFunc // with the reason; the first one counts
+// callConn is one connection to one address, with the calls that wait on it.
+type callConn struct {
+	port      *Port
+	addr      string
+	ownHello  Hello // as it was said
+	peerHello Hello
+	opened    time.Time
+	out       *sendQueue
+	ctx       context.Context
+	stop      context.CancelCauseFunc // with the reason; the first one counts
 
-	mu      sync.Mutex
-	waiting map[uint64]*call
-	next    uint64
-	used    time.Time // last call
-	leaving bool      // no new calls; ends with the last one
-	ended   bool
+	mu       sync.Mutex
+	waiting  map[uint64]*call
+	next     uint64
+	lastUsed time.Time // last call
+	retiring bool      // no new calls; ends with the last one
+	ended    bool
 }
 
 // call waits for one answer.
 type call struct {
-	parcel *parcel
-	done   chan answer // capacity 1
+	frame *outFrame
+	done  chan answer // capacity 1
 }
 
 type answer struct {
@@ -88,25 +88,25 @@ type answer struct {
 	err  error
 }
 
-func newLine(p *Port, addr string, own, to Hello) *line {
+func newCallConn(p *Port, addr string, own, to Hello) *callConn {
 	now := time.Now()
-	l := &line{port: p, addr: addr, own: own, to: to, born: now, used: now, out: newOutbox(p.limits), waiting: map[uint64]*call{}}
+	l := &callConn{port: p, addr: addr, ownHello: own, peerHello: to, opened: now, lastUsed: now, out: newSendQueue(p.limits), waiting: map[uint64]*call{}}
 	l.ctx, l.stop = context.WithCancelCause(p.ctx)
 	return l
 }
 
-// fresh says whether new calls may use the line: it lives, is not too old, and
+// usable says whether new calls may use the connection: it is open, is not too old, and
 // was opened with the Hello the port says now.
-func (l *line) fresh(own Hello) bool {
+func (l *callConn) usable(own Hello) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.ended && !l.leaving && time.Since(l.born) < l.port.limits.MaxAge && l.own == own
+	return !l.ended && !l.retiring && time.Since(l.opened) < l.port.limits.MaxAge && l.ownHello == own
 }
 
-// retire takes no new calls and ends the line once the last one is answered.
-func (l *line) retire() {
+// retire refuses new calls and closes the connection once the last one is answered.
+func (l *callConn) retire() {
 	l.mu.Lock()
-	l.leaving = true
+	l.retiring = true
 	empty := len(l.waiting) == 0
 	l.mu.Unlock()
 	if empty {
@@ -114,34 +114,34 @@ func (l *line) retire() {
 	}
 }
 
-func (l *line) retired() bool {
+func (l *callConn) retired() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.leaving
+	return l.retiring
 }
 
-// call sends a request and waits. errGone means that it was not sent and that
-// a new line may be tried.
-func (l *line) call(ctx context.Context, method string, body []byte) ([]byte, error) {
+// call sends a request and waits. errConnEnded means that it was not sent and that
+// a new connection may be tried.
+func (l *callConn) call(ctx context.Context, method string, body []byte) ([]byte, error) {
 	f := frame{kind: frameRequest, method: method, body: body}
 	if d, ok := ctx.Deadline(); ok {
 		f.left = max(time.Until(d), time.Microsecond)
 	}
-	c := &call{parcel: &parcel{}, done: make(chan answer, 1)}
+	c := &call{frame: &outFrame{}, done: make(chan answer, 1)}
 	l.mu.Lock()
-	if l.ended || l.leaving {
+	if l.ended || l.retiring {
 		l.mu.Unlock()
-		return nil, errGone
+		return nil, errConnEnded
 	}
 	l.next++
 	f.id = l.next
 	l.waiting[f.id] = c
-	l.used = time.Now()
+	l.lastUsed = time.Now()
 	l.mu.Unlock()
 
-	c.parcel.data = f.encode()
-	if err := l.out.put(c.parcel); err != nil {
-		l.forget(f.id)
+	c.frame.data = f.encode()
+	if err := l.out.enqueue(c.frame); err != nil {
+		l.removeCall(f.id)
 		return nil, err
 	}
 	select {
@@ -149,25 +149,25 @@ func (l *line) call(ctx context.Context, method string, body []byte) ([]byte, er
 		return a.body, a.err
 	case <-ctx.Done():
 	}
-	l.forget(f.id)
+	l.removeCall(f.id)
 	select {
 	case a := <-c.done: // it came at the same moment
 		return a.body, a.err
 	default:
 	}
-	if l.out.withdraw(c.parcel) {
+	if l.out.withdraw(c.frame) {
 		return nil, wire.NotTried("call %s of %s: %v before it left", method, l.addr, ctx.Err())
 	}
-	_ = l.out.put(&parcel{data: frame{kind: frameCancel, id: f.id}.encode()}) // a kindness; the deadline does it too
+	_ = l.out.enqueue(&outFrame{data: frame{kind: frameCancel, id: f.id}.encode()}) // a kindness; the deadline does it too
 	return nil, wire.Unknown(fmt.Errorf("call %s of %s: %w", method, l.addr, ctx.Err()))
 }
 
-// forget takes a call off the list, and ends a retired line with the last one.
-func (l *line) forget(id uint64) *call {
+// removeCall removes a call, and closes a retired connection with the last one.
+func (l *callConn) removeCall(id uint64) *call {
 	l.mu.Lock()
 	c := l.waiting[id]
 	delete(l.waiting, id)
-	over := l.leaving && len(l.waiting) == 0
+	over := l.retiring && len(l.waiting) == 0
 	l.mu.Unlock()
 	if over {
 		l.stop(errRetired)
@@ -177,7 +177,7 @@ func (l *line) forget(id uint64) *call {
 
 // run reads answers until the connection ends; every call that still waits
 // gets its outcome then. It returns why it ended.
-func (l *line) run(c conn) error {
+func (l *callConn) run(c conn) error {
 	interval := l.port.limits.PingInterval
 	silence := 4 * interval
 	w := flow.NewWriter(c, silence)
@@ -187,7 +187,7 @@ func (l *line) run(c conn) error {
 		c.Close()
 	})
 	heard := &awake.Reader{Conn: c, Limit: silence, More: func(silent time.Duration) time.Duration { return w.More(silent, silence) }}
-	l.stop(l.read(bufio.NewReaderSize(heard, readStep), w))
+	l.stop(l.receive(bufio.NewReaderSize(heard, readStep), w))
 	c.Close()
 	wg.Wait()
 	err := context.Cause(l.ctx)
@@ -199,7 +199,7 @@ func (l *line) run(c conn) error {
 	l.waiting = map[uint64]*call{}
 	l.mu.Unlock()
 	for _, c := range left {
-		if l.out.gone(c.parcel) {
+		if l.out.wasSent(c.frame) {
 			c.done <- answer{err: wire.Unknown(fmt.Errorf("connection to %s: %w", l.addr, err))}
 		} else {
 			c.done <- answer{err: wire.NotTried("connection to %s ended before the call left: %v", l.addr, err)}
@@ -208,18 +208,18 @@ func (l *line) run(c conn) error {
 	return err
 }
 
-// tick asks for a sign of life, and retires a line that nobody used for long.
-func (l *line) tick() {
-	l.out.beat(framePing)
+// tick sends a ping, and retires a connection that was idle for MaxIdle.
+func (l *callConn) tick() {
+	l.out.enqueueControl(framePing)
 	l.mu.Lock()
-	unused := len(l.waiting) == 0 && time.Since(l.used) > l.port.limits.MaxIdle
+	unused := len(l.waiting) == 0 && time.Since(l.lastUsed) > l.port.limits.MaxIdle
 	l.mu.Unlock()
 	if unused {
 		l.retire()
 	}
 }
 
-func (l *line) read(r *bufio.Reader, w *flow.Writer) error {
+func (l *callConn) receive(r *bufio.Reader, w *flow.Writer) error {
 	for {
 		f, err := readFrame(r, l.port.limits.MaxFrame)
 		if err != nil {
@@ -229,7 +229,7 @@ func (l *line) read(r *bufio.Reader, w *flow.Writer) error {
 		case framePong:
 			w.Answered()
 		case frameAnswer, frameFailure:
-			c := l.forget(f.id)
+			c := l.removeCall(f.id)
 			if c == nil {
 				continue // the caller gave up
 			}
@@ -237,7 +237,7 @@ func (l *line) read(r *bufio.Reader, w *flow.Writer) error {
 			if f.kind == frameFailure {
 				no := &wire.Error{}
 				if err := json.Unmarshal(f.body, no); err != nil || no.Code == "" {
-					no = wire.Unknown(fmt.Errorf("%s answered with a failure that cannot be read", l.to.name()))
+					no = wire.Unknown(fmt.Errorf("%s answered with a failure that cannot be read", l.peerHello.name()))
 				}
 				a = answer{err: no}
 			}

@@ -14,7 +14,7 @@ const userTimeout = 10 * time.Second
 // keepAlive finds a dead peer on a connection where nobody speaks.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
-// dial opens a greeted connection of one kind. The name in addr is resolved
+// dial opens a connection of one kind, handshake included. The name in addr is resolved
 // anew. It takes at most DialTimeout and HelloTimeout, and ends with ctx.
 func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, Hello, error) {
 	fail := func(err error) (conn, Hello, error) {
@@ -31,7 +31,7 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 	}
 	tcp := nc.(*net.TCPConn)
 	setUserTimeout(tcp)
-	e, ok := p.track(tcp)
+	e, ok := p.trackSocket(tcp)
 	if !ok {
 		return fail(net.ErrClosed)
 	}
@@ -45,23 +45,23 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 
 	var c conn = &plainConn{TCPConn: tcp, entry: e}
 	id := ""
-	if p.keys != nil {
-		t := tls.Client(tcp, p.keys.client())
+	if p.certificates != nil {
+		t := tls.Client(tcp, p.certificates.client())
 		if err := t.HandshakeContext(ctx); err != nil {
-			e.shut()
+			e.close()
 			return fail(fmt.Errorf("tls: %w", err))
 		}
 		id = memberOf(t.ConnectionState())
 		c = &tlsConn{Conn: t, entry: e}
 	}
-	hello, err := introduce(c, kind, p.self(), want, id, deadline)
+	hello, err := dialHandshake(c, kind, p.ownHello(), want, id, deadline)
 	if err == nil && !release() {
 		err = ctx.Err() // the deadline of the past is, or will be, set
 	}
 	if err != nil {
-		e.shut()
+		e.close()
 		return fail(err)
 	}
-	p.reached(hello, addr)
+	p.resetBackoff(hello, addr)
 	return c, hello, nil
 }

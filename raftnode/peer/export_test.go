@@ -27,22 +27,22 @@ func ReadFrame(r io.Reader, limit int) (Frame, error) {
 	return Frame{f.kind, f.id, f.left, f.method, f.body}, err
 }
 
-// LeftOf writes frames of these sizes to a connection that fails after some
+// SentOf writes frames of these sizes to a connection that fails after some
 // bytes, and says which of them count as having left.
-func LeftOf(sizes []int, failAfter int) []bool {
-	o := newOutbox(Limits{}.withDefaults())
-	var all []*parcel
+func SentOf(sizes []int, failAfter int) []bool {
+	o := newSendQueue(Limits{}.withDefaults())
+	var all []*outFrame
 	for _, n := range sizes {
-		p := &parcel{data: make([]byte, n)}
+		p := &outFrame{data: make([]byte, n)}
 		all = append(all, p)
-		if err := o.put(p); err != nil {
+		if err := o.enqueue(p); err != nil {
 			panic(err)
 		}
 	}
 	_ = o.write(context.Background(), flow.NewWriter(failing{after: failAfter}, time.Minute), time.Minute, func() {})
 	var left []bool
 	for _, p := range all {
-		left = append(left, o.gone(p))
+		left = append(left, o.wasSent(p))
 	}
 	return left
 }
@@ -50,9 +50,9 @@ func LeftOf(sizes []int, failAfter int) []bool {
 // WriteAll writes frames of this size to a connection, until all are taken or
 // nothing is for patience.
 func WriteAll(ctx context.Context, c net.Conn, patience time.Duration, sizes ...int) error {
-	o := newOutbox(Limits{}.withDefaults())
+	o := newSendQueue(Limits{}.withDefaults())
 	for _, n := range sizes {
-		if err := o.put(&parcel{data: make([]byte, n)}); err != nil {
+		if err := o.enqueue(&outFrame{data: make([]byte, n)}); err != nil {
 			return err
 		}
 	}

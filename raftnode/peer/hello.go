@@ -126,9 +126,9 @@ func readGreeting(r io.Reader, v any) error {
 	return nil
 }
 
-// check refuses a dialer whose greeting does not fit the own hello. id is the
+// validate refuses a dialer whose greeting does not fit the own hello. id is the
 // name in its certificate, "" without TLS.
-func (g greeting) check(own Hello, id string) *wire.Error {
+func (g greeting) validate(own Hello, id string) *wire.Error {
 	switch {
 	case g.Version < 1:
 		return wire.Invalid("version", "hello without a version")
@@ -143,8 +143,8 @@ func (g greeting) check(own Hello, id string) *wire.Error {
 // The refusal of a coordinator of another cluster begins with the one and ends
 // with the other.
 const (
-	foreign     = "foreign cluster: "
-	mendForeign = "; leave the one out of the --join of the other, or start the one that is to move over with an empty data directory"
+	foreignPrefix = "foreign cluster: "
+	foreignAdvice = "; leave the one out of the --join of the other, or start the one that is to move over with an empty data directory"
 )
 
 // Foreign returns the part of an error that says that the coordinator which was
@@ -154,8 +154,8 @@ func Foreign(err error) (said string, ok bool) {
 	if err == nil {
 		return "", false
 	}
-	_, said, ok = strings.Cut(err.Error(), foreign)
-	said, _, _ = strings.Cut(said, mendForeign)
+	_, said, ok = strings.Cut(err.Error(), foreignPrefix)
+	said, _, _ = strings.Cut(said, foreignAdvice)
 	return said, ok
 }
 
@@ -163,16 +163,16 @@ func Foreign(err error) (said string, ok bool) {
 func sameCluster(other, own Hello, id string) *wire.Error {
 	switch {
 	case other.Cluster != "" && own.Cluster != "" && other.Cluster != own.Cluster:
-		return wire.Refuse(wire.CodeForbidden, foreign+"%s belongs to cluster %s, %s to %s"+mendForeign, other.name(), other.Cluster, own.name(), own.Cluster)
+		return wire.Refuse(wire.CodeForbidden, foreignPrefix+"%s belongs to cluster %s, %s to %s"+foreignAdvice, other.name(), other.Cluster, own.name(), own.Cluster)
 	case id != "" && other.ID != id:
 		return wire.Refuse(wire.CodeForbidden, "%q says hello with the certificate of %q", other.ID, id)
 	}
 	return nil
 }
 
-// introduce is the dialer's side of the greeting. The error is a *wire.Error
+// dialHandshake is the dialer's side of the greeting. The error is a *wire.Error
 // when the other side, or this one, refused.
-func introduce(c net.Conn, kind Kind, own Hello, want, id string, deadline time.Time) (Hello, error) {
+func dialHandshake(c net.Conn, kind Kind, own Hello, want, id string, deadline time.Time) (Hello, error) {
 	if err := c.SetDeadline(deadline); err != nil {
 		return Hello{}, err
 	}

@@ -43,7 +43,7 @@ func TestHelloRefused(t *testing.T) {
 	}
 	eventually(t, "4 times 3 connections are counted as refused, none as taken", func() bool {
 		got := n2.Stats()
-		return got.Taken == 0 && got.Refused == 12
+		return got.Accepted == 0 && got.Refused == 12
 	})
 }
 

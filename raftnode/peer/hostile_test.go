@@ -79,7 +79,7 @@ func TestHostileHello(t *testing.T) {
 	if _, err := n1.Call(within(t, 10*time.Second), n2.Addr(), "echo", nil); err != nil {
 		t.Errorf("a real call afterwards: %v", err)
 	}
-	eventually(t, "nothing of it is left", func() bool { s := n2.Stats(); return s.Pending == 0 && s.Taken == 1 })
+	eventually(t, "nothing of it is left", func() bool { s := n2.Stats(); return s.Pending == 0 && s.Accepted == 1 })
 }
 
 // After a good hello a bad frame ends that connection, and only that one.
@@ -203,7 +203,7 @@ func TestSilentClients(t *testing.T) {
 			t.Fatalf("silent client %d of %d is still connected after the limit", i, silent)
 		}
 	}
-	eventually(t, "nothing of them is left", func() bool { s := n2.Stats(); return s.Pending == 0 && s.Taken == 1 })
+	eventually(t, "nothing of them is left", func() bool { s := n2.Stats(); return s.Pending == 0 && s.Accepted == 1 })
 }
 
 // One coordinator cannot take all connections, and all together not more than

@@ -230,7 +230,7 @@ func TestOutcomeHalfWritten(t *testing.T) {
 		{101, []bool{true, true, false}},
 		{299, []bool{true, true, true}},
 	} {
-		if got := peer.LeftOf([]int{100, 100, 100}, c.written); !slices.Equal(got, c.want) {
+		if got := peer.SentOf([]int{100, 100, 100}, c.written); !slices.Equal(got, c.want) {
 			t.Errorf("three frames of 100 bytes, %d bytes written: got %v to have left, want %v", c.written, got, c.want)
 		}
 	}
@@ -299,7 +299,7 @@ func TestHelloChanges(t *testing.T) {
 	if err := <-waiting; err != nil {
 		t.Errorf("the call that was under way: %v", err)
 	}
-	eventually(t, "the old connection is closed", func() bool { return n2.Stats().Taken == 1 })
+	eventually(t, "the old connection is closed", func() bool { return n2.Stats().Accepted == 1 })
 }
 
 // fakePeer greets like a coordinator and leaves the rest to serve.

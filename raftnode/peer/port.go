@@ -40,9 +40,9 @@ type Config struct {
 // the defaults named beside the fields.
 type Limits struct {
 	MaxFrame      int           // bytes of one call frame: 4 MiB
-	MaxPending    int           // connections that have not yet said who they are: 64; a further one replaces the oldest
-	MaxConns      int           // connections taken in, all kinds: 1024
-	MaxPerPeer    int           // connections taken in from one coordinator: 128
+	MaxPending    int           // connections whose handshake is under way: 64; a further one replaces the oldest
+	MaxConns      int           // connections accepted, all kinds: 1024
+	MaxPerPeer    int           // connections accepted from one coordinator: 128
 	MaxHandlers   int           // handlers at once per connection: 1024; a further call is answered busy
 	MaxQueue      int           // frames waiting to be written per connection: 4096; a further call is refused busy
 	MaxQueueBytes int           // bytes waiting to be written per connection: 16 MiB
@@ -91,39 +91,39 @@ type Handler func(ctx context.Context, from Hello, body []byte) ([]byte, error)
 // Port is a listening port and everything dialed from it. Its methods may be
 // called from any goroutine.
 type Port struct {
-	cfg       Config
-	limits    Limits
-	log       *slog.Logger
-	keys      *keys // nil without TLS
-	listener  net.Listener
-	advertise string
+	cfg          Config
+	limits       Limits
+	log          *slog.Logger
+	certificates *certificates // nil without TLS
+	listener     net.Listener
+	advertise    string
 
 	raft  *RaftLayer
-	links *streams
+	links *streamQueue
 
-	handlers sync.Map      // method -> Handler
-	own      chan struct{} // slots of handlers called by this port itself
+	handlers  sync.Map      // method -> Handler
+	selfCalls chan struct{} // semaphore of handlers called by this port itself
 
 	ctx  context.Context // ends at Close
 	stop context.CancelFunc
 	wg   sync.WaitGroup // every goroutine of the port
 
-	mu      sync.Mutex
-	closed  bool
-	conns   map[*entry]struct{} // every socket, until it is closed
-	waiting []*entry            // not yet greeted, oldest first
-	taken   int                 // taken in and greeted
-	perPeer map[string]int      // taken in and greeted, by server id
-	refused uint64
-	evicted uint64
+	mu       sync.Mutex
+	closed   bool
+	conns    map[*socketEntry]struct{} // every socket, until it is closed
+	pending  []*socketEntry            // handshake under way, oldest first
+	accepted int                       // accepted, handshake done
+	perPeer  map[string]int            // accepted, handshake done, by server id
+	refused  uint64
+	evicted  uint64
 
-	slotsMu sync.Mutex // taken before a slot's own mutex, that before mu
-	slots   map[string]*slot
+	dialersMu sync.Mutex // locked before a dialer's own mutex, that before mu
+	dialers   map[string]*dialer
 
-	complaints complaints
+	refusalLog rateLimitedLog
 }
 
-// Listen opens the port and starts to take in connections. Streams wait in
+// Listen opens the port and starts to accept connections. Streams wait in
 // small queues until they are accepted; calls find the handlers known so far.
 func Listen(cfg Config) (*Port, error) {
 	if cfg.Self == nil {
@@ -136,16 +136,16 @@ func Listen(cfg Config) (*Port, error) {
 		cfg:     cfg,
 		limits:  cfg.Limits.withDefaults(),
 		log:     cfg.Logger,
-		conns:   map[*entry]struct{}{},
+		conns:   map[*socketEntry]struct{}{},
 		perPeer: map[string]int{},
-		slots:   map[string]*slot{},
+		dialers: map[string]*dialer{},
 	}
 	if cfg.TLS != nil {
-		k, err := loadKeys(*cfg.TLS, p.log)
+		k, err := loadCertificates(*cfg.TLS, p.log)
 		if err != nil {
 			return nil, fmt.Errorf("peer port: %w", err)
 		}
-		p.keys = k
+		p.certificates = k
 	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
 	l, err := lc.Listen(context.Background(), "tcp", cfg.Addr)
@@ -157,11 +157,11 @@ func Listen(cfg Config) (*Port, error) {
 		return nil, err
 	}
 	p.listener = l
-	p.own = make(chan struct{}, p.limits.MaxHandlers)
-	p.links = newStreams(p)
-	p.raft = &RaftLayer{streams: newStreams(p), addr: address(p.advertise), given: map[net.Conn]dialed{}}
+	p.selfCalls = make(chan struct{}, p.limits.MaxHandlers)
+	p.links = newStreamQueue(p)
+	p.raft = &RaftLayer{streams: newStreamQueue(p), addr: address(p.advertise), openStreams: map[net.Conn]dialInfo{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.spawn(p.takeIn)
+	p.spawn(p.acceptLoop)
 	return p, nil
 }
 
@@ -196,7 +196,7 @@ func (p *Port) Handle(method string, h func(ctx context.Context, from Hello, bod
 	p.handlers.Store(method, Handler(h))
 }
 
-// Close ends every connection, dialed or taken in, including the streams that
+// Close closes every connection, dialed or accepted, including the streams that
 // were handed out, cancels all handlers and waits for all it started. Calls
 // under way end with unavailable or unknown.
 func (p *Port) Close() error {
@@ -207,7 +207,7 @@ func (p *Port) Close() error {
 		return nil
 	}
 	p.closed = true
-	open := make([]*entry, 0, len(p.conns))
+	open := make([]*socketEntry, 0, len(p.conns))
 	for e := range p.conns {
 		open = append(open, e)
 	}
@@ -218,7 +218,7 @@ func (p *Port) Close() error {
 	p.raft.streams.close()
 	p.links.close()
 	for _, e := range open {
-		e.shut()
+		e.close()
 	}
 	p.wg.Wait()
 	return err
@@ -235,8 +235,8 @@ func (p *Port) spawn(f func()) bool {
 	return true
 }
 
-// self is the own Hello as it is sent.
-func (p *Port) self() Hello {
+// ownHello is the own Hello as it is sent.
+func (p *Port) ownHello() Hello {
 	h := p.cfg.Self()
 	if h.Version == 0 {
 		h.Version = wire.Version

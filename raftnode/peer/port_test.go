@@ -138,7 +138,7 @@ func TestManyCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := n2.Stats().Taken; got != 1 {
+	if got := n2.Stats().Accepted; got != 1 {
 		t.Errorf("after %d calls: got %d connections, want 1", calls, got)
 	}
 }
@@ -228,7 +228,7 @@ func TestStreams(t *testing.T) {
 		t.Fatalf("accept raft: %v", err)
 	}
 	roundTrip("raft stream", a, b)
-	eventually(t, "closed streams are forgotten", func() bool { return n2.Stats().Taken == 0 })
+	eventually(t, "closed streams are forgotten", func() bool { return n2.Stats().Accepted == 0 })
 }
 
 // Whoever asks hears of the end of each raft stream that was accepted, with its

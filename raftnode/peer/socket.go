@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// entry is one socket from the moment it is open until it is closed.
-type entry struct {
-	port   *Port
-	tcp    *net.TCPConn
-	since  time.Time
-	once   sync.Once
-	taken  bool   // counted in port.taken and port.perPeer[peer]; guarded by port.mu
-	peer   string // server id of the other side; guarded by port.mu
-	gone   bool   // shut; guarded by port.mu
-	onShut func() // called once after the socket was closed, may be nil; guarded by port.mu
+// socketEntry is one open socket.
+type socketEntry struct {
+	port     *Port
+	tcp      *net.TCPConn
+	opened   time.Time
+	once     sync.Once
+	accepted bool   // counted in port.taken and port.perPeer[peer]; guarded by port.mu
+	peer     string // server id of the other side; guarded by port.mu
+	closed   bool   // shut; guarded by port.mu
+	onClose  func() // called once after the socket was closed, may be nil; guarded by port.mu
 }
 
-// track takes note of an open socket; false (and the socket closed) when the
+// trackSocket takes note of an open socket; false (and the socket closed) when the
 // port is closed already.
-func (p *Port) track(tcp *net.TCPConn) (*entry, bool) {
-	e := &entry{port: p, tcp: tcp, since: time.Now()}
+func (p *Port) trackSocket(tcp *net.TCPConn) (*socketEntry, bool) {
+	e := &socketEntry{port: p, tcp: tcp, opened: time.Now()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -33,22 +33,22 @@ func (p *Port) track(tcp *net.TCPConn) (*entry, bool) {
 	return e, true
 }
 
-// shut closes the socket and forgets it; safe to repeat.
-func (e *entry) shut() {
+// close closes the socket and forgets it; safe to repeat.
+func (e *socketEntry) close() {
 	e.once.Do(func() {
 		e.tcp.Close()
 		p := e.port
 		p.mu.Lock()
 		delete(p.conns, e)
-		p.unwait(e)
-		if e.taken {
-			p.taken--
+		p.removePending(e)
+		if e.accepted {
+			p.accepted--
 			if p.perPeer[e.peer]--; p.perPeer[e.peer] == 0 {
 				delete(p.perPeer, e.peer)
 			}
 		}
-		e.gone = true
-		f := e.onShut
+		e.closed = true
+		f := e.onClose
 		p.mu.Unlock()
 		if f != nil {
 			f()
@@ -56,13 +56,13 @@ func (e *entry) shut() {
 	})
 }
 
-// afterShut has f called once the socket is closed, at once if it is already.
+// afterClose has f called once the socket is closed, at once if it is already.
 // No lock that f takes may be held.
-func (e *entry) afterShut(f func()) {
+func (e *socketEntry) afterClose(f func()) {
 	e.port.mu.Lock()
-	gone := e.gone
+	gone := e.closed
 	if !gone {
-		e.onShut = f
+		e.onClose = f
 	}
 	e.port.mu.Unlock()
 	if gone {
@@ -73,7 +73,7 @@ func (e *entry) afterShut(f func()) {
 // conn is a connection that forgets itself when closed.
 type conn interface {
 	net.Conn
-	socket() *entry
+	socket() *socketEntry
 }
 
 // plainConn and tlsConn are the connections handed out: closing one also
@@ -81,16 +81,16 @@ type conn interface {
 // plain one with a single system call.
 type plainConn struct {
 	*net.TCPConn
-	entry *entry
+	entry *socketEntry
 }
 
-func (c *plainConn) Close() error   { c.entry.shut(); return nil }
-func (c *plainConn) socket() *entry { return c.entry }
+func (c *plainConn) Close() error         { c.entry.close(); return nil }
+func (c *plainConn) socket() *socketEntry { return c.entry }
 
 type tlsConn struct {
 	*tls.Conn
-	entry *entry
+	entry *socketEntry
 }
 
-func (c *tlsConn) Close() error   { c.entry.shut(); return nil }
-func (c *tlsConn) socket() *entry { return c.entry }
+func (c *tlsConn) Close() error         { c.entry.close(); return nil }
+func (c *tlsConn) socket() *socketEntry { return c.entry }

@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// maxUnaccepted is how many greeted streams of a kind wait to be accepted; a
+// maxAcceptQueue is how many streams of a kind wait to be accepted; a
 // further one is refused.
-const maxUnaccepted = 64
+const maxAcceptQueue = 64
 
-// stream is a connection that was taken in and greeted.
+// stream is an accepted connection whose handshake is done.
 type stream struct {
 	conn
 	from Hello
 }
 
-// streams is the queue of one kind of streams between the door and Accept.
-type streams struct {
+// streamQueue is the queue of one kind of streams between the handshake and Accept.
+type streamQueue struct {
 	port  *Port
 	queue chan stream
 	done  chan struct{}
 	once  sync.Once
 }
 
-func newStreams(p *Port) *streams {
-	return &streams{port: p, queue: make(chan stream, maxUnaccepted), done: make(chan struct{})}
+func newStreamQueue(p *Port) *streamQueue {
+	return &streamQueue{port: p, queue: make(chan stream, maxAcceptQueue), done: make(chan struct{})}
 }
 
-// open says whether another stream would find room.
-func (s *streams) open() bool {
+// hasRoom says whether another stream would find room.
+func (s *streamQueue) hasRoom() bool {
 	select {
 	case <-s.done:
 		return false
@@ -41,8 +41,8 @@ func (s *streams) open() bool {
 	}
 }
 
-// put queues a stream, or closes it when there is no room.
-func (s *streams) put(c stream) {
+// enqueue queues a stream, or closes it when there is no room.
+func (s *streamQueue) enqueue(c stream) {
 	select {
 	case s.queue <- c:
 		select {
@@ -55,7 +55,7 @@ func (s *streams) put(c stream) {
 	}
 }
 
-func (s *streams) accept() (stream, error) {
+func (s *streamQueue) accept() (stream, error) {
 	select {
 	case <-s.done:
 		return stream{}, net.ErrClosed
@@ -69,12 +69,12 @@ func (s *streams) accept() (stream, error) {
 	}
 }
 
-func (s *streams) close() {
+func (s *streamQueue) close() {
 	s.once.Do(func() { close(s.done) })
 	s.drain()
 }
 
-func (s *streams) drain() {
+func (s *streamQueue) drain() {
 	for {
 		select {
 		case c := <-s.queue:
@@ -110,21 +110,21 @@ func (p *Port) DialLink(ctx context.Context, addr string, want string) (net.Conn
 // RaftLayer carries raft's own streams over the port. It is a net.Listener and
 // dials; raft's address type is adapted by the package that imports raft.
 type RaftLayer struct {
-	streams *streams
+	streams *streamQueue
 	addr    address
 
-	mu     sync.Mutex
-	closed bool
-	given  map[net.Conn]dialed   // handed to raft, either direction, still open
-	onEnd  func(serverID string) // nil: nobody asks
-	onOpen func(serverID string) // the same
+	mu          sync.Mutex
+	closed      bool
+	openStreams map[net.Conn]dialInfo // handed to raft, either direction, still open
+	onClosed    func(serverID string) // nil: nobody asks
+	onOpened    func(serverID string) // the same
 }
 
-// dialed is to whom a stream was opened from here, and when; zero for one that
+// dialInfo is to whom a stream was opened from here, and when; zero for one that
 // was accepted.
-type dialed struct {
-	to string // server id
-	at time.Time
+type dialInfo struct {
+	serverID string // server id
+	at       time.Time
 }
 
 var _ net.Listener = (*RaftLayer)(nil)
@@ -140,12 +140,12 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	f := l.onOpen
+	f := l.onOpened
 	l.mu.Unlock()
 	if f != nil {
 		f(s.from.ServerID)
 	}
-	return l.give(s.conn, s.from.ServerID, dialed{})
+	return l.register(s.conn, s.from.ServerID, dialInfo{})
 }
 
 // OnStreamOpened has f called, from now on, with the server id of the dialer whenever a
@@ -153,7 +153,7 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 func (l *RaftLayer) OnStreamOpened(f func(serverID string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.onOpen = f
+	l.onOpened = f
 }
 
 // CloseStreams closes the streams that were opened from here to a server before a
@@ -161,8 +161,8 @@ func (l *RaftLayer) OnStreamOpened(f func(serverID string)) {
 func (l *RaftLayer) CloseStreams(serverID string, before time.Time) {
 	var old []net.Conn
 	l.mu.Lock()
-	for c, d := range l.given {
-		if d.to == serverID && d.at.Before(before) {
+	for c, d := range l.openStreams {
+		if d.serverID == serverID && d.at.Before(before) {
 			old = append(old, c)
 		}
 	}
@@ -178,7 +178,7 @@ func (l *RaftLayer) CloseStreams(serverID string, before time.Time) {
 func (l *RaftLayer) OnStreamClosed(f func(serverID string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.onEnd = f
+	l.onClosed = f
 }
 
 // ConnectionRefused tells whether nobody listens at addr, and the machine there says so
@@ -214,7 +214,7 @@ func (l *RaftLayer) DialServer(addr, want string, timeout time.Duration) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	return l.give(c, "", dialed{hello.ServerID, time.Now()})
+	return l.register(c, "", dialInfo{hello.ServerID, time.Now()})
 }
 
 // Close ends every raft stream of both directions, and refuses new ones. The
@@ -223,8 +223,8 @@ func (l *RaftLayer) Close() error {
 	l.streams.close()
 	l.mu.Lock()
 	l.closed = true
-	open := l.given
-	l.given = nil
+	open := l.openStreams
+	l.openStreams = nil
 	l.mu.Unlock()
 	for c := range open {
 		c.Close()
@@ -232,22 +232,22 @@ func (l *RaftLayer) Close() error {
 	return nil
 }
 
-// give notes a stream handed to raft, so that Close can end it: raft leaves
+// register notes a stream handed to raft, so that Close can end it: raft leaves
 // its handlers of inbound streams running. from is the dialer of an accepted
 // stream, "" for one dialed from here.
-func (l *RaftLayer) give(c conn, from string, out dialed) (net.Conn, error) {
+func (l *RaftLayer) register(c conn, from string, out dialInfo) (net.Conn, error) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		c.Close()
 		return nil, net.ErrClosed
 	}
-	l.given[c] = out
+	l.openStreams[c] = out
 	l.mu.Unlock()
-	c.socket().afterShut(func() {
+	c.socket().afterClose(func() {
 		l.mu.Lock()
-		delete(l.given, c)
-		f := l.onEnd
+		delete(l.openStreams, c)
+		f := l.onClosed
 		l.mu.Unlock()
 		if f != nil && from != "" {
 			f(from)

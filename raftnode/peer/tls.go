@@ -24,12 +24,12 @@ type TLSFiles struct {
 // RoleMember is the role a certificate needs on this port.
 const RoleMember = "member"
 
-// keys is the newest usable content of the files.
-type keys struct {
+// certificates is the newest usable content of the files.
+type certificates struct {
 	files TLSFiles
 	log   *slog.Logger
 
-	complaints complaints
+	reloadLog rateLimitedLog
 
 	mu      sync.Mutex
 	raw     [3][]byte // what is in use
@@ -38,18 +38,18 @@ type keys struct {
 	cluster string // of the own certificate
 }
 
-// loadKeys reads the files for the first time: anything wrong is an error.
-func loadKeys(f TLSFiles, log *slog.Logger) (*keys, error) {
-	k := &keys{files: f, log: log}
-	if err := k.read(); err != nil {
+// loadCertificates reads the files for the first time: anything wrong is an error.
+func loadCertificates(f TLSFiles, log *slog.Logger) (*certificates, error) {
+	k := &certificates{files: f, log: log}
+	if err := k.reload(); err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-// read takes the files' content into use if it changed and fits together. The
+// reload takes the files' content into use if it changed and fits together. The
 // caller holds k.mu, or is the only one to know k.
-func (k *keys) read() error {
+func (k *certificates) reload() error {
 	var raw [3][]byte
 	for i, name := range []string{k.files.CA, k.files.Cert, k.files.Key} {
 		b, err := os.ReadFile(name)
@@ -79,11 +79,11 @@ func (k *keys) read() error {
 
 // current is the newest usable content; a bad change is logged and the old
 // content kept.
-func (k *keys) current() (tls.Certificate, *x509.CertPool, string) {
+func (k *certificates) current() (tls.Certificate, *x509.CertPool, string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.read(); err != nil {
-		k.complaints.say(k.log, "changed tls files are not usable, the old ones stay in use", "error", err)
+	if err := k.reload(); err != nil {
+		k.reloadLog.warn(k.log, "changed tls files are not usable, the old ones stay in use", "error", err)
 	}
 	return k.cert, k.roots, k.cluster
 }
@@ -91,7 +91,7 @@ func (k *keys) current() (tls.Certificate, *x509.CertPool, string) {
 // server and client are the configuration of one handshake. Both sides verify
 // the chain and the role themselves, by the same function: names in
 // certificates are members, not hosts.
-func (k *keys) server() *tls.Config {
+func (k *certificates) server() *tls.Config {
 	cert, roots, cluster := k.current()
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -102,7 +102,7 @@ func (k *keys) server() *tls.Config {
 	}
 }
 
-func (k *keys) client() *tls.Config {
+func (k *certificates) client() *tls.Config {
 	cert, roots, cluster := k.current()
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -134,7 +134,7 @@ func verifyMember(certs []*x509.Certificate, roots *x509.CertPool, usage x509.Ex
 	if _, err := certs[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
 		return "", "", err
 	}
-	of, id, err := member(certs[0])
+	of, id, err := parseMemberURI(certs[0])
 	if err != nil {
 		return "", "", err
 	}
@@ -144,16 +144,16 @@ func verifyMember(certs []*x509.Certificate, roots *x509.CertPool, usage x509.Ex
 	return of, id, nil
 }
 
-// member reads the one name of a member's certificate,
+// parseMemberURI reads the one name of a member's certificate,
 // spiffe://<cluster>/member/<id>. A second URI would let a certificate pass as
 // somebody else (CVE-2022-40716).
-func member(c *x509.Certificate) (cluster, id string, err error) {
+func parseMemberURI(c *x509.Certificate) (cluster, id string, err error) {
 	if len(c.URIs) != 1 {
 		return "", "", fmt.Errorf("certificate with %d URIs, one is needed", len(c.URIs))
 	}
 	u := c.URIs[0]
 	role, id, found := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if u.Scheme != "spiffe" || u.Host == "" || !found || id == "" || strings.Contains(id, "/") || u.String() != identity(u.Host, role, id).String() {
+	if u.Scheme != "spiffe" || u.Host == "" || !found || id == "" || strings.Contains(id, "/") || u.String() != memberURI(u.Host, role, id).String() {
 		return "", "", fmt.Errorf("certificate of %q, not of spiffe://<cluster>/%s/<id>", u, RoleMember)
 	}
 	if role != RoleMember {
@@ -162,14 +162,14 @@ func member(c *x509.Certificate) (cluster, id string, err error) {
 	return u.Host, id, nil
 }
 
-// identity is the URI that names somebody in a certificate.
-func identity(cluster, role, id string) *url.URL {
+// memberURI is the URI that names somebody in a certificate.
+func memberURI(cluster, role, id string) *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: cluster, Path: "/" + role + "/" + id}
 }
 
 // memberOf is the id in the verified certificate of the other side.
 func memberOf(s tls.ConnectionState) string {
-	_, id, err := member(s.PeerCertificates[0])
+	_, id, err := parseMemberURI(s.PeerCertificates[0])
 	if err != nil {
 		return "" // not reached: the handshake verified it
 	}

@@ -118,7 +118,7 @@ func TestTLSRefused(t *testing.T) {
 			}
 		})
 	}
-	if got := n2.Stats().Taken; got != 0 {
+	if got := n2.Stats().Accepted; got != 0 {
 		t.Errorf("got %d connections taken, want 0", got)
 	}
 	// The same certificate by which all of it would have passed.
@@ -181,7 +181,7 @@ func TestTLSAndPlain(t *testing.T) {
 	for _, p := range []*peer.Port{n1, n2} {
 		eventually(t, "one connection is counted as refused, none as taken", func() bool {
 			got := p.Stats()
-			return got.Taken == 0 && got.Refused == 1
+			return got.Accepted == 0 && got.Refused == 1
 		})
 	}
 }
@@ -270,7 +270,7 @@ func TestTLSCallsAreMadeAnew(t *testing.T) {
 	if got := connections.Load(); got < 2 {
 		t.Errorf("connections over many times MaxAge: got %d, want at least 2", got)
 	}
-	eventually(t, "at most the newest connection is left", func() bool { return n2.Stats().Taken <= 1 })
+	eventually(t, "at most the newest connection is left", func() bool { return n2.Stats().Accepted <= 1 })
 }
 
 // An authority that was written to files issues for the same cluster again.

@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// late is how many times as long as meant a step takes in a process that could
+// stoppedFactor is how many times as long as meant a step takes in a process that could
 // not run meanwhile. Less than that is a busy machine.
-const late = 4
+const stoppedFactor = 4
 
-// counted is what of a step that took so long, instead of step, the process was
+// awakeTime is what of a step that took so long, instead of step, the process was
 // awake.
-func counted(took, step time.Duration) time.Duration {
-	if took > late*step {
+func awakeTime(took, step time.Duration) time.Duration {
+	if took > stoppedFactor*step {
 		return step
 	}
 	return took
@@ -53,12 +53,12 @@ func (c *Clock) Now() time.Duration {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.look(now)
+	return c.advance(now)
 }
 
-func (c *Clock) look(now time.Time) time.Duration {
+func (c *Clock) advance(now time.Time) time.Duration {
 	if took := now.Sub(c.last); took > 0 {
-		c.now += counted(took, c.step)
+		c.now += awakeTime(took, c.step)
 		c.last = now
 	}
 	return c.now
@@ -83,43 +83,43 @@ func (c *Clock) Run(ctx context.Context) {
 type Timer struct {
 	step time.Duration
 
-	mu    sync.Mutex
-	timer *time.Timer
-	set   time.Time     // when the step under way began
-	left  time.Duration // of the whole, without the step under way
-	over  bool          // stopped, or f was called
+	mu        sync.Mutex
+	timer     *time.Timer
+	stepBegan time.Time     // when the step under way began
+	left      time.Duration // of the whole, without the step under way
+	done      bool          // stopped, or f was called
 }
 
-// steps is in how many parts a watchdog counts its time.
-const steps = 16
+// timerSteps is in how many parts a watchdog counts its time.
+const timerSteps = 16
 
 // AfterFunc calls f in a goroutine of its own once the process has been awake
 // for d, unless the timer is stopped before.
 func AfterFunc(d time.Duration, f func()) *Timer {
-	t := &Timer{step: max(d/steps, time.Millisecond), left: d, set: time.Now()}
+	t := &Timer{step: max(d/timerSteps, time.Millisecond), left: d, stepBegan: time.Now()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timer = time.AfterFunc(t.step, func() {
-		if t.stepped(time.Now()) {
+		if t.recordStep(time.Now()) {
 			f()
 		}
 	})
 	return t
 }
 
-// stepped takes account of a step that has passed; true says that all have.
-func (t *Timer) stepped(now time.Time) bool {
+// recordStep takes account of a step that has passed; true says that all have.
+func (t *Timer) recordStep(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over {
+	if t.done {
 		return false
 	}
-	t.left -= counted(now.Sub(t.set), t.step)
-	t.set = now
-	if t.over = t.left <= 0; !t.over {
+	t.left -= awakeTime(now.Sub(t.stepBegan), t.step)
+	t.stepBegan = now
+	if t.done = t.left <= 0; !t.done {
 		t.timer.Reset(min(t.step, t.left))
 	}
-	return t.over
+	return t.done
 }
 
 // Stop ends the timer; false says that f has been called, or Stop before.
@@ -127,8 +127,8 @@ func (t *Timer) Stop() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timer.Stop()
-	first := !t.over
-	t.over = true
+	first := !t.done
+	t.done = true
 	return first
 }
 
@@ -146,26 +146,26 @@ type Reader struct {
 	// is at least Limit: how much longer to wait; 0 is no longer.
 	More func(silent time.Duration) time.Duration
 
-	until time.Time // the deadline
+	deadline time.Time // the deadline
 }
 
-// thirds is in how many parts a Reader counts its limit: few, since each costs a
+// readerSteps is in how many parts a Reader counts its limit: few, since each costs a
 // wake-up of an idle connection.
-const thirds = 3
+const readerSteps = 3
 
 // Read reads what comes. What lay unread while the process stood still is read
 // before anybody counts as silent.
 func (r *Reader) Read(b []byte) (int, error) {
-	step := r.Limit / thirds
+	step := r.Limit / readerSteps
 	silent := time.Duration(0)
 	for left := r.Limit; ; {
 		began := time.Now()
 		// Setting a deadline is not free, so one is used for a while.
-		if until := began.Add(min(step, left)); until.Sub(r.until) > step/8 || silent > 0 {
+		if until := began.Add(min(step, left)); until.Sub(r.deadline) > step/8 || silent > 0 {
 			if err := r.Conn.SetReadDeadline(until); err != nil {
 				return 0, err
 			}
-			r.until = until
+			r.deadline = until
 		}
 		if r.Ended != nil {
 			if err := r.Ended(); err != nil {
@@ -176,7 +176,7 @@ func (r *Reader) Read(b []byte) (int, error) {
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		r.until = time.Time{}
+		r.deadline = time.Time{}
 		// After a step that was slept through, one read must come before the judgement.
 		if took := time.Since(began); took < 2*step {
 			left -= took

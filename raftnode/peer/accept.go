@@ -14,9 +14,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// takeIn accepts connections until the port is closed. It never waits for one:
+// acceptLoop accepts connections until the port is closed. It never waits for one:
 // TLS and hellos run beside it.
-func (p *Port) takeIn() {
+func (p *Port) acceptLoop() {
 	pause := time.Duration(0)
 	for {
 		nc, err := p.listener.Accept()
@@ -26,7 +26,7 @@ func (p *Port) takeIn() {
 			}
 			// Out of descriptors or the like: it passes, or the operator acts.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			p.log.Warn("peer port cannot take connections in", "error", err, "again_in", pause)
+			p.log.Warn("peer port cannot accept connections", "error", err, "again_in", pause)
 			select {
 			case <-time.After(pause):
 			case <-p.ctx.Done():
@@ -36,43 +36,43 @@ func (p *Port) takeIn() {
 		}
 		pause = 0
 		tcp := nc.(*net.TCPConn)
-		e, ok := p.track(tcp)
+		e, ok := p.trackSocket(tcp)
 		if !ok {
 			return
 		}
-		if evicted := p.wait(e); evicted != nil {
-			evicted.shut()
+		if evicted := p.addPending(e); evicted != nil {
+			evicted.close()
 		}
-		if !p.spawn(func() { p.meet(e) }) {
-			e.shut()
+		if !p.spawn(func() { p.handleConn(e) }) {
+			e.close()
 			return
 		}
 	}
 }
 
-// wait puts e among those who have not said who they are. When there are too
+// addPending puts e among the connections whose handshake is under way. When there are too
 // many it returns the one that has to go: the oldest of the host that holds
 // most of them. So a flood of silent connections costs a real one nothing: it
 // needs only a few milliseconds, and the flood makes room for it.
-func (p *Port) wait(e *entry) (evicted *entry) {
+func (p *Port) addPending(e *socketEntry) (evicted *socketEntry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting = append(p.waiting, e)
-	if len(p.waiting) <= p.limits.MaxPending {
+	p.pending = append(p.pending, e)
+	if len(p.pending) <= p.limits.MaxPending {
 		return nil
 	}
 	count := make(map[string]int, 4)
-	most := ""
-	for _, w := range p.waiting {
+	busiest := ""
+	for _, w := range p.pending {
 		h := w.host()
-		if count[h]++; count[h] > count[most] {
-			most = h
+		if count[h]++; count[h] > count[busiest] {
+			busiest = h
 		}
 	}
-	for i, w := range p.waiting {
-		if w.host() == most {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			w.gone = true // it is not admitted any more
+	for i, w := range p.pending {
+		if w.host() == busiest {
+			p.pending = append(p.pending[:i], p.pending[i+1:]...)
+			w.closed = true // it is not admitted any more
 			p.evicted++
 			return w
 		}
@@ -80,17 +80,17 @@ func (p *Port) wait(e *entry) (evicted *entry) {
 	return nil
 }
 
-// unwait removes e from those that wait. The caller holds p.mu.
-func (p *Port) unwait(e *entry) {
-	for i, w := range p.waiting {
+// removePending removes e from the pending connections. The caller holds p.mu.
+func (p *Port) removePending(e *socketEntry) {
+	for i, w := range p.pending {
 		if w == e {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.pending = append(p.pending[:i], p.pending[i+1:]...)
 			return
 		}
 	}
 }
 
-func (e *entry) host() string {
+func (e *socketEntry) host() string {
 	a, ok := e.tcp.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return ""
@@ -98,50 +98,50 @@ func (e *entry) host() string {
 	return a.IP.String()
 }
 
-// meet finds out who is there and for what, and hands the connection over. A
+// handleConn does the handshake and hands the connection over by its kind. A
 // call connection is served here, until it ends.
-func (p *Port) meet(e *entry) {
+func (p *Port) handleConn(e *socketEntry) {
 	setUserTimeout(e.tcp)
-	c, kind, from, err := p.greet(e)
+	c, kind, from, err := p.handshake(e)
 	if err != nil {
-		e.shut()
+		e.close()
 		p.mu.Lock()
 		p.refused++
 		p.mu.Unlock()
 		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // EOF: a probe that only tried the port
-			p.complaints.say(p.log, "peer connection refused", "remote", e.tcp.RemoteAddr().String(), "error", err)
+			p.refusalLog.warn(p.log, "peer connection refused", "remote", e.tcp.RemoteAddr().String(), "error", err)
 		}
 		return
 	}
-	p.reached(from, "")
+	p.resetBackoff(from, "")
 	switch kind {
 	case KindRaft:
-		p.raft.streams.put(stream{c, from})
+		p.raft.streams.enqueue(stream{c, from})
 	case KindLink:
-		p.links.put(stream{c, from})
+		p.links.enqueue(stream{c, from})
 	case KindCall:
 		p.serve(c, from)
 	}
 }
 
-// greet does TLS and the acceptor's side of the greeting.
-func (p *Port) greet(e *entry) (conn, Kind, Hello, error) {
+// handshake does TLS and the acceptor's side of the greeting.
+func (p *Port) handshake(e *socketEntry) (conn, Kind, Hello, error) {
 	fail := func(err error) (conn, Kind, Hello, error) { return nil, 0, Hello{}, err }
-	if err := e.tcp.SetDeadline(e.since.Add(p.limits.HelloTimeout)); err != nil {
+	if err := e.tcp.SetDeadline(e.opened.Add(p.limits.HelloTimeout)); err != nil {
 		return fail(err)
 	}
 	var c conn = &plainConn{TCPConn: e.tcp, entry: e}
 	id := ""
-	if p.keys != nil {
-		ctx, cancel := context.WithDeadline(p.ctx, e.since.Add(p.limits.HelloTimeout))
+	if p.certificates != nil {
+		ctx, cancel := context.WithDeadline(p.ctx, e.opened.Add(p.limits.HelloTimeout))
 		defer cancel()
-		t := tls.Server(e.tcp, p.keys.server())
+		t := tls.Server(e.tcp, p.certificates.server())
 		if err := t.HandshakeContext(ctx); err != nil {
 			var plain tls.RecordHeaderError
 			if errors.As(err, &plain) && plain.Conn != nil && isKind(plain.RecordHeader[0]) {
 				no := wire.Refuse(wire.CodeForbidden, "this port speaks TLS only")
 				_ = writeGreeting(e.tcp, refused, no)
-				hangUp(e.tcp)
+				closeAfterDrain(e.tcp)
 				return fail(errors.New("a coordinator without TLS"))
 			}
 			return fail(fmt.Errorf("tls: %w", err))
@@ -165,10 +165,10 @@ func (p *Port) greet(e *entry) (conn, Kind, Hello, error) {
 	if err := readGreeting(c, &g); err != nil {
 		return fail(err)
 	}
-	own := p.self()
-	if no := p.admit(e, kind, g, own, id); no != nil {
+	own := p.ownHello()
+	if no := p.admitConn(e, kind, g, own, id); no != nil {
 		_ = writeGreeting(c, refused, no)
-		hangUp(c)
+		closeAfterDrain(c)
 		return fail(no)
 	}
 	if err := writeGreeting(c, accepted, own); err != nil {
@@ -180,9 +180,9 @@ func (p *Port) greet(e *entry) (conn, Kind, Hello, error) {
 	return c, kind, g.Hello, nil
 }
 
-// admit decides whether a dialer comes in, and counts it if so.
-func (p *Port) admit(e *entry, kind Kind, g greeting, own Hello, id string) *wire.Error {
-	if no := g.check(own, id); no != nil {
+// admitConn decides whether to accept a connection, and counts it if so.
+func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id string) *wire.Error {
+	if no := g.validate(own, id); no != nil {
 		return no
 	}
 	if p.cfg.Admit != nil {
@@ -194,69 +194,69 @@ func (p *Port) admit(e *entry, kind Kind, g greeting, own Hello, id string) *wir
 			return no
 		}
 	}
-	if kind == KindRaft && !p.raft.streams.open() || kind == KindLink && !p.links.open() {
+	if kind == KindRaft && !p.raft.streams.hasRoom() || kind == KindLink && !p.links.hasRoom() {
 		return wire.NotTried("%s takes no %s streams at the moment", own.name(), kind)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e.gone {
+	if e.closed {
 		return wire.NotTried("%s is closing", own.name())
 	}
-	if p.taken >= p.limits.MaxConns {
-		return wire.Refuse(wire.CodeBusy, "%s has %d connections, the most it takes", own.name(), p.taken)
+	if p.accepted >= p.limits.MaxConns {
+		return wire.Refuse(wire.CodeBusy, "%s has %d connections, the most it takes", own.name(), p.accepted)
 	}
 	peer := g.name()
 	if p.perPeer[peer] >= p.limits.MaxPerPeer {
 		return wire.Refuse(wire.CodeBusy, "%s has %d connections of %s, the most it takes", own.name(), p.perPeer[peer], peer)
 	}
-	p.unwait(e)
-	e.taken, e.peer = true, peer
-	p.taken++
+	p.removePending(e)
+	e.accepted, e.peer = true, peer
+	p.accepted++
 	p.perPeer[peer]++
 	return nil
 }
 
 // Stats counts what came to the port.
 type Stats struct {
-	Taken   int    // connections taken in and open now
-	Pending int    // connections open now that have not said who they are
-	Refused uint64 // connections that never came to anything, since the start
-	Evicted uint64 // those of them closed early to make room
+	Accepted int    // connections accepted and open now
+	Pending  int    // connections open now whose handshake is under way
+	Refused  uint64 // connections that never came to anything, since the start
+	Evicted  uint64 // those of them closed early to make room
 }
 
 // Stats returns the counts of this moment.
 func (p *Port) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Stats{Taken: p.taken, Pending: len(p.waiting), Refused: p.refused, Evicted: p.evicted}
+	return Stats{Accepted: p.accepted, Pending: len(p.pending), Refused: p.refused, Evicted: p.evicted}
 }
 
-// hangUp ends the sending half and reads what still comes, at most one hello
+// closeAfterDrain ends the sending half and reads what still comes, at most one hello
 // and until the greeting's deadline: a socket closed with unread bytes would
 // take the refusal back.
-func hangUp(c net.Conn) {
+func closeAfterDrain(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 	_, _ = io.CopyN(io.Discard, c, maxHello)
 }
 
-// complaints lets one line a second through, with the number it held back: a
+// rateLimitedLog lets one line a second through, with the number it held back: a
 // flood of bad connections must not become a flood of log lines.
-type complaints struct {
-	mu   sync.Mutex
-	next time.Time
-	held int
+type rateLimitedLog struct {
+	mu         sync.Mutex
+	next       time.Time
+	suppressed int
 }
 
-func (c *complaints) say(log *slog.Logger, text string, args ...any) {
+func (c *rateLimitedLog) warn(log *slog.Logger, text string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	if now.Before(c.next) {
-		c.held++
+		c.suppressed++
 		return
 	}
-	log.Warn(text, append(args, "not_logged", c.held)...)
-	c.next, c.held = now.Add(time.Second), 0
+	log.Warn(text, append(args, "not_logged", c.suppressed)...)
+	c.next, c.suppressed = now.Add(time.Second), 0
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/folkmoot/folkmoot/wire/flow"
 )
 
-// desk serves the calls of one connection that was taken in.
-type desk struct {
+// worker serves the calls of one accepted connection.
+type worker struct {
 	port *Port
 	from Hello
-	out  *outbox
+	out  *sendQueue
 
 	ctx context.Context // ends with the connection
 	wg  sync.WaitGroup  // handlers and the writer
@@ -33,13 +33,13 @@ type desk struct {
 // handlers have returned then.
 func (p *Port) serve(c conn, from Hello) {
 	ctx, cancel := context.WithCancel(p.ctx)
-	d := &desk{port: p, from: from, out: newOutbox(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
+	d := &worker{port: p, from: from, out: newSendQueue(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
 	silence := 4 * p.limits.PingInterval
 	d.wg.Go(func() {
 		_ = d.out.write(ctx, flow.NewWriter(c, silence), silence, func() {})
 		c.Close()
 	})
-	err := d.read(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep))
+	err := d.receive(bufio.NewReaderSize(&awake.Reader{Conn: c, Limit: silence}, readStep))
 	cancel()
 	d.out.close()
 	c.Close()
@@ -49,7 +49,7 @@ func (p *Port) serve(c conn, from Hello) {
 	}
 }
 
-func (d *desk) read(r *bufio.Reader) error {
+func (d *worker) receive(r *bufio.Reader) error {
 	for {
 		f, err := readFrame(r, d.port.limits.MaxFrame)
 		if err != nil {
@@ -57,7 +57,7 @@ func (d *desk) read(r *bufio.Reader) error {
 		}
 		switch f.kind {
 		case framePing:
-			d.out.beat(framePong)
+			d.out.enqueueControl(framePong)
 		case frameCancel:
 			d.mu.Lock()
 			cancel := d.running[f.id]
@@ -66,7 +66,7 @@ func (d *desk) read(r *bufio.Reader) error {
 				cancel()
 			}
 		case frameRequest:
-			if err := d.begin(f); err != nil {
+			if err := d.startHandler(f); err != nil {
 				return err
 			}
 		default:
@@ -75,9 +75,9 @@ func (d *desk) read(r *bufio.Reader) error {
 	}
 }
 
-// begin starts a handler, or answers busy when too many run. When the caller
+// startHandler starts a handler, or answers busy when too many run. When the caller
 // does not even read those answers, it is not read from either.
-func (d *desk) begin(f frame) error {
+func (d *worker) startHandler(f frame) error {
 	ctx, cancel := context.WithCancel(d.ctx)
 	if f.left > 0 {
 		ctx, cancel = withTimeout(ctx, cancel, f.left)
@@ -95,12 +95,12 @@ func (d *desk) begin(f frame) error {
 		return fmt.Errorf("call id %d used twice", f.id)
 	case full:
 		cancel()
-		return d.answer(f.id, nil, wire.Refuse(wire.CodeBusy, "%d calls run on this connection, the most it takes", d.port.limits.MaxHandlers))
+		return d.respond(f.id, nil, wire.Refuse(wire.CodeBusy, "%d calls run on this connection, the most it takes", d.port.limits.MaxHandlers))
 	}
 	d.wg.Go(func() {
 		body, err := d.port.handle(ctx, d.from, f.method, f.body)
-		// The slot is held until the answer has room: what waits is bounded.
-		_ = d.answer(f.id, body, err)
+		// It counts as running until the answer has room: what waits is bounded.
+		_ = d.respond(f.id, body, err)
 		cancel()
 		d.mu.Lock()
 		delete(d.running, f.id)
@@ -114,7 +114,7 @@ func withTimeout(ctx context.Context, outer context.CancelFunc, left time.Durati
 	return inner, func() { cancel(); outer() }
 }
 
-func (d *desk) answer(id uint64, body []byte, no *wire.Error) error {
+func (d *worker) respond(id uint64, body []byte, no *wire.Error) error {
 	f := frame{kind: frameAnswer, id: id, body: body}
 	if no == nil && minPayload+len(body) > d.port.limits.MaxFrame {
 		no = tooLongAnswer(len(body))
@@ -122,7 +122,7 @@ func (d *desk) answer(id uint64, body []byte, no *wire.Error) error {
 	if no != nil {
 		f.kind, f.body = frameFailure, encodeError(no)
 	}
-	return d.out.putWait(d.ctx, &parcel{data: f.encode()})
+	return d.out.enqueueWait(d.ctx, &outFrame{data: f.encode()})
 }
 
 // tooLongAnswer is no refusal: the handler did its work.
@@ -152,7 +152,7 @@ func encodeError(e *wire.Error) []byte {
 func (p *Port) handle(ctx context.Context, from Hello, method string, body []byte) (answer []byte, no *wire.Error) {
 	h, ok := p.handlers.Load(method)
 	if !ok {
-		return nil, wire.NotTried("%s does not answer calls of %q", p.self().name(), method)
+		return nil, wire.NotTried("%s does not answer calls of %q", p.ownHello().name(), method)
 	}
 	defer func() {
 		if r := recover(); r != nil {
@@ -177,9 +177,9 @@ func (p *Port) handle(ctx context.Context, from Hello, method string, body []byt
 // callSelf is a call of the own address: the same promises without a socket.
 func (p *Port) callSelf(ctx context.Context, method string, body []byte) ([]byte, error) {
 	select {
-	case p.own <- struct{}{}:
+	case p.selfCalls <- struct{}{}:
 	default:
-		return nil, wire.Refuse(wire.CodeBusy, "%d calls to itself run, the most it takes", cap(p.own))
+		return nil, wire.Refuse(wire.CodeBusy, "%d calls to itself run, the most it takes", cap(p.selfCalls))
 	}
 	run, cancel := context.WithCancel(p.ctx)
 	if d, ok := ctx.Deadline(); ok {
@@ -192,17 +192,17 @@ func (p *Port) callSelf(ctx context.Context, method string, body []byte) ([]byte
 	done := make(chan result, 1)
 	body = bytes.Clone(body)
 	started := p.spawn(func() {
-		b, no := p.handle(run, p.self(), method, body)
+		b, no := p.handle(run, p.ownHello(), method, body)
 		if no == nil && minPayload+len(b) > p.limits.MaxFrame {
 			no = tooLongAnswer(len(b))
 		}
 		done <- result{b, no}
 		cancel()
-		<-p.own
+		<-p.selfCalls
 	})
 	if !started {
 		cancel()
-		<-p.own
+		<-p.selfCalls
 		return nil, errClosed()
 	}
 	select {

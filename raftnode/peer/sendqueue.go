@@ -12,41 +12,41 @@ import (
 // batchSize is about how many bytes go out in one write.
 const batchSize = 128 << 10
 
-// parcel is one encoded frame on its way out.
-type parcel struct {
+// outFrame is one encoded frame on its way out.
+type outFrame struct {
 	data []byte
-	left bool // handed to the kernel, at least in part; guarded by outbox.mu
+	sent bool // handed to the kernel, at least in part; guarded by sendQueue.mu
 }
 
-// outbox is the bounded queue in front of the one goroutine that writes a call
+// sendQueue is the bounded queue in front of the one goroutine that writes a call
 // connection.
-type outbox struct {
+type sendQueue struct {
 	maxCount, maxBytes int
 
-	mu     sync.Mutex
-	queue  []*parcel
-	bytes  int
-	beats  []byte        // pings and pongs, which overtake; bounded
-	room   chan struct{} // closed when the queue shrank, if anybody waits
-	closed bool
-	wake   chan struct{} // capacity 1: something to write
+	mu      sync.Mutex
+	queue   []*outFrame
+	bytes   int
+	control []byte        // pings and pongs, which overtake; bounded
+	room    chan struct{} // closed when the queue shrank, if anybody waits
+	closed  bool
+	wake    chan struct{} // capacity 1: something to write
 }
 
-func newOutbox(l Limits) *outbox {
-	return &outbox{maxCount: l.MaxQueue, maxBytes: l.MaxQueueBytes, wake: make(chan struct{}, 1)}
+func newSendQueue(l Limits) *sendQueue {
+	return &sendQueue{maxCount: l.MaxQueue, maxBytes: l.MaxQueueBytes, wake: make(chan struct{}, 1)}
 }
 
-// put queues a frame, or says why not: closed or full. One frame always fits.
-func (o *outbox) put(p *parcel) error {
+// enqueue queues a frame, or says why not: closed or full. One frame always fits.
+func (o *sendQueue) enqueue(p *outFrame) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.putLocked(p)
+	return o.enqueueLocked(p)
 }
 
-func (o *outbox) putLocked(p *parcel) error {
+func (o *sendQueue) enqueueLocked(p *outFrame) error {
 	switch {
 	case o.closed:
-		return errGone
+		return errConnEnded
 	case len(o.queue) > 0 && (len(o.queue) >= o.maxCount || o.bytes+len(p.data) > o.maxBytes):
 		return wire.Refuse(wire.CodeBusy, "%d frames with %d bytes wait for the connection", len(o.queue), o.bytes)
 	}
@@ -56,12 +56,12 @@ func (o *outbox) putLocked(p *parcel) error {
 	return nil
 }
 
-// putWait queues a frame as soon as there is room. It gives up when the
+// enqueueWait queues a frame as soon as there is room. It gives up when the
 // connection ends.
-func (o *outbox) putWait(ctx context.Context, p *parcel) error {
+func (o *sendQueue) enqueueWait(ctx context.Context, p *outFrame) error {
 	for {
 		o.mu.Lock()
-		err := o.putLocked(p)
+		err := o.enqueueLocked(p)
 		if err == nil || o.closed {
 			o.mu.Unlock()
 			return err
@@ -79,18 +79,18 @@ func (o *outbox) putWait(ctx context.Context, p *parcel) error {
 	}
 }
 
-// beat queues a ping or pong ahead of everything. A peer that asks for more
+// enqueueControl queues a ping or pong ahead of everything. A peer that asks for more
 // pongs than it reads gets fewer.
-func (o *outbox) beat(kind byte) {
+func (o *sendQueue) enqueueControl(kind byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.closed && len(o.beats) < 512 {
-		o.beats = append(o.beats, frame{kind: kind}.encode()...)
+	if !o.closed && len(o.control) < 512 {
+		o.control = append(o.control, frame{kind: kind}.encode()...)
 		o.signal()
 	}
 }
 
-func (o *outbox) signal() {
+func (o *sendQueue) signal() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -98,30 +98,30 @@ func (o *outbox) signal() {
 }
 
 // withdraw takes a frame back; false when it is already on its way.
-func (o *outbox) withdraw(p *parcel) bool {
+func (o *sendQueue) withdraw(p *outFrame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if p.left {
+	if p.sent {
 		return false
 	}
 	for i, q := range o.queue {
 		if q == p {
 			o.queue = append(o.queue[:i], o.queue[i+1:]...)
-			o.shrunk(len(p.data))
+			o.released(len(p.data))
 			break
 		}
 	}
 	return true
 }
 
-// gone says whether a frame left, even in part.
-func (o *outbox) gone(p *parcel) bool {
+// wasSent says whether a frame left, even in part.
+func (o *sendQueue) wasSent(p *outFrame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return p.left
+	return p.sent
 }
 
-func (o *outbox) shrunk(bytes int) {
+func (o *sendQueue) released(bytes int) {
 	o.bytes -= bytes
 	if o.room != nil {
 		close(o.room)
@@ -129,15 +129,15 @@ func (o *outbox) shrunk(bytes int) {
 	}
 }
 
-// take moves the next batch out of the queue; its frames count as left.
-func (o *outbox) take() (beats []byte, batch []*parcel) {
+// nextBatch moves the next batch out of the queue; its frames count as left.
+func (o *sendQueue) nextBatch() (beats []byte, batch []*outFrame) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	beats, o.beats = o.beats, nil
+	beats, o.control = o.control, nil
 	n, size := 0, 0
 	for n < len(o.queue) && (n == 0 || size+len(o.queue[n].data) <= batchSize) {
 		size += len(o.queue[n].data)
-		o.queue[n].left = true
+		o.queue[n].sent = true
 		n++
 	}
 	if n == 0 {
@@ -147,36 +147,36 @@ func (o *outbox) take() (beats []byte, batch []*parcel) {
 	rest := copy(o.queue, o.queue[n:])
 	clear(o.queue[rest:])
 	o.queue = o.queue[:rest]
-	o.shrunk(size)
+	o.released(size)
 	return beats, batch
 }
 
-// stayed notes that the frames of a failed batch from byte n on never left.
-func (o *outbox) stayed(batch []*parcel, n int) {
+// markUnsent notes that the frames of a failed batch from byte n on never left.
+func (o *sendQueue) markUnsent(batch []*outFrame, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := 0
 	for _, p := range batch {
 		if at >= n {
-			p.left = false
+			p.sent = false
 		}
 		at += len(p.data)
 	}
 }
 
 // close refuses all further frames; those still queued never leave.
-func (o *outbox) close() {
+func (o *sendQueue) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
 	o.queue = nil
-	o.shrunk(o.bytes)
+	o.released(o.bytes)
 }
 
 // write sends what is queued until ctx ends or the connection fails, and every
 // interval calls tick. It is the only writer of the connection, which ends when
 // nothing of a write is taken for w's patience.
-func (o *outbox) write(ctx context.Context, w *flow.Writer, interval time.Duration, tick func()) error {
+func (o *sendQueue) write(ctx context.Context, w *flow.Writer, interval time.Duration, tick func()) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
 	var out []byte
@@ -190,7 +190,7 @@ func (o *outbox) write(ctx context.Context, w *flow.Writer, interval time.Durati
 			return ctx.Err()
 		}
 		for {
-			beats, batch := o.take()
+			beats, batch := o.nextBatch()
 			if len(beats) == 0 && len(batch) == 0 {
 				break
 			}
@@ -199,7 +199,7 @@ func (o *outbox) write(ctx context.Context, w *flow.Writer, interval time.Durati
 				out = append(out, p.data...)
 			}
 			if n, err := w.Write(out); err != nil {
-				o.stayed(batch, max(0, n-len(beats)))
+				o.markUnsent(batch, max(0, n-len(beats)))
 				return err
 			}
 			if len(beats) > 0 {
