@@ -31,7 +31,7 @@ func (d *Directory) Home(full string) (home, session string, epoch uint64, ok bo
 		return s.Home, s.ID, s.Epoch, true
 	}
 	if namespace, name, err := registry.Split(full); err == nil && name == wire.Coordinator {
-		if row, ok := table.Presider(namespace); ok {
+		if row, ok := table.NamespaceOwner(namespace); ok {
 			return row.ID, "", 0, true
 		}
 	}

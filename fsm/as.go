@@ -28,8 +28,8 @@ func decodeValue(b []byte, into any) error {
 	if _, empty := into.(*struct{}); empty && string(b) == "{}" {
 		return nil
 	}
-	if q, ok := into.(interface{ Quick(body []byte) bool }); ok {
-		if q.Quick(b) {
+	if q, ok := into.(interface{ DecodeFast(body []byte) bool }); ok {
+		if q.DecodeFast(b) {
 			return nil
 		}
 		reset(into)

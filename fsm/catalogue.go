@@ -18,41 +18,41 @@ const (
 // catalogue is all the cluster can be told to do. Add, with the level that
 // brings the kind; never change or reuse one.
 var catalogue = map[string]command{
-	KindFound:      on(1, (*txn).found),
-	KindRaiseLevel: on(1, (*txn).raiseLevel),
-	KindGroup:      on(1, (*txn).writeGroup),
+	KindFound:      handler(1, (*txn).found),
+	KindRaiseLevel: handler(1, (*txn).raiseLevel),
+	KindGroup:      handler(1, (*txn).writeGroup),
 
-	registry.KindAnnounce: on(1, (*txn).announce),
-	registry.KindForget:   in(1, (*txn).registry, (*registry.Table).Forget),
-	registry.KindSignIn:   in(1, (*txn).registry, (*registry.Table).SignIn),
-	registry.KindSignOut:  in(1, (*txn).registry, (*registry.Table).SignOut),
-	registry.KindExpire:   in(1, (*txn).registry, (*registry.Table).Expire),
-	registry.KindRemove:   in(1, (*txn).registry, (*registry.Table).Remove),
+	registry.KindAnnounce: handler(1, (*txn).announce),
+	registry.KindForget:   tableHandler(1, (*txn).registry, (*registry.Table).Forget),
+	registry.KindSignIn:   tableHandler(1, (*txn).registry, (*registry.Table).SignIn),
+	registry.KindSignOut:  tableHandler(1, (*txn).registry, (*registry.Table).SignOut),
+	registry.KindExpire:   tableHandler(1, (*txn).registry, (*registry.Table).Expire),
+	registry.KindRemove:   tableHandler(1, (*txn).registry, (*registry.Table).Remove),
 
-	jobs.KindSubmit:  in(1, (*txn).jobs, (*jobs.Table).Submit),
-	jobs.KindAssign:  in(1, (*txn).jobs, (*jobs.Table).Assign),
-	jobs.KindStart:   in(1, (*txn).jobs, (*jobs.Table).Start),
-	jobs.KindFinish:  in(1, (*txn).jobs, (*jobs.Table).Finish),
-	jobs.KindRequeue: in(1, (*txn).jobs, (*jobs.Table).Requeue),
-	jobs.KindCancel:  in(1, (*txn).jobs, (*jobs.Table).Cancel),
-	jobs.KindForget:  in(1, (*txn).jobs, (*jobs.Table).Forget),
-	jobs.KindElapse:  in(1, (*txn).jobs, (*jobs.Table).Elapse),
+	jobs.KindSubmit:  tableHandler(1, (*txn).jobs, (*jobs.Table).Submit),
+	jobs.KindAssign:  tableHandler(1, (*txn).jobs, (*jobs.Table).Assign),
+	jobs.KindStart:   tableHandler(1, (*txn).jobs, (*jobs.Table).Start),
+	jobs.KindFinish:  tableHandler(1, (*txn).jobs, (*jobs.Table).Finish),
+	jobs.KindRequeue: tableHandler(1, (*txn).jobs, (*jobs.Table).Requeue),
+	jobs.KindCancel:  tableHandler(1, (*txn).jobs, (*jobs.Table).Cancel),
+	jobs.KindForget:  tableHandler(1, (*txn).jobs, (*jobs.Table).Forget),
+	jobs.KindElapse:  tableHandler(1, (*txn).jobs, (*jobs.Table).Elapse),
 }
 
 // command is one line of the catalogue.
 type command struct {
-	level int // the cluster's level from which on it is offered
-	check func(entry) error
-	run   func(*txn, entry) (any, error)
+	level  int // the cluster's level from which on it is offered
+	decode func(entry) error
+	run    func(*txn, entry) (any, error)
 }
 
-// in ties a command to the one method of the one table that carries it out.
-func in[T, C, R any](level int, table func(*txn) *T, do func(*T, C, time.Time) (R, error)) command {
-	return on(level, func(tx *txn, c C, at time.Time) (R, error) { return do(table(tx), c, at) })
+// tableHandler ties a command to the one method of the one table that carries it out.
+func tableHandler[T, C, R any](level int, table func(*txn) *T, do func(*T, C, time.Time) (R, error)) command {
+	return handler(level, func(tx *txn, c C, at time.Time) (R, error) { return do(table(tx), c, at) })
 }
 
-// on ties a command to what carries it out.
-func on[C, R any](level int, do func(*txn, C, time.Time) (R, error)) command {
+// handler ties a command to what carries it out.
+func handler[C, R any](level int, do func(*txn, C, time.Time) (R, error)) command {
 	bodies := sync.Pool{New: func() any { return new(C) }}
 	decode := func(e entry) (c C, err error) {
 		body := bodies.Get().(*C)
@@ -64,14 +64,14 @@ func on[C, R any](level int, do func(*txn, C, time.Time) (R, error)) command {
 	}
 	return command{
 		level: level,
-		check: func(e entry) error {
+		decode: func(e entry) error {
 			_, err := decode(e)
 			return err
 		},
 		run: func(tx *txn, e entry) (any, error) {
 			c, err := decode(e)
 			if err != nil {
-				return nil, &stopError{undecodable(e.kind, err)}
+				return nil, &stopError{errUndecodable(e.kind, err)}
 			}
 			return do(tx, c, e.at)
 		},

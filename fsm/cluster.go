@@ -61,8 +61,8 @@ func (tx *txn) raiseLevel(c RaiseLevel, at time.Time) (int, error) {
 	if n == 0 {
 		return 0, wire.Refuse(wire.CodeConflict, "no coordinator is known yet")
 	}
-	if c.Level > tx.known {
-		return 0, &stopError{fmt.Errorf("level %d: this binary is too old, it knows level %d", c.Level, tx.known)}
+	if c.Level > tx.maxLevel {
+		return 0, &stopError{fmt.Errorf("level %d: this binary is too old, it knows level %d", c.Level, tx.maxLevel)}
 	}
 	tx.Level = c.Level
 	tx.emit("level_raised", fmt.Sprint(c.Level), at)

@@ -25,10 +25,10 @@ import (
 //
 // v 1: the first release, 2026-11.
 const (
-	markKind = `{"v":1,"kind":"`
-	markAt   = `","at":"`
-	markBy   = `","by":`
-	markBody = `,"body":`
+	prefixKind = `{"v":1,"kind":"`
+	prefixAt   = `","at":"`
+	prefixBy   = `","by":`
+	prefixBody = `,"body":`
 )
 
 // maxDepth bounds the nesting in a body, so that whatever holds a part of it
@@ -49,7 +49,7 @@ func Validate(body any) error {
 // says who asked; both are labels. The error is a *wire.Error of code invalid
 // or too_large.
 func Encode(kind string, at time.Time, by string, body any) ([]byte, error) {
-	if line, ok := encodeQuick(kind, at, by, body); ok {
+	if line, ok := encodeFast(kind, at, by, body); ok {
 		return line, nil
 	}
 	var b bytes.Buffer
@@ -67,41 +67,41 @@ func Encode(kind string, at time.Time, by string, body any) ([]byte, error) {
 	}
 	line := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if len(line) > wire.MaxCommand {
-		return nil, tooLarge(len(line))
+		return nil, errTooLarge(len(line))
 	}
 	return line, nil
 }
 
-// encodeQuick is Encode for a command that writes its usual layout itself.
-func encodeQuick(kind string, at time.Time, by string, body any) ([]byte, bool) {
-	q, ok := body.(interface{ AppendQuick(b []byte) ([]byte, bool) })
-	if !ok || !plain([]byte(by)) || strings.IndexByte(by, '"') >= 0 {
+// encodeFast is Encode for a command that writes its usual layout itself.
+func encodeFast(kind string, at time.Time, by string, body any) ([]byte, bool) {
+	q, ok := body.(interface{ AppendFast(b []byte) ([]byte, bool) })
+	if !ok || !isPlain([]byte(by)) || strings.IndexByte(by, '"') >= 0 {
 		return nil, false
 	}
-	room := lines.Get().(*[]byte)
-	defer lines.Put(room)
-	b := append((*room)[:0], markKind...)
+	room := lineBuffers.Get().(*[]byte)
+	defer lineBuffers.Put(room)
+	b := append((*room)[:0], prefixKind...)
 	b = append(b, kind...)
-	b = at.Round(0).UTC().AppendFormat(append(b, markAt...), time.RFC3339Nano)
-	b = append(append(append(b, markBy...), '"'), by...)
-	b = append(append(b, '"'), markBody...)
-	if b, ok = q.AppendQuick(b); !ok || len(b) >= wire.MaxCommand {
+	b = at.Round(0).UTC().AppendFormat(append(b, prefixAt...), time.RFC3339Nano)
+	b = append(append(append(b, prefixBy...), '"'), by...)
+	b = append(append(b, '"'), prefixBody...)
+	if b, ok = q.AppendFast(b); !ok || len(b) >= wire.MaxCommand {
 		return nil, false
 	}
-	if b = append(b, '}'); cap(b) <= maxRoom {
+	if b = append(b, '}'); cap(b) <= maxPooled {
 		*room = b
 	}
 	return bytes.Clone(b), true
 }
 
-// lines have room to write a command in, so that the command itself, which
+// lineBuffers have room to write a command in, so that the command itself, which
 // stays for a while, takes no more than it needs.
-var lines = sync.Pool{New: func() any { return new([]byte) }}
+var lineBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// maxRoom bounds what is kept to write in.
-const maxRoom = 64 << 10
+// maxPooled bounds what is kept to write in.
+const maxPooled = 64 << 10
 
-func tooLarge(n int) *wire.Error {
+func errTooLarge(n int) *wire.Error {
 	return wire.Refuse(wire.CodeTooLarge, "a command of %d bytes is above the limit of %d: do less at once", n, wire.MaxCommand)
 }
 
@@ -114,16 +114,16 @@ type entry struct {
 
 // parse reads the envelope of one line.
 func parse(line []byte) (e entry, err error) {
-	rest, ok := bytes.CutPrefix(line, []byte(markKind))
+	rest, ok := bytes.CutPrefix(line, []byte(prefixKind))
 	if !ok {
-		return e, notACommand(line)
+		return e, errNotCommand(line)
 	}
 	var at []byte
-	if e.kind, rest, ok = bytes.Cut(rest, []byte(markAt)); !ok {
-		return e, notACommand(line)
+	if e.kind, rest, ok = bytes.Cut(rest, []byte(prefixAt)); !ok {
+		return e, errNotCommand(line)
 	}
-	if at, rest, ok = bytes.Cut(rest, []byte(markBy)); !ok {
-		return e, notACommand(line)
+	if at, rest, ok = bytes.Cut(rest, []byte(prefixBy)); !ok {
+		return e, errNotCommand(line)
 	}
 	if e.at, err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
 		return e, fmt.Errorf("time: %w", err)
@@ -133,18 +133,18 @@ func parse(line []byte) (e entry, err error) {
 		return e, fmt.Errorf("time: year %d", e.at.Year())
 	}
 	n := stringEnd(rest)
-	if n < 0 || !plain(rest[:n]) && !json.Valid(rest[:n]) {
-		return e, notACommand(line)
+	if n < 0 || !isPlain(rest[:n]) && !json.Valid(rest[:n]) {
+		return e, errNotCommand(line)
 	}
-	body, ok := bytes.CutPrefix(rest[n:], []byte(markBody))
+	body, ok := bytes.CutPrefix(rest[n:], []byte(prefixBody))
 	if !ok || len(body) < 3 || body[0] != '{' || body[len(body)-1] != '}' {
-		return e, notACommand(line)
+		return e, errNotCommand(line)
 	}
 	e.body = body[:len(body)-1]
 	return e, nil
 }
 
-func notACommand(line []byte) error {
+func errNotCommand(line []byte) error {
 	var other struct {
 		V int `json:"v"`
 	}
@@ -170,7 +170,7 @@ func stringEnd(b []byte) int {
 	return -1
 }
 
-func plain(b []byte) bool {
+func isPlain(b []byte) bool {
 	for _, c := range b {
 		if c < 0x20 || c > 0x7E || c == '\\' {
 			return false
@@ -179,10 +179,10 @@ func plain(b []byte) bool {
 	return true
 }
 
-// compact tells whether b, if it is JSON at all, has no blanks between its
+// isCompact tells whether b, if it is JSON at all, has no blanks between its
 // tokens and no nesting beyond maxDepth. Tables may keep pieces of a body as
 // they came; a snapshot writes them compact, and both must be the same bytes.
-func compact(b []byte) bool {
+func isCompact(b []byte) bool {
 	depth := 0
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -208,19 +208,19 @@ func compact(b []byte) bool {
 // decodeBody is decodeStrict for the body of a command. A frequent command
 // reads its usual layout itself.
 func decodeBody(body []byte, into any) error {
-	if q, ok := into.(interface{ Quick(body []byte) bool }); ok {
-		if q.Quick(body) {
+	if q, ok := into.(interface{ DecodeFast(body []byte) bool }); ok {
+		if q.DecodeFast(body) {
 			return nil
 		}
 		reset(into)
 	}
-	if !compact(body) {
+	if !isCompact(body) {
 		return fmt.Errorf("body has blanks between its tokens or is nested deeper than %d", maxDepth)
 	}
 	return decodeStrict(body, into)
 }
 
-// reset empties what a Quick that gave up has spoilt.
+// reset empties what a DecodeFast that gave up has spoilt.
 func reset(into any) { reflect.ValueOf(into).Elem().SetZero() }
 
 // decodeStrict decodes exactly one JSON value. A field that into does not know

@@ -13,25 +13,25 @@ import (
 // Kinds of the catalogue, in order.
 func Kinds() []string { return slices.Sorted(maps.Keys(catalogue)) }
 
-// Learn makes m a newer binary: one that knows level 2 and its command
+// AddTestCommand makes m a newer binary: one that knows level 2 and its command
 // "test.shout".
-func (m *Machine) Learn() {
+func (m *Machine) AddTestCommand() {
 	type shout struct{ Word string }
-	m.known = 2
+	m.maxLevel = 2
 	m.kinds = maps.Clone(m.kinds)
-	m.kinds["test.shout"] = on(2, func(_ *txn, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
+	m.kinds["test.shout"] = handler(2, func(_ *txn, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
 }
 
-// Botch teaches m commands that change a table before they are refused.
-func (m *Machine) Botch() {
+// AddFailingCommands teaches m commands that change a table before they are refused.
+func (m *Machine) AddFailingCommands() {
 	m.kinds = maps.Clone(m.kinds)
-	m.kinds["test.botch"] = on(1, func(tx *txn, c registry.SignIn, at time.Time) (any, error) {
+	m.kinds["test.botch"] = handler(1, func(tx *txn, c registry.SignIn, at time.Time) (any, error) {
 		if _, err := tx.registry().SignIn(c, at); err != nil {
 			return nil, err
 		}
 		return nil, wire.Refuse(wire.CodeConflict, "on second thoughts")
 	})
-	m.kinds["test.botch_job"] = on(1, func(tx *txn, c jobs.Submit, at time.Time) (any, error) {
+	m.kinds["test.botch_job"] = handler(1, func(tx *txn, c jobs.Submit, at time.Time) (any, error) {
 		if _, err := tx.jobs().Submit(c, at); err != nil {
 			return nil, err
 		}
@@ -39,8 +39,8 @@ func (m *Machine) Botch() {
 	})
 }
 
-// Careful makes m carry out every command on a copy of its own.
-func (m *Machine) Careful() { m.share = false }
+// CopyPerCommand makes m carry out every command on a copy of its own.
+func (m *Machine) CopyPerCommand() { m.shareCopies = false }
 
 // Waiting is how many wait for an index.
 func (m *Machine) Waiting() int {
@@ -53,7 +53,7 @@ func (m *Machine) LimitFeed(events, bytes int) {
 }
 
 // FeedKeeps is how many events the feed keeps, and how many bytes of them.
-func (m *Machine) FeedKeeps() (events, bytes int) { return m.feed.kept, m.feed.bytes }
+func (m *Machine) FeedKeeps() (events, bytes int) { return m.feed.count, m.feed.bytes }
 
 // Raw is the event with its row as its data, as the tables have it.
 func (e Event) Raw() wire.Event {

@@ -25,15 +25,15 @@ const (
 //		<-changed
 //	}
 type Feed struct {
-	mu      sync.RWMutex
-	ring    []item        // goes round; grows as it must
-	oldest  int           // place in ring
-	kept    int           // how many of ring are events
-	bytes   int           // of these
-	lost    position      // of the last event that is not kept
-	last    position      // of everything published
-	changed chan struct{} // nil while nobody waits
-	limits  struct{ events, bytes int }
+	mu          sync.RWMutex
+	ring        []item        // goes round; grows as it must
+	oldest      int           // place in ring
+	count       int           // how many of ring are events
+	bytes       int           // of these
+	lastEvicted position      // of the last event that is not kept
+	last        position      // of everything published
+	changed     chan struct{} // nil while nobody waits
+	limits      struct{ events, bytes int }
 }
 
 // item is an event in the ring.
@@ -61,14 +61,14 @@ func (f *Feed) Since(index uint64, seq int) (events []Event, lagged bool) {
 	after := position{index, seq}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if after.compare(f.lost) < 0 {
+	if after.compare(f.lastEvicted) < 0 {
 		return nil, true
 	}
 	if f.last.compare(after) <= 0 {
 		return nil, false
 	}
-	early, late := f.inOrder()
-	for _, piece := range [][]item{beyond(early, after), beyond(late, after)} {
+	early, late := f.segments()
+	for _, piece := range [][]item{eventsAfter(early, after), eventsAfter(late, after)} {
 		piece = piece[:min(len(piece), FeedBatch-len(events))]
 		events = slices.Grow(events, len(piece))
 		for i := range piece {
@@ -78,8 +78,8 @@ func (f *Feed) Since(index uint64, seq int) (events []Event, lagged bool) {
 	return events, false
 }
 
-// beyond returns the events of an ordered slice that come after a place.
-func beyond(events []item, after position) []item {
+// eventsAfter returns the events of an ordered slice that come after a place.
+func eventsAfter(events []item, after position) []item {
 	i, found := slices.BinarySearchFunc(events, after, func(e item, p position) int {
 		return position{e.Index, e.Seq}.compare(p)
 	})
@@ -120,37 +120,37 @@ func (f *Feed) publish(index uint64, events []Event) {
 // append puts an event at the end, in place of as many of the oldest as it needs.
 func (f *Feed) append(e *Event) {
 	bytes := e.weight()
-	for f.kept > 0 && (f.kept == f.maxEvents() || f.bytes+bytes > f.maxBytes()) {
+	for f.count > 0 && (f.count == f.maxEvents() || f.bytes+bytes > f.maxBytes()) {
 		f.evict()
 	}
-	if f.kept == len(f.ring) {
+	if f.count == len(f.ring) {
 		f.grow()
 	}
-	f.ring[(f.oldest+f.kept)%len(f.ring)] = item{*e, bytes}
-	f.kept++
+	f.ring[(f.oldest+f.count)%len(f.ring)] = item{*e, bytes}
+	f.count++
 	f.bytes += bytes
 }
 
 // evict removes the oldest event.
 func (f *Feed) evict() {
 	e := &f.ring[f.oldest]
-	f.lost = position{e.Index, e.Seq}
+	f.lastEvicted = position{e.Index, e.Seq}
 	f.bytes -= e.bytes
 	*e = item{}
 	f.oldest = (f.oldest + 1) % len(f.ring)
-	f.kept--
+	f.count--
 }
 
 func (f *Feed) grow() {
 	ring := make([]item, min(max(2*len(f.ring), 64), f.maxEvents()))
-	early, late := f.inOrder()
+	early, late := f.segments()
 	copy(ring[copy(ring, early):], late)
 	f.ring, f.oldest = ring, 0
 }
 
-// inOrder returns what is kept as two pieces, one after the other.
-func (f *Feed) inOrder() (early, late []item) {
-	end := f.oldest + f.kept
+// segments returns what is kept as two pieces, one after the other.
+func (f *Feed) segments() (early, late []item) {
+	end := f.oldest + f.count
 	return f.ring[f.oldest:min(end, len(f.ring))], f.ring[:max(end-len(f.ring), 0)]
 }
 
@@ -161,9 +161,9 @@ func (f *Feed) maxBytes() int  { return cmp.Or(f.limits.bytes, FeedBytes) }
 func (f *Feed) reset(index uint64, seq int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ring, f.oldest, f.kept, f.bytes = nil, 0, 0, 0
-	f.lost = position{index, seq}
-	f.last = f.lost
+	f.ring, f.oldest, f.count, f.bytes = nil, 0, 0, 0
+	f.lastEvicted = position{index, seq}
+	f.last = f.lastEvicted
 	f.notify()
 }
 

@@ -97,7 +97,7 @@ func TestSameLogSameBytes(t *testing.T) {
 	accepted := map[string]int{}
 	for seed := range seeds() {
 		a, b := fsm.New(), fsm.New()
-		b.Careful() // sharing a copy within an entry shows nowhere
+		b.CopyPerCommand() // sharing a copy within an entry shows nowhere
 		for i, lines := range tell(t, seed, 60) {
 			index := uint64(i + 1)
 			ra, rb := a.Apply(index, lines), b.Apply(index, lines)
@@ -194,7 +194,7 @@ func restored(tb testing.TB, snap []byte) *fsm.Machine {
 // before it was refused.
 func TestRefusedCommandsChangeNothing(t *testing.T) {
 	m := founded(t)
-	m.Botch()
+	m.AddFailingCommands()
 	apply(t, m, registry.KindSignIn, signIn("laser", "s1"))
 	before, index := m.View().Fingerprint(), m.View().Index
 	_, seq := m.Feed().Last()
@@ -361,7 +361,7 @@ func walk(v *fsm.State) {
 	for c := range v.Registry.Coordinators() {
 		for range v.Registry.SessionsOf(c.ID) {
 		}
-		v.Registry.Presider(c.Namespace)
+		v.Registry.NamespaceOwner(c.Namespace)
 	}
 	for j := range v.Jobs.Active() {
 		for range v.Jobs.Parts(j.ID) {

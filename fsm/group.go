@@ -54,23 +54,23 @@ func (tx *txn) writeGroup(c Group, at time.Time) (struct{}, error) {
 	if c.Term > old.Term {
 		elected := c
 		elected.Servers = nil
-		tx.member(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, Event{Group: &elected})
+		tx.emitMember(EventElected, c.Leader, fmt.Sprintf("term %d", c.Term), at, Event{Group: &elected})
 	}
 	for _, s := range c.Servers {
 		i := slices.IndexFunc(old.Servers, func(o Server) bool { return o.ServerID == s.ServerID })
 		switch {
 		case i < 0 || old.Servers[i].Suffrage == s.Suffrage:
 		case s.Suffrage == "voter":
-			tx.member(EventPromoted, s.ID, "", at, Event{Server: &s})
+			tx.emitMember(EventPromoted, s.ID, "", at, Event{Server: &s})
 		default:
-			tx.member(EventDemoted, s.ID, "", at, Event{Server: &s})
+			tx.emitMember(EventDemoted, s.ID, "", at, Event{Server: &s})
 		}
 	}
 	return struct{}{}, nil
 }
 
-// member appends an event of topic "member" with the row of e.
-func (tx *txn) member(kind, key, reason string, at time.Time, e Event) {
+// emitMember appends an event of topic "member" with the row of e.
+func (tx *txn) emitMember(kind, key, reason string, at time.Time, e Event) {
 	e.Event = wire.Event{Index: tx.Index, Topic: wire.TopicMember, Kind: kind, Key: key, Reason: reason, At: at}
 	tx.append(e)
 }

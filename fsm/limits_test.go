@@ -175,7 +175,7 @@ func TestOtherLimitsSameStates(t *testing.T) {
 // No limit is named where commands are carried out: only where they are checked
 // before they are proposed.
 func TestLimitsAreNoRules(t *testing.T) {
-	before := []string{"Validate", "Check", "Encode", "encodeQuick", "tooLarge"}
+	before := []string{"Validate", "Check", "Encode", "encodeFast", "errTooLarge"}
 	for _, dir := range []string{".", "../registry", "../jobs"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {

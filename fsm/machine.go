@@ -44,19 +44,19 @@ type Machine struct {
 	// machine stays as it was before that entry and refuses all others.
 	Fatal func(index uint64, err error)
 
-	state   atomic.Pointer[State]
-	feed    Feed
-	waiters [resources]indexwait.List
-	kinds   map[string]command
-	known   int    // the highest level of kinds
-	share   bool   // commands of one entry share its copies of the tables
-	replay  uint64 // owned by the applying goroutine: entries up to it may come again
-	dead    error  // owned by the applying goroutine
+	state       atomic.Pointer[State]
+	feed        Feed
+	waiters     [resources]indexwait.List
+	kinds       map[string]command
+	maxLevel    int    // the highest level of kinds
+	shareCopies bool   // commands of one entry share its copies of the tables
+	replayUntil uint64 // owned by the applying goroutine: entries up to it may come again
+	stopErr     error  // owned by the applying goroutine
 }
 
 // New returns an empty machine, at index 0 and level 1.
 func New() *Machine {
-	m := &Machine{kinds: catalogue, known: Level, share: true}
+	m := &Machine{kinds: catalogue, maxLevel: Level, shareCopies: true}
 	m.state.Store(empty())
 	m.feed.reset(0, -1)
 	return m
@@ -84,16 +84,16 @@ func (m *Machine) Apply(index uint64, commands [][]byte) []wire.Result {
 	results := make([]wire.Result, len(commands))
 	old := m.state.Load()
 	switch {
-	case m.dead != nil:
-		return fill(results, wire.Refuse(wire.CodeInternal, "stopped: %v", m.dead))
+	case m.stopErr != nil:
+		return failAll(results, wire.Refuse(wire.CodeInternal, "stopped: %v", m.stopErr))
 	case index <= old.Index && len(commands) == 0:
 		return results
-	case index <= old.Index && index <= m.replay:
-		return fill(results, wire.Unknown(fmt.Errorf("entry %d was applied before", index)))
+	case index <= old.Index && index <= m.replayUntil:
+		return failAll(results, wire.Unknown(fmt.Errorf("entry %d was applied before", index)))
 	case index <= old.Index:
 		return m.fatal(index, results, fmt.Errorf("log %d: the state is at %d already", index, old.Index))
 	}
-	next, events, err := m.applyAll(old, index, commands, results, m.share)
+	next, events, err := m.applyAll(old, index, commands, results, m.shareCopies)
 	if errors.Is(err, errDirty) {
 		next, events, err = m.applyAll(old, index, commands, results, false)
 	}
@@ -111,7 +111,7 @@ var errDirty = errors.New("a refused command wrote")
 // applyAll carries out the commands of one entry. Its error is errDirty,
 // only if share, or a reason to stop.
 func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results []wire.Result, share bool) (*State, []Event, error) {
-	tx := &txn{savepoint: savepoint{State: *old}, known: m.known, share: share, log: make([]Event, 0, len(commands))}
+	tx := &txn{savepoint: savepoint{State: *old}, maxLevel: m.maxLevel, shareCopies: share, log: make([]Event, 0, len(commands))}
 	tx.Index, tx.events = index, 0
 	for i, line := range commands {
 		value, err := m.applyOne(tx, line)
@@ -145,9 +145,9 @@ func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	}
 	c, ok := m.kinds[string(e.kind)]
 	if !ok {
-		return nil, &stopError{unknownKind(e.kind)}
+		return nil, &stopError{errUnknownKind(e.kind)}
 	}
-	if err := gate(&tx.State, c, e.kind); err != nil {
+	if err := checkLevel(&tx.State, c, e.kind); err != nil {
 		return nil, err
 	}
 	before := tx.begin()
@@ -159,14 +159,14 @@ func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	return value, err
 }
 
-func gate(s *State, c command, kind []byte) error {
+func checkLevel(s *State, c command, kind []byte) error {
 	if c.level > s.Level {
 		return wire.Refuse(wire.CodeConflict, "command %q needs level %d; the cluster is at level %d", kind, c.level, s.Level)
 	}
 	return nil
 }
 
-func unknownKind(kind []byte) error {
+func errUnknownKind(kind []byte) error {
 	return fmt.Errorf("unknown command %q: this binary is too old", kind)
 }
 
@@ -176,15 +176,15 @@ type stopError struct{ error }
 func (e *stopError) Unwrap() error { return e.error }
 
 func (m *Machine) fatal(index uint64, results []wire.Result, err error) []wire.Result {
-	m.dead = err
+	m.stopErr = err
 	if m.Fatal == nil {
 		panic(err)
 	}
 	m.Fatal(index, err)
-	return fill(results, wire.Refuse(wire.CodeInternal, "stopped: %v", err))
+	return failAll(results, wire.Refuse(wire.CodeInternal, "stopped: %v", err))
 }
 
-func fill(results []wire.Result, err *wire.Error) []wire.Result {
+func failAll(results []wire.Result, err *wire.Error) []wire.Result {
 	for i := range results {
 		results[i] = wire.Result{Err: err}
 	}
@@ -205,7 +205,7 @@ func refusal(err error) *wire.Error {
 // not judged.
 func (m *Machine) Check(line []byte) error {
 	if len(line) > wire.MaxCommand {
-		return tooLarge(len(line))
+		return errTooLarge(len(line))
 	}
 	e, err := parse(line)
 	if err != nil {
@@ -215,12 +215,12 @@ func (m *Machine) Check(line []byte) error {
 	if !ok {
 		return wire.Invalid("kind", "unknown command %q", e.kind)
 	}
-	if err := c.check(e); err != nil {
+	if err := c.decode(e); err != nil {
 		return wire.Invalid("body", "%v", err)
 	}
-	return gate(m.View(), c, e.kind)
+	return checkLevel(m.View(), c, e.kind)
 }
 
-func undecodable(kind []byte, err error) error {
+func errUndecodable(kind []byte, err error) error {
 	return fmt.Errorf("command %q: %w: this binary is too old", kind, err)
 }

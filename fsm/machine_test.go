@@ -174,7 +174,7 @@ func TestLevels(t *testing.T) {
 	shout := []byte(`{"v":1,"kind":"test.shout","at":"2026-11-02T15:04:05Z","by":"","body":{"Word":"hey"}}`)
 	raise := encode(t, fsm.KindRaiseLevel, t0, fsm.RaiseLevel{Level: 2})
 	m := fsm.New()
-	m.Learn()
+	m.AddTestCommand()
 	index := uint64(0)
 	run := func(line []byte) wire.Result { index++; return m.Apply(index, [][]byte{line})[0] }
 	level2 := func(id string) []byte {

@@ -7,7 +7,7 @@ type Resource int
 const (
 	All          Resource = iota
 	Components            // who is signed in
-	Coordinators          // who presides
+	Coordinators          // where they are, and which namespace each owns
 	AddressBook           // both of them
 	Workers               // components that run parts, and the parts they hold
 	Jobs                  // jobs and parts

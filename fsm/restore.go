@@ -24,7 +24,7 @@ const maxLine = 4 << 20
 // may see the state go back; the entries up to the present index may then be
 // applied again, and are skipped.
 func (m *Machine) Restore(r io.Reader) error {
-	in := &loader{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), state: empty(), known: m.known}
+	in := &loader{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), state: empty(), maxLevel: m.maxLevel}
 	if err := in.load(); err != nil {
 		return fmt.Errorf("snapshot line %d: %w", in.line, err)
 	}
@@ -33,7 +33,7 @@ func (m *Machine) Restore(r io.Reader) error {
 		return fmt.Errorf("snapshot is of cluster %q, this is cluster %s", s.ClusterID, old.ClusterID)
 	}
 	if s.Index < old.Index {
-		m.replay = old.Index
+		m.replayUntil = old.Index
 		return nil
 	}
 	m.state.Store(s)
@@ -44,13 +44,13 @@ func (m *Machine) Restore(r io.Reader) error {
 
 // loader builds a state from the lines of a snapshot.
 type loader struct {
-	r     *bufio.Reader
-	sum   hash.Hash // of all lines before the present one
-	buf   []byte    // the present line, when it is longer than r's buffer
-	line  int       // its number, from 1
-	state *State
-	known int
-	rows  int
+	r        *bufio.Reader
+	sum      hash.Hash // of all lines before the present one
+	buf      []byte    // the present line, when it is longer than r's buffer
+	line     int       // its number, from 1
+	state    *State
+	maxLevel int
+	rows     int
 }
 
 func (l *loader) load() error {
@@ -65,7 +65,7 @@ func (l *loader) load() error {
 		if bytes.HasPrefix(line, []byte(`{"rows":`)) {
 			return l.trailer(line)
 		}
-		if err := l.row(line); err != nil {
+		if err := l.loadRow(line); err != nil {
 			return err
 		}
 		l.rows++
@@ -114,8 +114,8 @@ func (l *loader) header() error {
 	switch {
 	case h.V != snapshotVersion:
 		return fmt.Errorf("a snapshot of format %d: this binary reads format %d", h.V, snapshotVersion)
-	case h.Level < 1 || h.Level > l.known:
-		return fmt.Errorf("level %d: this binary knows levels 1 to %d", h.Level, l.known)
+	case h.Level < 1 || h.Level > l.maxLevel:
+		return fmt.Errorf("level %d: this binary knows levels 1 to %d", h.Level, l.maxLevel)
 	case h.Events < 0:
 		return fmt.Errorf("%d events", h.Events)
 	}
@@ -144,8 +144,8 @@ func (l *loader) trailer(line []byte) error {
 	return nil
 }
 
-// row reads {"t":"...","row":...} by its layout and puts the row into its table.
-func (l *loader) row(line []byte) error {
+// loadRow reads {"t":"...","row":...} by its layout and puts the row into its table.
+func (l *loader) loadRow(line []byte) error {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"t":"`))
 	name, row, found := bytes.Cut(rest, []byte(`","row":`))
 	if !ok || !found || len(row) == 0 || row[len(row)-1] != '}' {

@@ -12,9 +12,9 @@ import (
 // when the first of them touches it.
 type txn struct {
 	savepoint
-	known int
-	share bool // a copy of a table serves all commands of the entry
-	log   []Event
+	maxLevel    int
+	shareCopies bool // a copy of a table serves all commands of the entry
+	log         []Event
 }
 
 // savepoint is what a refused command is rolled back to. State.events is the
@@ -52,7 +52,7 @@ func (tx *txn) own(domain int) {
 // begin returns the savepoint to which the next command, refused, is rolled
 // back.
 func (tx *txn) begin() savepoint {
-	if !tx.share {
+	if !tx.shareCopies {
 		tx.copies = [domainCount]copied{}
 	}
 	return tx.savepoint
@@ -98,7 +98,7 @@ func (tx *txn) release(ended *registry.Ended, at time.Time) {
 		release(ended.ID, fmt.Sprintf("worker %s is gone: %s", ended.FullName, ended.Reason), at)
 	}
 	if tx.Jobs.Health(ended.FullName).Session == ended.ID {
-		tx.jobs().Forgive(ended.FullName, ended.ID)
+		tx.jobs().ResetHealth(ended.FullName, ended.ID)
 	}
 }
 

@@ -67,8 +67,8 @@ func (t *Table) Due(now time.Duration) iter.Seq[Job] {
 	}
 }
 
-// Aging says whether there is any job whose age counts.
-func (t *Table) Aging() bool {
+// HasAging says whether there is any job whose age counts.
+func (t *Table) HasAging() bool {
 	some := false
 	any := func(ageKey) bool { some = true; return false }
 	t.due.scan(any)

@@ -46,7 +46,7 @@ func due(t *testing.T, tab *jobs.Table, now time.Duration, want ...string) {
 func TestKeepIsCounted(t *testing.T) {
 	tab := submitted(t, "j", 1)
 	elapse(t, tab, 0, time.Hour)
-	if tab.Aging() {
+	if tab.HasAging() {
 		t.Error("a queued job ages")
 	}
 	if _, err := tab.Cancel(jobs.Cancel{ID: "j"}, t0.Add(-30*24*time.Hour)); err != nil {
@@ -66,7 +66,7 @@ func TestKeepIsCounted(t *testing.T) {
 	if _, err := tab.Forget(jobs.Forget{ID: "j"}, t0); err != nil {
 		t.Fatal(err)
 	}
-	if tab.Aging() {
+	if tab.HasAging() {
 		t.Error("a forgotten job ages")
 	}
 	sound(t, tab)

@@ -19,18 +19,18 @@ func (t *Table) Assign(c Assign, at time.Time) ([]Verdict, error) {
 
 func (t *Table) assign(a Assignment, at time.Time) Verdict {
 	conflict := func(format string, args ...any) Verdict {
-		return refuse(a.ref(), wire.CodeConflict, fmt.Sprintf(format, args...))
+		return refusedVerdict(a.ref(), wire.CodeConflict, fmt.Sprintf(format, args...))
 	}
 	r, ok := t.jobs.Get(a.Job)
 	if !ok {
-		return refuse(a.ref(), wire.CodeNotFound, "there is no job "+a.Job)
+		return refusedVerdict(a.ref(), wire.CodeNotFound, "there is no job "+a.Job)
 	}
 	j := r.job
 	switch {
 	case a.Session == "":
-		return refuse(a.ref(), wire.CodeInvalid, "an assignment needs a session")
+		return refusedVerdict(a.ref(), wire.CodeInvalid, "an assignment needs a session")
 	case a.Part < 0 || a.Part >= j.Total:
-		return refuse(a.ref(), wire.CodeNotFound, fmt.Sprintf("job %s has no part %d", a.Job, a.Part))
+		return refusedVerdict(a.ref(), wire.CodeNotFound, fmt.Sprintf("job %s has no part %d", a.Job, a.Part))
 	case Final(j.State):
 		return conflict("job %s is %s", j.ID, j.State)
 	}
@@ -65,7 +65,7 @@ func (t *Table) assign(a Assignment, at time.Time) Verdict {
 	if begun {
 		r.job.State, r.job.Started = Running, at
 	}
-	t.move(r, Waiting, p)
+	t.movePart(r, Waiting, p)
 	t.saveJob(r, j)
 	if begun {
 		t.emitJob(EventRunning, r.job, "", at)

@@ -65,19 +65,19 @@ func (t *Table) PutHealth(h WorkerHealth) {
 	t.health.Set(h.Worker, h)
 }
 
-// Forgive drops what is held against a worker. It is called when a session
+// ResetHealth drops what is held against a worker. It is called when a session
 // ends: whoever signs in next under the name begins anew.
-func (t *Table) Forgive(worker, session string) {
+func (t *Table) ResetHealth(worker, session string) {
 	if h, ok := t.health.Get(worker); ok && h.Session == session {
 		t.writes++
 		t.health.Delete(worker)
 	}
 }
 
-// noteFailure remembers that the current attempt of a part failed; by whom only
+// recordFailure remembers that the current attempt of a part failed; by whom only
 // where the results have room for the name. The session is signed in, or the
 // attempt would have been taken back.
-func (t *Table) noteFailure(r *record, p Part, quota int64) Part {
+func (t *Table) recordFailure(r *record, p Part, quota int64) Part {
 	h := t.Health(p.Worker)
 	if h.Session != p.Session {
 		h = WorkerHealth{Worker: p.Worker, Session: p.Session}
@@ -91,9 +91,9 @@ func (t *Table) noteFailure(r *record, p Part, quota int64) Part {
 	return p
 }
 
-// noteSuccess takes a blame from the worker that did a part, and blames those
+// recordSuccess takes a blame from the worker that did a part, and blames those
 // that failed it.
-func (t *Table) noteSuccess(p Part, at time.Time) {
+func (t *Table) recordSuccess(p Part, at time.Time) {
 	if h, ok := t.health.Get(p.Worker); ok && h.Session == p.Session && h.Blamed > 0 {
 		h.Blamed--
 		t.PutHealth(h)

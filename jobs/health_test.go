@@ -75,11 +75,11 @@ func TestBadPartBlamesNobody(t *testing.T) {
 func TestForgive(t *testing.T) {
 	tab := submitted(t, "j", 9)
 	failedThenDone(t, tab, 0, "bad", "good")
-	tab.Forgive("n1.bad", "older")
+	tab.ResetHealth("n1.bad", "older")
 	if tab.Health("n1.bad").Blamed != 1 {
 		t.Error("another session's end forgives")
 	}
-	tab.Forgive("n1.bad", "bad")
+	tab.ResetHealth("n1.bad", "bad")
 	if tab.Health("n1.bad") != (jobs.WorkerHealth{}) {
 		t.Error("the row stays when the session ends")
 	}

@@ -33,43 +33,43 @@ func Plan(t *Table, workers []Worker, limit int, rests func(Part) bool) []Assign
 	var plan []Assignment
 	t.ready.scan(func(k activeKey) bool {
 		r, _ := t.jobs.Get(k.id)
-		plan = pl.job(plan, r, limit)
+		plan = pl.planJob(plan, r, limit)
 		return len(plan) < limit && pl.free > 0
 	})
 	return plan
 }
 
 type planner struct {
-	t       *Table
-	seats   []*seat
-	classes map[string][]*seat // by what a job asks for
-	free    int
-	rests   func(Part) bool
-	groups  map[string]string // groups that got their running job in this plan
+	t          *Table
+	candidates []*candidate
+	eligibleBy map[string][]*candidate // by what a job asks for
+	free       int
+	rests      func(Part) bool
+	groups     map[string]string // groups that got their running job in this plan
 }
 
-// seat is a worker with its load.
-type seat struct {
+// candidate is a worker with its load.
+type candidate struct {
 	Worker
 	busy int
 }
 
-func (s *seat) compare(o *seat) int {
+func (s *candidate) compare(o *candidate) int {
 	return cmp.Or(cmp.Compare(s.busy*o.Slots, o.busy*s.Slots), cmp.Compare(s.FullName, o.FullName))
 }
 
 func newPlanner(t *Table, workers []Worker) *planner {
-	pl := &planner{t: t, classes: map[string][]*seat{}, groups: map[string]string{}}
+	pl := &planner{t: t, eligibleBy: map[string][]*candidate{}, groups: map[string]string{}}
 	for _, w := range workers {
-		s := &seat{Worker: w, busy: t.Held(w.Session)}
-		pl.seats = append(pl.seats, s)
+		s := &candidate{Worker: w, busy: t.Held(w.Session)}
+		pl.candidates = append(pl.candidates, s)
 		pl.free += max(0, s.Slots-s.busy)
 	}
 	return pl
 }
 
-// job adds assignments for one job to the plan.
-func (pl *planner) job(plan []Assignment, r *record, limit int) []Assignment {
+// planJob adds assignments for one job to the plan.
+func (pl *planner) planJob(plan []Assignment, r *record, limit int) []Assignment {
 	j := r.job
 	if j.Group != "" {
 		running, ok := pl.t.groups.Get(j.Group)
@@ -87,29 +87,29 @@ func (pl *planner) job(plan []Assignment, r *record, limit int) []Assignment {
 	if want <= 0 {
 		return plan
 	}
-	class := pl.class(j)
-	seats := make(seatHeap, 0, len(class))
+	class := pl.eligible(j)
+	free := make(candidateHeap, 0, len(class))
 	for _, s := range class {
 		if s.busy < s.Slots {
-			seats = append(seats, s)
+			free = append(free, s)
 		}
 	}
-	heap.Init(&seats)
+	heap.Init(&free)
 	give := func(p Part) bool {
-		if seats.Len() == 0 {
+		if free.Len() == 0 {
 			return false
 		}
 		if p.FailedLast() && pl.rests != nil && pl.rests(p) {
 			return true
 		}
-		s := seats.take(class, p)
+		s := free.pick(class, p)
 		if s == nil {
 			return true
 		}
 		s.busy++
 		pl.free--
 		if s.busy < s.Slots {
-			heap.Push(&seats, s)
+			heap.Push(&free, s)
 		}
 		plan = append(plan, Assignment{
 			Job: j.ID, Part: p.N, Attempt: p.Attempt + 1, Worker: s.FullName, Session: s.Session, Home: s.Home,
@@ -128,25 +128,25 @@ func (pl *planner) job(plan []Assignment, r *record, limit int) []Assignment {
 	return plan
 }
 
-// class returns the workers that can run the job.
-func (pl *planner) class(j Job) []*seat {
+// eligible returns the workers that can run the job.
+func (pl *planner) eligible(j Job) []*candidate {
 	key := j.Runtime
 	for k, v := range sorted(j.Labels) {
 		key += "\x00" + k + "\x00" + v
 	}
-	seats, ok := pl.classes[key]
+	list, ok := pl.eligibleBy[key]
 	if !ok {
-		for _, s := range pl.seats {
-			if slices.Contains(s.Runtimes, j.Runtime) && carries(s.Labels, j.Labels) {
-				seats = append(seats, s)
+		for _, s := range pl.candidates {
+			if slices.Contains(s.Runtimes, j.Runtime) && hasLabels(s.Labels, j.Labels) {
+				list = append(list, s)
 			}
 		}
-		pl.classes[key] = seats
+		pl.eligibleBy[key] = list
 	}
-	return seats
+	return list
 }
 
-func carries(have, want map[string]string) bool {
+func hasLabels(have, want map[string]string) bool {
 	for k, v := range sorted(want) {
 		if h, ok := have[k]; !ok || h != v {
 			return false
@@ -155,49 +155,49 @@ func carries(have, want map[string]string) bool {
 	return true
 }
 
-type seatHeap []*seat
+type candidateHeap []*candidate
 
-func (h seatHeap) Len() int           { return len(h) }
-func (h seatHeap) Less(i, j int) bool { return h[i].compare(h[j]) < 0 }
-func (h seatHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *seatHeap) Push(x any)        { *h = append(*h, x.(*seat)) }
-func (h *seatHeap) Pop() any {
+func (h candidateHeap) Len() int           { return len(h) }
+func (h candidateHeap) Less(i, j int) bool { return h[i].compare(h[j]) < 0 }
+func (h candidateHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *candidateHeap) Push(x any)        { *h = append(*h, x.(*candidate)) }
+func (h *candidateHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return x
 }
 
-// take removes the least loaded seat for a part: one that has not failed it,
+// pick removes the least loaded seat for a part: one that has not failed it,
 // and then one that did not have it last. It is nil when the part is to wait
 // for a busy worker of the class that has not failed it.
-func (h *seatHeap) take(class []*seat, p Part) *seat {
+func (h *candidateHeap) pick(class []*candidate, p Part) *candidate {
 	if p.Worker == "" {
-		return heap.Pop(h).(*seat)
+		return heap.Pop(h).(*candidate)
 	}
-	failed := func(s *seat) bool { return slices.Contains(p.FailedBy, s.FullName) }
-	s := h.first(func(s *seat) bool { return !failed(s) && s.FullName != p.Worker })
+	failed := func(s *candidate) bool { return slices.Contains(p.FailedBy, s.FullName) }
+	s := h.popFirst(func(s *candidate) bool { return !failed(s) && s.FullName != p.Worker })
 	if s == nil {
-		s = h.first(func(s *seat) bool { return !failed(s) })
+		s = h.popFirst(func(s *candidate) bool { return !failed(s) })
 	}
 	if s != nil {
 		return s
 	}
-	if slices.ContainsFunc(class, func(s *seat) bool { return !s.Suspect && !failed(s) }) {
+	if slices.ContainsFunc(class, func(s *candidate) bool { return !s.Suspect && !failed(s) }) {
 		return nil
 	}
-	if s = h.first(func(s *seat) bool { return s.FullName != p.Worker }); s == nil {
-		s = heap.Pop(h).(*seat)
+	if s = h.popFirst(func(s *candidate) bool { return s.FullName != p.Worker }); s == nil {
+		s = heap.Pop(h).(*candidate)
 	}
 	return s
 }
 
-// first removes the least loaded seat that fits, nil if none does.
-func (h *seatHeap) first(fits func(*seat) bool) *seat {
-	var found *seat
-	var others []*seat
+// popFirst removes the least loaded seat that fits, nil if none does.
+func (h *candidateHeap) popFirst(fits func(*candidate) bool) *candidate {
+	var found *candidate
+	var others []*candidate
 	for h.Len() > 0 && found == nil {
-		if s := heap.Pop(h).(*seat); fits(s) {
+		if s := heap.Pop(h).(*candidate); fits(s) {
 			found = s
 		} else {
 			others = append(others, s)

@@ -5,13 +5,13 @@ import "github.com/folkmoot/folkmoot/wire"
 // PutJob writes a job's row and brings every index in line with it. It checks
 // nothing: it is for commands and for restoring a snapshot.
 func (t *Table) PutJob(j Job) {
-	t.wrote()
+	t.noteWrite()
 	r, ok := t.jobs.Get(j.ID)
 	if ok {
 		t.unindex(r.job)
-		r = t.mine(r)
+		r = t.ownRecord(r)
 	} else {
-		r = &record{own: t.own}
+		r = &record{own: t.owner}
 	}
 	r.job = j
 	t.jobs.Set(j.ID, r)
@@ -63,23 +63,23 @@ func (t *Table) unindex(j Job) {
 
 // writable returns the record of this copy of the table in place of r.
 func (t *Table) writable(r *record) *record {
-	w := t.mine(r)
+	w := t.ownRecord(r)
 	if w != r {
 		t.jobs.Set(w.job.ID, w)
 	}
 	return w
 }
 
-func (t *Table) mine(r *record) *record {
-	t.wrote()
-	if t.own == nil {
-		t.own = new(owner)
+func (t *Table) ownRecord(r *record) *record {
+	t.noteWrite()
+	if t.owner == nil {
+		t.owner = new(owner)
 	}
-	if r.own == t.own {
+	if r.own == t.owner {
 		return r
 	}
 	return &record{
-		own: t.own, job: r.job, parts: *r.parts.Copy(), waiting: *r.waiting.Copy(), busy: *r.busy.Copy(), ended: r.ended.copy(),
+		own: t.owner, job: r.job, parts: *r.parts.Copy(), waiting: *r.waiting.Copy(), busy: *r.busy.Copy(), ended: r.ended.copy(),
 		size: r.size,
 	}
 }
@@ -117,7 +117,7 @@ func (t *Table) putPart(r *record, p Part) {
 		default:
 			r.busy.Delete(p.N)
 			t.held.remove(heldKey{old.Session, old.Job, old.N})
-			t.hold(old.Session, -1)
+			t.addHeld(old.Session, -1)
 		}
 	}
 	switch {
@@ -128,13 +128,13 @@ func (t *Table) putPart(r *record, p Part) {
 	default:
 		r.busy.Insert(p.N)
 		t.held.insert(heldKey{p.Session, p.Job, p.N})
-		t.hold(p.Session, 1)
+		t.addHeld(p.Session, 1)
 	}
 	r.parts.Set(p.N, &p)
 	t.resize(r, size)
 }
 
-func (t *Table) hold(session string, n int) {
+func (t *Table) addHeld(session string, n int) {
 	t.changed.Holds = t.index
 	if have, _ := t.holds.Get(session); have+n > 0 {
 		t.holds.Set(session, have+n)
@@ -143,20 +143,20 @@ func (t *Table) hold(session string, n int) {
 	}
 }
 
-// move writes a part in its new state and counts it. The caller saves the job.
-func (t *Table) move(r *record, from string, p Part) {
+// movePart writes a part in its new state and counts it. The caller saves the job.
+func (t *Table) movePart(r *record, from string, p Part) {
 	r.job.Counts.add(from, -1)
 	r.job.Counts.add(p.State, 1)
 	t.putPart(r, p)
 }
 
-// refuse makes the verdict on one line that was not carried out.
-func refuse(ref wire.PartRef, code wire.Code, message string) Verdict {
+// refusedVerdict makes the verdict on one line that was not carried out.
+func refusedVerdict(ref wire.PartRef, code wire.Code, message string) Verdict {
 	return Verdict{PartRef: ref, Code: code, Message: message}
 }
 
-// wrote notes that a job or a part is changed.
-func (t *Table) wrote() {
+// noteWrite notes that a job or a part is changed.
+func (t *Table) noteWrite() {
 	t.writes++
 	t.changed.Jobs = t.index
 }

@@ -20,7 +20,7 @@ func (t *Table) Start(c Start, at time.Time) ([]Verdict, error) {
 }
 
 func (t *Table) start(ref Ref, at time.Time) Verdict {
-	r, p, v := t.fence(ref)
+	r, p, v := t.checkFence(ref)
 	if v.Code != "" {
 		return v
 	}
@@ -29,12 +29,12 @@ func (t *Table) start(ref Ref, at time.Time) Verdict {
 		return v // told twice
 	case Assigned:
 	default:
-		return refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
+		return refusedVerdict(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
 	}
 	r = t.writable(r)
 	old := r.job
 	p.State, p.Started = Running, at
-	t.move(r, Assigned, p)
+	t.movePart(r, Assigned, p)
 	t.saveJob(r, old)
 	t.emitPart(EventPartStarted, p, "", at)
 	return v
@@ -52,96 +52,96 @@ func (t *Table) Finish(c Finish, at time.Time) ([]Verdict, error) {
 }
 
 func (t *Table) finish(d PartDone, quota int64, at time.Time) Verdict {
-	r, p, v := t.fence(d.Ref)
+	r, p, v := t.checkFence(d.Ref)
 	if v.Code != "" {
 		return v
 	}
 	switch p.State {
 	case Assigned, Running:
 	case Cancelled:
-		return refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("job %s is %s", p.Job, r.job.State))
+		return refusedVerdict(v.PartRef, wire.CodeConflict, fmt.Sprintf("job %s is %s", p.Job, r.job.State))
 	default:
 		return v // told twice: done, failed, or waiting after this very attempt failed
 	}
 	r = t.writable(r)
 	if !d.OK {
-		t.finishBadly(r, p, d, quota, at)
+		t.fail(r, p, d, quota, at)
 	} else if why := t.overQuota(r, len(d.Result), quota); why != "" {
-		t.finishOver(r, p, d, why, at)
+		t.failOverQuota(r, p, d, why, at)
 	} else {
-		t.finishWell(r, p, d, at)
+		t.succeed(r, p, d, at)
 	}
 	return v
 }
 
-func (t *Table) finishWell(r *record, p Part, d PartDone, at time.Time) {
+func (t *Table) succeed(r *record, p Part, d PartDone, at time.Time) {
 	old, from := r.job, p.State
 	p.State, p.Result, p.Error, p.Millis = Done, d.Result, "", d.Millis
 	p.Ended, p.EndedIndex = at, t.index
-	t.move(r, from, p)
+	t.movePart(r, from, p)
 	t.saveJob(r, old)
 	t.emitPart(EventPartDone, p, "", at)
-	t.noteSuccess(p, at)
+	t.recordSuccess(p, at)
 	if r.job.Counts.Done == r.job.Total {
-		t.end(r, Done, "", at)
+		t.endJob(r, Done, "", at)
 	}
 }
 
-// finishOver fails a part for good whose result finds no room: another attempt
+// failOverQuota fails a part for good whose result finds no room: another attempt
 // would return the same. No worker is to blame.
-func (t *Table) finishOver(r *record, p Part, d PartDone, why string, at time.Time) {
+func (t *Table) failOverQuota(r *record, p Part, d PartDone, why string, at time.Time) {
 	old, from := r.job, p.State
 	p.Failures++
 	p.State, p.Error, p.Millis = Failed, why, d.Millis
 	p.Ended, p.EndedIndex = at, t.index
-	t.move(r, from, p)
+	t.movePart(r, from, p)
 	t.saveJob(r, old)
 	t.emitPart(EventPartFailed, p, why, at)
-	t.end(r, Failed, fmt.Sprintf("part %d failed: %s", p.N, why), at)
+	t.endJob(r, Failed, fmt.Sprintf("part %d failed: %s", p.N, why), at)
 }
 
-func (t *Table) finishBadly(r *record, p Part, d PartDone, quota int64, at time.Time) {
+func (t *Table) fail(r *record, p Part, d PartDone, quota int64, at time.Time) {
 	old, from := r.job, p.State
 	p.Failures++
 	before := p.bytes()
 	if r.job.MaxLosses > 0 { // of a log from before, replicas must make what they made then
-		p = t.noteFailure(r, p, quota)
+		p = t.recordFailure(r, p, quota)
 	}
 	p.Error, p.Millis = t.errorText(r, d.Error, p.bytes()-before, quota), d.Millis
 	if p.Failures < r.job.MaxAttempts {
 		p.State = Waiting // Session stays: the same report told twice is known by it
-		t.move(r, from, p)
+		t.movePart(r, from, p)
 		t.saveJob(r, old)
 		t.emitPart(EventPartRetried, p, p.Error, at)
 		return
 	}
 	p.State, p.Ended, p.EndedIndex = Failed, at, t.index
-	t.move(r, from, p)
+	t.movePart(r, from, p)
 	t.saveJob(r, old)
 	t.emitPart(EventPartFailed, p, p.Error, at)
-	t.end(r, Failed, giveUp(p, p.Failures, "tried")+" and failed: "+lastLine(clip(d.Error)), at)
+	t.endJob(r, Failed, givenUpReason(p, p.Failures, "tried")+" and failed: "+lastLine(truncateError(d.Error)), at)
 }
 
-// fence finds the part a report is about, or refuses the report.
-func (t *Table) fence(ref Ref) (*record, Part, Verdict) {
+// checkFence finds the part a report is about, or refuses the report.
+func (t *Table) checkFence(ref Ref) (*record, Part, Verdict) {
 	v := Verdict{PartRef: ref.Wire()}
 	r, ok := t.jobs.Get(ref.Job)
 	if !ok {
-		return nil, Part{}, refuse(v.PartRef, wire.CodeNotFound, "there is no job "+ref.Job)
+		return nil, Part{}, refusedVerdict(v.PartRef, wire.CodeNotFound, "there is no job "+ref.Job)
 	}
 	if ref.Part < 0 || ref.Part >= r.job.Total {
-		return nil, Part{}, refuse(v.PartRef, wire.CodeNotFound, fmt.Sprintf("job %s has no part %d", ref.Job, ref.Part))
+		return nil, Part{}, refusedVerdict(v.PartRef, wire.CodeNotFound, fmt.Sprintf("job %s has no part %d", ref.Job, ref.Part))
 	}
 	p := r.part(ref.Part)
 	if ref.Session == "" || p.Attempt != ref.Attempt || p.Session != ref.Session {
-		return nil, Part{}, refuse(v.PartRef, wire.CodeConflict,
+		return nil, Part{}, refusedVerdict(v.PartRef, wire.CodeConflict,
 			fmt.Sprintf("attempt %d of part %d of job %s is not with this session: the part is %s at attempt %d", ref.Attempt, ref.Part, ref.Job, p.State, p.Attempt))
 	}
 	return r, p, v
 }
 
-// clip keeps an error text short enough for the log, at a character's border.
-func clip(s string) string {
+// truncateError keeps an error text short enough for the log, at a character's border.
+func truncateError(s string) string {
 	if len(s) <= maxErrorText {
 		return s
 	}

@@ -14,12 +14,12 @@ import (
 func (t *Table) Requeue(c Requeue, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Parts))
 	for i, ref := range c.Parts {
-		r, p, v := t.fence(ref)
+		r, p, v := t.checkFence(ref)
 		if v.Code == "" && p.State != Assigned && p.State != Running {
-			v = refuse(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
+			v = refusedVerdict(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
 		}
 		if v.Code == "" {
-			t.takeBack(r, p, p.State == Running, c.Reason, at)
+			t.revoke(r, p, p.State == Running, c.Reason, at)
 		}
 		verdicts[i] = v
 	}
@@ -50,12 +50,12 @@ func (t *Table) release(session string, vanished bool, reason string, at time.Ti
 		}
 		// An earlier one may have failed the job and with it this part.
 		if now := r.part(p.N); now.State == Assigned || now.State == Running {
-			t.takeBack(r, now, vanished, reason, at)
+			t.revoke(r, now, vanished, reason, at)
 		}
 	}
 }
 
-func (t *Table) takeBack(r *record, p Part, vanished bool, reason string, at time.Time) {
+func (t *Table) revoke(r *record, p Part, vanished bool, reason string, at time.Time) {
 	r = t.writable(r)
 	old, from := r.job, p.State
 	p.Losses++
@@ -66,18 +66,18 @@ func (t *Table) takeBack(r *record, p Part, vanished bool, reason string, at tim
 	p.Session, p.Started = "", time.Time{}
 	if p.Losses < LossLimit && (limit == 0 || p.Vanished < limit) {
 		p.State = Waiting
-		t.move(r, from, p)
+		t.movePart(r, from, p)
 		t.saveJob(r, old)
 		t.emitPart(EventPartRequeued, p, reason, at)
 		return
 	}
-	p.State, p.Error, p.Ended, p.EndedIndex = Lost, clip(reason), at, t.index
-	t.move(r, from, p)
+	p.State, p.Error, p.Ended, p.EndedIndex = Lost, truncateError(reason), at, t.index
+	t.movePart(r, from, p)
 	t.saveJob(r, old)
 	t.emitPart(EventPartLost, p, reason, at)
-	why := giveUp(p, p.Losses, "lost")
+	why := givenUpReason(p, p.Losses, "lost")
 	if limit > 0 && p.Vanished >= limit {
 		why += fmt.Sprintf(", and %d times its worker died or vanished under it; at last", p.Vanished)
 	}
-	t.end(r, Failed, why+": "+clip(reason), at)
+	t.endJob(r, Failed, why+": "+truncateError(reason), at)
 }

@@ -81,7 +81,7 @@ func (t *Table) overQuota(r *record, n int, all int64) string {
 // takes already: it counts as a result does, but an attempt that failed may be
 // tried again whether there is room for its text or not.
 func (t *Table) errorText(r *record, text string, grown int64, all int64) string {
-	text = clip(text)
+	text = truncateError(text)
 	if t.overQuota(r, len(text)+int(grown), all) != "" {
 		return QuotaError + "no room for the error text; see the log of the part"
 	}

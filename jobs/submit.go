@@ -38,7 +38,7 @@ func (t *Table) Cancel(c Cancel, at time.Time) (Job, error) {
 	}
 	r, ok := t.jobs.Get(c.ID)
 	if !ok {
-		return Job{}, noJob(c.ID)
+		return Job{}, errNoJob(c.ID)
 	}
 	if r.job.State == c.State {
 		return r.job, nil
@@ -47,7 +47,7 @@ func (t *Table) Cancel(c Cancel, at time.Time) (Job, error) {
 		return Job{}, wire.Refuse(wire.CodeConflict, "job %s is already %s", c.ID, r.job.State)
 	}
 	r = t.writable(r)
-	t.end(r, c.State, c.Reason, at)
+	t.endJob(r, c.State, c.Reason, at)
 	return r.job, nil
 }
 
@@ -61,7 +61,7 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	if !Final(r.job.State) {
 		return struct{}{}, wire.Refuse(wire.CodeConflict, "job %s is %s: only a job that ended is forgotten", c.ID, r.job.State)
 	}
-	t.wrote()
+	t.noteWrite()
 	t.unindex(r.job)
 	t.jobs.Delete(c.ID)
 	t.size.add(r.size, -1)
@@ -69,9 +69,9 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-// end brings the job of a writable record to its final state. Parts that are
+// endJob brings the job of a writable record to its final state. Parts that are
 // not final become cancelled; those never assigned need no row for that.
-func (t *Table) end(r *record, state, reason string, at time.Time) {
+func (t *Table) endJob(r *record, state, reason string, at time.Time) {
 	old := r.job
 	var open []int
 	r.busy.Scan(func(n int) bool { open = append(open, n); return true })
@@ -80,7 +80,7 @@ func (t *Table) end(r *record, state, reason string, at time.Time) {
 		p := r.part(n)
 		from := p.State
 		p.State, p.Ended, p.EndedIndex = Cancelled, at, t.index
-		t.move(r, from, p)
+		t.movePart(r, from, p)
 		if from != Waiting {
 			t.emitPart(EventPartCancelled, p, reason, at)
 		}
@@ -99,8 +99,8 @@ func (t *Table) end(r *record, state, reason string, at time.Time) {
 	t.emitJob(kind, r.job, reason, at)
 }
 
-func noJob(id string) error { return wire.Refuse(wire.CodeNotFound, "there is no job %s", id) }
+func errNoJob(id string) error { return wire.Refuse(wire.CodeNotFound, "there is no job %s", id) }
 
-func giveUp(p Part, times int, how string) string {
+func givenUpReason(p Part, times int, how string) string {
 	return fmt.Sprintf("part %d was %s %d times", p.N, how, times)
 }

@@ -18,9 +18,9 @@ type Table struct {
 	index  uint64
 	events []Event
 	writes int
-	// own marks the records this copy may change in place. Only the applying
+	// owner marks the records this copy may change in place. Only the applying
 	// goroutine looks at it.
-	own *owner
+	owner *owner
 
 	jobs    btree.Map[string, *record]
 	elapsed time.Duration // counted by Elapse
@@ -95,7 +95,7 @@ func (a endedKey) Compare(b endedKey) int {
 func (t *Table) Next(index uint64) *Table {
 	c := &Table{
 		index:     index,
-		own:       new(owner),
+		owner:     new(owner),
 		jobs:      *t.jobs.Copy(),
 		active:    t.active.copy(),
 		ready:     t.ready.copy(),
@@ -110,7 +110,7 @@ func (t *Table) Next(index uint64) *Table {
 		states:    t.states,
 		changed:   t.changed,
 	}
-	t.own = new(owner)
+	t.owner = new(owner)
 	return c
 }
 
@@ -219,7 +219,7 @@ func (t *Table) Item(j Job, n int) json.RawMessage { return j.Item(n) }
 func (t *Table) HeldBy(session string) iter.Seq[Part] {
 	return func(yield func(Part) bool) {
 		t.held.ascend(heldKey{session: session}, func(k heldKey) bool {
-			return k.session == session && yield(t.at(k.job, k.n))
+			return k.session == session && yield(t.partAt(k.job, k.n))
 		})
 	}
 }
@@ -227,7 +227,7 @@ func (t *Table) HeldBy(session string) iter.Seq[Part] {
 // Busy yields all assigned and running parts, by session.
 func (t *Table) Busy() iter.Seq[Part] {
 	return func(yield func(Part) bool) {
-		t.held.scan(func(k heldKey) bool { return yield(t.at(k.job, k.n)) })
+		t.held.scan(func(k heldKey) bool { return yield(t.partAt(k.job, k.n)) })
 	}
 }
 
@@ -237,7 +237,7 @@ func (t *Table) Held(session string) int {
 	return n
 }
 
-func (t *Table) at(job string, n int) Part {
+func (t *Table) partAt(job string, n int) Part {
 	r, _ := t.jobs.Get(job)
 	return r.part(n)
 }
@@ -253,8 +253,8 @@ func (r *record) part(n int) Part {
 	return p
 }
 
-// Waiting says whether any active job has a part that waits for an attempt.
-func (t *Table) Waiting() bool {
+// HasWaiting says whether any active job has a part that waits for an attempt.
+func (t *Table) HasWaiting() bool {
 	some := false
 	t.ready.scan(func(activeKey) bool { some = true; return false })
 	return some

@@ -48,8 +48,8 @@ func encodeProposedFast(a *answer) (b []byte, ok bool) {
 	switch v := a.result.Value.(type) {
 	case struct{}:
 		b = append(append(b, fieldValue...), "{}"...)
-	case interface{ AppendQuick(b []byte) ([]byte, bool) }:
-		if b, ok = v.AppendQuick(append(b, fieldValue...)); !ok {
+	case interface{ AppendFast(b []byte) ([]byte, bool) }:
+		if b, ok = v.AppendFast(append(b, fieldValue...)); !ok {
 			return nil, false
 		}
 	default:

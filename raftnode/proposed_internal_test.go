@@ -16,7 +16,7 @@ type row struct {
 	Name string `json:"name"`
 }
 
-func (r row) AppendQuick(b []byte) ([]byte, bool) {
+func (r row) AppendFast(b []byte) ([]byte, bool) {
 	return append(b, `{"name":"`+r.Name+`"}`...), !strings.ContainsAny(r.Name, `"<`)
 }
 

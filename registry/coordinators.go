@@ -21,12 +21,12 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 		return Coordinator{}, err
 	}
 	row.Level = max(row.Level, 1)
-	if other, ok := t.read().namespaces.Get(row.Namespace); ok && other.ID != row.ID {
+	if other, ok := t.coldView().namespaces.Get(row.Namespace); ok && other.ID != row.ID {
 		return Coordinator{}, wire.Refuse(wire.CodeConflict,
 			"coordinator %s presides over namespace %s", other.ID, row.Namespace)
 	}
 	row.Since, row.Index = at, t.index
-	if old, ok := t.read().coordinators.Get(row.ID); ok {
+	if old, ok := t.coldView().coordinators.Get(row.ID); ok {
 		if old.ServerID == row.ServerID {
 			row.Since = old.Since
 			same := row
@@ -35,7 +35,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 				return *old, nil // told twice
 			}
 		}
-		t.change().namespaces.Delete(old.Namespace)
+		t.writableCold().namespaces.Delete(old.Namespace)
 	}
 	t.putCoordinator(&row)
 	t.emit(wire.TopicMember, EventAnnounced, row.ID, "", at).Coordinator = &row
@@ -44,7 +44,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 
 func (t *Table) putCoordinator(c *Coordinator) {
 	t.changed.Coordinators = t.index
-	r := t.change()
+	r := t.writableCold()
 	r.coordinators.Set(c.ID, c)
 	r.namespaces.Set(c.Namespace, c)
 }
@@ -61,7 +61,7 @@ type Forget struct {
 // judges their leases any more. A component that is alive takes its name over
 // at another coordinator.
 func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
-	row, ok := t.read().coordinators.Get(c.ID)
+	row, ok := t.coldView().coordinators.Get(c.ID)
 	if !ok {
 		return struct{}{}, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s", c.ID)
 	}
@@ -70,15 +70,15 @@ func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 			"coordinator %s is server %s now, not %s", c.ID, row.ServerID, c.ServerID)
 	}
 	t.changed.Coordinators = t.index
-	t.change().coordinators.Delete(row.ID)
-	t.change().namespaces.Delete(row.Namespace)
+	t.writableCold().coordinators.Delete(row.ID)
+	t.writableCold().namespaces.Delete(row.Namespace)
 	var orphans []*Session
-	t.at(row.ID, func(s *Session) bool {
+	t.scanHome(row.ID, func(s *Session) bool {
 		orphans = append(orphans, s)
 		return true
 	})
 	for _, s := range orphans {
-		t.end(s, EventExpired, "home "+row.ID+" was removed", at)
+		t.endSession(s, EventExpired, "home "+row.ID+" was removed", at)
 	}
 	t.emit(wire.TopicMember, EventForgotten, row.ID, "", at).Coordinator = row
 	return struct{}{}, nil

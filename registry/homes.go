@@ -13,12 +13,12 @@ type home struct {
 	sessions int
 }
 
-// count adds n to the sessions of a home.
-func (t *Table) count(id string, n int) {
-	if !t.counted {
-		t.homes, t.counted = slices.Clone(t.homes), true
+// addToHome adds n to the sessions of a home.
+func (t *Table) addToHome(id string, n int) {
+	if !t.ownsHomes {
+		t.homes, t.ownsHomes = slices.Clone(t.homes), true
 	}
-	i, found := t.home(id)
+	i, found := t.homeIndex(id)
 	if !found {
 		t.homes = slices.Insert(t.homes, i, home{id: id})
 	}
@@ -28,13 +28,13 @@ func (t *Table) count(id string, n int) {
 	}
 }
 
-func (t *Table) home(id string) (int, bool) {
+func (t *Table) homeIndex(id string) (int, bool) {
 	return slices.BinarySearchFunc(t.homes, id, func(h home, id string) int { return strings.Compare(h.id, id) })
 }
 
-// at yields the live sessions of a home by full name.
-func (t *Table) at(id string, yield func(*Session) bool) {
-	i, found := t.home(id)
+// scanHome yields the live sessions of a home by full name.
+func (t *Table) scanHome(id string, yield func(*Session) bool) {
+	i, found := t.homeIndex(id)
 	if !found {
 		return
 	}

@@ -341,10 +341,10 @@ func TestAnnounce(t *testing.T) {
 	if got := do(h, opAnnounce, reborn); got.ServerID != "n1/b" || got.Since.Equal(first.Since) {
 		t.Errorf("the new server's row is %+v; want n1/b, since now", got)
 	}
-	if c, ok := h.table.Presider("n1"); ok {
+	if c, ok := h.table.NamespaceOwner("n1"); ok {
 		t.Errorf("namespace n1 is still presided over by %+v", c)
 	}
-	if c, ok := h.table.Presider("lab"); !ok || c.ID != "n1" {
+	if c, ok := h.table.NamespaceOwner("lab"); !ok || c.ID != "n1" {
 		t.Errorf("namespace lab is presided over by %+v, %v; want n1", c, ok)
 	}
 	do(h, opAnnounce, thief) // n1 is free now

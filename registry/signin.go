@@ -43,33 +43,33 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 		return Session{}, err
 	}
 	if old, ok := t.sessions.get(row.FullName); ok {
-		return t.signInAgain(old, row, &c, at)
+		return t.signInExisting(old, row, &c, at)
 	}
 	if other, ok := t.ids.get(c.Session); ok {
 		return Session{}, wire.Refuse(wire.CodeConflict, "session %s is that of %s", c.Session, other.FullName)
 	}
-	if e, ok := t.read().removed.get(c.Session); ok {
+	if e, ok := t.coldView().removed.get(c.Session); ok {
 		return Session{}, wire.Refuse(wire.CodeForbidden, "%s was removed by an operator: %s", row.FullName, e.Reason)
 	}
-	if e, ok := t.read().ended.get(c.Session); ok {
+	if e, ok := t.coldView().ended.get(c.Session); ok {
 		if !c.TakeOver {
 			return Session{}, wire.Refuse(wire.CodeConflict,
 				"session %s of %s is over: %s", c.Session, e.FullName, e.Reason)
 		}
-		if late(c.Attempt, e.Attempt) {
-			return Session{}, tooLate(c.Attempt, e.Attempt, e.FullName)
+		if stale(c.Attempt, e.Attempt) {
+			return Session{}, errStale(c.Attempt, e.Attempt, e.FullName)
 		}
 		row.Attempt = max(row.Attempt, e.Attempt)
-		t.change().ended.drop(c.Session)
+		t.writableCold().ended.remove(c.Session)
 	}
-	t.put(row)
+	t.putSession(row)
 	t.emit(wire.TopicComponent, EventSignedIn, row.FullName, "", at).Session = row.public()
 	return *row, nil
 }
 
-// signInAgain answers a sign-in for a name that is taken: by the same session
+// signInExisting answers a sign-in for a name that is taken: by the same session
 // told twice, by the same session at another home, or by somebody else.
-func (t *Table) signInAgain(old, row *Session, c *SignIn, at time.Time) (Session, error) {
+func (t *Table) signInExisting(old, row *Session, c *SignIn, at time.Time) (Session, error) {
 	// A later attempt of the same sign-in goes on at the home where it was made.
 	takeOver := c.TakeOver || c.Attempt > old.Attempt && old.ID == row.ID && old.SecretHash == row.SecretHash
 	switch {
@@ -79,11 +79,11 @@ func (t *Table) signInAgain(old, row *Session, c *SignIn, at time.Time) (Session
 		return Session{}, wire.Refuse(wire.CodeForbidden, "the secret is not that of session %s", old.ID)
 	case !takeOver, c.Attempt > 0 && c.Attempt == old.Attempt && row.Home == old.Home:
 		return *old, nil // told twice
-	case late(c.Attempt, old.Attempt):
-		return Session{}, tooLate(c.Attempt, old.Attempt, old.FullName)
+	case stale(c.Attempt, old.Attempt):
+		return Session{}, errStale(c.Attempt, old.Attempt, old.FullName)
 	}
 	if c.Keep {
-		row.keep(old, c)
+		row.inherit(old, c)
 	}
 	row.Attempt = max(row.Attempt, old.Attempt)
 	row.Epoch, row.Since = old.Epoch, old.Since
@@ -91,24 +91,24 @@ func (t *Table) signInAgain(old, row *Session, c *SignIn, at time.Time) (Session
 	if row.Home != old.Home {
 		kind, reason = EventMoved, "from "+old.Home
 		row.Epoch++
-	} else if sameTerms(old, row) {
+	} else if sameAttributes(old, row) {
 		return *old, nil // told twice
 	}
-	t.take(old)
-	t.put(row)
+	t.removeSession(old)
+	t.putSession(row)
 	t.emit(wire.TopicComponent, kind, row.FullName, reason, at).Session = row.public()
 	return *row, nil
 }
 
-// late tells whether an attempt comes after a later one was carried out.
-func late(attempt, done uint64) bool { return attempt > 0 && attempt <= done }
+// stale tells whether an attempt comes after a later one was carried out.
+func stale(attempt, done uint64) bool { return attempt > 0 && attempt <= done }
 
-func tooLate(attempt, done uint64, full string) error {
+func errStale(attempt, done uint64, full string) error {
 	return wire.Refuse(wire.CodeConflict, "attempt %d to take %s over comes after attempt %d: nothing was changed", attempt, full, done)
 }
 
-// keep leaves what a take-over does not name as it was.
-func (s *Session) keep(old *Session, c *SignIn) {
+// inherit leaves what a take-over does not name as it was.
+func (s *Session) inherit(old *Session, c *SignIn) {
 	if c.Place == (wire.Place{}) {
 		s.Place = old.Place
 	}
@@ -126,35 +126,35 @@ func (s *Session) keep(old *Session, c *SignIn) {
 	}
 }
 
-func sameTerms(a, b *Session) bool {
+func sameAttributes(a, b *Session) bool {
 	return a.Attempt == b.Attempt && a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
 		slices.Equal(a.Runtimes, b.Runtimes) && slices.Equal(a.Labels, b.Labels)
 }
 
-// put and take keep in step all that finds sessions.
-func (t *Table) put(s *Session) {
+// putSession and take keep in step all that finds sessions.
+func (t *Table) putSession(s *Session) {
 	t.writes++
-	t.sessions.set(t.own, s)
-	t.ids.set(t.own, s)
-	t.count(s.Home, 1)
+	t.sessions.set(t.owner, s)
+	t.ids.set(t.owner, s)
+	t.addToHome(s.Home, 1)
 	t.bytes += s.Bytes()
 	t.changed.Sessions = t.index
 	if s.Slots > 0 {
 		t.changed.Workers = t.index
-		t.workers.set(t.own, s)
+		t.workers.set(t.owner, s)
 	}
 }
 
-func (t *Table) take(s *Session) {
+func (t *Table) removeSession(s *Session) {
 	t.writes++
-	t.sessions.remove(t.own, s)
+	t.sessions.remove(t.owner, s)
 	t.bytes -= s.Bytes()
-	t.ids.remove(t.own, s.ID)
-	t.count(s.Home, -1)
+	t.ids.remove(t.owner, s.ID)
+	t.addToHome(s.Home, -1)
 	t.changed.Sessions = t.index
 	if s.Slots > 0 {
 		t.changed.Workers = t.index
-		t.workers.remove(t.own, s)
+		t.workers.remove(t.owner, s)
 	}
 }
 
@@ -163,13 +163,13 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 	if err := c.checkRules(); err != nil {
 		return nil, err
 	}
-	presider, ok := t.read().namespaces.Get(c.Namespace)
+	owner, ok := t.coldView().namespaces.Get(c.Namespace)
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "no coordinator presides over namespace %s", c.Namespace)
 	}
-	home := presider
+	home := owner
 	if home.ID != c.Home {
-		if home, ok = t.read().coordinators.Get(c.Home); !ok {
+		if home, ok = t.coldView().coordinators.Get(c.Home); !ok {
 			return nil, wire.Refuse(wire.CodeNotFound, "there is no coordinator %s to be a home", c.Home)
 		}
 	}
@@ -177,17 +177,17 @@ func (t *Table) newSession(c SignIn, at time.Time) (*Session, error) {
 		Home: home.ID, Kind: intern(c.Kind), Epoch: 1,
 		Place: c.Place, Lease: c.Lease, Slots: c.Slots, Since: at, Index: t.index, Attempt: c.Attempt,
 	}
-	s.texts(&c)
+	s.copyTexts(&c)
 	if s.Lease == 0 {
 		s.Lease = ImpliedLease
 	}
 	return s, nil
 }
 
-// texts sets what is text in a row. All of it is cut from one string, a copy of
+// copyTexts sets what is text in a row. All of it is cut from one string, a copy of
 // what the command has, so that a row is two or three objects to the collector
 // and keeps nothing else alive. No list and an empty one are the same.
-func (s *Session) texts(c *SignIn) {
+func (s *Session) copyTexts(c *SignIn) {
 	var all strings.Builder
 	all.Grow(int(c.Bytes())) // so that what is cut off is never moved
 	keep := func(text string) string {

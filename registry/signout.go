@@ -17,7 +17,7 @@ type SignOut struct {
 func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
 	s, ok := t.sessions.get(c.FullName)
 	if ok && s.ID == c.Session {
-		t.end(s, EventSignedOut, "signed out", at)
+		t.endSession(s, EventSignedOut, "signed out", at)
 		return struct{}{}, nil
 	}
 	if e, ok := t.Ended(c.Session); ok && e.FullName == c.FullName {
@@ -51,7 +51,7 @@ func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
 		if !ok || s.ID != f.Session || s.Epoch != f.Epoch {
 			continue
 		}
-		t.end(s, EventExpired, c.Reason, at)
+		t.endSession(s, EventExpired, c.Reason, at)
 		gone = append(gone, s.FullName)
 	}
 	return gone, nil
@@ -71,23 +71,23 @@ type Remove struct {
 func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 	s, ok := t.sessions.get(c.FullName)
 	if ok && (c.Session == "" || c.Session == s.ID) {
-		t.end(s, EventRemoved, c.Reason, at)
+		t.endSession(s, EventRemoved, c.Reason, at)
 		return *s, nil
 	}
-	if e, ok := t.read().removed.get(c.Session); ok && e.FullName == c.FullName {
+	if e, ok := t.coldView().removed.get(c.Session); ok && e.FullName == c.FullName {
 		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // told twice
 	}
 	return Session{}, wire.Refuse(wire.CodeNotFound, "%s is not signed in", c.FullName)
 }
 
-// end takes a session out, remembers why, and tells.
-func (t *Table) end(s *Session, kind, reason string, at time.Time) {
-	t.take(s)
+// endSession takes a session out, remembers why, and tells.
+func (t *Table) endSession(s *Session, kind, reason string, at time.Time) {
+	t.removeSession(s)
 	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index, Attempt: s.Attempt}
 	if kind == EventRemoved {
-		t.change().removed.put(e)
+		t.writableCold().removed.put(e)
 	} else {
-		t.change().ended.put(e)
+		t.writableCold().ended.put(e)
 	}
 	t.emit(wire.TopicComponent, kind, s.FullName, reason, at).Ended = e
 }

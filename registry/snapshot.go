@@ -18,7 +18,7 @@ const (
 func (t *Table) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		_ = each(rowCoordinator, t.Coordinators(), yield) && each(rowSession, t.Sessions(), yield) &&
-			each(rowEnded, t.read().ended.all(), yield) && each(rowRemoved, t.read().removed.all(), yield)
+			each(rowEnded, t.coldView().ended.all(), yield) && each(rowRemoved, t.coldView().removed.all(), yield)
 	}
 }
 
@@ -42,8 +42,8 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		if err := decode(c); err != nil {
 			return true, err
 		}
-		_, twice := t.read().coordinators.Get(c.ID)
-		_, shared := t.read().namespaces.Get(c.Namespace)
+		_, twice := t.coldView().coordinators.Get(c.ID)
+		_, shared := t.coldView().namespaces.Get(c.Namespace)
 		if twice || shared {
 			return true, fmt.Errorf("coordinator %s or its namespace %s is there twice", c.ID, c.Namespace)
 		}
@@ -55,9 +55,9 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		}
 		return true, t.loadSession(s)
 	case rowEnded:
-		return true, t.change().ended.load(decode)
+		return true, t.writableCold().ended.load(decode)
 	case rowRemoved:
-		return true, t.change().removed.load(decode)
+		return true, t.writableCold().removed.load(decode)
 	default:
 		return false, nil
 	}
@@ -73,19 +73,19 @@ func (t *Table) loadSession(s *Session) error {
 	if named || known {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}
-	s.texts(&SignIn{
+	s.copyTexts(&SignIn{
 		Namespace: s.Namespace, Name: s.Name, Session: s.ID, SecretHash: s.SecretHash,
 		Place: s.Place, Labels: s.Labels, Runtimes: s.Runtimes,
 	})
 	s.Kind = intern(s.Kind)
-	if home, ok := t.read().coordinators.Get(s.Home); ok {
+	if home, ok := t.coldView().coordinators.Get(s.Home); ok {
 		s.Home = home.ID // one string for all sessions of a home
 	}
-	t.put(s)
+	t.putSession(s)
 	return nil
 }
 
-func (g *graveyard) load(decode func(any) error) error {
+func (g *tombstones) load(decode func(any) error) error {
 	e := new(Ended)
 	if err := decode(e); err != nil {
 		return err

@@ -16,16 +16,16 @@ type Table struct {
 	events []Event
 	writes int
 
-	own      *owner // of the nodes this copy may change
-	sessions tree
-	workers  tree // Slots > 0
-	ids      trie
-	homes    []home // in order
-	bytes    int64  // of all sessions' texts
-	counted  bool   // homes is of this copy alone
-	rest     *rest
-	mine     bool // rest is of this copy alone
-	changed  Changed
+	owner     *owner // of the nodes this copy may change
+	sessions  tree
+	workers   tree // Slots > 0
+	ids       trie
+	homes     []home // in order
+	bytes     int64  // of all sessions' texts
+	ownsHomes bool   // homes is of this copy alone
+	cold      *coldRows
+	ownsCold  bool // rest is of this copy alone
+	changed   Changed
 }
 
 // Changed is at which index the rows of a kind changed last, since the table
@@ -35,22 +35,22 @@ type Changed struct {
 	Sessions, Workers, Coordinators uint64
 }
 
-// rest is what changes seldom, copied as one before its first change.
-type rest struct {
+// coldRows is what changes seldom, copied as one before its first change.
+type coldRows struct {
 	coordinators btree.Map[string, *Coordinator] // by id
 	namespaces   btree.Map[string, *Coordinator]
-	ended        graveyard // signed out or expired
-	removed      graveyard // by an operator
+	ended        tombstones // signed out or expired
+	removed      tombstones // by an operator
 }
 
-var nothing rest // read only
+var noColdRows coldRows // read only
 
 // Next returns a copy for the entry at index, without news. It costs the same
 // however many rows there are. Only the applying goroutine may call it, or any
 // method that changes the copy.
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
-		index: index, own: new(owner), rest: t.rest,
+		index: index, owner: new(owner), cold: t.cold,
 		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, bytes: t.bytes, changed: t.changed,
 	}
 }
@@ -58,33 +58,33 @@ func (t *Table) Next(index uint64) *Table {
 // Changed tells when the rows changed last.
 func (t *Table) Changed() Changed { return t.changed }
 
-// read returns the rest, not to be changed.
-func (t *Table) read() *rest {
-	if t.rest == nil {
-		return &nothing
+// coldView returns the rest, not to be changed.
+func (t *Table) coldView() *coldRows {
+	if t.cold == nil {
+		return &noColdRows
 	}
-	return t.rest
+	return t.cold
 }
 
 // Writes counts what was changed in this copy or emitted by it, so that a caller
 // can see whether a refused command left it as it was.
 func (t *Table) Writes() int { return t.writes }
 
-// change returns the rest of this copy alone.
-func (t *Table) change() *rest {
+// writableCold returns the rest of this copy alone.
+func (t *Table) writableCold() *coldRows {
 	t.writes++
-	if !t.mine {
-		r := t.read()
-		if t.rest == nil {
-			r = new(rest)
+	if !t.ownsCold {
+		r := t.coldView()
+		if t.cold == nil {
+			r = new(coldRows)
 		}
-		t.rest = &rest{
+		t.cold = &coldRows{
 			coordinators: *r.coordinators.Copy(), namespaces: *r.namespaces.Copy(),
 			ended: r.ended.copy(), removed: r.removed.copy(),
 		}
-		t.mine = true
+		t.ownsCold = true
 	}
-	return t.rest
+	return t.cold
 }
 
 // Session returns the live session of a full name.
@@ -97,20 +97,20 @@ func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(
 
 // Ended tells how a session ended, if it is among the last KeepEnded ones.
 func (t *Table) Ended(id string) (Ended, bool) {
-	if e, ok := t.read().removed.get(id); ok {
+	if e, ok := t.coldView().removed.get(id); ok {
 		return e, true
 	}
-	return t.read().ended.get(id)
+	return t.coldView().ended.get(id)
 }
 
 // Coordinator returns the row of a coordinator's id.
 func (t *Table) Coordinator(id string) (Coordinator, bool) {
-	return deref(t.read().coordinators.Get(id))
+	return deref(t.coldView().coordinators.Get(id))
 }
 
-// Presider returns the coordinator that presides over a namespace.
-func (t *Table) Presider(namespace string) (Coordinator, bool) {
-	return deref(t.read().namespaces.Get(namespace))
+// NamespaceOwner returns the coordinator that presides over a namespace.
+func (t *Table) NamespaceOwner(namespace string) (Coordinator, bool) {
+	return deref(t.coldView().namespaces.Get(namespace))
 }
 
 // Len is the number of live sessions.
@@ -140,7 +140,7 @@ func (t *Table) SessionsAfter(full string) iter.Seq[Session] {
 // all sessions until it has them all.
 func (t *Table) SessionsOf(home string) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		t.at(home, func(s *Session) bool { return yield(*s) })
+		t.scanHome(home, func(s *Session) bool { return yield(*s) })
 	}
 }
 
@@ -154,7 +154,7 @@ func (t *Table) Workers() iter.Seq[Session] {
 // Coordinators yields all coordinators by id.
 func (t *Table) Coordinators() iter.Seq[Coordinator] {
 	return func(yield func(Coordinator) bool) {
-		t.read().coordinators.Scan(func(_ string, c *Coordinator) bool { return yield(*c) })
+		t.coldView().coordinators.Scan(func(_ string, c *Coordinator) bool { return yield(*c) })
 	}
 }
 

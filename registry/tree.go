@@ -61,8 +61,8 @@ func newNode(own *owner, leaf bool) *node {
 
 func (n *node) leaf() bool { return n.kids == nil }
 
-// mine returns the node to change in place of n.
-func (n *node) mine(own *owner) *node {
+// writable returns the node to change in place of n.
+func (n *node) writable(own *owner) *node {
 	if n.own == own {
 		return n
 	}
@@ -75,9 +75,9 @@ func (n *node) mine(own *owner) *node {
 	return c
 }
 
-// head is the beginning of a text as a number: of two texts that differ within
+// keyHead is the beginning of a text as a number: of two texts that differ within
 // it, the lesser one has the lesser head. No name holds a zero byte.
-func head(s string) (h uint32) {
+func keyHead(s string) (h uint32) {
 	if len(s) >= 4 {
 		return uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3])
 	}
@@ -87,8 +87,8 @@ func head(s string) (h uint32) {
 	return h
 }
 
-// common is how much of b a begins with.
-func common(a string, b []byte) int {
+// commonPrefix is how much of b a begins with.
+func commonPrefix(a string, b []byte) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++
@@ -98,10 +98,10 @@ func common(a string, b []byte) int {
 
 // place readies the node for a row with that name and returns its head.
 func (n *node) place(full string) uint32 {
-	if n.shared = uint8(common(full, n.prefix[:n.shared])); len(n.rows) == 0 {
+	if n.shared = uint8(commonPrefix(full, n.prefix[:n.shared])); len(n.rows) == 0 {
 		n.shared = uint8(copy(n.prefix[:], full))
 	}
-	return head(full[n.shared:])
+	return keyHead(full[n.shared:])
 }
 
 // insert puts a row in at i.
@@ -111,35 +111,35 @@ func (n *node) insert(i int, s *Session) {
 	n.rows = insert(n.rows, i, s)
 	copy(n.heads[i+1:], n.heads[i:])
 	if n.heads[i] = h; was != n.shared {
-		n.read()
+		n.updatePrefix()
 	}
 }
 
-// put puts a row in place of the one at i.
-func (n *node) put(i int, s *Session) {
+// replace puts a row in place of the one at i.
+func (n *node) replace(i int, s *Session) {
 	was := n.shared
 	n.rows[i], n.heads[i] = s, n.place(s.FullName)
 	if was != n.shared {
-		n.read()
+		n.updatePrefix()
 	}
 }
 
-// cut takes the row at i out.
-func (n *node) cut(i int) *Session {
+// removeAt takes the row at i out.
+func (n *node) removeAt(i int) *Session {
 	s := n.rows[i]
-	n.rows = cut(n.rows, i)
+	n.rows = removeAt(n.rows, i)
 	copy(n.heads[i:], n.heads[i+1:])
 	return s
 }
 
-// read finds out anew what the names of all rows have in common: as much as
+// updatePrefix finds out anew what the names of all rows have in common: as much as
 // the first and the last one, since they are in order.
-func (n *node) read() {
+func (n *node) updatePrefix() {
 	first, last := n.rows[0].FullName, n.rows[len(n.rows)-1].FullName
 	k := copy(n.prefix[:], first)
-	n.shared = uint8(common(last, n.prefix[:k]))
+	n.shared = uint8(commonPrefix(last, n.prefix[:k]))
 	for i, s := range n.rows {
-		n.heads[i] = head(s.FullName[n.shared:])
+		n.heads[i] = keyHead(s.FullName[n.shared:])
 	}
 }
 
@@ -152,7 +152,7 @@ func (n *node) find(full string) (int, bool) {
 		}
 		return len(n.rows), false
 	}
-	h := head(full[n.shared:])
+	h := keyHead(full[n.shared:])
 	low, high := 0, len(n.rows)
 	for low < high {
 		mid := (low + high) / 2
@@ -191,7 +191,7 @@ func (t *tree) set(own *owner, s *Session) {
 	if t.root == nil {
 		t.root = newNode(own, true)
 	}
-	t.root = t.root.mine(own)
+	t.root = t.root.writable(own)
 	if len(t.root.rows) == maxRows {
 		above := newNode(own, false)
 		above.kids = append(above.kids, t.root)
@@ -211,7 +211,7 @@ func (t *tree) set(own *owner, s *Session) {
 		case len(n.kids[i].rows) == maxRows:
 			n.split(own, i) // and look again
 		default:
-			n.kids[i] = n.kids[i].mine(own)
+			n.kids[i] = n.kids[i].writable(own)
 			n = n.kids[i]
 		}
 	}
@@ -219,26 +219,26 @@ func (t *tree) set(own *owner, s *Session) {
 
 // split makes two of kid i, which is full, with its middle row between them.
 func (n *node) split(own *owner, i int) {
-	left := n.kids[i].mine(own)
+	left := n.kids[i].writable(own)
 	right := newNode(own, left.leaf())
 	middle := left.rows[minRows]
 	right.rows = append(right.rows, left.rows[minRows+1:]...)
-	left.rows = shorten(left.rows, minRows)
+	left.rows = truncate(left.rows, minRows)
 	if !left.leaf() {
 		right.kids = append(right.kids, left.kids[minRows+1:]...)
-		left.kids = shorten(left.kids, minRows+1)
+		left.kids = truncate(left.kids, minRows+1)
 	}
 	n.kids[i] = left
-	left.read()
-	right.read()
+	left.updatePrefix()
+	right.updatePrefix()
 	n.kids = insert(n.kids, i+1, right)
 	n.insert(i, middle)
 }
 
 // remove takes a row out that is there.
 func (t *tree) remove(own *owner, s *Session) {
-	t.root = t.root.mine(own)
-	t.root.take(own, s.FullName)
+	t.root = t.root.writable(own)
+	t.root.remove(own, s.FullName)
 	t.size--
 	if len(t.root.rows) == 0 {
 		if t.root.leaf() {
@@ -249,65 +249,65 @@ func (t *tree) remove(own *owner, s *Session) {
 	}
 }
 
-func (n *node) take(own *owner, full string) {
+func (n *node) remove(own *owner, full string) {
 	i, found := n.find(full)
 	if n.leaf() {
 		if found {
-			n.cut(i)
+			n.removeAt(i)
 		}
 		return
 	}
-	n.kids[i] = n.kids[i].mine(own)
+	n.kids[i] = n.kids[i].writable(own)
 	if found {
-		n.put(i, n.kids[i].takeLast(own))
+		n.replace(i, n.kids[i].removeLast(own))
 	} else {
-		n.kids[i].take(own, full)
+		n.kids[i].remove(own, full)
 	}
-	n.mend(own, i)
+	n.rebalance(own, i)
 }
 
-// takeLast takes the last row of all out of n and below.
-func (n *node) takeLast(own *owner) *Session {
+// removeLast takes the last row of all out of n and below.
+func (n *node) removeLast(own *owner) *Session {
 	last := len(n.rows) - 1
 	if n.leaf() {
-		return n.cut(last)
+		return n.removeAt(last)
 	}
-	n.kids[last+1] = n.kids[last+1].mine(own)
-	s := n.kids[last+1].takeLast(own)
-	n.mend(own, last+1)
+	n.kids[last+1] = n.kids[last+1].writable(own)
+	s := n.kids[last+1].removeLast(own)
+	n.rebalance(own, last+1)
 	return s
 }
 
-// mend gives kid i, if it lacks a row, one of its neighbour's, or makes one of
+// rebalance gives kid i, if it lacks a row, one of its neighbour's, or makes one of
 // the two.
-func (n *node) mend(own *owner, i int) {
+func (n *node) rebalance(own *owner, i int) {
 	if len(n.kids[i].rows) >= minRows {
 		return
 	}
 	i = max(i-1, 0) // the two are kids i and i+1
-	left, right := n.kids[i].mine(own), n.kids[i+1].mine(own)
+	left, right := n.kids[i].writable(own), n.kids[i+1].writable(own)
 	n.kids[i], n.kids[i+1] = left, right
 	switch l, r := len(left.rows), len(right.rows); {
 	case l+1+r <= maxRows:
-		left.rows = append(append(left.rows, n.cut(i)), right.rows...)
-		n.kids = cut(n.kids, i+1)
+		left.rows = append(append(left.rows, n.removeAt(i)), right.rows...)
+		n.kids = removeAt(n.kids, i+1)
 		if !left.leaf() {
 			left.kids = append(left.kids, right.kids...)
 		}
-		left.read()
+		left.updatePrefix()
 	case l > r:
 		right.insert(0, n.rows[i])
-		n.put(i, left.cut(l-1))
+		n.replace(i, left.removeAt(l-1))
 		if !left.leaf() {
 			right.kids = insert(right.kids, 0, left.kids[l])
-			left.kids = cut(left.kids, l)
+			left.kids = removeAt(left.kids, l)
 		}
 	default:
 		left.insert(l, n.rows[i])
-		n.put(i, right.cut(0))
+		n.replace(i, right.removeAt(0))
 		if !left.leaf() {
 			left.kids = append(left.kids, right.kids[0])
-			right.kids = cut(right.kids, 0)
+			right.kids = removeAt(right.kids, 0)
 		}
 	}
 }
@@ -315,13 +315,13 @@ func (n *node) mend(own *owner, i int) {
 // ascend yields the rows from a full name on, in order.
 func (t *tree) ascend(from string, yield func(*Session) bool) {
 	if t.root != nil {
-		t.root.walk(from, yield)
+		t.root.ascend(from, yield)
 	}
 }
 
-func (n *node) walk(from string, yield func(*Session) bool) bool {
+func (n *node) ascend(from string, yield func(*Session) bool) bool {
 	i, found := n.find(from)
-	if !n.leaf() && !found && !n.kids[i].walk(from, yield) {
+	if !n.leaf() && !found && !n.kids[i].ascend(from, yield) {
 		return false
 	}
 	for ; i < len(n.rows); i++ {
@@ -350,12 +350,12 @@ func insert[E any](s []*E, i int, e *E) []*E {
 	return s
 }
 
-func cut[E any](s []*E, i int) []*E {
+func removeAt[E any](s []*E, i int) []*E {
 	copy(s[i:], s[i+1:])
-	return shorten(s, len(s)-1)
+	return truncate(s, len(s)-1)
 }
 
-func shorten[E any](s []*E, n int) []*E {
+func truncate[E any](s []*E, n int) []*E {
 	clear(s[n:])
 	return s[:n]
 }

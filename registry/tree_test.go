@@ -93,7 +93,7 @@ func (t *tree) verify(want []*Session) error {
 			return fmt.Errorf("a node that moved out of its room: %d rows, %d kids", cap(n.rows), cap(n.kids))
 		}
 		for i, s := range n.rows {
-			if string(n.prefix[:n.shared]) != s.FullName[:n.shared] || n.heads[i] != head(s.FullName[n.shared:]) {
+			if string(n.prefix[:n.shared]) != s.FullName[:n.shared] || n.heads[i] != keyHead(s.FullName[n.shared:]) {
 				return fmt.Errorf("%s is kept as %q and head %x", s.FullName, n.prefix[:n.shared], n.heads[i])
 			}
 		}

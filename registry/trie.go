@@ -14,13 +14,13 @@ const (
 // trie is a set of sessions by id. Nobody asks for ids in order, so it goes by
 // their hash: a look-up compares with one row, where a sorted tree compares
 // with many, all over the memory. Copies are made of it as of a tree.
-type trie struct{ root *fork }
+type trie struct{ root *trieNode }
 
-// fork has in every slot a row, a further fork, or nothing.
-type fork struct {
+// trieNode has in every slot a row, a further fork, or nothing.
+type trieNode struct {
 	own  *owner
 	rows [fan]*Session
-	kids [fan]*fork
+	kids [fan]*trieNode
 }
 
 var seed = maphash.MakeSeed()
@@ -35,10 +35,10 @@ func slot(id string, depth int) int {
 	return int(hash(id+strings.Repeat("+", depth/deep)) >> (depth % deep * fanBits) % fan)
 }
 
-func (f *fork) mine(own *owner) *fork {
+func (f *trieNode) writable(own *owner) *trieNode {
 	switch {
 	case f == nil:
-		return &fork{own: own}
+		return &trieNode{own: own}
 	case f.own == own:
 		return f
 	}
@@ -61,7 +61,7 @@ func (t *trie) get(id string) (*Session, bool) {
 
 // set puts a row in, or in place of the one with its id.
 func (t *trie) set(own *owner, s *Session) {
-	t.root = t.root.mine(own)
+	t.root = t.root.writable(own)
 	f := t.root
 	for depth := 0; ; depth++ {
 		i := slot(s.ID, depth)
@@ -70,7 +70,7 @@ func (t *trie) set(own *owner, s *Session) {
 			f.rows[i] = s
 			return
 		}
-		f.kids[i] = f.kids[i].mine(own)
+		f.kids[i] = f.kids[i].writable(own)
 		if old != nil { // both go further down
 			f.rows[i], f.kids[i].rows[slot(old.ID, depth+1)] = nil, old
 		}
@@ -78,21 +78,21 @@ func (t *trie) set(own *owner, s *Session) {
 	}
 }
 
-func (t *trie) remove(own *owner, id string) { t.root = t.root.without(own, id, 0) }
+func (t *trie) remove(own *owner, id string) { t.root = t.root.remove(own, id, 0) }
 
-// without returns what is left of f, nil when it is nothing.
-func (f *fork) without(own *owner, id string, depth int) *fork {
+// remove returns what is left of f, nil when it is nothing.
+func (f *trieNode) remove(own *owner, id string, depth int) *trieNode {
 	if f == nil {
 		return nil
 	}
 	i := slot(id, depth)
-	f = f.mine(own)
+	f = f.writable(own)
 	if f.rows[i] != nil && f.rows[i].ID == id {
 		f.rows[i] = nil
 	} else {
-		f.kids[i] = f.kids[i].without(own, id, depth+1)
+		f.kids[i] = f.kids[i].remove(own, id, depth+1)
 	}
-	if f.rows == [fan]*Session{} && f.kids == [fan]*fork{} {
+	if f.rows == [fan]*Session{} && f.kids == [fan]*trieNode{} {
 		return nil
 	}
 	return f

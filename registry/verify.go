@@ -9,7 +9,7 @@ import (
 // nil when they do not. It reads every row: it is for tests and for a restored
 // snapshot.
 func (t *Table) Verify() error {
-	return errors.Join(t.verifySessions(), t.read().verifyCoordinators(), t.read().ended.verify(), t.read().removed.verify())
+	return errors.Join(t.verifySessions(), t.coldView().verifyCoordinators(), t.coldView().ended.verify(), t.coldView().removed.verify())
 }
 
 func (t *Table) verifySessions() error {
@@ -49,7 +49,7 @@ func (t *Table) verifySessions() error {
 	return nil
 }
 
-func (r *rest) verifyCoordinators() (err error) {
+func (r *coldRows) verifyCoordinators() (err error) {
 	r.coordinators.Scan(func(id string, c *Coordinator) bool {
 		if by, ok := r.namespaces.Get(c.Namespace); !ok || by != c || c.ID != id {
 			err = fmt.Errorf("coordinator %s is not the one of its namespace %s", id, c.Namespace)
@@ -62,7 +62,7 @@ func (r *rest) verifyCoordinators() (err error) {
 	return err
 }
 
-func (g *graveyard) verify() (err error) {
+func (g *tombstones) verify() (err error) {
 	g.order.Scan(func(place uint64, e *Ended) bool {
 		if at, ok := g.byID.Get(e.ID); !ok || at.place != place || place >= g.next {
 			err = fmt.Errorf("ended session %s is not found by its id", e.ID)

@@ -164,6 +164,6 @@ func (d *Door) wait(t time.Duration) bool {
 // inCluster tells whether a coordinator of our own cluster presides over the
 // namespace.
 func (d *Door) inCluster(namespace string) bool {
-	_, ok := d.cluster.State().Registry.Presider(namespace)
+	_, ok := d.cluster.State().Registry.NamespaceOwner(namespace)
 	return ok
 }

@@ -10,23 +10,23 @@ import (
 )
 
 // Steps in which the time that passes is written down: every longStep; earlier
-// in a reign, so that much of a short one counts; and earlier when a job is to
+// in a leadership, so that much of a short one counts; and earlier when a job is to
 // be counted that has little time, so that it gets at most a tenth more.
 const (
 	longStep  = time.Minute
 	firstStep = 5 * time.Second
 )
 
-// age is how far the leader's own monotonic clock is beyond what the cluster
+// ageClock is how far the leader's own monotonic clock is beyond what the cluster
 // has counted. Wall clocks have no part in it: they jump.
-type age struct {
-	began   time.Time     // the reign
+type ageClock struct {
+	began   time.Time     // the leadership
 	counted time.Duration // jobs.Table.Elapsed when last seen
 	at      time.Time     // when the count was that
 }
 
-// see brings a in line with what the state has counted.
-func (a *age) see(counted time.Duration, now time.Time) {
+// sync brings a in line with what the state has counted.
+func (a *ageClock) sync(counted time.Duration, now time.Time) {
 	switch {
 	case a.began.IsZero():
 		a.began, a.at = now, now
@@ -38,15 +38,15 @@ func (a *age) see(counted time.Duration, now time.Time) {
 	a.counted = counted
 }
 
-// passed is what is not counted yet.
-func (a *age) passed(now time.Time) time.Duration { return now.Sub(a.at) }
+// uncounted is what is not counted yet.
+func (a *ageClock) uncounted(now time.Time) time.Duration { return now.Sub(a.at) }
 
-// leaveOut does not count a time in which this process or the log stood still.
-func (a *age) leaveOut(still time.Duration) { a.at = a.at.Add(still) }
+// skip does not count a time in which this process or the log stood still.
+func (a *ageClock) skip(still time.Duration) { a.at = a.at.Add(still) }
 
-// step says whether what passed is to be written down now.
-func (a *age) step(view *fsm.State, now time.Time) bool {
-	passed := a.passed(now)
+// stepDue says whether what passed is to be written down now.
+func (a *ageClock) stepDue(view *fsm.State, now time.Time) bool {
+	passed := a.uncounted(now)
 	if passed <= 0 {
 		return false
 	}
@@ -56,41 +56,41 @@ func (a *age) step(view *fsm.State, now time.Time) bool {
 	return passed >= min(longStep, max(firstStep, now.Sub(a.began)/2))
 }
 
-// count lets jobs age: it ends and forgets those whose time is over, and
+// countAge lets jobs age: it ends and forgets those whose time is over, and
 // writes down in coarse steps what passed. Nothing is written while no job's
 // age counts.
-func (d *dispatcher) count(ctx context.Context, view *fsm.State, now time.Time) error {
-	a := &d.judge.age
-	a.see(view.Jobs.Elapsed(), now)
-	if !view.Jobs.Aging() {
+func (d *dispatcher) countAge(ctx context.Context, view *fsm.State, now time.Time) error {
+	a := &d.deadlines.age
+	a.sync(view.Jobs.Elapsed(), now)
+	if !view.Jobs.HasAging() {
 		a.at = now
 		return nil
 	}
 	over := 0
-	for job := range view.Jobs.Due(a.counted + a.passed(now)) {
+	for job := range view.Jobs.Due(a.counted + a.uncounted(now)) {
 		if over++; over > batchJobs {
 			break
 		}
-		if err := d.ageOut(ctx, job); err != nil {
+		if err := d.ageOutJob(ctx, job); err != nil {
 			return err
 		}
 	}
-	if !a.step(view, now) {
+	if !a.stepDue(view, now) {
 		return nil
 	}
-	_, err := proposed[time.Duration](ctx, d, jobs.KindElapse, jobs.Elapse{From: a.counted, By: a.passed(now)})
-	if err != nil && !settled(err) {
-		return fmt.Errorf("count %v that passed: %w", a.passed(now), err)
+	_, err := write[time.Duration](ctx, d, jobs.KindElapse, jobs.Elapse{From: a.counted, By: a.uncounted(now)})
+	if err != nil && !alreadyDone(err) {
+		return fmt.Errorf("count %v that passed: %w", a.uncounted(now), err)
 	}
 	return nil
 }
 
-// ageOut ends a running job, and forgets one that has ended.
-func (d *dispatcher) ageOut(ctx context.Context, job jobs.Job) error {
+// ageOutJob ends a running job, and forgets one that has ended.
+func (d *dispatcher) ageOutJob(ctx context.Context, job jobs.Job) error {
 	if !jobs.Final(job.State) {
-		return d.timeOut(ctx, job)
+		return d.failTimedOut(ctx, job)
 	}
-	if _, err := proposed[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !settled(err) {
+	if _, err := write[struct{}](ctx, d, jobs.KindForget, jobs.Forget{ID: job.ID}); err != nil && !alreadyDone(err) {
 		return fmt.Errorf("forget job %s: %w", job.ID, err)
 	}
 	return nil

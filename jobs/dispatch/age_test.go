@@ -65,14 +65,14 @@ func TestKeepUnderWrongClocks(t *testing.T) {
 	for _, wrong := range []time.Duration{-48 * time.Hour, 48 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLog(t)
-			stop := l.reign()
+			stop := l.startLeader()
 			l.step(wrong)
 			l.submit("j", 1, keep(time.Hour))
 			l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
 			after(30 * time.Minute)
 			stop()
 			l.step(-wrong)
-			stop = l.reign()
+			stop = l.startLeader()
 			after(29 * time.Minute)
 			if l.jobs() != 1 {
 				t.Errorf("clock wrong by %v: the job is gone early", wrong)
@@ -87,9 +87,9 @@ func TestKeepUnderWrongClocks(t *testing.T) {
 }
 
 // What is kept for long ends in time, however many leaders there are meanwhile;
-// so does a job with a timeout that no single reign reaches.
+// so does a job with a timeout that no single leadership reaches.
 func TestAgeAcrossLeaders(t *testing.T) {
-	for reign, most := range map[time.Duration]time.Duration{20 * time.Minute: 7 * time.Hour, 3 * time.Minute: 8 * time.Hour, 30 * time.Second: 11 * time.Hour} {
+	for term, most := range map[time.Duration]time.Duration{20 * time.Minute: 7 * time.Hour, 3 * time.Minute: 8 * time.Hour, 30 * time.Second: 11 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLog(t)
 			l.worker("a", "n1", 1)
@@ -101,11 +101,11 @@ func TestAgeAcrossLeaders(t *testing.T) {
 			began := time.Now()
 			forgotten, ended := time.Duration(0), time.Duration(0)
 			for (forgotten == 0 || ended == 0) && time.Since(began) < most {
-				stop := l.reign()
+				stop := l.startLeader()
 				if p, _ := l.machine.View().Jobs.Part("runs", 0); p.State == jobs.Assigned {
 					l.start("runs", 0)
 				}
-				after(reign)
+				after(term)
 				stop()
 				if _, ok := l.machine.View().Jobs.Job("j"); !ok && forgotten == 0 {
 					forgotten = time.Since(began)
@@ -116,7 +116,7 @@ func TestAgeAcrossLeaders(t *testing.T) {
 			}
 			for what, d := range map[string]time.Duration{"kept": forgotten, "running": ended} {
 				if d < 6*time.Hour || d > most {
-					t.Errorf("with reigns of %v the %s job has 6 h and got %v (0: more than %v)", reign, what, d, most)
+					t.Errorf("with leaderships of %v the %s job has 6 h and got %v (0: more than %v)", term, what, d, most)
 				}
 			}
 		})

@@ -9,15 +9,15 @@ import (
 	"github.com/folkmoot/folkmoot/jobs"
 )
 
-// judge measures how long things take on the leader's own clock: the log's
+// deadlines measures how long things take on the leader's own clock: the log's
 // times are labels of many clocks.
-type judge struct {
+type deadlines struct {
 	cfg   Config
 	parts map[partKey]partMark
 	jobs  map[string]time.Time // running jobs with a timeout: first seen so
-	shun  map[string]time.Time // sessions that started nothing: until when
+	avoid map[string]time.Time // sessions that started nothing: until when
 	last  time.Time            // of the last look
-	age   age
+	age   ageClock
 }
 
 type partKey struct {
@@ -31,39 +31,39 @@ type partMark struct {
 	since time.Time
 }
 
-// overdue is an attempt to be taken back, with the reason.
-type overdue struct {
+// overduePart is an attempt to be taken back, with the reason.
+type overduePart struct {
 	ref    jobs.Ref
 	reason string
 }
 
-func newJudge(cfg Config) *judge {
-	return &judge{cfg: cfg, parts: map[partKey]partMark{}, jobs: map[string]time.Time{}, shun: map[string]time.Time{}}
+func newDeadlines(cfg Config) *deadlines {
+	return &deadlines{cfg: cfg, parts: map[partKey]partMark{}, jobs: map[string]time.Time{}, avoid: map[string]time.Time{}}
 }
 
-func (j *judge) shunned(session string, now time.Time) bool {
-	until, ok := j.shun[session]
+func (j *deadlines) avoided(session string, now time.Time) bool {
+	until, ok := j.avoid[session]
 	return ok && now.Before(until)
 }
 
-// begin forgets all marks when this process, or the log, stood still: then
+// resetIfStalled forgets all marks when this process, or the log, stood still: then
 // nobody could report, and everybody gets the whole time again.
-func (j *judge) begin(now time.Time) {
-	if still := now.Sub(j.last); !j.last.IsZero() && still > j.cfg.Tick+standstill {
+func (j *deadlines) resetIfStalled(now time.Time) {
+	if still := now.Sub(j.last); !j.last.IsZero() && still > j.cfg.Tick+stallThreshold {
 		clear(j.parts)
 		clear(j.jobs)
-		j.age.leaveOut(still)
+		j.age.skip(still)
 	}
 	j.last = now
-	for session, until := range j.shun {
+	for session, until := range j.avoid {
 		if !now.Before(until) {
-			delete(j.shun, session)
+			delete(j.avoid, session)
 		}
 	}
 }
 
-// late returns the attempts whose time is over or whose session is gone.
-func (j *judge) late(view *fsm.State, now time.Time) (list []overdue) {
+// overdue returns the attempts whose time is over or whose session is gone.
+func (j *deadlines) overdue(view *fsm.State, now time.Time) (list []overduePart) {
 	marks := make(map[partKey]partMark, len(j.parts))
 	for p := range view.Jobs.Busy() {
 		k, ref := partKey{p.Job, p.N}, p.Ref()
@@ -72,10 +72,10 @@ func (j *judge) late(view *fsm.State, now time.Time) (list []overdue) {
 			m = partMark{ref: ref, state: p.State, since: now}
 		}
 		marks[k] = m
-		if reason := j.verdict(view, p, now.Sub(m.since)); reason != "" {
-			list = append(list, overdue{ref, reason})
+		if reason := j.overdueReason(view, p, now.Sub(m.since)); reason != "" {
+			list = append(list, overduePart{ref, reason})
 			if p.State == jobs.Assigned {
-				j.shun[p.Session] = now.Add(j.cfg.Shun)
+				j.avoid[p.Session] = now.Add(j.cfg.AvoidFor)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (j *judge) late(view *fsm.State, now time.Time) (list []overdue) {
 	return list
 }
 
-func (j *judge) verdict(view *fsm.State, p jobs.Part, took time.Duration) string {
+func (j *deadlines) overdueReason(view *fsm.State, p jobs.Part, took time.Duration) string {
 	if _, ok := view.Registry.SessionByID(p.Session); !ok {
 		return fmt.Sprintf("worker %s is gone", p.Worker)
 	}
@@ -101,7 +101,7 @@ func (j *judge) verdict(view *fsm.State, p jobs.Part, took time.Duration) string
 }
 
 // timedOut returns the running jobs that took longer than their timeout.
-func (j *judge) timedOut(view *fsm.State, now time.Time) (list []jobs.Job) {
+func (j *deadlines) timedOut(view *fsm.State, now time.Time) (list []jobs.Job) {
 	marks := make(map[string]time.Time, len(j.jobs))
 	for job := range view.Jobs.Active() {
 		if job.Timeout <= 0 || job.State != jobs.Running {
@@ -120,36 +120,36 @@ func (j *judge) timedOut(view *fsm.State, now time.Time) (list []jobs.Job) {
 	return list
 }
 
-// look ends what has taken too long: attempts, jobs, and the time that a final
+// checkDeadlines ends what has taken too long: attempts, jobs, and the time that a final
 // job is kept. The first failed proposal ends it; the next look goes on.
-func (d *dispatcher) look(ctx context.Context) error {
+func (d *dispatcher) checkDeadlines(ctx context.Context) error {
 	now := time.Now()
-	d.judge.begin(now)
+	d.deadlines.resetIfStalled(now)
 	view := d.Machine.View()
-	d.retries.forget(view, now)
-	if err := d.takeBack(ctx, d.judge.late(view, now)); err != nil {
+	d.retries.prune(view, now)
+	if err := d.requeue(ctx, d.deadlines.overdue(view, now)); err != nil {
 		return fmt.Errorf("take parts back: %w", err)
 	}
-	for _, job := range d.judge.timedOut(view, now) {
-		if err := d.timeOut(ctx, job); err != nil {
+	for _, job := range d.deadlines.timedOut(view, now) {
+		if err := d.failTimedOut(ctx, job); err != nil {
 			return err
 		}
 	}
-	return d.count(ctx, view, now)
+	return d.countAge(ctx, view, now)
 }
 
-func (d *dispatcher) timeOut(ctx context.Context, job jobs.Job) error {
+func (d *dispatcher) failTimedOut(ctx context.Context, job jobs.Job) error {
 	reason := fmt.Sprintf("timed out: it ran longer than its timeout of %v", time.Duration(job.Timeout))
-	_, err := proposed[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
-	if err != nil && !settled(err) {
+	_, err := write[jobs.Job](ctx, d, jobs.KindCancel, jobs.Cancel{ID: job.ID, State: jobs.Failed, Reason: reason})
+	if err != nil && !alreadyDone(err) {
 		return fmt.Errorf("end job %s: %w", job.ID, err)
 	}
 	d.Logger.Info("job timed out", "job", job.ID, "timeout", time.Duration(job.Timeout))
 	return nil
 }
 
-// takeBack proposes to requeue attempts, those with the same reason together.
-func (d *dispatcher) takeBack(ctx context.Context, late []overdue) error {
+// requeue proposes to requeue attempts, those with the same reason together.
+func (d *dispatcher) requeue(ctx context.Context, late []overduePart) error {
 	for len(late) > 0 {
 		n := 1
 		for n < len(late) && n < batchParts && late[n].reason == late[0].reason {
@@ -159,7 +159,7 @@ func (d *dispatcher) takeBack(ctx context.Context, late []overdue) error {
 		for i := range refs {
 			refs[i] = late[i].ref
 		}
-		if _, err := proposed[[]jobs.Verdict](ctx, d, jobs.KindRequeue, jobs.Requeue{Parts: refs, Reason: late[0].reason}); err != nil {
+		if _, err := write[[]jobs.Verdict](ctx, d, jobs.KindRequeue, jobs.Requeue{Parts: refs, Reason: late[0].reason}); err != nil {
 			return err
 		}
 		d.Logger.Info("parts taken back", "parts", n, "reason", late[0].reason)

@@ -36,7 +36,7 @@ type Config struct {
 
 	StartGrace  time.Duration // how long a part may be assigned and not started; default 10s
 	FinishGrace time.Duration // how long beyond its part_timeout it may run; default 10s
-	Shun        time.Duration // how long a worker that started nothing gets nothing new; default 10s
+	AvoidFor    time.Duration // how long a worker that started nothing gets nothing new; default 10s
 	Tick        time.Duration // how often deadlines are looked at; default 1s
 	Logger      *slog.Logger  // default none
 }
@@ -45,7 +45,7 @@ type Config struct {
 // for every grace to begin anew.
 const (
 	proposeTimeout = 10 * time.Second
-	standstill     = 4 * time.Second
+	stallThreshold = 4 * time.Second
 	planLimit      = 1000     // assignments of one plan
 	planBytes      = 96 << 10 // of one Assign, before escapes
 	batchParts     = 128      // of one Requeue
@@ -62,18 +62,18 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	cfg.StartGrace = cmp.Or(cfg.StartGrace, 10*time.Second)
 	cfg.FinishGrace = cmp.Or(cfg.FinishGrace, 10*time.Second)
-	cfg.Shun = cmp.Or(cfg.Shun, 10*time.Second)
+	cfg.AvoidFor = cmp.Or(cfg.AvoidFor, 10*time.Second)
 	cfg.Tick = cmp.Or(cfg.Tick, time.Second)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &dispatcher{Config: cfg, judge: newJudge(cfg), retries: newRetries()}
+	d := &dispatcher{Config: cfg, deadlines: newDeadlines(cfg), retries: newRetries()}
 	tick := time.NewTicker(cfg.Tick)
 	defer tick.Stop()
 	changed := cfg.Machine.Feed().Changed()
 	d.tick(ctx) // the marks of all that is under way
 	for {
-		pause, again := d.hand(ctx)
+		pause, again := d.assignWaiting(ctx)
 		// A pause is over when it is over: news must not cut it short.
 		if err := d.wait(ctx, pause, tick.C); err != nil {
 			return err
@@ -81,7 +81,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if again {
 			continue
 		}
-		rested, stop := d.rested()
+		rested, stop := d.restTimer()
 		select {
 		case <-ctx.Done():
 			stop()
@@ -98,13 +98,13 @@ func Run(ctx context.Context, cfg Config) error {
 
 type dispatcher struct {
 	Config
-	judge   *judge
-	retries *retries
-	fails   int // to assign, in a row
+	deadlines *deadlines
+	retries   *retries
+	fails     int // to assign, in a row
 }
 
-// rested is sent to when the first rest is over that the last plan came upon.
-func (d *dispatcher) rested() (over <-chan time.Time, stop func() bool) {
+// restTimer is sent to when the first rest is over that the last plan came upon.
+func (d *dispatcher) restTimer() (over <-chan time.Time, stop func() bool) {
 	if d.retries.next.IsZero() {
 		return nil, func() bool { return false }
 	}
@@ -133,22 +133,22 @@ func (d *dispatcher) wait(ctx context.Context, pause time.Duration, tick <-chan 
 
 // tick looks at deadlines; what failed is looked at again at the next tick.
 func (d *dispatcher) tick(ctx context.Context) {
-	if err := d.look(ctx); err != nil && ctx.Err() == nil {
+	if err := d.checkDeadlines(ctx); err != nil && ctx.Err() == nil {
 		d.Logger.Warn("deadlines are looked at again", "error", err)
 	}
 }
 
-// hand gives waiting parts to free workers until there are none of one kind,
+// assignWaiting gives waiting parts to free workers until there are none of one kind,
 // and returns how long to rest, and whether to try again then without waiting
 // for news. The rest keeps planning below a fifth of a core, however many news
 // there are.
-func (d *dispatcher) hand(ctx context.Context) (rest time.Duration, again bool) {
+func (d *dispatcher) assignWaiting(ctx context.Context) (rest time.Duration, again bool) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		d.retries.learn(d.Machine, began)
+		d.retries.follow(d.Machine, began)
 		rests := d.retries.rests(began)
 		view := d.Machine.View()
-		if !view.Jobs.Waiting() {
+		if !view.Jobs.HasWaiting() {
 			return 0, false
 		}
 		plan := jobs.Plan(view.Jobs, d.workers(view, began), planLimit, rests)
@@ -158,10 +158,10 @@ func (d *dispatcher) hand(ctx context.Context) (rest time.Duration, again bool) 
 		}
 		given, err := d.assign(ctx, plan)
 		if err != nil {
-			return d.fault(ctx, err), true
+			return d.backoff(ctx, err), true
 		}
 		d.fails = 0
-		d.retries.gave(view, plan, began)
+		d.retries.noteGiven(view, plan, began)
 		if given == 0 {
 			// The view is behind, or plan and table disagree: no hot loop.
 			d.Logger.Warn("no assignment was taken", "planned", len(plan), "index", view.Index)
@@ -180,7 +180,7 @@ func (d *dispatcher) workers(view *fsm.State, now time.Time) (list []jobs.Worker
 			alive = d.Alive == nil || d.Alive(s.Home)
 			homes[s.Home] = alive
 		}
-		if !alive || d.judge.shunned(s.ID, now) {
+		if !alive || d.deadlines.avoided(s.ID, now) {
 			continue
 		}
 		health := view.Jobs.Health(s.FullName)
@@ -201,7 +201,7 @@ func (d *dispatcher) assign(ctx context.Context, plan []jobs.Assignment) (given 
 			size += len(a.Job) + len(a.Worker) + len(a.Session) + len(a.Home) + 100
 			n++
 		}
-		verdicts, err := proposed[[]jobs.Verdict](ctx, d, jobs.KindAssign, jobs.Assign{Assignments: plan[:n]})
+		verdicts, err := write[[]jobs.Verdict](ctx, d, jobs.KindAssign, jobs.Assign{Assignments: plan[:n]})
 		if err != nil {
 			return given, err
 		}
@@ -215,9 +215,9 @@ func (d *dispatcher) assign(ctx context.Context, plan []jobs.Assignment) (given 
 	return given, nil
 }
 
-// fault notes that assigning failed and says how long to rest: 100 ms doubling
+// backoff notes that assigning failed and says how long to rest: 100 ms doubling
 // to 2 s. Nothing is repeated as it was; the view decides what is still to do.
-func (d *dispatcher) fault(ctx context.Context, err error) time.Duration {
+func (d *dispatcher) backoff(ctx context.Context, err error) time.Duration {
 	rest := min(100*time.Millisecond<<min(d.fails, 5), 2*time.Second)
 	d.fails++
 	if ctx.Err() == nil {
@@ -226,16 +226,16 @@ func (d *dispatcher) fault(ctx context.Context, err error) time.Duration {
 	return rest
 }
 
-// proposed carries one command through the log.
-func proposed[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
+// write carries one command through the log.
+func write[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proposeTimeout, fmt.Errorf("%s took longer than %v", kind, proposeTimeout))
 	defer cancel()
 	reply, _, err := propose.Do[R](ctx, d.Proposer, kind, "dispatch", body)
 	return reply, err
 }
 
-// settled says that a refusal means there is nothing left to do.
-func settled(err error) bool {
+// alreadyDone says that a refusal means there is nothing left to do.
+func alreadyDone(err error) bool {
 	switch wire.CodeOf(err) {
 	case wire.CodeConflict, wire.CodeNotFound:
 		return true

@@ -243,7 +243,7 @@ func TestNewReignBeginsAnew(t *testing.T) {
 		l.worker("a", "n1", 1)
 		l.submit("j", 1)
 		for range 5 {
-			stop := l.reign()
+			stop := l.startLeader()
 			after(7 * time.Second)
 			stop()
 		}

@@ -156,7 +156,7 @@ func lead(t *testing.T, play func(*log)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(t)
-		stop := l.reign()
+		stop := l.startLeader()
 		play(l)
 		stop()
 		if err := l.machine.View().Jobs.Verify(); err != nil {
@@ -165,8 +165,8 @@ func lead(t *testing.T, play func(*log)) {
 	})
 }
 
-// reign starts dispatch; stop ends it and checks how it ended.
-func (l *log) reign() (stop func()) {
+// startLeader starts dispatch; stop ends it and checks how it ended.
+func (l *log) startLeader() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {

@@ -29,8 +29,8 @@ func newRetries() *retries {
 	return &retries{parts: map[partKey]rest{}, given: map[string]time.Time{}}
 }
 
-// learn notes the failures told since it was last called.
-func (r *retries) learn(m Machine, now time.Time) {
+// follow notes the failures told since it was last called.
+func (r *retries) follow(m Machine, now time.Time) {
 	for r.began {
 		events, lagged := m.Feed().Since(r.index, r.seq)
 		if lagged {
@@ -74,12 +74,12 @@ func (r *retries) rests(now time.Time) func(jobs.Part) bool {
 		if !now.Before(until) {
 			return false
 		}
-		r.wake(until)
+		r.wakeAt(until)
 		return true
 	}
 }
 
-func (r *retries) wake(at time.Time) {
+func (r *retries) wakeAt(at time.Time) {
 	if r.next.IsZero() || at.Before(r.next) {
 		r.next = at
 	}
@@ -92,14 +92,14 @@ func (r *retries) slots(h jobs.WorkerHealth, session string, all int, now time.T
 		return all
 	}
 	if until := r.given[session].Add(h.Rest()); now.Before(until) {
-		r.wake(until)
+		r.wakeAt(until)
 		return 0
 	}
 	return 1
 }
 
-// gave notes what was given to suspects.
-func (r *retries) gave(view *fsm.State, plan []jobs.Assignment, now time.Time) {
+// noteGiven notes what was given to suspects.
+func (r *retries) noteGiven(view *fsm.State, plan []jobs.Assignment, now time.Time) {
 	for _, a := range plan {
 		if h := view.Jobs.Health(a.Worker); h.Session == a.Session && h.Suspect() {
 			r.given[a.Session] = now
@@ -107,8 +107,8 @@ func (r *retries) gave(view *fsm.State, plan []jobs.Assignment, now time.Time) {
 	}
 }
 
-// forget drops what is no longer of use.
-func (r *retries) forget(view *fsm.State, now time.Time) {
+// prune drops what is no longer of use.
+func (r *retries) prune(view *fsm.State, now time.Time) {
 	for k, known := range r.parts {
 		if p, ok := view.Jobs.Part(k.job, k.n); !ok || !p.FailedLast() || p.Attempt != known.attempt {
 			delete(r.parts, k)

@@ -77,14 +77,14 @@ func TestRestRunsWhileAllAreBusy(t *testing.T) {
 func TestRestUnderANewLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(t)
-		stop := l.reign()
+		stop := l.startLeader()
 		l.worker("a", "n1", 1)
 		l.submit("j", 1)
 		settle()
 		l.fails("j", 0)
 		after(900 * time.Millisecond)
 		stop()
-		stop = l.reign()
+		stop = l.startLeader()
 		defer func() { stop() }()
 		after(800 * time.Millisecond)
 		l.part("j", 0, jobs.Waiting, 1, "n1.a")

@@ -6,7 +6,7 @@ import (
 )
 
 // Look is one look of a Keeper; a test cannot make its process stand still.
-var Look = (*Keeper).look
+var Look = (*Keeper).tick
 
 // Sweeper is a Sweep whose looks a test times itself.
 func Sweeper(cfg SweepConfig) (look func(ctx context.Context, last, now time.Time)) {
@@ -14,5 +14,5 @@ func Sweeper(cfg SweepConfig) (look func(ctx context.Context, last, now time.Tim
 	if err != nil {
 		panic(err)
 	}
-	return s.look
+	return s.tick
 }

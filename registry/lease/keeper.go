@@ -43,9 +43,9 @@ const Reason = "its lease ran out"
 // proposeTimeout bounds one proposal.
 const proposeTimeout = 10 * time.Second
 
-// pause is how late a tick must be to count as a pause of this process: the
+// stallThreshold is how late a tick must be to count as a pause of this process: the
 // heartbeats of that time could not be heard and must not be missed.
-const pause = time.Second
+const stallThreshold = time.Second
 
 // clockStep is how often the clock of awake time is looked at.
 const clockStep = 200 * time.Millisecond
@@ -57,19 +57,19 @@ type Keeper struct {
 	cfg Config
 
 	// mu guards all below. It is not held while something is proposed.
-	mu    sync.Mutex
-	by    map[string]*held // by session id
-	queue queue
+	mu     sync.Mutex
+	leases map[string]*leaseState // by session id
+	queue  queue
 }
 
-// held is one lease.
-type held struct {
-	fence registry.Fence
-	lease time.Duration
-	ends  time.Time
-	why   string    // it ends then, if that is sooner than the lease says; else ""
-	due   time.Time // when to look at it, never after ends but for a retry
-	place int       // in the queue
+// leaseState is one lease.
+type leaseState struct {
+	fence  registry.Fence
+	lease  time.Duration
+	ends   time.Time
+	reason string    // it ends then, if that is sooner than the lease says; else ""
+	due    time.Time // when to look at it, never after ends but for a retry
+	pos    int       // in the queue
 	// ending says that the session's end was proposed and may come about, whatever
 	// the lease is by then.
 	ending bool
@@ -89,7 +89,7 @@ func New(cfg Config) *Keeper {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{cfg: cfg, by: map[string]*held{}}
+	return &Keeper{cfg: cfg, leases: map[string]*leaseState{}}
 }
 
 // Grant gives a session that is homed here its full lease from now. A fence of
@@ -98,20 +98,20 @@ func (k *Keeper) Grant(fence registry.Fence, lease time.Duration) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h, known := k.by[fence.Session]
+	h, known := k.leases[fence.Session]
 	if known && h.fence.Epoch > fence.Epoch {
 		return
 	}
 	if !known {
-		h = &held{}
-		k.by[fence.Session] = h
+		h = &leaseState{}
+		k.leases[fence.Session] = h
 	}
 	if h.fence != fence {
 		h.ending = false // what was proposed does not fit any more
 	}
-	h.fence, h.lease, h.ends, h.due, h.why = fence, lease, now.Add(lease), now.Add(lease), ""
+	h.fence, h.lease, h.ends, h.due, h.reason = fence, lease, now.Add(lease), now.Add(lease), ""
 	if known {
-		heap.Fix(&k.queue, h.place)
+		heap.Fix(&k.queue, h.pos)
 	} else {
 		heap.Push(&k.queue, h)
 	}
@@ -122,9 +122,9 @@ func (k *Keeper) Renew(session string) bool {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h, ok := k.by[session]
+	h, ok := k.leases[session]
 	if ok {
-		h.ends, h.why = now.Add(h.lease), ""
+		h.ends, h.reason = now.Add(h.lease), ""
 	}
 	return ok
 }
@@ -134,7 +134,7 @@ func (k *Keeper) Renew(session string) bool {
 func (k *Keeper) Ending(session string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h, ok := k.by[session]
+	h, ok := k.leases[session]
 	return ok && h.ending
 }
 
@@ -144,21 +144,21 @@ func (k *Keeper) Shorten(fence registry.Fence, within time.Duration, why string)
 	ends := time.Now().Add(within)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h, ok := k.by[fence.Session]
+	h, ok := k.leases[fence.Session]
 	if !ok || h.fence != fence || h.ending || h.ends.Before(ends) {
 		return
 	}
-	h.ends, h.due, h.why = ends, ends, why
-	heap.Fix(&k.queue, h.place)
+	h.ends, h.due, h.reason = ends, ends, why
+	heap.Fix(&k.queue, h.pos)
 }
 
 // Drop forgets the lease of a session that ended or moved.
 func (k *Keeper) Drop(session string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if h, ok := k.by[session]; ok {
-		delete(k.by, session)
-		heap.Remove(&k.queue, h.place)
+	if h, ok := k.leases[session]; ok {
+		delete(k.leases, session)
+		heap.Remove(&k.queue, h.pos)
 	}
 }
 
@@ -166,7 +166,7 @@ func (k *Keeper) Drop(session string) {
 func (k *Keeper) Len() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.by)
+	return len(k.leases)
 }
 
 // Run proposes the end of sessions whose lease ran out, in batches, until ctx
@@ -174,14 +174,14 @@ func (k *Keeper) Len() int {
 // again as long as the lease is neither renewed nor dropped; where that is not
 // certain it is proposed until it is.
 func (k *Keeper) Run(ctx context.Context) error {
-	return every(ctx, k.cfg.Tick, k.look)
+	return tickLoop(ctx, k.cfg.Tick, k.tick)
 }
 
-// every calls look, with the time when the last one should have been and that of
+// tickLoop calls look, with the time when the last one should have been and that of
 // now, until ctx ends; it returns ctx's error. They are an interval apart, and
 // what the process stood still since the look before began, be it while that
 // waited for a proposal. What a look takes by itself is no pause of this process.
-func every(ctx context.Context, interval time.Duration, look func(ctx context.Context, last, now time.Time)) error {
+func tickLoop(ctx context.Context, interval time.Duration, look func(ctx context.Context, last, now time.Time)) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	clock := awake.New(min(interval, clockStep))
@@ -202,9 +202,9 @@ func every(ctx context.Context, interval time.Duration, look func(ctx context.Co
 	}
 }
 
-// look does what is due now; it looked last at the given time.
-func (k *Keeper) look(ctx context.Context, last, now time.Time) {
-	if late := now.Sub(last) - k.cfg.Tick; late > pause {
+// tick does what is due now; it looked last at the given time.
+func (k *Keeper) tick(ctx context.Context, last, now time.Time) {
+	if late := now.Sub(last) - k.cfg.Tick; late > stallThreshold {
 		k.cfg.Logger.Warn("this process stood still: leases run on by that much", "for", late)
 		k.extend(late)
 	}
@@ -214,7 +214,7 @@ func (k *Keeper) look(ctx context.Context, last, now time.Time) {
 // expire proposes all that is due.
 func (k *Keeper) expire(ctx context.Context, now time.Time) {
 	for ctx.Err() == nil {
-		over, why := k.over(now)
+		over, why := k.takeDue(now)
 		if len(over) == 0 {
 			return
 		}
@@ -223,7 +223,7 @@ func (k *Keeper) expire(ctx context.Context, now time.Time) {
 		cancel()
 		if err != nil {
 			if wire.CodeOf(err) == wire.CodeUnavailable {
-				k.spare(over)
+				k.clearEnding(over)
 			}
 			if ctx.Err() == nil {
 				k.cfg.Logger.Warn("sessions could not be expired; they are tried again", "sessions", len(over), "error", err)
@@ -231,13 +231,13 @@ func (k *Keeper) expire(ctx context.Context, now time.Time) {
 			return
 		}
 		k.cfg.Logger.Info("sessions expired", "sessions", len(over), "first", over[0].FullName, "reason", why)
-		k.forget(over)
+		k.dropAll(over)
 	}
 }
 
-// over returns a batch of fences whose leases ran out, all for one reason. They
+// takeDue returns a batch of fences whose leases ran out, all for one reason. They
 // stay in the queue, to be looked at again after Retry.
-func (k *Keeper) over(now time.Time) (batch []registry.Fence, why string) {
+func (k *Keeper) takeDue(now time.Time) (batch []registry.Fence, why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for len(batch) < k.cfg.Batch && len(k.queue) > 0 {
@@ -246,8 +246,8 @@ func (k *Keeper) over(now time.Time) (batch []registry.Fence, why string) {
 			break
 		}
 		reason := Reason
-		if h.why != "" {
-			reason = h.why
+		if h.reason != "" {
+			reason = h.reason
 		}
 		switch {
 		case h.ends.After(now) && !h.ending:
@@ -264,25 +264,25 @@ func (k *Keeper) over(now time.Time) (batch []registry.Fence, why string) {
 	return batch, why
 }
 
-// spare notes that the end with these fences was not proposed.
-func (k *Keeper) spare(over []registry.Fence) {
+// clearEnding notes that the end with these fences was not proposed.
+func (k *Keeper) clearEnding(over []registry.Fence) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, f := range over {
-		if h, ok := k.by[f.Session]; ok && h.fence == f {
+		if h, ok := k.leases[f.Session]; ok && h.fence == f {
 			h.ending = false
 		}
 	}
 }
 
-// forget drops the leases that ended with these fences.
-func (k *Keeper) forget(over []registry.Fence) {
+// dropAll drops the leases that ended with these fences.
+func (k *Keeper) dropAll(over []registry.Fence) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, f := range over {
-		if h, ok := k.by[f.Session]; ok && h.fence == f {
-			delete(k.by, f.Session)
-			heap.Remove(&k.queue, h.place)
+		if h, ok := k.leases[f.Session]; ok && h.fence == f {
+			delete(k.leases, f.Session)
+			heap.Remove(&k.queue, h.pos)
 		}
 	}
 }
@@ -298,18 +298,18 @@ func (k *Keeper) extend(by time.Duration) {
 }
 
 // queue is a heap by due.
-type queue []*held
+type queue []*leaseState
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+	q[i].pos, q[j].pos = i, j
 }
 
 func (q *queue) Push(x any) {
-	h := x.(*held)
-	h.place = len(*q)
+	h := x.(*leaseState)
+	h.pos = len(*q)
 	*q = append(*q, h)
 }
 

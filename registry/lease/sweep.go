@@ -42,7 +42,7 @@ func Sweep(ctx context.Context, cfg SweepConfig) error {
 	if err != nil {
 		return err
 	}
-	return every(ctx, s.Interval, s.look)
+	return tickLoop(ctx, s.Interval, s.tick)
 }
 
 func newSweep(cfg SweepConfig) (*sweep, error) {
@@ -70,14 +70,14 @@ type sweep struct {
 	lost  map[string]time.Time // home: when to look at its sessions
 }
 
-// lookAgain is when the sessions of a lost home are looked at again in any case: one
+// recheckInterval is when the sessions of a lost home are looked at again in any case: one
 // of a shorter lease may have moved there.
-const lookAgain = 10 * time.Second
+const recheckInterval = 10 * time.Second
 
-// look ends the sessions of homes that are lost for long enough; last is when
+// tick ends the sessions of homes that are lost for long enough; last is when
 // the look before was over.
-func (s *sweep) look(ctx context.Context, last, now time.Time) {
-	if late := now.Sub(last) - s.Interval; late > pause {
+func (s *sweep) tick(ctx context.Context, last, now time.Time) {
+	if late := now.Sub(last) - s.Interval; late > stallThreshold {
 		s.Logger.Warn("this process stood still: graces begin anew", "for", late)
 		s.began = now
 		clear(s.lost)
@@ -89,12 +89,12 @@ func (s *sweep) look(ctx context.Context, last, now time.Time) {
 		}
 	}
 	for home := range homes {
-		s.judge(ctx, home, now)
+		s.checkHome(ctx, home, now)
 	}
 }
 
-// judge ends the sessions of one home that are due.
-func (s *sweep) judge(ctx context.Context, home string, now time.Time) {
+// checkHome ends the sessions of one home that are due.
+func (s *sweep) checkHome(ctx context.Context, home string, now time.Time) {
 	alive, heard := s.alive(home)
 	if alive {
 		delete(s.lost, home)
@@ -105,20 +105,20 @@ func (s *sweep) judge(ctx context.Context, home string, now time.Time) {
 	}
 	look, known := s.lost[home]
 	if !known {
-		s.report(home, now.Sub(heard))
+		s.logLost(home, now.Sub(heard))
 	}
 	if known && now.Before(look) {
 		return
 	}
 	due, next := s.due(home, now.Sub(heard)-s.Window)
-	s.lost[home] = now.Add(min(next, lookAgain))
-	if !s.end(ctx, home, due) {
+	s.lost[home] = now.Add(min(next, recheckInterval))
+	if !s.expire(ctx, home, due) {
 		s.lost[home] = now // at the next look
 	}
 }
 
-// report says when the names of a home that is lost will be free.
-func (s *sweep) report(home string, silent time.Duration) {
+// logLost says when the names of a home that is lost will be free.
+func (s *sweep) logLost(home string, silent time.Duration) {
 	sessions, longest := 0, time.Duration(0)
 	for row := range s.View().Registry.SessionsOf(home) {
 		sessions++
@@ -160,9 +160,9 @@ func (s *sweep) alive(home string) (alive bool, heard time.Time) {
 	return s.Alive(home)
 }
 
-// end expires sessions of a lost home. A failure, or a home that is back, ends the
+// expire expires sessions of a lost home. A failure, or a home that is back, ends the
 // round: false.
-func (s *sweep) end(ctx context.Context, home string, due []registry.Fence) bool {
+func (s *sweep) expire(ctx context.Context, home string, due []registry.Fence) bool {
 	for batch := range slices.Chunk(due, s.Batch) {
 		if alive, _ := s.alive(home); alive || ctx.Err() != nil {
 			return false

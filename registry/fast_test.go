@@ -31,7 +31,7 @@ func TestQuickReadsTheUsual(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got registry.SignIn
-		if !got.Quick(body) {
+		if !got.DecodeFast(body) {
 			t.Errorf("%s was not read", body)
 		} else if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
@@ -47,7 +47,7 @@ func TestQuickWritesTheUsual(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := c.AppendQuick(nil); !ok || string(got) != string(want) {
+		if got, ok := c.AppendFast(nil); !ok || string(got) != string(want) {
 			t.Errorf("got %s (%v), want %s", got, ok, want)
 		}
 	}
@@ -65,7 +65,7 @@ func TestQuickWritesTheUsual(t *testing.T) {
 			{Place: wire.Place{Group: text}},
 			{Runtimes: []string{text}},
 		} {
-			if got, ok := c.AppendQuick(nil); ok {
+			if got, ok := c.AppendFast(nil); ok {
 				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
 			}
 		}
@@ -91,10 +91,10 @@ func TestQuickSession(t *testing.T) {
 		if err := json.Unmarshal(body, &strict); err != nil {
 			t.Fatal(err)
 		}
-		if !got.Quick(body) || !reflect.DeepEqual(got, strict) {
+		if !got.DecodeFast(body) || !reflect.DeepEqual(got, strict) {
 			t.Errorf("%s: got %+v, want %+v", body, got, strict)
 		}
-		if line, ok := want.AppendQuick([]byte("x")); !ok || string(line) != "x"+string(body) {
+		if line, ok := want.AppendFast([]byte("x")); !ok || string(line) != "x"+string(body) {
 			t.Errorf("got %s (%v), want x%s", line, ok, body)
 		}
 	}
@@ -115,13 +115,13 @@ func TestQuickSession(t *testing.T) {
 			{Runtimes: []string{text}},
 		} {
 			s.Since = at
-			if got, ok := s.AppendQuick(nil); ok {
+			if got, ok := s.AppendFast(nil); ok {
 				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
 			}
 		}
 	}
 	for _, since := range []time.Time{at.In(time.FixedZone("", 3600)), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)} {
-		if got, ok := (registry.Session{Since: since}).AppendQuick(nil); ok {
+		if got, ok := (registry.Session{Since: since}).AppendFast(nil); ok {
 			t.Errorf("%v was written: %s", since, got)
 		}
 	}
@@ -143,7 +143,7 @@ func TestQuickSession(t *testing.T) {
 		if body == string(usual) {
 			t.Fatalf("%s is not in %s", change[0], usual)
 		}
-		if s := new(registry.Session); s.Quick([]byte(body)) {
+		if s := new(registry.Session); s.DecodeFast([]byte(body)) {
 			t.Errorf("%s was read quickly, as %+v", body, s)
 		}
 	}
@@ -165,7 +165,7 @@ func TestQuickSessionKnowsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back registry.Session
-	if got, ok := s.AppendQuick(nil); !ok || string(got) != string(want) || !back.Quick(got) || !reflect.DeepEqual(back, s) {
+	if got, ok := s.AppendFast(nil); !ok || string(got) != string(want) || !back.DecodeFast(got) || !reflect.DeepEqual(back, s) {
 		t.Errorf("got %s, back %+v, want %s", got, back, want)
 	}
 }
@@ -180,13 +180,13 @@ func FuzzQuickSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var quick, strict registry.Session
 		err := json.Unmarshal(body, &strict)
-		if quick.Quick(body) && (err != nil || !reflect.DeepEqual(quick, strict)) {
+		if quick.DecodeFast(body) && (err != nil || !reflect.DeepEqual(quick, strict)) {
 			t.Fatalf("%q: quickly %+v, strictly %+v (%v)", body, quick, strict, err)
 		}
 		if err != nil {
 			return
 		}
-		if got, ok := strict.AppendQuick(nil); ok {
+		if got, ok := strict.AppendFast(nil); ok {
 			if want, err := json.Marshal(strict); err != nil || string(got) != string(want) {
 				t.Fatalf("quickly %s, strictly %s (%v)", got, want, err)
 			}
@@ -206,16 +206,16 @@ func TestQuickSignOut(t *testing.T) {
 		}
 		body := bytes.TrimSpace(b.Bytes())
 		var got registry.SignOut
-		if !got.Quick(body) || got != want {
+		if !got.DecodeFast(body) || got != want {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
 		}
-		if line, ok := want.AppendQuick([]byte("x")); !ok || string(line) != "x"+string(body) {
+		if line, ok := want.AppendFast([]byte("x")); !ok || string(line) != "x"+string(body) {
 			t.Errorf("got %s (%v), want x%s", line, ok, body)
 		}
 	}
 	for _, text := range []string{"\"", "\\", "\n", "ä", "\x7f", "\xff", "\u2028"} {
 		for i, c := range []registry.SignOut{{FullName: text}, {Session: text}} {
-			if got, ok := c.AppendQuick(nil); ok {
+			if got, ok := c.AppendFast(nil); ok {
 				t.Errorf("field %d: %q was written as it is: %s", i, text, got)
 			}
 		}
@@ -224,7 +224,7 @@ func TestQuickSignOut(t *testing.T) {
 		``, `{}`, `{"full_name":"a"}`, `{"session":"b","full_name":"a"}`, `{"full_name":"a","session":"b"} `, `{"full_name":"a", "session":"b"}`,
 		`{"full_name":"a","session":"b","more":1}`, `{"full_name":"a","session":null}`, `{"full_name":"\u0061","session":"b"}`, `{"full_name":"a","session":"b"`,
 	} {
-		if c := new(registry.SignOut); c.Quick([]byte(body)) {
+		if c := new(registry.SignOut); c.DecodeFast([]byte(body)) {
 			t.Errorf("%s was read quickly, as %+v", body, c)
 		}
 	}
@@ -237,7 +237,7 @@ func FuzzQuickSignOut(f *testing.F) {
 	f.Add([]byte(`{"full_name":"a","session":"b","session":"c"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var quick, strict registry.SignOut
-		if !quick.Quick(body) {
+		if !quick.DecodeFast(body) {
 			return
 		}
 		d := json.NewDecoder(bytes.NewReader(body))
@@ -267,7 +267,7 @@ func FuzzQuick(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var quick, strict registry.SignIn
-		if !quick.Quick(body) {
+		if !quick.DecodeFast(body) {
 			return
 		}
 		d := json.NewDecoder(bytes.NewReader(body))

@@ -8,48 +8,48 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Quick reads a sign-in that is written as fsm.Encode writes the usual ones:
+// DecodeFast reads a sign-in that is written as fsm.Encode writes the usual ones:
 // members in their order, no blanks, plain ASCII without escapes. It answers
 // false, with c spoilt, for everything else, which encoding/json then reads.
 // What it reads it reads as encoding/json does; it spares the most frequent
 // command of the log most of its decoding, at every coordinator.
-func (c *SignIn) Quick(body []byte) bool {
-	s := scanner{rest: string(body)} // of which newSession copies what it keeps
-	s.open('{')
+func (c *SignIn) DecodeFast(body []byte) bool {
+	s := fastDecoder{rest: string(body)} // of which newSession copies what it keeps
+	s.expect('{')
 	c.Name = s.text(`"name":`)
 	c.Namespace = s.text(`,"namespace":`)
 	c.Session = s.text(`,"session":`)
 	c.SecretHash = s.text(`,"secret_hash":`)
 	c.Home = s.text(`,"home":`)
-	if s.has(`,"kind":`) {
+	if s.accept(`,"kind":`) {
 		c.Kind = s.quoted()
 	}
 	s.labels(&c.Labels)
 	s.place(&c.Place)
-	if s.has(`,"lease":`) {
+	if s.accept(`,"lease":`) {
 		c.Lease = time.Duration(s.number())
 	}
 	s.runtimes(&c.Runtimes)
-	if s.has(`,"slots":`) {
+	if s.accept(`,"slots":`) {
 		c.Slots = int(s.number())
 	}
-	if s.has(`,"take_over":true`) {
+	if s.accept(`,"take_over":true`) {
 		c.TakeOver = true
 	}
-	if s.has(`,"attempt":`) {
-		c.Attempt = s.above()
+	if s.accept(`,"attempt":`) {
+		c.Attempt = s.unsigned()
 	}
-	if s.has(`,"keep":true`) {
+	if s.accept(`,"keep":true`) {
 		c.Keep = true
 	}
-	s.open('}')
-	return !s.bad && len(s.rest) == 0
+	s.expect('}')
+	return !s.failed && len(s.rest) == 0
 }
 
-// AppendQuick writes what encoding/json would, or answers false for a command
-// with text that needs escapes. It is the other half of Quick.
-func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
-	w := writer{b: append(b, '{')}
+// AppendFast writes what encoding/json would, or answers false for a command
+// with text that needs escapes. It is the other half of DecodeFast.
+func (c SignIn) AppendFast(b []byte) ([]byte, bool) {
+	w := fastEncoder{b: append(b, '{')}
 	w.text(`"name":`, c.Name)
 	w.text(`,"namespace":`, c.Namespace)
 	w.text(`,"session":`, c.Session)
@@ -77,34 +77,34 @@ func (c SignIn) AppendQuick(b []byte) ([]byte, bool) {
 		w.raw(`,"keep":true`)
 	}
 	w.raw(`}`)
-	return w.b, !w.bad
+	return w.b, !w.failed
 }
 
-// Quick reads a sign-out as SignIn.Quick reads a sign-in: the other half of
+// DecodeFast reads a sign-out as SignIn.DecodeFast reads a sign-in: the other half of
 // what sessions write.
-func (c *SignOut) Quick(body []byte) bool {
-	s := scanner{rest: string(body)} // of which Table.SignOut keeps nothing
-	s.open('{')
+func (c *SignOut) DecodeFast(body []byte) bool {
+	s := fastDecoder{rest: string(body)} // of which Table.SignOut keeps nothing
+	s.expect('{')
 	c.FullName = s.text(`"full_name":`)
 	c.Session = s.text(`,"session":`)
-	s.open('}')
-	return !s.bad && len(s.rest) == 0
+	s.expect('}')
+	return !s.failed && len(s.rest) == 0
 }
 
-// AppendQuick is the other half of Quick, as SignIn.AppendQuick is.
-func (c SignOut) AppendQuick(b []byte) ([]byte, bool) {
-	w := writer{b: append(b, '{')}
+// AppendFast is the other half of DecodeFast, as SignIn.AppendFast is.
+func (c SignOut) AppendFast(b []byte) ([]byte, bool) {
+	w := fastEncoder{b: append(b, '{')}
 	w.text(`"full_name":`, c.FullName)
 	w.text(`,"session":`, c.Session)
 	w.raw(`}`)
-	return w.b, !w.bad
+	return w.b, !w.failed
 }
 
-// Quick reads a session as AppendQuick writes it, as SignIn.Quick reads a
+// DecodeFast reads a session as AppendFast writes it, as SignIn.DecodeFast reads a
 // sign-in: what a sign-in answers goes from the leader to the home.
-func (s *Session) Quick(body []byte) bool {
-	r := scanner{rest: string(body)}
-	r.open('{')
+func (s *Session) DecodeFast(body []byte) bool {
+	r := fastDecoder{rest: string(body)}
+	r.expect('{')
 	s.FullName = r.text(`"full_name":`)
 	s.Name = r.text(`,"name":`)
 	s.Namespace = r.text(`,"namespace":`)
@@ -115,27 +115,27 @@ func (s *Session) Quick(body []byte) bool {
 	s.Epoch = r.count(`,"epoch":`)
 	r.labels(&s.Labels)
 	r.place(&s.Place)
-	r.bad = !r.has(`,"lease":`) || r.bad
+	r.failed = !r.accept(`,"lease":`) || r.failed
 	s.Lease = time.Duration(r.number())
 	r.runtimes(&s.Runtimes)
-	if r.has(`,"slots":`) {
+	if r.accept(`,"slots":`) {
 		s.Slots = int(r.number())
 	}
 	if err := s.Since.UnmarshalText([]byte(r.text(`,"since":`))); err != nil {
-		r.bad = true
+		r.failed = true
 	}
 	s.Index = r.count(`,"index":`)
-	if r.has(`,"attempt":`) {
-		s.Attempt = r.above()
+	if r.accept(`,"attempt":`) {
+		s.Attempt = r.unsigned()
 	}
-	r.open('}')
-	return !r.bad && len(r.rest) == 0
+	r.expect('}')
+	return !r.failed && len(r.rest) == 0
 }
 
-// AppendQuick writes what json.Marshal would, or answers false for a session
+// AppendFast writes what json.Marshal would, or answers false for a session
 // with text that needs escapes, or a time that is not of UTC.
-func (s Session) AppendQuick(b []byte) ([]byte, bool) {
-	w := writer{b: append(b, '{'), html: true}
+func (s Session) AppendFast(b []byte) ([]byte, bool) {
+	w := fastEncoder{b: append(b, '{'), html: true}
 	w.text(`"full_name":`, s.FullName)
 	w.text(`,"name":`, s.Name)
 	w.text(`,"namespace":`, s.Namespace)
@@ -152,7 +152,7 @@ func (s Session) AppendQuick(b []byte) ([]byte, bool) {
 		w.number(`,"slots":`, int64(s.Slots))
 	}
 	if y := s.Since.Year(); s.Since.Location() != time.UTC || y < 1 || y > 9999 {
-		w.bad = true
+		w.failed = true
 	}
 	w.b = s.Since.AppendFormat(append(w.b, `,"since":"`...), time.RFC3339Nano)
 	w.b = strconv.AppendUint(append(w.b, `","index":`...), s.Index, 10)
@@ -160,29 +160,29 @@ func (s Session) AppendQuick(b []byte) ([]byte, bool) {
 		w.b = strconv.AppendUint(append(w.b, `,"attempt":`...), s.Attempt, 10)
 	}
 	w.raw(`}`)
-	return w.b, !w.bad
+	return w.b, !w.failed
 }
 
-// writer writes the one layout Quick knows; bad is for ever.
-type writer struct {
-	b    []byte
-	html bool // what HTML would take for its own would be escaped
-	bad  bool
+// fastEncoder writes the one layout DecodeFast knows; bad is for ever.
+type fastEncoder struct {
+	b      []byte
+	html   bool // what HTML would take for its own would be escaped
+	failed bool
 }
 
-func (w *writer) raw(s string) { w.b = append(w.b, s...) }
+func (w *fastEncoder) raw(s string) { w.b = append(w.b, s...) }
 
-func (w *writer) text(member, s string) {
-	w.bad = w.bad || !simple(s) || w.html && strings.ContainsAny(s, "<>&")
+func (w *fastEncoder) text(member, s string) {
+	w.failed = w.failed || !needsNoEscape(s) || w.html && strings.ContainsAny(s, "<>&")
 	w.b = append(append(w.b, member...), '"')
 	w.b = append(append(w.b, s...), '"')
 }
 
-func (w *writer) number(member string, n int64) {
+func (w *fastEncoder) number(member string, n int64) {
 	w.b = strconv.AppendInt(append(w.b, member...), n, 10)
 }
 
-func (w *writer) labels(list Labels) {
+func (w *fastEncoder) labels(list Labels) {
 	if len(list) == 0 {
 		return
 	}
@@ -197,7 +197,7 @@ func (w *writer) labels(list Labels) {
 	w.raw(`}`)
 }
 
-func (w *writer) place(p wire.Place) {
+func (w *fastEncoder) place(p wire.Place) {
 	if p == (wire.Place{}) {
 		return
 	}
@@ -214,7 +214,7 @@ func (w *writer) place(p wire.Place) {
 	w.raw(`}`)
 }
 
-func (w *writer) runtimes(list []string) {
+func (w *fastEncoder) runtimes(list []string) {
 	if len(list) == 0 {
 		return
 	}
@@ -228,8 +228,8 @@ func (w *writer) runtimes(list []string) {
 	w.raw(`]`)
 }
 
-// simple tells whether s is written in JSON as it is.
-func simple(s string) bool {
+// needsNoEscape tells whether s is written in JSON as it is.
+func needsNoEscape(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7E || c == '"' || c == '\\' {
 			return false
@@ -238,114 +238,114 @@ func simple(s string) bool {
 	return true
 }
 
-// scanner reads the one layout Quick knows; bad is for ever.
-type scanner struct {
-	rest string
-	bad  bool
+// fastDecoder reads the one layout DecodeFast knows; bad is for ever.
+type fastDecoder struct {
+	rest   string
+	failed bool
 }
 
-func (s *scanner) has(text string) bool {
-	if s.bad || len(s.rest) < len(text) || s.rest[:len(text)] != text {
+func (s *fastDecoder) accept(text string) bool {
+	if s.failed || len(s.rest) < len(text) || s.rest[:len(text)] != text {
 		return false
 	}
 	s.rest = s.rest[len(text):]
 	return true
 }
 
-func (s *scanner) open(c byte) {
+func (s *fastDecoder) expect(c byte) {
 	if len(s.rest) == 0 || s.rest[0] != c {
-		s.bad = true
+		s.failed = true
 		return
 	}
 	s.rest = s.rest[1:]
 }
 
-func (s *scanner) text(member string) string {
-	if !s.has(member) {
-		s.bad = true
+func (s *fastDecoder) text(member string) string {
+	if !s.accept(member) {
+		s.failed = true
 		return ""
 	}
 	return s.quoted()
 }
 
-func (s *scanner) quoted() string {
-	if s.bad || len(s.rest) == 0 || s.rest[0] != '"' {
-		s.bad = true
+func (s *fastDecoder) quoted() string {
+	if s.failed || len(s.rest) == 0 || s.rest[0] != '"' {
+		s.failed = true
 		return ""
 	}
 	n := strings.IndexByte(s.rest[1:], '"')
 	if n < 0 {
-		s.bad = true
+		s.failed = true
 		return ""
 	}
 	text := s.rest[1 : 1+n]
-	if !simple(text) {
-		s.bad = true
+	if !needsNoEscape(text) {
+		s.failed = true
 		return ""
 	}
 	s.rest = s.rest[n+2:]
 	return text
 }
 
-func (s *scanner) labels(into *Labels) {
-	if !s.has(`,"labels":{`) {
+func (s *fastDecoder) labels(into *Labels) {
+	if !s.accept(`,"labels":{`) {
 		return
 	}
 	list := Labels(nil)
-	for more := true; more && !s.bad; more = s.has(",") {
+	for more := true; more && !s.failed; more = s.accept(",") {
 		k := s.quoted()
-		s.open(':')
+		s.expect(':')
 		if n := len(list); n > 0 && list[n-1].Key >= k {
-			s.bad = true // out of order
+			s.failed = true // out of order
 		}
 		list = append(list, Label{k, s.quoted()})
 	}
-	s.open('}')
+	s.expect('}')
 	*into = list
 }
 
-func (s *scanner) place(into *wire.Place) {
-	if !s.has(`,"place":{`) {
+func (s *fastDecoder) place(into *wire.Place) {
+	if !s.accept(`,"place":{`) {
 		return
 	}
-	first := s.has(`"host":`)
+	first := s.accept(`"host":`)
 	if first {
 		into.Host = s.quoted()
 	}
-	if first && s.has(`,"group":`) || !first && s.has(`"group":`) {
+	if first && s.accept(`,"group":`) || !first && s.accept(`"group":`) {
 		into.Group = s.quoted()
 	}
-	s.open('}')
+	s.expect('}')
 }
 
-func (s *scanner) runtimes(into *[]string) {
-	if !s.has(`,"runtimes":[`) {
+func (s *fastDecoder) runtimes(into *[]string) {
+	if !s.accept(`,"runtimes":[`) {
 		return
 	}
-	for more := true; more && !s.bad; more = s.has(",") {
+	for more := true; more && !s.failed; more = s.accept(",") {
 		*into = append(*into, s.quoted())
 	}
-	s.open(']')
+	s.expect(']')
 }
 
 // count reads a member that is a number and not negative.
-func (s *scanner) count(member string) uint64 {
-	if !s.has(member) {
-		s.bad = true
+func (s *fastDecoder) count(member string) uint64 {
+	if !s.accept(member) {
+		s.failed = true
 	}
-	return s.above()
+	return s.unsigned()
 }
 
-// above reads a whole number that is not negative.
-func (s *scanner) above() uint64 {
-	if s.has("-") {
-		s.bad = true
+// unsigned reads a whole number that is not negative.
+func (s *fastDecoder) unsigned() uint64 {
+	if s.accept("-") {
+		s.failed = true
 	}
 	return uint64(s.number())
 }
 
 // number reads a whole number of at most 18 digits, as JSON writes it.
-func (s *scanner) number() int64 {
+func (s *fastDecoder) number() int64 {
 	n := 0
 	for n < len(s.rest) && n < 19 && (s.rest[n] >= '0' && s.rest[n] <= '9' || n == 0 && s.rest[n] == '-') {
 		n++
@@ -355,12 +355,12 @@ func (s *scanner) number() int64 {
 		digits = digits[1:]
 	}
 	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
-		s.bad = true
+		s.failed = true
 		return 0
 	}
 	v, err := strconv.ParseInt(s.rest[:n], 10, 64)
 	if err != nil {
-		s.bad = true
+		s.failed = true
 	}
 	s.rest = s.rest[n:]
 	return v

@@ -6,23 +6,23 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// graveyard remembers the last KeepEnded of what was put into it, in order.
-type graveyard struct {
-	byID  btree.Map[string, grave]
+// tombstones remembers the last KeepEnded of what was put into it, in order.
+type tombstones struct {
+	byID  btree.Map[string, tombstone]
 	order btree.Map[uint64, *Ended]
 	next  uint64 // place of the next one; only the order counts, so it is in no snapshot
 }
 
-type grave struct {
+type tombstone struct {
 	place uint64
 	row   *Ended
 }
 
-func (g *graveyard) copy() graveyard {
-	return graveyard{byID: *g.byID.Copy(), order: *g.order.Copy(), next: g.next}
+func (g *tombstones) copy() tombstones {
+	return tombstones{byID: *g.byID.Copy(), order: *g.order.Copy(), next: g.next}
 }
 
-func (g *graveyard) get(id string) (Ended, bool) {
+func (g *tombstones) get(id string) (Ended, bool) {
 	at, ok := g.byID.Get(id)
 	if !ok {
 		return Ended{}, false
@@ -31,24 +31,24 @@ func (g *graveyard) get(id string) (Ended, bool) {
 }
 
 // put adds a row at the end; an older row of the same session goes.
-func (g *graveyard) put(e *Ended) {
-	g.drop(e.ID)
-	g.byID.Set(e.ID, grave{g.next, e})
+func (g *tombstones) put(e *Ended) {
+	g.remove(e.ID)
+	g.byID.Set(e.ID, tombstone{g.next, e})
 	g.order.Set(g.next, e)
 	g.next++
 	if g.order.Len() > KeepEnded {
 		_, oldest, _ := g.order.Min()
-		g.drop(oldest.ID)
+		g.remove(oldest.ID)
 	}
 }
 
-func (g *graveyard) drop(id string) {
+func (g *tombstones) remove(id string) {
 	if at, ok := g.byID.Delete(id); ok {
 		g.order.Delete(at.place)
 	}
 }
 
-func (g *graveyard) all() iter.Seq[Ended] {
+func (g *tombstones) all() iter.Seq[Ended] {
 	return func(yield func(Ended) bool) {
 		g.order.Scan(func(_ uint64, e *Ended) bool { return yield(*e) })
 	}
