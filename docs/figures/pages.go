@@ -84,7 +84,7 @@ var pages = []page{
 		{"| labels of a component | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
 		{"| the last %n, and the last %n that an operator removed |", of("registry.KeepEnded", "registry.KeepEnded")},
 	}},
-	{"docs/limits.md", "## News", []phrase{
+	{"docs/limits.md", "## Events", []phrase{
 		{"| events that a coordinator remembers | %n, and %s of them |", of("fsm.FeedSize", "fsm.FeedBytes")},
 	}},
 	{"docs/leco.md", "", []phrase{
