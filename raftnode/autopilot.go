@@ -66,7 +66,7 @@ func (n *Node) changedAddress(s raft.Server) string {
 	return addr
 }
 
-// promotable tells whether a member may get a vote: it wants one, has answered
+// promotable reports whether a member may get a vote: it wants one, has answered
 // without a gap for the time of stabilisation, and is close behind.
 func (n *Node) promotable(serverID string) bool {
 	k, ok := n.peers.lookup(serverID)

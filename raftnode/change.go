@@ -12,7 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// admitMember takes in the server p, or takes note of its new address. It is
+// admitMember takes in the server p, or records its new address. It is
 // idempotent. A coordinator that comes back with an empty disk is a new
 // server: its old one, which has votes that the new one does not know of, is
 // removed first, if it is really gone.
@@ -207,7 +207,7 @@ func (n *Node) handleVote(_ context.Context, _ peer.Hello, body []byte) ([]byte,
 	return nil, nil
 }
 
-// staysNonVoter tells whether this server is to stay without a vote: by an
+// staysNonVoter reports whether this server is to stay without a vote: by an
 // operator's last word, else by its configuration.
 func (n *Node) staysNonVoter() bool {
 	switch n.identity.Record().Role {

@@ -48,7 +48,7 @@ type Streams interface {
 	OnStreamOpened(f func(serverID string))
 	// CloseStreams ends the streams opened from here to a server before a moment.
 	CloseStreams(serverID string, before time.Time)
-	// ConnectionRefused tells whether nobody listens at addr, and the machine there says
+	// ConnectionRefused reports whether nobody listens at addr, and the machine there says
 	// so before ctx ends. False says nothing.
 	ConnectionRefused(ctx context.Context, addr string) bool
 }
@@ -83,7 +83,7 @@ type Config struct {
 	// little when the leader's process has ended and its machine says so.
 	HeartbeatTimeout, ElectionTimeout time.Duration
 	LeaderLease                       time.Duration // a leader without a quorum steps down after it: half of HeartbeatTimeout
-	CommitTimeout                     time.Duration // an idle leader tells of commits once more after it, and up to twice that: 100 ms
+	CommitTimeout                     time.Duration // an idle leader sends its commit index once more after it, and up to twice that: 100 ms
 	SnapshotInterval                  time.Duration // how often a snapshot is considered: 30 s
 	SnapshotThreshold                 uint64        // entries since the last snapshot that make one: 16384
 	TrailingLogs                      uint64        // entries kept behind a snapshot for slow followers: 10240

@@ -15,7 +15,7 @@ import (
 //
 // A strict round that this server began at time t and that a leader answered
 // proves two things: that leader heard of this server at t or later, and nobody
-// newer had been elected by t, so whoever is elected begins to count later still.
+// newer had been elected by t, so a leader elected later begins to count later still.
 // A leader that waits from when it heard of the server, and not from before its own
 // election, for ContactWindow and then for the time promised, is therefore never
 // earlier than a promise made before t plus ContactWindow. Nothing is compared between
@@ -43,7 +43,7 @@ func (t *leaderContact) valid(now time.Time) bool {
 // ContactWindow is how long after a leader heard of it a coordinator may be InTouch.
 func (n *Node) ContactWindow() time.Duration { return n.peers.timeout }
 
-// InTouch tells whether whoever leads, now or from now on, counts this coordinator
+// InTouch reports whether any leader, of now or later, counts this coordinator
 // as heard of within ContactWindow. It does not block.
 func (n *Node) InTouch() bool { return n.contact.valid(time.Now()) }
 

@@ -114,7 +114,7 @@ type logThrottle struct {
 	at    time.Time
 }
 
-// due tells whether to log text now: it has changed, it has become more serious, or
+// due reports whether to log text now: it has changed, it has become more serious, or
 // it was last logged as long ago as every.
 func (s *logThrottle) due(text string, level slog.Level, every time.Duration) bool {
 	now := time.Now()
@@ -125,7 +125,7 @@ func (s *logThrottle) due(text string, level slog.Level, every time.Duration) bo
 	return true
 }
 
-// permanent tells refusals that repeating alone does not heal.
+// permanent reports refusals that a retry alone does not cure.
 func permanent(err error) bool {
 	switch wire.CodeOf(err) {
 	case wire.CodeConflict, wire.CodeForbidden, wire.CodeInvalid, wire.CodeUnauthorized:

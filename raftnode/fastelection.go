@@ -12,7 +12,7 @@ import (
 // electionTimeouts is what raft's timeouts depend on. Only retime gives them to raft.
 type electionTimeouts struct {
 	mu                sync.Mutex
-	electionsDisabled bool   // removed from the cluster: ask nobody for votes
+	electionsDisabled bool   // removed from the cluster: never campaign
 	fastElection      bool   // the leader's process has ended: raft waits no longer than the leader's lease
 	suspected         string // server id of the leader that seems to have ended; it gets no promises
 }
@@ -98,16 +98,16 @@ func (n *Node) watchOpenedStreams() {
 }
 
 // fastElection is run when a stream of the leader has ended. If its machine
-// refuses a new connection as well, the process is gone, and nobody need wait
+// refuses a new connection as well, the process has ended, and no follower need wait
 // until its silence has lasted long enough. This server then lets raft's
 // heartbeat timer run out, as if the timeout were LeaderLease. All that follows
 // is raft's: with pre-votes a wrong guess changes nothing while the others
 // still hear the leader.
 //
 // Two that campaign at once would each vote for themselves. So the followers go
-// one after the other, the one with the newest log last: whoever goes first is
-// refused by those who have not gone yet, and the first to find a majority that
-// has gone wins at once.
+// one after the other, the one with the newest log last: the first to campaign is
+// refused by those that still follow, and the first that finds a majority
+// without a leader wins at once.
 func (n *Node) fastElection(streams Streams) {
 	_, leader := n.raft.LeaderWithID()
 	id := string(leader)
@@ -174,7 +174,7 @@ func (n *Node) waitForStepDown(ctx context.Context, ahead []raft.Server, leader 
 	return true
 }
 
-// hasOtherLeader tells whether there is a leader again, other than the one that went.
+// hasOtherLeader reports whether there is a leader again, other than the one that ended.
 func (n *Node) hasOtherLeader(gone string) bool {
 	_, id := n.raft.LeaderWithID()
 	return id != "" && string(id) != gone

@@ -60,7 +60,7 @@ func (a *logAdapter) Log(level hclog.Level, msg string, args ...any) {
 	a.to.Log(context.Background(), to, msg, all...)
 }
 
-// closedHere tells of an error of a connection that this process has closed: at
+// closedHere reports whether an argument is the error of a connection that this process has closed: at
 // its end, or since it is used no more.
 func closedHere(arg any) bool {
 	err, ok := arg.(error)

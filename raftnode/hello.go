@@ -398,13 +398,13 @@ func (c *peerHealth) lookup(serverID string) (peerState, bool) {
 	return k, ok
 }
 
-// alive tells whether a server has answered lately, and when last.
+// alive reports whether a server has answered lately, and when last.
 func (c *peerHealth) alive(serverID string) (bool, time.Time) {
 	k, ok := c.lookup(serverID)
 	return ok && c.fresh(k), k.answered
 }
 
-// fresh tells whether an answer still counts as life. Nobody could be heard
+// fresh reports whether an answer still counts as life. Nobody could be heard
 // while this process stood still.
 func (c *peerHealth) fresh(k peerState) bool { return c.clock.Now()-k.answeredClock <= c.timeout }
 
@@ -424,7 +424,7 @@ func (c *peerHealth) prune(keep func(serverID string) bool) {
 	}
 }
 
-// Alive tells whether the coordinator id has lately answered this node's
+// Alive reports whether the coordinator id has lately answered this node's
 // questions, and when it was last heard: it answered, or asked itself. A
 // coordinator that restarts is the same.
 func (n *Node) Alive(id string) (alive bool, last time.Time) {

@@ -26,7 +26,7 @@ func (f *inFlight) begin(serverID string) (end func()) {
 	}
 }
 
-// to tells whether a request to a server is under way.
+// to reports whether a request to a server is under way.
 func (f *inFlight) to(serverID string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

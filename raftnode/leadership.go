@@ -71,7 +71,7 @@ func (n *Node) recordLeadership() {
 	}
 }
 
-// wake wakes whoever waits on c, or will.
+// wake wakes the goroutine that waits on c, now or later.
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -66,7 +66,7 @@ func (n *Node) memberInfo(s raft.Server) MemberInfo {
 	return m
 }
 
-// isUnreachable tells whether the leader, this server or as it said last, does not
+// isUnreachable reports whether the leader, this server or as it said last, does not
 // reach a member: that one may answer all others, and gets nothing of the log.
 func (n *Node) isUnreachable(serverID string) bool {
 	if n.raft.State() == raft.Leader {

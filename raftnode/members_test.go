@@ -257,7 +257,7 @@ func (l *logBuffer) count(text string) int {
 	return strings.Count(l.all.String(), text)
 }
 
-// contains tells whether text has every one of the words.
+// contains reports whether text has every one of the words.
 func contains(text string, words ...string) bool {
 	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
 }

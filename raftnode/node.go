@@ -284,7 +284,7 @@ func (n *Node) configuredServer(id string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
-// isMember tells whether this server is in its own newest configuration.
+// isMember reports whether this server is in its own newest configuration.
 func (n *Node) isMember() bool {
 	_, ok := n.configuredServer(n.serverID)
 	return ok
@@ -371,7 +371,7 @@ func (n *Node) LeaderInfo() (id, serverID, addr string, term uint64) {
 	}
 }
 
-// IsLeader tells whether this node leads and has applied an entry of its own
+// IsLeader reports whether this node leads and has applied an entry of its own
 // term. It may be wrong a moment later.
 func (n *Node) IsLeader() bool {
 	_, ok := n.leading()

@@ -27,7 +27,7 @@ func (n *Node) waitCommitted(ctx context.Context, index, term uint64) error {
 type observedCommit struct {
 	mu          sync.Mutex
 	index, term uint64
-	injecting   sync.Mutex // held by the one goroutine that tells raft
+	injecting   sync.Mutex // held by the one goroutine that injects
 }
 
 func (h *observedCommit) record(index, term uint64) {
@@ -44,11 +44,11 @@ func (h *observedCommit) newest() (index, term uint64) {
 	return h.index, h.term
 }
 
-// announceDelay is how long after its last entry a leader tells the followers of
-// it. While entries go they carry the commit index themselves.
+// announceDelay is how long after its last entry a leader announces that entry's
+// commit. Until then the entries themselves carry the commit index.
 const announceDelay = 10 * time.Millisecond
 
-// announceCommit tells all members that an entry of this leader's term is
+// announceCommit announces to all members that an entry of this leader's term is
 // committed. Raft would do so after its CommitTimeout, and go on to do so for
 // ever, which is most of what an idle leader does: that is long, therefore. A
 // member that is not reached learns of it then.
@@ -74,7 +74,7 @@ func (n *Node) announceCommit(m commitPoint) {
 }
 
 // handleCommitted serves announceCommit. What it receives was true when it was sent
-// and so for ever, whoever leads now.
+// and so for ever, under any leader.
 func (n *Node) handleCommitted(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
 	var m commitPoint
 	if err := json.Unmarshal(body, &m); err != nil {
@@ -96,7 +96,7 @@ func (n *Node) handleCommitted(ctx context.Context, _ peer.Hello, body []byte) (
 func (n *Node) injectCommit(ctx context.Context, index, term uint64) {
 	n.observedCommit.record(index, term)
 	if !n.observedCommit.injecting.TryLock() {
-		return // whoever holds it tells the newest
+		return // whoever holds it injects the newest
 	}
 	defer n.observedCommit.injecting.Unlock()
 	for range 2 {

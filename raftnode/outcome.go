@@ -33,7 +33,7 @@ var errNotLeader = wire.NotTried("this coordinator is not the leader")
 
 var errDeposed = errors.New("the leader was deposed before it answered")
 
-// notTried tells whether err promises that nothing happened and that a later
+// notTried reports whether err promises that nothing happened and that a later
 // try may succeed.
 func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }
 

@@ -115,7 +115,7 @@ func (q *queue) enqueue(p *proposal) error {
 	return nil
 }
 
-// mayStart tells whether one more entry may go now.
+// mayStart reports whether one more entry may go now.
 func (q *queue) mayStart() bool {
 	return q.inFlight == 0 || q.inFlight < maxInFlight && len(q.waiting) >= q.inFlightCommands
 }

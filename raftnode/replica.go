@@ -12,7 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// applyResult is what raft passes from the machine to whoever proposed an entry.
+// applyResult is what raft passes from the machine to the proposer of an entry.
 type applyResult struct {
 	term    uint64
 	results []wire.Result
@@ -29,7 +29,7 @@ type replica struct {
 // Apply is for one entry; raft uses ApplyBatch.
 func (r *replica) Apply(l *raft.Log) any { return r.ApplyBatch([]*raft.Log{l})[0] }
 
-// ApplyBatch hands every entry to the machine and tells how far it is.
+// ApplyBatch hands every entry to the machine and records how far it is.
 func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
 	for i, l := range logs {

@@ -57,7 +57,7 @@ func (r *sharedRound) join(ctx context.Context) (commitPoint, error) {
 	}
 }
 
-// run puts one question after the other while somebody waits.
+// run starts one round after the other while callers wait.
 func (r *sharedRound) run() {
 	for {
 		r.mu.Lock()

@@ -60,7 +60,7 @@ func (s *snapshotsSent) recordAppend(id raft.ServerID, a *raft.AppendEntriesRequ
 	}
 }
 
-// snapshot tells what was sent to whom. In vain is only what goes on: nothing to
+// snapshot returns what was sent to which server. SinceAppend is 0 for
 // servers that are not led by this one any more.
 func (s *snapshotsSent) snapshot(led map[string]bool) map[string]SnapshotStats {
 	s.mu.Lock()

@@ -92,7 +92,7 @@ func (n *Node) lastContact() (leader string, ago time.Duration) {
 // still be offered to clients.
 const maxHealthLag = 5000
 
-// Health tells whether clients and budgets may count on this node, and if not,
+// Health reports whether clients and budgets may count on this node, and if not,
 // why: it is a member, in touch with a leader, and nearly up to date.
 func (n *Node) Health() (ready bool, reason string) {
 	switch self := n.identity.Record(); {
@@ -140,7 +140,7 @@ func fatalReason(err error) error {
 	return fmt.Errorf("the storage failed: %w", err)
 }
 
-// Started tells whether the data directory is open and raft runs: always, once
+// Started reports whether the data directory is open and raft runs: always, once
 // Open has returned.
 func (n *Node) Started() bool { return true }
 

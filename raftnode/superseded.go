@@ -63,7 +63,7 @@ func (r *liveRuns) record(p disk.Peer, now, patience time.Duration) *disk.Peer {
 	return nil
 }
 
-// checkSuperseded takes note of a living process of this very server, perhaps this one
+// checkSuperseded checks a live process of this very server, perhaps this one
 // itself. A newer one ends this one; an older one hears of this one by itself.
 func (n *Node) checkSuperseded(p disk.Peer) {
 	if p.ServerID != n.serverID || !p.NewerThan(n.self) || n.ctx.Err() != nil {

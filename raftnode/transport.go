@@ -30,7 +30,7 @@ type transport struct {
 	unreachable   *unreachablePeers
 	log           *slog.Logger
 	closing       context.Context // no request is held after it: raft's end waits for them
-	// stillNeeded tells whether a request of the leader of term to a server is still of use.
+	// stillNeeded reports whether a request of the leader of term to a server is still of use.
 	stillNeeded func(id raft.ServerID, term uint64) bool
 
 	consumer chan raft.RPC
@@ -127,7 +127,7 @@ func (q *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *
 	return err
 }
 
-// readTracker tells whether anything was read.
+// readTracker reports whether anything was read.
 type readTracker struct {
 	io.Reader
 	started atomic.Bool
@@ -153,7 +153,7 @@ func (q *transport) recordResult(id raft.ServerID, err error) error {
 // is answered or of no use any more. If raft saw the failures it would
 // double the pause before its next request at each, up to ten seconds, and take
 // no notice of the server's return: one that was away for a while would get
-// nothing for as long again. again tells whether it may be called once more.
+// nothing for as long again. again reports whether it may be called once more.
 func (q *transport) retryWhileNeeded(id raft.ServerID, term uint64, err error, again func() (more bool, err error)) error {
 	defer q.unreachable.held.begin(string(id))()
 	began, said := time.Now(), false
@@ -181,7 +181,7 @@ func (q *transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, a *raft.
 	return q.preVoteTransport.TimeoutNow(id, q.resolve(id, to), a, r)
 }
 
-// EncodePeer tells an address as it is, without asking the address book.
+// EncodePeer returns an address as it is, without the address book.
 func (q *transport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
 	return []byte(addr)
 }

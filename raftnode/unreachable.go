@@ -11,7 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 )
 
-// unreachablePeers is which servers this one does not reach, so that whoever waits to
+// unreachablePeers is the servers that this one does not reach, so that what waits to
 // try again need not wait longer than the outage lasts. A server is unreachable
 // from the first request to it that fails until it is heard: it answers, asks,
 // or opens a connection.
@@ -79,8 +79,8 @@ func (a *unreachablePeers) prune(keep func(serverID string) bool) {
 	a.size.Store(int32(len(a.peers)))
 }
 
-// Between two tries of a request that failed. The pause doubles, and ends early
-// when the server is heard; least is there so that one who is heard and not
+// Pauses between two tries of a request that failed. The pause doubles, and ends early
+// when the server is heard; minRetryPause is there so that one that is heard and not
 // reached is not asked without a pause.
 const (
 	minRetryPause = 10 * time.Millisecond
@@ -138,7 +138,7 @@ func (n *Node) handleReachable(serverID string, away time.Duration) {
 	}
 }
 
-// stillNeeded tells whether this server still leads in term, and the other one is a
+// stillNeeded reports whether this server still leads in term, and the other one is a
 // member.
 func (n *Node) stillNeeded(id raft.ServerID, term uint64) bool {
 	if !n.running.Load() || n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term || n.ctx.Err() != nil {

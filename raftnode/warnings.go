@@ -20,7 +20,7 @@ const (
 	warningLogEvery = time.Minute
 )
 
-// warningLoop tells the operator, at the start and every minute, of what seek
+// warningLoop tells the operator, at the start and every minute, of what discoveryLoop
 // does not see because this server has a cluster: it was removed from it, --join
 // names coordinators of another one, or too many of the others are not where they
 // were.
@@ -89,7 +89,7 @@ func (n *Node) foreignClusterWarning() string {
 		"leave it out of --join, or start the one that is to move over with an empty data directory", n.serverID, n.identity.Cluster(), strings.Join(others, ", "))
 }
 
-// memberAt tells whether a member has answered at addr lately.
+// memberAt reports whether a member has answered at addr lately.
 func (n *Node) memberAt(addr string) bool {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if k, ok := n.peers.lookup(string(s.ID)); ok && k.hello.Address == addr && n.peers.fresh(k) {

@@ -19,7 +19,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// pathExists tells whether path is there at all.
+// pathExists reports whether path is there at all.
 func pathExists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -53,7 +53,7 @@ func prepareDataDir(dir string) error {
 	return os.Remove(probe.Name())
 }
 
-// mayChmod tells whether this process may change the mode of a file.
+// mayChmod reports whether this process may change the mode of a file.
 func mayChmod(info os.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return !ok || os.Geteuid() == 0 || int(owner.Uid) == os.Geteuid()

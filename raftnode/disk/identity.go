@@ -58,7 +58,7 @@ type Peer struct {
 	Run string `json:"run,omitempty"`
 }
 
-// NewerThan tells whether p is of a later start of its server than q: by the boot
+// NewerThan reports whether p is of a later start of its server than q: by the boot
 // that its data directory counted, or by the run when a copied directory counted
 // the same. A record without a run is of the same start as any of its boot.
 func (p Peer) NewerThan(q Peer) bool {

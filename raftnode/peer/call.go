@@ -95,7 +95,7 @@ func newCallConn(p *Port, addr string, own, to Hello) *callConn {
 	return l
 }
 
-// usable says whether new calls may use the connection: it is open, is not too old, and
+// usable reports whether new calls may use the connection: it is open, is not too old, and
 // was opened with the Hello the port says now.
 func (l *callConn) usable(own Hello) bool {
 	l.mu.Lock()

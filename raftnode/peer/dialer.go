@@ -54,7 +54,7 @@ func (p *Port) dialerFor(addr string) *dialer {
 	return s
 }
 
-// idle says whether nothing but the memory of a failed dial would be lost.
+// idle reports whether nothing but the memory of a failed dial would be lost.
 func (s *dialer) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

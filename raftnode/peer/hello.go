@@ -41,7 +41,7 @@ func (h Hello) name() string {
 	}
 }
 
-// is says whether h is the coordinator wanted by its server id or its id.
+// is reports whether h is the coordinator wanted by its server id or its id.
 func (h Hello) is(want string) bool { return want == "" || want == h.ServerID || want == h.ID }
 
 // Kind is the first byte of a connection: what it is for.

@@ -114,7 +114,7 @@ func (o *sendQueue) withdraw(p *outFrame) bool {
 	return true
 }
 
-// wasSent says whether a frame left, even in part.
+// wasSent reports whether a frame left, even in part.
 func (o *sendQueue) wasSent(p *outFrame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

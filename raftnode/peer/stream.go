@@ -31,7 +31,7 @@ func newStreamQueue(p *Port) *streamQueue {
 	return &streamQueue{port: p, queue: make(chan stream, maxAcceptQueue), done: make(chan struct{})}
 }
 
-// hasRoom says whether another stream would find room.
+// hasRoom reports whether another stream would find room.
 func (s *streamQueue) hasRoom() bool {
 	select {
 	case <-s.done:
@@ -181,7 +181,7 @@ func (l *RaftLayer) OnStreamClosed(f func(serverID string)) {
 	l.onClosed = f
 }
 
-// ConnectionRefused tells whether nobody listens at addr, and the machine there says so
+// ConnectionRefused reports whether nobody listens at addr, and the machine there says so
 // within ctx. False says nothing: somebody may listen, or nothing be reached.
 func (l *RaftLayer) ConnectionRefused(ctx context.Context, addr string) bool {
 	d := net.Dialer{Timeout: l.streams.port.limits.DialTimeout}
