@@ -98,7 +98,7 @@ func (n *Session) await(ctx context.Context, p *pending) (outcome, error) {
 		return o, nil
 	case <-ctx.Done():
 	}
-	n.mail.forget(p)
+	n.outgoing.remove(p)
 	select {
 	case o := <-p.answer: // it came meanwhile
 		return o, nil
@@ -181,7 +181,7 @@ func (n *Session) Handle(name string, m Method) {
 func (n *Session) request(m *wire.Message, in *jsonrpc.Message) bool {
 	n.mu.Lock()
 	do, known := n.methods[in.Method]
-	life := n.life
+	life := n.current
 	n.mu.Unlock()
 	if known && do == nil {
 		return false
@@ -201,13 +201,13 @@ func (n *Session) request(m *wire.Message, in *jsonrpc.Message) bool {
 			}
 		}
 	}
-	r := errand{
+	r := methodCall{
 		life: life, do: do, id: in.ID, size: m.FrameSize() + perMessage,
 		asked:  Request{From: m.From, Method: in.Method, Params: in.Params, Attachments: m.Payload[1:]},
 		answer: wire.Message{To: m.From, Conversation: m.Conversation, Type: wire.TypeJSON},
 	}
-	if !n.carryOut(r) {
-		n.busy(&r)
+	if !n.startCall(r) {
+		n.refuseBusy(&r)
 	}
 	return true
 }

@@ -56,7 +56,7 @@ type Config struct {
 type Client struct {
 	cfg   Config
 	http  *http.Client
-	addrs *ring
+	addrs *addrList
 	owned *http.Transport // nil when the caller brought the HTTP client
 	last  *atomic.Pointer[CallError]
 }
@@ -84,7 +84,7 @@ func New(cfg Config) (*Client, error) {
 		}
 		bases = append(bases, base)
 	}
-	c.addrs = newRing(bases)
+	c.addrs = newAddrList(bases)
 	if c.http == nil {
 		c.owned = &http.Transport{
 			DialContext: (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{

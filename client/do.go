@@ -109,7 +109,7 @@ func (m *Meta) read(from io.Reader, out any) error {
 // each runs the loop over addresses and rounds until try succeeds, is refused, or ctx ends.
 func (c *Client) each(ctx context.Context, r request, try func(base string) *CallError) *CallError {
 	again := r.repeat == harmless || !r.write() || r.key != ""
-	pause := newPause()
+	pause := newBackOff()
 	var end ending
 	took := map[string]time.Duration{} // how long a coordinator took to say that it had not tried
 	for silent := 1; ; silent++ {
@@ -136,7 +136,7 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 			if code := ce.Err.Code; code != wire.CodeUnavailable && (code != wire.CodeUnknown || !again) {
 				return ce
 			}
-			c.addrs.failed(base)
+			c.addrs.moveToBack(base)
 		}
 		if !tried || silent > 0 && silent == c.cfg.Silent || !sleep(ctx, pause.NextBackOff()) {
 			return end.of(ctx, r)
@@ -292,8 +292,8 @@ func (c *Client) build(ctx context.Context, base string, r request, payload []by
 	return req, nil
 }
 
-// newPause is a full-jitter back-off between rounds: about 0.1 s, growing to about 2 s, without an end.
-func newPause() *backoff.ExponentialBackOff {
+// newBackOff is a full-jitter back-off between rounds: about 0.1 s, growing to about 2 s, without an end.
+func newBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = 100 * time.Millisecond
 	b.MaxInterval = 2 * time.Second

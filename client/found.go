@@ -13,9 +13,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
-// found says what answers at an address that is not what was looked for, by the first bytes that came; "" if they tell
+// identify says what answers at an address that is not what was looked for, by the first bytes that came; "" if they tell
 // nothing.
-func found(b []byte) string {
+func identify(b []byte) string {
 	switch {
 	case bytes.HasPrefix(b, []byte("HTTP/")):
 		return "it speaks HTTP: is this the port of REST? Native sessions have another, --component-addr of the coordinator"
@@ -27,9 +27,9 @@ func found(b []byte) string {
 	return ""
 }
 
-// provoke asks what says nothing to a preamble for a word, and closes the connection soon after: a server of HTTP waits
+// probe asks what says nothing to a preamble for a word, and closes the connection soon after: a server of HTTP waits
 // for the end of a line. A coordinator that is only slow loses nothing, since the time of the sign-in is over.
-func provoke(conn net.Conn) {
+func probe(conn net.Conn) {
 	time.AfterFunc(500*time.Millisecond, func() { hangup.Abort(conn) })
 	_, _ = io.WriteString(conn, "\r\n\r\n")
 }
@@ -37,7 +37,7 @@ func provoke(conn net.Conn) {
 // noPreamble is the outcome of a sign-in that was not answered by a preamble: b is what came of it. Who speaks something
 // else has certainly not tried.
 func noPreamble(b []byte, err error, secure bool) error {
-	if what := found(b); what != "" {
+	if what := identify(b); what != "" {
 		return wire.NotTried("%s", what)
 	}
 	if errors.Is(err, io.EOF) && len(b) == 0 && !secure { // a port of TLS closes so

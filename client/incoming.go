@@ -11,24 +11,24 @@ import (
 
 // Bounds of what came and nobody has taken yet.
 const (
-	ahead       = 256      // messages for Messages, in the channel and again behind it
-	aheadBytes  = 16 << 20 // behind the channel, where somebody waits for what is behind them on the connection
-	maxRequests = 1000     // that wait for a method, beyond those that run
-	maxReqBytes = 16 << 20 // of them
-	perMessage  = 128      // bytes that a message takes beside its frame
+	maxInbox      = 256      // messages for Messages, in the channel and again behind it
+	maxInboxBytes = 16 << 20 // behind the channel, where somebody waits for what is behind them on the connection
+	maxRequests   = 1000     // that wait for a method, beyond those that run
+	maxReqBytes   = 16 << 20 // of them
+	perMessage    = 128      // bytes that a message takes beside its frame
 )
 
 // incoming is what came in and waits. It is guarded by the component's mu.
 type incoming struct {
-	room     *sync.Cond // told when there is room, when somebody begins to wait for an outcome, and when the connection ends
-	waiting  bool       // the reader, at room
-	messages []wire.Message
-	bytes    int
-	handing  bool           // somebody hands messages on
-	handed   sync.WaitGroup // those who hand on
+	room       *sync.Cond // told when there is room, when somebody begins to wait for an outcome, and when the connection ends
+	waiting    bool       // the reader, at room
+	messages   []wire.Message
+	bytes      int
+	forwarding bool           // somebody hands messages on
+	forwarders sync.WaitGroup // those who hand on
 
 	running  int // methods
-	requests []errand
+	requests []methodCall
 	reqBytes int
 }
 
@@ -40,25 +40,25 @@ func (l *link) deliver(m *wire.Message) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := &n.incoming
-	for len(in.messages) >= ahead && (in.bytes >= aheadBytes || !n.mail.awaited()) && !l.over {
+	for len(in.messages) >= maxInbox && (in.bytes >= maxInboxBytes || !n.outgoing.awaited()) && !l.closed {
 		in.waiting = true
 		in.room.Wait()
 	}
-	if !in.handing {
+	if !in.forwarding {
 		select {
 		case n.inbox <- *m:
 			return
 		default:
 		}
-		in.handing = true
-		in.handed.Go(n.handOn)
+		in.forwarding = true
+		in.forwarders.Go(n.forward)
 	}
 	in.messages = append(in.messages, *m)
 	in.bytes += m.FrameSize() + perMessage
 }
 
-// handOn brings what is behind the channel into it, until nothing is or the component is over.
-func (n *Session) handOn() {
+// forward brings what is behind the channel into it, until nothing is or the component is over.
+func (n *Session) forward() {
 	in := &n.incoming
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -76,22 +76,22 @@ func (n *Session) handOn() {
 		if n.ctx.Err() != nil {
 			break
 		}
-		n.roomy()
+		n.signalRoom()
 	}
-	in.handing = false
+	in.forwarding = false
 }
 
-// roomy has a reader look that waits for room; mu is held.
-func (n *Session) roomy() {
+// signalRoom wakes a reader that waits for room; mu is held.
+func (n *Session) signalRoom() {
 	if n.incoming.waiting {
 		n.incoming.waiting = false
 		n.incoming.room.Broadcast()
 	}
 }
 
-// errand is a request that a method is to answer.
-type errand struct {
-	life   *life
+// methodCall is a request that a method is to answer.
+type methodCall struct {
+	life   *incarnation
 	do     Method
 	asked  Request
 	id     json.RawMessage // nil: no answer is wanted
@@ -99,15 +99,15 @@ type errand struct {
 	size   int
 }
 
-// carryOut has a request answered: at once, or in its turn where as many run as may. False: too many wait.
-func (n *Session) carryOut(r errand) bool {
+// startCall answers a request: at once, or in its turn while as many run as may. False: too many wait.
+func (n *Session) startCall(r methodCall) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := &n.incoming
 	switch {
 	case in.running < n.cfg.Parallel:
 		in.running++
-		n.wg.Go(func() { n.work(r) })
+		n.wg.Go(func() { n.runCalls(r) })
 	case len(in.requests) >= maxRequests, in.reqBytes >= maxReqBytes:
 		return false
 	default:
@@ -117,11 +117,11 @@ func (n *Session) carryOut(r errand) bool {
 	return true
 }
 
-// work answers one request after the other until none waits.
-func (n *Session) work(r errand) {
+// runCalls answers one request after the other until none waits.
+func (n *Session) runCalls(r methodCall) {
 	in := &n.incoming
 	for {
-		n.answer(&r)
+		n.runCall(&r)
 		n.mu.Lock()
 		if len(in.requests) == 0 {
 			in.running--
@@ -135,8 +135,8 @@ func (n *Session) work(r errand) {
 	}
 }
 
-// answer runs a method, unless the session that was asked is over.
-func (n *Session) answer(r *errand) {
+// runCall runs a method, unless the session that was asked is over.
+func (n *Session) runCall(r *methodCall) {
 	if r.life.ctx.Err() != nil {
 		return
 	}
@@ -147,7 +147,7 @@ func (n *Session) answer(r *errand) {
 	n.reply(r.life.ctx, r, result, err)
 }
 
-func (n *Session) reply(ctx context.Context, r *errand, result any, err error) {
+func (n *Session) reply(ctx context.Context, r *methodCall, result any, err error) {
 	r.answer.Payload = answerOf(r.id, result, err)
 	err = n.queue(ctx, &r.answer, nil, false, true)
 	if code := wire.CodeOf(err); code == wire.CodeTooLarge || code == wire.CodeInvalid {
@@ -161,8 +161,8 @@ func (n *Session) reply(ctx context.Context, r *errand, result any, err error) {
 	}
 }
 
-// busy answers a request that cannot even wait. It is for the connection's reader, which must not wait for room.
-func (n *Session) busy(r *errand) {
+// refuseBusy answers a request that cannot even wait. It is for the connection's reader, which must not wait for room.
+func (n *Session) refuseBusy(r *methodCall) {
 	if r.id == nil {
 		return
 	}

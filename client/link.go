@@ -33,7 +33,7 @@ const (
 
 // link is one connection to a coordinator, signed in.
 type link struct {
-	ungreeted *atomic.Bool // the preamble of the other side is awaited
+	awaitingPreamble *atomic.Bool // the preamble of the other side is awaited
 
 	n      *Session
 	addr   string // as it was dialled
@@ -41,19 +41,19 @@ type link struct {
 	frames *wire.FrameReader
 	ping   time.Duration
 	once   sync.Once
-	wake   chan struct{}  // capacity 1: there is something to write
+	wakeup chan struct{}  // capacity 1: there is something to write
 	prompt *prompt.Writer // nil: the connection has none
 	flow   *flow.Writer
-	heard  *awake.Reader // below frames
+	reader *awake.Reader // below frames
 	bye    *wire.Error   // the reader's
 
-	pen  sync.Mutex // held by who writes; taken before the component's mu
-	buf  []byte     // guarded by pen
-	rest []byte     // what push could not write; guarded by pen
+	writeLock sync.Mutex // held by who writes; taken before the component's mu
+	buf       []byte     // guarded by writeLock
+	unwritten []byte     // what push could not write; guarded by writeLock
 
 	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's mu.
 	signing *signing
-	over    bool // nothing is written any more; guarded by the component's mu
+	closed  bool // nothing is written any more; guarded by the component's mu
 }
 
 // signing is a sign-in on a connection that was signed in before.
@@ -75,23 +75,23 @@ func (l *link) close() {
 	})
 }
 
-// enter signs in at one address after the other until one takes the session, refuses it for good, or until ends.
+// signIn tries one address after the other until one takes the session, refuses it for good, or until ends.
 // With until zero ctx alone bounds it. A conflict is none for good while an attempt of before may have been carried out: it may be
 // with that one.
-func (n *Session) enter(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
+func (n *Session) signIn(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
-	pause := newPause()
+	pause := newBackOff()
 	tries := signInTries{}
 	for round, silent := 0, 1; ; round, silent = round+1, silent+1 {
 		for _, addr := range n.addresses() {
 			limit := firstDial << min(round, 4)
-			l, w, sent, err := n.attempt(ctx, addr, in, key, limit)
+			l, w, sent, err := n.signInAt(ctx, addr, in, key, limit)
 			if err == nil {
-				n.entered(l, w, sent)
+				n.onSignedIn(l, w, sent)
 				return l, nil
 			}
 			again := wire.CodeOf(err) == wire.CodeConflict && (tries.happened || n.mayMove())
@@ -102,8 +102,8 @@ func (n *Session) enter(ctx context.Context, in wire.SignIn, key string, until t
 			switch {
 			case again && key != "": // the session of that key came about and is over
 				key, in.Attempt = NewKey(), 0
-			case again, open(err):
-				n.attempted(&in)
+			case again, mayHaveHappened(err):
+				n.numberNextAttempt(&in)
 			}
 			if tries.failed(ctx, addr, err) {
 				silent = 0
@@ -128,7 +128,7 @@ type signInTries struct {
 
 // failed notes an attempt; true says that somebody answered it.
 func (t *signInTries) failed(ctx context.Context, addr string, err error) (answered bool) {
-	t.happened = t.happened || open(err)
+	t.happened = t.happened || mayHaveHappened(err)
 	if ctx.Err() == nil || t.last == nil {
 		t.last = err
 		if aboutTLS(err) {
@@ -151,15 +151,15 @@ func (t *signInTries) end(name string) error {
 	return fmt.Errorf("sign in %s: %w", name, wire.NotTried("%v", last))
 }
 
-// open tells whether an attempt that ended with err may have been carried out, or may still be.
-func open(err error) bool {
+// mayHaveHappened tells whether an attempt that ended with err may have been carried out, or may still be.
+func mayHaveHappened(err error) bool {
 	code := wire.CodeOf(err)
 	return code == wire.CodeUnknown || code == wire.CodeInternal
 }
 
-// attempted notes an attempt that may be carried out at any time, and numbers the next: once that is carried out, the one before
-// it changes nothing any more.
-func (n *Session) attempted(in *wire.SignIn) {
+// numberNextAttempt notes an attempt that may be carried out at any time, and numbers the next: once that is carried out,
+// the one before it changes nothing any more.
+func (n *Session) numberNextAttempt(in *wire.SignIn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if in.Session != "" && in.Attempt == 0 {
@@ -181,7 +181,7 @@ func (n *Session) mayMove() bool {
 func (n *Session) addresses() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	list := slices.Clone(n.doors)
+	list := slices.Clone(n.addrs)
 	for _, a := range n.cfg.Addrs {
 		if !slices.Contains(list, a) {
 			list = append(list, a)
@@ -190,17 +190,17 @@ func (n *Session) addresses() []string {
 	return list
 }
 
-// avoid puts an address at the end of the list.
-func (n *Session) avoid(addr string) {
+// tryLast puts an address at the end of the list.
+func (n *Session) tryLast(addr string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if i := slices.Index(n.doors, addr); i >= 0 {
-		n.doors = append(slices.Delete(n.doors, i, i+1), addr)
+	if i := slices.Index(n.addrs, addr); i >= 0 {
+		n.addrs = append(slices.Delete(n.addrs, i, i+1), addr)
 	}
 }
 
-// attempt dials one address and signs in there.
-func (n *Session) attempt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
+// signInAt dials one address and signs in there.
+func (n *Session) signInAt(ctx context.Context, addr string, in wire.SignIn, key string, limit time.Duration) (*link, *wire.Welcome, time.Time, error) {
 	if ctx.Err() != nil { // the lease is over, say: it is too late, however fast the answer
 		return nil, nil, time.Time{}, wire.NotTried("%v", context.Cause(ctx))
 	}
@@ -225,7 +225,7 @@ func (n *Session) attempt(ctx context.Context, addr string, in wire.SignIn, key 
 	ungreeted := &atomic.Bool{}
 	late := awake.AfterFunc(limit, func() {
 		if ungreeted.Load() {
-			provoke(conn)
+			probe(conn)
 			return
 		}
 		hangup.Abort(conn)
@@ -238,8 +238,8 @@ func (n *Session) attempt(ctx context.Context, addr string, in wire.SignIn, key 
 		}
 	}
 	flow.Prompt(conn)
-	l := &link{n: n, addr: addr, conn: conn, wake: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime), ungreeted: ungreeted}
-	l.heard = &awake.Reader{Conn: conn, Limit: 2 * limit} // late ends it before
+	l := &link{n: n, addr: addr, conn: conn, wakeup: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime), awaitingPreamble: ungreeted}
+	l.reader = &awake.Reader{Conn: conn, Limit: 2 * limit} // late ends it before
 	sent := time.Now()
 	w, err := l.signIn(in, key)
 	if err == nil && !late.Stop() {
@@ -252,7 +252,7 @@ func (n *Session) attempt(ctx context.Context, addr string, in wire.SignIn, key 
 		}
 		return nil, nil, sent, err
 	}
-	*l.heard = awake.Reader{Conn: conn, Limit: wire.DeadAfter * l.ping, More: func(silent time.Duration) time.Duration {
+	*l.reader = awake.Reader{Conn: conn, Limit: wire.DeadAfter * l.ping, More: func(silent time.Duration) time.Duration {
 		return l.flow.More(silent, wire.DeadAfter*l.ping)
 	}}
 	l.prompt = prompt.New(conn)
@@ -318,7 +318,7 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 	if _, err := l.conn.Write(b); err != nil {
 		return nil, wire.Unknown(err)
 	}
-	r := bufio.NewReaderSize(l.heard, 64<<10)
+	r := bufio.NewReaderSize(l.reader, 64<<10)
 	l.ping = wire.DefaultPing // a WebSocket has no preamble to agree on another
 	if preamble != nil {
 		if err := l.readPreamble(r); err != nil {
@@ -341,15 +341,15 @@ func (l *link) signIn(in wire.SignIn, key string) (*wire.Welcome, error) {
 
 // readPreamble reads what the coordinator says first.
 func (l *link) readPreamble(r io.Reader) error {
-	l.ungreeted.Store(true)
+	l.awaitingPreamble.Store(true)
 	var raw [wire.PreambleSize]byte
 	if got, err := io.ReadFull(r, raw[:]); err != nil {
 		return noPreamble(raw[:got], err, l.n.cfg.TLS != nil)
 	}
-	l.ungreeted.Store(false)
+	l.awaitingPreamble.Store(false)
 	p, err := wire.ParsePreamble(raw[:])
 	if err != nil {
-		return wire.NotTried("%s", cmp.Or(found(raw[:]), err.Error()))
+		return wire.NotTried("%s", cmp.Or(identify(raw[:]), err.Error()))
 	}
 	if p.Version != wire.SessionVersion {
 		return wire.NotTried("the coordinator speaks version %d of the protocol, this program %d", p.Version, wire.SessionVersion)
@@ -364,7 +364,7 @@ func (l *link) signInAgain() {
 	if l.signing != nil {
 		return
 	}
-	in := l.n.returning()
+	in := l.n.resumeSignIn()
 	l.n.next = in.Attempt + 1 // unless it is answered
 	conversation, frame, err := l.signInFrame(nil, in, "")
 	if err != nil {
@@ -372,7 +372,7 @@ func (l *link) signInAgain() {
 		return
 	}
 	l.signing = &signing{conversation: conversation, frame: frame, late: awake.AfterFunc(signInTime, l.close)}
-	l.n.rouse()
+	l.n.wakeWriter()
 }
 
 // signedIn handles the answer to signInAgain; false means that the message is none. It is for the connection's reader.
@@ -391,17 +391,17 @@ func (l *link) signedIn(m *wire.Message) bool {
 	n.mu.Lock()
 	sent := s.sent
 	n.mu.Unlock()
-	n.entered(l, w, sent)
+	n.onSignedIn(l, w, sent)
 	n.watches.resume(n, l)
 	n.mu.Lock()
 	l.signing = nil
-	n.rouse()
+	n.wakeWriter()
 	n.mu.Unlock()
 	return true
 }
 
-// returning is the sign-in that takes the session up again; mu is held.
-func (n *Session) returning() wire.SignIn {
+// resumeSignIn is the sign-in that takes the session up again; mu is held.
+func (n *Session) resumeSignIn() wire.SignIn {
 	in := n.cfg.SignIn
 	in.Session, in.Secret, in.Namespace, in.Attempt = n.in.Session, n.in.Secret, n.in.Namespace, n.next
 	return in
@@ -423,32 +423,32 @@ func NewConversation() (id [16]byte) {
 	return id
 }
 
-// entered notes a sign-in that was sent at the given time.
-func (n *Session) entered(l *link, w *wire.Welcome, sent time.Time) {
+// onSignedIn notes a sign-in that was sent at the given time.
+func (n *Session) onSignedIn(l *link, w *wire.Welcome, sent time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.in.Home != "" && n.in.Home != w.Home {
 		n.moves++
 	}
 	n.in, n.next = *w, w.Attempt+1
-	n.hold(sent)
+	n.extendLease(sent)
 	n.link = l
-	n.doors = n.doors[:0]
+	n.addrs = n.addrs[:0]
 	if n.cfg.webSocket { // the coordinators' own addresses are of another port
-		n.doors = append(n.doors, l.addr)
-		n.doors = append(n.doors, slices.DeleteFunc(slices.Clone(n.cfg.Addrs), func(a string) bool { return a == l.addr })...)
+		n.addrs = append(n.addrs, l.addr)
+		n.addrs = append(n.addrs, slices.DeleteFunc(slices.Clone(n.cfg.Addrs), func(a string) bool { return a == l.addr })...)
 		return
 	}
 	for _, d := range w.Coordinators {
 		if d.Address != "" {
-			n.doors = append(n.doors, d.Address)
+			n.addrs = append(n.addrs, d.Address)
 		}
 	}
 }
 
-// hold lets the lease count from when a sign of life was sent that was answered. A tenth is for clocks that run at
+// extendLease lets the lease count from when a sign of life was sent that was answered. A tenth is for clocks that run at
 // different speeds and for those who have to stop. mu is held.
-func (n *Session) hold(sent time.Time) {
+func (n *Session) extendLease(sent time.Time) {
 	lease := time.Duration(n.in.Lease)
 	if until := sent.Add(lease - lease/10); until.After(n.until) {
 		n.until = until
@@ -459,7 +459,7 @@ func (n *Session) hold(sent time.Time) {
 func (n *Session) keep(l *link) {
 	defer close(n.done)
 	defer func() {
-		n.incoming.handed.Wait() // over, as everything is
+		n.incoming.forwarders.Wait() // over, as everything is
 		close(n.inbox)
 	}()
 	for {
@@ -469,7 +469,7 @@ func (n *Session) keep(l *link) {
 		}
 		home := n.Welcome().Home
 		n.log.Info("connection lost", "home", home, "error", err)
-		if l, err = n.again(l, err); err == nil {
+		if l, err = n.reconnect(l, err); err == nil {
 			n.log.Info("signed in again", "home", n.Welcome().Home, "was", home)
 			continue
 		}
@@ -481,37 +481,37 @@ func (n *Session) keep(l *link) {
 			n.cancel(context.Cause(n.Context()))
 			break
 		}
-		if l, err = n.anew(); err != nil {
+		if l, err = n.rejoin(); err != nil {
 			break // closed
 		}
 	}
-	n.mail.drop()
+	n.outgoing.failAll()
 }
 
-// again takes the session up where it is, or over to another coordinator.
-func (n *Session) again(l *link, why error) (*link, error) {
+// reconnect takes the session up where it is, or over to another coordinator.
+func (n *Session) reconnect(l *link, why error) (*link, error) {
 	if l.bye != nil {
 		switch l.bye.Code {
 		case wire.CodeConflict:
-			if !n.ownMove() {
+			if !n.takeUnsure() {
 				return nil, l.bye
 			}
 		case wire.CodeNotFound, wire.CodeForbidden:
 			return nil, l.bye
 		case wire.CodeUnavailable:
-			n.avoid(l.addr)
+			n.tryLast(l.addr)
 		}
 	} else if t := net.Error(nil); errors.As(why, &t) && t.Timeout() {
-		n.avoid(l.addr) // silent: do not wait for it again
+		n.tryLast(l.addr) // silent: do not wait for it again
 	}
 	n.mu.Lock()
-	in, until := n.returning(), n.until
+	in, until := n.resumeSignIn(), n.until
 	n.mu.Unlock()
-	return n.enter(n.ctx, in, "", until)
+	return n.signIn(n.ctx, in, "", until)
 }
 
-// ownMove tells whether an own attempt without a number may have moved the session: that is gone back on once.
-func (n *Session) ownMove() bool {
+// takeUnsure tells, once, whether an own attempt without a number may have moved the session.
+func (n *Session) takeUnsure() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was := n.unsure
@@ -519,18 +519,18 @@ func (n *Session) ownMove() bool {
 	return was
 }
 
-// anew begins a new session under the same name, however long that takes.
-func (n *Session) anew() (*link, error) {
+// rejoin begins a new session under the same name, however long that takes.
+func (n *Session) rejoin() (*link, error) {
 	in := n.cfg.SignIn
 	in.Namespace = n.Welcome().Namespace
-	key, pause := NewKey(), newPause()
+	key, pause := NewKey(), newBackOff()
 	for {
 		n.mu.Lock()
 		n.until, n.unsure = time.Time{}, false
 		n.mu.Unlock()
-		l, err := n.enter(n.ctx, in, key, time.Time{})
+		l, err := n.signIn(n.ctx, in, key, time.Time{})
 		if err == nil {
-			n.begin()
+			n.newIncarnation()
 			return l, nil
 		}
 		if n.ctx.Err() != nil {

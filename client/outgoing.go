@@ -16,16 +16,16 @@ const (
 // outgoing is what was sent and has no outcome yet, and what waits to be written. It outlives connections: what has not
 // left goes with the next one.
 type outgoing struct {
-	mu     *sync.Mutex   // the component's
-	room   chan struct{} // closed when something was taken
-	back   []*pending    // not looked at by the coordinator, which has to go again, before all others, in its order
-	out    []byte        // short frames
-	queued []*pending    // those whose frames are in out
-	large  []*large      // in turn
-	nextID uint32
-	cut    uint32
-	sends  map[uint32]*pending
-	calls  map[[16]byte]*pending
+	mu       *sync.Mutex   // the component's
+	room     chan struct{} // closed when something was taken
+	requeued []*pending    // not looked at by the coordinator, which has to go again, before all others, in its order
+	out      []byte        // short frames
+	queued   []*pending    // those whose frames are in out
+	large    []*large      // in turn
+	nextID   uint32
+	cut      uint32
+	sends    map[uint32]*pending
+	calls    map[[16]byte]*pending
 }
 
 // large is one long frame.
@@ -39,10 +39,10 @@ type large struct {
 
 // pending waits for one outcome.
 type pending struct {
-	m      wire.Message
-	left   bool // bytes of it may have left
-	answer chan outcome
-	done   func(error) // instead of answer
+	m       wire.Message
+	written bool // bytes of it may have left
+	answer  chan outcome
+	done    func(error) // instead of answer
 }
 
 type outcome struct {
@@ -55,8 +55,8 @@ func (o *outgoing) init(mu *sync.Mutex) {
 	o.sends, o.calls = map[uint32]*pending{}, map[[16]byte]*pending{}
 }
 
-// end tells the outcome; the pending is in no map any more, so it is told once.
-func (p *pending) end(m wire.Message, err error) {
+// complete tells the outcome; the pending is in no map any more, so it is told once.
+func (p *pending) complete(m wire.Message, err error) {
 	if p.done != nil {
 		p.done(err)
 		return
@@ -72,7 +72,7 @@ func (n *Session) queue(ctx context.Context, m *wire.Message, p *pending, call, 
 		return err
 	}
 	size := m.FrameSize()
-	o := &n.mail
+	o := &n.outgoing
 	n.mu.Lock()
 	for {
 		if n.ctx.Err() != nil {
@@ -99,12 +99,12 @@ func (n *Session) queue(ctx context.Context, m *wire.Message, p *pending, call, 
 			o.sends[m.ID] = p
 		}
 		p.m = *m
-		n.roomy()
+		n.signalRoom()
 	}
-	o.put(m, p, size)
+	o.enqueue(m, p, size)
 	l := n.link
 	if !now {
-		n.rouse()
+		n.wakeWriter()
 	}
 	n.mu.Unlock()
 	if now && l != nil {
@@ -113,8 +113,8 @@ func (n *Session) queue(ctx context.Context, m *wire.Message, p *pending, call, 
 	return nil
 }
 
-// put appends a checked message to what waits; mu is held.
-func (o *outgoing) put(m *wire.Message, p *pending, size int) {
+// enqueue appends a checked message to what waits; mu is held.
+func (o *outgoing) enqueue(m *wire.Message, p *pending, size int) {
 	if size <= wire.MaxWhole {
 		o.out = appendChecked(o.out, m)
 		if p != nil {
@@ -134,10 +134,10 @@ func appendChecked(dst []byte, m *wire.Message) []byte {
 	return out
 }
 
-// rouse has the link's writer look; mu is held.
-func (n *Session) rouse() {
+// wakeWriter has the link's writer look; mu is held.
+func (n *Session) wakeWriter() {
 	if n.link != nil {
-		n.link.rouse()
+		n.link.wakeWriter()
 	}
 }
 
@@ -165,22 +165,22 @@ func (o *outgoing) freeID() uint32 {
 	}
 }
 
-// take moves what waits to buf, one chunk of long frames with it; mu is held.
-func (o *outgoing) take(buf []byte) []byte {
-	for _, p := range o.back {
-		p.left = true
+// appendNext moves what waits to buf, one chunk of long frames with it; mu is held.
+func (o *outgoing) appendNext(buf []byte) []byte {
+	for _, p := range o.requeued {
+		p.written = true
 		buf = o.appendAgain(buf, &p.m)
 	}
-	o.back = nil
+	o.requeued = nil
 	if len(o.out) > 0 {
 		buf = append(buf, o.out...)
 		o.out = o.out[:0]
 		for _, p := range o.queued {
-			p.left = true
+			p.written = true
 		}
 		clear(o.queued)
 		o.queued = o.queued[:0]
-		o.wakeUp()
+		o.signalRoom()
 	}
 	if len(o.large) == 0 {
 		return buf
@@ -193,9 +193,9 @@ func (o *outgoing) take(buf []byte) []byte {
 		return buf
 	}
 	if l.p != nil {
-		l.p.left = true
+		l.p.written = true
 	}
-	o.wakeUp()
+	o.signalRoom()
 	return buf
 }
 
@@ -212,16 +212,16 @@ func (o *outgoing) appendAgain(buf []byte, m *wire.Message) []byte {
 	return buf
 }
 
-func (o *outgoing) wakeUp() {
+func (o *outgoing) signalRoom() {
 	close(o.room)
 	o.room = make(chan struct{})
 }
 
-// broken ends what may have left with a connection that was lost: its outcome is unknown. Long frames of which not all
-// left certainly did not arrive; they go with the next connection from their beginning.
-func (o *outgoing) broken(why error) {
-	o.sweep(func(p *pending) error {
-		if p.left {
+// connectionLost ends what may have left with a connection that was lost: its outcome is unknown. Long frames of which
+// not all left certainly did not arrive; they go with the next connection from their beginning.
+func (o *outgoing) connectionLost(why error) {
+	o.failWhere(func(p *pending) error {
+		if p.written {
 			return wire.Unknown(why)
 		}
 		return nil
@@ -233,22 +233,22 @@ func (o *outgoing) broken(why error) {
 	}
 }
 
-// drop ends everything: what has not left was not tried.
-func (o *outgoing) drop() {
+// failAll ends everything: what has not left was not tried.
+func (o *outgoing) failAll() {
 	o.mu.Lock()
-	o.back, o.out, o.queued, o.large = nil, nil, nil, nil
-	o.wakeUp()
+	o.requeued, o.out, o.queued, o.large = nil, nil, nil, nil
+	o.signalRoom()
 	o.mu.Unlock()
-	o.sweep(func(p *pending) error {
-		if p.left {
+	o.failWhere(func(p *pending) error {
+		if p.written {
 			return wire.Unknown(ErrLost)
 		}
 		return wire.NotTried("the session is lost; the message has not left")
 	})
 }
 
-// sweep ends those for which judge has an error.
-func (o *outgoing) sweep(judge func(*pending) error) {
+// failWhere ends those for which judge has an error.
+func (o *outgoing) failWhere(judge func(*pending) error) {
 	type ended struct {
 		p   *pending
 		err error
@@ -269,7 +269,7 @@ func (o *outgoing) sweep(judge func(*pending) error) {
 	}
 	o.mu.Unlock()
 	for _, e := range over {
-		e.p.end(wire.Message{}, e.err)
+		e.p.complete(wire.Message{}, e.err)
 	}
 }
 
@@ -289,13 +289,13 @@ func (o *outgoing) delivered(ids []byte) {
 		}
 		o.mu.Unlock()
 		for _, p := range some[:n] {
-			p.end(wire.Message{}, nil)
+			p.complete(wire.Message{}, nil)
 		}
 	}
 }
 
-// send takes the send of this id, and of this conversation unless that is nil, out of those that wait.
-func (o *outgoing) send(id uint32, conversation *[16]byte) *pending {
+// removeSend removes the send of this id, and of this conversation unless that is nil, from those that wait, and returns it.
+func (o *outgoing) removeSend(id uint32, conversation *[16]byte) *pending {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.sends[id]
@@ -306,8 +306,8 @@ func (o *outgoing) send(id uint32, conversation *[16]byte) *pending {
 	return p
 }
 
-// call takes the call of this conversation out of those that wait.
-func (o *outgoing) call(conversation [16]byte) *pending {
+// removeCall removes the call of this conversation from those that wait, and returns it.
+func (o *outgoing) removeCall(conversation [16]byte) *pending {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.calls[conversation]
@@ -315,8 +315,8 @@ func (o *outgoing) call(conversation [16]byte) *pending {
 	return p
 }
 
-// forget stops waiting for the outcome.
-func (o *outgoing) forget(p *pending) {
+// remove stops waiting for the outcome.
+func (o *outgoing) remove(p *pending) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.calls[p.m.Conversation] == p {
@@ -327,13 +327,13 @@ func (o *outgoing) forget(p *pending) {
 	}
 }
 
-// again has a message go again that the coordinator certainly did not send, for want of a sign-in; mu is held.
-func (o *outgoing) again(p *pending, call bool) {
-	p.left = false
+// requeue has a message go again that the coordinator certainly did not send, for want of a sign-in; mu is held.
+func (o *outgoing) requeue(p *pending, call bool) {
+	p.written = false
 	if call {
 		o.calls[p.m.Conversation] = p
 	} else {
 		o.sends[p.m.ID] = p
 	}
-	o.back = append(o.back, p)
+	o.requeued = append(o.requeued, p)
 }

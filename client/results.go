@@ -32,7 +32,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 	}
 	return func(yield func(wire.PartResult, error) bool) {
 		seen := map[int]bool{}
-		pause := newPause()
+		pause := newBackOff()
 		for {
 			s, err := c.open(ctx, r)
 			if err != nil {
@@ -64,7 +64,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 				yield(wire.PartResult{}, err)
 				return
 			}
-			c.addrs.failed(s.meta.Addr)
+			c.addrs.moveToBack(s.meta.Addr)
 			if !sleep(ctx, pause.NextBackOff()) {
 				yield(wire.PartResult{}, context.Cause(ctx))
 				return
@@ -87,7 +87,7 @@ func readResult(r request, m Meta, in *bufio.Reader) (resultLine, error) {
 			return line, r.failed(m.Addr, wire.Invalid("", "result line is not the JSON expected: %v", err), err)
 		}
 		if line.Code != "" {
-			return line, told(r, m, b)
+			return line, streamError(r, m, b)
 		}
 		return line, nil
 	}

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// ring is a list of addresses in the order of trust: who failed goes to the back.
-type ring struct {
+// addrList is a list of addresses in the order of trust: who failed goes to the back.
+type addrList struct {
 	mu    sync.Mutex
 	bases []string
 }
 
-func newRing(bases []string) *ring {
-	r := &ring{}
+func newAddrList(bases []string) *addrList {
+	r := &addrList{}
 	for _, b := range bases {
 		if !slices.Contains(r.bases, b) {
 			r.bases = append(r.bases, b)
@@ -21,14 +21,14 @@ func newRing(bases []string) *ring {
 	return r
 }
 
-func (r *ring) order() []string {
+func (r *addrList) order() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.bases)
 }
 
-// failed moves an address to the back.
-func (r *ring) failed(base string) {
+// moveToBack moves an address to the back.
+func (r *addrList) moveToBack(base string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i := slices.Index(r.bases, base); i >= 0 {

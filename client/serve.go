@@ -22,8 +22,8 @@ func (l *link) serve() error {
 		cancel(l.write(ctx))
 		l.close()
 		n.mu.Lock()
-		l.over = true
-		n.roomy()
+		l.closed = true
+		n.signalRoom()
 		n.mu.Unlock()
 	}()
 	n.watches.resume(n, l)
@@ -38,7 +38,7 @@ func (l *link) serve() error {
 		l.signing.late.Stop()
 	}
 	n.mu.Unlock()
-	n.mail.broken(fmt.Errorf("the connection to %s was lost: %w", n.Welcome().Home, err))
+	n.outgoing.connectionLost(fmt.Errorf("the connection to %s was lost: %w", n.Welcome().Home, err))
 	return err
 }
 
@@ -66,7 +66,7 @@ func (l *link) write(ctx context.Context) error {
 			continue
 		}
 		select {
-		case <-l.wake:
+		case <-l.wakeup:
 		case <-tick.C:
 			ping = true
 		case <-lease.C:
@@ -85,11 +85,11 @@ func (l *link) write(ctx context.Context) error {
 
 // writeOnce writes what waits, and a ping if it is time for one; false means that there was nothing.
 func (l *link) writeOnce(ping bool) (bool, error) {
-	l.pen.Lock()
-	defer l.pen.Unlock()
+	l.writeLock.Lock()
+	defer l.writeLock.Unlock()
 	n := l.n
-	buf := append(l.buf[:0], l.rest...)
-	l.rest = l.rest[:0]
+	buf := append(l.buf[:0], l.unwritten...)
+	l.unwritten = l.unwritten[:0]
 	if ping { // before what may take long to be written
 		buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
 		defer l.flow.Asked()
@@ -97,7 +97,7 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 	n.mu.Lock()
 	switch {
 	case l.signing == nil:
-		buf = n.mail.take(buf)
+		buf = n.outgoing.appendNext(buf)
 	case l.signing.frame != nil:
 		buf, l.signing.frame, l.signing.sent = append(buf, l.signing.frame...), nil, time.Now()
 	}
@@ -121,31 +121,31 @@ const promptBytes = 16 << 10
 // push writes what waits, if that is little, nobody else writes and the socket takes it at once; all else is the writer's.
 func (l *link) push() {
 	n := l.n
-	if l.prompt == nil || !l.pen.TryLock() {
-		l.rouse()
+	if l.prompt == nil || !l.writeLock.TryLock() {
+		l.wakeWriter()
 		return
 	}
-	defer l.pen.Unlock()
+	defer l.writeLock.Unlock()
 	n.mu.Lock()
-	o := &n.mail
-	if n.link != l || l.over || l.signing != nil || !time.Now().Before(n.until) ||
-		len(l.rest)+len(o.back)+len(o.large) > 0 || len(o.out) > promptBytes {
+	o := &n.outgoing
+	if n.link != l || l.closed || l.signing != nil || !time.Now().Before(n.until) ||
+		len(l.unwritten)+len(o.requeued)+len(o.large) > 0 || len(o.out) > promptBytes {
 		n.mu.Unlock()
-		l.rouse()
+		l.wakeWriter()
 		return
 	}
-	l.buf = o.take(l.buf[:0])
+	l.buf = o.appendNext(l.buf[:0])
 	n.mu.Unlock()
 	if k := l.prompt.Write(l.buf); k < len(l.buf) {
-		l.rest = append(l.rest, l.buf[k:]...)
-		l.rouse()
+		l.unwritten = append(l.unwritten, l.buf[k:]...)
+		l.wakeWriter()
 	}
 }
 
-// rouse has the writer look.
-func (l *link) rouse() {
+// wakeWriter has the writer look.
+func (l *link) wakeWriter() {
 	select {
-	case l.wake <- struct{}{}:
+	case l.wakeup <- struct{}{}:
 	default:
 	}
 }
@@ -167,7 +167,7 @@ func (l *link) read() error {
 			return err
 		}
 		if m.To != "" {
-			l.message(&m)
+			l.handleMessage(&m)
 			continue
 		}
 		switch m.Type {
@@ -177,8 +177,8 @@ func (l *link) read() error {
 			if len(m.Payload) > 0 {
 				data = m.Payload[0]
 			}
-			l.n.mail.out = wire.AppendAbout(l.n.mail.out, wire.TypePong, data)
-			l.n.rouse()
+			l.n.outgoing.out = wire.AppendAbout(l.n.outgoing.out, wire.TypePong, data)
+			l.n.wakeWriter()
 			l.n.mu.Unlock()
 		case wire.TypePong:
 			l.flow.Answered()
@@ -188,12 +188,12 @@ func (l *link) read() error {
 					continue
 				}
 				l.n.mu.Lock()
-				l.n.hold(started.Add(time.Duration(at)))
+				l.n.extendLease(started.Add(time.Duration(at)))
 				l.n.mu.Unlock()
 			}
 		case wire.TypeReceipt:
 			if len(m.Payload) > 0 {
-				l.n.mail.delivered(m.Payload[0])
+				l.n.outgoing.delivered(m.Payload[0])
 			}
 		case wire.TypeBye:
 			l.bye = byeOf(&m)
@@ -204,40 +204,40 @@ func (l *link) read() error {
 				return err
 			}
 			if ok {
-				l.message(&whole)
+				l.handleMessage(&whole)
 			}
 		}
 	}
 }
 
-// message handles one message from a component or from COORDINATOR.
-func (l *link) message(m *wire.Message) {
+// handleMessage handles one message from a component or from COORDINATOR.
+func (l *link) handleMessage(m *wire.Message) {
 	n := l.n
 	if l.signedIn(m) {
 		return
 	}
 	// Failures repeat the id of the message; answers of components do not ask for one.
 	if m.ID != 0 && fromCoordinator(m.From) {
-		if p := n.mail.send(m.ID, &m.Conversation); p != nil {
+		if p := n.outgoing.removeSend(m.ID, &m.Conversation); p != nil {
 			l.failed(p, m, false)
 			return
 		}
 	}
-	if p := n.mail.call(m.Conversation); p != nil {
+	if p := n.outgoing.removeCall(m.Conversation); p != nil {
 		if notSignedIn(m) {
 			l.failed(p, m, true)
 			return
 		}
 		if fromCoordinator(m.From) {
-			n.watches.answered(m)
+			n.watches.onSubscribed(m)
 		}
-		p.end(*m, nil)
+		p.complete(*m, nil)
 		return
 	}
 	if m.Type == wire.TypeJSON && len(m.Payload) > 0 && bytes.Contains(m.Payload[0], []byte(`"method"`)) {
 		var in jsonrpc.Message
 		if json.Unmarshal(m.Payload[0], &in) == nil && in.Method != "" {
-			if fromCoordinator(m.From) && n.watches.news(m.Conversation, in.Method, in.Params) {
+			if fromCoordinator(m.From) && n.watches.dispatch(m.Conversation, in.Method, in.Params) {
 				return
 			}
 			if n.request(m, &in) {
@@ -272,19 +272,19 @@ func (l *link) failed(p *pending, m *wire.Message, call bool) {
 		l.n.mu.Lock()
 		closing := l.n.closing
 		if !closing {
-			l.n.mail.again(p, call)
+			l.n.outgoing.requeue(p, call)
 			l.signInAgain()
 		}
 		l.n.mu.Unlock()
 		if closing {
-			p.end(wire.Message{}, wire.NotTried("the session is over"))
+			p.complete(wire.Message{}, wire.NotTried("the session is over"))
 		}
 		return
 	}
 	var in jsonrpc.Reply
 	if len(m.Payload) == 0 || json.Unmarshal(m.Payload[0], &in) != nil || in.Error == nil {
-		p.end(wire.Message{}, wire.Unknown(errors.New("an unreadable report of the coordinator")))
+		p.complete(wire.Message{}, wire.Unknown(errors.New("an unreadable report of the coordinator")))
 		return
 	}
-	p.end(wire.Message{}, in.Error.Refusal())
+	p.complete(wire.Message{}, in.Error.Refusal())
 }

@@ -68,22 +68,22 @@ type Session struct {
 
 	mu       sync.Mutex // guards what follows; never held while anybody is waited for
 	in       wire.Welcome
-	life     *life
+	current  *incarnation
 	link     *link // nil while there is none
 	until    time.Time
-	doors    []string
+	addrs    []string
 	moves    int
 	next     uint64 // the attempt that the next sign-in of the session is; 0: it cannot be numbered yet
 	unsure   bool   // a take-over without a number may still be carried out
 	closing  bool   // by Close: nobody signs in again
 	methods  map[string]Method
-	mail     outgoing
+	outgoing outgoing
 	incoming incoming
 	watches  watches
 }
 
-// life is one session: from its sign-in to its loss.
-type life struct {
+// incarnation is one session: from its sign-in to its loss.
+type incarnation struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
@@ -116,22 +116,22 @@ func Dial(ctx context.Context, cfg Component) (*Session, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Session{
-		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, ahead),
+		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, maxInbox),
 		done: make(chan struct{}), methods: map[string]Method{},
-		watches: watches{turn: make(chan struct{}, 1), all: map[*watch]bool{}},
+		watches: watches{lock: make(chan struct{}, 1), all: map[*watch]bool{}},
 	}
 	for name, m := range cfg.Methods {
 		n.methods[name] = m
 	}
-	n.mail.init(&n.mu)
+	n.outgoing.init(&n.mu)
 	n.incoming.room = sync.NewCond(&n.mu)
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	first, err := n.enter(ctx, cfg.SignIn, NewKey(), time.Time{})
+	first, err := n.signIn(ctx, cfg.SignIn, NewKey(), time.Time{})
 	if err != nil {
 		n.cancel(err)
 		return nil, err
 	}
-	n.begin()
+	n.newIncarnation()
 	n.wg.Go(func() { n.keep(first) })
 	return n, nil
 }
@@ -145,12 +145,12 @@ func (n *Session) start(f func()) {
 	}
 }
 
-// begin starts a life.
-func (n *Session) begin() {
-	l := &life{}
+// newIncarnation begins a session: its context ends when it is lost.
+func (n *Session) newIncarnation() {
+	l := &incarnation{}
 	l.ctx, l.cancel = context.WithCancelCause(n.ctx)
 	n.mu.Lock()
-	n.life = l
+	n.current = l
 	n.mu.Unlock()
 }
 
@@ -179,7 +179,7 @@ func (n *Session) Done() <-chan struct{} { return n.done }
 func (n *Session) Context() context.Context {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.life.ctx
+	return n.current.ctx
 }
 
 // Err says why it is over: nil while it is not and after Close, else an error that is ErrLost.
@@ -221,10 +221,10 @@ func (n *Session) Close(ctx context.Context) error {
 // lost ends a life: whatever waits is told, and nothing of it goes on.
 func (n *Session) lost(why error) {
 	n.mu.Lock()
-	l := n.life
+	l := n.current
 	n.mu.Unlock()
 	why = fmt.Errorf("%w: %s: %w", ErrLost, n.FullName(), why)
 	n.log.Warn("session lost", "error", why)
 	l.cancel(why)
-	n.mail.drop()
+	n.outgoing.failAll()
 }

@@ -72,21 +72,21 @@ func (s *stream) Close() {
 	s.body.Close()
 }
 
-// news is one server-sent event.
-type news struct {
+// sseEvent is one server-sent event.
+type sseEvent struct {
 	id, name string
 	data     []byte
 }
 
-// readNews reads the next event of a text/event-stream; comments are skipped. Without data it is the id to go on from.
-func readNews(r *bufio.Reader, lastID string) (news, error) {
-	n := news{id: lastID}
+// readEvent reads the next event of a text/event-stream; comments are skipped. Without data it is the id to go on from.
+func readEvent(r *bufio.Reader, lastID string) (sseEvent, error) {
+	n := sseEvent{id: lastID}
 	var data [][]byte
 	var marked bool
 	for {
 		line, err := readLine(r)
 		if err != nil {
-			return news{}, err
+			return sseEvent{}, err
 		}
 		if len(line) == 0 {
 			if data == nil {
@@ -134,8 +134,8 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// told is the problem that a stream ended with.
-func told(r request, m Meta, data []byte) error {
+// streamError is the problem that a stream ended with.
+func streamError(r request, m Meta, data []byte) error {
 	var p wire.Problem
 	if err := json.Unmarshal(data, &p); err != nil || p.Code == "" {
 		p.Code, p.Detail = wire.CodeUnavailable, "the stream ended with an error that cannot be read"
@@ -160,10 +160,10 @@ type following struct {
 
 // follow yields the events of a stream for ever, at the next coordinator when one goes away, from where it stopped. It
 // ends by ctx, by the caller, by a refusal, or when the stream is over.
-func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error] {
-	return func(yield func(news, error) bool) {
+func (c *Client) follow(ctx context.Context, f following) iter.Seq2[sseEvent, error] {
+	return func(yield func(sseEvent, error) bool) {
 		lastID := f.lastID
-		pause := newPause()
+		pause := newBackOff()
 		for {
 			r := f.request
 			r.header = http.Header{"Accept": {"text/event-stream"}, "Cache-Control": {"no-store"}}
@@ -172,13 +172,13 @@ func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error]
 			}
 			s, err := c.open(ctx, r)
 			if err != nil {
-				yield(news{}, err)
+				yield(sseEvent{}, err)
 				return
 			}
 			in := bufio.NewReaderSize(s, 64<<10)
 			for {
-				var n news
-				if n, err = readNews(in, lastID); err != nil {
+				var n sseEvent
+				if n, err = readEvent(in, lastID); err != nil {
 					break
 				}
 				if n.data == nil {
@@ -186,11 +186,11 @@ func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error]
 					continue
 				}
 				if n.name == "error" {
-					if err = told(r, s.meta, n.data); retryable(err) {
+					if err = streamError(r, s.meta, n.data); retryable(err) {
 						break
 					}
 					s.Close()
-					yield(news{}, err)
+					yield(sseEvent{}, err)
 					return
 				}
 				pause.Reset()
@@ -204,9 +204,9 @@ func (c *Client) follow(ctx context.Context, f following) iter.Seq2[news, error]
 			if errors.Is(err, io.EOF) && f.over != nil && f.over() {
 				return
 			}
-			c.addrs.failed(s.meta.Addr)
+			c.addrs.moveToBack(s.meta.Addr)
 			if !sleep(ctx, pause.NextBackOff()) {
-				yield(news{}, context.Cause(ctx))
+				yield(sseEvent{}, context.Cause(ctx))
 				return
 			}
 		}

@@ -12,13 +12,13 @@ import (
 
 // watches share one subscription of a component's connection; after a move it goes on where it was.
 type watches struct {
-	turn chan struct{} // capacity 1: one change of the subscription after the other, in the order of their requests
+	lock chan struct{} // capacity 1: one change of the subscription after the other, in the order of their requests
 
 	mu           sync.Mutex
 	all          map[*watch]bool
 	conversation [16]byte // of the last request for news
 	live         bool     // it was answered on the connection of now: set and cleared by the connection's reader
-	at           string   // behind the last event
+	position     string   // behind the last event
 	cluster      string   // the id of the one that at is a place of
 }
 
@@ -35,8 +35,8 @@ type place struct {
 	Cluster string `json:"cluster"`
 }
 
-// watched bounds what waits for one watch; one who falls behind is told so.
-const watched = 1024
+// maxWatchEvents bounds what waits for one watch; one who falls behind is told so.
+const maxWatchEvents = 1024
 
 // Watch yields news of the cluster in order, from now on (the error of the first turn tells if that did not work), without a
 // gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a gap, an event
@@ -45,23 +45,23 @@ func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.E
 	if len(topics) == 0 {
 		topics = []string{wire.TopicComponent}
 	}
-	w := &watch{topics: map[string]bool{}, events: make(chan wire.Event, watched), lagged: make(chan string, 1)}
+	w := &watch{topics: map[string]bool{}, events: make(chan wire.Event, maxWatchEvents), lagged: make(chan string, 1)}
 	for _, t := range topics {
 		w.topics[t] = true
 	}
 	s := &n.watches
 	s.mu.Lock()
 	if len(s.all) == 0 && !s.live {
-		s.at = "" // of those who watched before
+		s.position = "" // of those who watched before
 	}
 	s.all[w] = true
 	s.mu.Unlock()
 	if err := s.subscribe(ctx, n); err != nil {
-		s.leave(n, w)
+		s.remove(n, w)
 		return nil, err
 	}
 	return func(yield func(wire.Event, error) bool) {
-		defer s.leave(n, w)
+		defer s.remove(n, w)
 		for {
 			var e wire.Event
 			select { // what came before a gap comes first
@@ -86,8 +86,8 @@ func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.E
 	}, nil
 }
 
-// leave ends a watch, and with the last one the subscription.
-func (s *watches) leave(n *Session, w *watch) {
+// remove ends a watch, and with the last one the subscription.
+func (s *watches) remove(n *Session, w *watch) {
 	s.mu.Lock()
 	delete(s.all, w)
 	last := len(s.all) == 0
@@ -100,10 +100,10 @@ func (s *watches) leave(n *Session, w *watch) {
 func (s *watches) unsubscribe(n *Session) {
 	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
 	defer cancel()
-	if s.begin(ctx) != nil {
+	if s.acquire(ctx) != nil {
 		return
 	}
-	defer s.end()
+	defer s.release()
 	s.mu.Lock()
 	idle := len(s.all) == 0 && s.live
 	if idle {
@@ -115,17 +115,17 @@ func (s *watches) unsubscribe(n *Session) {
 	}
 }
 
-// begin waits for the turn to change the subscription.
-func (s *watches) begin(ctx context.Context) error {
+// acquire waits for the turn to change the subscription.
+func (s *watches) acquire(ctx context.Context) error {
 	select {
-	case s.turn <- struct{}{}:
+	case s.lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return wire.NotTried("news were not asked for: %v", context.Cause(ctx))
 	}
 }
 
-func (s *watches) end() { <-s.turn }
+func (s *watches) release() { <-s.lock }
 
 // allTopics are what is subscribed to: who wants less is told less.
 var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
@@ -134,10 +134,10 @@ var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
 func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
-	if err := s.begin(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
-	defer s.end()
+	defer s.release()
 	for {
 		s.mu.Lock()
 		if s.live || len(s.all) == 0 {
@@ -146,8 +146,8 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 		}
 		conversation := NewConversation()
 		params := map[string]any{"topics": allTopics}
-		if s.conversation = conversation; s.at != "" {
-			params["after"] = s.at
+		if s.conversation = conversation; s.position != "" {
+			params["after"] = s.position
 			if s.cluster != "" {
 				params["cluster"] = s.cluster
 			}
@@ -164,8 +164,8 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	}
 }
 
-// answered notes, before anything that follows is read, that the request for news was answered.
-func (s *watches) answered(m *wire.Message) {
+// onSubscribed notes, before anything that follows is read, that the request for news was onSubscribed.
+func (s *watches) onSubscribed(m *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m.Conversation != s.conversation {
@@ -175,8 +175,8 @@ func (s *watches) answered(m *wire.Message) {
 	if result(wire.Coordinator, *m, &out) != nil {
 		return
 	}
-	if s.live = true; s.at == "" {
-		s.at, s.cluster = out.At, out.Cluster
+	if s.live = true; s.position == "" {
+		s.position, s.cluster = out.At, out.Cluster
 	}
 }
 
@@ -199,8 +199,8 @@ func (s *watches) resume(n *Session, l *link) {
 	})
 }
 
-// news tells a notification to those who watch; false means that it is none.
-func (s *watches) news(conversation [16]byte, method string, params json.RawMessage) bool {
+// dispatch tells a notification to those who watch; false means that it is none.
+func (s *watches) dispatch(conversation [16]byte, method string, params json.RawMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if conversation != s.conversation || method != "event" && method != KindLagged {
@@ -209,9 +209,9 @@ func (s *watches) news(conversation [16]byte, method string, params json.RawMess
 	if method == KindLagged {
 		var in place
 		_ = json.Unmarshal(params, &in)
-		s.at, s.cluster = in.At, in.Cluster
+		s.position, s.cluster = in.At, in.Cluster
 		for w := range s.all {
-			w.lag()
+			w.markLagged()
 		}
 		return true
 	}
@@ -223,7 +223,7 @@ func (s *watches) news(conversation [16]byte, method string, params json.RawMess
 	if e.Data = nil; len(data) > 0 {
 		e.Data = data
 	}
-	s.at = position(e)
+	s.position = position(e)
 	for w := range s.all {
 		if !w.topics[e.Topic] {
 			continue
@@ -231,13 +231,13 @@ func (s *watches) news(conversation [16]byte, method string, params json.RawMess
 		select {
 		case w.events <- e:
 		default:
-			w.lag()
+			w.markLagged()
 		}
 	}
 	return true
 }
 
-func (w *watch) lag() {
+func (w *watch) markLagged() {
 	select {
 	case w.lagged <- "":
 	default:

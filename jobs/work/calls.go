@@ -19,14 +19,14 @@ func (w *Worker) call(f func(context.Context) func()) {
 }
 
 func (w *Worker) sync() {
-	w.desk.syncing = true
-	holding := w.desk.holding()
+	w.parts.syncing = true
+	holding := w.parts.holding()
 	w.call(func(ctx context.Context) func() {
 		todo, err := w.home.Sync(ctx, holding)
 		return func() {
-			w.desk.syncing = false
+			w.parts.syncing = false
 			// Spread by a tenth, so that many workers do not come at once.
-			w.desk.syncAt = time.Now().Add(w.cfg.SyncEvery - time.Duration(rand.Int64N(int64(w.cfg.SyncEvery)/10+1)))
+			w.parts.syncAt = time.Now().Add(w.cfg.SyncEvery - time.Duration(rand.Int64N(int64(w.cfg.SyncEvery)/10+1)))
 			if err != nil {
 				w.log.Debug("sync", "error", err)
 				return
@@ -39,66 +39,66 @@ func (w *Worker) sync() {
 	})
 }
 
-func (w *Worker) tellStarts(now time.Time) {
-	refs := w.desk.starts(now)
+func (w *Worker) reportStarts(now time.Time) {
+	refs := w.parts.starts(now)
 	if len(refs) == 0 {
 		return
 	}
-	w.desk.starting = true
+	w.parts.starting = true
 	w.call(func(ctx context.Context) func() {
 		verdicts, err := w.home.Start(ctx, refs)
 		return func() {
-			w.desk.starting = false
+			w.parts.starting = false
 			if err != nil || len(verdicts) != len(refs) {
 				w.log.Debug("start_parts is repeated", "parts", len(refs), "error", err)
-				w.desk.startAt = time.Now().Add(w.desk.startPause.NextBackOff())
+				w.parts.startAt = time.Now().Add(w.parts.startPause.NextBackOff())
 				return
 			}
-			w.desk.startPause.Reset()
-			w.desk.startAt = time.Time{}
+			w.parts.startPause.Reset()
+			w.parts.startAt = time.Time{}
 			for i, ref := range refs {
 				switch verdicts[i].Code {
 				case "":
-					if t := w.desk.tasks[ref]; t != nil {
-						t.startTold = true
+					if t := w.parts.tasks[ref]; t != nil {
+						t.startReported = true
 					}
 				case wire.CodeConflict, wire.CodeNotFound:
 					// An ended one has its own verdict coming.
-					if t := w.desk.tasks[ref]; t != nil && t.state == running {
-						w.desk.settled.add(ref)
+					if t := w.parts.tasks[ref]; t != nil && t.state == running {
+						w.parts.settled.add(ref)
 						w.drop(ref, verdicts[i].Message)
 					}
 				default:
-					w.desk.startAt = time.Now().Add(w.desk.startPause.NextBackOff())
+					w.parts.startAt = time.Now().Add(w.parts.startPause.NextBackOff())
 				}
 			}
 		}
 	})
 }
 
-// tellFinishes reports what has ended; what ends meanwhile goes with the next.
-func (w *Worker) tellFinishes() {
-	parts := w.desk.batch(0)
+// reportFinishes reports what has ended; what ends meanwhile goes with the next.
+func (w *Worker) reportFinishes() {
+	parts := w.parts.batch(0)
 	if len(parts) == 0 {
 		return
 	}
-	w.desk.finishing = true
+	w.parts.finishing = true
 	w.call(func(ctx context.Context) func() {
 		verdicts, err := w.home.Finish(ctx, parts)
 		return func() {
-			w.desk.finishing = false
+			w.parts.finishing = false
 			if err == nil && len(verdicts) == len(parts) {
-				w.desk.single = false
-				before := len(w.desk.ended)
-				w.desk.finished(parts, verdicts)
-				if len(w.desk.ended) < before {
-					w.desk.finishPause.Reset()
-					w.desk.finishAt = time.Time{}
+				w.parts.single = false
+				before := len(w.parts.ended)
+				w.parts.finished(parts, verdicts)
+				if len(w.parts.ended) < before {
+					w.parts.finishPause.Reset()
+					w.parts.finishAt = time.Time{}
 					return
 				}
 			}
 			w.log.Debug("finish_parts is repeated", "parts", len(parts), "error", err)
-			w.desk.finishAt = time.Now().Add(w.desk.finishPause.NextBackOff())
+			w.parts.finishAt = time.Now().Add(w.parts.finishPause.NextBackOff())
 			if refusal(err) {
 				w.refusedBatch(parts, err)
 			}
@@ -110,9 +110,9 @@ func (w *Worker) tellFinishes() {
 // that one becomes a failure, and if even this is refused it is dropped.
 func (w *Worker) refusedBatch(parts []wire.PartDone, err error) {
 	if len(parts) > 1 {
-		w.desk.single = true
+		w.parts.single = true
 		return
 	}
 	v := wire.PartVerdict{PartRef: parts[0].PartRef, Code: wire.CodeOf(err), Message: err.Error()}
-	w.desk.finished(parts, []wire.PartVerdict{v})
+	w.parts.finished(parts, []wire.PartVerdict{v})
 }

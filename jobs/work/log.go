@@ -127,7 +127,7 @@ func (s *shipper) ship() {
 	tick := time.NewTicker(s.w.cfg.LogEvery)
 	defer tick.Stop()
 	var deadline time.Time
-	pause, burst := newPause(), 0
+	pause, burst := newBackOff(), 0
 	for {
 		offset, chunk, over := s.next()
 		if over && deadline.IsZero() {

@@ -147,7 +147,7 @@ func TestScripts(t *testing.T) {
 			for _, want := range c.logs {
 				eventually(t, fmt.Sprintf("%q in the log", want), func() bool { return strings.Contains(h.log(c.part), want) })
 			}
-			eventually(t, "the desk is empty", func() bool { return w.Stats().Held == 0 })
+			eventually(t, "no part is held", func() bool { return w.Stats().Held == 0 })
 		})
 	}
 }

@@ -95,9 +95,9 @@ type Worker struct {
 	do     chan func()   // news from calls and processes, for the loop
 	gone   chan struct{} // closed when the loop has ended
 	wg     sync.WaitGroup
-	// desk is owned by the loop.
-	desk desk
-	err  error // of removing the directory; read after gone
+	// parts is owned by the loop.
+	parts partQueue
+	err   error // of removing the directory; read after gone
 }
 
 // hide is done once: a process has one environment.
@@ -126,7 +126,7 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	}
 	w := &Worker{home: home, cfg: cfg, dir: dir, log: cfg.Logger, do: make(chan func()), gone: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.desk = newDesk()
+	w.parts = newPartQueue()
 	go w.loop()
 	return w, nil
 }
@@ -144,7 +144,7 @@ func (w *Worker) Close() error {
 func (w *Worker) Stats() Stats {
 	got := make(chan Stats, 1)
 	select {
-	case w.do <- func() { got <- w.desk.stats() }:
+	case w.do <- func() { got <- w.parts.stats() }:
 		return <-got
 	case <-w.gone:
 		return Stats{}
@@ -159,7 +159,7 @@ func (w *Worker) loop() {
 	defer timer.Stop()
 	for w.ctx.Err() == nil {
 		w.pump()
-		timer.Reset(max(time.Until(w.desk.wake()), time.Millisecond))
+		timer.Reset(max(time.Until(w.parts.wake()), time.Millisecond))
 		select {
 		case <-w.ctx.Done():
 		case f := <-w.do:
@@ -174,7 +174,7 @@ func (w *Worker) loop() {
 		}
 	}
 	w.drain()
-	w.lastWords()
+	w.reportLast()
 	if err := w.dir.remove(); err != nil {
 		w.err = fmt.Errorf("remove the directory of parts: %w", err)
 	}
@@ -197,9 +197,9 @@ func (w *Worker) drain() {
 	}
 }
 
-// lastWords reports what was finished before Close and not accepted yet.
-func (w *Worker) lastWords() {
-	for _, batch := range w.desk.allEnded() {
+// reportLast reports what was finished before Close and not accepted yet.
+func (w *Worker) reportLast() {
+	for _, batch := range w.parts.allEnded() {
 		ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, w.cfg.CallTimeout))
 		verdicts, err := w.home.Finish(ctx, batch)
 		cancel()
@@ -207,7 +207,7 @@ func (w *Worker) lastWords() {
 			w.log.Warn("finished parts are not reported", "parts", len(batch), "error", err)
 			return
 		}
-		w.desk.finished(batch, verdicts)
+		w.parts.finished(batch, verdicts)
 	}
 }
 
@@ -215,7 +215,7 @@ func (w *Worker) lastWords() {
 // were stopped for it. It waits for the end of Close.
 func (w *Worker) GivenUp() int {
 	<-w.gone
-	return w.desk.givenUp
+	return w.parts.givenUp
 }
 
 // Reporter is the part of a Home that takes reports.
@@ -227,8 +227,8 @@ type Reporter interface {
 // nil when all has one, and may be called again after an error.
 func (w *Worker) Report(ctx context.Context, to Reporter) error {
 	<-w.gone
-	for len(w.desk.ended) > 0 {
-		batch, before := w.desk.batch(0), len(w.desk.ended)
+	for len(w.parts.ended) > 0 {
+		batch, before := w.parts.batch(0), len(w.parts.ended)
 		verdicts, err := to.Finish(ctx, batch)
 		if refusal(err) {
 			w.refusedBatch(batch, err)
@@ -238,8 +238,8 @@ func (w *Worker) Report(ctx context.Context, to Reporter) error {
 		} else if err != nil {
 			return err
 		}
-		w.desk.finished(batch, verdicts)
-		if len(w.desk.ended) == before {
+		w.parts.finished(batch, verdicts)
+		if len(w.parts.ended) == before {
 			return wire.NotTried("%d finished parts have no verdict yet", before)
 		}
 	}
@@ -249,7 +249,7 @@ func (w *Worker) Report(ctx context.Context, to Reporter) error {
 // Unreported returns how many parts had ended and have no verdict yet.
 func (w *Worker) Unreported() int {
 	<-w.gone
-	return len(w.desk.ended)
+	return len(w.parts.ended)
 }
 
 // hint takes news and, when it says nothing, asks.
@@ -259,64 +259,64 @@ func (w *Worker) hint(h Hint) {
 		w.drop(ref, "cancelled")
 	}
 	if len(h.Run)+len(h.Cancel) == 0 {
-		w.desk.syncAt = time.Now()
+		w.parts.syncAt = time.Now()
 	}
 }
 
-// take puts parts on the desk, unless they are there or were settled before.
+// take queues parts, unless they are there or were settled before.
 func (w *Worker) take(parts []wire.RunPart) {
 	for _, p := range parts {
-		if w.desk.tasks[p.PartRef] != nil || w.desk.settled.has(p.PartRef) {
+		if w.parts.tasks[p.PartRef] != nil || w.parts.settled.has(p.PartRef) {
 			continue
 		}
-		if len(w.desk.tasks) >= 4*w.cfg.Slots+64 {
+		if len(w.parts.tasks) >= 4*w.cfg.Slots+64 {
 			w.log.Warn("more parts than slots: left for the next sync", "job", p.Job, "part", p.Part)
 			return
 		}
-		for ref := range w.desk.tasks {
+		for ref := range w.parts.tasks {
 			if ref.Job == p.Job && ref.Part == p.Part && ref.Attempt < p.Attempt {
 				w.drop(ref, "a later attempt was given")
 			}
 		}
-		w.desk.add(p)
+		w.parts.add(p)
 	}
 }
 
 // drop forgets a part: its process ends and no report is made. One that ended
 // already stays until the verdict on its report: who cancels may be behind.
 func (w *Worker) drop(ref wire.PartRef, reason string) {
-	t := w.desk.tasks[ref]
+	t := w.parts.tasks[ref]
 	if t == nil || t.state == dropped || t.state == ended {
 		return
 	}
 	w.log.Info("part dropped", "job", ref.Job, "part", ref.Part, "attempt", ref.Attempt, "reason", reason)
-	w.desk.dropped++
+	w.parts.dropped++
 	if t.state == running {
-		t.state = dropped // it leaves the desk when its process is gone
+		t.state = dropped // it is removed when its process is gone
 		t.stop()
 		return
 	}
-	w.desk.remove(t)
+	w.parts.remove(t)
 }
 
 // pump does what is due: processes for waiting parts, and calls.
 func (w *Worker) pump() {
-	for w.desk.running < w.cfg.Slots {
-		t := w.desk.next()
+	for w.parts.running < w.cfg.Slots {
+		t := w.parts.next()
 		if t == nil {
 			break
 		}
 		w.launch(t)
 	}
 	now := time.Now()
-	if !w.desk.syncing && !now.Before(w.desk.syncAt) {
+	if !w.parts.syncing && !now.Before(w.parts.syncAt) {
 		w.sync()
 	}
-	if !w.desk.starting && !now.Before(w.desk.startAt) {
-		w.tellStarts(now)
+	if !w.parts.starting && !now.Before(w.parts.startAt) {
+		w.reportStarts(now)
 	}
-	if !w.desk.finishing && !now.Before(w.desk.finishAt) {
-		w.tellFinishes()
+	if !w.parts.finishing && !now.Before(w.parts.finishAt) {
+		w.reportFinishes()
 	}
 }
 
@@ -324,12 +324,12 @@ func (w *Worker) pump() {
 func (w *Worker) launch(t *task) {
 	i := slices.IndexFunc(w.cfg.Runtimes, func(r Runtime) bool { return r.Name == t.part.Runtime })
 	if i < 0 {
-		w.desk.end(t, outcome{err: fmt.Sprintf("runtime %q is not offered by this worker", t.part.Runtime)})
+		w.parts.end(t, outcome{err: fmt.Sprintf("runtime %q is not offered by this worker", t.part.Runtime)})
 		return
 	}
 	ctx, stop := context.WithCancel(w.ctx)
 	t.stop = stop
-	w.desk.begin(t, time.Now().Add(w.cfg.StartDelay))
+	w.parts.begin(t, time.Now().Add(w.cfg.StartDelay))
 	w.wg.Go(func() {
 		defer stop()
 		out := w.run(ctx, w.cfg.Runtimes[i], t.part)
@@ -338,15 +338,15 @@ func (w *Worker) launch(t *task) {
 }
 
 func (w *Worker) ended(t *task, out outcome) {
-	w.desk.running--
+	w.parts.running--
 	if out.stopped && t.state != dropped {
-		w.desk.givenUp++
+		w.parts.givenUp++
 	}
 	if t.state == dropped || out.stopped {
-		w.desk.remove(t)
+		w.parts.remove(t)
 		return
 	}
-	w.desk.end(t, out)
+	w.parts.end(t, out)
 }
 
 // refusal says whether repeating the same words is useless.

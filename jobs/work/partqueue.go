@@ -10,8 +10,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// desk is all a worker knows of its parts. Only the loop touches it.
-type desk struct {
+// partQueue is all a worker knows of its parts. Only the loop touches it.
+type partQueue struct {
 	tasks   map[wire.PartRef]*task
 	queue   []*task // waiting for a slot, first come first
 	ended   []*task // waiting for a verdict, first come first
@@ -39,38 +39,38 @@ const (
 )
 
 type task struct {
-	part      wire.RunPart
-	state     taskState
-	stop      context.CancelFunc
-	startDue  time.Time
-	startTold bool
-	report    wire.PartDone
+	part          wire.RunPart
+	state         taskState
+	stop          context.CancelFunc
+	startDue      time.Time
+	startReported bool
+	report        wire.PartDone
 }
 
-func newDesk() desk {
-	return desk{tasks: map[wire.PartRef]*task{}, settled: newRing(4096), startPause: newPause(), finishPause: newPause()}
+func newPartQueue() partQueue {
+	return partQueue{tasks: map[wire.PartRef]*task{}, settled: newRing(4096), startPause: newBackOff(), finishPause: newBackOff()}
 }
 
-// newPause makes the waits between repeated calls: 100 ms doubling to 3 s, with
+// newBackOff makes the waits between repeated calls: 100 ms doubling to 3 s, with
 // jitter.
-func newPause() *backoff.ExponentialBackOff {
+func newBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier, b.RandomizationFactor = 100*time.Millisecond, 3*time.Second, 2, 0.5
 	return b
 }
 
-func (d *desk) stats() Stats {
+func (d *partQueue) stats() Stats {
 	return Stats{Held: len(d.tasks), Running: d.running, Done: d.done, Failed: d.failed, Dropped: d.dropped}
 }
 
-func (d *desk) add(p wire.RunPart) {
+func (d *partQueue) add(p wire.RunPart) {
 	t := &task{part: p}
 	d.tasks[p.PartRef] = t
 	d.queue = append(d.queue, t)
 }
 
 // next takes the first part that waits for a slot; nil if there is none.
-func (d *desk) next() *task {
+func (d *partQueue) next() *task {
 	for len(d.queue) > 0 {
 		t := d.queue[0]
 		d.queue = d.queue[1:]
@@ -81,19 +81,19 @@ func (d *desk) next() *task {
 	return nil
 }
 
-func (d *desk) begin(t *task, startDue time.Time) {
+func (d *partQueue) begin(t *task, startDue time.Time) {
 	t.state, t.startDue = running, startDue
 	d.running++
 }
 
 // end turns a part into its report.
-func (d *desk) end(t *task, out outcome) {
+func (d *partQueue) end(t *task, out outcome) {
 	t.state = ended
 	t.report = wire.PartDone{PartRef: t.part.PartRef, OK: out.err == "", Result: out.result, Error: out.err, Millis: out.took.Milliseconds()}
 	d.ended = append(d.ended, t)
 }
 
-func (d *desk) remove(t *task) {
+func (d *partQueue) remove(t *task) {
 	if d.tasks[t.part.PartRef] == t {
 		delete(d.tasks, t.part.PartRef)
 	}
@@ -106,7 +106,7 @@ func (d *desk) remove(t *task) {
 }
 
 // holding is what a sync tells: all but the parts being dropped.
-func (d *desk) holding() []wire.PartRef {
+func (d *partQueue) holding() []wire.PartRef {
 	refs := make([]wire.PartRef, 0, len(d.tasks))
 	for ref, t := range d.tasks {
 		if t.state != dropped {
@@ -117,9 +117,9 @@ func (d *desk) holding() []wire.PartRef {
 }
 
 // starts returns the parts whose start is to be told now.
-func (d *desk) starts(now time.Time) (refs []wire.PartRef) {
+func (d *partQueue) starts(now time.Time) (refs []wire.PartRef) {
 	for ref, t := range d.tasks {
-		if t.state == running && !t.startTold && !now.Before(t.startDue) {
+		if t.state == running && !t.startReported && !now.Before(t.startDue) {
 			refs = append(refs, ref)
 		}
 	}
@@ -127,7 +127,7 @@ func (d *desk) starts(now time.Time) (refs []wire.PartRef) {
 }
 
 // wake is when something is due next.
-func (d *desk) wake() time.Time {
+func (d *partQueue) wake() time.Time {
 	next := time.Now().Add(time.Minute)
 	sooner := func(at time.Time) {
 		if at.Before(next) {
@@ -142,7 +142,7 @@ func (d *desk) wake() time.Time {
 	}
 	if !d.starting {
 		for _, t := range d.tasks {
-			if t.state == running && !t.startTold {
+			if t.state == running && !t.startReported {
 				sooner(later(t.startDue, d.startAt))
 			}
 		}
@@ -164,7 +164,7 @@ const (
 )
 
 // batch returns the first reports that wait for a verdict.
-func (d *desk) batch(from int) (parts []wire.PartDone) {
+func (d *partQueue) batch(from int) (parts []wire.PartDone) {
 	size := 0
 	for _, t := range d.ended[from:] {
 		size += len(t.report.Result) + len(t.report.Error) + 200
@@ -176,7 +176,7 @@ func (d *desk) batch(from int) (parts []wire.PartDone) {
 	return parts
 }
 
-func (d *desk) allEnded() (batches [][]wire.PartDone) {
+func (d *partQueue) allEnded() (batches [][]wire.PartDone) {
 	for from := 0; from < len(d.ended); {
 		b := d.batch(from)
 		batches = append(batches, b)
@@ -186,7 +186,7 @@ func (d *desk) allEnded() (batches [][]wire.PartDone) {
 }
 
 // finished carries out the verdicts on reports.
-func (d *desk) finished(parts []wire.PartDone, verdicts []wire.PartVerdict) {
+func (d *partQueue) finished(parts []wire.PartDone, verdicts []wire.PartVerdict) {
 	for i, p := range parts {
 		t := d.tasks[p.PartRef]
 		if i >= len(verdicts) || t == nil || t.state != ended {
