@@ -31,8 +31,8 @@ type Thing struct {
 	ID        string // of a job, a member, ...; or the full name of a component
 }
 
-// componentThing is the component of a full name.
-func componentThing(full string) Thing {
+// ComponentThing is the component of a full name.
+func ComponentThing(full string) Thing {
 	namespace, _, _ := strings.Cut(full, ".")
 	return Thing{Namespace: namespace, ID: full}
 }
@@ -47,20 +47,20 @@ func (a *Authenticator) Authorize(who Principal, _ Right, _ Thing) error {
 	return nil
 }
 
-// authorizeSession is Authorize for what a session asks by its secret, for itself.
-// Errors: those of Authorize and of authenticate.
-func (c *Control) authorizeSession(ctx context.Context, who Principal, right Right) (registry.Session, error) {
+// AuthorizeSession is Authorize for what a session asks by its secret, for itself.
+// Errors: those of Authorize, and of SecretsSession.
+func (c *Core) AuthorizeSession(ctx context.Context, who Principal, right Right) (registry.Session, error) {
 	if err := c.Authorize(who, right, Thing{}); err != nil {
 		return registry.Session{}, err
 	}
-	return c.sessionOfSecret(ctx, who.Secret())
+	return c.SecretsSession(ctx, who.Secret())
 }
 
-// authorizeOwner is authorizeSession for a request that names the component it
+// AuthorizeOwner is AuthorizeSession for a request that names the component it
 // is about.
-func (c *Control) authorizeOwner(ctx context.Context, who Principal, right Right, full string) (registry.Session, error) {
-	if err := c.Authorize(who, right, componentThing(full)); err != nil {
+func (c *Core) AuthorizeOwner(ctx context.Context, who Principal, right Right, full string) (registry.Session, error) {
+	if err := c.Authorize(who, right, ComponentThing(full)); err != nil {
 		return registry.Session{}, err
 	}
-	return c.ownerOfSecret(ctx, full, who.Secret())
+	return c.OwnerOfSecret(ctx, full, who.Secret())
 }

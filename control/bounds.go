@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm"
@@ -46,6 +47,22 @@ func (b Bounds) withDefaults() Bounds {
 	defInt(&b.Components, 1_000_000)
 	def(&b.ComponentBytes, 512<<20)
 	return b
+}
+
+// AdmitJob refuses a job for which there is no room. Errors: busy, unavailable.
+func (c *Core) AdmitJob(ctx context.Context, id string, spec jobs.Spec) error {
+	return c.admit(ctx, func(view *fsm.State) error { return c.bounds.forJob(view, id, spec) })
+}
+
+// AdmitSession refuses a sign-in for which there is no room. Errors as of
+// AdmitJob.
+func (c *Core) AdmitSession(ctx context.Context, in registry.SignIn) error {
+	return c.admit(ctx, func(view *fsm.State) error { return c.bounds.forSession(view, in) })
+}
+
+func (c *Core) admit(ctx context.Context, room func(*fsm.State) error) error {
+	_, err := Certain(ctx, c, func(view *fsm.State) (struct{}, error) { return struct{}{}, room(view) })
+	return err
 }
 
 // roomAfter is when a repeat of what found no room makes sense.
@@ -95,8 +112,8 @@ func (b Bounds) forSession(view *fsm.State, in registry.SignIn) error {
 	return nil
 }
 
-// jobSize is what all jobs take, beside the bounds.
-func (b Bounds) jobSize(view *fsm.State) *wire.JobSize {
+// JobSize is what all jobs take, beside the bounds.
+func (b Bounds) JobSize(view *fsm.State) *wire.JobSize {
 	has := view.Jobs.Size()
 	return &wire.JobSize{
 		Jobs: has.Jobs, MaxJobs: b.Jobs, Parts: has.Parts, MaxParts: b.Parts,

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -233,7 +233,7 @@ func TestALogIsOfAFreshView(t *testing.T) {
 		fine(t, err)
 		w.lag("n1")
 		w.assign("j1", 1, 1, in)
-		_, err = n1.PartLog(t.Context(), anyone, "j1", control.LogQuery{Part: 1, Attempt: 1})
+		_, err = n1.PartLog(t.Context(), anyone, "j1", work.LogQuery{Part: 1, Attempt: 1})
 		fine(t, err)
 	}, "n1", "n2")
 }

@@ -58,18 +58,18 @@ func isClusterID(s string) bool {
 // Cursor reads the feed of this coordinator from a place on. It is for one
 // goroutine and needs no closing.
 type Cursor struct {
-	control *Control
-	at      Position
-	topics  map[string]bool // nil: all
+	core   *Core
+	at     Position
+	topics map[string]bool // nil: all
 }
 
 // Events returns a cursor behind the place after, or behind all there is when
 // after is nil. No topics means all. Errors: invalid (topic).
-func (c *Control) Events(who Principal, topics []string, after *Position) (*Cursor, error) {
+func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor, error) {
 	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
 		return nil, err
 	}
-	cur := &Cursor{control: c}
+	cur := &Cursor{core: c}
 	for _, t := range topics {
 		switch t {
 		case wire.TopicComponent, wire.TopicJob, wire.TopicMember, wire.TopicService, wire.TopicLock, wire.TopicFlow:
@@ -95,12 +95,12 @@ func (c *Control) Events(who Principal, topics []string, after *Position) (*Curs
 // it, and it goes on from now: the caller lists again what it watches, at least
 // as new as At, and then calls Next again.
 func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, err error) {
-	feed := cur.control.machine.Feed()
+	feed := cur.core.machine.Feed()
 	for {
 		changed := feed.Changed()
-		known, unsure := cur.control.knows(ctx, cur.at.Cluster, cur.at.Index)
+		known, unsure := cur.core.knows(ctx, cur.at.Cluster, cur.at.Index)
 		if unsure != nil {
-			if !pause(ctx, unsurePause) {
+			if !Sleep(ctx, unsurePause) {
 				return nil, false, ctx.Err()
 			}
 			continue
@@ -112,7 +112,7 @@ func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, 
 		}
 		if len(events) > 0 {
 			last := events[len(events)-1]
-			cur.at = Position{last.Index, last.Seq, cur.control.Cluster()}
+			cur.at = Position{last.Index, last.Seq, cur.core.ClusterID()}
 			if chosen := cur.chosen(events); len(chosen) > 0 {
 				return chosen, false, nil
 			}
@@ -135,17 +135,17 @@ const unsurePause = time.Second
 // founded anew, and the place names no cluster). Since this coordinator may be
 // behind others, the leader is asked before a place is beyond; the error says
 // that it could not be.
-func (c *Control) knows(ctx context.Context, cluster string, index uint64) (bool, error) {
+func (c *Core) knows(ctx context.Context, cluster string, index uint64) (bool, error) {
 	if c.foreign(cluster) {
 		return false, nil
 	}
-	own := func() bool { return cluster == "" || cluster == c.Cluster() }
+	own := func() bool { return cluster == "" || cluster == c.ClusterID() }
 	if index <= c.machine.View().Index && own() {
 		return true, nil
 	}
-	asking, cancel := context.WithTimeout(ctx, readTimeout)
+	asking, cancel := context.WithTimeout(ctx, ReadTimeout)
 	defer cancel()
-	if _, err := c.node.Ready(asking, raftnode.Default, 0); err != nil {
+	if _, err := c.replica.Ready(asking, raftnode.Default, 0); err != nil {
 		return false, err
 	}
 	if !own() && !c.foreign(cluster) {
@@ -155,32 +155,20 @@ func (c *Control) knows(ctx context.Context, cluster string, index uint64) (bool
 }
 
 // foreign tells whether an id is certainly that of another cluster; "" never is.
-func (c *Control) foreign(cluster string) bool {
-	own := c.Cluster()
+func (c *Core) foreign(cluster string) bool {
+	own := c.ClusterID()
 	return cluster != "" && own != "" && cluster != own
 }
 
-// Cluster returns the id of the cluster, "" until this coordinator knows it.
-func (c *Control) Cluster() string { return c.machine.View().ClusterID }
-
-// pause waits d or until ctx ends; it tells whether the whole time passed.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// ClusterID returns the id of the cluster, "" until this coordinator knows it.
+func (c *Core) ClusterID() string { return c.machine.View().ClusterID }
 
 // At returns the place behind the last event that Next looked at.
 func (cur *Cursor) At() Position { return cur.at }
 
 func (cur *Cursor) now() {
-	cur.at.Index, cur.at.Seq = cur.control.machine.Feed().Last()
-	cur.at.Cluster = cur.control.Cluster()
+	cur.at.Index, cur.at.Seq = cur.core.machine.Feed().Last()
+	cur.at.Cluster = cur.core.ClusterID()
 }
 
 // chosen returns the events of the cursor's topics as everybody may see them.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -101,7 +102,7 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 			{control.Read{Index: now, Wait: time.Minute}, time.Minute},
 		} {
 			began := time.Now()
-			list, fresh, err := n1.Components(t.Context(), anyone, c.read, control.ComponentFilter{}, control.Page{})
+			list, fresh, err := n1.Components(t.Context(), anyone, c.read, directory.ComponentFilter{}, control.Page{})
 			fine(t, err)
 			if took := time.Since(began); took != c.takes || len(list.Components) != 1 || fresh.Index != now {
 				t.Errorf("%+v: %d components at %d after %s, want 1 at %d after %s", c.read, len(list.Components), fresh.Index, took, now, c.takes)
@@ -110,12 +111,12 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 		w.lag("n1")
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		began := time.Now()
-		_, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: w.index, Wait: time.Minute}, control.ComponentFilter{}, control.Page{})
+		_, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: w.index, Wait: time.Minute}, directory.ComponentFilter{}, control.Page{})
 		fine(t, err)
 		if took := time.Since(began); took != time.Minute || fresh.Index != w.index {
 			t.Errorf("an index ahead of a follower: answered at %d after %s, want at %d after a minute", fresh.Index, took, w.index)
 		}
-		_, _, err = n1.Components(t.Context(), anyone, control.Read{Index: now + 500, Cluster: "new"}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{Index: now + 500, Cluster: "new"}, directory.ComponentFilter{}, control.Page{})
 		refused(t, err, wire.CodeUnavailable, "")
 		synctest.Wait()
 	}, "n1")

@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -54,7 +54,7 @@ func TestLogKeepsItsBeginningAndItsEnd(t *testing.T) {
 // behind its head.
 func checkLog(t *testing.T, at *site, job string, part int, kept, end int64) {
 	t.Helper()
-	q := control.LogQuery{Part: part}
+	q := work.LogQuery{Part: part}
 	marks := 0
 	for {
 		c, err := at.PartLog(t.Context(), anyone, job, q)

@@ -76,9 +76,9 @@ func (p Principal) Via(d Door) Principal {
 	return p
 }
 
-// asSession is the principal of a session that asks over its mailbox or its
+// AsSession is the principal of a session that asks over its mailbox or its
 // connection, where no secret is needed.
-func asSession(s registry.Session) Principal {
+func AsSession(s registry.Session) Principal {
 	return Principal{from: Credentials{Door: Door(s.Kind), Name: s.FullName}, admitted: true}
 }
 

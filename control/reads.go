@@ -26,11 +26,12 @@ type Read struct {
 	Cluster string
 }
 
-// part is what of the state a read is about: Read.Wait ends by its changes
-// alone. at, if not nil, tells more exactly when it changed last.
-type part struct {
-	domain fsm.Resource
-	at     func(*fsm.State) uint64
+// Part is what of the state a read is about: Read.Wait ends by its changes
+// alone.
+type Part struct {
+	Resource fsm.Resource
+	// ChangedAt, if given, tells more exactly at which index it changed last.
+	ChangedAt func(*fsm.State) uint64
 }
 
 // Fresh tells how fresh an answer is.
@@ -43,19 +44,20 @@ type Fresh struct {
 	StaleMs int64
 }
 
+// ReadTimeout bounds the round of a read, and LongestWait what Read.Wait may be.
 const (
-	readTimeout = 5 * time.Second
-	longestWait = 10 * time.Minute
+	ReadTimeout = 5 * time.Second
+	LongestWait = 10 * time.Minute
 )
 
 // View returns a frozen state that is as fresh as asked. It blocks for the
 // read round and for Read.Wait. Errors: invalid (consistency), unavailable.
-func (c *Control) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
-	return c.viewOf(ctx, r, part{})
+func (c *Core) View(ctx context.Context, r Read) (*fsm.State, Fresh, error) {
+	return c.ViewOf(ctx, r, Part{})
 }
 
-// viewOf is View of which a part is read.
-func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh, error) {
+// ViewOf is View of which a part is read.
+func (c *Core) ViewOf(ctx context.Context, r Read, p Part) (*fsm.State, Fresh, error) {
 	strength, err := consistency(r.Consistency)
 	if err != nil {
 		return nil, Fresh{}, err
@@ -65,16 +67,16 @@ func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh
 		atLeast = 0
 	} else if r.Wait > 0 && r.Index > 0 {
 		atLeast = 0
-		waiting, cancel := context.WithTimeout(ctx, min(r.Wait, longestWait))
+		waiting, cancel := context.WithTimeout(ctx, min(r.Wait, LongestWait))
 		err := c.changed(waiting, p, r)
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			return nil, Fresh{}, wire.NotTried("the read was given up: %v", ctx.Err())
 		}
 	}
-	asking, cancel := context.WithTimeout(ctx, readTimeout)
+	asking, cancel := context.WithTimeout(ctx, ReadTimeout)
 	defer cancel()
-	f, err := c.node.Ready(asking, strength, atLeast)
+	f, err := c.replica.Ready(asking, strength, atLeast)
 	if err != nil {
 		var known *wire.Error
 		if errors.As(err, &known) {
@@ -89,7 +91,7 @@ func (c *Control) viewOf(ctx context.Context, r Read, p part) (*fsm.State, Fresh
 
 // changed blocks until a part of the state has changed after the index that was
 // read, or that index turns out to be none of this cluster's history.
-func (c *Control) changed(ctx context.Context, p part, r Read) error {
+func (c *Core) changed(ctx context.Context, p Part, r Read) error {
 	for {
 		known, unsure := c.knows(ctx, r.Cluster, r.Index)
 		if unsure == nil && !known {
@@ -98,25 +100,25 @@ func (c *Control) changed(ctx context.Context, p part, r Read) error {
 		if unsure == nil {
 			break
 		}
-		if !pause(ctx, unsurePause) {
+		if !Sleep(ctx, unsurePause) {
 			return ctx.Err()
 		}
 	}
 	for after := r.Index; ; {
-		if err := c.machine.WaitFor(ctx, p.domain, after+1); err != nil || p.at == nil {
+		if err := c.machine.WaitFor(ctx, p.Resource, after+1); err != nil || p.ChangedAt == nil {
 			return err
 		}
 		view := c.machine.View()
-		if p.at(view) > r.Index {
+		if p.ChangedAt(view) > r.Index {
 			return nil
 		}
-		after = view.Changed(p.domain)
+		after = view.Changed(p.Resource)
 	}
 }
 
 // Leads returns the id of the leader as known here, "" when none is.
-func (c *Control) Leads() string {
-	id, _, _, _ := c.node.LeaderInfo()
+func (c *Core) Leads() string {
+	id, _, _, _ := c.replica.LeaderInfo()
 	return id
 }
 
@@ -128,4 +130,13 @@ func consistency(s string) (raftnode.Consistency, error) {
 		return raftnode.Consistency(s), nil
 	}
 	return "", wire.Invalid("consistency", "consistency is stale, default or strict, not %q", s)
+}
+
+// ReadError is WriteError for what changes nothing: an error without a code is
+// unavailable.
+func ReadError(err error) error {
+	if wire.CodeOf(err) == wire.CodeInternal {
+		return wire.NotTried("%v", err)
+	}
+	return err
 }

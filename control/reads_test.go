@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
@@ -33,7 +34,7 @@ func TestReadWaits(t *testing.T) {
 			n1.signIn(t, "laser")
 		}()
 		begin = time.Now()
-		list, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: at, Wait: 30 * time.Second}, control.ComponentFilter{}, control.Page{})
+		list, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: at, Wait: 30 * time.Second}, directory.ComponentFilter{}, control.Page{})
 		fine(t, err)
 		if waited := time.Since(begin); waited != 7*time.Second || fresh.Index != at+1 || len(list.Components) != 1 {
 			t.Errorf("after %v index %d and %d components, want 7s, %d and the news", waited, fresh.Index, len(list.Components), at+1)
@@ -47,9 +48,9 @@ func TestReadWaits(t *testing.T) {
 			t.Errorf("a read of the future was refused after %v, want 5s", waited)
 		}
 		w.failing(wire.NotTried("no leader"))
-		_, _, err = n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{}, directory.ComponentFilter{}, control.Page{})
 		refused(t, err, wire.CodeUnavailable, "no leader")
-		_, _, err = n1.Components(t.Context(), anyone, control.Read{Consistency: "stale"}, control.ComponentFilter{}, control.Page{})
+		_, _, err = n1.Components(t.Context(), anyone, control.Read{Consistency: "stale"}, directory.ComponentFilter{}, control.Page{})
 		fine(t, err)
 	}, "n1")
 }
@@ -66,19 +67,19 @@ func TestComponentFilters(t *testing.T) {
 			fine(t, err)
 		}
 		cases := []struct {
-			f    control.ComponentFilter
+			f    directory.ComponentFilter
 			want string
 		}{
-			{control.ComponentFilter{}, "n1.a n1.b n1.b2 n1.c n2.a n2.b"},
-			{control.ComponentFilter{Namespace: "n1"}, "n1.a n1.b n1.b2 n1.c"},
-			{control.ComponentFilter{Namespace: "n"}, ""},
-			{control.ComponentFilter{Prefix: "n1.b"}, "n1.b n1.b2"},
-			{control.ComponentFilter{Namespace: "n2", Prefix: "n1.b"}, ""},
-			{control.ComponentFilter{Match: `n\d\.b`}, "n1.b n2.b"},
-			{control.ComponentFilter{Match: `n1|n1\.b`}, "n1.b"},
-			{control.ComponentFilter{Labels: map[string]string{"even": "true"}}, "n1.a n1.b2 n2.a"},
-			{control.ComponentFilter{Labels: map[string]string{"odd": ""}}, ""},
-			{control.ComponentFilter{Home: "n2"}, ""},
+			{directory.ComponentFilter{}, "n1.a n1.b n1.b2 n1.c n2.a n2.b"},
+			{directory.ComponentFilter{Namespace: "n1"}, "n1.a n1.b n1.b2 n1.c"},
+			{directory.ComponentFilter{Namespace: "n"}, ""},
+			{directory.ComponentFilter{Prefix: "n1.b"}, "n1.b n1.b2"},
+			{directory.ComponentFilter{Namespace: "n2", Prefix: "n1.b"}, ""},
+			{directory.ComponentFilter{Match: `n\d\.b`}, "n1.b n2.b"},
+			{directory.ComponentFilter{Match: `n1|n1\.b`}, "n1.b"},
+			{directory.ComponentFilter{Labels: map[string]string{"even": "true"}}, "n1.a n1.b2 n2.a"},
+			{directory.ComponentFilter{Labels: map[string]string{"odd": ""}}, ""},
+			{directory.ComponentFilter{Home: "n2"}, ""},
 		}
 		for _, c := range cases {
 			for _, limit := range []int{0, 1, 2} {
@@ -99,10 +100,10 @@ func TestComponentFilters(t *testing.T) {
 			}
 		}
 		for _, bad := range []string{"(", "a)|(b", strings.Repeat("a", 1025)} {
-			_, _, err := n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{Match: bad}, control.Page{})
+			_, _, err := n1.Components(t.Context(), anyone, control.Read{}, directory.ComponentFilter{Match: bad}, control.Page{})
 			refused(t, err, wire.CodeInvalid, "")
 		}
-		_, _, err := n1.Components(t.Context(), anyone, control.Read{}, control.ComponentFilter{}, control.Page{Limit: -1})
+		_, _, err := n1.Components(t.Context(), anyone, control.Read{}, directory.ComponentFilter{}, control.Page{Limit: -1})
 		refused(t, err, wire.CodeInvalid, "limit")
 		book, _, err := n1.Namespaces(t.Context(), anyone, control.Read{})
 		fine(t, err)

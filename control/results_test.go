@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -28,7 +29,7 @@ func TestResults(t *testing.T) {
 			fine(t, err)
 			synctest.Wait()
 		}
-		read := func(q control.ResultQuery) *strings.Builder {
+		read := func(q work.ResultQuery) *strings.Builder {
 			seq, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, q)
 			fine(t, err)
 			var got strings.Builder
@@ -50,7 +51,7 @@ func TestResults(t *testing.T) {
 			}
 			return &got
 		}
-		byPart, byEnd := read(control.ResultQuery{Follow: true}), read(control.ResultQuery{Follow: true, Order: control.ByEnd})
+		byPart, byEnd := read(work.ResultQuery{Follow: true}), read(work.ResultQuery{Follow: true, Order: work.ByEnd})
 		steps := []struct {
 			part          int
 			byPart, byEnd string
@@ -65,20 +66,20 @@ func TestResults(t *testing.T) {
 				t.Fatalf("after part %d: %q by part, %q by end; want %q, %q", s.part, byPart, byEnd, s.byPart, s.byEnd)
 			}
 		}
-		if got := read(control.ResultQuery{Order: control.ByEnd}).String(); got != "2=20 0=0 1=10 end" {
+		if got := read(work.ResultQuery{Order: work.ByEnd}).String(); got != "2=20 0=0 1=10 end" {
 			t.Errorf("all at once by end: %q", got)
 		}
-		_, _, err := n1.Results(t.Context(), anyone, control.Read{}, "nobody", control.ResultQuery{})
+		_, _, err := n1.Results(t.Context(), anyone, control.Read{}, "nobody", work.ResultQuery{})
 		refused(t, err, wire.CodeNotFound, "nobody")
 		for _, state := range []string{"finished", "running"} { // no state, and none of a part that has ended
-			_, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, control.ResultQuery{State: state})
+			_, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, work.ResultQuery{State: state})
 			refused(t, err, wire.CodeInvalid, "state")
 		}
-		_, _, err = n1.Jobs(t.Context(), anyone, control.Read{}, control.JobFilter{State: "finished"}, control.Page{})
+		_, _, err = n1.Jobs(t.Context(), anyone, control.Read{}, work.JobFilter{State: "finished"}, control.Page{})
 		refused(t, err, wire.CodeInvalid, "state")
 		_, _, err = n1.Parts(t.Context(), anyone, control.Read{}, job, "queued", control.Page{})
 		refused(t, err, wire.CodeInvalid, "state")
-		_, _, err = n1.Results(t.Context(), anyone, control.Read{}, job, control.ResultQuery{Order: "random"})
+		_, _, err = n1.Results(t.Context(), anyone, control.Read{}, job, work.ResultQuery{Order: "random"})
 		refused(t, err, wire.CodeInvalid, "order")
 	}, "n1")
 }
@@ -89,7 +90,7 @@ func TestResultsEndWithTheReader(t *testing.T) {
 		n1 := w.sites["n1"]
 		job := n1.submit(t, "count", 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		seq, _, err := n1.Results(ctx, anyone, control.Read{}, job, control.ResultQuery{Follow: true})
+		seq, _, err := n1.Results(ctx, anyone, control.Read{}, job, work.ResultQuery{Follow: true})
 		fine(t, err)
 		last := make(chan error, 1)
 		go func() {
@@ -148,7 +149,7 @@ func TestSubmitTwice(t *testing.T) {
 		}
 		_, _, err = n2.Submit(t.Context(), anyone, wire.SubmitJob{Runtime: "perl", Script: "x"}, "")
 		refused(t, err, wire.CodeInvalid, "perl")
-		list, _, err := n1.Jobs(t.Context(), anyone, control.Read{}, control.JobFilter{State: "queued"}, control.Page{Limit: 1})
+		list, _, err := n1.Jobs(t.Context(), anyone, control.Read{}, work.JobFilter{State: "queued"}, control.Page{Limit: 1})
 		fine(t, err)
 		if len(list.Jobs) != 1 || list.Next == "" || list.Jobs[0].Script != "" {
 			t.Errorf("the first page is %+v, want one job without its script, and a next", list)

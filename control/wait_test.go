@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -49,7 +51,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 		}
 		reads := map[string]func(control.Read) (control.Fresh, error){
 			"components": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Components(t.Context(), anyone, r, control.ComponentFilter{}, control.Page{})
+				_, f, err = n1.Components(t.Context(), anyone, r, directory.ComponentFilter{}, control.Page{})
 				return f, err
 			},
 			"component": func(r control.Read) (f control.Fresh, err error) {
@@ -69,7 +71,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 				return f, err
 			},
 			"jobs": func(r control.Read) (f control.Fresh, err error) {
-				_, f, err = n1.Jobs(t.Context(), anyone, r, control.JobFilter{}, control.Page{})
+				_, f, err = n1.Jobs(t.Context(), anyone, r, work.JobFilter{}, control.Page{})
 				return f, err
 			},
 			"job": func(r control.Read) (f control.Fresh, err error) {

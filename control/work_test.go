@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -155,18 +157,18 @@ func TestPartLogs(t *testing.T) {
 		refused(t, add(n1, worker, -1, "x"), wire.CodeInvalid, "offset")
 		refused(t, add(n1, other, 0, "x"), wire.CodeConflict, "n1.other")
 		for _, at := range []*site{n1, n2} {
-			chunk, err := at.PartLog(t.Context(), anyone, job, control.LogQuery{Offset: 6})
+			chunk, err := at.PartLog(t.Context(), anyone, job, work.LogQuery{Offset: 6})
 			fine(t, err)
 			if string(chunk.Data) != "world" || chunk.Attempt != 1 || chunk.End {
 				t.Errorf("read at %s: %+v %q, want world of try 1, not the end", at.id, chunk, chunk.Data)
 			}
 		}
-		fine(t, add(n1, worker, 11, strings.Repeat("x", control.MaxPartLog)))
-		fine(t, add(n1, worker, control.MaxPartLog+11, "beyond"))
+		fine(t, add(n1, worker, 11, strings.Repeat("x", home.MaxPartLog)))
+		fine(t, add(n1, worker, home.MaxPartLog+11, "beyond"))
 		info, err := os.Stat(filepath.Join(n1.dir, "joblogs", job, "0.1.log"))
 		fine(t, err)
-		if info.Size() > control.MaxPartLog+100 {
-			t.Errorf("the log has %d bytes on disk, want about %d", info.Size(), control.MaxPartLog)
+		if info.Size() > home.MaxPartLog+100 {
+			t.Errorf("the log has %d bytes on disk, want about %d", info.Size(), home.MaxPartLog)
 		}
 		var all strings.Builder
 		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
@@ -177,18 +179,18 @@ func TestPartLogs(t *testing.T) {
 			fine(t, err)
 			all.Write(c.Data)
 		}
-		x := strings.Repeat("x", control.MaxPartLog)
+		x := strings.Repeat("x", home.MaxPartLog)
 		want := "hello world" + x[:wire.LogHead-11] +
 			"\n[cut: 17 bytes of output are left out here: a log keeps the first 256 KiB and the last 768 KiB]\n" +
 			x[:wire.LogTail-6] + "beyond"
 		if all.String() != want {
 			t.Errorf("%d bytes of logs read at n2, want %d: the beginning, a mark and the end", all.Len(), len(want))
 		}
-		_, err = n1.PartLog(t.Context(), anyone, job, control.LogQuery{Part: 2})
+		_, err = n1.PartLog(t.Context(), anyone, job, work.LogQuery{Part: 2})
 		refused(t, err, wire.CodeNotFound, "no part 2")
-		_, err = n1.PartLog(t.Context(), anyone, "../../etc", control.LogQuery{})
+		_, err = n1.PartLog(t.Context(), anyone, "../../etc", work.LogQuery{})
 		refused(t, err, wire.CodeNotFound, "no job")
-		_, err = n1.PartLog(t.Context(), anyone, job, control.LogQuery{Attempt: 2})
+		_, err = n1.PartLog(t.Context(), anyone, job, work.LogQuery{Attempt: 2})
 		refused(t, err, wire.CodeNotFound, "1 tries")
 
 		w.apply(jobs.KindCancel, jobs.Cancel{ID: job})

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -48,7 +51,7 @@ type entry struct {
 
 // site is one coordinator.
 type site struct {
-	*control.Control
+	*usecases.UseCases
 	id      string
 	world   *world
 	machine *fsm.Machine
@@ -93,13 +96,13 @@ func (w *world) start(id string) {
 	s := w.sites[id]
 	s.mail = &post{site: s, boxes: map[string]*box{}}
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
-	c, err := control.New(control.Config{
-		Machine: s.machine, Node: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.known,
+	c, err := usecases.New(usecases.Config{
+		Machine: s.machine, Replica: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.known,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.Control = c
+	s.UseCases = c
 	done := make(chan error, 1)
 	go func() { done <- c.Run(context.Background()) }()
 	s.stop = sync.OnceFunc(func() {
@@ -315,11 +318,11 @@ func (s *site) call(t *testing.T, secret, method string, params any) (any, error
 	if params == nil {
 		raw = nil
 	}
-	value, _, err := s.Control.Call(t.Context(), by(secret), method, raw)
+	value, _, err := s.Call(t.Context(), by(secret), method, raw)
 	return value, err
 }
 
-// post is one coordinator's control.Mail.
+// post is one coordinator's home.Mail.
 type post struct {
 	site *site
 
@@ -332,12 +335,12 @@ type post struct {
 
 type box struct {
 	next    uint64
-	queue   []control.Mailed
+	queue   []home.Mailed
 	changed chan struct{}
 	gone    bool
 }
 
-var _ control.Mail = (*post)(nil)
+var _ home.Mail = (*post)(nil)
 
 func (p *post) Attach(full, session string, epoch uint64) error {
 	p.mu.Lock()
@@ -358,10 +361,6 @@ func (p *post) Detach(session, _ string) {
 	}
 }
 
-func (p *post) PostLinked(m wire.Message, _ time.Duration, more bool, done func(error)) {
-	p.Post(m, more, done)
-}
-
 func (p *post) fill(full bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -374,7 +373,7 @@ func (p *post) attached(session string) bool {
 	return p.boxes[session] != nil
 }
 
-func (p *post) Receive(ctx context.Context, session string, after uint64, max int) ([]control.Mailed, error) {
+func (p *post) Receive(ctx context.Context, session string, after uint64, max int) ([]home.Mailed, error) {
 	for {
 		p.mu.Lock()
 		b := p.boxes[session]
@@ -385,7 +384,7 @@ func (p *post) Receive(ctx context.Context, session string, after uint64, max in
 		for len(b.queue) > 0 && b.queue[0].Seq <= after {
 			b.queue = b.queue[1:]
 		}
-		got := append([]control.Mailed(nil), b.queue[:min(max, len(b.queue))]...)
+		got := append([]home.Mailed(nil), b.queue[:min(max, len(b.queue))]...)
 		changed := b.changed
 		p.mu.Unlock()
 		if len(got) > 0 {
@@ -403,11 +402,11 @@ func (p *post) Send(_ context.Context, m wire.Message) error {
 	if p.alien {
 		return wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender", m.To)
 	}
-	home, session, _, ok := control.NewDirectory(p.site.machine, replica{p.site}).Home(m.To)
+	at, session, _, ok := control.NewDirectory(p.site.machine, replica{p.site}).Home(m.To)
 	if !ok {
 		return wire.Refuse(wire.CodeNotFound, "receiver_unknown: %s", m.To)
 	}
-	to, err := p.site.world.reach(home + ":7300")
+	to, err := p.site.world.reach(at + ":7300")
 	if err != nil {
 		return wire.Unknown(err)
 	}
@@ -422,13 +421,24 @@ func (p *post) Send(_ context.Context, m wire.Message) error {
 		return wire.Refuse(wire.CodeBusy, "the mailbox of %s is full", m.To)
 	}
 	b.next++
-	b.queue = append(b.queue, control.Mailed{Seq: b.next, Message: m})
+	b.queue = append(b.queue, home.Mailed{Seq: b.next, Message: m})
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return nil
 }
 
-func (p *post) Post(m wire.Message, _ bool, done func(error)) { done(p.Send(context.Background(), m)) }
+func (p *post) PostWith(m wire.Message, _ router.PostOptions, done func(router.Outcome, error)) {
+	err := p.Send(context.Background(), m)
+	if err != nil {
+		done(router.Refused, err)
+		return
+	}
+	done(router.Delivered, nil)
+}
+
+func (p *post) Consume(string, func(router.WriteMode)) (*router.Consumer, error) {
+	return nil, wire.NotTried("nobody consumes here")
+}
 
 func (p *post) Links() map[string]string { return nil }
 

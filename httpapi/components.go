@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
@@ -33,7 +34,7 @@ func (a *API) signIn(rq *rest.Request) error {
 			return err
 		}
 		if in.Lease == 0 && rest.HasField(rq.Body(), "lease") { // the default is for requests without the field
-			return wire.Invalid("lease", "a lease is %v to %v, not 0", control.ShortestLease, control.LongestLease)
+			return wire.Invalid("lease", "a lease is %v to %v, not 0", directory.ShortestLease, directory.LongestLease)
 		}
 	}
 	out, err := a.control.SignIn(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
@@ -129,7 +130,7 @@ func (a *API) components(rq *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	selection := control.ComponentFilter{Namespace: p.Get("namespace"), Prefix: p.Get("prefix"), Match: p.Get("match")}
+	selection := directory.ComponentFilter{Namespace: p.Get("namespace"), Prefix: p.Get("prefix"), Match: p.Get("match")}
 	for _, label := range p.Values("label") {
 		key, value, ok := strings.Cut(label, "=")
 		if !ok || key == "" {

@@ -6,11 +6,14 @@ import (
 	"iter"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Control is what this door asks of a coordinator; Over makes one of a
-// *control.Control, whose documentation says what each does and refuses.
+// Control is what this door asks of a coordinator. The packages below control say
+// what each does and refuses.
 type Control interface {
 	UseCases
 	// Now tells without blocking how fresh this coordinator's own state is.
@@ -19,10 +22,10 @@ type Control interface {
 	Events(who control.Principal, topics []string, after *control.Position) (Cursor, error)
 }
 
-// UseCases is the part of Control that *control.Control has as it is.
+// UseCases is the part of Control that *usecases.UseCases have as it is.
 type UseCases interface {
 	Leads() string
-	Cluster() string
+	ClusterID() string
 	// Authenticate is asked once for each request, before its body is read.
 	Authenticate(from control.Credentials) (control.Principal, error)
 
@@ -30,7 +33,7 @@ type UseCases interface {
 	SignOut(ctx context.Context, who control.Principal, full string) (uint64, error)
 	Heartbeat(ctx context.Context, who control.Principal, full string) (wire.Beat, error)
 	RemoveComponent(ctx context.Context, who control.Principal, full, reason string) (uint64, error)
-	Components(ctx context.Context, who control.Principal, r control.Read, f control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error)
+	Components(ctx context.Context, who control.Principal, r control.Read, f directory.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error)
 	Component(ctx context.Context, who control.Principal, r control.Read, full string) (wire.Component, control.Fresh, error)
 	Namespaces(ctx context.Context, who control.Principal, r control.Read) (map[string]wire.Namespace, control.Fresh, error)
 
@@ -42,12 +45,12 @@ type UseCases interface {
 	Submit(ctx context.Context, who control.Principal, in wire.SubmitJob, key string) (wire.Job, uint64, error)
 	CancelJob(ctx context.Context, who control.Principal, id, reason string) (wire.Job, uint64, error)
 	ForgetJob(ctx context.Context, who control.Principal, id string) (wire.Job, uint64, error)
-	Jobs(ctx context.Context, who control.Principal, r control.Read, f control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
+	Jobs(ctx context.Context, who control.Principal, r control.Read, f work.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error)
 	Job(ctx context.Context, who control.Principal, r control.Read, id string) (wire.Job, control.Fresh, error)
 	Parts(ctx context.Context, who control.Principal, r control.Read, id, state string, p control.Page) (wire.Parts, control.Fresh, error)
-	Results(ctx context.Context, who control.Principal, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error)
-	PartLog(ctx context.Context, who control.Principal, job string, q control.LogQuery) (control.LogChunk, error)
-	JobLogs(ctx context.Context, who control.Principal, job string, part int, follow bool) (iter.Seq2[control.LogChunk, error], error)
+	Results(ctx context.Context, who control.Principal, r control.Read, id string, q work.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error)
+	PartLog(ctx context.Context, who control.Principal, job string, q work.LogQuery) (home.LogChunk, error)
+	JobLogs(ctx context.Context, who control.Principal, job string, part int, follow bool) (iter.Seq2[home.LogChunk, error], error)
 	Workers(ctx context.Context, who control.Principal, r control.Read) (wire.Workers, control.Fresh, error)
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
@@ -61,7 +64,7 @@ type UseCases interface {
 	Digest(ctx context.Context, who control.Principal, r control.Read) (wire.Digest, control.Fresh, error)
 }
 
-// Inbox is the mailbox of one session, as *control.Inbox is one.
+// Inbox is the mailbox of one session, as *home.Inbox is one.
 type Inbox interface {
 	Receive(ctx context.Context, after uint64, max int) ([]wire.Received, error)
 }
@@ -70,33 +73,4 @@ type Inbox interface {
 type Cursor interface {
 	Next(ctx context.Context) (events []wire.Event, lagged bool, err error)
 	At() control.Position
-}
-
-// Over returns c as this door needs it.
-func Over(c *control.Control) Control { return over{c} }
-
-type over struct{ *control.Control }
-
-func (o over) Inbox(ctx context.Context, who control.Principal, full string) (Inbox, error) {
-	b, err := o.Control.Inbox(ctx, who, full)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-func (o over) Events(who control.Principal, topics []string, after *control.Position) (Cursor, error) {
-	c, err := o.Control.Events(who, topics, after)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func (o over) Now() control.Fresh {
-	_, fresh, err := o.View(context.Background(), control.Read{Consistency: "stale"})
-	if err != nil { // too early in this coordinator's life
-		return control.Fresh{Leader: o.Leads(), Consistency: "stale", StaleMs: -1}
-	}
-	return fresh
 }

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/directory"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -106,8 +109,8 @@ func (f *fake) read(ctx context.Context, r control.Read) (control.Fresh, error) 
 	return f.fresh(r.Consistency), nil
 }
 
-func (f *fake) Leads() string   { return "n1" }
-func (f *fake) Cluster() string { return "c1" }
+func (f *fake) Leads() string     { return "n1" }
+func (f *fake) ClusterID() string { return "c1" }
 
 func (f *fake) Now() control.Fresh {
 	f.mu.Lock()
@@ -188,7 +191,7 @@ func (f *fake) Heartbeat(_ context.Context, who control.Principal, full string) 
 	return wire.Beat{FullName: full, Session: f.sessions[full].Session, Home: "n1", Lease: wire.Duration(15 * time.Second)}, f.owner(full, who.Secret())
 }
 
-func (f *fake) Components(ctx context.Context, _ control.Principal, r control.Read, c control.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error) {
+func (f *fake) Components(ctx context.Context, _ control.Principal, r control.Read, c directory.ComponentFilter, p control.Page) (wire.Components, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -311,7 +314,7 @@ func (f *fake) ForgetJob(_ context.Context, _ control.Principal, id string) (wir
 	return j, f.index, err
 }
 
-func (f *fake) Jobs(ctx context.Context, _ control.Principal, r control.Read, c control.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
+func (f *fake) Jobs(ctx context.Context, _ control.Principal, r control.Read, c work.JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -340,7 +343,7 @@ func (f *fake) Parts(ctx context.Context, _ control.Principal, r control.Read, i
 	return wire.Parts{Parts: []wire.Part{{Job: id, State: "done", Attempt: 1, Item: json.RawMessage("1"), Result: json.RawMessage("null")}}}, fresh, err
 }
 
-func (f *fake) Results(ctx context.Context, _ control.Principal, r control.Read, id string, q control.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error) {
+func (f *fake) Results(ctx context.Context, _ control.Principal, r control.Read, id string, q work.ResultQuery) (iter.Seq2[wire.PartResult, error], control.Fresh, error) {
 	fresh, err := f.read(ctx, r)
 	if err != nil {
 		return nil, fresh, err
@@ -378,19 +381,19 @@ func (f *fake) Results(ctx context.Context, _ control.Principal, r control.Read,
 	}, fresh, nil
 }
 
-func (f *fake) PartLog(_ context.Context, _ control.Principal, job string, q control.LogQuery) (control.LogChunk, error) {
+func (f *fake) PartLog(_ context.Context, _ control.Principal, job string, q work.LogQuery) (home.LogChunk, error) {
 	text := "one\ntwo\n"
 	rest := text[min(int(q.Offset), len(text)):]
-	return control.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(rest), Next: q.Offset + int64(len(rest)), End: true}, nil
+	return home.LogChunk{Part: q.Part, Attempt: 1, Offset: q.Offset, Data: []byte(rest), Next: q.Offset + int64(len(rest)), End: true}, nil
 }
 
-func (f *fake) JobLogs(_ context.Context, _ control.Principal, job string, part int, _ bool) (iter.Seq2[control.LogChunk, error], error) {
-	return func(yield func(control.LogChunk, error) bool) {
+func (f *fake) JobLogs(_ context.Context, _ control.Principal, job string, part int, _ bool) (iter.Seq2[home.LogChunk, error], error) {
+	return func(yield func(home.LogChunk, error) bool) {
 		for n := range 3 {
 			if part >= 0 && n != part {
 				continue
 			}
-			if !yield(control.LogChunk{Part: n, Attempt: 1, Data: []byte("line\n"), End: true}, nil) {
+			if !yield(home.LogChunk{Part: n, Attempt: 1, Data: []byte("line\n"), End: true}, nil) {
 				return
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
@@ -98,7 +99,7 @@ func (a *API) jobs(rq *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	selection := control.JobFilter{State: p.Get("state"), Name: p.Get("name"), Group: p.Get("group")}
+	selection := work.JobFilter{State: p.Get("state"), Name: p.Get("name"), Group: p.Get("group")}
 	return rq.Blocking(r.Wait, func(ctx context.Context) error {
 		rows, next, err := filter.Collect(page, func(p control.Page) ([]wire.Job, string, error) {
 			list, fresh, err := a.control.Jobs(ctx, rq.Principal(), r, selection, p)

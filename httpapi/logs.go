@@ -10,7 +10,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -43,7 +44,7 @@ func (a *API) logs(rq *rest.Request) error {
 		if part < 0 || follow {
 			return wire.Invalid("attempt", "attempt and offset go with part and without follow")
 		}
-		return a.partLog(rq, id, control.LogQuery{Part: part, Attempt: attempt, Offset: int64(offset)})
+		return a.partLog(rq, id, work.LogQuery{Part: part, Attempt: attempt, Offset: int64(offset)})
 	}
 	return rq.LongRunning(0, func(ctx context.Context) error {
 		seq, err := a.control.JobLogs(ctx, rq.Principal(), id, part, follow)
@@ -65,7 +66,7 @@ func (a *API) logs(rq *rest.Request) error {
 
 // logWriter writes chunks of logs into an answer.
 type logWriter interface {
-	write(control.LogChunk) error
+	write(home.LogChunk) error
 	finish() // no more chunks come
 }
 
@@ -86,7 +87,7 @@ func startLog(rq *rest.Request, onePart bool) (*rest.Stream, logWriter, error) {
 // eventLog writes each chunk as an event.
 type eventLog struct{ stream *rest.Stream }
 
-func (l eventLog) write(c control.LogChunk) error {
+func (l eventLog) write(c home.LogChunk) error {
 	data, err := json.Marshal(&c)
 	if err == nil {
 		l.stream.Event("", "log", data)
@@ -99,7 +100,7 @@ func (l eventLog) finish() {}
 // verbatimLog writes the log of one part as it is.
 type verbatimLog struct{ out *bytes.Buffer }
 
-func (l verbatimLog) write(c control.LogChunk) error {
+func (l verbatimLog) write(c home.LogChunk) error {
 	l.out.Write(c.Data)
 	return nil
 }
@@ -122,7 +123,7 @@ type partialLine struct {
 // longestLine is how much of a line waits for its end, in bytes.
 const longestLine = 64 << 10
 
-func (l *prefixedLog) write(c control.LogChunk) error {
+func (l *prefixedLog) write(c home.LogChunk) error {
 	line := l.lines[c.Part]
 	if line.attempt != c.Attempt {
 		l.writeLine(c.Part, line.text)
@@ -166,7 +167,7 @@ func (l *prefixedLog) finish() {
 }
 
 // partLog streams what there is of the log of one attempt.
-func (a *API) partLog(rq *rest.Request, id string, q control.LogQuery) error {
+func (a *API) partLog(rq *rest.Request, id string, q work.LogQuery) error {
 	return rq.LongRunning(time.Minute, func(ctx context.Context) error {
 		c, err := a.control.PartLog(ctx, rq.Principal(), id, q)
 		if err != nil {

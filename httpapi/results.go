@@ -3,13 +3,13 @@ package httpapi
 import (
 	"context"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // orders are the values of ?order=; done is the order in which parts end.
-var orders = map[string]string{"": control.ByPart, "part": control.ByPart, "done": control.ByEnd, "ended": control.ByEnd}
+var orders = map[string]string{"": work.ByPart, "part": work.ByPart, "done": work.ByEnd, "ended": work.ByEnd}
 
 // results writes a line of JSON for every part that has ended; with follow it
 // goes on until the job has ended. Empty lines keep a silent stream alive. A
@@ -31,7 +31,7 @@ func (a *API) results(rq *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	query := control.ResultQuery{Order: order, Follow: follow, State: rq.Params().Get("state")}
+	query := work.ResultQuery{Order: order, Follow: follow, State: rq.Params().Get("state")}
 	return rq.LongRunning(0, func(ctx context.Context) error {
 		seq, fresh, err := a.control.Results(ctx, rq.Principal(), r, id, query)
 		if rq.FreshFrom(fresh, err) != nil {

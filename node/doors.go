@@ -48,7 +48,7 @@ func (o *opener) openHTTPDoors(context.Context) error {
 	}
 	o.openNative(tlsConfig)
 	o.api, err = httpapi.New(httpapi.Config{
-		Control: httpapi.Over(o.control), Sessions: o.native.ws.Serve,
+		Control: restControl{o.control}, Sessions: o.native.ws.Serve,
 		Config: rest.Config{
 			Logger: o.log, TLS: tlsConfig, MaxConns: connLimit(o.files, httpFiles, httpapi.DefaultConns),
 			AnyHost: tlsConfig != nil || o.cfg.TokenFile != "" || !isLoopback(o.listeners.http.Addr().String()), Hosts: o.httpHosts(),

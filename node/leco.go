@@ -78,7 +78,7 @@ func (n *Node) openLECODoor(context.Context) (err error) {
 	}
 	conns := connLimit(n.files, lecoFiles, maxLECOConns)
 	c := leco.Config{
-		Cluster: n.control.Vouched(), Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
+		Cluster: n.control, Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
 		Transport: zmtp.Config{MaxConns: conns, MaxPending: min(maxLECOPending, conns)},
 	}
 	if n.cfg.LECOShutDown || isLoopback(n.cfg.LECOAddr) {

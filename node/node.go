@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/httpapi"
@@ -33,7 +33,7 @@ type Node struct {
 	raft     *raftnode.Node
 	router   *router.Router
 	egress   *router.Egress // the router's; doors of foreign protocols register there
-	control  *control.Control
+	control  *usecases.UseCases
 	api      *httpapi.API
 	ops      *ops.Server
 	leco     lecoDoor

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/httpapi"
@@ -184,9 +186,9 @@ func (o *opener) openControl(context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.control, err = control.New(control.Config{
+	o.control, err = usecases.New(usecases.Config{
 		Authenticator: authenticator,
-		Machine:       o.machine, Node: o.raft, Proposer: o.proposer, Mail: control.OverRouter(o.router), Peers: o.port, Self: o.self(),
+		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
 		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe,
 		Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
@@ -128,7 +129,7 @@ func (d *Door) answered(w speaker, m *wire.Message) {
 	}
 	asked := *m
 	asked.To, asked.From = d.full, w.full
-	d.cluster.Post(asked, false, nil)
+	d.cluster.Post(asked, router.PostOptions{Borrowed: true, Write: router.WriteNow}, nil)
 }
 
 // tell answers m to its sender: on its connection, or for a component of a

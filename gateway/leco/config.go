@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
@@ -15,23 +16,17 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Cluster is what the door asks of its coordinator; control.Vouched is one.
+// Cluster is what the door asks of its coordinator; *usecases.UseCases are that.
 type Cluster interface {
 	Self() registry.Coordinator
 	State() *fsm.State
 	Changed() <-chan struct{}
 	Authenticate(from control.Credentials) (control.Principal, error)
-	SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error)
-	SignOut(ctx context.Context, who control.Principal, full string) (uint64, error)
+	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*home.Session, wire.SignedIn, bool, error)
 	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
-	KeepAlive(sessions ...string)
-	TakeMail(ctx context.Context, full, session string, after uint64, max int) ([]control.Mailed, error)
-	Post(m wire.Message, more bool, done func(error))
-	PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error))
+	Post(m wire.Message, o router.PostOptions, done func(error))
 	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
 }
-
-var _ Cluster = control.Vouched{}
 
 // Config is what Open needs: Cluster and Listener; the rest has defaults.
 type Config struct {

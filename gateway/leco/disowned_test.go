@@ -3,9 +3,9 @@ package leco_test
 import (
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/folkmoot/folkmoot/gateway/leco"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -16,12 +16,12 @@ type behind struct {
 	on atomic.Bool
 }
 
-func (b *behind) PostLinked(m wire.Message, linkWait time.Duration, more bool, done func(error)) {
-	if b.on.Load() {
+func (b *behind) Post(m wire.Message, o router.PostOptions, done func(error)) {
+	if o.LinkWait > 0 && b.on.Load() {
 		done(wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender", m.To))
 		return
 	}
-	b.Cluster.PostLinked(m, linkWait, more, done)
+	b.Cluster.Post(m, o, done)
 }
 
 // A component whose session has ended, as others know and its home does not

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/gateway/leco"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -15,17 +17,17 @@ import (
 // of the session.
 type mailAtOnce struct{ leco.Cluster }
 
-func (c mailAtOnce) SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error) {
-	out, err := c.Cluster.SignIn(ctx, who, in, key)
+func (c mailAtOnce) Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*home.Session, wire.SignedIn, bool, error) {
+	s, out, resumed, err := c.Cluster.Enter(ctx, who, in, key)
 	if err == nil {
 		early := wire.Message{To: out.FullName, From: out.FullName, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`{"id":1,"method":"early","jsonrpc":"2.0"}`)}}
 		posted := make(chan error, 1)
-		c.Post(early, false, func(err error) { posted <- err })
+		c.Post(early, router.PostOptions{}, func(err error) { posted <- err })
 		if err := <-posted; err != nil {
-			return out, fmt.Errorf("the early message: %w", err)
+			return s, out, resumed, fmt.Errorf("the early message: %w", err)
 		}
 	}
-	return out, err
+	return s, out, resumed, err
 }
 
 // The answer to a sign-in is the first message that a component gets: pyleco

@@ -2,6 +2,7 @@ package leco
 
 import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
@@ -37,7 +38,7 @@ func (d *Door) tooLarge(w speaker, m *wire.Message, r receiver, why error) {
 		d.toNode(r.namespace, &answer)
 		return
 	}
-	d.cluster.Post(answer, false, nil)
+	d.cluster.Post(answer, router.PostOptions{Borrowed: true, Write: router.WriteNow}, nil)
 }
 
 // complain logs a warning, unless there were many a moment ago.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
@@ -92,7 +93,8 @@ func (g *guest) route(w speaker, m wire.Message) {
 		d.await(w.seat, r.full)
 	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
-	d.cluster.PostLinked(m, linkWait, g.conn.Buffered(), func(err error) {
+	o := router.PostOptions{LinkWait: linkWait, Borrowed: true, Write: router.WriteMode(!g.conn.Buffered())}
+	d.cluster.Post(m, o, func(err error) {
 		if err != nil {
 			d.undelivered(w, &head, frame, r, err)
 		}

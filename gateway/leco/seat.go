@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/flow"
@@ -29,7 +30,7 @@ type seat struct {
 
 	// Guarded by the door's mu.
 	session string // "" until the write is made
-	secret  string
+	handle  *home.Session
 	fence   registry.Fence
 	granted bool           // the component was told that it is signed in
 	refusal *jsonrpc.Error // why it is not
@@ -161,9 +162,9 @@ func (d *Door) write(s *seat) {
 	key := rand.Text()
 	var err error
 	for {
-		var in wire.SignedIn
-		if in, err = d.tryWrite(ctx, s, key); err == nil {
-			d.seated(s, in)
+		var handle *home.Session
+		if handle, err = d.tryWrite(ctx, s, key); err == nil {
+			d.seated(s, handle)
 			return
 		}
 		if ctx.Err() != nil {
@@ -201,33 +202,29 @@ func pauseIn(ctx context.Context, t time.Duration) bool {
 }
 
 // tryWrite ends the ghost that has the name, if one has, and signs in.
-func (d *Door) tryWrite(ctx context.Context, s *seat, key string) (wire.SignedIn, error) {
+func (d *Door) tryWrite(ctx context.Context, s *seat, key string) (*home.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if row, live := d.cluster.State().Registry.Session(s.full); live && d.ghost(row) {
 		if err := d.cluster.EndSessions(ctx, []registry.Fence{row.Fence()}, "its connection was lost"); err != nil {
-			return wire.SignedIn{}, err
+			return nil, err
 		}
 	}
-	who, err := d.principal(s, "")
+	who, err := d.cluster.Authenticate(control.Credentials{Door: control.DoorLECO, Remote: s.guest.conn.RemoteAddr(), Name: s.full})
 	if err != nil {
-		return wire.SignedIn{}, err
+		return nil, err
 	}
-	return d.cluster.SignIn(ctx, who, wire.SignIn{Name: s.name, Namespace: d.namespace, Lease: wire.Duration(lease)}, key)
-}
-
-// principal is who speaks from a seat.
-func (d *Door) principal(s *seat, secret string) (control.Principal, error) {
-	return d.cluster.Authenticate(control.Credentials{Door: control.DoorLECO, Remote: s.guest.conn.RemoteAddr(), Name: s.full, Secret: secret})
+	handle, _, _, err := d.cluster.Enter(ctx, who, wire.SignIn{Name: s.name, Namespace: d.namespace, Lease: wire.Duration(lease)}, key)
+	return handle, err
 }
 
 // seated goes on with a seat whose sign-in is written.
-func (d *Door) seated(s *seat, in wire.SignedIn) {
-	fence := registry.Fence{FullName: in.FullName, Session: in.Session, Epoch: 1}
+func (d *Door) seated(s *seat, handle *home.Session) {
+	fence := handle.Row().Fence()
 	d.mu.Lock()
 	gone := s.over.Load()
 	if !gone {
-		s.session, s.secret, s.fence = in.Session, in.Secret, fence
+		s.session, s.handle, s.fence = handle.ID(), handle, fence
 		d.pendingSeats--
 	}
 	close(s.settled)
@@ -268,20 +265,16 @@ func (d *Door) signOut(w speaker, _ *wire.Message) (any, error) {
 	}
 	s := w.seat
 	d.mu.Lock()
-	session, secret, fence := s.session, s.secret, s.fence
+	handle, fence := s.handle, s.fence
 	d.unseat(s)
 	d.mu.Unlock()
-	if session == "" {
+	if handle == nil {
 		return nil, nil // write ends what comes about yet
 	}
 	// Whatever becomes of the write, the name is free for this door's others.
 	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Answer)
 	defer cancel()
-	who, err := d.principal(s, secret)
-	if err == nil {
-		_, err = d.cluster.SignOut(ctx, who, s.full)
-	}
-	if err != nil {
+	if err := handle.SignOut(ctx); err != nil {
 		d.reaper.add("signed out", fence)
 	}
 	d.news()
@@ -301,7 +294,7 @@ func (d *Door) pump(s *seat) {
 	}
 	var after uint64
 	for {
-		got, err := d.cluster.TakeMail(s.ctx, s.full, s.session, after, 256)
+		got, err := s.handle.Receive(s.ctx, after, 256)
 		switch {
 		case s.ctx.Err() != nil:
 			return

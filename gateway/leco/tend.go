@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/flow"
@@ -117,14 +118,16 @@ func (d *Door) tend() {
 // keepAlive renews the leases of all who have a living connection.
 func (d *Door) keepAlive() {
 	d.mu.RLock()
-	sessions := make([]string, 0, len(d.seats))
+	sessions := make([]*home.Session, 0, len(d.seats))
 	for _, s := range d.seats {
-		if s.session != "" {
-			sessions = append(sessions, s.session)
+		if s.handle != nil {
+			sessions = append(sessions, s.handle)
 		}
 	}
 	d.mu.RUnlock()
-	d.cluster.KeepAlive(sessions...)
+	for _, s := range sessions {
+		s.Renew()
+	}
 }
 
 // clean asks who was silent for a while, and ends who was for three times as

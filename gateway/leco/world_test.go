@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
@@ -25,7 +27,7 @@ const patience = 10 * time.Second
 // site is one coordinator with a LECO door: all of it real but the log, which
 // is applied at once unless the test holds it.
 type site struct {
-	*control.Control
+	*usecases.UseCases
 	t       *testing.T
 	machine *fsm.Machine
 	door    *leco.Door
@@ -92,16 +94,16 @@ func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
 	egress := new(router.Egress)
 	mail := router.Open(router.Config{Self: namespace, Directory: control.NewDirectory(s.machine, s.log), Egress: egress})
 	t.Cleanup(mail.Close)
-	c, err := control.New(control.Config{Machine: s.machine, Node: s.log, Mail: control.OverRouter(mail), Self: self})
+	c, err := usecases.New(usecases.Config{Machine: s.machine, Replica: s.log, Mail: home.MailOf(mail), Self: self})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Control = c
+	s.UseCases = c
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
 	running.Go(func() { _ = c.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait(); c.Close() })
-	cfg := leco.Config{Cluster: c.Vouched(), Egress: egress, Listener: listen(t, "127.0.0.1:0")}
+	cfg := leco.Config{Cluster: c, Egress: egress, Listener: listen(t, "127.0.0.1:0")}
 	for _, f := range change {
 		f(&cfg)
 	}

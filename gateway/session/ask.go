@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
@@ -90,7 +91,7 @@ func (c *Conn) reply(m *wire.Message, content []byte, id uint32) {
 }
 
 // answer writes COORDINATOR's answer to a session.
-func (c *Conn) answer(m *wire.Message, live *control.Live, content []byte) {
+func (c *Conn) answer(m *wire.Message, live *home.Session, content []byte) {
 	c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
@@ -118,7 +119,7 @@ func encode(id json.RawMessage, e *jsonrpc.Error) []byte {
 }
 
 // signIn carries a sign-in out and returns the content of the answer.
-func (c *Conn) signIn(rq signInRequest) (*control.Live, []byte) {
+func (c *Conn) signIn(rq signInRequest) (*home.Session, []byte) {
 	select {
 	case c.hub.entering <- struct{}{}:
 	case <-c.ctx.Done():
@@ -141,7 +142,7 @@ func (c *Conn) signIn(rq signInRequest) (*control.Live, []byte) {
 	return live, content
 }
 
-func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*control.Live, wire.Welcome, error) {
+func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*home.Session, wire.Welcome, error) {
 	var out wire.Welcome
 	if rq.bad != nil {
 		return nil, out, rq.bad
@@ -192,14 +193,14 @@ func (c *Conn) authenticate(token string) (control.Principal, error) {
 }
 
 // begin lets the session's mail come, behind the answer to its sign-in.
-func (c *Conn) begin(live *control.Live, mail *router.Consumer, err error) {
+func (c *Conn) begin(live *home.Session, mail *router.Consumer, err error) {
 	c.live.Store(live)
 	c.names, c.renewed = nil, time.Now()
 	c.later(true) // a sign-in takes its time
 	c.takeOver(live, mail, err)
 }
 
-func (c *Conn) takeOver(live *control.Live, mail *router.Consumer, err error) {
+func (c *Conn) takeOver(live *home.Session, mail *router.Consumer, err error) {
 	if err != nil {
 		why := (*wire.Error)(nil)
 		if !errors.As(err, &why) {
@@ -216,7 +217,7 @@ func (c *Conn) takeOver(live *control.Live, mail *router.Consumer, err error) {
 }
 
 // ask has COORDINATOR answer a message, after those asked before.
-func (c *Conn) ask(m *wire.Message, live *control.Live) {
+func (c *Conn) ask(m *wire.Message, live *home.Session) {
 	size := m.Size()
 	if size == 0 {
 		return // a sign of life
@@ -262,7 +263,7 @@ func (c *Conn) clerk() {
 		if c.left() {
 			continue
 		}
-		switch content := live.Ask(c.ctx, &m, methods{c}); {
+		switch content := c.hub.control.Ask(c.ctx, live, &m, connMethods{c}); {
 		case content != nil:
 			c.answer(&m, live, content)
 		case m.ID != 0: // an answer to what COORDINATOR asked, say
@@ -280,11 +281,11 @@ func (c *Conn) taken(id uint32) {
 	c.kick()
 }
 
-// methods are those of COORDINATOR that are about the connection.
-type methods struct{ c *Conn }
+// connMethods are those of COORDINATOR that are about the connection.
+type connMethods struct{ c *Conn }
 
-// Carry implements control.DoorMethods.
-func (m methods) Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error) {
+// Carry implements methods.DoorMethods.
+func (m connMethods) Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error) {
 	switch method {
 	case "sign_in":
 		err = wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -48,7 +49,7 @@ type Conn struct {
 
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
-	live   atomic.Pointer[control.Live] // nil while nobody is signed in
+	live   atomic.Pointer[home.Session] // nil while nobody is signed in
 	broken atomic.Bool                  // a write failed
 	direct bool                         // the reader's: the client has no proxy before it, and says so
 

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
@@ -62,7 +62,7 @@ func (c *Conn) later(waited bool) {
 }
 
 // about handles a frame about the connection.
-func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
+func (c *Conn) about(m *wire.Message, live *home.Session, more bool) error {
 	switch m.Type {
 	case wire.TypePing:
 		var data []byte
@@ -107,7 +107,7 @@ func (c *Conn) about(m *wire.Message, live *control.Live, more bool) error {
 // lease; a ping of ours goes instead, so that the connection does not seem dead.
 // After a third of the lease the session is sent away, true, while it has the time
 // to go to another coordinator.
-func (c *Conn) muteFor(live *control.Live) bool {
+func (c *Conn) muteFor(live *home.Session) bool {
 	now := time.Now()
 	if c.mute.IsZero() {
 		c.mute = now
@@ -120,7 +120,7 @@ func (c *Conn) muteFor(live *control.Live) bool {
 }
 
 // message sends one message on, or hands it to COORDINATOR.
-func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time, more bool) {
+func (c *Conn) message(m *wire.Message, live *home.Session, now time.Time, more bool) {
 	if m.From != "" && m.From != live.FullName() {
 		c.hub.counts.forged.Add(1)
 		c.refuse(m, live, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", live.FullName(), m.From))
@@ -150,7 +150,7 @@ func (c *Conn) message(m *wire.Message, live *control.Live, now time.Time, more 
 }
 
 // address completes a receiver's name; the connection remembers the last ones.
-func (c *Conn) address(to string, live *control.Live) (full string, here bool, err error) {
+func (c *Conn) address(to string, live *home.Session) (full string, here bool, err error) {
 	if full, ok := c.names[to]; ok {
 		return full, false, nil
 	}
@@ -168,7 +168,7 @@ func (c *Conn) address(to string, live *control.Live) (full string, here bool, e
 // outcome are made once and used again.
 type pending struct {
 	c            *Conn
-	live         *control.Live
+	live         *home.Session
 	fn           func(router.Outcome, error)
 	to           string
 	conversation [16]byte
@@ -211,7 +211,7 @@ func (p *pending) done(_ router.Outcome, err error) {
 }
 
 // failed writes what became of a message that was not delivered; mu is held.
-func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id uint32, err error) {
+func (c *Conn) failed(live *home.Session, to string, conversation [16]byte, id uint32, err error) {
 	m := wire.Message{
 		To: live.FullName(), From: live.Coordinator(), Conversation: conversation, ID: id, Type: wire.TypeJSON,
 		Payload: [][]byte{failure(to, err)},
@@ -220,7 +220,7 @@ func (c *Conn) failed(live *control.Live, to string, conversation [16]byte, id u
 }
 
 // refuse answers a message that was not sent on.
-func (c *Conn) refuse(m *wire.Message, live *control.Live, err error) {
+func (c *Conn) refuse(m *wire.Message, live *home.Session, err error) {
 	if in, waited := c.enter(0, 0); in {
 		c.later(waited)
 		c.mu.Lock()

@@ -10,20 +10,22 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Control is what the sessions need of the coordinator; *control.Control is
-// one.
+// Control is what the sessions need of the coordinator; *usecases.UseCases are
+// that.
 type Control interface {
 	Authenticate(from control.Credentials) (control.Principal, error)
-	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*control.Live, wire.SignedIn, bool, error)
+	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*home.Session, wire.SignedIn, bool, error)
 	Doors(who control.Principal) ([]wire.Door, error)
+	// Ask hands a session's message to COORDINATOR; see methods.Coordinator.
+	Ask(ctx context.Context, s *home.Session, m *wire.Message, own methods.DoorMethods) []byte
 	// Name is the full name of the COORDINATOR here.
 	Name() string
 }
-
-var _ Control = (*control.Control)(nil)
 
 // Config is what a Hub is made of. Control is needed.
 type Config struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
@@ -86,7 +87,7 @@ func (c *Conn) follow(conversation [16]byte) {
 
 // tell writes news until the subscription or the connection ends. One who
 // reads slowly makes it wait, and falls behind the feed.
-func (c *Conn) tell(ctx context.Context, live *control.Live, cursor *control.Cursor, conversation [16]byte) {
+func (c *Conn) tell(ctx context.Context, live *home.Session, cursor *control.Cursor, conversation [16]byte) {
 	say := func(method string, params any) bool {
 		content, err := jsonrpc.EncodeEvent(method, params)
 		if err != nil {

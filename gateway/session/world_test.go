@@ -15,6 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/gateway/tcp"
@@ -43,7 +45,7 @@ type site struct {
 	world   *world
 	machine *fsm.Machine
 	router  *router.Router
-	control *control.Control
+	control *usecases.UseCases
 	hub     *session.Hub
 	addr    string // of the TCP door
 	links   net.Listener
@@ -87,7 +89,7 @@ func (s *site) open(set settings) {
 	s.router = router.Open(router.Config{Self: s.id, Namespace: s.id, Directory: control.NewDirectory(s.machine, replica{s}), Dialer: links{s}, Limits: set.router})
 	known, err := control.NewAuthenticator(set.tokens)
 	must(t, err)
-	s.control, err = control.New(control.Config{Authenticator: known, Machine: s.machine, Node: replica{s}, Mail: control.OverRouter(s.router), Self: self})
+	s.control, err = usecases.New(usecases.Config{Authenticator: known, Machine: s.machine, Replica: replica{s}, Mail: home.MailOf(s.router), Self: self})
 	must(t, err)
 	running := make(chan error, 1)
 	go func() { running <- s.control.Run(context.Background()) }()

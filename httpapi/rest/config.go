@@ -22,8 +22,8 @@ type Coordinator interface {
 	Authenticate(from control.Credentials) (control.Principal, error)
 	// Now returns without blocking how fresh this coordinator's own state is.
 	Now() control.Fresh
-	Leads() string   // id of the leader; "" while none is known
-	Cluster() string // id of the cluster; "" while it is not known
+	Leads() string     // id of the leader; "" while none is known
+	ClusterID() string // id of the cluster; "" while it is not known
 }
 
 // Config is what a Router is made of. Coordinator and Prefix are needed, the

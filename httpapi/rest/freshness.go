@@ -82,7 +82,7 @@ func (c *freshnessHeaders) set(h http.Header, f control.Fresh, cluster string) {
 
 func (rq *Request) setFreshness(f control.Fresh) {
 	rq.freshnessSet = true
-	rq.router.freshness.set(rq.w.Header(), f, rq.router.cfg.Coordinator.Cluster())
+	rq.router.freshness.set(rq.w.Header(), f, rq.router.cfg.Coordinator.ClusterID())
 }
 
 // ensureFreshness sets the headers to those of now unless they are set.
