@@ -77,7 +77,7 @@ const lease = 10 * time.Second
 
 // Bounds of what others may make the door hold.
 const (
-	maxSeats      = 64 // names of one connection
+	maxNames      = 64 // names of one connection
 	maxLinks      = 256
 	maxComponents = 100_000 // names of one foreign namespace
 	maxNodes      = 1000    // of one add_nodes

@@ -19,24 +19,24 @@ const (
 	cProvisional // granted before the write was made
 	cTakenBack   // of them those that were refused later
 	cNudges
-	cExpired  // silent for too long
-	cUnheard  // answers that a full connection had no room for
-	counters_ // how many there are
+	cExpired    // silent for too long
+	cQueueFull  // answers that a full connection had no room for
+	numCounters // how many there are
 )
 
-var countNames = [counters_]string{
+var countNames = [numCounters]string{
 	"messages", "heartbeats", "malformed", "not_signed_in", "duplicate_name", "foreign_sender", "node_unknown", "receiver_unknown",
 	"undelivered", "too_large", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard",
 }
 
-type counts [counters_]atomic.Uint64
+type counts [numCounters]atomic.Uint64
 
 func (c *counts) add(what int) { c[what].Add(1) }
 
 // Counts returns what the door has seen since its start, by name, and how
 // connections ended (zmtp.Ends).
 func (d *Door) Counts() map[string]uint64 {
-	all := make(map[string]uint64, counters_+4)
+	all := make(map[string]uint64, numCounters+4)
 	for i, name := range countNames {
 		all[name] = d.counts[i].Load()
 	}

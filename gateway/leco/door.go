@@ -27,7 +27,7 @@ type Door struct {
 	counts          counts
 	reaper          reaper
 	changed         chan struct{} // capacity 1: the foreign coordinators should be told
-	complaints      *rate.Limiter // of log lines about what others send
+	warnLimit       *rate.Limiter // of log lines about what others send
 
 	ctx    context.Context // of every goroutine
 	cancel context.CancelFunc
@@ -35,13 +35,13 @@ type Door struct {
 	wg     sync.WaitGroup
 
 	// mu guards what follows. Nothing is written while it is held, and nothing queued but the answer to a sign-in.
-	mu     sync.RWMutex
-	guests map[*guest]struct{}
-	seats  map[string]*seat // by plain name: who is signed in over this door
-	nodes  map[string]*node // foreign coordinators by namespace
-	links  map[string]*link // to them, by address
-	// pendingSeats counts those whose sign-in is granted or asked for, not written.
-	pendingSeats int
+	mu            sync.RWMutex
+	conns         map[*peerConn]struct{}
+	registrations map[string]*registration // by plain name: who is signed in over this door
+	nodes         map[string]*node         // foreign coordinators by namespace
+	links         map[string]*link         // to them, by address
+	// pendingRegistrations counts those whose sign-in is granted or asked for, not written.
+	pendingRegistrations int
 }
 
 // Open starts a door; Close ends it. The listener is the door's in any case.
@@ -54,16 +54,16 @@ func Open(cfg Config) (*Door, error) {
 	d := &Door{
 		cfg: cfg, cluster: cfg.Cluster, log: cfg.Logger, id: self.ID,
 		namespace: self.Namespace, full: registry.FullName(self.Namespace, wire.Coordinator),
-		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1), complaints: rate.NewLimiter(1, 5),
-		guests: map[*guest]struct{}{}, seats: map[string]*seat{}, nodes: map[string]*node{}, links: map[string]*link{},
+		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1), warnLimit: rate.NewLimiter(1, 5),
+		conns: map[*peerConn]struct{}{}, registrations: map[string]*registration{}, nodes: map[string]*node{}, links: map[string]*link{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	transport := cfg.Transport
 	transport.Socket, transport.Logger = "ROUTER", cfg.Logger
 	d.server = zmtp.Serve(cfg.Listener, transport, d.serve)
-	d.own(d.reap)
-	d.own(d.tend)
-	d.own(d.publish)
+	d.spawn(d.reap)
+	d.spawn(d.maintain)
+	d.spawn(d.publishUpdates)
 	for _, address := range cfg.Peers {
 		d.dial(address, true)
 	}
@@ -73,8 +73,8 @@ func Open(cfg Config) (*Door, error) {
 // Addr is the address it listens at.
 func (d *Door) Addr() string { return d.server.Addr() }
 
-// own starts a goroutine that Close waits for, unless Close waits already.
-func (d *Door) own(f func()) bool {
+// spawn starts a goroutine that Close waits for, unless Close waits already.
+func (d *Door) spawn(f func()) bool {
 	d.goMu.Lock()
 	defer d.goMu.Unlock()
 	if d.ctx.Err() != nil {
@@ -92,14 +92,14 @@ func (d *Door) Close(ctx context.Context) {
 	d.signOutFromNodes()
 	d.endAll(ctx)
 	d.mu.RLock()
-	guests := make([]*guest, 0, len(d.guests))
-	for g := range d.guests {
-		guests = append(guests, g)
+	conns := make([]*peerConn, 0, len(d.conns))
+	for c := range d.conns {
+		conns = append(conns, c)
 	}
 	d.mu.RUnlock()
 	var ending sync.WaitGroup
-	for _, g := range guests {
-		ending.Go(func() { g.conn.End(flushTime) })
+	for _, c := range conns {
+		ending.Go(func() { c.conn.End(flushTimeout) })
 	}
 	ending.Wait()
 	d.goMu.Lock()
@@ -109,8 +109,8 @@ func (d *Door) Close(ctx context.Context) {
 	d.wg.Wait()
 }
 
-// flushTime is how long a peer may take to read its last answers.
-const flushTime = 300 * time.Millisecond
+// flushTimeout is how long a peer may take to read its last answers.
+const flushTimeout = 300 * time.Millisecond
 
 // endAll ends the sessions of this door in one write, so that their names are
 // free at once.
@@ -119,11 +119,11 @@ func (d *Door) endAll(ctx context.Context) {
 	defer cancel()
 	var fences []registry.Fence
 	d.mu.Lock()
-	for _, s := range d.seats {
-		if s.fence.Session != "" {
-			fences = append(fences, s.fence)
+	for _, reg := range d.registrations {
+		if reg.fence.Session != "" {
+			fences = append(fences, reg.fence)
 		}
-		d.unseat(s)
+		d.unregister(reg)
 	}
 	d.mu.Unlock()
 	if len(fences) == 0 {
@@ -149,8 +149,8 @@ func withPort(address string) (string, bool) {
 	return net.JoinHostPort(host, port), true
 }
 
-// wait is true when the time has passed, false when the door closes.
-func (d *Door) wait(t time.Duration) bool {
+// sleep is true when the time has passed, false when the door closes.
+func (d *Door) sleep(t time.Duration) bool {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
 	select {

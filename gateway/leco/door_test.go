@@ -322,7 +322,7 @@ func TestSignInIsTakenBack(t *testing.T) {
 	}
 }
 
-// A ghost of an earlier life of the coordinator gives its name up.
+// A session left over from before a restart gives its name up.
 func TestGhostGivesItsNameUp(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1")
@@ -333,7 +333,7 @@ func TestGhostGivesItsNameUp(t *testing.T) {
 	}
 	p.result("null", "COORDINATOR", "sign_in", nil)
 	if row, _ := s.machine.View().Registry.Session("n1.CA"); row.ID == "before" {
-		t.Error("the ghost still has the name")
+		t.Error("the session of before still has the name")
 	}
 }
 

@@ -54,9 +54,9 @@ func decode(frames [][]byte, names *wire.Names) (m wire.Message, ok bool) {
 	return m, true
 }
 
-// split parts a receiver or sender; a name alone has no namespace. ok is false
+// splitName parts a receiver or sender; a name alone has no namespace. ok is false
 // for more than one dot and for a name that is empty or too long.
-func split(full string) (namespace, name string, ok bool) {
+func splitName(full string) (namespace, name string, ok bool) {
 	if len(full) > wire.MaxFullName {
 		return "", "", false
 	}
@@ -67,8 +67,8 @@ func split(full string) (namespace, name string, ok bool) {
 	return namespace, name, namespace != "" && name != "" && strings.IndexByte(name, '.') < 0
 }
 
-// conversation opens a conversation: a UUIDv7.
-func conversation() [16]byte {
+// newConversation opens a conversation: a UUIDv7.
+func newConversation() [16]byte {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return [16]byte{} // no chance in this process: nobody else has any either

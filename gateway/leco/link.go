@@ -13,17 +13,17 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// link is the way to one address of a foreign coordinator, dialled again and
+// link keeps one address of a foreign coordinator connected, dialled again and
 // again: for ever if it is one of Config.Peers, else until it was not reached
 // for three expirations.
 type link struct {
-	address string
-	forever bool // guarded by the door's mu
-	ctx     context.Context
-	stop    context.CancelFunc
+	address   string
+	permanent bool // guarded by the door's mu
+	ctx       context.Context
+	stop      context.CancelFunc
 }
 
-// dial begins to link to an address, unless that is under way or done.
+// dial starts a link to an address, unless there is one.
 func (d *Door) dial(address string, forever bool) {
 	at, ok := withPort(address)
 	if !ok {
@@ -33,15 +33,15 @@ func (d *Door) dial(address string, forever bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.links[at]; l != nil {
-		l.forever = l.forever || forever
+		l.permanent = l.permanent || forever
 		return
 	}
 	if len(d.links) >= maxLinks {
 		return
 	}
-	l := &link{address: at, forever: forever}
+	l := &link{address: at, permanent: forever}
 	l.ctx, l.stop = context.WithCancel(d.ctx)
-	if d.own(func() { d.keep(l) }) {
+	if d.spawn(func() { d.maintainLink(l) }) {
 		d.links[at] = l
 	} else {
 		l.stop()
@@ -50,56 +50,56 @@ func (d *Door) dial(address string, forever bool) {
 
 // Pauses between two dials.
 const (
-	firstPause   = 100 * time.Millisecond
-	longestPause = 5 * time.Second
-	dialTime     = 3 * time.Second
+	minBackoff  = 100 * time.Millisecond
+	maxBackoff  = 5 * time.Second
+	dialTimeout = 3 * time.Second
 )
 
-// keep holds a link up.
-func (d *Door) keep(l *link) {
+// maintainLink keeps a link connected until it is stopped or given up.
+func (d *Door) maintainLink(l *link) {
 	defer func() {
 		l.stop()
 		d.mu.Lock()
 		delete(d.links, l.address)
 		d.mu.Unlock()
 	}()
-	pause, good := firstPause, time.Now()
+	pause, good := minBackoff, time.Now()
 	for {
-		up, err := d.hold(l)
+		up, err := d.runLink(l)
 		if l.ctx.Err() != nil {
 			return
 		}
 		if up > 0 {
 			good = time.Now()
 		}
-		if up > longestPause {
-			pause = firstPause
+		if up > maxBackoff {
+			pause = minBackoff
 		}
 		d.mu.RLock()
-		forever := l.forever
+		forever := l.permanent
 		d.mu.RUnlock()
-		if !forever && (time.Since(good) > 3*d.cfg.Expiration || errors.Is(err, errOurs)) {
+		if !forever && (time.Since(good) > 3*d.cfg.Expiration || errors.Is(err, errSameCluster)) {
 			d.log.Info("a foreign LECO coordinator is given up", "address", l.address, "error", err)
 			return
 		}
 		d.log.Debug("a link to a foreign LECO coordinator is down", "address", l.address, "error", err)
-		if !pauseIn(l.ctx, time.Duration(rand.Int64N(int64(pause)))+firstPause/2) {
+		if !sleep(l.ctx, time.Duration(rand.Int64N(int64(pause)))+minBackoff/2) {
 			return
 		}
-		pause = min(2*pause, longestPause)
+		pause = min(2*pause, maxBackoff)
 	}
 }
 
 // errOurs: what answers there is this coordinator, or one of its cluster.
-var errOurs = errors.New("a coordinator of this cluster answers there")
+var errSameCluster = errors.New("a coordinator of this cluster answers there")
 
 // errLinked: the namespace that answers there is linked by another address.
-var errLinked = errors.New("its namespace is linked already")
+var errAlreadyLinked = errors.New("its namespace is linked already")
 
-// hold dials, signs in and keeps the connection until it ends. up is how long
+// runLink dials, signs in and serves the connection until it ends. up is how long
 // it was linked.
-func (d *Door) hold(l *link) (up time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(l.ctx, dialTime)
+func (d *Door) runLink(l *link) (up time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	cfg := d.cfg.Transport
 	cfg.Socket, cfg.Logger = "DEALER", d.log
 	conn, err := zmtp.Dial(ctx, l.address, cfg)
@@ -110,12 +110,12 @@ func (d *Door) hold(l *link) (up time.Duration, err error) {
 	defer conn.Close()
 	// A sign-out ends l and must still be written: it closes the connection.
 	stop := context.AfterFunc(l.ctx, func() {
-		limit := time.AfterFunc(flushTime, conn.Close)
+		limit := time.AfterFunc(flushTimeout, conn.Close)
 		<-conn.Done()
 		limit.Stop()
 	})
 	defer stop()
-	namespace, err := d.introduce(conn, l)
+	namespace, err := d.handshake(conn, l)
 	if err != nil {
 		return 0, err
 	}
@@ -131,12 +131,12 @@ func (d *Door) hold(l *link) (up time.Duration, err error) {
 	return time.Since(since), err
 }
 
-// introduce signs in over a connection, files it under the namespace that
-// answers and tells it nodes and names (LECO control protocol, 2.5).
-func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error) {
+// handshake signs in over a connection, files it under the namespace that
+// answers and sends it nodes and names (LECO control protocol, 2.5).
+func (d *Door) handshake(conn *zmtp.Conn, l *link) (namespace string, err error) {
 	limit := time.AfterFunc(3*d.cfg.Expiration, conn.Close)
 	defer limit.Stop()
-	asked := d.ask(wire.Coordinator, encodeRequest(1, "coordinator_sign_in", nil))
+	asked := d.requestMessage(wire.Coordinator, encodeRequest(1, "coordinator_sign_in", nil))
 	if err := conn.Send(encode(asked)...); err != nil {
 		return "", err
 	}
@@ -157,7 +157,7 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 		if len(m.Payload) > 0 {
 			content = m.Payload[0]
 		}
-		refusal, err := answerIn(content)
+		refusal, err := parseAnswer(content)
 		if err != nil {
 			d.counts.add(cBadContent)
 			return "", err
@@ -166,7 +166,7 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 			return "", fmt.Errorf("it refuses: %w", refusal)
 		}
 		var name string
-		namespace, name, _ = split(m.From)
+		namespace, name, _ = splitName(m.From)
 		if err := registry.CheckName("namespace", namespace); err != nil || name != wire.Coordinator {
 			d.counts.add(cMalformed)
 			return "", fmt.Errorf("its answer is from %.600q, no coordinator", m.From)
@@ -175,17 +175,17 @@ func (d *Door) introduce(conn *zmtp.Conn, l *link) (namespace string, err error)
 	}
 	switch {
 	case namespace == d.namespace || d.inCluster(namespace):
-		return "", errOurs
+		return "", errSameCluster
 	}
 	d.mu.Lock()
-	n := d.nodeOf(namespace)
+	n := d.nodeFor(namespace)
 	if n.out != nil {
 		d.mu.Unlock()
-		return "", errLinked
+		return "", errAlreadyLinked
 	}
 	n.out, n.address = conn, l.address
 	d.mu.Unlock()
-	err = conn.Send(encode(d.ask(namespace+"."+wire.Coordinator, d.state(d.localNames(), -1)))...)
+	err = conn.Send(encode(d.requestMessage(namespace+"."+wire.Coordinator, d.stateUpdate(d.localNames(), -1)))...)
 	return namespace, err
 }
 
@@ -199,7 +199,7 @@ func (d *Door) receive(conn *zmtp.Conn) ([][]byte, error) {
 			return frames, err
 		}
 		d.counts.add(cTooLarge)
-		d.complain("a message of a foreign LECO coordinator was dropped", "from", conn.RemoteAddr(), "reason", err)
+		d.warnLimited("a message of a foreign LECO coordinator was dropped", "from", conn.RemoteAddr(), "reason", err)
 	}
 }
 
@@ -219,7 +219,7 @@ func (d *Door) listen(conn *zmtp.Conn) error {
 		if len(m.Payload) == 0 {
 			continue
 		}
-		refusal, err := answerIn(m.Payload[0])
+		refusal, err := parseAnswer(m.Payload[0])
 		switch {
 		case err != nil:
 			d.counts.add(cBadContent)
@@ -229,9 +229,9 @@ func (d *Door) listen(conn *zmtp.Conn) error {
 	}
 }
 
-// answerIn reads the answer to a single request: the error in it, or nil for a
+// parseAnswer reads the answer to a single request: the error in it, or nil for a
 // result.
-func answerIn(content []byte) (refusal *jsonrpc.Error, err error) {
+func parseAnswer(content []byte) (refusal *jsonrpc.Error, err error) {
 	in, err := jsonrpc.ParseReply(content)
 	if err != nil {
 		return nil, fmt.Errorf("its answer is no JSON-RPC: %w", err)

@@ -9,8 +9,8 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 )
 
-// localNames are the plain names in the own namespace, whatever door they came
-// by, in the order of their sign-ins.
+// localNames are the plain names in the local namespace, whatever door they
+// signed in at, in the order of their sign-ins.
 func (d *Door) localNames() []string {
 	type signed struct {
 		name  string
@@ -41,11 +41,11 @@ func (d *Door) localNames() []string {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.pendingSeats > 0 {
+	if d.pendingRegistrations > 0 {
 		var more []string
-		for _, s := range d.seats {
-			if s.granted && !known[s.name] {
-				more = append(more, s.name)
+		for _, reg := range d.registrations {
+			if reg.granted && !known[reg.name] {
+				more = append(more, reg.name)
 			}
 		}
 		slices.Sort(more)
@@ -55,7 +55,7 @@ func (d *Door) localNames() []string {
 }
 
 // globalNames are the plain names by namespace: of the cluster, and of the
-// foreign coordinators as they told.
+// foreign coordinators as they reported.
 func (d *Door) globalNames() map[string][]string {
 	book := map[string][]string{}
 	table := d.cluster.State().Registry
@@ -105,10 +105,10 @@ func (l addressList) MarshalJSON() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// nodeBook lists the coordinators that speak LECO, this one first: those of the
+// nodeAddresses lists the coordinators that speak LECO, this one first: those of the
 // cluster with such a door, and the foreign ones that are linked, at the
 // address that was dialled.
-func (d *Door) nodeBook() addressList {
+func (d *Door) nodeAddresses() addressList {
 	list := addressList{{d.namespace, d.cfg.Advertise}}
 	ours := map[string]bool{}
 	for row := range d.cluster.State().Registry.Coordinators() {

@@ -16,7 +16,7 @@ import (
 type method struct {
 	summary string
 	params  []param
-	do      func(d *Door, w speaker, m *wire.Message, raw json.RawMessage) (any, error)
+	do      func(d *Door, from sender, m *wire.Message, raw json.RawMessage) (any, error)
 }
 
 type param struct {
@@ -25,23 +25,23 @@ type param struct {
 	Required bool           `json:"required"`
 }
 
-func takes(name, kind string) []param {
+func oneParam(name, kind string) []param {
 	return []param{{Name: name, Schema: map[string]any{"type": kind}, Required: true}}
 }
 
-// plain is a method without params.
-func plain(summary string, do func(d *Door, w speaker, m *wire.Message) (any, error)) method {
-	return method{summary: summary, do: func(d *Door, w speaker, m *wire.Message, raw json.RawMessage) (any, error) {
+// withoutParams is a method without params.
+func withoutParams(summary string, do func(d *Door, from sender, m *wire.Message) (any, error)) method {
+	return method{summary: summary, do: func(d *Door, from sender, m *wire.Message, raw json.RawMessage) (any, error) {
 		if err := decodeParams(raw, &struct{}{}); err != nil {
 			return nil, err
 		}
-		return do(d, w, m)
+		return do(d, from, m)
 	}}
 }
 
-// with is a method with one parameter.
-func with[P any](summary, name, kind string, do func(d *Door, w speaker, given P) error) method {
-	return method{summary: summary, params: takes(name, kind), do: func(d *Door, w speaker, _ *wire.Message, raw json.RawMessage) (any, error) {
+// withParam is a method with one parameter.
+func withParam[P any](summary, name, kind string, do func(d *Door, from sender, given P) error) method {
+	return method{summary: summary, params: oneParam(name, kind), do: func(d *Door, from sender, _ *wire.Message, raw json.RawMessage) (any, error) {
 		var in map[string]P
 		if err := decodeParams(raw, &in, name); err != nil {
 			return nil, err
@@ -49,7 +49,7 @@ func with[P any](summary, name, kind string, do func(d *Door, w speaker, given P
 		if len(in) > 1 {
 			return nil, badParams("the method takes %s alone", name)
 		}
-		return nil, do(d, w, in[name])
+		return nil, do(d, from, in[name])
 	}}
 }
 
@@ -57,36 +57,36 @@ var methods map[string]method
 
 func init() {
 	methods = map[string]method{
-		"pong": plain("Nothing: the message counts as a heartbeat.", func(*Door, speaker, *wire.Message) (any, error) { return nil, nil }),
-		"set_log_level": with("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.", "level", "string",
-			func(d *Door, w speaker, level string) error {
+		"pong": withoutParams("Nothing: the message counts as a heartbeat.", func(*Door, sender, *wire.Message) (any, error) { return nil, nil }),
+		"set_log_level": withParam("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.", "level", "string",
+			func(d *Door, from sender, level string) error {
 				if !slices.Contains([]string{"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, level) {
 					return badParams("there is no level %.80q", level)
 				}
-				d.log.Info("log level set by a LECO component", "level", level, "by", w.full)
+				d.log.Info("log level set by a LECO component", "level", level, "by", from.full)
 				if d.cfg.SetLogLevel != nil {
 					d.cfg.SetLogLevel(level)
 				}
 				return nil
 			}),
-		"shut_down":             plain("Sign out from the other coordinators and stop.", (*Door).shutDown),
-		"sign_in":               plain("Sign the sender in under its name.", (*Door).signIn),
-		"sign_out":              plain("Sign the sender out.", (*Door).signOut),
-		"coordinator_sign_in":   plain("Sign a coordinator in, under its namespace.", (*Door).coordinatorSignIn),
-		"coordinator_sign_out":  plain("Sign a coordinator out.", (*Door).coordinatorSignOut),
-		"add_nodes":             with("Link to these coordinators.", "nodes", "object", (*Door).addNodes),
-		"send_nodes":            plain("The coordinators' addresses by namespace.", func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.nodeBook(), nil }),
-		"record_components":     with("Remember the names in the sender's namespace.", "components", "array", (*Door).recordComponents),
-		"send_local_components": plain("The names in this namespace.", func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.localNames(), nil }),
-		"send_global_components": plain("The names in every namespace.",
-			func(d *Door, _ speaker, _ *wire.Message) (any, error) { return d.globalNames(), nil }),
-		"remove_expired_addresses": with("Forget who was silent for three times as many seconds, and ask who was for as many.", "expiration_time", "number",
-			func(d *Door, _ speaker, seconds float64) error {
+		"shut_down":             withoutParams("Sign out from the other coordinators and stop.", (*Door).shutDown),
+		"sign_in":               withoutParams("Sign the sender in under its name.", (*Door).signIn),
+		"sign_out":              withoutParams("Sign the sender out.", (*Door).signOut),
+		"coordinator_sign_in":   withoutParams("Sign a coordinator in, under its namespace.", (*Door).coordinatorSignIn),
+		"coordinator_sign_out":  withoutParams("Sign a coordinator out.", (*Door).coordinatorSignOut),
+		"add_nodes":             withParam("Link to these coordinators.", "nodes", "object", (*Door).addNodes),
+		"send_nodes":            withoutParams("The coordinators' addresses by namespace.", func(d *Door, _ sender, _ *wire.Message) (any, error) { return d.nodeAddresses(), nil }),
+		"record_components":     withParam("Remember the names in the sender's namespace.", "components", "array", (*Door).recordComponents),
+		"send_local_components": withoutParams("The names in this namespace.", func(d *Door, _ sender, _ *wire.Message) (any, error) { return d.localNames(), nil }),
+		"send_global_components": withoutParams("The names in every namespace.",
+			func(d *Door, _ sender, _ *wire.Message) (any, error) { return d.globalNames(), nil }),
+		"remove_expired_addresses": withParam("Forget who was silent for three times as many seconds, and ask who was for as many.", "expiration_time", "number",
+			func(d *Door, _ sender, seconds float64) error {
 				if seconds < 0 || math.IsNaN(seconds) || seconds > 1e9 {
 					return badParams("expiration_time is a number of seconds")
 				}
-				d.clean(time.Duration(seconds * float64(time.Second)))
-				d.news()
+				d.expireSilent(time.Duration(seconds * float64(time.Second)))
+				d.scheduleUpdate()
 				return nil
 			}),
 	}
@@ -94,18 +94,18 @@ func init() {
 
 // shutDown is answered before the coordinator stops: ShutDown must not wait
 // for the door.
-func (d *Door) shutDown(w speaker, _ *wire.Message) (any, error) {
-	if d.cfg.ShutDown == nil || w.seat == nil {
+func (d *Door) shutDown(from sender, _ *wire.Message) (any, error) {
+	if d.cfg.ShutDown == nil || from.reg == nil {
 		return nil, jsonrpc.NewError(jsonrpc.CodeServer, "This coordinator is not shut down by its components.", nil)
 	}
-	d.log.Warn("shut down by a LECO component", "by", w.full)
+	d.log.Warn("shut down by a LECO component", "by", from.full)
 	d.signOutFromNodes()
-	d.cfg.ShutDown(w.full)
+	d.cfg.ShutDown(from.full)
 	return nil, nil
 }
 
-// described is a method in the OpenRPC document.
-type described struct {
+// methodDoc is a method in the OpenRPC document.
+type methodDoc struct {
 	Name    string         `json:"name"`
 	Summary string         `json:"summary,omitempty"`
 	Params  []param        `json:"params,omitempty"`
@@ -114,13 +114,13 @@ type described struct {
 
 // discover is the OpenRPC document; rpc.discover itself is not in it. LECO's
 // methods come first, then those of the cluster.
-func (d *Door) discover(w speaker) any {
-	var list []described
+func (d *Door) discover(from sender) any {
+	var list []methodDoc
 	for _, name := range slices.Sorted(maps.Keys(methods)) {
 		m := methods[name]
-		list = append(list, described{name, m.summary, m.params, map[string]any{"name": "result", "schema": map[string]any{}}})
+		list = append(list, methodDoc{name, m.summary, m.params, map[string]any{"name": "result", "schema": map[string]any{}}})
 	}
-	if w.seat != nil {
+	if from.reg != nil {
 		for _, more := range d.clusterMethods() {
 			if _, own := methods[more.Name]; !own {
 				list = append(list, more)
@@ -135,8 +135,8 @@ func (d *Door) discover(w speaker) any {
 }
 
 // clusterMethods are the methods that every session of the cluster may use.
-func (d *Door) clusterMethods() []described {
-	ctx, cancel := context.WithTimeout(d.ctx, callTime)
+func (d *Door) clusterMethods() []methodDoc {
+	ctx, cancel := context.WithTimeout(d.ctx, callTimeout)
 	defer cancel()
 	for s := range d.cluster.State().Registry.SessionsOf(d.id) {
 		doc, _, err := d.cluster.CallAs(ctx, s, "rpc.discover", nil)
@@ -147,7 +147,7 @@ func (d *Door) clusterMethods() []described {
 		if err != nil {
 			return nil
 		}
-		var in struct{ Methods []described }
+		var in struct{ Methods []methodDoc }
 		if json.Unmarshal(b, &in) != nil {
 			return nil
 		}

@@ -15,73 +15,73 @@ import (
 )
 
 // node is one foreign coordinator. A link between two is two connections: each
-// sends on the one it dialled and is told on the one it accepted. It exists as
+// sends on the one it dialled and receives on the one it accepted. It exists as
 // long as there is either.
 type node struct {
-	d         *Door
+	door      *Door
 	namespace string
-	heard     atomic.Int64 // when a message of it came last (flow.Now)
+	lastSeen  atomic.Int64 // when a message of it came last (flow.Now)
 
 	// Guarded by the door's mu.
-	in         *guest     // it dialled
+	in         *peerConn  // it dialled
 	out        *zmtp.Conn // we dialled; set once signed in there
 	address    string     // of out
 	components []string
 }
 
-// linked returns the foreign coordinator of a namespace, if there is a way to
-// it.
-func (d *Door) linked(namespace string) *sender {
+// outboundTo returns the connection to the foreign coordinator of a namespace; nil
+// if there is none.
+func (d *Door) outboundTo(namespace string) *outbound {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if n := d.nodes[namespace]; n != nil && n.out != nil {
-		return &sender{n.out}
+		return &outbound{n.out}
 	}
 	return nil
 }
 
-// sender is the way to a foreign coordinator.
-type sender struct{ conn *zmtp.Conn }
+// outbound is a connection to a foreign coordinator.
+type outbound struct{ conn *zmtp.Conn }
 
-// send queues a message and never waits.
-func (s *sender) send(m *wire.Message) error { return s.conn.Send(encode(m)...) }
+// send queues a message and does not block.
+func (o *outbound) send(m *wire.Message) error { return o.conn.Send(encode(m)...) }
 
-// send is sender's, for as long as there is a way.
+// send is that of the node's outbound connection, as long as it has one.
 func (n *node) send(m *wire.Message) error {
-	n.d.mu.RLock()
+	n.door.mu.RLock()
 	out := n.out
-	n.d.mu.RUnlock()
+	n.door.mu.RUnlock()
 	if out == nil {
 		return zmtp.ErrClosed
 	}
 	return out.Send(encode(m)...)
 }
 
-// toNode sends a message of ours to a foreign namespace, if there is a way.
-func (d *Door) toNode(namespace string, m *wire.Message) {
-	if n := d.linked(namespace); n == nil || n.send(m) != nil {
-		d.counts.add(cUnheard)
+// sendToNode sends a message of this coordinator to a foreign namespace, if that is linked.
+func (d *Door) sendToNode(namespace string, m *wire.Message) {
+	if n := d.outboundTo(namespace); n == nil || n.send(m) != nil {
+		d.counts.add(cQueueFull)
 	}
 }
 
-// nodeOf returns the node of a namespace, new if need be; mu is held.
-func (d *Door) nodeOf(namespace string) *node {
+// nodeFor returns the node of a namespace, new if need be; mu is held.
+func (d *Door) nodeFor(namespace string) *node {
 	n := d.nodes[namespace]
 	if n == nil {
-		n = &node{d: d, namespace: namespace}
+		n = &node{door: d, namespace: namespace}
 		d.nodes[namespace] = n
 		if err := d.cfg.Egress.Register(namespace, d.egress); err != nil {
 			d.log.Warn("components cannot send to a foreign LECO namespace", "namespace", namespace, "reason", err)
 		}
 	}
-	n.heard.Store(int64(flow.Now()))
+	n.lastSeen.Store(int64(flow.Now()))
 	return n
 }
 
-// partLocked takes the connection that a node dialled from it; mu is held.
-func (d *Door) partLocked(n *node, g *guest) {
-	g.node = nil
-	if n.in == g {
+// detachLocked separates a node from the connection that it dialled; mu is held.
+func (d *Door) detachLocked(n *node, c *peerConn) {
+	c.node = nil
+	if n.in == c {
 		n.in = nil
 	}
 	d.forgetLocked(n)
@@ -96,13 +96,13 @@ func (d *Door) forgetLocked(n *node) {
 	}
 }
 
-// drop ends both connections of a node.
-func (d *Door) drop(n *node) {
+// disconnect ends both connections of a node.
+func (d *Door) disconnect(n *node) {
 	d.mu.Lock()
 	in, out := n.in, n.out
 	n.out = nil
 	if in != nil {
-		d.partLocked(n, in)
+		d.detachLocked(n, in)
 	}
 	d.forgetLocked(n)
 	d.mu.Unlock()
@@ -114,27 +114,27 @@ func (d *Door) drop(n *node) {
 	}
 }
 
-// coordinatorSignIn takes a connection for that of the sender's namespace. A
-// namespace whose connection lives is taken; one whose connection is lost or
+// coordinatorSignIn makes a connection that of the sender's namespace. A
+// namespace whose connection is alive is refused; one whose connection is lost or
 // does not answer is not.
-func (d *Door) coordinatorSignIn(w speaker, _ *wire.Message) (any, error) {
-	if w.name != wire.Coordinator || w.namespace == d.namespace {
+func (d *Door) coordinatorSignIn(from sender, _ *wire.Message) (any, error) {
+	if from.name != wire.Coordinator || from.namespace == d.namespace {
 		return nil, notSignedIn()
 	}
-	if err := registry.CheckName("namespace", w.namespace); err != nil {
+	if err := registry.CheckName("namespace", from.namespace); err != nil {
 		return nil, invalidRequest(err.Error())
 	}
-	if d.inCluster(w.namespace) {
+	if d.inCluster(from.namespace) {
 		d.counts.add(cDuplicate)
-		return nil, duplicateName("a coordinator of this cluster presides over " + w.namespace)
+		return nil, duplicateName("a coordinator of this cluster presides over " + from.namespace)
 	}
 	d.mu.Lock()
-	if _, here := d.guests[w.g]; !here || w.g.node != nil && w.g.node.namespace != w.namespace {
+	if _, here := d.conns[from.conn]; !here || from.conn.node != nil && from.conn.node.namespace != from.namespace {
 		d.mu.Unlock()
 		return nil, notSignedIn()
 	}
-	n := d.nodes[w.namespace]
-	if n != nil && n.in != nil && n.in != w.g {
+	n := d.nodes[from.namespace]
+	if n != nil && n.in != nil && n.in != from.conn {
 		if n.in.conn.Lively(d.cfg.Stale) {
 			d.mu.Unlock()
 			d.counts.add(cDuplicate)
@@ -148,35 +148,35 @@ func (d *Door) coordinatorSignIn(w speaker, _ *wire.Message) (any, error) {
 		d.mu.Unlock()
 		return nil, jsonrpc.NewError(jsonrpc.CodeServer, "Too many coordinators are linked.", maxLinks)
 	}
-	n = d.nodeOf(w.namespace)
-	n.in, w.g.node = w.g, n
+	n = d.nodeFor(from.namespace)
+	n.in, from.conn.node = from.conn, n
 	d.mu.Unlock()
-	d.log.Info("a foreign LECO coordinator signed in", "namespace", w.namespace, "from", w.g.conn.RemoteAddr())
+	d.log.Info("a foreign LECO coordinator signed in", "namespace", from.namespace, "from", from.conn.conn.RemoteAddr())
 	return nil, nil
 }
 
 // coordinatorSignOut forgets a coordinator and signs out there in turn.
-func (d *Door) coordinatorSignOut(w speaker, _ *wire.Message) (any, error) {
-	if w.name != wire.Coordinator {
+func (d *Door) coordinatorSignOut(from sender, _ *wire.Message) (any, error) {
+	if from.name != wire.Coordinator {
 		return nil, notSignedIn()
 	}
 	d.mu.Lock()
-	n := d.nodes[w.namespace]
+	n := d.nodes[from.namespace]
 	if n == nil {
 		d.mu.Unlock()
 		return nil, nil // nothing to forget
 	}
-	if n.in != w.g {
+	if n.in != from.conn {
 		d.mu.Unlock()
 		return nil, internalError("ValueError: Identities do not match: You are not you!")
 	}
 	out := n.out
 	n.out = nil
-	d.partLocked(n, w.g)
+	d.detachLocked(n, from.conn)
 	d.mu.Unlock()
 	if out != nil {
-		_ = out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), encodeRequest(100, "coordinator_sign_out", nil)))...)
-		d.own(func() { out.End(flushTime) })
+		_ = out.Send(encode(d.requestMessage(registry.FullName(from.namespace, wire.Coordinator), encodeRequest(100, "coordinator_sign_out", nil)))...)
+		d.spawn(func() { out.End(flushTimeout) })
 	}
 	return nil, nil
 }
@@ -187,11 +187,11 @@ func (d *Door) signOutFromNodes() {
 		namespace string
 		out       *zmtp.Conn
 	}
-	var ways []way
+	var paths []way
 	d.mu.Lock()
 	for _, n := range d.nodes {
 		if n.out != nil {
-			ways = append(ways, way{n.namespace, n.out})
+			paths = append(paths, way{n.namespace, n.out})
 		}
 		n.out = nil
 	}
@@ -199,14 +199,14 @@ func (d *Door) signOutFromNodes() {
 		l.stop()
 	}
 	d.mu.Unlock()
-	for _, w := range ways {
-		_ = w.out.Send(encode(d.ask(registry.FullName(w.namespace, wire.Coordinator), encodeRequest(1, "coordinator_sign_out", nil)))...)
-		d.own(func() { w.out.End(flushTime) })
+	for _, p := range paths {
+		_ = p.out.Send(encode(d.requestMessage(registry.FullName(p.namespace, wire.Coordinator), encodeRequest(1, "coordinator_sign_out", nil)))...)
+		d.spawn(func() { p.out.End(flushTimeout) })
 	}
 }
 
 // addNodes links to every coordinator that is not known yet.
-func (d *Door) addNodes(_ speaker, nodes map[string]string) error {
+func (d *Door) addNodes(_ sender, nodes map[string]string) error {
 	if len(nodes) > maxNodes {
 		return badParams("at most %d nodes at a time", maxNodes)
 	}
@@ -226,29 +226,29 @@ func (d *Door) addNodes(_ speaker, nodes map[string]string) error {
 	return nil
 }
 
-// recordComponents keeps the names of a foreign namespace; those of our own
-// are not told by others.
-func (d *Door) recordComponents(w speaker, names []string) error {
+// recordComponents stores the names of a foreign namespace; others cannot report
+// those of the local one.
+func (d *Door) recordComponents(from sender, names []string) error {
 	if len(names) > maxComponents {
 		return badParams("at most %d components", maxComponents)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if w.node != nil {
-		w.node.components = validNames(names)
+	if from.node != nil {
+		from.node.components = validNames(names)
 	}
 	return nil
 }
 
-// news has the foreign coordinators told of names and nodes, soon.
-func (d *Door) news() { rouse(d.changed) }
+// scheduleUpdate has names and nodes sent to the foreign coordinators soon.
+func (d *Door) scheduleUpdate() { wake(d.changed) }
 
-// settleTime gathers changes that come together.
-const settleTime = 10 * time.Millisecond
+// updateDelay gathers changes that come together.
+const updateDelay = 10 * time.Millisecond
 
-// publish tells the foreign coordinators the whole state whenever the names
+// publishUpdates sends the whole state to the foreign coordinators whenever the names
 // changed, and at every cleaning: a lost update heals by itself.
-func (d *Door) publish() {
+func (d *Door) publishUpdates() {
 	var last []string
 	for {
 		changed := d.cluster.Changed()
@@ -260,10 +260,10 @@ func (d *Door) publish() {
 		case <-d.ctx.Done():
 			return
 		}
-		ways := d.ways()
+		ways := d.outbounds()
 		if len(ways) == 0 {
 			last = nil
-			if !d.wait(settleTime) {
+			if !d.sleep(updateDelay) {
 				return
 			}
 			continue
@@ -273,36 +273,36 @@ func (d *Door) publish() {
 			continue
 		}
 		last = names
-		body := d.state(names, 5)
+		body := d.stateUpdate(names, 5)
 		for namespace, way := range ways {
-			_ = way.send(d.ask(registry.FullName(namespace, wire.Coordinator), body))
+			_ = way.send(d.requestMessage(registry.FullName(namespace, wire.Coordinator), body))
 		}
-		if !d.wait(settleTime) {
+		if !d.sleep(updateDelay) {
 			return
 		}
 	}
 }
 
-func (d *Door) ways() map[string]*sender {
+func (d *Door) outbounds() map[string]*outbound {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	ways := make(map[string]*sender, len(d.nodes))
+	ways := make(map[string]*outbound, len(d.nodes))
 	for _, n := range d.nodes {
 		if n.out != nil {
-			ways[n.namespace] = &sender{n.out}
+			ways[n.namespace] = &outbound{n.out}
 		}
 	}
 	return ways
 }
 
-// state is the batch that tells nodes and names: requests from the id on, or
+// stateUpdate is the batch that reports nodes and names: requests from the id on, or
 // notifications when it is negative.
-func (d *Door) state(names []string, id int) []byte {
+func (d *Door) stateUpdate(names []string, id int) []byte {
 	next := id
 	if id >= 0 {
 		next = id + 1
 	}
 	return fmt.Appendf(nil, "[%s,%s]",
-		encodeRequest(id, "add_nodes", map[string]json.Marshaler{"nodes": d.nodeBook()}),
+		encodeRequest(id, "add_nodes", map[string]json.Marshaler{"nodes": d.nodeAddresses()}),
 		encodeRequest(next, "record_components", map[string][]string{"components": names}))
 }

@@ -10,121 +10,121 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// receiver is where a receiver frame leads.
-type receiver struct {
+// destination is where a receiver frame leads.
+type destination struct {
 	kind      int
 	namespace string
 	full      string
 }
 
 const (
-	toUs      = iota // COORDINATOR
-	toOwn            // a component of the own namespace
-	toOther          // of another one
-	toNowhere        // no name at all
+	destCoordinator = iota // COORDINATOR
+	destLocal              // a component of the local namespace
+	destForeign            // of another one
+	destInvalid            // no name at all
 )
 
-func (g *guest) receiver(frame string) receiver {
-	r, ok := g.routes[frame]
+func (c *peerConn) resolve(frame string) destination {
+	dst, ok := c.routes[frame]
 	if ok {
-		return r
+		return dst
 	}
-	d := g.d
-	namespace, name, ok := split(frame)
+	d := c.door
+	namespace, name, ok := splitName(frame)
 	switch {
 	case frame == wire.Coordinator || frame == d.full:
-		r = receiver{kind: toUs, namespace: d.namespace, full: d.full}
+		dst = destination{kind: destCoordinator, namespace: d.namespace, full: d.full}
 	case !ok:
-		r = receiver{kind: toNowhere}
+		dst = destination{kind: destInvalid}
 	case namespace == "" || namespace == d.namespace:
-		r = receiver{kind: toOwn, namespace: d.namespace, full: registry.FullName(d.namespace, name)}
+		dst = destination{kind: destLocal, namespace: d.namespace, full: registry.FullName(d.namespace, name)}
 	default:
-		r = receiver{kind: toOther, namespace: namespace, full: frame}
+		dst = destination{kind: destForeign, namespace: namespace, full: frame}
 	}
-	if len(g.routes) >= maxCached {
-		clear(g.routes)
+	if len(c.routes) >= maxCached {
+		clear(c.routes)
 	}
-	g.routes[frame] = r
-	return r
+	c.routes[frame] = dst
+	return dst
 }
 
-// route brings an authenticated message on its way. Only missing namespaces
+// route sends an authenticated message to its receiver. Only missing namespaces
 // are added to it.
-func (g *guest) route(w speaker, m wire.Message) {
-	d := g.d
-	r := g.receiver(m.To)
+func (c *peerConn) route(from sender, m wire.Message) {
+	d := c.door
+	dst := c.resolve(m.To)
 	frame := m.To
-	if w.refusal != nil {
-		d.tooLarge(w, &m, r, w.refusal)
+	if from.refusal != nil {
+		d.refuseTooLarge(from, &m, dst, from.refusal)
 		return
 	}
-	switch r.kind {
-	case toUs:
-		d.command(w, &m)
+	switch dst.kind {
+	case destCoordinator:
+		d.handleCommand(from, &m)
 		return
-	case toNowhere:
-		d.failed(w, &m, frame, receiverUnknown(frame))
+	case destInvalid:
+		d.reportFailure(from, &m, frame, receiverUnknown(frame))
 		return
 	}
-	m.From, m.To = w.full, r.full
+	m.From, m.To = from.full, dst.full
 	if err := m.Check(); err != nil {
 		m.To = frame
 		d.counts.add(cTooLarge)
-		d.tooLarge(w, &m, r, err)
+		d.refuseTooLarge(from, &m, dst, err)
 		return
 	}
-	if r.kind == toOther && !d.inCluster(r.namespace) {
-		if n := d.linked(r.namespace); n != nil {
+	if dst.kind == destForeign && !d.inCluster(dst.namespace) {
+		if n := d.outboundTo(dst.namespace); n != nil {
 			if n.send(&m) != nil {
-				d.failed(w, &m, frame, jsonrpc.NewError(jsonrpc.CodeServer, "The way to the node is full or has just been lost.", r.namespace))
+				d.reportFailure(from, &m, frame, jsonrpc.NewError(jsonrpc.CodeServer, "The way to the node is full or has just been lost.", dst.namespace))
 			}
 			return
 		}
 	}
-	if r.kind == toOther && w.node != nil {
+	if dst.kind == destForeign && from.node != nil {
 		// A message between two other namespaces takes their own link.
-		d.failed(w, &m, frame, nodeUnknown(r.namespace))
+		d.reportFailure(from, &m, frame, nodeUnknown(dst.namespace))
 		return
 	}
-	if r.kind == toOwn && d.handOver(&m) {
+	if dst.kind == destLocal && d.deliverPending(&m) {
 		return
 	}
-	if w.seat != nil {
-		d.await(w.seat, r.full)
+	if from.reg != nil {
+		d.awaitRegistration(from.reg, dst.full)
 	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
-	o := router.PostOptions{LinkWait: linkWait, Borrowed: true, Write: router.WriteMode(!g.conn.Buffered())}
+	o := router.PostOptions{LinkWait: linkWait, Borrowed: true, Write: router.WriteMode(!c.conn.Buffered())}
 	d.cluster.Post(m, o, func(err error) {
 		if err != nil {
-			d.undelivered(w, &head, frame, r, err)
+			d.reportUndelivered(from, &head, frame, dst, err)
 		}
 	})
 }
 
-// handOver gives a message to a component whose sign-in is granted but not
+// deliverPending gives a message to a component whose sign-in is granted but not
 // written yet: the directory does not know it, the door does.
-func (d *Door) handOver(m *wire.Message) bool {
+func (d *Door) deliverPending(m *wire.Message) bool {
 	d.mu.RLock()
-	var g *guest
-	if d.pendingSeats > 0 {
-		if s := d.seats[m.To[len(d.namespace)+1:]]; s != nil && s.session == "" && s.opened() {
-			g = s.guest
+	var c *peerConn
+	if d.pendingRegistrations > 0 {
+		if reg := d.registrations[m.To[len(d.namespace)+1:]]; reg != nil && reg.session == "" && reg.mailAllowed() {
+			c = reg.conn
 		}
 	}
 	d.mu.RUnlock()
-	if g == nil {
+	if c == nil {
 		return false
 	}
-	g.send(m)
+	c.send(m)
 	return true
 }
 
-// await holds a message, and what its sender says after it, until the sender's
-// own sign-in is written: other coordinators would not know it. Receivers at
+// awaitRegistration holds a message, and those of its sender behind it, until the
+// sender's sign-in is written: other coordinators would not know it. Receivers at
 // home here do not wait.
-func (d *Door) await(s *seat, to string) {
+func (d *Door) awaitRegistration(reg *registration, to string) {
 	select {
-	case <-s.settled:
+	case <-reg.decided:
 		return
 	default:
 	}
@@ -134,9 +134,9 @@ func (d *Door) await(s *seat, to string) {
 	limit := time.NewTimer(d.cfg.Provisional / 3)
 	defer limit.Stop()
 	select {
-	case <-s.settled:
+	case <-reg.decided:
 	case <-limit.C:
-	case <-s.ctx.Done():
+	case <-reg.ctx.Done():
 	}
 }
 
@@ -144,44 +144,44 @@ func (d *Door) await(s *seat, to string) {
 // pyleco waits 0.1 to 1 s for an answer: an error that comes later helps nobody.
 const linkWait = 30 * time.Millisecond
 
-// undelivered says in LECO's words why a message was not delivered. It must not
+// reportUndelivered says in LECO's words why a message was not delivered. It must not
 // wait.
-func (d *Door) undelivered(w speaker, m *wire.Message, frame string, r receiver, err error) {
+func (d *Door) reportUndelivered(from sender, m *wire.Message, frame string, dst destination, err error) {
 	f := errorOf(err)
 	switch code := wire.CodeOf(err); {
-	case code == wire.CodeUnavailable: // certainly not sent: whoever it is for, is not there for the sender
+	case code == wire.CodeUnavailable: // certainly not sent: the receiver is unreachable for the sender
 		f = receiverUnknown(frame)
 		f.Message = err.Error()
 	case code == wire.CodeNotFound:
 		f = receiverUnknown(frame)
-		if r.kind == toOther && !d.inCluster(r.namespace) {
-			f = nodeUnknown(r.namespace)
+		if dst.kind == destForeign && !d.inCluster(dst.namespace) {
+			f = nodeUnknown(dst.namespace)
 		}
-	case code == wire.CodeForbidden && w.seat != nil:
-		f = d.disowned(w.seat)
+	case code == wire.CodeForbidden && from.reg != nil:
+		f = d.dropStale(from.reg)
 	}
-	d.failed(w, m, frame, f)
+	d.reportFailure(from, m, frame, f)
 }
 
-// disowned is for a message of a component whom the receiver's home, by a fresh
+// dropStale is for a message of a component whom the receiver's home, by a fresh
 // view, does not know as at home here: its session ended and this coordinator
-// has not heard of it yet, since it was stopped for a while, say. Its seat goes,
+// does not know yet, since it was stopped for a while, say. Its registration goes,
 // so that the sign-in with which it answers begins another session.
-func (d *Door) disowned(s *seat) *jsonrpc.Error {
+func (d *Door) dropStale(reg *registration) *jsonrpc.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s.session == "" { // not written yet
-		return errorOf(wire.NotTried("the sign-in of %s is under way: repeat", s.full))
+	if reg.session == "" { // not written yet
+		return errorOf(wire.NotTried("the sign-in of %s is under way: repeat", reg.full))
 	}
-	d.unseat(s)
-	d.reaper.add("it is not at home here any more", s.fence) // changes nothing if that is so
+	d.unregister(reg)
+	d.reaper.add("it is not at home here any more", reg.fence) // changes nothing if that is so
 	return notSignedIn()
 }
 
-// failed answers a message that was not delivered, to its sender by the way it
-// came or, for a foreign one, by the way to it. A coordinator is not answered,
+// reportFailure answers a message that was not delivered, on the connection of its
+// sender or, for a foreign one, on the link to it. A coordinator is not answered,
 // so that no two talk in circles.
-func (d *Door) failed(w speaker, m *wire.Message, frame string, f *jsonrpc.Error) {
+func (d *Door) reportFailure(from sender, m *wire.Message, frame string, f *jsonrpc.Error) {
 	switch f.Code {
 	case jsonrpc.CodeNodeUnknown:
 		d.counts.add(cNodeUnknown)
@@ -190,15 +190,15 @@ func (d *Door) failed(w speaker, m *wire.Message, frame string, f *jsonrpc.Error
 	default:
 		d.counts.add(cUndelivered)
 	}
-	if w.name == wire.Coordinator {
+	if from.name == wire.Coordinator {
 		return
 	}
-	answer := d.reply(m, w.frame, encodeResponse(nil, nil, f))
-	if w.node == nil {
-		w.g.send(answer)
+	answer := d.responseTo(m, from.frame, encodeResponse(nil, nil, f))
+	if from.node == nil {
+		from.conn.send(answer)
 		return
 	}
-	d.toNode(w.namespace, answer)
+	d.sendToNode(from.namespace, answer)
 }
 
 // egress sends a message of a component that is not LECO's to a foreign
@@ -206,7 +206,7 @@ func (d *Door) failed(w speaker, m *wire.Message, frame string, f *jsonrpc.Error
 // this cluster that presides over the namespace goes before.
 func (d *Door) egress(m wire.Message) (handled bool, refusal *wire.Error) {
 	namespace, _, _ := strings.Cut(m.To, ".")
-	n := d.linked(namespace)
+	n := d.outboundTo(namespace)
 	if n == nil || d.inCluster(namespace) {
 		return false, nil
 	}

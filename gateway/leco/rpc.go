@@ -119,9 +119,9 @@ func (c *content) parseElement(b []byte) {
 	}
 }
 
-// asks tells whether the content is one request, or a batch that begins with
+// requestsMethod tells whether the content is one request, or a batch that begins with
 // one, of one of these methods.
-func (c *content) asks(methods ...string) bool {
+func (c *content) requestsMethod(methods ...string) bool {
 	if c.bad != nil || len(c.requests) == 0 || c.requests[0].bad != nil {
 		return false
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
-// entering bounds one sign-in; a client gives up sooner.
-const entering = 15 * time.Second
+// signInTimeout bounds one sign-in; a client gives up sooner.
+const signInTimeout = 15 * time.Second
 
 // signInRequest is a request for sign_in.
 type signInRequest struct {
@@ -41,38 +41,39 @@ func parseSignIn(content []byte) (rq signInRequest, ok bool) {
 	return rq, ok
 }
 
-// before handles a message while nobody is signed in: only sign_in is heard.
-func (c *Conn) before(m *wire.Message) error {
+// handleUnauthenticated handles a message while nobody is signed in: only sign_in is
+// carried out.
+func (c *Conn) handleUnauthenticated(m *wire.Message) error {
 	var rq signInRequest
 	ours := m.To == wire.Coordinator || strings.HasSuffix(m.To, "."+wire.Coordinator)
 	if ours = ours && len(m.Payload) > 0; ours {
 		rq, ours = parseSignIn(m.Payload[0])
 	}
 	if !ours {
-		c.reply(m, notSignedIn(rq.id), m.ID)
+		c.respondUnauthenticated(m, notSignedIn(rq.id), m.ID)
 		return nil
 	}
-	c.hub.spoke(c)
+	c.hub.markSpoken(c)
 	live, content := c.signIn(rq)
 	switch {
 	case live == nil && content == nil:
 		return nil // it is over
 	case live == nil:
-		c.reply(m, content, 0)
+		c.respondUnauthenticated(m, content, 0)
 		return nil
 	}
 	// The mailbox before the answer: who reads that may sign in on another connection
 	// at once, which takes the mailbox over from this one.
-	mail, err := live.Mail(c.push)
-	c.answer(m, live, content)
-	c.begin(live, mail, err)
+	mail, err := live.Mail(c.flush)
+	c.respond(m, live, content)
+	c.attach(live, mail, err)
 	return nil
 }
 
-// left ends a connection whose other side has closed it: what it asked for is not
-// begun. That it has can come to light seconds after it asked, if this process
+// clientGone ends a connection that the other side has closed: what it asked for is
+// not begun. That it has can come to light seconds after it asked, if this process
 // stood still, and by then it may have asked elsewhere.
-func (c *Conn) left() bool {
+func (c *Conn) clientGone() bool {
 	if !c.line.Left() {
 		return false
 	}
@@ -81,18 +82,18 @@ func (c *Conn) left() bool {
 	return true
 }
 
-// reply writes COORDINATOR's answer to a message while nobody is signed in.
-func (c *Conn) reply(m *wire.Message, content []byte, id uint32) {
+// respondUnauthenticated writes COORDINATOR's answer to a message while nobody is signed in.
+func (c *Conn) respondUnauthenticated(m *wire.Message, content []byte, id uint32) {
 	to := m.From
 	if to == "" {
 		to = "?" // nobody has a name yet, and a message needs a receiver
 	}
-	c.say(&wire.Message{To: to, From: c.hub.control.Name(), Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
+	c.send(&wire.Message{To: to, From: c.hub.control.Name(), Conversation: m.Conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
-// answer writes COORDINATOR's answer to a session.
-func (c *Conn) answer(m *wire.Message, live *home.Session, content []byte) {
-	c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
+// respond writes COORDINATOR's answer to a session.
+func (c *Conn) respond(m *wire.Message, live *home.Session, content []byte) {
+	c.send(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
 }
 
 // notSignedIn is the content of the answer to a request with this id (nil: not
@@ -101,15 +102,15 @@ func notSignedIn(id json.RawMessage) []byte {
 	if !json.Valid(id) {
 		id = nil
 	}
-	return encode(id, jsonrpc.NewError(jsonrpc.CodeNotSignedIn, "You did not sign in!",
+	return encodeError(id, jsonrpc.NewError(jsonrpc.CodeNotSignedIn, "You did not sign in!",
 		wire.Refuse(wire.CodeUnauthorized, "sign in first; this was not sent")))
 }
 
-// failureOf is the content of the answer to a request that failed.
-func failureOf(id json.RawMessage, err error) []byte { return encode(id, jsonrpc.ErrorOf(err)) }
+// errorAnswer is the content of the answer to a request that failed.
+func errorAnswer(id json.RawMessage, err error) []byte { return encodeError(id, jsonrpc.ErrorOf(err)) }
 
-// encode encodes an error answer.
-func encode(id json.RawMessage, e *jsonrpc.Error) []byte {
+// encodeError encodes an error answer.
+func encodeError(id json.RawMessage, e *jsonrpc.Error) []byte {
 	r := jsonrpc.Response{ID: id, Error: e}
 	b, err := r.Encode()
 	if err != nil {
@@ -121,23 +122,23 @@ func encode(id json.RawMessage, e *jsonrpc.Error) []byte {
 // signIn carries a sign-in out and returns the content of the answer.
 func (c *Conn) signIn(rq signInRequest) (*home.Session, []byte) {
 	select {
-	case c.hub.entering <- struct{}{}:
+	case c.hub.signIns <- struct{}{}:
 	case <-c.ctx.Done():
 		return nil, nil
 	}
-	defer func() { <-c.hub.entering }()
-	if c.left() {
+	defer func() { <-c.hub.signIns }()
+	if c.clientGone() {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, entering)
+	ctx, cancel := context.WithTimeout(c.ctx, signInTimeout)
 	defer cancel()
 	live, welcome, err := c.enterSession(ctx, rq)
 	if err != nil {
-		return nil, failureOf(rq.id, err)
+		return nil, errorAnswer(rq.id, err)
 	}
 	content, err := jsonrpc.EncodeWelcome(rq.id, &welcome)
 	if err != nil {
-		return nil, failureOf(nil, wire.Unknown(err))
+		return nil, errorAnswer(nil, wire.Unknown(err))
 	}
 	return live, content
 }
@@ -192,15 +193,15 @@ func (c *Conn) authenticate(token string) (control.Principal, error) {
 	return who, nil
 }
 
-// begin lets the session's mail come, behind the answer to its sign-in.
-func (c *Conn) begin(live *home.Session, mail *router.Consumer, err error) {
+// attach attaches the session and its mailbox, behind the answer to its sign-in.
+func (c *Conn) attach(live *home.Session, mail *router.Consumer, err error) {
 	c.live.Store(live)
 	c.names, c.renewed = nil, time.Now()
-	c.later(true) // a sign-in takes its time
-	c.takeOver(live, mail, err)
+	c.forgetReadTime(true) // a sign-in takes its time
+	c.attachMailbox(live, mail, err)
 }
 
-func (c *Conn) takeOver(live *home.Session, mail *router.Consumer, err error) {
+func (c *Conn) attachMailbox(live *home.Session, mail *router.Consumer, err error) {
 	if err != nil {
 		why := (*wire.Error)(nil)
 		if !errors.As(err, &why) {
@@ -212,12 +213,12 @@ func (c *Conn) takeOver(live *home.Session, mail *router.Consumer, err error) {
 	live.Renew() // a connection of before that ended since may have abandoned it
 	c.mu.Lock()
 	c.mail = mail
-	c.kick()
+	c.wakeWriter()
 	c.mu.Unlock()
 }
 
-// ask has COORDINATOR answer a message, after those asked before.
-func (c *Conn) ask(m *wire.Message, live *home.Session) {
+// enqueueRequest queues a message for COORDINATOR behind earlier ones.
+func (c *Conn) enqueueRequest(m *wire.Message, live *home.Session) {
 	size := m.Size()
 	if size == 0 {
 		return // a sign of life
@@ -229,56 +230,56 @@ func (c *Conn) ask(m *wire.Message, live *home.Session) {
 		c.mu.Unlock()
 		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d: ask for less at once", size, l.AskBytes))
 		return
-	case len(c.asks) >= l.Asks:
+	case len(c.requests) >= l.Asks:
 		c.mu.Unlock()
 		c.refuse(m, live, wire.Refuse(wire.CodeBusy, "%d requests of %s wait for COORDINATOR already", l.Asks, live.FullName()))
 		return
 	}
 	asked := *m
 	asked.Own() // it waits
-	c.asks = append(c.asks, asked)
-	if !c.asking {
-		c.asking = c.start(c.clerk)
+	c.requests = append(c.requests, asked)
+	if !c.serving {
+		c.serving = c.spawn(c.serveRequests)
 	}
 	c.mu.Unlock()
 }
 
-// clerk answers what is asked, one after the other, until nothing is.
-func (c *Conn) clerk() {
+// serveRequests answers queued requests, one after the other, until there is none.
+func (c *Conn) serveRequests() {
 	for {
 		c.mu.Lock()
-		if len(c.asks) == 0 || c.ended {
-			c.asks, c.asking = nil, false
+		if len(c.requests) == 0 || c.ended {
+			c.requests, c.serving = nil, false
 			c.mu.Unlock()
 			return
 		}
-		m := c.asks[0]
-		c.asks = c.asks[1:]
+		m := c.requests[0]
+		c.requests = c.requests[1:]
 		c.mu.Unlock()
 		live := c.live.Load()
 		if live == nil {
-			c.reply(&m, notSignedIn(nil), m.ID)
+			c.respondUnauthenticated(&m, notSignedIn(nil), m.ID)
 			continue
 		}
-		if c.left() {
+		if c.clientGone() {
 			continue
 		}
 		switch content := c.hub.control.Ask(c.ctx, live, &m, connMethods{c}); {
 		case content != nil:
-			c.answer(&m, live, content)
-		case m.ID != 0: // an answer to what COORDINATOR asked, say
-			c.taken(m.ID)
+			c.respond(&m, live, content)
+		case m.ID != 0: // a response to a request of COORDINATOR, for instance
+			c.acknowledge(m.ID)
 		}
-		c.follow(m.Conversation)
+		c.startSubscription(m.Conversation)
 	}
 }
 
-// taken writes a receipt for a message that COORDINATOR does not answer.
-func (c *Conn) taken(id uint32) {
+// acknowledge writes a receipt for a message that COORDINATOR does not answer.
+func (c *Conn) acknowledge(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.receipts = append(c.receipts, byte(id>>16), byte(id>>8), byte(id))
-	c.kick()
+	c.wakeWriter()
 }
 
 // connMethods are those of COORDINATOR that are about the connection.
@@ -316,15 +317,15 @@ func (c *Conn) signOut(ctx context.Context) error {
 		mail.Close()
 	}
 	if err := live.SignOut(ctx); err != nil {
-		mail, lost := live.Mail(c.push)
-		c.takeOver(live, mail, lost)
+		mail, lost := live.Mail(c.flush)
+		c.attachMailbox(live, mail, lost)
 		return err
 	}
 	c.mu.Lock()
-	if c.news != nil {
-		c.news()
+	if c.cancelEvents != nil {
+		c.cancelEvents()
 	}
-	c.news, c.cursor = nil, nil
+	c.cancelEvents, c.startEvents = nil, nil
 	c.mu.Unlock()
 	c.live.Store(nil)
 	return nil

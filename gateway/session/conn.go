@@ -53,41 +53,41 @@ type Conn struct {
 	broken atomic.Bool                  // a write failed
 	direct bool                         // the reader's: the client has no proxy before it, and says so
 
-	spoken  bool              // guarded by the hub's mu
-	names   map[string]string // the reader's: completed names
-	chunks  wire.Chunks       // the reader's
-	renewed time.Time         // the reader's
-	mute    time.Time         // the reader's: of the first ping in a row that could not be answered; zero: none
-	clock   time.Time         // the reader's: when it read what it hands over now; zero: not known
+	hasSpoken       bool              // guarded by the hub's mu
+	names           map[string]string // the reader's: completed names
+	chunks          wire.Chunks       // the reader's
+	renewed         time.Time         // the reader's
+	unansweredSince time.Time         // the reader's: since the first ping in a row that could not be answered; zero: none
+	readTime        time.Time         // the reader's: when it read the frame that it handles now; zero: not known
 
 	tasks sync.WaitGroup // what was started for the connection, all under mu
 
 	// mu is never held while the mailbox, the router or the line is called.
-	mu       sync.Mutex
-	finished bool // nothing may be started any more
-	writing  bool // the writer runs
-	again    bool // it has to look once more before it ends
-	ended    bool // after what waits to be written comes the end
-	why      *wire.Error
-	closed   bool   // the line
-	out      []byte // frames to write
-	receipts []byte // message ids
-	cut      cutting
-	mail     *router.Consumer
-	inflight int // messages without outcome
-	infBytes int
-	room     *sync.Cond // over mu; told by freed
-	waiting  int        // at room
-	asks     []wire.Message
-	asking   bool
-	news     context.CancelFunc // of the subscription; nil: none
-	cursor   func([16]byte)     // the subscription to begin after the answer under way
+	mu            sync.Mutex
+	finished      bool // nothing may be started any more
+	writing       bool // the writer runs
+	recheck       bool // the writer has to look once more before it ends
+	ended         bool // the connection ends behind what waits to be written
+	why           *wire.Error
+	closed        bool   // the line
+	out           []byte // frames to write
+	receipts      []byte // message ids
+	chunker       chunker
+	mail          *router.Consumer
+	inflight      int // messages without outcome
+	inflightBytes int
+	room          *sync.Cond // over mu; see signalRoom
+	waiting       int        // at room
+	requests      []wire.Message
+	serving       bool
+	cancelEvents  context.CancelFunc // of the subscription; nil: none
+	startEvents   func([16]byte)     // the subscription to begin after the answer under way
 }
 
 func newConn(h *Hub, line Line, from control.Credentials, o Options) *Conn {
 	c := &Conn{hub: h, line: line, from: from, opts: o}
 	c.room = sync.NewCond(&c.mu)
-	c.cut.whole = o.Whole
+	c.chunker.whole = o.Whole
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -118,15 +118,15 @@ func (c *Conn) End(why *wire.Error) {
 		c.out = wire.AppendBye(c.out, why)
 	}
 	c.cancel()
-	c.freed()
-	c.kick()
+	c.signalRoom()
+	c.wakeWriter()
 }
 
 // Finish ends the connection for the reason that its reader ended (nil: the
 // other side closed it) and waits for all that was started for it.
 func (c *Conn) Finish(err error) {
 	var why *wire.Error
-	over := c.live.Load() != nil && !c.Ended() && c.finBy(err)
+	over := c.live.Load() != nil && !c.Ended() && c.closedByClient(err)
 	if err != nil && !c.Ended() {
 		switch refusal := (*wire.Error)(nil); {
 		case errors.As(err, &refusal):
@@ -149,29 +149,29 @@ func (c *Conn) Finish(err error) {
 	if over = over && live != nil && !c.broken.Load(); over {
 		live.Abandon(c.hub.limits.Grace)
 	}
-	if current := c.putBack(); over && !current {
+	if current := c.returnMail(); over && !current {
 		live.Renew()
 	}
 	if live != nil {
 		c.hub.log.Debug("connection ended", "name", live.FullName(), "remote", c.from.Remote, "error", err, "bye", c.why)
 	}
-	c.hub.forget(c)
+	c.hub.remove(c)
 }
 
-// finBy tells whether a reader's end was the orderly one of TCP, and by the client's
-// own system: then its process is gone. A client that lives and goes on elsewhere
+// closedByClient tells whether the connection was closed in an orderly way by the
+// client's own system: then its process is gone. A client that lives and goes on elsewhere
 // resets the connection; so may a firewall, of which the client need not know,
 // and whoever stands between may close it as he likes. Nothing is known then, as of a
 // client that fell silent: its lease decides.
-func (c *Conn) finBy(err error) bool {
+func (c *Conn) closedByClient(err error) bool {
 	return c.direct && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
-// putBack gives mail that never left to whoever comes next. It reports whether
+// returnMail returns unsent mail to the mailbox, for the next consumer. It reports whether
 // the session was this connection's still.
-func (c *Conn) putBack() (current bool) {
+func (c *Conn) returnMail() (current bool) {
 	c.mu.Lock()
-	mail, unsent := c.mail, c.cut.unsent()
+	mail, unsent := c.mail, c.chunker.unsent()
 	c.mail = nil
 	c.mu.Unlock()
 	if mail == nil {
@@ -183,8 +183,8 @@ func (c *Conn) putBack() (current bool) {
 	return current
 }
 
-// start runs f as a task of the connection; mu is held.
-func (c *Conn) start(f func()) bool {
+// spawn runs f as a task of the connection; mu is held. False: it is over.
+func (c *Conn) spawn(f func()) bool {
 	if c.finished {
 		return false
 	}
@@ -192,26 +192,26 @@ func (c *Conn) start(f func()) bool {
 	return true
 }
 
-// kick has the writer look; mu is held.
-func (c *Conn) kick() {
+// wakeWriter has the writer look for something to write; mu is held.
+func (c *Conn) wakeWriter() {
 	switch {
 	case c.writing:
-		c.again = true
-	case c.start(func() { c.write(newDraft(), nil) }):
+		c.recheck = true
+	case c.spawn(func() { c.write(newBatch(), nil) }):
 		c.writing = true
 	}
 }
 
-// roundsNow is how often push looks for more to write, the time that it finds
+// flushRounds is how often flush looks for more to write, the time that it finds
 // nothing included.
-const roundsNow = 3
+const flushRounds = 3
 
-// push is kick for those who hold no lock. With WriteNow they write themselves what
-// the line takes at once, if nobody writes; what is left is the writer's.
-func (c *Conn) push(mode router.WriteMode) {
+// flush is wakeWriter for callers that do not hold mu. With WriteNow they write themselves what
+// the line takes at once, if nobody else writes; the writer writes the rest.
+func (c *Conn) flush(mode router.WriteMode) {
 	c.mu.Lock()
 	if mode == router.WriteLater || c.writing || c.finished {
-		c.kick()
+		c.wakeWriter()
 		c.mu.Unlock()
 		return
 	}
@@ -219,45 +219,45 @@ func (c *Conn) push(mode router.WriteMode) {
 	c.tasks.Add(1)
 	c.mu.Unlock()
 	defer c.tasks.Done()
-	d := newDraft()
-	for range roundsNow {
-		ended := c.fill(d)
-		if len(d.buf) == 0 && c.rest() {
-			d.free()
+	b := newBatch()
+	for range flushRounds {
+		ended := c.fill(b)
+		if len(b.buf) == 0 && c.finishWriting() {
+			b.release()
 			return
 		}
-		if n := c.line.WriteNow(d.buf); n < len(d.buf) || ended {
-			c.tasks.Go(func() { c.write(d, d.buf[n:]) })
+		if n := c.line.WriteNow(b.buf); n < len(b.buf) || ended {
+			c.tasks.Go(func() { c.write(b, b.buf[n:]) })
 			return
 		}
 	}
-	c.tasks.Go(func() { c.write(d, nil) })
+	c.tasks.Go(func() { c.write(b, nil) })
 }
 
-// say writes a message from the coordinator itself. It waits while too much
+// send writes a message from the coordinator itself. It blocks while too much
 // waits to be written; false means that the connection is over.
-func (c *Conn) say(m *wire.Message) bool {
-	if in, _ := c.enter(0, 0); !in {
+func (c *Conn) send(m *wire.Message) bool {
+	if in, _ := c.acquire(0, 0); !in {
 		return false
 	}
 	c.mu.Lock()
-	c.out = c.cut.add(c.out, m, false)
+	c.out = c.chunker.add(c.out, m, false)
 	c.mu.Unlock()
-	c.push(router.WriteNow)
+	c.flush(router.WriteNow)
 	return true
 }
 
-// enter waits until there is room for n messages of size bytes, and takes it;
-// false for in means that the connection is over. It is for the reader and the
-// clerk.
-func (c *Conn) enter(n, size int) (in, waited bool) {
+// acquire blocks until there is room for n messages of size bytes, and reserves it;
+// ok is false when the connection is over. It is for the reader and for
+// serveRequests.
+func (c *Conn) acquire(n, size int) (in, waited bool) {
 	l := &c.hub.limits
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.ended {
-		if (n == 0 || c.inflight < l.Window && c.infBytes < l.WindowBytes) && len(c.out)+c.cut.own < l.Out {
+		if (n == 0 || c.inflight < l.Window && c.inflightBytes < l.WindowBytes) && len(c.out)+c.chunker.ownBytes < l.Out {
 			c.inflight += n
-			c.infBytes += size
+			c.inflightBytes += size
 			return true, waited
 		}
 		c.waiting++
@@ -268,8 +268,8 @@ func (c *Conn) enter(n, size int) (in, waited bool) {
 	return false, waited
 }
 
-// freed tells those who wait for room; mu is held.
-func (c *Conn) freed() {
+// signalRoom wakes those that wait in acquire; mu is held.
+func (c *Conn) signalRoom() {
 	if c.waiting > 0 {
 		c.room.Broadcast()
 	}

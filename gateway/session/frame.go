@@ -29,12 +29,12 @@ func (c *Conn) MaxFrame() int {
 // frame is here already: what this one brings about may wait for it. An error is
 // a refusal that ends the connection: give it to Finish.
 func (c *Conn) Frame(m *wire.Message, more bool) error {
-	if c.clock.IsZero() {
-		c.clock = time.Now()
+	if c.readTime.IsZero() {
+		c.readTime = time.Now()
 	}
-	now := c.clock
+	now := c.readTime
 	if !more {
-		c.clock = time.Time{} // the next one is read later
+		c.readTime = time.Time{} // the next one is read later
 	}
 	live := c.live.Load()
 	if live != nil && now.Sub(c.renewed) > renewEvery {
@@ -46,23 +46,23 @@ func (c *Conn) Frame(m *wire.Message, more bool) error {
 	}
 	switch {
 	case m.To == "":
-		return c.about(m, live, more)
+		return c.handleControl(m, live, more)
 	case live == nil:
-		return c.before(m)
+		return c.handleUnauthenticated(m)
 	}
-	c.message(m, live, now, more)
+	c.handleMessage(m, live, now, more)
 	return nil
 }
 
-// later has the reader look at the clock again.
-func (c *Conn) later(waited bool) {
+// forgetReadTime makes the reader read the clock again.
+func (c *Conn) forgetReadTime(waited bool) {
 	if waited {
-		c.clock = time.Time{}
+		c.readTime = time.Time{}
 	}
 }
 
-// about handles a frame about the connection.
-func (c *Conn) about(m *wire.Message, live *home.Session, more bool) error {
+// handleControl handles a control frame, which is about the connection.
+func (c *Conn) handleControl(m *wire.Message, live *home.Session, more bool) error {
 	switch m.Type {
 	case wire.TypePing:
 		var data []byte
@@ -73,18 +73,18 @@ func (c *Conn) about(m *wire.Message, live *home.Session, more bool) error {
 		}
 		kind := wire.TypePong
 		if live != nil && !live.Promise() {
-			if kind, data = wire.TypePing, nil; c.muteFor(live) {
+			if kind, data = wire.TypePing, nil; c.pingUnanswered(live) {
 				return nil
 			}
 		} else {
-			c.mute = time.Time{}
+			c.unansweredSince = time.Time{}
 		}
-		if in, waited := c.enter(0, 0); in {
-			c.later(waited)
+		if in, waited := c.acquire(0, 0); in {
+			c.forgetReadTime(waited)
 			c.mu.Lock()
 			c.out = wire.AppendAbout(c.out, kind, data)
 			c.mu.Unlock()
-			c.push(router.WriteMode(!more))
+			c.flush(router.WriteMode(!more))
 		}
 	case wire.TypeChunk:
 		if live == nil {
@@ -95,7 +95,7 @@ func (c *Conn) about(m *wire.Message, live *home.Session, more bool) error {
 			return err
 		}
 		if ok {
-			c.message(&whole, live, time.Now(), more)
+			c.handleMessage(&whole, live, time.Now(), more)
 		}
 	case wire.TypeBye:
 		c.End(nil)
@@ -103,54 +103,54 @@ func (c *Conn) about(m *wire.Message, live *home.Session, more bool) error {
 	return nil
 }
 
-// muteFor notes that a ping cannot be answered, since the answer would promise a
+// pingUnanswered records that a ping cannot be answered, since the answer would promise a
 // lease; a ping of ours goes instead, so that the connection does not seem dead.
-// After a third of the lease the session is sent away, true, while it has the time
+// After a third of the lease the connection is ended, true, while the client has the time
 // to go to another coordinator.
-func (c *Conn) muteFor(live *home.Session) bool {
+func (c *Conn) pingUnanswered(live *home.Session) bool {
 	now := time.Now()
-	if c.mute.IsZero() {
-		c.mute = now
+	if c.unansweredSince.IsZero() {
+		c.unansweredSince = now
 	}
-	if now.Sub(c.mute) < live.Lease()/3 {
+	if now.Sub(c.unansweredSince) < live.Lease()/3 {
 		return false
 	}
 	c.End(wire.NotTried("this coordinator is out of touch with the cluster and cannot hold the lease of %s: sign in at another one", live.FullName()))
 	return true
 }
 
-// message sends one message on, or hands it to COORDINATOR.
-func (c *Conn) message(m *wire.Message, live *home.Session, now time.Time, more bool) {
+// handleMessage sends one message on, or hands it to COORDINATOR.
+func (c *Conn) handleMessage(m *wire.Message, live *home.Session, now time.Time, more bool) {
 	if m.From != "" && m.From != live.FullName() {
 		c.hub.counts.forged.Add(1)
 		c.refuse(m, live, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", live.FullName(), m.From))
 		return
 	}
-	to, here, err := c.address(m.To, live)
+	to, here, err := c.resolve(m.To, live)
 	if err != nil {
 		c.refuse(m, live, err)
 		return
 	}
 	if here {
-		c.ask(m, live)
+		c.enqueueRequest(m, live)
 		return
 	}
 	size := m.FrameSize()
-	switch in, waited := c.enter(1, size); {
+	switch in, waited := c.acquire(1, size); {
 	case !in:
 		return
 	case waited:
 		now = time.Now()
-		c.later(true)
+		c.forgetReadTime(true)
 	}
-	p := newPending()
+	p := newPendingMessage()
 	p.c, p.live, p.to, p.conversation, p.id, p.size = c, live, to, m.Conversation, m.ID, size
 	m.To = to
 	live.Post(*m, now, more, p.fn)
 }
 
-// address completes a receiver's name; the connection remembers the last ones.
-func (c *Conn) address(to string, live *home.Session) (full string, here bool, err error) {
+// resolve completes a receiver's name; the connection caches the last ones.
+func (c *Conn) resolve(to string, live *home.Session) (full string, here bool, err error) {
 	if full, ok := c.names[to]; ok {
 		return full, false, nil
 	}
@@ -164,9 +164,8 @@ func (c *Conn) address(to string, live *home.Session) (full string, here bool, e
 	return full, here, err
 }
 
-// pending is a message without outcome. It and the function that is told the
-// outcome are made once and used again.
-type pending struct {
+// pendingMessage is a message without outcome. It and its callback are pooled.
+type pendingMessage struct {
 	c            *Conn
 	live         *home.Session
 	fn           func(router.Outcome, error)
@@ -176,63 +175,63 @@ type pending struct {
 	size         int
 }
 
-var pendings sync.Pool
+var pendingPool sync.Pool
 
-func newPending() *pending {
-	if p, ok := pendings.Get().(*pending); ok {
+func newPendingMessage() *pendingMessage {
+	if p, ok := pendingPool.Get().(*pendingMessage); ok {
 		return p
 	}
-	p := new(pending)
+	p := new(pendingMessage)
 	p.fn = p.done
 	return p
 }
 
-// done notes the one outcome. It runs on links: it must not wait.
-func (p *pending) done(_ router.Outcome, err error) {
+// done records the outcome. It runs on links: it must not block.
+func (p *pendingMessage) done(_ router.Outcome, err error) {
 	c := p.c
 	err = p.live.Outcome(err)
 	c.mu.Lock()
 	c.inflight--
-	c.infBytes -= p.size
+	c.inflightBytes -= p.size
 	if !c.ended {
 		switch {
 		case err != nil:
-			c.failed(p.live, p.to, p.conversation, p.id, err)
-			c.kick()
+			c.appendFailure(p.live, p.to, p.conversation, p.id, err)
+			c.wakeWriter()
 		case p.id != 0:
 			c.receipts = append(c.receipts, byte(p.id>>16), byte(p.id>>8), byte(p.id))
-			c.kick()
+			c.wakeWriter()
 		}
 	}
-	c.freed()
+	c.signalRoom()
 	c.mu.Unlock()
 	p.c, p.live, p.to = nil, nil, ""
-	pendings.Put(p)
+	pendingPool.Put(p)
 }
 
-// failed writes what became of a message that was not delivered; mu is held.
-func (c *Conn) failed(live *home.Session, to string, conversation [16]byte, id uint32, err error) {
+// appendFailure appends the report on a message that was not delivered; mu is held.
+func (c *Conn) appendFailure(live *home.Session, to string, conversation [16]byte, id uint32, err error) {
 	m := wire.Message{
 		To: live.FullName(), From: live.Coordinator(), Conversation: conversation, ID: id, Type: wire.TypeJSON,
-		Payload: [][]byte{failure(to, err)},
+		Payload: [][]byte{deliveryFailure(to, err)},
 	}
-	c.out = c.cut.add(c.out, &m, false)
+	c.out = c.chunker.add(c.out, &m, false)
 }
 
 // refuse answers a message that was not sent on.
 func (c *Conn) refuse(m *wire.Message, live *home.Session, err error) {
-	if in, waited := c.enter(0, 0); in {
-		c.later(waited)
+	if in, waited := c.acquire(0, 0); in {
+		c.forgetReadTime(waited)
 		c.mu.Lock()
-		c.failed(live, m.To, m.Conversation, m.ID, err)
+		c.appendFailure(live, m.To, m.Conversation, m.ID, err)
 		c.mu.Unlock()
-		c.push(router.WriteNow)
+		c.flush(router.WriteNow)
 	}
 }
 
-// failure is the content of the report on a message that was not delivered:
+// deliveryFailure is the content of the report on a message that was not delivered:
 // a JSON-RPC 2.0 error with exactly the members that LECO clients accept.
-func failure(to string, err error) []byte {
+func deliveryFailure(to string, err error) []byte {
 	type data struct {
 		Code    wire.Code `json:"code"`
 		Message string    `json:"message"`
@@ -242,5 +241,5 @@ func failure(to string, err error) []byte {
 	if known == wire.CodeNotFound {
 		code = jsonrpc.CodeReceiverUnknown
 	}
-	return encode(nil, jsonrpc.NewError(code, err.Error(), data{known, err.Error(), to}))
+	return encodeError(nil, jsonrpc.NewError(code, err.Error(), data{known, err.Error(), to}))
 }

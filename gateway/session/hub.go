@@ -74,19 +74,19 @@ func set[T int | time.Duration](field *T, def T) {
 
 // Hub holds the connections of all doors for native sessions.
 type Hub struct {
-	control  Control
-	log      *slog.Logger
-	limits   Limits
-	entering chan struct{}
-	wg       sync.WaitGroup // one for each connection that has begun
+	control Control
+	log     *slog.Logger
+	limits  Limits
+	signIns chan struct{}
+	wg      sync.WaitGroup // one for each connection that has begun
 
 	mu     sync.Mutex
 	conns  map[*Conn]bool
 	silent int // of conns, those that have not asked to sign in yet
 	closed bool
 
-	counts struct{ refused, forged, slow, dead, broken atomic.Uint64 }
-	cut    atomic.Pointer[CutOff] // the last for reading too slowly
+	counts     struct{ refused, forged, slow, dead, broken atomic.Uint64 }
+	lastCutOff atomic.Pointer[CutOff] // the last for reading too slowly
 }
 
 // New returns a Hub without connections.
@@ -95,14 +95,14 @@ func New(cfg Config) *Hub {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	h.entering = make(chan struct{}, h.limits.Entering)
+	h.signIns = make(chan struct{}, h.limits.Entering)
 	return h
 }
 
 // Limits returns the limits in force.
 func (h *Hub) Limits() Limits { return h.limits }
 
-// Begin takes a connection in, with what is known of who comes over it. Its reader gives every frame to Frame, and
+// Begin adds a connection, with what is known of its client. Its reader gives every frame to Frame, and
 // calls Finish when there will be none any more. Errors: unavailable, when
 // there are too many or this coordinator stops.
 func (h *Hub) Begin(line Line, from control.Credentials, o Options) (*Conn, *wire.Error) {
@@ -128,18 +128,18 @@ func (h *Hub) Begin(line Line, from control.Credentials, o Options) (*Conn, *wir
 	return c, nil
 }
 
-// spoke takes a connection out of the silent ones.
-func (h *Hub) spoke(c *Conn) {
+// markSpoken removes a connection from the silent ones.
+func (h *Hub) markSpoken(c *Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !c.spoken {
-		c.spoken = true
+	if !c.hasSpoken {
+		c.hasSpoken = true
 		h.silent--
 	}
 }
 
-func (h *Hub) forget(c *Conn) {
-	h.spoke(c)
+func (h *Hub) remove(c *Conn) {
+	h.markSpoken(c)
 	h.mu.Lock()
 	delete(h.conns, c)
 	h.mu.Unlock()
@@ -179,16 +179,16 @@ type CutOff struct {
 	At     time.Time
 }
 
-// cutOff remembers and reports one of them.
-func (h *Hub) cutOff(name, remote string) {
-	h.cut.Store(&CutOff{Name: name, Remote: remote, At: time.Now()})
+// recordCutOff records and logs one of them.
+func (h *Hub) recordCutOff(name, remote string) {
+	h.lastCutOff.Store(&CutOff{Name: name, Remote: remote, At: time.Now()})
 	h.log.Warn("cut off: it reads too slowly", "name", name, "remote", remote)
 }
 
 // LastCutOff returns the last connection that was ended since it read too
 // slowly; false if there was none since the start.
 func (h *Hub) LastCutOff() (CutOff, bool) {
-	if last := h.cut.Load(); last != nil {
+	if last := h.lastCutOff.Load(); last != nil {
 		return *last, true
 	}
 	return CutOff{}, false

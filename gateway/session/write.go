@@ -11,88 +11,88 @@ import (
 
 // Sizes of one write.
 const (
-	writeMail  = 256      // messages
-	writeBytes = 64 << 10 // of mail
-	keepBuffer = 256 << 10
-	idsAtOnce  = 20_000 // message ids of one receipt
+	writeMail     = 256      // messages
+	writeBytes    = 64 << 10 // of mail
+	keepBuffer    = 256 << 10
+	maxReceiptIDs = 20_000 // message ids of one receipt
 )
 
-// draft is what is written next.
-type draft struct {
+// batch is what is written next.
+type batch struct {
 	buf  []byte
 	mail []wire.Message
 }
 
-var drafts = sync.Pool{New: func() any { return &draft{buf: make([]byte, 0, 16<<10)} }}
+var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, 0, 16<<10)} }}
 
-func newDraft() *draft { return drafts.Get().(*draft) }
+func newBatch() *batch { return batches.Get().(*batch) }
 
-func (d *draft) free() {
-	if cap(d.buf) <= keepBuffer {
-		drafts.Put(d)
+func (b *batch) release() {
+	if cap(b.buf) <= keepBuffer {
+		batches.Put(b)
 	}
 }
 
-// fill takes what waits: own frames and receipts, then mail, then one chunk.
-// ended tells that after it comes the end.
-func (c *Conn) fill(d *draft) (ended bool) {
-	if cap(d.buf) > keepBuffer {
-		d.buf = make([]byte, 0, 16<<10)
+// fill collects what waits: own frames and receipts, then mail, then one chunk.
+// ended tells that the connection ends behind it.
+func (c *Conn) fill(b *batch) (ended bool) {
+	if cap(b.buf) > keepBuffer {
+		b.buf = make([]byte, 0, 16<<10)
 	}
 	var mail *router.Consumer
-	d.buf, mail, ended = c.takeOut(d.buf[:0])
-	if !ended && mail != nil && len(d.buf) < writeBytes {
-		d.buf, d.mail = c.takeMail(d.buf, mail, d.mail)
+	b.buf, mail, ended = c.takePending(b.buf[:0])
+	if !ended && mail != nil && len(b.buf) < writeBytes {
+		b.buf, b.mail = c.takeMail(b.buf, mail, b.mail)
 	}
 	return ended
 }
 
-// write writes first what is left of d, then what waits until there is nothing.
+// write writes first what is left of b, then what waits until there is nothing.
 // Whoever runs it is the only one that touches the line: c.writing is theirs.
-func (c *Conn) write(d *draft, left []byte) {
-	defer d.free()
+func (c *Conn) write(b *batch, left []byte) {
+	defer b.release()
 	ended := false
 	for {
 		if len(left) == 0 {
-			if ended = c.fill(d); len(d.buf) == 0 {
-				if c.rest() {
+			if ended = c.fill(b); len(b.buf) == 0 {
+				if c.finishWriting() {
 					return
 				}
 				continue
 			}
-			left = d.buf
+			left = b.buf
 		}
 		if err := c.line.Write(left); err != nil {
-			c.lost(err)
+			c.writeFailed(err)
 			return
 		}
-		if left = nil; ended && c.rest() {
+		if left = nil; ended && c.finishWriting() {
 			return
 		}
 	}
 }
 
-// takeOut moves what waits, but for mail, to buf.
-func (c *Conn) takeOut(buf []byte) (taken []byte, mail *router.Consumer, ended bool) {
+// takePending moves what waits, but for mail, to buf.
+func (c *Conn) takePending(buf []byte) (taken []byte, mail *router.Consumer, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.again = false
+	c.recheck = false
 	buf = append(buf, c.out...)
 	if cap(c.out) > keepBuffer {
 		c.out = nil
 	}
 	c.out = c.out[:0]
-	if n := min(len(c.receipts), 3*idsAtOnce); n > 0 && !c.ended {
+	if n := min(len(c.receipts), 3*maxReceiptIDs); n > 0 && !c.ended {
 		buf = wire.AppendAbout(buf, wire.TypeReceipt, c.receipts[:n])
 		c.receipts = c.receipts[:copy(c.receipts, c.receipts[n:])]
 	}
 	if !c.ended {
-		buf = c.cut.chunk(buf)
+		buf = c.chunker.appendChunk(buf)
 	}
-	if !c.cut.full() {
+	if !c.chunker.full() {
 		mail = c.mail
 	}
-	c.freed()
+	c.signalRoom()
 	return buf, mail, c.ended
 }
 
@@ -105,21 +105,21 @@ func (c *Conn) takeMail(buf []byte, mail *router.Consumer, msgs []wire.Message) 
 		current := c.mail == mail
 		c.mu.Unlock()
 		if current {
-			c.End(c.over(err))
+			c.End(c.mailboxLost(err))
 		}
 		return buf, msgs
 	}
 	c.mu.Lock()
 	for i := range msgs {
-		buf = c.cut.add(buf, &msgs[i], true)
+		buf = c.chunker.add(buf, &msgs[i], true)
 	}
 	c.mu.Unlock()
 	clear(msgs)
 	return buf, msgs
 }
 
-// over says why the mailbox is not this connection's any more.
-func (c *Conn) over(err error) *wire.Error {
+// mailboxLost returns why the mailbox is not this connection's any more.
+func (c *Conn) mailboxLost(err error) *wire.Error {
 	live := c.live.Load()
 	var refusal *wire.Error
 	if errors.As(err, &refusal) && (refusal.Code == wire.CodeConflict || live == nil) {
@@ -128,11 +128,11 @@ func (c *Conn) over(err error) *wire.Error {
 	return live.Gone()
 }
 
-// rest lets the writer end if there is nothing to write; after the last frame
-// it closes the line.
-func (c *Conn) rest() bool {
+// finishWriting lets the writer end if there is nothing to write; behind the last
+// frame it closes the line.
+func (c *Conn) finishWriting() bool {
 	c.mu.Lock()
-	if len(c.out) > 0 || !c.ended && (c.again || len(c.receipts) > 0 || len(c.cut.transfers) > 0) {
+	if len(c.out) > 0 || !c.ended && (c.recheck || len(c.receipts) > 0 || len(c.chunker.transfers) > 0) {
 		c.mu.Unlock()
 		return false
 	}
@@ -144,11 +144,11 @@ func (c *Conn) rest() bool {
 	c.closed = true
 	c.mu.Unlock()
 	c.line.Close()
-	return c.rest()
+	return c.finishWriting()
 }
 
-// lost ends a connection that cannot be written to.
-func (c *Conn) lost(err error) {
+// writeFailed ends a connection that cannot be written to.
+func (c *Conn) writeFailed(err error) {
 	c.broken.Store(true) // the reader may read the end of a connection that was reset
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.Ended() {
 		c.hub.counts.slow.Add(1)
@@ -156,13 +156,13 @@ func (c *Conn) lost(err error) {
 		if live := c.live.Load(); live != nil {
 			name = live.FullName()
 		}
-		c.hub.cutOff(name, c.from.Remote)
+		c.hub.recordCutOff(name, c.from.Remote)
 	}
 	c.mu.Lock()
 	if !c.ended {
 		c.ended, c.why = true, wire.Refuse(wire.CodeBusy, "this connection read too slowly")
 		c.cancel()
-		c.freed()
+		c.signalRoom()
 	}
 	c.out = c.out[:0]
 	first := !c.closed

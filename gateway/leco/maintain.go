@@ -16,10 +16,10 @@ type reaper struct {
 	wake chan struct{} // capacity 1
 
 	mu   sync.Mutex
-	list []doomed
+	list []endedSession
 }
 
-type doomed struct {
+type endedSession struct {
 	fence  registry.Fence
 	reason string
 	since  time.Time
@@ -31,25 +31,25 @@ func (r *reaper) add(reason string, fences ...registry.Fence) {
 	}
 	r.mu.Lock()
 	for _, f := range fences {
-		r.list = append(r.list, doomed{f, reason, time.Now()})
+		r.list = append(r.list, endedSession{f, reason, time.Now()})
 	}
 	r.mu.Unlock()
-	rouse(r.wake)
+	wake(r.wake)
 }
 
-func rouse(wake chan struct{}) {
+func wake(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
 	}
 }
 
-// next takes a batch of one reason; those whose lease has ended them anyway
-// are forgotten.
-func (r *reaper) next() (batch []doomed) {
+// next removes and returns a batch with one reason; sessions whose lease has ended
+// them anyway are dropped.
+func (r *reaper) next() (batch []endedSession) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var rest []doomed
+	var rest []endedSession
 	for _, x := range r.list {
 		switch {
 		case time.Since(x.since) > 2*lease:
@@ -63,7 +63,7 @@ func (r *reaper) next() (batch []doomed) {
 	return batch
 }
 
-func (r *reaper) again(batch []doomed) {
+func (r *reaper) requeue(batch []endedSession) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, batch...)
@@ -86,18 +86,18 @@ func (d *Door) reap() {
 			err := d.cluster.EndSessions(ctx, fences, batch[0].reason)
 			cancel()
 			if err != nil {
-				d.reaper.again(batch)
-				if !d.wait(100 * time.Millisecond) {
+				d.reaper.requeue(batch)
+				if !d.sleep(100 * time.Millisecond) {
 					return
 				}
 			}
-			d.news()
+			d.scheduleUpdate()
 		}
 	}
 }
 
-// tend keeps sessions alive and cleans, until the door closes.
-func (d *Door) tend() {
+// maintain keeps sessions alive and cleans, until the door closes.
+func (d *Door) maintain() {
 	alive := time.NewTicker(lease / 5)
 	defer alive.Stop()
 	cleaning := time.NewTicker(d.cfg.Cleaning)
@@ -107,8 +107,8 @@ func (d *Door) tend() {
 		case <-alive.C:
 			d.keepAlive()
 		case <-cleaning.C:
-			d.clean(d.cfg.Expiration)
-			d.news()
+			d.expireSilent(d.cfg.Expiration)
+			d.scheduleUpdate()
 		case <-d.ctx.Done():
 			return
 		}
@@ -118,10 +118,10 @@ func (d *Door) tend() {
 // keepAlive renews the leases of all who have a living connection.
 func (d *Door) keepAlive() {
 	d.mu.RLock()
-	sessions := make([]*home.Session, 0, len(d.seats))
-	for _, s := range d.seats {
-		if s.handle != nil {
-			sessions = append(sessions, s.handle)
+	sessions := make([]*home.Session, 0, len(d.registrations))
+	for _, reg := range d.registrations {
+		if reg.handle != nil {
+			sessions = append(sessions, reg.handle)
 		}
 	}
 	d.mu.RUnlock()
@@ -130,28 +130,28 @@ func (d *Door) keepAlive() {
 	}
 }
 
-// clean asks who was silent for a while, and ends who was for three times as
-// long. A name on a living connection that never speaks is held by nobody who
-// needs it.
-func (d *Door) clean(expiration time.Duration) {
-	var silent []*seat
+// expireSilent pings those that have been silent for expiration, and ends those
+// that have been for three times as long, also on a connection that is alive: a
+// name that is never used is free for others.
+func (d *Door) expireSilent(expiration time.Duration) {
+	var idle []*registration
 	var quiet, dead []*node
 	var fences []registry.Fence
 	d.mu.Lock()
-	for _, s := range d.seats {
-		switch quietness := s.silence(); {
+	for _, reg := range d.registrations {
+		switch quietness := reg.idle(); {
 		case quietness > 3*expiration:
-			if s.fence.Session != "" {
-				fences = append(fences, s.fence)
+			if reg.fence.Session != "" {
+				fences = append(fences, reg.fence)
 			}
-			d.unseat(s)
+			d.unregister(reg)
 			d.counts.add(cExpired)
 		case quietness > expiration:
-			silent = append(silent, s)
+			idle = append(idle, reg)
 		}
 	}
 	for _, n := range d.nodes {
-		switch quietness := flow.Now() - time.Duration(n.heard.Load()); {
+		switch quietness := flow.Now() - time.Duration(n.lastSeen.Load()); {
 		case quietness > 3*expiration:
 			dead = append(dead, n)
 		case quietness > expiration:
@@ -160,19 +160,19 @@ func (d *Door) clean(expiration time.Duration) {
 	}
 	d.mu.Unlock()
 	d.reaper.add("nothing came from it for too long", fences...)
-	for _, s := range silent {
-		s.guest.send(d.ask(s.full, encodeRequest(0, "pong", nil)))
+	for _, reg := range idle {
+		reg.conn.send(d.requestMessage(reg.full, encodeRequest(0, "pong", nil)))
 	}
 	for _, n := range quiet {
-		_ = n.send(d.ask(registry.FullName(n.namespace, wire.Coordinator), encodeRequest(0, "pong", nil)))
+		_ = n.send(d.requestMessage(registry.FullName(n.namespace, wire.Coordinator), encodeRequest(0, "pong", nil)))
 	}
 	for _, n := range dead {
 		d.log.Info("a foreign coordinator is silent", "namespace", n.namespace)
-		d.drop(n)
+		d.disconnect(n)
 	}
 }
 
-// ask is a request of this coordinator.
-func (d *Door) ask(to string, body []byte) *wire.Message {
-	return &wire.Message{To: to, From: d.full, Conversation: conversation(), Type: wire.TypeJSON, Payload: [][]byte{body}}
+// requestMessage is a request of this coordinator.
+func (d *Door) requestMessage(to string, body []byte) *wire.Message {
+	return &wire.Message{To: to, From: d.full, Conversation: newConversation(), Type: wire.TypeJSON, Payload: [][]byte{body}}
 }

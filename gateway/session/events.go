@@ -22,7 +22,7 @@ func positionOf(p control.Position) position {
 	return position{p.String(), cluster}
 }
 
-// subscribe begins to tell news once its answer is on the way.
+// subscribe starts a subscription to events behind its answer.
 func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 	var in struct {
 		Topics  []string `json:"topics"`
@@ -56,45 +56,45 @@ func (c *Conn) subscribe(_ context.Context, raw json.RawMessage) (any, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.news != nil {
-		c.news()
+	if c.cancelEvents != nil {
+		c.cancelEvents()
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	c.news = cancel
-	c.cursor = func(conversation [16]byte) { c.tell(ctx, live, cursor, conversation) }
+	c.cancelEvents = cancel
+	c.startEvents = func(conversation [16]byte) { c.sendEvents(ctx, live, cursor, conversation) }
 	return positionOf(cursor.At()), nil
 }
 
 func (c *Conn) unsubscribe(context.Context, json.RawMessage) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.news != nil {
-		c.news()
+	if c.cancelEvents != nil {
+		c.cancelEvents()
 	}
-	c.news, c.cursor = nil, nil
+	c.cancelEvents, c.startEvents = nil, nil
 	return nil, nil
 }
 
-// follow starts the subscription that the answer just given was about.
-func (c *Conn) follow(conversation [16]byte) {
+// startSubscription starts the subscription whose answer was just written.
+func (c *Conn) startSubscription(conversation [16]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if begin := c.cursor; begin != nil {
-		c.cursor = nil
-		c.start(func() { begin(conversation) })
+	if begin := c.startEvents; begin != nil {
+		c.startEvents = nil
+		c.spawn(func() { begin(conversation) })
 	}
 }
 
-// tell writes news until the subscription or the connection ends. One who
-// reads slowly makes it wait, and falls behind the feed.
-func (c *Conn) tell(ctx context.Context, live *home.Session, cursor *control.Cursor, conversation [16]byte) {
-	say := func(method string, params any) bool {
+// sendEvents writes events until the subscription or the connection ends. A client
+// that reads slowly blocks it, and falls behind the feed.
+func (c *Conn) sendEvents(ctx context.Context, live *home.Session, cursor *control.Cursor, conversation [16]byte) {
+	send := func(method string, params any) bool {
 		content, err := jsonrpc.EncodeEvent(method, params)
 		if err != nil {
 			c.hub.log.Error("an event has no JSON", "error", err)
 			return true
 		}
-		return ctx.Err() == nil && c.say(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
+		return ctx.Err() == nil && c.send(&wire.Message{To: live.FullName(), From: live.Coordinator(), Conversation: conversation, Type: wire.TypeJSON, Payload: [][]byte{content}})
 	}
 	for {
 		events, lagged, err := cursor.Next(ctx)
@@ -102,12 +102,12 @@ func (c *Conn) tell(ctx context.Context, live *home.Session, cursor *control.Cur
 		case err != nil:
 			return
 		case lagged:
-			if !say("lagged", positionOf(cursor.At())) {
+			if !send("lagged", positionOf(cursor.At())) {
 				return
 			}
 		}
 		for i := range events {
-			if !say("event", &events[i]) {
+			if !send("event", &events[i]) {
 				return
 			}
 		}

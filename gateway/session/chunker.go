@@ -8,27 +8,27 @@ import (
 
 // Bounds of what waits because a long message is on its way.
 const (
-	transfersAtOnce = 2
-	maxHeld         = 256
-	maxHeldBytes    = 1 << 20
+	maxTransfers = 2
+	maxHeld      = 256
+	maxHeldBytes = 1 << 20
 )
 
-// cutting brings messages into the order of their frames: short ones at once,
+// chunker orders the frames of messages: short ones at once,
 // long ones in chunks, and behind a long one whatever has the same sender. It
 // is guarded by the connection's mu.
-type cutting struct {
+type chunker struct {
 	whole     bool // nothing is cut
 	transfers []*transfer
-	turn      int
+	rotation  int
 	next      uint32
 	held      []heldMessage
 	heldBytes int
-	own       int // bytes of the coordinator's own messages in held and transfers
+	ownBytes  int // bytes of the coordinator's own messages in held and transfers
 }
 
 type heldMessage struct {
-	m      wire.Message
-	mailed bool // from the mailbox
+	m           wire.Message
+	fromMailbox bool // from the mailbox
 }
 
 // transfer is one long message on its way.
@@ -40,12 +40,12 @@ type transfer struct {
 	rest  [][]byte // what follows them
 }
 
-// add appends a message's frame to dst, or keeps the message for later. The
+// add appends the frame of a message to dst, or holds the message for later. The
 // message was checked.
-func (c *cutting) add(dst []byte, m *wire.Message, mailed bool) []byte {
+func (c *chunker) add(dst []byte, m *wire.Message, mailed bool) []byte {
 	if len(c.transfers) == 0 || c.whole {
 		if size := m.FrameSize(); size <= wire.MaxWhole || c.whole {
-			return appendChecked(dst, m)
+			return mustAppendFrame(dst, m)
 		}
 	}
 	return c.place(dst, heldMessage{*m, mailed}, c.held)
@@ -53,26 +53,26 @@ func (c *cutting) add(dst []byte, m *wire.Message, mailed bool) []byte {
 
 // place writes, begins to cut or holds one message; earlier are those that are
 // held before it.
-func (c *cutting) place(dst []byte, h heldMessage, earlier []heldMessage) []byte {
+func (c *chunker) place(dst []byte, h heldMessage, earlier []heldMessage) []byte {
 	size := h.m.FrameSize()
 	if !c.blocked(h.m.From, earlier) {
 		if size <= wire.MaxWhole {
-			return appendChecked(dst, &h.m)
+			return mustAppendFrame(dst, &h.m)
 		}
-		if len(c.transfers) < transfersAtOnce {
-			c.begin(h, size)
+		if len(c.transfers) < maxTransfers {
+			c.beginTransfer(h, size)
 			return dst
 		}
 	}
 	c.held = append(c.held, h)
 	c.heldBytes += size
-	if !h.mailed {
-		c.own += size
+	if !h.fromMailbox {
+		c.ownBytes += size
 	}
 	return dst
 }
 
-func (c *cutting) blocked(from string, earlier []heldMessage) bool {
+func (c *chunker) blocked(from string, earlier []heldMessage) bool {
 	for _, t := range c.transfers {
 		if t.m.From == from {
 			return true
@@ -86,7 +86,7 @@ func (c *cutting) blocked(from string, earlier []heldMessage) bool {
 	return false
 }
 
-func (c *cutting) begin(h heldMessage, size int) {
+func (c *chunker) beginTransfer(h heldMessage, size int) {
 	t := &transfer{heldMessage: h, id: c.next & wire.MaxID, total: size}
 	c.next++
 	t.rest = append(t.rest, wire.AppendFrameHead(nil, &t.m))
@@ -94,33 +94,33 @@ func (c *cutting) begin(h heldMessage, size int) {
 		t.rest = append(t.rest, binary.BigEndian.AppendUint32(nil, uint32(len(p))), p)
 	}
 	c.transfers = append(c.transfers, t)
-	if !h.mailed {
-		c.own += size
+	if !h.fromMailbox {
+		c.ownBytes += size
 	}
 }
 
-// chunk appends the next chunk of one of the transfers, if there is one, and
+// appendChunk appends the next chunk of one of the transfers, if there is one, and
 // what need not wait any more after it.
-func (c *cutting) chunk(dst []byte) []byte {
+func (c *chunker) appendChunk(dst []byte) []byte {
 	if len(c.transfers) == 0 {
 		return dst
 	}
-	c.turn++
-	i := c.turn % len(c.transfers)
+	c.rotation++
+	i := c.rotation % len(c.transfers)
 	t := c.transfers[i]
 	dst = t.append(dst)
 	if t.at < t.total {
 		return dst
 	}
 	c.transfers = append(c.transfers[:i], c.transfers[i+1:]...)
-	if !t.mailed {
-		c.own -= t.total
+	if !t.fromMailbox {
+		c.ownBytes -= t.total
 	}
 	waiting := c.held
 	c.held, c.heldBytes = nil, 0
 	for _, h := range waiting {
-		if !h.mailed {
-			c.own -= h.m.FrameSize()
+		if !h.fromMailbox {
+			c.ownBytes -= h.m.FrameSize()
 		}
 		dst = c.place(dst, h, c.held)
 	}
@@ -140,7 +140,7 @@ func (t *transfer) append(dst []byte) []byte {
 	}
 	t.at += n
 	m := wire.Message{Type: wire.TypeChunk, ID: t.id, Payload: [][]byte{head, t.piece(n)}}
-	return appendChecked(dst, &m)
+	return mustAppendFrame(dst, &m)
 }
 
 // piece takes the next n bytes of the frame, without a copy if they lie
@@ -166,27 +166,27 @@ func (t *transfer) piece(n int) []byte {
 }
 
 // full tells that no more mail should be taken for now.
-func (c *cutting) full() bool {
+func (c *chunker) full() bool {
 	return len(c.held) >= maxHeld || c.heldBytes >= maxHeldBytes
 }
 
 // unsent is the mail of which no whole frame has left, in order.
-func (c *cutting) unsent() (msgs []wire.Message) {
+func (c *chunker) unsent() (msgs []wire.Message) {
 	for _, t := range c.transfers {
-		if t.mailed {
+		if t.fromMailbox {
 			msgs = append(msgs, t.m)
 		}
 	}
 	for _, h := range c.held {
-		if h.mailed {
+		if h.fromMailbox {
 			msgs = append(msgs, h.m)
 		}
 	}
 	return msgs
 }
 
-// appendChecked appends the frame of a message that is known to have one.
-func appendChecked(dst []byte, m *wire.Message) []byte {
+// mustAppendFrame appends the frame of a message that is known to have one.
+func mustAppendFrame(dst []byte, m *wire.Message) []byte {
 	out, err := wire.AppendFrame(dst, m)
 	if err != nil {
 		panic(err) // every message was checked when it came in
