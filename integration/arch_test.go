@@ -63,7 +63,7 @@ var may = map[string]struct {
 	"httpapi/rest":       {[]string{"wire", "wire/strictjson", "wire/flow", "wire/hangup", "control"}, "the toolkit of the HTTP door: it knows who asks and how fresh an answer is, and no resource"},
 	"httpapi/ops":        {[]string{"wire", "httpapi/rest"}, "the operator's port asks its node by functions"},
 	"gateway/zmtp":       {[]string{"wire/flow", "wire/prompt"}, "a wire protocol carries frames"},
-	"gateway/leco":       {[]string{"wire", "wire/jsonrpc", "wire/strictjson", "wire/flow", "registry", "fsm", "control", "control/home", "router", "gateway/zmtp"}, "a door translates; reads views for its lists"},
+	"gateway/leco":       {[]string{"wire", "wire/jsonrpc", "wire/strictjson", "wire/flow", "registry", "fsm", "control", "control/home", "control/methods", "router", "gateway/zmtp"}, "a door translates; reads views for its lists"},
 	"wire/flow/slowlink": {nil, "for tests: a slow link"},
 	"gateway/pyenv":      {nil, "for tests: a Python with foreign clients"},
 	"client":             {[]string{"wire", "wire/jsonrpc", "wire/awake", "wire/flow", "wire/hangup", "wire/prompt"}, "an SDK has no server inside"},

@@ -13,7 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-func may(name, kind string) param { return param{Name: name, Schema: map[string]any{"type": kind}} }
+func may(name, kind string) Param { return Param{Name: name, Schema: map[string]any{"type": kind}} }
 
 func answered[R any](out R, index uint64, err error) (any, uint64, error) { return out, index, err }
 

@@ -3,8 +3,6 @@ package methods
 import (
 	"context"
 	"encoding/json"
-	"maps"
-	"slices"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
@@ -13,14 +11,22 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// method is one method of COORDINATOR.
+// method is one row of the table of methods.
 type method struct {
 	summary string
-	params  []param
-	do      func(c *Coordinator, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error)
+	params  []Param
+	right   control.Right // what the sender needs; a use case asks for it once more, for its thing
+	// atLECO is the summary of a method that the LECO door carries out itself; "":
+	// it does not.
+	atLECO string
+	// atNative: the door of native sessions carries it out itself.
+	atNative bool
+	// do carries it out at all other doors; nil: they do not have it.
+	do func(c *Coordinator, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error)
 }
 
-type param struct {
+// Param is one parameter of a method, as OpenRPC describes it.
+type Param struct {
 	Name     string         `json:"name"`
 	Schema   map[string]any `json:"schema"`
 	Required bool           `json:"required"`
@@ -34,12 +40,12 @@ func (m method) names() []string {
 	return names
 }
 
-func need(name, kind string) param {
-	return param{Name: name, Schema: map[string]any{"type": kind}, Required: true}
+func need(name, kind string) Param {
+	return Param{Name: name, Schema: map[string]any{"type": kind}, Required: true}
 }
 
 // with makes a method of a function over decoded params.
-func with[P any](summary string, do func(*Coordinator, context.Context, registry.Session, P) (any, uint64, error), takes ...param) method {
+func with[P any](summary string, do func(*Coordinator, context.Context, registry.Session, P) (any, uint64, error), takes ...Param) method {
 	m := method{summary: summary, params: takes}
 	names := m.names()
 	m.do = func(c *Coordinator, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error) {
@@ -52,22 +58,46 @@ func with[P any](summary string, do func(*Coordinator, context.Context, registry
 	return m
 }
 
+// needs returns the row with the right that its senders need.
+func (m method) needs(r control.Right) method {
+	m.right = r
+	return m
+}
+
+// leco returns the row as one that the LECO door carries out itself, with LECO's
+// own summary.
+func (m method) leco(summary string) method {
+	m.atLECO = summary
+	return m
+}
+
+// native returns the row as one that the door of native sessions carries out
+// itself.
+func (m method) native() method {
+	m.atNative = true
+	return m
+}
+
+// byDoor is a method that only doors carry out.
+func byDoor(takes ...Param) method { return method{params: takes} }
+
 type none struct{}
 
-// methods of COORDINATOR: those of LECO's coordinator that make sense for a
-// component of a cluster, those of workers, and directory and jobs for sessions
-// that have no REST (docs/protocol.md, section 5).
-var methods = map[string]method{
+// table has every method of COORDINATOR, for all doors: those of LECO's
+// coordinator under LECO's names (LECO control protocol, 2.3), those of workers,
+// and directory and jobs for sessions that have no REST (docs/protocol.md,
+// section 5).
+var table = map[string]method{
 	"pong": with("Nothing: the message counts as a sign of life.",
 		func(c *Coordinator, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
 			_, err := c.home.Beat(ctx, s)
 			return nil, 0, err
-		}),
+		}).needs(control.ComponentsWrite).leco("Nothing: the message counts as a heartbeat."),
 	"sign_out": with("Sign the sender out.",
 		func(c *Coordinator, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
 			index, err := c.home.SignOutAs(ctx, control.AsSession(s), s)
 			return nil, index, err
-		}),
+		}).needs(control.ComponentsWrite).leco("Sign the sender out.").native(),
 	"send_local_components": with("The plain names in this coordinator's namespace.",
 		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
 			names := directory.AddressBook(c.State().Registry)[c.Self().Namespace].Components
@@ -75,7 +105,7 @@ var methods = map[string]method{
 				names = []string{}
 			}
 			return names, 0, nil
-		}),
+		}).needs(control.ComponentsRead).leco("The names in this namespace."),
 	"send_global_components": with("The plain names in every namespace.",
 		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
 			book := map[string][]string{}
@@ -83,7 +113,7 @@ var methods = map[string]method{
 				book[namespace] = n.Components
 			}
 			return book, 0, nil
-		}),
+		}).needs(control.ComponentsRead).leco("The names in every namespace."),
 	"send_nodes": with("The address for components of every namespace's coordinator.",
 		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
 			nodes := map[string]string{}
@@ -94,34 +124,47 @@ var methods = map[string]method{
 				}
 			}
 			return nodes, 0, nil
-		}),
-	"start_parts":  with("The sender, a worker, has begun to run parts.", (*Coordinator).startParts, need("parts", "array")),
-	"finish_parts": with("The sender, a worker, has run parts.", (*Coordinator).finishParts, need("parts", "array")),
+		}).needs(control.AnyRight).leco("The coordinators' addresses by namespace."),
+	"start_parts":  with("The sender, a worker, has begun to run parts.", (*Coordinator).startParts, need("parts", "array")).needs(control.ComponentsWrite),
+	"finish_parts": with("The sender, a worker, has run parts.", (*Coordinator).finishParts, need("parts", "array")).needs(control.ComponentsWrite),
 	"append_log": with("More output of a part the sender runs.", (*Coordinator).appendLog,
-		need("job", "string"), need("part", "integer"), need("attempt", "integer"), need("offset", "integer"), need("data", "string")),
-	"sync_parts": with("Compare what the sender, a worker, holds with what it should.", (*Coordinator).syncParts, need("holding", "array")),
+		need("job", "string"), need("part", "integer"), need("attempt", "integer"), need("offset", "integer"), need("data", "string")).needs(control.ComponentsWrite),
+	"sync_parts": with("Compare what the sender, a worker, holds with what it should.", (*Coordinator).syncParts, need("holding", "array")).needs(control.ComponentsWrite),
 
-	"lookup": with("One component, by its full name or the plain one in the sender's namespace.", (*Coordinator).lookup, need("name", "string")),
+	"lookup": with("One component, by its full name or the plain one in the sender's namespace.", (*Coordinator).lookup, need("name", "string")).needs(control.ComponentsRead),
 	"components": with("The signed-in components by full name, a page at a time.", (*Coordinator).listed,
-		may("namespace", "string"), may("prefix", "string"), may("labels", "object"), may("after", "string"), may("limit", "integer"), may("index", "integer")),
+		may("namespace", "string"), may("prefix", "string"), may("labels", "object"), may("after", "string"), may("limit", "integer"), may("index", "integer")).needs(control.ComponentsRead),
 	"coordinators": with("The coordinators and their doors for native sessions, this one first.",
 		func(c *Coordinator, _ context.Context, s registry.Session, _ none) (any, uint64, error) {
 			doors, err := c.Doors(control.AsSession(s))
 			return map[string]any{"coordinators": doors}, 0, err
-		}),
-	"jobs.submit": {summary: "Hand a job in: the body of POST /v1/jobs, and key.", params: []param{need("runtime", "string"), need("script", "string")}, do: (*Coordinator).submitted},
+		}).needs(control.AnyRight),
+	"jobs.submit": {summary: "Hand a job in: the body of POST /v1/jobs, and key.", params: []Param{need("runtime", "string"), need("script", "string")}, do: (*Coordinator).submitted, right: control.JobsWrite},
 	"jobs.get": with("One job; with wait not before it ended, or as it is after that time.", (*Coordinator).awaited,
-		need("id", "string"), may("wait", "string")),
+		need("id", "string"), may("wait", "string")).needs(control.JobsRead),
 	"jobs.cancel": with("End a job.",
 		func(c *Coordinator, ctx context.Context, s registry.Session, in cancelIn) (any, uint64, error) {
 			return answered(c.work.CancelJob(ctx, control.AsSession(s), in.ID, in.Reason))
-		}, need("id", "string"), may("reason", "string")),
+		}, need("id", "string"), may("reason", "string")).needs(control.JobsWrite),
 	"jobs.forget": with("Remove a job that has ended, with its results and logs.",
 		func(c *Coordinator, ctx context.Context, s registry.Session, in jobIn) (any, uint64, error) {
 			return answered(c.work.ForgetJob(ctx, control.AsSession(s), in.ID))
-		}, need("id", "string")),
+		}, need("id", "string")).needs(control.JobsWrite),
 	"jobs.results": with("The results of the parts that have ended, by number.", (*Coordinator).ended,
-		need("id", "string"), may("after", "integer"), may("limit", "integer")),
+		need("id", "string"), may("after", "integer"), may("limit", "integer")).needs(control.JobsRead),
+
+	// Carried out by the doors alone.
+	"sign_in":              byDoor().leco("Sign the sender in under its name.").native(),
+	"subscribe":            byDoor().native(),
+	"unsubscribe":          byDoor().native(),
+	"coordinator_sign_in":  byDoor().leco("Sign a coordinator in, under its namespace."),
+	"coordinator_sign_out": byDoor().leco("Sign a coordinator out."),
+	"add_nodes":            byDoor(need("nodes", "object")).leco("Link to these coordinators."),
+	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace."),
+	"remove_expired_addresses": byDoor(need("expiration_time", "number")).
+		leco("Forget who was silent for three times as many seconds, and ask who was for as many."),
+	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
+	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop."),
 }
 
 // call carries out a method as the session s, wherever that is at home: what
@@ -130,36 +173,15 @@ func (c *Coordinator) call(ctx context.Context, s registry.Session, name string,
 	if name == "rpc.discover" {
 		return c.discover(), 0, nil
 	}
-	m, ok := methods[name]
-	if !ok {
+	m := table[name]
+	if m.do == nil {
 		return nil, 0, jsonrpc.NoMethod(wire.Coordinator, name)
 	}
 	if s.Home == c.Self().ID {
 		c.home.Alive(s)
 	}
+	if err := c.Authorize(control.AsSession(s), m.right, control.Thing{}); err != nil {
+		return nil, 0, err
+	}
 	return m.do(c, ctx, s, raw)
-}
-
-// discover is the OpenRPC document of COORDINATOR; rpc.discover is not in it.
-func (c *Coordinator) discover() any {
-	type described struct {
-		Name    string         `json:"name"`
-		Summary string         `json:"summary"`
-		Params  []param        `json:"params"`
-		Result  map[string]any `json:"result"`
-	}
-	list := []described{}
-	for _, name := range slices.Sorted(maps.Keys(methods)) {
-		m := methods[name]
-		p := m.params
-		if p == nil {
-			p = []param{}
-		}
-		list = append(list, described{name, m.summary, p, map[string]any{"name": "result", "schema": map[string]any{}}})
-	}
-	return map[string]any{
-		"openrpc": "1.2.6",
-		"info":    map[string]any{"title": c.Name(), "version": c.Self().Version},
-		"methods": list,
-	}
 }

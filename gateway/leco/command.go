@@ -82,8 +82,8 @@ func (d *Door) call(from sender, m *wire.Message, rq request) (any, error) {
 		d.counts.add(cNotSignedIn)
 		return nil, notSignedIn()
 	}
-	if own, ok := methods[rq.Method]; ok {
-		return own.do(d, from, m, rq.Params)
+	if handle, ok := handlers[rq.Method]; ok {
+		return handle(d, from, m, rq.Params)
 	}
 	if rq.Method == "rpc.discover" {
 		return d.discover(from), nil

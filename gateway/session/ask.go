@@ -9,6 +9,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
@@ -287,6 +288,9 @@ type connMethods struct{ c *Conn }
 
 // Carry implements methods.DoorMethods.
 func (m connMethods) Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error) {
+	if !methods.CarriedOutBy(control.DoorNative, method) {
+		return nil, false, nil
+	}
 	switch method {
 	case "sign_in":
 		err = wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
