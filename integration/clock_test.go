@@ -29,7 +29,7 @@ var judgesNothing = map[string]string{
 	"raftnode/superseded.go": "a name that sorts by date",
 	"raftnode/peer/dial.go":  "a deadline that is over, whatever the clock says",
 	"router/report.go":       "a number above those of the process before",
-	"router/ways.go":         "the same",
+	"router/routing.go":      "the same",
 	"control/write.go":       "the date of what is logged",
 	"client/link.go":         "a UUID of version 7 begins with the date",
 }

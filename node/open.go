@@ -176,7 +176,7 @@ func (o *opener) openRouter(context.Context) error {
 		Self: o.cfg.ID, Namespace: o.cfg.Namespace, Directory: control.NewDirectory(o.machine, o.raft), Dialer: linkDialer{o.port}, Logger: o.log,
 	})
 	o.onRollback(func() { o.router.Close() })
-	o.raft.OnReachable(o.router.Heard)
+	o.raft.OnReachable(o.router.PeerAlive)
 	o.raft.OnConfigChange(o.recordGroup)
 	return nil
 }

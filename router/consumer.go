@@ -11,8 +11,8 @@ type Consumer struct {
 	notify func(mode WriteMode)
 
 	// Guarded by the mailbox's mu.
-	asleep bool // the last Take found nothing: notify is due
-	out    bool // another one took over
+	idle    bool // the last Take found nothing: notify is due
+	evicted bool // another one took over
 }
 
 // Consume makes the caller the one who takes from a session's mailbox; whoever
@@ -26,44 +26,44 @@ func (r *Router) Consume(session string, notify func(mode WriteMode)) (*Consumer
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "session %s has no mailbox here", session)
 	}
-	c := &Consumer{r: r, box: m, notify: notify, asleep: true}
+	c := &Consumer{r: r, box: m, notify: notify, idle: true}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended != nil {
 		return nil, m.ended
 	}
-	m.oust()
-	m.door = c
+	m.evict()
+	m.consumer = c
 	if m.queue.n > 0 {
-		c.rouse()
+		c.wakeLater()
 	}
 	return c, nil
 }
 
-// oust ends whoever reads from the mailbox; mu is held.
-func (m *Mailbox) oust() {
+// evict ends whoever reads from the mailbox; mu is held.
+func (m *Mailbox) evict() {
 	if m.reader != nil {
-		m.reader.out = true
-		rouse(m.reader.wake)
+		m.reader.evicted = true
+		wake(m.reader.wake)
 		m.reader = nil
 	}
-	if m.door != nil {
-		m.door.out = true
-		m.door.rouse()
-		m.door = nil
+	if m.consumer != nil {
+		m.consumer.evicted = true
+		m.consumer.wakeLater()
+		m.consumer = nil
 	}
 }
 
-// rouse tells the door; the mailbox's mu is held.
-func (c *Consumer) rouse() {
-	if c.asleep {
-		c.asleep = false
+// wakeLater tells the consumer; the mailbox's mu is held.
+func (c *Consumer) wakeLater() {
+	if c.idle {
+		c.idle = false
 		c.notify(WriteLater)
 	}
 }
 
-// tell passes on that a put asks for; nil is nobody.
-func (c *Consumer) tell(mode WriteMode) {
+// wake passes on that a put asks for; nil is nobody.
+func (c *Consumer) wake(mode WriteMode) {
 	if c != nil {
 		c.notify(mode)
 	}
@@ -80,20 +80,20 @@ func (c *Consumer) Take(dst []wire.Message, limit, size int) ([]wire.Message, er
 	switch {
 	case m.ended != nil:
 		return dst, m.ended
-	case c.out:
+	case c.evicted:
 		return dst, wire.Refuse(wire.CodeConflict, "another connection took over the mailbox of %s", m.full)
 	}
 	if m.queue.n == 0 {
-		c.asleep = true
+		c.idle = true
 		return dst, nil
 	}
 	for n := min(limit, m.queue.n); n > 0 && size > 0; n-- {
 		dst = append(dst, m.queue.at(0).Message)
 		size -= cost(&dst[len(dst)-1])
-		m.forget()
+		m.dropFirst()
 	}
-	m.handed = max(m.handed, m.first-1)
-	m.lately, m.weight = nil, 0 // no number of a connection's is ever asked for again
+	m.handedOut = max(m.handedOut, m.first-1)
+	m.recentlyAcked, m.recentBytes = nil, 0 // no number of a connection's is ever asked for again
 	return dst, nil
 }
 
@@ -118,9 +118,9 @@ func (c *Consumer) Return(msgs []wire.Message) {
 			*m.queue.push() = behind[i]
 		}
 		m.first = first
-		m.handed = first - 1
-		if m.door != nil {
-			m.door.rouse()
+		m.handedOut = first - 1
+		if m.consumer != nil {
+			m.consumer.wakeLater()
 		}
 	}
 	m.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *Consumer) Return(msgs []wire.Message) {
 		return
 	}
 	for i := range msgs {
-		c.r.giveBack(&msgs[i], "its session ended")
+		c.r.reportUnread(&msgs[i], "its session ended")
 	}
 }
 
@@ -137,15 +137,15 @@ func (c *Consumer) Return(msgs []wire.Message) {
 func (c *Consumer) Current() bool {
 	c.box.mu.Lock()
 	defer c.box.mu.Unlock()
-	return !c.out && c.box.ended == nil
+	return !c.evicted && c.box.ended == nil
 }
 
 // Close stops taking; the mailbox goes on to hold what comes.
 func (c *Consumer) Close() {
 	c.box.mu.Lock()
 	defer c.box.mu.Unlock()
-	if c.box.door == c {
-		c.box.door = nil
+	if c.box.consumer == c {
+		c.box.consumer = nil
 	}
-	c.out = true
+	c.evicted = true
 }

@@ -8,58 +8,60 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// entry is one message on its way. It is in exactly one place: a pair's list
+// entry is one message on its route. It is in exactly one place: a stream's list
 // (guarded by the shard's mu) or a link's slot (guarded by the link's mu).
 type entry struct {
 	reply
-	m        wire.Message
-	deadline time.Time
-	linkBy   time.Time // when it is given up if its receiver's coordinator cannot be dialled; zero: at deadline
-	pair     *pair
-	acct     *account
-	size     int
+	m            wire.Message
+	deadline     time.Time
+	dialDeadline time.Time // when it is given up if its receiver's coordinator cannot be dialled; zero: at deadline
+	stream       *stream
+	quota        *quota
+	size         int
 
-	asked, fresh bool        // a look-up that began after the post is under way, has ended
-	freshErr     *wire.Error // of that look-up
-	retried      bool        // refused by a receiver's coordinator: the next look-up must be a later one
-	went         route       // by which it left the last time, once it was refused so
+	lookupStarted, lookedUp bool        // a look-up that began after the post is under way, has ended
+	lookupErr               *wire.Error // of that look-up
+	retried                 bool        // refused by a receiver's coordinator: the next look-up must be a later one
+	refusedAt               location    // by which it left the last time, once it was refused so
 
-	way    *way    // that it took; nil for one without
-	turn   uint64  // that it took it in
-	onward *onward // not nil: only passed on here, for another coordinator
+	route      *route         // that it took; nil for one without
+	routeEpoch uint64         // that it took it in
+	forwarded  *forwardedFrom // not nil: only passed on here, for another coordinator
 
-	lent bool     // the payload is the poster's, who is still in PostWith
-	seg  *segment // not nil: the payload is in there, which is not reused meanwhile
+	borrowed bool     // the payload is the poster's, who is still in PostWith
+	seg      *segment // not nil: the payload is in there, which is not reused meanwhile
 
 	slot     uint32
-	seq      uint64 // order of appending on a link
-	cutting  *large // not nil until its last chunk was cut
-	large    bool   // sent in chunks: its pair waits for its outcome
-	answered bool   // done was called; only its slot is still in use
+	seq      uint64        // order of appending on a link
+	chunking *largeMessage // not nil until its last chunk was cut
+	large    bool          // sent in chunks: its stream waits for its outcome
+	answered bool          // done was called; only its slot is still in use
 
 	next *entry
 }
 
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
-// free gives an entry back once it is in no place and answered.
-func free(e *entry) {
-	e.acct.give(e.size)
+// freeEntry gives an entry back once it is in no place and answered.
+func freeEntry(e *entry) {
+	e.quota.release(e.size)
 	*e = entry{}
 	entries.Put(e)
 }
 
-// keep makes a payload that was lent, or is in a segment, the entry's own.
-func (e *entry) keep() {
-	if e.lent || e.seg != nil {
-		e.lent = false
+// ownPayload makes a payload that was lent, or is in a segment, the entry's own.
+func (e *entry) ownPayload() {
+	if e.borrowed || e.seg != nil {
+		e.borrowed = false
 		e.m.Own()
 	}
 }
 
-// overLink tells whether the entry is to be given up if its receiver's
+// dialOverdue tells whether the entry is to be given up if its receiver's
 // coordinator cannot be dialled.
-func (e *entry) overLink(now time.Time) bool { return !e.linkBy.IsZero() && now.After(e.linkBy) }
+func (e *entry) dialOverdue(now time.Time) bool {
+	return !e.dialDeadline.IsZero() && now.After(e.dialDeadline)
+}
 
 // reply is where a message's outcome goes.
 type reply struct {
@@ -74,39 +76,39 @@ type waiter struct {
 }
 
 const (
-	here      int32 = iota // the message has not left
-	left                   // it has, or is just leaving
-	withdrawn              // the caller went away before it left
+	pending   int32 = iota // the message has not left
+	sent                   // it has, or is just leaving
+	canceled               // the caller went away before it left
 	abandoned              // the caller went away after it left
 	answered
 )
 
-// leave marks the message as leaving; false means that its sender withdrew it.
-func (a reply) leave() bool {
-	return a.w == nil || a.w.state.CompareAndSwap(here, left)
+// markSent marks the message as leaving; false means that its sender withdrew it.
+func (a reply) markSent() bool {
+	return a.w == nil || a.w.state.CompareAndSwap(pending, sent)
 }
 
-// stay takes leave back, for a message that certainly was not handed over;
+// unmarkSent takes leave back, for a message that certainly was not handed over;
 // false means that its sender went away meanwhile.
-func (a reply) stay() bool {
-	return a.w == nil || a.w.state.CompareAndSwap(left, here)
+func (a reply) unmarkSent() bool {
+	return a.w == nil || a.w.state.CompareAndSwap(sent, pending)
 }
 
-func (a reply) gone() bool {
-	return a.w != nil && (a.w.state.Load() == withdrawn || a.w.state.Load() == abandoned)
+func (a reply) isCanceled() bool {
+	return a.w != nil && (a.w.state.Load() == canceled || a.w.state.Load() == abandoned)
 }
 
 // answer gives a message its one outcome. No lock is held.
 func (r *Router) answer(a reply, err *wire.Error) {
 	if a.w != nil {
-		if s := a.w.state.Swap(answered); s == withdrawn || s == abandoned {
+		if s := a.w.state.Swap(answered); s == canceled || s == abandoned {
 			return // Send has counted it and returned
 		}
-		r.stats.outcome(err)
+		r.stats.countOutcome(err)
 		a.w.answer <- err
 		return
 	}
-	r.stats.outcome(err)
+	r.stats.countOutcome(err)
 	a.resolve(err)
 }
 
@@ -127,8 +129,8 @@ func (a reply) resolve(err *wire.Error) {
 // list is a queue of entries.
 type list struct{ head, tail *entry }
 
-// overLink tells it of the first one.
-func (l *list) overLink(now time.Time) bool { return l.head != nil && l.head.overLink(now) }
+// dialOverdue tells it of the first one.
+func (l *list) dialOverdue(now time.Time) bool { return l.head != nil && l.head.dialOverdue(now) }
 
 func (l *list) push(e *entry) {
 	e.next = nil
@@ -149,8 +151,8 @@ func (l *list) pop() *entry {
 	return e
 }
 
-// insert puts an entry before those that left their link after it.
-func (l *list) insert(e *entry) {
+// insertBySeq puts an entry before those that left their link after it.
+func (l *list) insertBySeq(e *entry) {
 	if l.tail == nil || l.tail.seq <= e.seq {
 		l.push(e)
 		return
@@ -189,43 +191,43 @@ func (l *list) filter(out *list, drop func(*entry) bool) {
 	*l = keep
 }
 
-// account bounds the messages that wait in one place. The bytes of large
+// quota bounds the messages that wait in one place. The bytes of large
 // messages are counted apart, so that they never refuse small ones.
-type account struct {
+type quota struct {
 	msgs              atomic.Int64
 	bytes             [2]atomic.Int64 // of small, of large ones
 	maxMsgs, maxBytes int64
 }
 
-func (a *account) bytesFor(size int) *atomic.Int64 {
+func (a *quota) bytesFor(size int) *atomic.Int64 {
 	if size > maxBody {
 		return &a.bytes[1]
 	}
 	return &a.bytes[0]
 }
 
-// take counts a message in, or is false if the account is full. One message
+// acquire counts a message in, or is false if the account is full. One message
 // more than the bytes allow is taken.
-func (a *account) take(size int) bool {
+func (a *quota) acquire(size int) bool {
 	if a.msgs.Add(1) > a.maxMsgs {
 		a.msgs.Add(-1)
 		return false
 	}
 	if a.bytesFor(size).Add(int64(size))-int64(size) >= a.maxBytes {
-		a.give(size)
+		a.release(size)
 		return false
 	}
 	return true
 }
 
-// force counts a message in that was taken by another account before.
-func (a *account) force(size int) {
+// forceAcquire counts a message in that was taken by another account before.
+func (a *quota) forceAcquire(size int) {
 	a.msgs.Add(1)
 	a.bytesFor(size).Add(int64(size))
 }
 
-// give counts a message out; nil is the account of messages that never wait.
-func (a *account) give(size int) {
+// release counts a message out; nil is the account of messages that never wait.
+func (a *quota) release(size int) {
 	if a == nil {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // linkVersion is the newest version of the link's frames that this build
-// speaks. 1: the first seven kinds, 2026-11. 2: ways over other coordinators,
+// speaks. 1: the first seven kinds, 2026-11. 2: routes over other coordinators,
 // 2026-11. A stream begins in openVersion, which all builds read; the acceptor
 // tells its newest version with every pong, and the dialler uses no more.
 const (
@@ -43,7 +43,7 @@ const (
 //	5 ping        dialler   8 bytes
 //	6 pong        acceptor  the 8 bytes of the ping; since version 2: the acceptor's linkVersion 1
 //	7 bye         both      reason, text: no more will come
-//	8 relay       dialler   a message with its way, see below; version 2
+//	8 relay       dialler   a message with its route, see below; version 2
 //	9 report      dialler   which links of a coordinator are down: its id 1,n; 8 a number that is
 //	                        higher in each report of one coordinator; count 2; so many ids 1,n;
 //	                        version 2
@@ -65,7 +65,7 @@ const (
 //	1    hops: how many links the message has taken with this one, 1 or more
 //	8    turn: higher than in any message that came before to the same home and whose outcome
 //	     the origin never learnt
-//	2,n  the way: an id 1,n for each coordinator, the origin first, the receiver's home last
+//	2,n  the route: an id 1,n for each coordinator, the origin first, the receiver's home last
 //	     a data body, its id and seen those of this link
 const (
 	kindOpen     byte = 1
@@ -149,26 +149,26 @@ func (f *frameReader) next() (kind byte, body []byte, err error) {
 	}
 	head, err := f.r.Peek(headSize)
 	if err != nil {
-		return 0, nil, cut(err, len(head))
+		return 0, nil, truncated(err, len(head))
 	}
 	kind = head[0]
 	n := binary.BigEndian.Uint32(head[1:])
 	if n == 0 || n > maxBody {
-		return 0, nil, broken("link frame of kind %d announces a body of %d bytes, possible are 1 to %d", kind, n, maxBody)
+		return 0, nil, protocolErrorf("link frame of kind %d announces a body of %d bytes, possible are 1 to %d", kind, n, maxBody)
 	}
 	b, err := f.r.Peek(headSize + int(n))
 	if err != nil {
-		return 0, nil, cut(err, len(b))
+		return 0, nil, truncated(err, len(b))
 	}
 	body = b[headSize:]
 	if got, want := checksum(b, body), binary.BigEndian.Uint32(b[5:]); got != want {
-		return 0, nil, broken("link frame of kind %d with %d bytes has checksum %08x, announced was %08x", kind, n, got, want)
+		return 0, nil, protocolErrorf("link frame of kind %d with %d bytes has checksum %08x, announced was %08x", kind, n, got, want)
 	}
 	f.used = len(b)
 	return kind, body, nil
 }
 
-func cut(err error, have int) error {
+func truncated(err error, have int) error {
 	if err == io.EOF && have > 0 {
 		return fmt.Errorf("link frame cut short after %d bytes: %w", have, io.ErrUnexpectedEOF)
 	}
@@ -180,39 +180,41 @@ type protocolError string
 
 func (e protocolError) Error() string { return string(e) }
 
-func broken(format string, args ...any) error { return protocolError(fmt.Sprintf(format, args...)) }
-
-// data is a data body, its message frame not yet read.
-type data struct {
-	id      uint32
-	seen    uint64
-	left    uint32 // milliseconds
-	epoch   uint64
-	session []byte
-	message []byte
+func protocolErrorf(format string, args ...any) error {
+	return protocolError(fmt.Sprintf(format, args...))
 }
 
-func appendDataHead(dst []byte, d *data, session string) []byte {
+// dataFrame is a data body, its message frame not yet read.
+type dataFrame struct {
+	id        uint32
+	seen      uint64
+	remaining uint32 // milliseconds
+	epoch     uint64
+	session   []byte
+	message   []byte
+}
+
+func appendDataHead(dst []byte, d *dataFrame, session string) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, d.id)
 	dst = binary.BigEndian.AppendUint64(dst, d.seen)
-	dst = binary.BigEndian.AppendUint32(dst, d.left)
+	dst = binary.BigEndian.AppendUint32(dst, d.remaining)
 	dst = binary.BigEndian.AppendUint64(dst, d.epoch)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(session)))
 	return append(dst, session...)
 }
 
-func parseData(b []byte) (d data, err error) {
+func parseData(b []byte) (d dataFrame, err error) {
 	if len(b) < dataHead {
-		return d, broken("data of %d bytes, the head alone has %d", len(b), dataHead)
+		return d, protocolErrorf("data of %d bytes, the head alone has %d", len(b), dataHead)
 	}
 	d.id = binary.BigEndian.Uint32(b)
 	d.seen = binary.BigEndian.Uint64(b[4:])
-	d.left = binary.BigEndian.Uint32(b[12:])
+	d.remaining = binary.BigEndian.Uint32(b[12:])
 	d.epoch = binary.BigEndian.Uint64(b[16:])
 	n := int(binary.BigEndian.Uint16(b[24:]))
 	b = b[dataHead:]
 	if n > len(b) {
-		return d, broken("a session id of %d bytes where %d are left", n, len(b))
+		return d, protocolErrorf("a session id of %d bytes where %d are left", n, len(b))
 	}
 	d.session, d.message = b[:n], b[n:]
 	return d, nil
@@ -222,10 +224,10 @@ func parseData(b []byte) (d data, err error) {
 func parseMessage(b []byte, names *wire.Names) (wire.Message, error) {
 	m, n, err := wire.ParseFrame(b, names)
 	if err != nil {
-		return m, broken("message: %v", err)
+		return m, protocolErrorf("message: %v", err)
 	}
 	if n != len(b) {
-		return m, broken("%d bytes after the message", len(b)-n)
+		return m, protocolErrorf("%d bytes after the message", len(b)-n)
 	}
 	return m, nil
 }

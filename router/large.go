@@ -13,42 +13,42 @@ import (
 const largeAtOnce = 4
 
 // maxLarge bounds the body that chunks may build up.
-const maxLarge = relayHead + maxWayCode + dataHead + 1<<16 + 4 + wire.MaxFrame
+const maxLarge = relayHead + maxRouteCode + dataHead + 1<<16 + 4 + wire.MaxFrame
 
-// large is a message above one frame, sent in chunks. The writer owns it once
+// largeMessage is a message above one frame, sent in chunks. The writer owns it once
 // it is in its link's turn.
-type large struct {
-	e       *entry
-	trip    int      // bytes of the head before the data head; 0: no relay
-	head    []byte   // the way, data head and the message's frame up to its payload
-	payload [][]byte // frames not begun yet
-	rest    []byte   // of the frame that is being cut
-	total   int
-	begun   bool
+type largeMessage struct {
+	e         *entry
+	routeSize int      // bytes of the head before the data head; 0: no relay
+	head      []byte   // the route, data head and the message's frame up to its payload
+	payload   [][]byte // frames not begun yet
+	rest      []byte   // of the frame that is being cut
+	total     int
+	begun     bool
 }
 
-func newLarge(e *entry, d *data, session string, t *trip, total int) *large {
-	g := &large{e: e, payload: e.m.Payload, total: total, trip: t.size()}
-	if t != nil {
-		g.head = appendTrip(nil, t)
+func newLargeMessage(e *entry, d *dataFrame, session string, route *sourceRoute, total int) *largeMessage {
+	g := &largeMessage{e: e, payload: e.m.Payload, total: total, routeSize: route.size()}
+	if route != nil {
+		g.head = appendSourceRoute(nil, route)
 	}
 	g.head = wire.AppendFrameHead(appendDataHead(g.head, d, session), &e.m)
 	g.rest = g.head
-	e.cutting, e.large = g, true
+	e.chunking, e.large = g, true
 	return g
 }
 
 // startLarge gives a message its turn, or has it wait for one; mu is held.
-func (l *outLink) startLarge(g *large) {
-	if len(l.large) < largeAtOnce {
-		l.large = append(l.large, g)
+func (l *outLink) startLarge(g *largeMessage) {
+	if len(l.activeLarge) < largeAtOnce {
+		l.activeLarge = append(l.activeLarge, g)
 		return
 	}
-	l.queued = append(l.queued, g)
+	l.queuedLarge = append(l.queuedLarge, g)
 }
 
 // cut appends the next chunk to dst and tells whether it is the last one.
-func (g *large) cut(dst []byte) (_ []byte, last bool) {
+func (g *largeMessage) cut(dst []byte) (_ []byte, last bool) {
 	start := len(dst)
 	dst = beginFrame(dst, kindChunk)
 	dst = binary.BigEndian.AppendUint32(dst, g.e.slot)
@@ -57,12 +57,12 @@ func (g *large) cut(dst []byte) (_ []byte, last bool) {
 	if !g.begun {
 		g.begun = true
 		dst[flags] |= chunkFirst
-		if g.trip > 0 {
+		if g.routeSize > 0 {
 			dst[flags] |= chunkRelay
 		}
 		dst = binary.BigEndian.AppendUint32(dst, uint32(g.total))
 		// The time that is left counts from here, not from its place in the queue.
-		binary.BigEndian.PutUint32(g.head[g.trip+12:], remaining(g.e.deadline, time.Now()))
+		binary.BigEndian.PutUint32(g.head[g.routeSize+12:], remainingMillis(g.e.deadline, time.Now()))
 	}
 	for {
 		room := maxBody - (len(dst) - start - headSize)
@@ -87,67 +87,67 @@ func (g *large) cut(dst []byte) (_ []byte, last bool) {
 	return dst, last
 }
 
-// cutOne appends one chunk of the large message whose turn it is. Its turn
+// appendChunk appends one chunk of the large message whose turn it is. Its turn
 // comes when the writer has taken all that was appended before it. It runs on
 // the writer, without locks.
-func (l *outLink) cutOne(dst []byte) []byte {
+func (l *outLink) appendChunk(dst []byte) []byte {
 	l.mu.Lock()
-	at := slices.IndexFunc(l.large, func(g *large) bool { return g.e.seq <= l.taken })
+	at := slices.IndexFunc(l.activeLarge, func(g *largeMessage) bool { return g.e.seq <= l.takenSeq })
 	if at < 0 {
 		l.mu.Unlock()
 		return dst
 	}
-	g := l.large[at]
-	l.large[0], l.large[at] = g, l.large[0]
+	g := l.activeLarge[at]
+	l.activeLarge[0], l.activeLarge[at] = g, l.activeLarge[0]
 	l.mu.Unlock()
 
 	e := g.e
-	if e.gone() || !time.Now().Before(e.deadline) {
+	if e.isCanceled() || !time.Now().Before(e.deadline) {
 		start := len(dst)
 		if g.begun {
 			dst = binary.BigEndian.AppendUint32(beginFrame(dst, kindChunk), e.slot)
 			dst = append(dst, chunkAbort)
 			endFrame(dst, start)
 		}
-		l.endTurn(e, true)
-		l.settle(e, late(e.m.To))
+		l.finishLarge(e, true)
+		l.complete(e, expiredError(e.m.To))
 		return dst
 	}
 	dst, last := g.cut(dst)
 	if last {
-		l.endTurn(e, false)
+		l.finishLarge(e, false)
 		return dst
 	}
 	l.mu.Lock()
-	copy(l.large, l.large[1:])
-	l.large[len(l.large)-1] = g
+	copy(l.activeLarge, l.activeLarge[1:])
+	l.activeLarge[len(l.activeLarge)-1] = g
 	l.mu.Unlock()
 	return dst
 }
 
-// endTurn lets the next large message have its turn. A message that was given
+// finishLarge lets the next large message have its turn. A message that was given
 // up leaves its slot at once.
-func (l *outLink) endTurn(e *entry, vacate bool) {
+func (l *outLink) finishLarge(e *entry, vacate bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.cutting = nil
+	e.chunking = nil
 	if vacate {
-		l.vacate(e.slot)
+		l.freeSlot(e.slot)
 	}
-	n := copy(l.large, l.large[1:])
-	l.large[n] = nil
-	l.large = l.large[:n]
-	if len(l.queued) > 0 {
-		l.large = append(l.large, l.queued[0])
-		l.queued[0] = nil
-		l.queued = l.queued[1:]
+	n := copy(l.activeLarge, l.activeLarge[1:])
+	l.activeLarge[n] = nil
+	l.activeLarge = l.activeLarge[:n]
+	if len(l.queuedLarge) > 0 {
+		l.activeLarge = append(l.activeLarge, l.queuedLarge[0])
+		l.queuedLarge[0] = nil
+		l.queuedLarge = l.queuedLarge[1:]
 	}
 }
 
-// uncut tells that an entry that has landed does not hold its pair up any more;
+// clearLarge tells that an entry that has landed does not hold its stream up any more;
 // the shard's mu is held.
-func (p *pair) uncut(large bool) {
+func (st *stream) clearLarge(large bool) {
 	if large {
-		p.cutting = false
+		st.largeInFlight = false
 	}
 }

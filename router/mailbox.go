@@ -20,26 +20,26 @@ type Numbered struct {
 type Mailbox struct {
 	full, session   string
 	maxMsgs, maxLen int
-	maxConnected    int // instead of maxMsgs, while there is a door
+	maxConnected    int // instead of maxMsgs, while there is a consumer
 
 	epoch atomic.Uint64
 
-	mu     sync.Mutex
-	queue  queue      // numbers first .. first+queue.n-1, no gaps
-	first  uint64     // number of the first in queue, or of the next message when empty
-	bytes  int        // of queue
-	handed uint64     // highest number that a reader was given
-	lately []Numbered // acknowledged of late by number, up to number first-1, no gaps; counts against no bound
-	weight int        // bytes of lately
-	reader *reader    // who waits; nil when nobody does
-	door   *Consumer  // who takes for a connection; nil when nobody does
-	ended  *wire.Error
+	mu            sync.Mutex
+	queue         queue      // numbers first .. first+queue.n-1, no gaps
+	first         uint64     // number of the first in queue, or of the next message when empty
+	bytes         int        // of queue
+	handedOut     uint64     // highest number that a reader was given
+	recentlyAcked []Numbered // acknowledged of late by number, up to number first-1, no gaps; counts against no bound
+	recentBytes   int        // bytes of lately
+	reader        *reader    // who waits; nil when nobody does
+	consumer      *Consumer  // who takes for a connection; nil when nobody does
+	ended         *wire.Error
 }
 
 // reader is one Receive that waits.
 type reader struct {
-	wake chan struct{} // capacity 1
-	out  bool          // another one took over; guarded by the mailbox's mu
+	wake    chan struct{} // capacity 1
+	evicted bool          // another one took over; guarded by the mailbox's mu
 }
 
 func newMailbox(full, session string, epoch uint64, l Limits) *Mailbox {
@@ -71,10 +71,10 @@ func (m *Mailbox) Unread() int {
 
 // unacknowledged is how many of the queue were given to a reader; mu is held.
 func (m *Mailbox) unacknowledged() int {
-	if m.handed < m.first {
+	if m.handedOut < m.first {
 		return 0
 	}
-	return int(m.handed - m.first + 1)
+	return int(m.handedOut - m.first + 1)
 }
 
 // Receive acknowledges and forgets every message up to number after, waits
@@ -92,14 +92,14 @@ func (m *Mailbox) unacknowledged() int {
 // not_found, and when ctx ends with its error.
 func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbered, error) {
 	m.mu.Lock()
-	if after > m.handed {
+	if after > m.handedOut {
 		after = 0
 	}
 	m.acknowledge(after)
-	m.oust()
+	m.evict()
 	var r *reader
 	for {
-		if r != nil && r.out {
+		if r != nil && r.evicted {
 			m.mu.Unlock()
 			return nil, wire.Refuse(wire.CodeConflict, "another reader took over the mailbox of %s", m.full)
 		}
@@ -107,7 +107,7 @@ func (m *Mailbox) Receive(ctx context.Context, after uint64, limit int) ([]Numbe
 			m.mu.Unlock()
 			return nil, m.ended
 		}
-		if got := m.take(after, limit); len(got) > 0 {
+		if got := m.messagesAfter(after, limit); len(got) > 0 {
 			m.reader = nil
 			m.mu.Unlock()
 			return got, nil
@@ -138,13 +138,13 @@ func (m *Mailbox) acknowledge(after uint64) {
 		return
 	}
 	for m.first <= after {
-		m.keep(*m.queue.at(0))
-		m.forget()
+		m.rememberAcked(*m.queue.at(0))
+		m.dropFirst()
 	}
 }
 
-// forget drops the first message; mu is held.
-func (m *Mailbox) forget() {
+// dropFirst drops the first message; mu is held.
+func (m *Mailbox) dropFirst() {
 	m.bytes -= cost(&m.queue.at(0).Message)
 	m.queue.pop()
 	m.first++
@@ -157,28 +157,28 @@ const (
 	keptBytes    = 256 << 10
 )
 
-// keep adds the message that follows those acknowledged of late; mu is held.
-func (m *Mailbox) keep(n Numbered) {
-	m.lately = append(m.lately, n)
-	m.weight += cost(&n.Message)
+// rememberAcked adds the message that follows those acknowledged of late; mu is held.
+func (m *Mailbox) rememberAcked(n Numbered) {
+	m.recentlyAcked = append(m.recentlyAcked, n)
+	m.recentBytes += cost(&n.Message)
 	drop := 0
-	for drop < len(m.lately) && (len(m.lately)-drop > keptMessages || m.weight > keptBytes) {
-		m.weight -= cost(&m.lately[drop].Message)
-		m.lately[drop].Message = wire.Message{}
+	for drop < len(m.recentlyAcked) && (len(m.recentlyAcked)-drop > keptMessages || m.recentBytes > keptBytes) {
+		m.recentBytes -= cost(&m.recentlyAcked[drop].Message)
+		m.recentlyAcked[drop].Message = wire.Message{}
 		drop++
 	}
-	m.lately = m.lately[drop:]
-	if len(m.lately) == 0 {
-		m.lately = nil
+	m.recentlyAcked = m.recentlyAcked[drop:]
+	if len(m.recentlyAcked) == 0 {
+		m.recentlyAcked = nil
 	}
 }
 
-// take returns a copy of at most limit messages above number after; mu is held.
-func (m *Mailbox) take(after uint64, limit int) []Numbered {
+// messagesAfter returns a copy of at most limit messages above number after; mu is held.
+func (m *Mailbox) messagesAfter(after uint64, limit int) []Numbered {
 	limit = max(limit, 1)
 	var got []Numbered
 	if after > 0 && after+1 < m.first {
-		again := m.lately[len(m.lately)-int(min(uint64(len(m.lately)), m.first-1-after)):]
+		again := m.recentlyAcked[len(m.recentlyAcked)-int(min(uint64(len(m.recentlyAcked)), m.first-1-after)):]
 		got = append(got, again[:min(limit, len(again))]...)
 	}
 	skip := 0
@@ -191,7 +191,7 @@ func (m *Mailbox) take(after uint64, limit int) []Numbered {
 	if len(got) == 0 {
 		return nil
 	}
-	m.handed = max(m.handed, got[len(got)-1].Number)
+	m.handedOut = max(m.handedOut, got[len(got)-1].Number)
 	return got
 }
 
@@ -209,7 +209,7 @@ func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
 	// One message more than the bytes allow is taken, so that even the largest
 	// fits an empty mailbox.
 	most := m.maxMsgs
-	if m.door != nil {
+	if m.consumer != nil {
 		most = m.maxConnected
 	}
 	if m.queue.n >= most || m.bytes >= m.maxLen {
@@ -219,18 +219,18 @@ func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
 	*m.queue.push() = Numbered{Number: number, Message: *msg}
 	m.bytes += cost(msg)
 	if m.reader != nil {
-		rouse(m.reader.wake)
+		wake(m.reader.wake)
 	}
-	if m.door != nil && m.door.asleep {
-		m.door.asleep = false
-		return accepted, m.door
+	if m.consumer != nil && m.consumer.idle {
+		m.consumer.idle = false
+		return accepted, m.consumer
 	}
 	return accepted, nil
 }
 
-// end closes the mailbox and returns what no reader was ever given, and how
+// close closes the mailbox and returns what no reader was ever given, and how
 // many messages were given out but not acknowledged.
-func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
+func (m *Mailbox) close(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended != nil {
@@ -240,19 +240,19 @@ func (m *Mailbox) end(err *wire.Error) (unread []Numbered, unacknowledged int) {
 	unacknowledged = m.unacknowledged()
 	unread = m.queue.drain()[unacknowledged:]
 	m.bytes = 0
-	m.lately, m.weight = nil, 0
+	m.recentlyAcked, m.recentBytes = nil, 0
 	m.first += uint64(unacknowledged + len(unread))
 	if m.reader != nil {
-		rouse(m.reader.wake)
+		wake(m.reader.wake)
 	}
-	if m.door != nil {
-		m.door.rouse()
+	if m.consumer != nil {
+		m.consumer.wakeLater()
 	}
 	return unread, unacknowledged
 }
 
-// renew takes over a higher epoch of the same session; the router's mu is held.
-func (m *Mailbox) renew(epoch uint64) bool {
+// raiseEpoch takes over a higher epoch of the same session; the router's mu is held.
+func (m *Mailbox) raiseEpoch(epoch uint64) bool {
 	if epoch < m.epoch.Load() {
 		return false
 	}
@@ -260,4 +260,4 @@ func (m *Mailbox) renew(epoch uint64) bool {
 	return true
 }
 
-func (m *Mailbox) isAt(epoch uint64) bool { return m.epoch.Load() == epoch }
+func (m *Mailbox) hasEpoch(epoch uint64) bool { return m.epoch.Load() == epoch }

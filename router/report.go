@@ -21,9 +21,9 @@ func (r report) isDown(to string) bool { return slices.Contains(r.down, to) }
 // maxDown bounds what a report may list.
 const maxDown = 1000
 
-// reportOwn tells the others which of the own links are down, unless they know.
-func (r *Router) reportOwn(down []string) {
-	a := &r.atlas
+// reportOwnLinks tells the others which of the own links are down, unless they know.
+func (r *Router) reportOwnLinks(down []string) {
+	a := &r.routing
 	a.mu.Lock()
 	own, ok := a.reports[r.self]
 	down = down[:min(len(down), maxDown)]
@@ -36,34 +36,34 @@ func (r *Router) reportOwn(down []string) {
 	}
 	a.reports[r.self] = report{own.number + 1, down}
 	a.mu.Unlock()
-	r.spread(r.self, "")
+	r.broadcastReport(r.self, "")
 }
 
-// spread has a coordinator's report go over all links but that to the
+// broadcastReport has a coordinator's report go over all links but that to the
 // coordinator it came from.
-func (r *Router) spread(about, from string) {
+func (r *Router) broadcastReport(about, from string) {
 	for _, l := range r.allLinks() {
 		if l.id == from {
 			continue
 		}
 		l.mu.Lock()
-		l.owe(about)
+		l.queueReport(about)
 		l.mu.Unlock()
 	}
 }
 
-// owe has the writer send a coordinator's report as it is then; mu is held.
-func (l *outLink) owe(about string) {
-	if l.version < relayVersion || slices.Contains(l.owed, about) {
+// queueReport has the writer send a coordinator's report as it is then; mu is held.
+func (l *outLink) queueReport(about string) {
+	if l.version < relayVersion || slices.Contains(l.pendingReports, about) {
 		return
 	}
-	l.owed = append(l.owed, about)
-	rouse(l.wake)
+	l.pendingReports = append(l.pendingReports, about)
+	wake(l.wake)
 }
 
-// greet notes the version that a pong tells. The first one of a connection
+// setPeerVersion notes the version that a pong tells. The first one of a connection
 // makes it known, and has all reports sent.
-func (l *outLink) greet(version byte) {
+func (l *outLink) setPeerVersion(version byte) {
 	l.mu.Lock()
 	first := l.version == 0
 	l.version = version
@@ -71,21 +71,21 @@ func (l *outLink) greet(version byte) {
 	if !first || l.r.mesh {
 		return
 	}
-	a := &l.r.atlas
+	a := &l.r.routing
 	a.mu.Lock()
 	about := slices.Collect(maps.Keys(a.reports))
 	a.mu.Unlock()
 	l.mu.Lock()
 	for _, id := range about {
-		l.owe(id)
+		l.queueReport(id)
 	}
 	l.mu.Unlock()
-	rouse(a.wake)
+	wake(a.wake)
 }
 
-// speaks returns the version at the other end while the link is up and that is
+// peerVersion returns the version at the other end while the link is up and that is
 // known, else 0.
-func (l *outLink) speaks() byte {
+func (l *outLink) peerVersion() byte {
 	if l == nil {
 		return 0
 	}
@@ -99,10 +99,10 @@ func (l *outLink) speaks() byte {
 
 // appendReports appends a frame for each of the reports that are owed.
 func (r *Router) appendReports(dst []byte, about []string) []byte {
-	r.atlas.mu.Lock()
-	defer r.atlas.mu.Unlock()
+	r.routing.mu.Lock()
+	defer r.routing.mu.Unlock()
 	for _, id := range about {
-		rep, ok := r.atlas.reports[id]
+		rep, ok := r.routing.reports[id]
 		if !ok {
 			continue
 		}
@@ -124,13 +124,13 @@ func parseReport(b []byte) (about string, rep report, err error) {
 		return "", rep, err
 	}
 	if len(b) < 10 {
-		return "", rep, broken("the report on %s ends early", about)
+		return "", rep, protocolErrorf("the report on %s ends early", about)
 	}
 	rep.number = binary.BigEndian.Uint64(b)
 	n := int(binary.BigEndian.Uint16(b[8:]))
 	b = b[10:]
 	if n > maxDown || n > len(b) {
-		return "", rep, broken("the report on %s announces %d links", about, n)
+		return "", rep, protocolErrorf("the report on %s announces %d links", about, n)
 	}
 	for range n {
 		var id string
@@ -140,19 +140,19 @@ func parseReport(b []byte) (about string, rep report, err error) {
 		rep.down = append(rep.down, id)
 	}
 	if len(b) > 0 {
-		return "", rep, broken("%d bytes after the report on %s", len(b), about)
+		return "", rep, protocolErrorf("%d bytes after the report on %s", len(b), about)
 	}
 	return about, rep, nil
 }
 
-// report takes what a coordinator says of its own links or of another's.
-func (in *inLink) report(body []byte) error {
+// handleReport takes what a coordinator says of its own links or of another's.
+func (in *inLink) handleReport(body []byte) error {
 	about, rep, err := parseReport(body)
 	r := in.r
 	if err != nil || r.mesh {
 		return err
 	}
-	a := &r.atlas
+	a := &r.routing
 	a.mu.Lock()
 	own := about == r.self
 	known, ok := a.reports[about]
@@ -172,11 +172,11 @@ func (in *inLink) report(body []byte) error {
 	}
 	a.mu.Unlock()
 	if own {
-		r.spread(about, "")
+		r.broadcastReport(about, "")
 	} else {
-		r.spread(about, in.from)
+		r.broadcastReport(about, in.from)
 	}
-	rouse(a.wake)
+	wake(a.wake)
 	return nil
 }
 
@@ -185,7 +185,7 @@ func appendID(dst []byte, id string) []byte { return append(append(dst, byte(len
 
 func cutID(b []byte) (id string, rest []byte, err error) {
 	if len(b) < 1 || len(b) < 1+int(b[0]) || b[0] == 0 {
-		return "", nil, broken("an id is cut short")
+		return "", nil, protocolErrorf("an id is cut short")
 	}
 	n := 1 + int(b[0])
 	return string(b[1:n]), b[n:], nil

@@ -25,9 +25,9 @@ type Router struct {
 	limits          Limits
 	instance        [16]byte
 	stats           stats
-	forgeries       *rate.Limiter // of log lines
-	lookups         lookups
-	unresolved      account // messages whose receiver's home is not known yet
+	forgeryLog      *rate.Limiter // of log lines
+	lookups         lookupQueue
+	unresolved      quota // messages whose receiver's home is not known yet
 
 	ctx    context.Context // of every goroutine
 	cancel context.CancelFunc
@@ -38,20 +38,20 @@ type Router struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	mu    sync.RWMutex // guards the mailboxes; never held while a message is handed over
-	byID  map[string]*Mailbox
-	names map[string]*Mailbox // by full name
-	boxes atomic.Uint64       // raised with every change of names
+	mu            sync.RWMutex // guards the mailboxes; never held while a message is handed over
+	mailboxes     map[string]*Mailbox
+	mailboxByName map[string]*Mailbox // by full name
+	namesVersion  atomic.Uint64       // raised with every change of names
 
 	linksMu sync.RWMutex
 	links   map[string]*outLink // by the other coordinator's id
 
-	mesh  bool // whether all have links to all
-	atlas atlas
+	mesh    bool // whether all have links to all
+	routing routingTable
 
-	seatsMu sync.Mutex
-	seats   map[string]*inLink // accepted links, by the other coordinator's id
-	last    map[string]seat    // the newest ever accepted
+	acceptedMu    sync.Mutex
+	acceptedLinks map[string]*inLink // accepted links, by the other coordinator's id
+	newestLinks   map[string]linkID  // the newest ever accepted
 }
 
 // Open starts a router; Close ends it.
@@ -64,34 +64,34 @@ func Open(c Config) *Router {
 	}
 	r := &Router{
 		self: c.Self, namespace: c.Namespace, dir: c.Directory, dialer: c.Dialer, egress: c.Egress, log: c.Logger,
-		limits:    c.Limits.withDefaults(),
-		forgeries: rate.NewLimiter(1, 5),
-		lookups:   lookups{wake: make(chan struct{}, 1)},
-		seed:      maphash.MakeSeed(),
-		byID:      make(map[string]*Mailbox), names: make(map[string]*Mailbox),
-		links: make(map[string]*outLink),
-		seats: make(map[string]*inLink), last: make(map[string]seat),
+		limits:     c.Limits.withDefaults(),
+		forgeryLog: rate.NewLimiter(1, 5),
+		lookups:    lookupQueue{wake: make(chan struct{}, 1)},
+		seed:       maphash.MakeSeed(),
+		mailboxes:  make(map[string]*Mailbox), mailboxByName: make(map[string]*Mailbox),
+		links:         make(map[string]*outLink),
+		acceptedLinks: make(map[string]*inLink), newestLinks: make(map[string]linkID),
 	}
 	r.mesh = c.Topology.IsMesh()
-	r.atlas.init(c.Topology)
+	r.routing.init(c.Topology)
 	_, _ = rand.Read(r.instance[:]) // never fails
-	r.unresolved = account{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
+	r.unresolved = quota{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
 	for i := range r.shards {
-		r.shards[i].pairs = make(map[pairKey]*pair)
+		r.shards[i].streams = make(map[streamKey]*stream)
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.own(func() { r.lookUp(r.ctx) })
+	r.goTracked(func() { r.runLookups(r.ctx) })
 	changed := r.dir.Changed()
-	r.own(func() { r.tend(r.ctx, changed) })
+	r.goTracked(func() { r.maintain(r.ctx, changed) })
 	if r.dialer != nil {
 		// Not waited for by Close: it ends when the port it waits at does.
-		go r.accept()
+		go r.acceptLinks()
 	}
 	return r
 }
 
-// own starts a goroutine that Close waits for, unless Close has begun to wait.
-func (r *Router) own(f func()) bool {
+// goTracked starts a goroutine that Close waits for, unless Close has begun to wait.
+func (r *Router) goTracked(f func()) bool {
 	r.goMu.Lock()
 	defer r.goMu.Unlock()
 	if r.ctx.Err() != nil {
@@ -107,8 +107,8 @@ func (r *Router) own(f func()) bool {
 // runs but the wait for AcceptLink, which ends with the Dialer's port.
 func (r *Router) Close() {
 	r.mu.RLock()
-	sessions := make([]string, 0, len(r.byID))
-	for id := range r.byID {
+	sessions := make([]string, 0, len(r.mailboxes))
+	for id := range r.mailboxes {
 		sessions = append(sessions, id)
 	}
 	r.mu.RUnlock()
@@ -122,7 +122,7 @@ func (r *Router) Close() {
 		links = append(links, l)
 	}
 	r.linksMu.Unlock()
-	r.eachPair(func(p *pair) { r.pump(p, nil) })
+	r.eachStream(func(st *stream) { r.pump(st, nil) })
 	limit := time.NewTimer(r.limits.Drain)
 	defer limit.Stop()
 drain:
@@ -142,18 +142,18 @@ drain:
 	r.wg.Wait()
 }
 
-// eachPair calls f for every pair with its shard's mu held. f may let go of it.
-func (r *Router) eachPair(f func(*pair)) {
-	var all []*pair
+// eachStream calls f for every stream with its shard's mu held. f may let go of it.
+func (r *Router) eachStream(f func(*stream)) {
+	var all []*stream
 	for i := range r.shards {
 		sh := &r.shards[i]
 		sh.mu.Lock()
 		all = all[:0]
-		for _, p := range sh.pairs {
-			all = append(all, p)
+		for _, st := range sh.streams {
+			all = append(all, st)
 		}
-		for _, p := range all {
-			f(p)
+		for _, st := range all {
+			f(st)
 		}
 		sh.mu.Unlock()
 	}
@@ -179,26 +179,26 @@ func (r *Router) Attach(full, session string, epoch uint64) (*Mailbox, error) {
 		r.mu.Unlock()
 		return nil, wire.NotTried("no mailbox for %s: this coordinator is stopping", full)
 	}
-	if m, ok := r.byID[session]; ok {
+	if m, ok := r.mailboxes[session]; ok {
 		defer r.mu.Unlock()
 		if m.full != full {
 			return nil, wire.Refuse(wire.CodeConflict, "session %s has the mailbox of %s, not of %s", session, m.full, full)
 		}
-		if !m.renew(epoch) {
+		if !m.raiseEpoch(epoch) {
 			return nil, wire.Refuse(wire.CodeConflict, "session %s of %s is at a later epoch than %d", session, full, epoch)
 		}
 		return m, nil
 	}
-	before := r.names[full]
+	before := r.mailboxByName[full]
 	m := newMailbox(full, session, epoch, r.limits)
-	r.byID[session], r.names[full] = m, m
-	r.boxes.Add(1)
+	r.mailboxes[session], r.mailboxByName[full] = m, m
+	r.namesVersion.Add(1)
 	if before != nil {
-		delete(r.byID, before.session)
+		delete(r.mailboxes, before.session)
 	}
 	r.mu.Unlock()
 	if before != nil {
-		r.end(before, "another session has its name")
+		r.endMailbox(before, "another session has its name")
 	}
 	return m, nil
 }
@@ -208,17 +208,17 @@ func (r *Router) Attach(full, session string, epoch uint64) (*Mailbox, error) {
 // COORDINATOR in the same conversation. It does not wait for that.
 func (r *Router) Detach(session, reason string) {
 	r.mu.Lock()
-	m, ok := r.byID[session]
+	m, ok := r.mailboxes[session]
 	if ok {
-		delete(r.byID, session)
-		if r.names[m.full] == m {
-			delete(r.names, m.full)
-			r.boxes.Add(1)
+		delete(r.mailboxes, session)
+		if r.mailboxByName[m.full] == m {
+			delete(r.mailboxByName, m.full)
+			r.namesVersion.Add(1)
 		}
 	}
 	r.mu.Unlock()
 	if ok {
-		r.end(m, reason)
+		r.endMailbox(m, reason)
 	}
 }
 
@@ -226,6 +226,6 @@ func (r *Router) Detach(session, reason string) {
 func (r *Router) Mailbox(session string) (*Mailbox, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	m, ok := r.byID[session]
+	m, ok := r.mailboxes[session]
 	return m, ok
 }

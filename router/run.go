@@ -19,8 +19,8 @@ import (
 // deadAfter is how many pings may pass without a byte before a link is dead.
 const deadAfter = 3
 
-// farewell is how long a link that is closed in order may take to say bye.
-const farewell = 200 * time.Millisecond
+// byeTimeout is how long a link that is closed in order may take to say bye.
+const byeTimeout = 200 * time.Millisecond
 
 // run dials, serves and redials until ctx ends.
 func (l *outLink) run(ctx context.Context) {
@@ -32,7 +32,7 @@ func (l *outLink) run(ctx context.Context) {
 	pause.Multiplier = 2
 	for number := uint64(1); ; number++ {
 		select {
-		case <-l.heard: // before this dial
+		case <-l.dialNow: // before this dial
 		default:
 		}
 		conn, err := l.dial(ctx)
@@ -45,13 +45,13 @@ func (l *outLink) run(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			l.mu.Lock()
-			l.gone = true
+			l.closed = true
 			l.mu.Unlock()
-			l.kick() // those who wait find another way, or that there is none
+			l.pumpWaiting() // those who wait find another route, or that there is none
 			return
 		}
 		l.mu.Lock()
-		l.err, l.noDial = err.Error(), !dialled
+		l.err, l.dialFailed = err.Error(), !dialled
 		l.mu.Unlock()
 		l.backOff(ctx, pause, dialled)
 	}
@@ -63,7 +63,7 @@ func (l *outLink) run(ctx context.Context) {
 func (l *outLink) backOff(ctx context.Context, pause *backoff.ExponentialBackOff, dialled bool) {
 	wait := time.NewTimer(pause.NextBackOff())
 	defer wait.Stop()
-	heard := l.heard
+	heard := l.dialNow
 	if dialled {
 		heard = nil
 	}
@@ -81,15 +81,15 @@ func (l *outLink) backOff(ctx context.Context, pause *backoff.ExponentialBackOff
 	}
 }
 
-// Heard tells that there is a sign of life of a coordinator that may not have
+// PeerAlive tells that there is a sign of life of a coordinator that may not have
 // been reached: a link to it that waits to be dialled again is dialled now. It
 // does not block.
-func (r *Router) Heard(id string) {
+func (r *Router) PeerAlive(id string) {
 	r.linksMu.RLock()
 	l := r.links[id]
 	r.linksMu.RUnlock()
 	if l != nil {
-		rouse(l.heard)
+		wake(l.dialNow)
 	}
 }
 
@@ -110,28 +110,28 @@ func (l *outLink) dial(ctx context.Context) (net.Conn, error) {
 // serve uses one connection until it ends. good tells whether the other side
 // ever answered a ping.
 func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (good bool, err error) {
-	shallow(conn)
+	limitKernelBuffers(conn)
 	ctx, cancel := context.WithCancelCause(parent)
 	w := wireflow.NewWriter(conn, deadAfter*l.r.limits.Ping)
-	defer hurry(ctx, conn, w)()
+	defer interruptOn(ctx, conn, w)()
 	l.seen.Store(0)
 	l.mu.Lock()
 	l.control = appendPing(l.appendOpen(l.control[:0], number))
-	l.seq, l.taken = 0, 0
+	l.seq, l.takenSeq = 0, 0
 	l.prompt = prompt.New(conn)
-	l.up, l.err, l.noDial, l.version, l.owed = true, "", false, 0, nil
+	l.up, l.err, l.dialFailed, l.version, l.pendingReports = true, "", false, 0, nil
 	l.mu.Unlock()
-	l.r.stats.add(cLinksOpened)
+	l.r.stats.inc(cLinksOpened)
 	l.r.log.Info("link up", "to", l.id, "number", number)
 
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
-		cancel(l.write(ctx, w))
+		cancel(l.writeLoop(ctx, w))
 		conn.Close()
 	}()
-	l.kick()
-	good, err = l.read(ctx, conn, w)
+	l.pumpWaiting()
+	good, err = l.readLoop(ctx, conn, w)
 	cancel(err) // the first reason stays
 	if parent.Err() == nil {
 		conn.Close() // at once: nobody is left to say bye to
@@ -140,26 +140,26 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	if err = context.Cause(ctx); parent.Err() != nil {
 		err = errStopping
 	}
-	l.lost(err)
-	l.r.stats.add(cLinksLost)
-	l.r.broke("to", l.id, err)
+	l.disconnected(err)
+	l.r.stats.inc(cLinksLost)
+	l.r.logLinkEnd("to", l.id, err)
 	return good, err
 }
 
-// hurry makes a connection's reads fail and its writes end soon once ctx ends.
-func hurry(ctx context.Context, conn net.Conn, w *wireflow.Writer) (stop func() bool) {
+// interruptOn makes a connection's reads fail and its writes end soon once ctx ends.
+func interruptOn(ctx context.Context, conn net.Conn, w *wireflow.Writer) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Now())
-		w.Hurry(farewell)
+		w.Hurry(byeTimeout)
 	})
 }
 
-// linkBuffer is what the kernel may hold of a link at either end: a small
+// kernelBuffer is what the kernel may hold of a link at either end: a small
 // message waits behind it. It grows to megabytes where it is not bounded.
-const linkBuffer = 256 << 10
+const kernelBuffer = 256 << 10
 
-// shallow bounds the kernel's buffers of a link, if it has some.
-func shallow(conn net.Conn) {
+// limitKernelBuffers bounds the kernel's buffers of a link, if it has some.
+func limitKernelBuffers(conn net.Conn) {
 	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = secure.NetConn()
 	}
@@ -167,18 +167,18 @@ func shallow(conn net.Conn) {
 		SetReadBuffer(bytes int) error
 		SetWriteBuffer(bytes int) error
 	}); ok {
-		_ = tcp.SetReadBuffer(linkBuffer) // it works without
-		_ = tcp.SetWriteBuffer(linkBuffer)
+		_ = tcp.SetReadBuffer(kernelBuffer) // it works without
+		_ = tcp.SetWriteBuffer(kernelBuffer)
 	}
 }
 
-// listen reads from conn until nothing has come for d, or hurry ends the read.
-func listen(ctx context.Context, conn net.Conn, d time.Duration) *awake.Reader {
+// readUntilSilent reads from conn until nothing has come for d, or interruptOn ends the read.
+func readUntilSilent(ctx context.Context, conn net.Conn, d time.Duration) *awake.Reader {
 	return &awake.Reader{Conn: conn, Limit: d, Ended: ctx.Err}
 }
 
-// silence words a read that timed out.
-func silence(err error, d time.Duration) error {
+// describeTimeout words a read that timed out.
+func describeTimeout(err error, d time.Duration) error {
 	var t net.Error
 	if errors.As(err, &t) && t.Timeout() {
 		return fmt.Errorf("nothing came for %s", d)
@@ -186,12 +186,12 @@ func silence(err error, d time.Duration) error {
 	return err
 }
 
-// broke logs the end of a link and counts it if the other side's bytes were
+// logLinkEnd logs the end of a link and counts it if the other side's bytes were
 // the reason.
-func (r *Router) broke(direction, id string, err error) {
+func (r *Router) logLinkEnd(direction, id string, err error) {
 	var p protocolError
 	if errors.As(err, &p) {
-		r.stats.add(cLinkErrors)
+		r.stats.inc(cLinkErrors)
 		r.log.Warn("link broken by the other side", direction, id, "reason", err)
 		return
 	}
@@ -211,31 +211,31 @@ func appendPing(dst []byte) []byte {
 	return appendFrame(dst, kindPing, binary.BigEndian.AppendUint64(nil, uint64(wireflow.Now())))
 }
 
-// write takes what was appended and writes it, pings first, large messages one
+// writeLoop takes what was appended and writes it, pings first, large messages one
 // chunk a time. It ends with an error, or with nil after saying bye.
-func (l *outLink) write(ctx context.Context, to *wireflow.Writer) error {
+func (l *outLink) writeLoop(ctx context.Context, to *wireflow.Writer) error {
 	ping := time.NewTicker(l.r.limits.Ping)
 	defer ping.Stop()
-	w := linkWriter{to: to, asked: true} // with the first frames goes a ping
+	w := linkWriter{to: to, pingPending: true} // with the first frames goes a ping
 	for {
 		select {
 		case <-ctx.Done():
-			l.pen.Lock()
+			l.writeLock.Lock()
 			l.mu.Lock()
-			rest := l.rest
-			l.rest = nil
+			rest := l.unwritten
+			l.unwritten = nil
 			l.mu.Unlock()
 			_, _ = to.Write(appendFrame(rest, kindBye, []byte("closed by its coordinator")))
-			l.pen.Unlock()
+			l.writeLock.Unlock()
 			return nil
 		case <-ping.C:
 			l.mu.Lock()
 			l.control = appendPing(l.control)
 			l.mu.Unlock()
-			w.asked = true
+			w.pingPending = true
 		default:
 		}
-		some, err := w.once(l)
+		some, err := w.writeOnce(l)
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
@@ -248,7 +248,7 @@ func (l *outLink) write(ctx context.Context, to *wireflow.Writer) error {
 			l.mu.Lock()
 			l.control = appendPing(l.control)
 			l.mu.Unlock()
-			w.asked = true
+			w.pingPending = true
 		case <-ctx.Done():
 		}
 	}
@@ -256,23 +256,23 @@ func (l *outLink) write(ctx context.Context, to *wireflow.Writer) error {
 
 // linkWriter holds the writer's buffers.
 type linkWriter struct {
-	to    *wireflow.Writer
-	asked bool // what is written next holds a ping
-	chunk []byte
-	data  []*segment
-	all   net.Buffers
+	to          *wireflow.Writer
+	pingPending bool // what is written next holds a ping
+	chunk       []byte
+	data        []*segment
+	all         net.Buffers
 }
 
-// once writes what waits; false means that there was nothing.
-func (w *linkWriter) once(l *outLink) (bool, error) {
-	l.pen.Lock()
-	defer l.pen.Unlock()
-	rest, control, data, owed := l.take(w.data[:0])
+// writeOnce writes what waits; false means that there was nothing.
+func (w *linkWriter) writeOnce(l *outLink) (bool, error) {
+	l.writeLock.Lock()
+	defer l.writeLock.Unlock()
+	rest, control, data, owed := l.takePending(w.data[:0])
 	w.data = data
 	if len(owed) > 0 {
 		control = l.r.appendReports(control, owed)
 	}
-	w.chunk = l.cutOne(w.chunk[:0])
+	w.chunk = l.appendChunk(w.chunk[:0])
 	all := append(w.all[:0], rest, control)
 	for _, s := range data {
 		all = append(all, s.b)
@@ -285,49 +285,49 @@ func (w *linkWriter) once(l *outLink) (bool, error) {
 	if err := writeAll(w.to, all); err != nil {
 		return true, err
 	}
-	if w.asked {
-		w.asked = false
+	if w.pingPending {
+		w.pingPending = false
 		w.to.Asked()
 	}
 	clear(w.all)
-	l.wrote(data)
+	l.recycleSegments(data)
 	return true, nil
 }
 
-// promptBytes is how much is written at most by a goroutine that has read.
-const promptBytes = 16 << 10
+// maxTryWrite is how much is written at most by a goroutine that has read.
+const maxTryWrite = 16 << 10
 
-// push writes what waits for the link if that is little, nobody else writes and
+// tryWrite writes what waits for the link if that is little, nobody else writes and
 // the socket takes it at once; all else is the writer's. No lock is held.
-func (l *outLink) push() {
-	if !l.pen.TryLock() {
-		rouse(l.wake)
+func (l *outLink) tryWrite() {
+	if !l.writeLock.TryLock() {
+		wake(l.wake)
 		return
 	}
 	l.mu.Lock()
-	if l.prompt == nil || len(l.rest)+len(l.control)+len(l.owed)+len(l.large) > 0 || len(l.data) != 1 || len(l.data[0].b) > promptBytes {
+	if l.prompt == nil || len(l.unwritten)+len(l.control)+len(l.pendingReports)+len(l.activeLarge) > 0 || len(l.backlog) != 1 || len(l.backlog[0].b) > maxTryWrite {
 		l.mu.Unlock()
-		l.pen.Unlock()
-		rouse(l.wake)
+		l.writeLock.Unlock()
+		wake(l.wake)
 		return
 	}
-	s, w := l.data[0], l.prompt
-	l.data[0] = nil
-	l.data = l.data[:0]
-	l.taken = l.seq
+	s, w := l.backlog[0], l.prompt
+	l.backlog[0] = nil
+	l.backlog = l.backlog[:0]
+	l.takenSeq = l.seq
 	l.mu.Unlock()
 	n := w.Write(s.b)
 	l.mu.Lock()
 	if n < len(s.b) {
-		l.rest = append(l.rest, s.b[n:]...)
+		l.unwritten = append(l.unwritten, s.b[n:]...)
 	}
 	s.written = true
-	l.done(s)
-	more := len(l.rest)+len(l.control)+len(l.owed)+len(l.large)+len(l.data) > 0
+	l.recycleSegment(s)
+	more := len(l.unwritten)+len(l.control)+len(l.pendingReports)+len(l.activeLarge)+len(l.backlog) > 0
 	l.mu.Unlock()
-	l.pen.Unlock()
+	l.writeLock.Unlock()
 	if more {
-		rouse(l.wake)
+		wake(l.wake)
 	}
 }
 
@@ -341,64 +341,64 @@ func writeAll(to *wireflow.Writer, all net.Buffers) error {
 	return to.WriteBuffers(&all)
 }
 
-// wrote gives back what was written, unless the payload in it may be needed
+// recycleSegments gives back what was written, unless the payload in it may be needed
 // once more.
-func (l *outLink) wrote(data []*segment) {
+func (l *outLink) recycleSegments(data []*segment) {
 	if len(data) == 0 {
 		return
 	}
 	l.mu.Lock()
 	for i, s := range data {
 		s.written = true
-		l.done(s)
+		l.recycleSegment(s)
 		data[i] = nil
 	}
 	l.mu.Unlock()
 }
 
-// take takes what is to be written next; from now on it may have left.
-func (l *outLink) take(to []*segment) (rest, control []byte, data []*segment, owed []string) {
+// takePending takes what is to be written next; from now on it may have left.
+func (l *outLink) takePending(to []*segment) (rest, control []byte, data []*segment, owed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rest, l.rest = l.rest, nil
+	rest, l.unwritten = l.unwritten, nil
 	control, l.control = l.control, nil
-	owed, l.owed = l.owed, nil
-	data = l.data.take(to)
-	if len(l.data) == 0 {
-		l.taken = l.seq
+	owed, l.pendingReports = l.pendingReports, nil
+	data = l.backlog.take(to)
+	if len(l.backlog) == 0 {
+		l.takenSeq = l.seq
 	} else {
-		l.taken = data[len(data)-1].last
+		l.takenSeq = data[len(data)-1].last
 	}
 	return rest, control, data, owed
 }
 
-// read takes outcomes until the connection fails or is dead.
-func (l *outLink) read(ctx context.Context, conn net.Conn, w *wireflow.Writer) (good bool, err error) {
+// readLoop takes outcomes until the connection fails or is dead.
+func (l *outLink) readLoop(ctx context.Context, conn net.Conn, w *wireflow.Writer) (good bool, err error) {
 	dead := deadAfter * l.r.limits.Ping
-	heard := listen(ctx, conn, dead)
+	heard := readUntilSilent(ctx, conn, dead)
 	heard.More = func(silent time.Duration) time.Duration { return w.More(silent, dead) }
 	frames := newFrameReader(heard)
 	var scratch []*entry
 	for {
 		kind, body, err := frames.next()
 		if err != nil {
-			return good, silence(err, dead)
+			return good, describeTimeout(err, dead)
 		}
 		switch kind {
 		case kindOutcomes:
-			err = l.outcomes(body, &scratch)
+			err = l.handleOutcomes(body, &scratch)
 		case kindPong:
 			good = true
 			w.Answered()
 			if len(body) > 8 {
-				l.greet(body[8])
+				l.setPeerVersion(body[8])
 			} else {
-				l.greet(1)
+				l.setPeerVersion(1)
 			}
 		case kindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", l.id, body)
 		default:
-			err = broken("frame of kind %d from the accepting side", kind)
+			err = protocolErrorf("frame of kind %d from the accepting side", kind)
 		}
 		if err != nil {
 			return good, err

@@ -3,11 +3,11 @@ package router
 import "sync"
 
 // segmentSize is how much of what waits to be written lies together, and
-// turnBytes how much the writer takes at once: what it has not taken has
+// writeBatch how much the writer takes at once: what it has not taken has
 // certainly not left, and pings and chunks go in between.
 const (
 	segmentSize = 128 << 10
-	turnBytes   = 4 * segmentSize
+	writeBatch  = 4 * segmentSize
 )
 
 // maxHeldSegments bounds the segments of one link that are kept for messages
@@ -24,10 +24,10 @@ type segment struct {
 
 var segments = sync.Pool{New: func() any { return &segment{b: make([]byte, 0, segmentSize)} }}
 
-// done has a segment used again if it was written and nobody needs it. A link
-// keeps one: on its way through the pool another processor would not find it.
+// recycleSegment has a segment used again if it was written and nobody needs it. A link
+// keeps one: on its route through the pool another processor would not find it.
 // The link's mu is held.
-func (l *outLink) done(s *segment) {
+func (l *outLink) recycleSegment(s *segment) {
 	if !s.written || s.held > 0 {
 		return
 	}
@@ -39,27 +39,27 @@ func (l *outLink) done(s *segment) {
 	segments.Put(s)
 }
 
-// room returns the segment that n more bytes, one frame at most, go into; the
+// segmentFor returns the segment that n more bytes, one frame at most, go into; the
 // link's mu is held.
-func (l *outLink) room(n int) *segment {
-	if k := len(l.data); k > 0 && cap(l.data[k-1].b)-len(l.data[k-1].b) >= n {
-		return l.data[k-1]
+func (l *outLink) segmentFor(n int) *segment {
+	if k := len(l.backlog); k > 0 && cap(l.backlog[k-1].b)-len(l.backlog[k-1].b) >= n {
+		return l.backlog[k-1]
 	}
 	s := l.spare
 	if l.spare = nil; s == nil {
 		s = segments.Get().(*segment)
 	}
-	l.data = append(l.data, s)
+	l.backlog = append(l.backlog, s)
 	return s
 }
 
 // backlog is what waits to be written, in order.
 type backlog []*segment
 
-// take moves the first segments to dst, turnBytes of them at most.
+// take moves the first segments to dst, writeBatch of them at most.
 func (q *backlog) take(dst []*segment) []*segment {
 	n := 0
-	for size := 0; n < len(*q) && size < turnBytes; n++ {
+	for size := 0; n < len(*q) && size < writeBatch; n++ {
 		size += len((*q)[n].b)
 	}
 	dst = append(dst, (*q)[:n]...)
@@ -69,14 +69,14 @@ func (q *backlog) take(dst []*segment) []*segment {
 	return dst
 }
 
-// lend has an entry that was just appended to s, and whose payload was lent,
+// pinSegment has an entry that was just appended to s, and whose payload was lent,
 // find it there from now on. The link's mu is held.
-func (l *outLink) lend(s *segment, e *entry) {
-	if l.held >= maxHeldSegments {
-		e.keep()
+func (l *outLink) pinSegment(s *segment, e *entry) {
+	if l.heldSegments >= maxHeldSegments {
+		e.ownPayload()
 		return
 	}
-	e.lent = false
+	e.borrowed = false
 	at := len(s.b)
 	for i := len(e.m.Payload) - 1; i >= 0; i-- {
 		n := len(e.m.Payload[i])
@@ -85,16 +85,16 @@ func (l *outLink) lend(s *segment, e *entry) {
 	}
 	e.seg = s
 	if s.held++; s.held == 1 {
-		l.held++
+		l.heldSegments++
 	}
 }
 
-// unlend is the end of lend; the link's mu is held.
-func (l *outLink) unlend(e *entry) {
+// unpinSegment is the end of pinSegment; the link's mu is held.
+func (l *outLink) unpinSegment(e *entry) {
 	s := e.seg
 	e.seg = nil
 	if s.held--; s.held == 0 {
-		l.held--
-		l.done(s)
+		l.heldSegments--
+		l.recycleSegment(s)
 	}
 }

@@ -30,16 +30,16 @@ func (r *Router) Send(ctx context.Context, m wire.Message) (Outcome, error) {
 	}
 	var err *wire.Error
 	switch {
-	case w.state.CompareAndSwap(here, withdrawn):
+	case w.state.CompareAndSwap(pending, canceled):
 		err = wire.NotTried("the message to %s was not sent: %v", m.To, context.Cause(ctx))
-	case w.state.CompareAndSwap(left, abandoned):
+	case w.state.CompareAndSwap(sent, abandoned):
 		err = wire.Unknown(context.Cause(ctx))
-	case w.state.CompareAndSwap(here, withdrawn): // it came back in between
+	case w.state.CompareAndSwap(pending, canceled): // it came back in between
 		err = wire.NotTried("the message to %s was not sent: %v", m.To, context.Cause(ctx))
 	default:
 		return result(<-w.answer)
 	}
-	r.stats.outcome(err)
+	r.stats.countOutcome(err)
 	return result(err)
 }
 
@@ -102,9 +102,9 @@ func (r *Router) PostWith(m wire.Message, o PostOptions, done func(Outcome, erro
 	if e == nil {
 		return
 	}
-	e.deadline, e.lent = o.Now.Add(o.Timeout), o.Borrowed && m.FrameSize() <= wire.MaxWhole
+	e.deadline, e.borrowed = o.Now.Add(o.Timeout), o.Borrowed && m.FrameSize() <= wire.MaxWhole
 	if o.LinkWait > 0 {
-		e.linkBy = o.Now.Add(o.LinkWait)
+		e.dialDeadline = o.Now.Add(o.LinkWait)
 	}
 	r.post(e, o.Now, o.Write)
 }

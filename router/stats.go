@@ -25,14 +25,14 @@ const (
 	cForged
 	cMoved
 	cRetried
-	cReturned
-	cNotReturned
+	cUnreadReported
+	cUnreadUnreported
 	cUnacknowledged
 	cRelayed
-	cNoWay
-	cForgedWay
-	cStale
-	cFresh
+	cNoRoute
+	cForgedRoute
+	cOutOfEpoch
+	cLookups
 	cLinksOpened
 	cLinksLost
 	cLinkErrors
@@ -40,62 +40,62 @@ const (
 )
 
 var counterNames = [counters]string{
-	cDelivered:       "delivered",
-	cReceiverUnknown: "receiver_unknown",
-	cRefused:         "refused", // all codes below together
-	cUnknown:         "unknown",
-	cBusy:            "refused_busy",
-	cTooLarge:        "refused_too_large",
-	cInvalid:         "refused_invalid",
-	cForbidden:       "refused_forbidden",
-	cUnavailable:     "refused_unavailable",
-	cOther:           "refused_other",
-	cReceived:        "received_by_link", // put into a mailbox here for another coordinator
-	cMailboxFull:     "mailbox_full",     // refusals of own mailboxes, for local and linked senders
-	cForged:          "forged_sender",    // frames dropped, since their sender is not at home where they came from
-	cMoved:           "receiver_moved",   // frames for a component that is not, or no longer, at home here
-	cRetried:         "retried",          // tries after such an answer
-	cReturned:        "returned",         // unread mail of ended sessions, reported to its sender
-	cNotReturned:     "not_returned",     // the same where the report was not delivered either
-	cUnacknowledged:  "unacknowledged",   // given to a reader that ended without acknowledging
-	cRelayed:         "relayed",          // sent on for other coordinators
-	cNoWay:           "no_way",           // not sent on, since the next link is down; their origin looks for another way
-	cForgedWay:       "forged_way",       // frames dropped, since they did not come as their way says or from no member
-	cStale:           "out_of_turn",      // frames that came after those their origin sent later
-	cFresh:           "fresh_rounds",
-	cLinksOpened:     "links_opened",
-	cLinksLost:       "links_lost",
-	cLinkErrors:      "link_errors", // links closed because of what came over them
+	cDelivered:        "delivered",
+	cReceiverUnknown:  "receiver_unknown",
+	cRefused:          "refused", // all codes below together
+	cUnknown:          "unknown",
+	cBusy:             "refused_busy",
+	cTooLarge:         "refused_too_large",
+	cInvalid:          "refused_invalid",
+	cForbidden:        "refused_forbidden",
+	cUnavailable:      "refused_unavailable",
+	cOther:            "refused_other",
+	cReceived:         "received_by_link", // put into a mailbox here for another coordinator
+	cMailboxFull:      "mailbox_full",     // refusals of own mailboxes, for local and linked senders
+	cForged:           "forged_sender",    // frames dropped, since their sender is not at home where they came from
+	cMoved:            "receiver_moved",   // frames for a component that is not, or no longer, at home here
+	cRetried:          "retried",          // tries after such an answer
+	cUnreadReported:   "returned",         // unread mail of ended sessions, reported to its sender
+	cUnreadUnreported: "not_returned",     // the same where the report was not delivered either
+	cUnacknowledged:   "unacknowledged",   // given to a reader that ended without acknowledging
+	cRelayed:          "relayed",          // sent on for other coordinators
+	cNoRoute:          "no_way",           // not sent on, since the next link is down; their origin looks for another route
+	cForgedRoute:      "forged_way",       // frames dropped, since they did not come as their way says or from no member
+	cOutOfEpoch:       "out_of_turn",      // frames that came after those their origin sent later
+	cLookups:          "fresh_rounds",
+	cLinksOpened:      "links_opened",
+	cLinksLost:        "links_lost",
+	cLinkErrors:       "link_errors", // links closed because of what came over them
 }
 
 type stats [counters]atomic.Uint64
 
-func (s *stats) add(c counter) { s[c].Add(1) }
+func (s *stats) inc(c counter) { s[c].Add(1) }
 
-// outcome counts one message's one outcome.
-func (s *stats) outcome(err *wire.Error) {
+// countOutcome counts one message's one outcome.
+func (s *stats) countOutcome(err *wire.Error) {
 	switch outcomeOf(err) {
 	case Delivered:
-		s.add(cDelivered)
+		s.inc(cDelivered)
 	case ReceiverUnknown:
-		s.add(cReceiverUnknown)
+		s.inc(cReceiverUnknown)
 	case Unknown:
-		s.add(cUnknown)
+		s.inc(cUnknown)
 	case Refused:
-		s.add(cRefused)
+		s.inc(cRefused)
 		switch err.Code {
 		case wire.CodeBusy:
-			s.add(cBusy)
+			s.inc(cBusy)
 		case wire.CodeTooLarge:
-			s.add(cTooLarge)
+			s.inc(cTooLarge)
 		case wire.CodeInvalid:
-			s.add(cInvalid)
+			s.inc(cInvalid)
 		case wire.CodeForbidden:
-			s.add(cForbidden)
+			s.inc(cForbidden)
 		case wire.CodeUnavailable:
-			s.add(cUnavailable)
+			s.inc(cUnavailable)
 		default:
-			s.add(cOther)
+			s.inc(cOther)
 		}
 	}
 }

@@ -18,18 +18,20 @@ const (
 	// The following are told of a relay only, so that no build of before reads
 	// them.
 
-	lost    verdict = 7  // a coordinator on the way lost the next one after the message had left
-	noWay   verdict = 8  // a coordinator on the way can not send it on; or one behind such a message
-	crowded verdict = 9  // too many messages wait at a coordinator on the way
-	stale   verdict = 10 // its origin has sent others in a later turn
+	linkLost  verdict = 7  // a coordinator on the route lost the next one after the message had left
+	noRoute   verdict = 8  // a coordinator on the route can not send it on; or one behind such a message
+	routeBusy verdict = 9  // too many messages wait at a coordinator on the route
+	oldEpoch  verdict = 10 // its origin has sent others in a later turn
 )
 
-// back tells whether the message comes back to be sent once more. Those of its
+// comesBack tells whether the message comes back to be sent once more. Those of its
 // sender and receiver behind it come back too, so that none overtakes it.
-func (v verdict) back() bool { return v == unknownTo || v == moved || v == noWay || v == stale }
+func (v verdict) comesBack() bool {
+	return v == unknownTo || v == moved || v == noRoute || v == oldEpoch
+}
 
-// refusal is what a verdict means to the sender.
-func refusal(v verdict, to string) *wire.Error {
+// verdictError is what a verdict means to the sender.
+func verdictError(v verdict, to string) *wire.Error {
 	switch v {
 	case accepted:
 		return nil
@@ -41,18 +43,18 @@ func refusal(v verdict, to string) *wire.Error {
 		return wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender as one of this coordinator", to)
 	case unchecked:
 		return wire.NotTried("the home of %s could not look up sender and receiver", to)
-	case lost:
-		return wire.Unknown(broken("a link on the way to %s was lost", to))
-	case noWay, stale:
+	case linkLost:
+		return wire.Unknown(protocolErrorf("a link on the way to %s was lost", to))
+	case noRoute, oldEpoch:
 		return wire.NotTried("no way to the home of %s was found in time", to)
-	case crowded:
+	case routeBusy:
 		return wire.Refuse(wire.CodeBusy, "too many messages wait on the way to %s", to)
 	}
 	return wire.NotTried("the message to %s reached its home too late and was not delivered", to)
 }
 
-// goesOn is never told: the message is not for a mailbox here.
-const goesOn verdict = 255
+// toForward is never told: the message is not for a mailbox here.
+const toForward verdict = 255
 
 // lastVerdict is the highest one known.
-const lastVerdict = stale
+const lastVerdict = oldEpoch

@@ -33,7 +33,7 @@ func (w *world) played(id string) *node {
 	return n
 }
 
-// frame reads the next frame of a link and answers pings on the way, with the
+// frame reads the next frame of a link and answers pings on the route, with the
 // version after the eight bytes if it is above 1.
 func frame(t testing.TB, c net.Conn, version byte) (kind byte, body []byte) {
 	t.Helper()
@@ -192,7 +192,7 @@ func TestForgedWays(t *testing.T) {
 	}
 }
 
-// A message that can not go on comes back and takes the way that is left, even
+// A message that can not go on comes back and takes the route that is left, even
 // if its sender could not know.
 func TestAWayThatEndsHalfway(t *testing.T) {
 	w := newWorld()
@@ -261,7 +261,7 @@ func TestReturnedMessagesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// When a message comes back through a middle, those of its pair that still
+// When a message comes back through a middle, those of its stream that still
 // wait there come back too.
 func TestTheMiddleTurnsBackWhatWaits(t *testing.T) {
 	w := newWorld()
@@ -280,7 +280,7 @@ func TestTheMiddleTurnsBackWhatWaits(t *testing.T) {
 		return relayBody(1, 1, way, dataBody(t, id, "s", numbered("n1.a", "n3.b", int(id), size)))
 	}
 	write(t, in, linkFrame(8, relay(1, 8)))
-	nextOf(t, out, 2, 8) // 1 is on its way; 2 waits, since a large one goes alone
+	nextOf(t, out, 2, 8) // 1 is on its route; 2 waits, since a large one goes alone
 	large := relay(2, 16<<20)
 	for i, total := 0, len(large); len(large) > 0; i++ {
 		piece := large[:min(len(large), 60<<10)]
@@ -474,7 +474,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 }
 
-// A message that comes late is refused, and what follows of its pair is turned
+// A message that comes late is refused, and what follows of its stream is turned
 // back until the dialler is known to have read the refusal of each: the late
 // one's alone does not let others pass those that were turned back because of it.
 func TestALateOneOpensNoGap(t *testing.T) {

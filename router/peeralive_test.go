@@ -27,7 +27,7 @@ func TestLinksComeSoonAfterAReturn(t *testing.T) {
 			n := w.start(t, router.Limits{}, "n1", "n2")
 			time.Sleep(away)
 			there.Store(true)
-			n[0].Heard("n2")
+			n[0].PeerAlive("n2")
 			time.Sleep(500 * time.Millisecond)
 			for i, other := range []string{"n2", "n1"} {
 				if got := n[i].Links()[other]; got != "up" {
@@ -53,8 +53,8 @@ func TestLinksThatDoNotLastAreDialledRarely(t *testing.T) {
 		n := w.start(t, router.Limits{}, "n1", "n2")
 		for range 6000 {
 			time.Sleep(10 * time.Millisecond)
-			n[0].Heard("n2")
-			n[1].Heard("n1")
+			n[0].PeerAlive("n2")
+			n[1].PeerAlive("n1")
 		}
 		if got := dials.Load(); got > 100 {
 			t.Errorf("%d dials in a minute, want fewer than 100", got)

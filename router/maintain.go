@@ -11,10 +11,10 @@ import (
 // late may an outcome for a message that ran out of time be.
 const tick = 50 * time.Millisecond
 
-// tend keeps one link to every other coordinator and answers messages whose
+// maintain keeps one link to every other coordinator and answers messages whose
 // time is over, so that no message needs a timer of its own.
 // changed is the directory's channel from before the first message.
-func (r *Router) tend(ctx context.Context, changed <-chan struct{}) {
+func (r *Router) maintain(ctx context.Context, changed <-chan struct{}) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	r.reconcile()
@@ -23,19 +23,19 @@ func (r *Router) tend(ctx context.Context, changed <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-		case <-r.atlas.wake:
-			r.chart()
-			r.resume()
+		case <-r.routing.wake:
+			r.computeRoutes()
+			r.resumeParked()
 			continue
 		}
 		select {
 		case <-changed:
 			changed = r.dir.Changed() // before looking, so that nothing is missed
 			r.reconcile()
-			r.reroute()
+			r.pumpDisconnected()
 		default:
 		}
-		r.resume()
+		r.resumeParked()
 		r.expire(time.Now())
 	}
 }
@@ -53,7 +53,7 @@ func (r *Router) allLinks() []*outLink {
 
 // reconcile starts links to new coordinators and ends those to gone ones.
 func (r *Router) reconcile() {
-	r.survey()
+	r.refreshGraph()
 	if r.dialer == nil {
 		return
 	}
@@ -62,9 +62,9 @@ func (r *Router) reconcile() {
 		known[id] = true
 		r.linkTo(id)
 	}
-	r.chart() // so that nothing new takes the links that end now
+	r.computeRoutes() // so that nothing new takes the links that end now
 	for _, l := range r.allLinks() {
-		if known[l.id] || l.acct.msgs.Load() > 0 {
+		if known[l.id] || l.quota.msgs.Load() > 0 {
 			continue
 		}
 		r.linksMu.Lock()
@@ -75,28 +75,28 @@ func (r *Router) reconcile() {
 	}
 }
 
-// reroute pumps the pairs that wait for a link that is not up: their receivers
+// pumpDisconnected pumps the streams that wait for a link that is not up: their receivers
 // may have another home by now.
-func (r *Router) reroute() {
+func (r *Router) pumpDisconnected() {
 	for _, l := range r.allLinks() {
 		if l.status() != "up" {
-			l.kick()
+			l.pumpWaiting()
 		}
 	}
 }
 
-// cutOff tells whether the coordinator that a pair's messages wait for cannot be
-// reached: no dial has succeeded since the link was lost, or there is no way.
+// homeUnreachable tells whether the coordinator that a stream's messages wait for cannot be
+// reached: no dial has succeeded since the link was lost, or there is no route.
 // The shard's mu is held.
-func (r *Router) cutOff(p *pair) bool {
-	if p.resting {
+func (r *Router) homeUnreachable(st *stream) bool {
+	if st.waitingForTick {
 		return true
 	}
-	rt := r.route(p.key.to)
-	if !p.waiting || !rt.ok || rt.home == r.self {
+	loc := r.locate(st.key.to)
+	if !st.waitingForLink || !loc.ok || loc.home == r.self {
 		return false
 	}
-	l, _ := r.toward(rt.home)
+	l, _ := r.nextLink(loc.home)
 	return l != nil && l.unreachable()
 }
 
@@ -104,31 +104,31 @@ func (r *Router) cutOff(p *pair) bool {
 // left, else unknown.
 func (r *Router) expire(now time.Time) {
 	var out list
-	r.eachPair(func(p *pair) {
-		if p.parked.head == nil && p.returned.head == nil {
+	r.eachStream(func(st *stream) {
+		if st.parked.head == nil && st.returned.head == nil {
 			return
 		}
-		cutOff := (p.parked.overLink(now) || p.returned.overLink(now)) && r.cutOff(p)
+		cutOff := (st.parked.dialOverdue(now) || st.returned.dialOverdue(now)) && r.homeUnreachable(st)
 		over := func(e *entry) bool {
-			return e.gone() || now.After(e.deadline) || cutOff && e.overLink(now)
+			return e.isCanceled() || now.After(e.deadline) || cutOff && e.dialOverdue(now)
 		}
-		p.parked.filter(&out, over)
-		p.returned.filter(&out, over)
-		r.tidy(p)
+		st.parked.filter(&out, over)
+		st.returned.filter(&out, over)
+		r.removeIfIdle(st)
 	})
 	for out.head != nil {
 		e := out.pop()
-		if e.onward != nil {
-			r.tellBack(e, expired)
+		if e.forwarded != nil {
+			r.returnVerdict(e, expired)
 			continue
 		}
 		if now.After(e.deadline) {
-			r.finish(e, late(e.m.To))
+			r.complete(e, expiredError(e.m.To))
 		} else {
-			r.finish(e, wire.NotTried("the message to %s was not sent: its coordinator cannot be reached now", e.m.To))
+			r.complete(e, wire.NotTried("the message to %s was not sent: its coordinator cannot be reached now", e.m.To))
 		}
 	}
 	for _, l := range r.allLinks() {
-		l.overdue(now)
+		l.expireInFlight(now)
 	}
 }

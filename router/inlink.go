@@ -32,44 +32,44 @@ type inLink struct {
 	ended    chan struct{}
 	wake     chan struct{} // capacity 1: the writer has work
 
-	pen    sync.Mutex     // held by who writes; taken before mu
-	prompt *prompt.Writer // nil: the connection has none
-	to     *wireflow.Writer
-	spare  []byte // what was written last, guarded by pen
+	writeLock sync.Mutex     // held by who writes; taken before mu
+	prompt    *prompt.Writer // nil: the connection has none
+	writer    *wireflow.Writer
+	spare     []byte // what was written last, guarded by writeLock
 
-	frames   *frameReader            // owned by the reader
-	names    wire.Names              // owned by the reader
-	short    slab                    // owned by the reader
-	flows    map[pairKey]*flow       // owned by the reader
-	last     *flow                   // the same: of the last message
-	large    map[uint32]*partial     // owned by the reader
-	joining  atomic.Int32            // large messages being put together beside the reader
-	passages map[passageKey]*passage // owned by the reader
+	frames        *frameReader               // owned by the reader
+	names         wire.Names                 // owned by the reader
+	slab          slab                       // owned by the reader
+	resolvedByKey map[streamKey]*resolved    // owned by the reader
+	lastResolved  *resolved                  // the same: of the last message
+	partials      map[uint32]*partialMessage // owned by the reader
+	assembling    atomic.Int32               // large messages being put together beside the reader
+	transits      map[transitKey]*transit    // owned by the reader
 
-	sending sync.WaitGroup // messages being sent on; grows under mu, not once over
+	forwarding sync.WaitGroup // messages being sent on; grows under mu, not once over
 
-	mu    sync.Mutex
-	out   []byte // frames not yet written
-	batch []byte // outcomes not yet framed
-	over  bool   // nothing more is delivered or sent on
-	fault error  // found beside the reader
+	mu     sync.Mutex
+	out    []byte // frames not yet written
+	batch  []byte // outcomes not yet framed
+	closed bool   // nothing more is delivered or sent on
+	fault  error  // found beside the reader
 	fences
 	held      map[string]*heldFrom
 	heldMsgs  int
 	heldBytes int
 }
 
-// fences are the pairs of which a message was refused as unknownTo or moved,
+// fences are the streams of which a message was refused as unknownTo or moved,
 // until the dialler is known to have read that. They are as many as such
 // verdicts are under way.
 type fences struct {
-	count uint64             // such verdicts on this link
-	byKey map[pairKey]uint64 // number of the pair's latest one
-	order []fence            // oldest first, those that a later one of their pair has replaced too
+	count uint64               // such verdicts on this link
+	byKey map[streamKey]uint64 // number of the stream's latest one
+	order []fence              // oldest first, those that a later one of their stream has replaced too
 }
 
 type fence struct {
-	key    pairKey
+	key    streamKey
 	number uint64
 }
 
@@ -77,8 +77,8 @@ type fence struct {
 // as many messages without outcome.
 const maxFences = 1 << 17
 
-// accept takes links until the dialler's port is closed.
-func (r *Router) accept() {
+// acceptLinks takes links until the dialler's port is closed.
+func (r *Router) acceptLinks() {
 	slots := make(chan struct{}, maxOpen)
 	for {
 		conn, from, err := r.dialer.AcceptLink()
@@ -99,7 +99,7 @@ func (r *Router) accept() {
 			conn.Close()
 			continue
 		}
-		if !r.own(func() { r.serveIn(conn, from, func() { <-slots }) }) {
+		if !r.goTracked(func() { r.serveAccepted(conn, from, func() { <-slots }) }) {
 			conn.Close()
 			return
 		}
@@ -108,52 +108,52 @@ func (r *Router) accept() {
 
 var errStopping = errors.New("closed by this coordinator")
 
-// serveIn uses one accepted connection until it ends.
-func (r *Router) serveIn(conn net.Conn, from string, opened func()) {
+// serveAccepted uses one accepted connection until it ends.
+func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	defer conn.Close()
-	shallow(conn)
+	limitKernelBuffers(conn)
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	w := wireflow.NewWriter(conn, deadAfter*r.limits.Ping)
-	defer hurry(ctx, conn, w)()
-	heard := listen(ctx, conn, openLimit)
-	in, err := r.opened(conn, w, from, newFrameReader(heard))
+	defer interruptOn(ctx, conn, w)()
+	heard := readUntilSilent(ctx, conn, openLimit)
+	in, err := r.readOpen(conn, w, from, newFrameReader(heard))
 	opened()
 	heard.Limit = deadAfter * r.limits.Ping
 	if err == nil {
-		r.Heard(in.from)
-		err = r.seat(in)
+		r.PeerAlive(in.from)
+		err = r.registerAccepted(in)
 	}
 	if err != nil {
-		r.broke("from", from, err)
+		r.logLinkEnd("from", from, err)
 		return
 	}
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
-		in.write(ctx)
+		in.writeLoop(ctx)
 		conn.Close()
 	}()
-	err = in.read()
+	err = in.readLoop()
 	in.mu.Lock()
-	in.over = true
+	in.closed = true
 	if in.fault != nil {
 		err = in.fault
 	}
 	in.mu.Unlock()
-	in.sending.Wait() // those beside the reader too: the next link's come behind them
+	in.forwarding.Wait() // those beside the reader too: the next link's come behind them
 	_ = in.flush()
 	if r.ctx.Err() != nil {
 		err = errStopping
 	}
 	var p protocolError
 	if errors.As(err, &p) {
-		in.say(appendFrame(nil, kindBye, []byte(p)))
+		in.enqueueFrame(appendFrame(nil, kindBye, []byte(p)))
 	}
 	cancel()
 	<-wrote
-	r.broke("from", from, err)
-	r.unseat(in)
+	r.logLinkEnd("from", from, err)
+	r.unregisterAccepted(in)
 }
 
 // fail ends a link for a fault that was found beside its reader.
@@ -166,70 +166,70 @@ func (in *inLink) fail(err error) {
 	in.conn.Close()
 }
 
-// opened reads the open frame.
-func (r *Router) opened(conn net.Conn, w *wireflow.Writer, from string, frames *frameReader) (*inLink, error) {
+// readOpen reads the open frame.
+func (r *Router) readOpen(conn net.Conn, w *wireflow.Writer, from string, frames *frameReader) (*inLink, error) {
 	kind, body, err := frames.next()
 	if err != nil {
-		return nil, silence(err, openLimit)
+		return nil, describeTimeout(err, openLimit)
 	}
 	if kind != kindOpen || len(body) != 25 {
-		return nil, broken("the first frame is of kind %d with %d bytes", kind, len(body))
+		return nil, protocolErrorf("the first frame is of kind %d with %d bytes", kind, len(body))
 	}
 	if body[0] != openVersion {
-		return nil, broken("the link begins in version %d, this build reads %d", body[0], openVersion)
+		return nil, protocolErrorf("the link begins in version %d, this build reads %d", body[0], openVersion)
 	}
 	in := &inLink{
 		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		prompt: prompt.New(conn), frames: frames, to: w,
-		large:  make(map[uint32]*partial),
-		fences: fences{byKey: make(map[pairKey]uint64)},
-		held:   make(map[string]*heldFrom),
+		prompt: prompt.New(conn), frames: frames, writer: w,
+		partials: make(map[uint32]*partialMessage),
+		fences:   fences{byKey: make(map[streamKey]uint64)},
+		held:     make(map[string]*heldFrom),
 	}
 	copy(in.instance[:], body[1:])
 	return in, nil
 }
 
-// seat makes in the one link from its coordinator: it waits until the one
+// registerAccepted makes in the one link from its coordinator: it waits until the one
 // before has delivered its last message. An older link never follows a newer
 // one.
-func (r *Router) seat(in *inLink) error {
+func (r *Router) registerAccepted(in *inLink) error {
 	for {
-		r.seatsMu.Lock()
-		last := r.last[in.from]
+		r.acceptedMu.Lock()
+		last := r.newestLinks[in.from]
 		if last.instance == in.instance && last.number >= in.number {
-			r.seatsMu.Unlock()
+			r.acceptedMu.Unlock()
 			return fmt.Errorf("link number %d is older than number %d", in.number, last.number)
 		}
-		before := r.seats[in.from]
+		before := r.acceptedLinks[in.from]
 		if before == nil {
-			r.seats[in.from] = in
-			r.last[in.from] = seat{in.instance, in.number}
-			r.seatsMu.Unlock()
+			r.acceptedLinks[in.from] = in
+			r.newestLinks[in.from] = linkID{in.instance, in.number}
+			r.acceptedMu.Unlock()
 			return nil
 		}
-		r.seatsMu.Unlock()
+		r.acceptedMu.Unlock()
 		before.conn.Close()
 		<-before.ended
 	}
 }
 
-func (r *Router) unseat(in *inLink) {
-	r.seatsMu.Lock()
-	delete(r.seats, in.from)
-	r.seatsMu.Unlock()
+func (r *Router) unregisterAccepted(in *inLink) {
+	r.acceptedMu.Lock()
+	delete(r.acceptedLinks, in.from)
+	r.acceptedMu.Unlock()
 	close(in.ended)
 }
 
-// seat remembers the newest link of a coordinator.
-type seat struct {
+// linkID remembers the newest link of a coordinator.
+type linkID struct {
 	instance [16]byte
 	number   uint64
 }
 
-// read delivers what comes until the connection fails or is dead. Outcomes
+// readLoop delivers what comes until the connection fails or is dead. Outcomes
 // leave when everything that came with one read of the socket is handled.
-func (in *inLink) read() error {
+func (in *inLink) readLoop() error {
 	frames := in.frames
 	for {
 		if !frames.ready() {
@@ -239,26 +239,26 @@ func (in *inLink) read() error {
 		}
 		kind, body, err := frames.next()
 		if err != nil {
-			return silence(err, deadAfter*in.r.limits.Ping)
+			return describeTimeout(err, deadAfter*in.r.limits.Ping)
 		}
 		switch kind {
 		case kindData:
-			err = in.data(body)
+			err = in.handleData(body)
 		case kindChunk:
-			err = in.chunk(body)
+			err = in.handleChunk(body)
 		case kindRelay:
-			err = in.relay(body)
+			err = in.handleRelay(body)
 		case kindReport:
-			err = in.report(body)
+			err = in.handleReport(body)
 		case kindPing:
 			if len(body) != 8 {
-				return broken("a ping of %d bytes", len(body))
+				return protocolErrorf("a ping of %d bytes", len(body))
 			}
-			in.say(appendFrame(nil, kindPong, append(append(make([]byte, 0, 9), body...), linkVersion)))
+			in.enqueueFrame(appendFrame(nil, kindPong, append(append(make([]byte, 0, 9), body...), linkVersion)))
 		case kindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", in.from, body)
 		default:
-			err = broken("frame of kind %d from the dialling side", kind)
+			err = protocolErrorf("frame of kind %d from the dialling side", kind)
 		}
 		if err != nil {
 			return err
@@ -266,29 +266,29 @@ func (in *inLink) read() error {
 	}
 }
 
-// data handles one message that came in one frame.
-func (in *inLink) data(body []byte) error {
+// handleData handles one message that came in one frame.
+func (in *inLink) handleData(body []byte) error {
 	d, err := parseData(body)
 	if err != nil {
 		return err
 	}
-	return in.message(&d, false, time.Time{}, nil, 0)
+	return in.handleMessage(&d, false, time.Time{}, nil, 0)
 }
 
-// say appends one frame for the writer.
-func (in *inLink) say(frame []byte) {
+// enqueueFrame appends one frame for the writer.
+func (in *inLink) enqueueFrame(frame []byte) {
 	in.mu.Lock()
 	in.out = append(in.out, frame...)
 	in.mu.Unlock()
-	rouse(in.wake)
+	wake(in.wake)
 }
 
-// verdict notes one outcome; mu is held.
-func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
+// appendVerdict notes one outcome; mu is held.
+func (in *inLink) appendVerdict(id uint32, key streamKey, v verdict) {
 	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
-	if v.back() {
+	if v.comesBack() {
 		// The latest counts: the one before may have been of a message that came
-		// late by another way, and what is refused because of it is held back by
+		// late by another route, and what is refused because of it is held back by
 		// the dialler once it has read that.
 		in.count++
 		in.byKey[key] = in.count
@@ -299,10 +299,10 @@ func (in *inLink) verdict(id uint32, key pairKey, v verdict) {
 // lift takes away the fences that the dialler knows of; mu is held.
 func (f *fences) lift(seen uint64) error {
 	if seen > f.count {
-		return broken("%d refusals seen of %d", seen, f.count)
+		return protocolErrorf("%d refusals seen of %d", seen, f.count)
 	}
 	if len(f.order) > maxFences {
-		return broken("%d refusals were not read", len(f.order))
+		return protocolErrorf("%d refusals were not read", len(f.order))
 	}
 	for len(f.order) > 0 && f.order[0].number <= seen {
 		if f.byKey[f.order[0].key] == f.order[0].number {
@@ -326,11 +326,11 @@ func (in *inLink) flush() error {
 	if err != nil {
 		return err
 	}
-	if in.prompt == nil || !in.pen.TryLock() {
-		rouse(in.wake)
+	if in.prompt == nil || !in.writeLock.TryLock() {
+		wake(in.wake)
 		return nil
 	}
-	defer in.pen.Unlock()
+	defer in.writeLock.Unlock()
 	in.mu.Lock()
 	out := in.out
 	in.out = in.spare[:0]
@@ -343,7 +343,7 @@ func (in *inLink) flush() error {
 	in.mu.Lock()
 	in.out = append(append([]byte(nil), out[n:]...), in.out...)
 	in.mu.Unlock()
-	rouse(in.wake)
+	wake(in.wake)
 	return nil
 }
 
@@ -356,14 +356,14 @@ func (in *inLink) frameBatch() error {
 	}
 	in.batch = in.batch[:0]
 	if len(in.out) > maxOut {
-		return broken("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
+		return protocolErrorf("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
 	}
 	return nil
 }
 
-// write writes what say and flush left, and the rest once ctx has ended. A
+// writeLoop writes what enqueueFrame and flush left, and the rest once ctx has ended. A
 // dialler that takes nothing is dead.
-func (in *inLink) write(ctx context.Context) {
+func (in *inLink) writeLoop(ctx context.Context) {
 	for over := false; !over; {
 		select {
 		case <-in.wake:
@@ -378,8 +378,8 @@ func (in *inLink) write(ctx context.Context) {
 
 // writeOnce writes what waits, and a bye if it is the last time.
 func (in *inLink) writeOnce(over bool) error {
-	in.pen.Lock()
-	defer in.pen.Unlock()
+	in.writeLock.Lock()
+	defer in.writeLock.Unlock()
 	in.mu.Lock()
 	err := in.frameBatch() // what came back for others' messages since
 	out := in.out
@@ -391,10 +391,10 @@ func (in *inLink) writeOnce(over bool) error {
 	}
 	if over {
 		out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
-		in.to.Hurry(farewell)
+		in.writer.Hurry(byeTimeout)
 	}
 	if len(out) > 0 {
-		_, err = in.to.Write(out)
+		_, err = in.writer.Write(out)
 	}
 	return err
 }

@@ -7,39 +7,39 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// asker is someone who needs the directory to be at least as new as now.
-type asker interface {
+// lookupWaiter is someone who needs the directory to be at least as new as now.
+type lookupWaiter interface {
 	// asks is called when a round begins, before the directory is asked.
-	asks()
+	lookupStarted()
 	// told is called when the round has ended.
-	told(err *wire.Error)
+	lookupDone(err *wire.Error)
 }
 
-// lookups makes the directory fresh, one round for all who ask while the round
+// lookupQueue makes the directory fresh, one round for all who ask while the round
 // before is under way. What waits for a round is bounded by the accounts of
 // the messages that wait for it.
-type lookups struct {
+type lookupQueue struct {
 	mu   sync.Mutex
-	list []asker
+	list []lookupWaiter
 	wake chan struct{} // capacity 1
 }
 
-func (q *lookups) add(a asker) {
+func (q *lookupQueue) enqueue(a lookupWaiter) {
 	q.mu.Lock()
 	q.list = append(q.list, a)
 	q.mu.Unlock()
-	rouse(q.wake)
+	wake(q.wake)
 }
 
-func rouse(wake chan struct{}) {
+func wake(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
 	}
 }
 
-// lookUp runs the rounds until ctx ends; those who still wait are then told.
-func (r *Router) lookUp(ctx context.Context) {
+// runLookups runs the rounds until ctx ends; those who still wait are then told.
+func (r *Router) runLookups(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.lookups.mu.Lock()
 		round := r.lookups.list
@@ -53,11 +53,11 @@ func (r *Router) lookUp(ctx context.Context) {
 			continue
 		}
 		for _, a := range round {
-			a.asks()
+			a.lookupStarted()
 		}
-		err := r.freshen(ctx)
+		err := r.refreshDirectory(ctx)
 		for _, a := range round {
-			a.told(err)
+			a.lookupDone(err)
 		}
 	}
 	r.lookups.mu.Lock()
@@ -65,13 +65,13 @@ func (r *Router) lookUp(ctx context.Context) {
 	r.lookups.list = nil
 	r.lookups.mu.Unlock()
 	for _, a := range rest {
-		a.asks()
-		a.told(stopping("an unknown name"))
+		a.lookupStarted()
+		a.lookupDone(stoppingError("an unknown name"))
 	}
 }
 
-func (r *Router) freshen(ctx context.Context) *wire.Error {
-	r.stats.add(cFresh)
+func (r *Router) refreshDirectory(ctx context.Context) *wire.Error {
+	r.stats.inc(cLookups)
 	ctx, cancel := context.WithTimeout(ctx, r.limits.Fresh)
 	defer cancel()
 	if err := r.dir.Fresh(ctx); err != nil {
@@ -80,32 +80,32 @@ func (r *Router) freshen(ctx context.Context) *wire.Error {
 	return nil
 }
 
-// look has a pair wait for a fresh directory; the shard's mu is held.
-func (r *Router) look(p *pair) {
-	p.looking = true
-	r.lookups.add(pairAsks{r, p})
+// requestLookup has a stream wait for a fresh directory; the shard's mu is held.
+func (r *Router) requestLookup(st *stream) {
+	st.lookupPending = true
+	r.lookups.enqueue(streamLookup{r, st})
 }
 
-type pairAsks struct {
+type streamLookup struct {
 	r *Router
-	p *pair
+	p *stream
 }
 
-func (a pairAsks) asks() {
+func (a streamLookup) lookupStarted() {
 	a.p.shard.mu.Lock()
 	defer a.p.shard.mu.Unlock()
 	for e := a.p.parked.head; e != nil; e = e.next {
-		e.asked = true
+		e.lookupStarted = true
 	}
 }
 
-func (a pairAsks) told(err *wire.Error) {
+func (a streamLookup) lookupDone(err *wire.Error) {
 	a.p.shard.mu.Lock()
 	defer a.p.shard.mu.Unlock()
-	a.p.looking = false
+	a.p.lookupPending = false
 	for e := a.p.parked.head; e != nil; e = e.next {
-		if e.asked {
-			e.asked, e.fresh, e.freshErr = false, true, err
+		if e.lookupStarted {
+			e.lookupStarted, e.lookedUp, e.lookupErr = false, true, err
 		}
 	}
 	a.r.pump(a.p, nil)

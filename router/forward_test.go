@@ -116,7 +116,7 @@ func TestTheOtherWayRound(t *testing.T) {
 	}
 }
 
-// A coordinator on the way that says it has too many messages refuses, and
+// A coordinator on the route that says it has too many messages refuses, and
 // that is certain; one that ends with a message leaves it unknown.
 func TestTheMiddleRefusesOrDies(t *testing.T) {
 	w := newWorld()
@@ -178,7 +178,7 @@ func (l *idle) Read(b []byte) (int, error) {
 }
 
 // However links and coordinators fail, every message has one outcome, and it is
-// true; and no message arrives after a later one of its pair, though ways
+// true; and no message arrives after a later one of its stream, though routes
 // change and what was on a lost link still arrives late.
 func TestStormOneTrueOutcomeOverOtherCoordinators(t *testing.T) {
 	storm.Only(t)
@@ -272,7 +272,7 @@ func underLoss(t *testing.T, p topology.Policy) {
 	close(stop)
 	saboteur.Wait()
 	joined(t, n...)
-	// What follows goes behind all that is still on its way.
+	// What follows goes behind all that is still on its route.
 	for _, x := range pairs {
 		until(t, "the last message of "+x.from, func() bool {
 			o, _ := x.at.Send(t.Context(), numbered(x.from, x.to, each, 8))

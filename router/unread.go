@@ -7,31 +7,31 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// end closes a mailbox that is in no map any more and reports its unread mail.
-func (r *Router) end(m *Mailbox, reason string) {
-	unread, unacknowledged := m.end(wire.Refuse(wire.CodeNotFound, "the session of %s has ended: %s", m.full, reason))
+// endMailbox closes a mailbox that is in no map any more and reports its unread mail.
+func (r *Router) endMailbox(m *Mailbox, reason string) {
+	unread, unacknowledged := m.close(wire.Refuse(wire.CodeNotFound, "the session of %s has ended: %s", m.full, reason))
 	r.stats[cUnacknowledged].Add(uint64(unacknowledged))
 	for i := range unread {
-		r.giveBack(&unread[i].Message, reason)
+		r.reportUnread(&unread[i].Message, reason)
 	}
 }
 
-// giveBack tells a sender that its message, once delivered, was never read. A
+// reportUnread tells a sender that its message, once delivered, was never read. A
 // coordinator's own mail is not reported, so that reports never circle.
-func (r *Router) giveBack(m *wire.Message, reason string) {
+func (r *Router) reportUnread(m *wire.Message, reason string) {
 	if isCoordinator(m.From) {
-		r.stats.add(cNotReturned)
+		r.stats.inc(cUnreadUnreported)
 		return
 	}
 	r.Post(wire.Message{
 		To: m.From, From: r.namespace + "." + wire.Coordinator,
 		Conversation: m.Conversation, Type: wire.TypeJSON,
-		Payload: [][]byte{notRead(m.To, reason)},
+		Payload: [][]byte{unreadReport(m.To, reason)},
 	}, func(o Outcome, _ error) {
 		if o == Delivered {
-			r.stats.add(cReturned)
+			r.stats.inc(cUnreadReported)
 		} else {
-			r.stats.add(cNotReturned)
+			r.stats.inc(cUnreadUnreported)
 		}
 	})
 }
@@ -40,9 +40,9 @@ func isCoordinator(full string) bool {
 	return full[strings.LastIndexByte(full, '.')+1:] == wire.Coordinator
 }
 
-// notRead is the report: an error of JSON-RPC with the code by which LECO clients
+// unreadReport is the report: an error of JSON-RPC with the code by which LECO clients
 // take mail that nobody will read for what it is.
-func notRead(to, reason string) []byte {
+func unreadReport(to, reason string) []byte {
 	r := jsonrpc.Response{
 		Error: jsonrpc.NewError(jsonrpc.CodeReceiverUnknown, "The receiver ended before it read the message: "+reason, to),
 	}
