@@ -14,7 +14,7 @@ import (
 // judging are the packages that tell by time who lives. Only the monotonic clock
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
-	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "control",
+	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/route", "control",
 	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }
 
@@ -28,8 +28,8 @@ var wallTimes = []string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "UTC", "L
 var judgesNothing = map[string]string{
 	"raftnode/superseded.go": "a name that sorts by date",
 	"raftnode/peer/dial.go":  "a deadline that is over, whatever the clock says",
-	"router/report.go":       "a number above those of the process before",
-	"router/routing.go":      "the same",
+	"router/route/table.go":  "a number above those of the process before",
+	"router/route/epoch.go":  "the same",
 	"control/write.go":       "the date of what is logged",
 	"client/link.go":         "a UUID of version 7 begins with the date",
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -148,8 +148,8 @@ func listensEverywhere(addr string) bool {
 }
 
 // topology parses the setting, and its file.
-func (c Config) topology() (topology.Policy, error) {
-	p, err := topology.Parse(c.Topology, os.ReadFile)
+func (c Config) topology() (route.Policy, error) {
+	p, err := route.ParsePolicy(c.Topology, os.ReadFile)
 	switch {
 	case err != nil:
 		return p, fmt.Errorf("--topology: %w", err)

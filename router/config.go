@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -51,7 +51,7 @@ type Config struct {
 	Directory Directory
 	Dialer    Dialer // nil: no links, only the own mailboxes
 	// Topology says which coordinators have links; the zero value is the mesh.
-	Topology topology.Policy
+	Topology route.Policy
 	// Egress has the handlers of namespaces outside the cluster; nil: there are none.
 	// They are asked before the directory.
 	Egress *Egress

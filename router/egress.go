@@ -3,9 +3,9 @@ package router
 import (
 	"maps"
 	"strings"
-	"sync"
 	"sync/atomic"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -13,7 +13,7 @@ import (
 // connection to one registers the handler that sends messages there. The zero
 // value is an empty table; its methods are safe for concurrent use.
 type Egress struct {
-	mu       sync.Mutex // serializes changes
+	mu       lockorder.Mutex[lockorder.Leaf] // serializes changes
 	handlers atomic.Pointer[map[string]EgressHandler]
 }
 

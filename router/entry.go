@@ -5,10 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// entry is one message on its route. It is in exactly one place: a stream's list
+// entry is one message on its way. It is in exactly one place: a stream's list
 // (guarded by the shard's mu) or a link's slot (guarded by the link's mu).
 type entry struct {
 	reply
@@ -24,7 +25,7 @@ type entry struct {
 	retried                 bool        // refused by a receiver's coordinator: the next look-up must be a later one
 	refusedAt               location    // by which it left the last time, once it was refused so
 
-	route      *route         // that it took; nil for one without
+	route      *route.Route   // that it took; nil for one without
 	routeEpoch uint64         // that it took it in
 	forwarded  *forwardedFrom // not nil: only passed on here, for another coordinator
 

@@ -2,28 +2,17 @@ package router
 
 import (
 	"encoding/binary"
-	"slices"
 	"time"
 
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 const (
-	relayVersion = 2       // of links that take relays and reports
-	maxRouteLen  = 256     // coordinators on a route
-	maxRouteCode = 1 << 14 // bytes of it in a frame
+	relayVersion = 2 // of links that take relays and reports
 	relayHead    = 1 + 8 + 2
 	maxTransits  = 4096 // routes a link keeps parsed
 )
-
-// appendRouteIDs appends the ids of a route as a relay holds them.
-func appendRouteIDs(dst []byte, ids []string) []byte {
-	for _, id := range ids {
-		dst = appendID(dst, id)
-	}
-	return dst
-}
 
 // sourceRoute is what a relay says before its data body.
 type sourceRoute struct {
@@ -32,46 +21,33 @@ type sourceRoute struct {
 	code  []byte // the route
 }
 
-func (route *sourceRoute) size() int {
-	if route == nil {
+func (sr *sourceRoute) size() int {
+	if sr == nil {
 		return 0
 	}
-	return relayHead + len(route.code)
+	return relayHead + len(sr.code)
 }
 
-func appendSourceRoute(dst []byte, route *sourceRoute) []byte {
-	dst = append(dst, route.hops)
-	dst = binary.BigEndian.AppendUint64(dst, route.epoch)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(route.code)))
-	return append(dst, route.code...)
+func appendSourceRoute(dst []byte, sr *sourceRoute) []byte {
+	dst = append(dst, sr.hops)
+	dst = binary.BigEndian.AppendUint64(dst, sr.epoch)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(sr.code)))
+	return append(dst, sr.code...)
 }
 
 // parseSourceRoute reads it and returns the data body. code aliases b.
-func parseSourceRoute(b []byte) (route sourceRoute, body []byte, err error) {
+func parseSourceRoute(b []byte) (sr sourceRoute, body []byte, err error) {
 	if len(b) < relayHead {
-		return route, nil, protocolErrorf("relay of %d bytes, the head alone has %d", len(b), relayHead)
+		return sr, nil, protocolErrorf("relay of %d bytes, the head alone has %d", len(b), relayHead)
 	}
-	route.hops, route.epoch = b[0], binary.BigEndian.Uint64(b[1:])
+	sr.hops, sr.epoch = b[0], binary.BigEndian.Uint64(b[1:])
 	n := int(binary.BigEndian.Uint16(b[9:]))
 	b = b[relayHead:]
-	if n > len(b) || n > maxRouteCode {
-		return route, nil, protocolErrorf("a way of %d bytes where %d are left", n, len(b))
+	if n > len(b) || n > route.MaxCode {
+		return sr, nil, protocolErrorf("a way of %d bytes where %d are left", n, len(b))
 	}
-	route.code = b[:n:n]
-	return route, b[n:], nil
-}
-
-// transit is a route that relays take through here, or to here.
-type transit struct {
-	origin string
-	next   string // "" if this is its end
-	ids    []string
-	code   []byte
-	hops   byte   // taken so far
-	forged string // why it can not be true; "" if it can
-
-	checkedGraph *topology.Graph // for which possible holds; guarded by the link's mu
-	linked       bool
+	sr.code = b[:n:n]
+	return sr, b[n:], nil
 }
 
 type transitKey struct {
@@ -79,69 +55,41 @@ type transitKey struct {
 	code string
 }
 
-// transit returns the way of a relay that came by this link. It is called by
+// transit returns the route of a relay that came by this link. It is called by
 // the reader only.
-func (in *inLink) transit(route *sourceRoute) (*transit, error) {
-	if tr, ok := in.transits[transitKey{route.hops, string(route.code)}]; ok {
+func (in *inLink) transit(sr *sourceRoute) (*route.Transit, error) {
+	if tr, ok := in.transits[transitKey{sr.hops, string(sr.code)}]; ok {
 		return tr, nil
 	}
-	tr := &transit{code: slices.Clone(route.code), hops: route.hops}
-	for b := route.code; len(b) > 0; {
-		id, rest, err := cutID(b)
-		if err != nil {
-			return nil, err
-		}
-		tr.ids, b = append(tr.ids, id), rest
-	}
-	at := int(route.hops)
-	if at == 0 || at >= len(tr.ids) || len(tr.ids) > maxRouteLen {
-		return nil, protocolErrorf("%d hops on a way of %d coordinators", at, len(tr.ids))
-	}
-	tr.origin = tr.ids[0]
-	if at+1 < len(tr.ids) {
-		tr.next = tr.ids[at+1]
-	}
-	sorted := slices.Clone(tr.ids)
-	slices.Sort(sorted)
-	switch {
-	case tr.ids[at-1] != in.from:
-		tr.forged = "it does not pass the coordinator it came from"
-	case tr.ids[at] != in.r.self:
-		tr.forged = "it does not pass this coordinator"
-	case len(slices.Compact(sorted)) != len(tr.ids):
-		tr.forged = "it goes in a circle"
+	tr, err := route.ParseTransit(sr.code, sr.hops, in.from, in.r.self)
+	if err != nil {
+		return nil, protocolError(err.Error())
 	}
 	if in.transits == nil || len(in.transits) >= maxTransits {
-		in.transits = make(map[transitKey]*transit)
+		in.transits = make(map[transitKey]*route.Transit)
 	}
-	in.transits[transitKey{route.hops, string(tr.code)}] = tr
+	in.transits[transitKey{sr.hops, string(tr.Code)}] = tr
 	return tr, nil
 }
 
-// checkRoute judges the way of a relay: accepted, or why not. When final is false
+// checkRoute judges the route of a relay: accepted, or why not. When final is false
 // it gives no answer (false) on what a fresh directory could change. in's mu
 // is held.
-func (in *inLink) checkRoute(tr *transit, m *wire.Message, final bool, fault *wire.Error) (verdict, bool) {
+func (in *inLink) checkRoute(tr *route.Transit, m *wire.Message, final bool, fault *wire.Error) (verdict, bool) {
 	r := in.r
-	if tr.forged != "" {
-		r.rejectRoute(in, tr, m, tr.forged)
+	if tr.Forged != "" {
+		r.rejectRoute(in, tr, m, tr.Forged)
 		return forged, true
 	}
-	g := r.routing.graph.Load()
-	if tr.checkedGraph != g {
-		tr.checkedGraph, tr.linked = g, true
-		for i := 1; i < len(tr.ids); i++ {
-			tr.linked = tr.linked && g.Linked(tr.ids[i-1], tr.ids[i])
-		}
-	}
+	g := r.routes.Graph()
 	switch {
-	case tr.linked:
+	case tr.Linked(g):
 		return accepted, true
 	case !final:
 		return 0, false
 	case fault != nil:
 		return unchecked, true
-	case !g.Has(tr.origin):
+	case !g.Has(tr.Origin):
 		r.rejectRoute(in, tr, m, "its origin is not a coordinator of this cluster")
 		return forged, true
 	}
@@ -149,10 +97,10 @@ func (in *inLink) checkRoute(tr *transit, m *wire.Message, final bool, fault *wi
 	return noRoute, true
 }
 
-func (r *Router) rejectRoute(in *inLink, tr *transit, m *wire.Message, reason string) {
+func (r *Router) rejectRoute(in *inLink, tr *route.Transit, m *wire.Message, reason string) {
 	r.stats.inc(cForgedRoute)
 	if r.forgeryLog.Allow() {
-		r.log.Warn("message dropped: its way can not be true", "reason", reason, "way", tr.ids, "from", m.From, "to", m.To, "link", in.from)
+		r.log.Warn("message dropped: its route cannot be true", "reason", reason, "route", tr.IDs, "from", m.From, "to", m.To, "link", in.from)
 	}
 }
 
@@ -172,10 +120,10 @@ func (in *inLink) forward(msg *incoming) {
 	key := streamKey{msg.m.From, msg.m.To}
 	deadline := msg.deadline
 	r.linksMu.RLock()
-	l := r.links[msg.transit.next]
+	l := r.links[msg.transit.Next]
 	r.linksMu.RUnlock()
 	// Its own stream: those of another route neither wait for it nor it for them.
-	ownKey := streamKey{string(msg.transit.code) + "\x00" + key.from, key.to}
+	ownKey := streamKey{string(msg.transit.Code) + "\x00" + key.from, key.to}
 	sh := r.shardOf(ownKey)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -207,7 +155,7 @@ func (in *inLink) forward(msg *incoming) {
 	e.m, e.deadline, e.size, e.quota, e.stream = msg.m, deadline, size, &l.quota, st
 	e.forwarded = &forwardedFrom{
 		in: in, id: msg.id, session: msg.session, epoch: msg.epoch,
-		route: sourceRoute{hops: msg.transit.hops + 1, epoch: msg.routeEpoch, code: msg.transit.code},
+		route: sourceRoute{hops: msg.transit.Hops + 1, epoch: msg.routeEpoch, code: msg.transit.Code},
 	}
 	st.parked.push(e)
 	r.pumpForwarded(st)
@@ -306,11 +254,11 @@ func (in *inLink) handleRelay(body []byte) error {
 }
 
 func (in *inLink) handleRelayed(body []byte, owned bool, since time.Time) error {
-	route, body, err := parseSourceRoute(body)
+	sr, body, err := parseSourceRoute(body)
 	if err != nil {
 		return err
 	}
-	tr, err := in.transit(&route)
+	tr, err := in.transit(&sr)
 	if err != nil {
 		return err
 	}
@@ -318,5 +266,5 @@ func (in *inLink) handleRelayed(body []byte, owned bool, since time.Time) error 
 	if err != nil {
 		return err
 	}
-	return in.handleMessage(&d, owned, since, tr, route.epoch)
+	return in.handleMessage(&d, owned, since, tr, sr.epoch)
 }

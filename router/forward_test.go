@@ -12,7 +12,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/integration/storm"
 	"github.com/folkmoot/folkmoot/router"
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -34,7 +34,7 @@ func sum(nodes []*node, counter string) (n uint64) {
 // links are kept to the two neighbours only.
 func TestOverOtherCoordinators(t *testing.T) {
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	n := w.start(t, quick, ids(7)...)
 	joined(t, n...)
 	n[0].signIn(t, "n1.a")
@@ -62,7 +62,7 @@ func TestOutcomesOverOtherCoordinators(t *testing.T) {
 	limits := quick
 	limits.MailboxMessages = 1
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	n := w.start(t, limits, ids(7)...)
 	joined(t, n...)
 	n[0].signIn(t, "n1.a")
@@ -92,7 +92,7 @@ func TestOutcomesOverOtherCoordinators(t *testing.T) {
 // cut off is not reached, and that is certain.
 func TestTheOtherWayRound(t *testing.T) {
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	limits := quick
 	limits.Timeout = 10 * time.Second
 	n := w.start(t, limits, ids(7)...)
@@ -120,7 +120,7 @@ func TestTheOtherWayRound(t *testing.T) {
 // that is certain; one that ends with a message leaves it unknown.
 func TestTheMiddleRefusesOrDies(t *testing.T) {
 	w := newWorld()
-	p, err := topology.ParseFile([]byte("n1: n2\nn2: n3\nn3:"))
+	p, err := route.ParseFile([]byte("n1: n2\nn2: n3\nn3:"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,12 +182,12 @@ func (l *idle) Read(b []byte) (int, error) {
 // change and what was on a lost link still arrives late.
 func TestStormOneTrueOutcomeOverOtherCoordinators(t *testing.T) {
 	storm.Only(t)
-	for name, p := range map[string]topology.Policy{"ring": topology.Ring(), "grid": topology.Grid(), "tree": topology.Tree()} {
+	for name, p := range map[string]route.Policy{"ring": route.Ring(), "grid": route.Grid(), "tree": route.Tree()} {
 		t.Run(name, func(t *testing.T) { underLoss(t, p) })
 	}
 }
 
-func underLoss(t *testing.T, p topology.Policy) {
+func underLoss(t *testing.T, p route.Policy) {
 	const each = 2000
 	limits := quick
 	limits.MailboxMessages, limits.MailboxBytes = 1<<30, 1<<40

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 	wireflow "github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/prompt"
@@ -32,23 +34,23 @@ type inLink struct {
 	ended    chan struct{}
 	wake     chan struct{} // capacity 1: the writer has work
 
-	writeLock sync.Mutex     // held by who writes; taken before mu
-	prompt    *prompt.Writer // nil: the connection has none
+	writeLock lockorder.Mutex[lockorder.WriteLock] // held by who writes; taken before mu
+	prompt    *prompt.Writer                       // nil: the connection has none
 	writer    *wireflow.Writer
 	spare     []byte // what was written last, guarded by writeLock
 
-	frames        *frameReader               // owned by the reader
-	names         wire.Names                 // owned by the reader
-	slab          slab                       // owned by the reader
-	resolvedByKey map[streamKey]*resolved    // owned by the reader
-	lastResolved  *resolved                  // the same: of the last message
-	partials      map[uint32]*partialMessage // owned by the reader
-	assembling    atomic.Int32               // large messages being put together beside the reader
-	transits      map[transitKey]*transit    // owned by the reader
+	frames        *frameReader                  // owned by the reader
+	names         wire.Names                    // owned by the reader
+	slab          slab                          // owned by the reader
+	resolvedByKey map[streamKey]*resolved       // owned by the reader
+	lastResolved  *resolved                     // the same: of the last message
+	partials      map[uint32]*partialMessage    // owned by the reader
+	assembling    atomic.Int32                  // large messages being put together beside the reader
+	transits      map[transitKey]*route.Transit // owned by the reader
 
 	forwarding sync.WaitGroup // messages being sent on; grows under mu, not once over
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Link]
 	out    []byte // frames not yet written
 	batch  []byte // outcomes not yet framed
 	closed bool   // nothing more is delivered or sent on

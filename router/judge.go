@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -21,7 +22,7 @@ type incoming struct {
 	epoch    uint64
 	deadline time.Time // zero for one that never waited
 
-	transit    *transit // nil for one that came from its origin without a route
+	transit    *route.Transit // nil for one that came from its origin without a route
 	routeEpoch uint64
 
 	consumer *Consumer // to be told of it
@@ -86,13 +87,13 @@ func (in *inLink) handleChunk(body []byte) error {
 	if p.have != p.total {
 		return protocolErrorf("message %d ends after %d of %d bytes", id, p.have, p.total)
 	}
-	var tr *transit
+	var tr *route.Transit
 	if p.relay {
-		route, _, err := parseSourceRoute(p.pieces[0])
+		sr, _, err := parseSourceRoute(p.pieces[0])
 		if err != nil {
 			return err
 		}
-		if tr, err = in.transit(&route); err != nil {
+		if tr, err = in.transit(&sr); err != nil {
 			return err
 		}
 	}
@@ -116,12 +117,12 @@ func (in *inLink) handleChunk(body []byte) error {
 }
 
 // handleLarge handles a large message that is here.
-func (in *inLink) handleLarge(id uint32, p *partialMessage, tr *transit) error {
-	var route sourceRoute
+func (in *inLink) handleLarge(id uint32, p *partialMessage, tr *route.Transit) error {
+	var sr sourceRoute
 	body := p.join()
 	if p.relay {
 		var err error
-		if route, body, err = parseSourceRoute(body); err != nil {
+		if sr, body, err = parseSourceRoute(body); err != nil {
 			return err
 		}
 	}
@@ -136,7 +137,7 @@ func (in *inLink) handleLarge(id uint32, p *partialMessage, tr *transit) error {
 	if err != nil {
 		return err
 	}
-	return in.handleParsed(&d, m, new(resolved), true, p.since, tr, route.epoch, WriteLater)
+	return in.handleParsed(&d, m, new(resolved), true, p.since, tr, sr.epoch, WriteLater)
 }
 
 // add keeps a piece.
@@ -161,7 +162,7 @@ func (p *partialMessage) join() []byte {
 
 // handleMessage judges one message and notes its outcome, or sends it on, or holds
 // it. The payload aliases the read buffer unless owned is true.
-func (in *inLink) handleMessage(d *dataFrame, owned bool, since time.Time, tr *transit, epoch uint64) error {
+func (in *inLink) handleMessage(d *dataFrame, owned bool, since time.Time, tr *route.Transit, epoch uint64) error {
 	m, err := parseMessage(d.message, &in.names)
 	if err != nil {
 		return err
@@ -171,7 +172,7 @@ func (in *inLink) handleMessage(d *dataFrame, owned bool, since time.Time, tr *t
 
 // handleParsed is the rest of handleMessage. res is what is known of the stream; mode is WriteNow
 // when nothing else waits for the caller.
-func (in *inLink) handleParsed(d *dataFrame, m wire.Message, res *resolved, owned bool, since time.Time, tr *transit, epoch uint64, mode WriteMode) error {
+func (in *inLink) handleParsed(d *dataFrame, m wire.Message, res *resolved, owned bool, since time.Time, tr *route.Transit, epoch uint64, mode WriteMode) error {
 	msg := incoming{m: m, id: d.id, epoch: d.epoch, transit: tr, routeEpoch: epoch}
 	if !since.IsZero() {
 		msg.deadline = since.Add(time.Duration(d.remaining) * time.Millisecond)
@@ -276,10 +277,10 @@ func (in *inLink) judge(msg *incoming, res *resolved, session []byte, owned, fin
 		switch {
 		case !ok || v != accepted:
 			return v, ok
-		case msg.transit.next != "":
+		case msg.transit.Next != "":
 			return toForward, true
 		}
-		origin = msg.transit.origin
+		origin = msg.transit.Origin
 	}
 	home := res.home
 	if home == "" {
@@ -312,10 +313,10 @@ func (in *inLink) judge(msg *incoming, res *resolved, session []byte, owned, fin
 		if msg.transit == nil {
 			v, msg.consumer = box.put(m)
 		} else {
-			v = r.deliverInEpoch(origin, msg.routeEpoch, func() (v verdict) {
-				v, msg.consumer = box.put(m)
-				return v
-			})
+			v = oldEpoch
+			if !r.routes.InEpoch(origin, msg.routeEpoch, func() { v, msg.consumer = box.put(m) }) {
+				r.stats.inc(cOutOfEpoch)
+			}
 		}
 		switch v {
 		case accepted:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -13,7 +14,7 @@ import (
 const largeAtOnce = 4
 
 // maxLarge bounds the body that chunks may build up.
-const maxLarge = relayHead + maxRouteCode + dataHead + 1<<16 + 4 + wire.MaxFrame
+const maxLarge = relayHead + route.MaxCode + dataHead + 1<<16 + 4 + wire.MaxFrame
 
 // largeMessage is a message above one frame, sent in chunks. The writer owns it once
 // it is in its link's turn.
@@ -27,10 +28,10 @@ type largeMessage struct {
 	begun     bool
 }
 
-func newLargeMessage(e *entry, d *dataFrame, session string, route *sourceRoute, total int) *largeMessage {
-	g := &largeMessage{e: e, payload: e.m.Payload, total: total, routeSize: route.size()}
-	if route != nil {
-		g.head = appendSourceRoute(nil, route)
+func newLargeMessage(e *entry, d *dataFrame, session string, sr *sourceRoute, total int) *largeMessage {
+	g := &largeMessage{e: e, payload: e.m.Payload, total: total, routeSize: sr.size()}
+	if sr != nil {
+		g.head = appendSourceRoute(nil, sr)
 	}
 	g.head = wire.AppendFrameHead(appendDataHead(g.head, d, session), &e.m)
 	g.rest = g.head

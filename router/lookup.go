@@ -2,8 +2,8 @@ package router
 
 import (
 	"context"
-	"sync"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -19,7 +19,7 @@ type lookupWaiter interface {
 // before is under way. What waits for a round is bounded by the accounts of
 // the messages that wait for it.
 type lookupQueue struct {
-	mu   sync.Mutex
+	mu   lockorder.Mutex[lockorder.Leaf]
 	list []lookupWaiter
 	wake chan struct{} // capacity 1
 }

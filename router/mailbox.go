@@ -2,9 +2,9 @@ package router
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -24,7 +24,7 @@ type Mailbox struct {
 
 	epoch atomic.Uint64
 
-	mu            sync.Mutex
+	mu            lockorder.Mutex[lockorder.Mailbox]
 	queue         queue      // numbers first .. first+queue.n-1, no gaps
 	first         uint64     // number of the first in queue, or of the next message when empty
 	bytes         int        // of queue

@@ -23,7 +23,7 @@ func (r *Router) maintain(ctx context.Context, changed <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-		case <-r.routing.wake:
+		case <-r.routes.Changed():
 			r.computeRoutes()
 			r.resumeParked()
 			continue
@@ -58,7 +58,7 @@ func (r *Router) reconcile() {
 		return
 	}
 	known := make(map[string]bool)
-	for _, id := range r.neighbours() {
+	for _, id := range r.routes.Neighbours() {
 		known[id] = true
 		r.linkTo(id)
 	}

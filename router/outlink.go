@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/prompt"
 )
@@ -18,11 +19,11 @@ type outLink struct {
 	r         *Router
 	id        string // of the other coordinator
 	quota     quota
-	cancel    context.CancelFunc // ends run
-	ended     chan struct{}      // closed when run has returned
-	wake      chan struct{}      // capacity 1: the writer has work
-	dialNow   chan struct{}      // capacity 1: run need not wait before it dials again
-	writeLock sync.Mutex         // held by who writes to the connection; taken before mu
+	cancel    context.CancelFunc                   // ends run
+	ended     chan struct{}                        // closed when run has returned
+	wake      chan struct{}                        // capacity 1: the writer has work
+	dialNow   chan struct{}                        // capacity 1: run need not wait before it dials again
+	writeLock lockorder.Mutex[lockorder.WriteLock] // held by who writes to the connection; taken before mu
 
 	// seen counts the verdicts unknownTo and moved that were read on this
 	// connection. It is raised with the shard's mu of the stream held, before
@@ -31,7 +32,7 @@ type outLink struct {
 
 	// mu guards what follows. It may be taken with a shard's mu held, never
 	// the other way round.
-	mu             sync.Mutex
+	mu             lockorder.Mutex[lockorder.Link]
 	up             bool
 	prompt         *prompt.Writer  // of the connection; nil: none
 	unwritten      []byte          // what tryWrite could not write: it goes first
@@ -55,7 +56,7 @@ type outLink struct {
 }
 
 // linkTo returns the link to a coordinator and starts it if there is none; nil
-// when the router is closed or has no route to dial.
+// when the router is closed or has no way to dial.
 func (r *Router) linkTo(id string) *outLink {
 	r.linksMu.RLock()
 	l := r.links[id]
@@ -98,23 +99,23 @@ const (
 // of p's shard is held. A large message goes alone, so that none before it comes
 // back while it is cut, and sets p.cutting. w is nil for one that
 // goes home without a relay. With WriteNow the caller calls tryWrite.
-func (l *outLink) send(e *entry, st *stream, loc location, via *route, now time.Time, mode WriteMode) sendResult {
+func (l *outLink) send(e *entry, st *stream, loc location, via *route.Route, now time.Time, mode WriteMode) sendResult {
 	d := dataFrame{seen: l.seen.Load(), remaining: remainingMillis(e.deadline, now), epoch: loc.epoch}
-	var route *sourceRoute
+	var sr *sourceRoute
 	switch {
 	case e.forwarded != nil:
-		route = &e.forwarded.route
+		sr = &e.forwarded.route
 	case via != nil:
-		e.route, e.routeEpoch = via, via.destination.epoch.Load()
-		route = &sourceRoute{hops: 1, epoch: e.routeEpoch, code: via.code}
+		e.route, e.routeEpoch = via, via.To.Epoch()
+		sr = &sourceRoute{hops: 1, epoch: e.routeEpoch, code: via.Code}
 	}
-	size := route.size() + dataHead + len(loc.session) + e.m.FrameSize()
+	size := sr.size() + dataHead + len(loc.session) + e.m.FrameSize()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
 		return linkGone
-	case route != nil && (!l.up || l.version < relayVersion):
+	case sr != nil && (!l.up || l.version < relayVersion):
 		return linkDown
 	case size > maxBody && st.inFlight > 0:
 		return mustGoAlone
@@ -139,14 +140,14 @@ func (l *outLink) send(e *entry, st *stream, loc location, via *route, now time.
 	if size > maxBody {
 		e.ownPayload()
 		st.largeInFlight = true
-		l.startLarge(newLargeMessage(e, &d, loc.session, route, size))
+		l.startLarge(newLargeMessage(e, &d, loc.session, sr, size))
 	} else {
 		s := l.segmentFor(headSize + size)
 		b, start := s.b, len(s.b)
-		if route == nil {
+		if sr == nil {
 			b = beginFrame(b, kindData)
 		} else {
-			b = appendSourceRoute(beginFrame(b, kindRelay), route)
+			b = appendSourceRoute(beginFrame(b, kindRelay), sr)
 		}
 		b = appendDataHead(b, &d, loc.session)
 		b = wire.AppendFrameHead(b, &e.m)
@@ -412,7 +413,7 @@ func (l *outLink) disconnected(cause error) {
 		st.shard.mu.Unlock()
 	}
 	if !l.r.mesh {
-		wake(l.r.routing.wake)
+		l.r.routes.Recompute()
 	}
 }
 
@@ -427,11 +428,11 @@ func (e *entry) prepareRetry() {
 func (e *entry) updateRouteEpoch(v verdict) {
 	switch v {
 	case accepted:
-		e.route.destination.resetStep()
+		e.route.To.ResetStep()
 	case linkLost:
-		e.route.destination.advance(e.routeEpoch)
+		e.route.To.Advance(e.routeEpoch)
 	case oldEpoch:
-		e.route.destination.jump(e.routeEpoch)
+		e.route.To.Jump(e.routeEpoch)
 	}
 }
 
@@ -475,4 +476,46 @@ func (l *outLink) status() string {
 		return "up"
 	}
 	return l.err
+}
+
+// queueReport has the writer send a coordinator's report as it is then; mu is held.
+func (l *outLink) queueReport(about string) {
+	if l.version < relayVersion || slices.Contains(l.pendingReports, about) {
+		return
+	}
+	l.pendingReports = append(l.pendingReports, about)
+	wake(l.wake)
+}
+
+// setPeerVersion notes the version that a pong tells. The first one of a connection
+// makes it known, and has all reports sent.
+func (l *outLink) setPeerVersion(version byte) {
+	l.mu.Lock()
+	first := l.version == 0
+	l.version = version
+	l.mu.Unlock()
+	if !first || l.r.mesh {
+		return
+	}
+	about := l.r.routes.Reported()
+	l.mu.Lock()
+	for _, id := range about {
+		l.queueReport(id)
+	}
+	l.mu.Unlock()
+	l.r.routes.Recompute()
+}
+
+// peerVersion returns the version at the other end while the link is up and that is
+// known, else 0.
+func (l *outLink) peerVersion() byte {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.up {
+		return 0
+	}
+	return l.version
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/router"
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -91,9 +91,9 @@ func write(t testing.TB, c net.Conn, frames ...[]byte) {
 }
 
 // chain is the topology n1 - n2 - n3.
-func chain(t testing.TB) topology.Policy {
+func chain(t testing.TB) route.Policy {
 	t.Helper()
-	p, err := topology.ParseFile([]byte("n1: n2\nn2: n3\nn3:"))
+	p, err := route.ParseFile([]byte("n1: n2\nn2: n3\nn3:"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestForgedWays(t *testing.T) {
 // if its sender could not know.
 func TestAWayThatEndsHalfway(t *testing.T) {
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	w.pipe = func(from, to string) (net.Conn, net.Conn, error) {
 		if from+to == "n2n3" || from+to == "n3n2" {
 			return nil, nil, errors.New("the cable is cut")
@@ -393,7 +393,7 @@ func TestAClockSetBack(t *testing.T) {
 // and nobody's way leads over them.
 func TestNeighbourOfVersionOne(t *testing.T) {
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	n := w.start(t, quick, "n1", "n3", "n4") // n2 is the old one
 	old := w.played("n2")
 	w.change(func() {
@@ -451,7 +451,7 @@ func TestNeighbourOfVersionOne(t *testing.T) {
 // The ring closes behind one who leaves, and opens for one who comes.
 func TestMembersComeAndGo(t *testing.T) {
 	w := newWorld()
-	w.topology = topology.Ring()
+	w.topology = route.Ring()
 	n := w.start(t, quick, ids(5)...)
 	joined(t, n...)
 	n[0].signIn(t, "n1.a")

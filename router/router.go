@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -32,24 +34,27 @@ type Router struct {
 	ctx    context.Context // of every goroutine
 	cancel context.CancelFunc
 	closed atomic.Bool
-	goMu   sync.Mutex // guards running.Add against Close
+	goMu   lockorder.Mutex[lockorder.Leaf] // guards running.Add against Close
 	wg     sync.WaitGroup
 
 	seed   maphash.Seed
 	shards [shards]shard
 
-	mu            sync.RWMutex // guards the mailboxes; never held while a message is handed over
+	mu            lockorder.RWMutex[lockorder.Mailboxes] // guards the mailboxes; never held while a message is handed over
 	mailboxes     map[string]*Mailbox
 	mailboxByName map[string]*Mailbox // by full name
 	namesVersion  atomic.Uint64       // raised with every change of names
 
-	linksMu sync.RWMutex
+	linksMu lockorder.RWMutex[lockorder.Links]
 	links   map[string]*outLink // by the other coordinator's id
 
-	mesh    bool // whether all have links to all
-	routing routingTable
+	mesh   bool // whether all have links to all
+	routes *route.Table
 
-	acceptedMu    sync.Mutex
+	parkedMu lockorder.Mutex[lockorder.Leaf]
+	parked   []*stream // to be pumped at the next tick
+
+	acceptedMu    lockorder.Mutex[lockorder.Leaf]
 	acceptedLinks map[string]*inLink // accepted links, by the other coordinator's id
 	newestLinks   map[string]linkID  // the newest ever accepted
 }
@@ -73,7 +78,7 @@ func Open(c Config) *Router {
 		acceptedLinks: make(map[string]*inLink), newestLinks: make(map[string]linkID),
 	}
 	r.mesh = c.Topology.IsMesh()
-	r.routing.init(c.Topology)
+	r.routes = route.NewTable(c.Self, c.Topology)
 	_, _ = rand.Read(r.instance[:]) // never fails
 	r.unresolved = quota{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
 	for i := range r.shards {

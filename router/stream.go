@@ -2,9 +2,10 @@ package router
 
 import (
 	"hash/maphash"
-	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/lockorder"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -29,8 +30,8 @@ type stream struct {
 	location        location // of the receiver, as of version of the directory
 	locationVersion uint64   // before it was asked
 
-	route     *route   // that its messages in flight take; nil in a mesh
-	forwardTo *outLink // not nil: its messages are only passed on, by this link
+	route     *route.Route // that its messages in flight take; nil in a mesh
+	forwardTo *outLink     // not nil: its messages are only passed on, by this link
 
 	returned list // come back from link in order; before parked
 	parked   list
@@ -42,7 +43,7 @@ type streamKey struct{ from, to string }
 const shards = 64
 
 type shard struct {
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Stream]
 	streams map[streamKey]*stream
 }
 
@@ -57,7 +58,7 @@ type location struct {
 	ok            bool
 }
 
-// cachedLocation is route for a stream with messages under way: it asks only if the
+// cachedLocation is locate for a stream with messages under way: it asks only if the
 // directory has changed. The shard's mu is held.
 func (r *Router) cachedLocation(st *stream) location {
 	if v := r.dir.Version(); !st.location.ok || st.locationVersion != v {
@@ -187,7 +188,7 @@ func (r *Router) complete(e *entry, err *wire.Error) {
 }
 
 // pump moves a stream's messages on, in order, as far as they can go now. first
-// is the route of the first one if it is known already. The shard's mu is held
+// is the location of the first one if it is known already. The shard's mu is held
 // at the call and at the return, not while a mailbox or a caller is told.
 func (r *Router) pump(st *stream, first *location) {
 	switch {

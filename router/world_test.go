@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/router"
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -30,7 +30,7 @@ type world struct {
 	// error means that nobody is reached.
 	pipe func(from, to string) (net.Conn, net.Conn, error)
 	// topology of the coordinators that are started; the zero value is the mesh.
-	topology topology.Policy
+	topology route.Policy
 	egress   *router.Egress
 }
 

@@ -1,4 +1,4 @@
-package topology_test
+package route_test
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 )
 
 // names returns n1 .. nN.
@@ -19,13 +19,13 @@ func names(n int) (ids []string) {
 	return ids
 }
 
-var policies = map[string]topology.Policy{
-	"mesh": topology.Mesh(), "ring": topology.Ring(), "tree": topology.Tree(), "grid": topology.Grid(),
+var policies = map[string]route.Policy{
+	"mesh": route.Mesh(), "ring": route.Ring(), "tree": route.Tree(), "grid": route.Grid(),
 }
 
 // parts are the sets of coordinators that can reach each other over usable
-// links, found another way than Ways does: by joining sets.
-func parts(g *topology.Graph, usable topology.Usable) map[string]string {
+// links, found another route than Routes does: by joining sets.
+func parts(g *route.Graph, usable route.Usable) map[string]string {
 	head := map[string]string{}
 	var of func(id string) string
 	of = func(id string) string {
@@ -51,60 +51,60 @@ func parts(g *topology.Graph, usable topology.Usable) map[string]string {
 	return head
 }
 
-// checkWays holds every way of a graph against what a way must be, and
+// checkWays holds every route of a graph against what a route must be, and
 // returns the longest one.
-func checkWays(t interface{ Fatalf(string, ...any) }, g *topology.Graph, usable topology.Usable) (longest int) {
+func checkWays(t interface{ Fatalf(string, ...any) }, g *route.Graph, usable route.Usable) (longest int) {
 	part := parts(g, usable)
 	all := map[string]map[string][]string{}
 	for i, from := range g.IDs() {
 		if len(g.IDs()) <= 30 || i%7 == 0 {
-			all[from] = g.Ways(from, usable)
+			all[from] = g.Routes(from, usable)
 		}
 	}
 	for i, from := range g.IDs() {
 		if len(g.IDs()) > 30 && i%7 != 0 {
 			continue // all of so many take too long
 		}
-		ways := all[from]
+		routes := all[from]
 		for _, to := range g.IDs() {
-			way, ok := ways[to]
+			route, ok := routes[to]
 			if same := part[from] == part[to]; ok != same {
-				t.Fatalf("from %s to %s: a way is found: %t, they are in one part: %t", from, to, ok, same)
+				t.Fatalf("from %s to %s: a route is found: %t, they are in one part: %t", from, to, ok, same)
 			}
 			if !ok {
 				continue
 			}
-			if way[0] != from || way[len(way)-1] != to {
-				t.Fatalf("the way from %s to %s is %v", from, to, way)
+			if route[0] != from || route[len(route)-1] != to {
+				t.Fatalf("the route from %s to %s is %v", from, to, route)
 			}
-			hops := len(way) - 1
+			hops := len(route) - 1
 			if hops > g.MaxHops() {
-				t.Fatalf("the way from %s to %s has %d hops, at most %d are possible", from, to, hops, g.MaxHops())
+				t.Fatalf("the route from %s to %s has %d hops, at most %d are possible", from, to, hops, g.MaxHops())
 			}
 			longest = max(longest, hops)
 			seen := map[string]bool{}
-			for i, id := range way {
+			for i, id := range route {
 				if seen[id] {
-					t.Fatalf("the way from %s to %s passes %s twice: %v", from, to, id, way)
+					t.Fatalf("the route from %s to %s passes %s twice: %v", from, to, id, route)
 				}
 				seen[id] = true
-				if i > 0 && (!g.Linked(way[i-1], id) || !usable(way[i-1], id)) {
-					t.Fatalf("the way %v takes a link that is not there: %s to %s", way, way[i-1], id)
+				if i > 0 && (!g.Linked(route[i-1], id) || !usable(route[i-1], id)) {
+					t.Fatalf("the route %v takes a link that is not there: %s to %s", route, route[i-1], id)
 				}
 				if all[id] == nil {
 					continue
 				}
-				// Whoever is on the way is as far from its end as the way says:
+				// Whoever is on the route is as far from its end as the route says:
 				// no shorter one was missed, and next hops never turn back.
 				if rest := all[id][to]; len(rest)-1 != hops-i {
-					t.Fatalf("%s is %d hops from %s, on the way %v it is %d", id, len(rest)-1, to, way, hops-i)
+					t.Fatalf("%s is %d hops from %s, on the route %v it is %d", id, len(rest)-1, to, route, hops-i)
 				}
 			}
 			if len(g.IDs()) > 30 {
 				continue
 			}
-			if next, ok := g.Next(from, to, usable); ok != (hops > 0) || ok && next != way[1] {
-				t.Fatalf("next hop from %s to %s is %s (%t), the way is %v", from, to, next, ok, way)
+			if next, ok := g.Next(from, to, usable); ok != (hops > 0) || ok && next != route[1] {
+				t.Fatalf("next hop from %s to %s is %s (%t), the route is %v", from, to, next, ok, route)
 			}
 		}
 	}
@@ -130,15 +130,15 @@ func TestTwoHundredCoordinators(t *testing.T) {
 			if links/2 != want.links || most != want.mostAtOne {
 				t.Errorf("%d links, at most %d at one; want %d and %d", links/2, most, want.links, want.mostAtOne)
 			}
-			if got := checkWays(t, g, topology.All); got != want.diameter {
-				t.Errorf("the longest way has %d hops, want %d", got, want.diameter)
+			if got := checkWays(t, g, route.All); got != want.diameter {
+				t.Errorf("the longest route has %d hops, want %d", got, want.diameter)
 			}
 		})
 	}
 }
 
 // Any of the 200 are removed: over those that are left, the shape is whole
-// again. And any of them die: who is still joined still has ways.
+// again. And any of them die: who is still joined still has routes.
 func TestTwoHundredCoordinatorsWithLosses(t *testing.T) {
 	for name, p := range policies {
 		t.Run(name, func(t *testing.T) {
@@ -151,8 +151,8 @@ func TestTwoHundredCoordinatorsWithLosses(t *testing.T) {
 					lost[id] = true
 				}
 				left := p.Over(ids[losses:])
-				checkWays(t, left, topology.All)
-				if n := len(left.Ways(ids[losses], topology.All)); n != 200-losses {
+				checkWays(t, left, route.All)
+				if n := len(left.Routes(ids[losses], route.All)); n != 200-losses {
 					t.Errorf("%d removed: %s reaches %d of %d", losses, ids[losses], n, 200-losses)
 				}
 				checkWays(t, p.Over(ids), func(a, b string) bool { return !lost[a] && !lost[b] })
@@ -164,7 +164,7 @@ func TestTwoHundredCoordinatorsWithLosses(t *testing.T) {
 // One loss cuts nobody off in a ring, nor in a grid but for the only one in
 // the last row.
 func TestRingAndGridBearOneLoss(t *testing.T) {
-	for _, p := range []topology.Policy{topology.Ring(), topology.Grid()} {
+	for _, p := range []route.Policy{route.Ring(), route.Grid()} {
 		for n := 3; n < 40; n++ {
 			g := p.Over(names(n))
 			for _, dead := range g.IDs() {
@@ -174,7 +174,7 @@ func TestRingAndGridBearOneLoss(t *testing.T) {
 					if from == dead {
 						want = 1
 					}
-					if got := len(g.Ways(from, alive)); got != want && !hangs(g, dead) {
+					if got := len(g.Routes(from, alive)); got != want && !hangs(g, dead) {
 						t.Errorf("%s of %d without %s: %s reaches %d, want %d", p, n, dead, from, got, want)
 					}
 				}
@@ -184,7 +184,7 @@ func TestRingAndGridBearOneLoss(t *testing.T) {
 }
 
 // hangs tells whether somebody has no other neighbour.
-func hangs(g *topology.Graph, dead string) bool {
+func hangs(g *route.Graph, dead string) bool {
 	return slices.ContainsFunc(g.IDs(), func(id string) bool {
 		return slices.Equal(g.Neighbours(id), []string{dead})
 	})
@@ -206,29 +206,29 @@ func TestWaysOverWhatIsLeft(t *testing.T) {
 		if again := p.Over(append(ids[1:], ids[0])); !slices.Equal(again.IDs(), g.IDs()) {
 			t.Fatalf("another order of the ids gives another graph: %v, %v", again.IDs(), g.IDs())
 		}
-		// The way is the lowest of the shortest ones.
+		// The route is the lowest of the shortest ones.
 		from, to := rapid.SampledFrom(ids).Draw(t, "from"), rapid.SampledFrom(ids).Draw(t, "to")
-		way, ok := g.Ways(from, usable)[to]
-		if ok && len(way) <= 5 {
-			if best := lowest(g, usable, []string{from}, to, len(way)); !slices.Equal(best, way) {
-				t.Fatalf("the way from %s to %s is %v, a lower one is %v", from, to, way, best)
+		route, ok := g.Routes(from, usable)[to]
+		if ok && len(route) <= 5 {
+			if best := lowest(g, usable, []string{from}, to, len(route)); !slices.Equal(best, route) {
+				t.Fatalf("the route from %s to %s is %v, a lower one is %v", from, to, route, best)
 			}
 		}
 	})
 }
 
-// lowest tries all ways of a length in order and returns the first.
-func lowest(g *topology.Graph, usable topology.Usable, way []string, to string, length int) []string {
-	at := way[len(way)-1]
+// lowest tries all routes of a length in order and returns the first.
+func lowest(g *route.Graph, usable route.Usable, route []string, to string, length int) []string {
+	at := route[len(route)-1]
 	if at == to {
-		return way
+		return route
 	}
-	if len(way) == length {
+	if len(route) == length {
 		return nil
 	}
 	for _, next := range g.Neighbours(at) {
 		if usable(at, next) {
-			if found := lowest(g, usable, append(slices.Clone(way), next), to, length); found != nil {
+			if found := lowest(g, usable, append(slices.Clone(route), next), to, length); found != nil {
 				return found
 			}
 		}
@@ -241,23 +241,23 @@ func TestSmallGraphs(t *testing.T) {
 	for name, p := range policies {
 		for n := range 4 {
 			g := p.Over(names(n))
-			checkWays(t, g, topology.All)
+			checkWays(t, g, route.All)
 			for _, id := range g.IDs() {
 				around := g.Neighbours(id)
 				if slices.Contains(around, id) || len(slices.Compact(slices.Clone(around))) != len(around) {
 					t.Errorf("%s of %d: the neighbours of %s are %v", name, n, id, around)
 				}
-				if len(g.Ways(id, topology.All)) != n {
+				if len(g.Routes(id, route.All)) != n {
 					t.Errorf("%s of %d: %s does not reach all", name, n, id)
 				}
 			}
 		}
 	}
-	g := topology.Ring().Over(names(5))
-	if g.Has("x") || g.Linked("x", "n1") || g.Linked("n1", "x") || g.Linked("n1", "n1") || len(g.Neighbours("x")) > 0 || len(g.Ways("x", topology.All)) > 0 {
+	g := route.Ring().Over(names(5))
+	if g.Has("x") || g.Linked("x", "n1") || g.Linked("n1", "x") || g.Linked("n1", "n1") || len(g.Neighbours("x")) > 0 || len(g.Routes("x", route.All)) > 0 {
 		t.Error("a coordinator that is not there has a place")
 	}
-	if n := len(topology.Mesh().Over([]string{"b", "a", "b"}).IDs()); n != 2 {
-		t.Errorf("%d places for 2 ids, one told twice", n)
+	if n := len(route.Mesh().Over([]string{"b", "a", "b"}).IDs()); n != 2 {
+		t.Errorf("%d places for 2 ids, one listed twice", n)
 	}
 }

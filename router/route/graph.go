@@ -1,4 +1,4 @@
-package topology
+package route
 
 import "slices"
 
@@ -65,7 +65,7 @@ func (g *Graph) Linked(a, b string) bool {
 	return ok
 }
 
-// MaxHops is the most links that a way without a circle can have: no graph
+// MaxHops is the most links that a route without a circle can have: no graph
 // that is left after losses has a larger diameter.
 func (g *Graph) MaxHops() int { return max(0, len(g.ids)-1) }
 
@@ -76,41 +76,41 @@ type Usable func(from, to string) bool
 // All is the Usable of a graph in which nothing is lost.
 func All(_, _ string) bool { return true }
 
-// Ways returns a shortest way over usable links from one coordinator to each
+// Routes returns a shortest route over usable links from one coordinator to each
 // that can be reached, by id: the coordinators passed, the first and the last
-// included. Of two ways as short, it is the one that passes the lower id at
+// included. Of two routes as short, it is the one that passes the lower id at
 // the first difference; so all who know the same take the same.
-func (g *Graph) Ways(from string, usable Usable) map[string][]string {
-	ways := make(map[string][]string)
+func (g *Graph) Routes(from string, usable Usable) map[string][]string {
+	routes := make(map[string][]string)
 	start, ok := g.place(from)
 	if !ok {
-		return ways
+		return routes
 	}
-	ways[from] = []string{from}
+	routes[from] = []string{from}
 	for row := []int{start}; len(row) > 0; {
 		var next []int
 		for _, at := range row {
-			way := ways[g.ids[at]]
+			route := routes[g.ids[at]]
 			g.eachLink(at, func(to int) {
 				id := g.ids[to]
-				if _, ok := ways[id]; ok || !usable(g.ids[at], id) {
+				if _, ok := routes[id]; ok || !usable(g.ids[at], id) {
 					return
 				}
-				ways[id] = append(way[:len(way):len(way)], id)
+				routes[id] = append(route[:len(route):len(route)], id)
 				next = append(next, to)
 			})
 		}
 		row = next
 	}
-	return ways
+	return routes
 }
 
 // Next returns the neighbour to which a message from one coordinator to another
-// one goes; false if no way is left.
+// one goes; false if no route is left.
 func (g *Graph) Next(from, to string, usable Usable) (string, bool) {
-	way, ok := g.Ways(from, usable)[to]
-	if !ok || len(way) < 2 {
+	route, ok := g.Routes(from, usable)[to]
+	if !ok || len(route) < 2 {
 		return "", false
 	}
-	return way[1], true
+	return route[1], true
 }

@@ -1,4 +1,4 @@
-package topology
+package route
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 )
 
 // Policy is a rule that turns the ids of all coordinators into a graph. All
-// coordinators of a cluster are told the same one. The zero value is the mesh.
+// coordinators of a cluster are listed the same one. The zero value is the mesh.
 type Policy struct {
 	spec   string
 	shape  func(n int) [][2]int // links between places in the ordered ids; nil: mesh or listed
@@ -18,11 +18,11 @@ type Policy struct {
 func Mesh() Policy { return Policy{} }
 
 // Ring links each coordinator to the next one in the order of ids, and the last to
-// the first: two ways between any two, so that one loss cuts nobody off.
+// the first: two routes between any two, so that one loss cuts nobody off.
 func Ring() Policy { return Policy{spec: "ring", shape: ring} }
 
 // Tree links each coordinator to a parent: the first id is the root, and each has at
-// most two below it. There is one way between any two.
+// most two below it. There is one route between any two.
 func Tree() Policy { return Policy{spec: "tree", shape: tree} }
 
 // Grid puts the ids in rows that are as long as there are rows, and links each
@@ -32,10 +32,10 @@ func Grid() Policy { return Policy{spec: "grid", shape: grid} }
 // filePrefix begins the spec of a graph from a file.
 const filePrefix = "file:"
 
-// Parse reads a policy as it is written in settings: mesh (or nothing), ring,
+// ParsePolicy reads a policy as it is written in settings: mesh (or nothing), ring,
 // tree, grid, or file:PATH. read gets the file; its format is that of
 // ParseFile.
-func Parse(spec string, read func(path string) ([]byte, error)) (Policy, error) {
+func ParsePolicy(spec string, read func(path string) ([]byte, error)) (Policy, error) {
 	switch spec {
 	case "", "mesh":
 		return Mesh(), nil
@@ -62,7 +62,7 @@ func Parse(spec string, read func(path string) ([]byte, error)) (Policy, error) 
 	return p, nil
 }
 
-// String returns the policy as Parse reads it.
+// String returns the policy as ParsePolicy reads it.
 func (p Policy) String() string {
 	if p.spec == "" {
 		return "mesh"

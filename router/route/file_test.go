@@ -1,4 +1,4 @@
-package topology_test
+package route_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/folkmoot/folkmoot/router/topology"
+	"github.com/folkmoot/folkmoot/router/route"
 )
 
 func files(text string) func(string) ([]byte, error) {
@@ -21,7 +21,7 @@ func files(text string) func(string) ([]byte, error) {
 
 // A graph from a file: a link is told at one end or at both.
 func TestGraphFromAFile(t *testing.T) {
-	p, err := topology.Parse("file:links.txt", files("# two halls\nn1: n2 n3\n\nn2: n1   # the same link\nn3: n4\nn4:\n"))
+	p, err := route.ParsePolicy("file:links.txt", files("# two halls\nn1: n2 n3\n\nn2: n1   # the same link\nn3: n4\nn4:\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,12 +34,12 @@ func TestGraphFromAFile(t *testing.T) {
 			t.Errorf("neighbours of %s: %v, want %v", id, got, want)
 		}
 	}
-	checkWays(t, g, topology.All)
-	if way := g.Ways("n2", topology.All)["n4"]; !slices.Equal(way, []string{"n2", "n1", "n3", "n4"}) {
+	checkWays(t, g, route.All)
+	if way := g.Routes("n2", route.All)["n4"]; !slices.Equal(way, []string{"n2", "n1", "n3", "n4"}) {
 		t.Errorf("the way from n2 to n4 is %v", way)
 	}
 	// One that is listed and not there takes its links along.
-	if _, ok := p.Over([]string{"n1", "n2", "n4"}).Ways("n1", topology.All)["n4"]; ok {
+	if _, ok := p.Over([]string{"n1", "n2", "n4"}).Routes("n1", route.All)["n4"]; ok {
 		t.Error("n4 is reached without n3")
 	}
 }
@@ -60,7 +60,7 @@ func TestWrongFilesAreRefused(t *testing.T) {
 		"n1: -a\n-a:\n":       `line 1: "-a" is not the id`,
 		"n1: n2\nn2: n1:n2\n": `line 2: "n1:n2" is not the id`,
 	} {
-		if _, err := topology.Parse("file:links.txt", files(text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "links.txt") {
+		if _, err := route.ParsePolicy("file:links.txt", files(text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "links.txt") {
 			t.Errorf("%q: got %v, want an error with %q and the file", text, err, want)
 		}
 	}
@@ -68,17 +68,17 @@ func TestWrongFilesAreRefused(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for spec, want := range map[string]string{"": "mesh", "mesh": "mesh", "ring": "ring", "tree": "tree", "grid": "grid"} {
-		p, err := topology.Parse(spec, nil)
+		p, err := route.ParsePolicy(spec, nil)
 		if err != nil || p.String() != want || p.IsMesh() != (want == "mesh") {
 			t.Errorf("%q: got %s, %v, want %s", spec, p, err, want)
 		}
 	}
 	for _, spec := range []string{"star", "file:", "Ring", "ring "} {
-		if _, err := topology.Parse(spec, files("")); err == nil || !strings.Contains(err.Error(), "mesh, ring, tree, grid or file:PATH") {
+		if _, err := route.ParsePolicy(spec, files("")); err == nil || !strings.Contains(err.Error(), "mesh, ring, tree, grid or file:PATH") {
 			t.Errorf("%q: got %v, want an error that names the choices", spec, err)
 		}
 	}
-	if _, err := topology.Parse("file:other.txt", files("")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := route.ParsePolicy("file:other.txt", files("")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
@@ -89,7 +89,7 @@ func FuzzParseFile(f *testing.F) {
 	f.Add([]byte("n1: n2 n3\nn2: n1\nn3:\n"))
 	f.Add([]byte("# x\n\na:b\nb:a # y"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := topology.ParseFile(text)
+		p, err := route.ParseFile(text)
 		if err != nil {
 			return
 		}
@@ -101,7 +101,7 @@ func FuzzParseFile(f *testing.F) {
 			}
 		}
 		g := p.Over(ids)
-		if len(g.Ways(ids[0], topology.All)) != len(ids) {
+		if len(g.Routes(ids[0], route.All)) != len(ids) {
 			t.Fatalf("%q was taken, but not all are reached from %s", text, ids[0])
 		}
 	})

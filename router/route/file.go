@@ -1,4 +1,4 @@
-package topology
+package route
 
 import (
 	"errors"
@@ -67,9 +67,9 @@ func ParseFile(text []byte) (Policy, error) {
 			}
 		}
 	}
-	ways := p.Over(order).Ways(order[0], All)
+	routes := p.Over(order).Routes(order[0], All)
 	for _, id := range order {
-		if ways[id] == nil {
+		if routes[id] == nil {
 			return Policy{}, fmt.Errorf("line %d: %s has no way to %s", told[id], id, order[0])
 		}
 	}
