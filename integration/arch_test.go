@@ -49,7 +49,8 @@ var may = map[string]struct {
 	"raftnode":           {[]string{"wire", "wire/awake", "wire/indexwait", "raftnode/disk", "raftnode/peer"}, "replicates bytes, never reads them"},
 	"router/lockorder":   {nil, "the order of the router's locks; checked in a build with -tags lockcheck"},
 	"router/route":       {[]string{"router/lockorder"}, "which coordinators have links, and the routes over them: ids in, routes out"},
-	"router":             {[]string{"wire", "wire/jsonrpc", "wire/awake", "wire/flow", "wire/prompt", "router/lockorder", "router/route"}, "reads names and headers; the directory is an interface"},
+	"router/link":        {[]string{"wire", "wire/awake", "wire/flow", "wire/prompt"}, "bytes between two coordinators: it knows neither names nor routes"},
+	"router":             {[]string{"wire", "wire/jsonrpc", "wire/flow", "wire/prompt", "router/link", "router/lockorder", "router/route"}, "reads names and headers; the directory is an interface"},
 	"control":            {[]string{"wire", "registry", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router"}, "the core of the use cases: who, may they, is there room, from which state, with what outcome"},
 	"control/home":       {[]string{"wire", "wire/jsonrpc", "registry", "registry/lease", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router", "control"}, "what hangs on the sessions at home here: mail, leases, deliveries, logs"},
 	"control/directory":  {[]string{"wire", "registry", "raftnode", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},
@@ -98,7 +99,7 @@ var only = map[string][]string{
 	"github.com/hashicorp/go-metrics":          {},
 	"github.com/armon/go-metrics":              {"node"},
 	"github.com/hashicorp/go-hclog":            {"raftnode", "raftnode/disk"},
-	"github.com/cenkalti/backoff/v5":           {"client", "client/worker", "jobs/work", "router"},
+	"github.com/cenkalti/backoff/v5":           {"client", "client/worker", "jobs/work", "router/link"},
 	"github.com/hashicorp/raft-autopilot":      {},
 	"github.com/prometheus/client_golang/docs": {},
 }

@@ -14,7 +14,7 @@ import (
 // judging are the packages that tell by time who lives. Only the monotonic clock
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
-	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/route", "control",
+	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route", "control",
 	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }
 

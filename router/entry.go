@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -17,7 +18,7 @@ type entry struct {
 	deadline     time.Time
 	dialDeadline time.Time // when it is given up if its receiver's coordinator cannot be dialled; zero: at deadline
 	stream       *stream
-	quota        *quota
+	quota        *link.Quota
 	size         int
 
 	lookupStarted, lookedUp bool        // a look-up that began after the post is under way, has ended
@@ -29,8 +30,8 @@ type entry struct {
 	routeEpoch uint64         // that it took it in
 	forwarded  *forwardedFrom // not nil: only passed on here, for another coordinator
 
-	borrowed bool     // the payload is the poster's, who is still in PostWith
-	seg      *segment // not nil: the payload is in there, which is not reused meanwhile
+	borrowed bool          // the payload is the poster's, who is still in PostWith
+	seg      *link.Segment // not nil: the payload is in there, which is not reused meanwhile
 
 	slot     uint32
 	seq      uint64        // order of appending on a link
@@ -45,7 +46,7 @@ var entries = sync.Pool{New: func() any { return new(entry) }}
 
 // freeEntry gives an entry back once it is in no place and answered.
 func freeEntry(e *entry) {
-	e.quota.release(e.size)
+	e.quota.Release(e.size)
 	*e = entry{}
 	entries.Put(e)
 }
@@ -190,48 +191,4 @@ func (l *list) filter(out *list, drop func(*entry) bool) {
 		}
 	}
 	*l = keep
-}
-
-// quota bounds the messages that wait in one place. The bytes of large
-// messages are counted apart, so that they never refuse small ones.
-type quota struct {
-	msgs              atomic.Int64
-	bytes             [2]atomic.Int64 // of small, of large ones
-	maxMsgs, maxBytes int64
-}
-
-func (a *quota) bytesFor(size int) *atomic.Int64 {
-	if size > maxBody {
-		return &a.bytes[1]
-	}
-	return &a.bytes[0]
-}
-
-// acquire counts a message in, or is false if the account is full. One message
-// more than the bytes allow is taken.
-func (a *quota) acquire(size int) bool {
-	if a.msgs.Add(1) > a.maxMsgs {
-		a.msgs.Add(-1)
-		return false
-	}
-	if a.bytesFor(size).Add(int64(size))-int64(size) >= a.maxBytes {
-		a.release(size)
-		return false
-	}
-	return true
-}
-
-// forceAcquire counts a message in that was taken by another account before.
-func (a *quota) forceAcquire(size int) {
-	a.msgs.Add(1)
-	a.bytesFor(size).Add(int64(size))
-}
-
-// release counts a message out; nil is the account of messages that never wait.
-func (a *quota) release(size int) {
-	if a == nil {
-		return
-	}
-	a.msgs.Add(-1)
-	a.bytesFor(size).Add(-int64(size))
 }

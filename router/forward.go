@@ -1,54 +1,16 @@
 package router
 
 import (
-	"encoding/binary"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 const (
-	relayVersion = 2 // of links that take relays and reports
-	relayHead    = 1 + 8 + 2
-	maxTransits  = 4096 // routes a link keeps parsed
+	maxTransits = 4096 // routes a link keeps parsed
 )
-
-// sourceRoute is what a relay says before its data body.
-type sourceRoute struct {
-	hops  byte
-	epoch uint64
-	code  []byte // the route
-}
-
-func (sr *sourceRoute) size() int {
-	if sr == nil {
-		return 0
-	}
-	return relayHead + len(sr.code)
-}
-
-func appendSourceRoute(dst []byte, sr *sourceRoute) []byte {
-	dst = append(dst, sr.hops)
-	dst = binary.BigEndian.AppendUint64(dst, sr.epoch)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(sr.code)))
-	return append(dst, sr.code...)
-}
-
-// parseSourceRoute reads it and returns the data body. code aliases b.
-func parseSourceRoute(b []byte) (sr sourceRoute, body []byte, err error) {
-	if len(b) < relayHead {
-		return sr, nil, protocolErrorf("relay of %d bytes, the head alone has %d", len(b), relayHead)
-	}
-	sr.hops, sr.epoch = b[0], binary.BigEndian.Uint64(b[1:])
-	n := int(binary.BigEndian.Uint16(b[9:]))
-	b = b[relayHead:]
-	if n > len(b) || n > route.MaxCode {
-		return sr, nil, protocolErrorf("a way of %d bytes where %d are left", n, len(b))
-	}
-	sr.code = b[:n:n]
-	return sr, b[n:], nil
-}
 
 type transitKey struct {
 	hops byte
@@ -57,44 +19,44 @@ type transitKey struct {
 
 // transit returns the route of a relay that came by this link. It is called by
 // the reader only.
-func (in *inLink) transit(sr *sourceRoute) (*route.Transit, error) {
-	if tr, ok := in.transits[transitKey{sr.hops, string(sr.code)}]; ok {
+func (in *inLink) transit(sr *link.SourceRoute) (*route.Transit, error) {
+	if tr, ok := in.transits[transitKey{sr.Hops, string(sr.Code)}]; ok {
 		return tr, nil
 	}
-	tr, err := route.ParseTransit(sr.code, sr.hops, in.from, in.r.self)
+	tr, err := route.ParseTransit(sr.Code, sr.Hops, in.from, in.r.self)
 	if err != nil {
-		return nil, protocolError(err.Error())
+		return nil, link.ProtocolError(err.Error())
 	}
 	if in.transits == nil || len(in.transits) >= maxTransits {
 		in.transits = make(map[transitKey]*route.Transit)
 	}
-	in.transits[transitKey{sr.hops, string(tr.Code)}] = tr
+	in.transits[transitKey{sr.Hops, string(tr.Code)}] = tr
 	return tr, nil
 }
 
-// checkRoute judges the route of a relay: accepted, or why not. When final is false
-// it gives no answer (false) on what a fresh directory could change. in's mu
+// checkRoute judges the route of a relay: Accepted, or why not. Unless the evidence is
+// final it gives no answer (false) on what a fresh directory could change. in's mu
 // is held.
-func (in *inLink) checkRoute(tr *route.Transit, m *wire.Message, final bool, fault *wire.Error) (verdict, bool) {
+func (in *inLink) checkRoute(tr *route.Transit, m *wire.Message, ev *evidence) (link.Verdict, bool) {
 	r := in.r
 	if tr.Forged != "" {
 		r.rejectRoute(in, tr, m, tr.Forged)
-		return forged, true
+		return link.Forged, true
 	}
 	g := r.routes.Graph()
 	switch {
 	case tr.Linked(g):
-		return accepted, true
-	case !final:
+		return link.Accepted, true
+	case !ev.final:
 		return 0, false
-	case fault != nil:
-		return unchecked, true
+	case ev.fault != nil:
+		return link.Unchecked, true
 	case !g.Has(tr.Origin):
 		r.rejectRoute(in, tr, m, "its origin is not a coordinator of this cluster")
-		return forged, true
+		return link.Forged, true
 	}
 	r.stats.inc(cNoRoute) // the origin may not know yet who is there
-	return noRoute, true
+	return link.NoRoute, true
 }
 
 func (r *Router) rejectRoute(in *inLink, tr *route.Transit, m *wire.Message, reason string) {
@@ -110,7 +72,7 @@ type forwardedFrom struct {
 	id      uint32 // on that link
 	session string
 	epoch   uint64
-	route   sourceRoute
+	route   link.SourceRoute
 }
 
 // forward hands a message to the next coordinator on its route, or says at once
@@ -129,22 +91,22 @@ func (in *inLink) forward(msg *incoming) {
 	defer sh.mu.Unlock()
 	switch {
 	case in.fenced(key):
-		in.noteVerdict(msg.id, key, noRoute)
+		in.noteVerdict(msg.id, key, link.NoRoute)
 		return
 	case l == nil:
 		r.stats.inc(cNoRoute)
-		in.noteVerdict(msg.id, key, noRoute)
+		in.noteVerdict(msg.id, key, link.NoRoute)
 		return
 	}
 	st := sh.streams[ownKey]
 	if st != nil && st.draining {
 		r.stats.inc(cNoRoute)
-		in.noteVerdict(msg.id, key, noRoute)
+		in.noteVerdict(msg.id, key, link.NoRoute)
 		return
 	}
 	size := cost(&msg.m)
-	if !l.quota.acquire(size) {
-		in.noteVerdict(msg.id, key, routeBusy)
+	if !l.quota.Acquire(size) {
+		in.noteVerdict(msg.id, key, link.RouteBusy)
 		return
 	}
 	if st == nil {
@@ -155,7 +117,7 @@ func (in *inLink) forward(msg *incoming) {
 	e.m, e.deadline, e.size, e.quota, e.stream = msg.m, deadline, size, &l.quota, st
 	e.forwarded = &forwardedFrom{
 		in: in, id: msg.id, session: msg.session, epoch: msg.epoch,
-		route: sourceRoute{hops: msg.transit.Hops + 1, epoch: msg.routeEpoch, code: msg.transit.Code},
+		route: link.SourceRoute{Hops: msg.transit.Hops + 1, Epoch: msg.routeEpoch, Code: msg.transit.Code},
 	}
 	st.parked.push(e)
 	r.pumpForwarded(st)
@@ -174,7 +136,7 @@ func (r *Router) pumpForwarded(st *stream) {
 			r.returnParked(st)
 			continue
 		case !now.Before(e.deadline):
-			r.returnVerdict(st.parked.pop(), expired)
+			r.returnVerdict(st.parked.pop(), link.Expired)
 			continue
 		}
 		st.parked.pop()
@@ -198,13 +160,13 @@ func (r *Router) pumpForwarded(st *stream) {
 func (r *Router) returnParked(st *stream) {
 	for st.parked.head != nil {
 		r.stats.inc(cNoRoute)
-		r.returnVerdict(st.parked.pop(), noRoute)
+		r.returnVerdict(st.parked.pop(), link.NoRoute)
 	}
 }
 
 // returnVerdict passes a verdict on to where a message came from, and forgets it.
 // It may be called with a shard's mu held, never with a link's.
-func (r *Router) returnVerdict(e *entry, v verdict) {
+func (r *Router) returnVerdict(e *entry, v link.Verdict) {
 	e.forwarded.in.noteVerdict(e.forwarded.id, streamKey{e.m.From, e.m.To}, v)
 	freeEntry(e)
 }
@@ -214,13 +176,13 @@ func (r *Router) returnVerdict(e *entry, v verdict) {
 // that wait here, and those that come until all in flight have their outcomes.
 // The fence alone would not do, since the link the message came by may have
 // ended while those behind it came by the next.
-func (l *outLink) handleForwardVerdict(e *entry, v verdict) {
+func (l *outLink) handleForwardVerdict(e *entry, v link.Verdict) {
 	st := e.stream
 	st.shard.mu.Lock()
 	defer st.shard.mu.Unlock()
 	st.clearLarge(e.large)
 	l.r.returnVerdict(e, v)
-	if v.comesBack() {
+	if v.ComesBack() {
 		l.seen.Add(1)
 		st.draining = true
 		l.r.returnParked(st)
@@ -238,7 +200,7 @@ func (in *inLink) fenced(key streamKey) bool {
 }
 
 // noteVerdict has the writer tell an outcome, unless the link has ended.
-func (in *inLink) noteVerdict(id uint32, key streamKey, v verdict) {
+func (in *inLink) noteVerdict(id uint32, key streamKey, v link.Verdict) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
@@ -250,11 +212,7 @@ func (in *inLink) noteVerdict(id uint32, key streamKey, v verdict) {
 
 // handleRelay handles one message with a route that came in one frame.
 func (in *inLink) handleRelay(body []byte) error {
-	return in.handleRelayed(body, false, time.Time{})
-}
-
-func (in *inLink) handleRelayed(body []byte, owned bool, since time.Time) error {
-	sr, body, err := parseSourceRoute(body)
+	sr, body, err := link.ParseSourceRoute(body)
 	if err != nil {
 		return err
 	}
@@ -262,9 +220,9 @@ func (in *inLink) handleRelayed(body []byte, owned bool, since time.Time) error 
 	if err != nil {
 		return err
 	}
-	d, err := parseData(body)
+	d, err := link.ParseData(body)
 	if err != nil {
 		return err
 	}
-	return in.handleMessage(&d, owned, since, tr, sr.epoch)
+	return in.handleMessage(&arrival{data: d, transit: tr, routeEpoch: sr.Epoch})
 }

@@ -10,11 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
-	wireflow "github.com/folkmoot/folkmoot/wire/flow"
-	"github.com/folkmoot/folkmoot/wire/prompt"
 )
 
 const (
@@ -26,25 +25,21 @@ const (
 // inLink is a link that another coordinator dialled. Its messages come in and
 // their outcomes go out.
 type inLink struct {
-	r        *Router
-	from     string // id of the other coordinator
-	conn     net.Conn
-	instance [16]byte
-	number   uint64
-	ended    chan struct{}
-	wake     chan struct{} // capacity 1: the writer has work
+	r     *Router
+	from  string // id of the other coordinator
+	conn  *link.Conn
+	id    link.Identity
+	ended chan struct{}
+	wake  chan struct{} // capacity 1: the writer has work
 
 	writeLock lockorder.Mutex[lockorder.WriteLock] // held by who writes; taken before mu
-	prompt    *prompt.Writer                       // nil: the connection has none
-	writer    *wireflow.Writer
-	spare     []byte // what was written last, guarded by writeLock
+	spare     []byte                               // what was written last, guarded by writeLock
 
-	frames        *frameReader                  // owned by the reader
 	names         wire.Names                    // owned by the reader
-	slab          slab                          // owned by the reader
+	slab          link.Slab                     // owned by the reader
 	resolvedByKey map[streamKey]*resolved       // owned by the reader
 	lastResolved  *resolved                     // the same: of the last message
-	partials      map[uint32]*partialMessage    // owned by the reader
+	chunks        link.Chunks                   // owned by the reader
 	assembling    atomic.Int32                  // large messages being put together beside the reader
 	transits      map[transitKey]*route.Transit // owned by the reader
 
@@ -113,15 +108,14 @@ var errStopping = errors.New("closed by this coordinator")
 // serveAccepted uses one accepted connection until it ends.
 func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	defer conn.Close()
-	limitKernelBuffers(conn)
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	w := wireflow.NewWriter(conn, deadAfter*r.limits.Ping)
-	defer interruptOn(ctx, conn, w)()
-	heard := readUntilSilent(ctx, conn, openLimit)
-	in, err := r.readOpen(conn, w, from, newFrameReader(heard))
+	c, stop := link.NewConn(ctx, conn, r.limits.Ping)
+	defer stop()
+	c.LimitSilence(openLimit)
+	in, err := r.readOpen(c, from)
 	opened()
-	heard.Limit = deadAfter * r.limits.Ping
+	c.LimitSilence(0)
 	if err == nil {
 		r.PeerAlive(in.from)
 		err = r.registerAccepted(in)
@@ -148,9 +142,9 @@ func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	if r.ctx.Err() != nil {
 		err = errStopping
 	}
-	var p protocolError
+	var p link.ProtocolError
 	if errors.As(err, &p) {
-		in.enqueueFrame(appendFrame(nil, kindBye, []byte(p)))
+		in.enqueueFrame(link.AppendFrame(nil, link.KindBye, []byte(p)))
 	}
 	cancel()
 	<-wrote
@@ -169,27 +163,17 @@ func (in *inLink) fail(err error) {
 }
 
 // readOpen reads the open frame.
-func (r *Router) readOpen(conn net.Conn, w *wireflow.Writer, from string, frames *frameReader) (*inLink, error) {
-	kind, body, err := frames.next()
+func (r *Router) readOpen(c *link.Conn, from string) (*inLink, error) {
+	id, err := c.ReadOpen()
 	if err != nil {
-		return nil, describeTimeout(err, openLimit)
+		return nil, err
 	}
-	if kind != kindOpen || len(body) != 25 {
-		return nil, protocolErrorf("the first frame is of kind %d with %d bytes", kind, len(body))
-	}
-	if body[0] != openVersion {
-		return nil, protocolErrorf("the link begins in version %d, this build reads %d", body[0], openVersion)
-	}
-	in := &inLink{
-		r: r, from: from, conn: conn, number: binary.BigEndian.Uint64(body[17:]),
+	return &inLink{
+		r: r, from: from, conn: c, id: id,
 		ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		prompt: prompt.New(conn), frames: frames, writer: w,
-		partials: make(map[uint32]*partialMessage),
-		fences:   fences{byKey: make(map[streamKey]uint64)},
-		held:     make(map[string]*heldFrom),
-	}
-	copy(in.instance[:], body[1:])
-	return in, nil
+		fences: fences{byKey: make(map[streamKey]uint64)},
+		held:   make(map[string]*heldFrom),
+	}, nil
 }
 
 // registerAccepted makes in the one link from its coordinator: it waits until the one
@@ -199,14 +183,14 @@ func (r *Router) registerAccepted(in *inLink) error {
 	for {
 		r.acceptedMu.Lock()
 		last := r.newestLinks[in.from]
-		if last.instance == in.instance && last.number >= in.number {
+		if last.Instance == in.id.Instance && last.Number >= in.id.Number {
 			r.acceptedMu.Unlock()
-			return fmt.Errorf("link number %d is older than number %d", in.number, last.number)
+			return fmt.Errorf("link number %d is older than number %d", in.id.Number, last.Number)
 		}
 		before := r.acceptedLinks[in.from]
 		if before == nil {
 			r.acceptedLinks[in.from] = in
-			r.newestLinks[in.from] = linkID{in.instance, in.number}
+			r.newestLinks[in.from] = in.id
 			r.acceptedMu.Unlock()
 			return nil
 		}
@@ -223,44 +207,37 @@ func (r *Router) unregisterAccepted(in *inLink) {
 	close(in.ended)
 }
 
-// linkID remembers the newest link of a coordinator.
-type linkID struct {
-	instance [16]byte
-	number   uint64
-}
-
 // readLoop delivers what comes until the connection fails or is dead. Outcomes
 // leave when everything that came with one read of the socket is handled.
 func (in *inLink) readLoop() error {
-	frames := in.frames
 	for {
-		if !frames.ready() {
+		if !in.conn.Ready() {
 			if err := in.flush(); err != nil {
 				return err
 			}
 		}
-		kind, body, err := frames.next()
+		kind, body, err := in.conn.Next()
 		if err != nil {
-			return describeTimeout(err, deadAfter*in.r.limits.Ping)
+			return err
 		}
 		switch kind {
-		case kindData:
+		case link.KindData:
 			err = in.handleData(body)
-		case kindChunk:
+		case link.KindChunk:
 			err = in.handleChunk(body)
-		case kindRelay:
+		case link.KindRelay:
 			err = in.handleRelay(body)
-		case kindReport:
+		case link.KindReport:
 			err = in.handleReport(body)
-		case kindPing:
-			if len(body) != 8 {
-				return protocolErrorf("a ping of %d bytes", len(body))
+		case link.KindPing:
+			var pong []byte
+			if pong, err = link.AppendPong(nil, body); err == nil {
+				in.enqueueFrame(pong)
 			}
-			in.enqueueFrame(appendFrame(nil, kindPong, append(append(make([]byte, 0, 9), body...), linkVersion)))
-		case kindBye:
+		case link.KindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", in.from, body)
 		default:
-			err = protocolErrorf("frame of kind %d from the dialling side", kind)
+			err = link.Malformed("frame of kind %d from the dialling side", kind)
 		}
 		if err != nil {
 			return err
@@ -270,11 +247,11 @@ func (in *inLink) readLoop() error {
 
 // handleData handles one message that came in one frame.
 func (in *inLink) handleData(body []byte) error {
-	d, err := parseData(body)
+	d, err := link.ParseData(body)
 	if err != nil {
 		return err
 	}
-	return in.handleMessage(&d, false, time.Time{}, nil, 0)
+	return in.handleMessage(&arrival{data: d})
 }
 
 // enqueueFrame appends one frame for the writer.
@@ -286,9 +263,9 @@ func (in *inLink) enqueueFrame(frame []byte) {
 }
 
 // appendVerdict notes one outcome; mu is held.
-func (in *inLink) appendVerdict(id uint32, key streamKey, v verdict) {
+func (in *inLink) appendVerdict(id uint32, key streamKey, v link.Verdict) {
 	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
-	if v.comesBack() {
+	if v.ComesBack() {
 		// The latest counts: the one before may have been of a message that came
 		// late by another route, and what is refused because of it is held back by
 		// the dialler once it has read that.
@@ -301,10 +278,10 @@ func (in *inLink) appendVerdict(id uint32, key streamKey, v verdict) {
 // lift takes away the fences that the dialler knows of; mu is held.
 func (f *fences) lift(seen uint64) error {
 	if seen > f.count {
-		return protocolErrorf("%d refusals seen of %d", seen, f.count)
+		return link.Malformed("%d refusals seen of %d", seen, f.count)
 	}
 	if len(f.order) > maxFences {
-		return protocolErrorf("%d refusals were not read", len(f.order))
+		return link.Malformed("%d refusals were not read", len(f.order))
 	}
 	for len(f.order) > 0 && f.order[0].number <= seen {
 		if f.byKey[f.order[0].key] == f.order[0].number {
@@ -328,7 +305,7 @@ func (in *inLink) flush() error {
 	if err != nil {
 		return err
 	}
-	if in.prompt == nil || !in.writeLock.TryLock() {
+	if in.conn.Direct == nil || !in.writeLock.TryLock() {
 		wake(in.wake)
 		return nil
 	}
@@ -337,7 +314,7 @@ func (in *inLink) flush() error {
 	out := in.out
 	in.out = in.spare[:0]
 	in.mu.Unlock()
-	n := in.prompt.Write(out)
+	n := in.conn.Direct.Write(out)
 	in.spare = out
 	if n == len(out) {
 		return nil
@@ -352,13 +329,13 @@ func (in *inLink) flush() error {
 // frameBatch makes frames of the outcomes noted so far; mu is held.
 func (in *inLink) frameBatch() error {
 	for rest := in.batch; len(rest) > 0; {
-		n := min(len(rest), maxBody/outcomeSize*outcomeSize)
-		in.out = appendFrame(in.out, kindOutcomes, rest[:n])
+		n := min(len(rest), link.MaxBody/link.OutcomeSize*link.OutcomeSize)
+		in.out = link.AppendFrame(in.out, link.KindOutcomes, rest[:n])
 		rest = rest[n:]
 	}
 	in.batch = in.batch[:0]
 	if len(in.out) > maxOut {
-		return protocolErrorf("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
+		return link.Malformed("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
 	}
 	return nil
 }
@@ -392,11 +369,11 @@ func (in *inLink) writeOnce(over bool) error {
 		return err
 	}
 	if over {
-		out = appendFrame(out, kindBye, []byte("closed by its coordinator"))
-		in.writer.Hurry(byeTimeout)
+		out = link.AppendFrame(out, link.KindBye, []byte("closed by its coordinator"))
+		in.conn.FinishSoon()
 	}
 	if len(out) > 0 {
-		_, err = in.writer.Write(out)
+		_, err = in.conn.Writer.Write(out)
 	}
 	return err
 }

@@ -1,9 +1,9 @@
 package router
 
 import (
-	"encoding/binary"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -35,61 +35,15 @@ type heldFrom struct {
 	final int // of them, so many were there when the round began: it decides
 }
 
-// partialMessage is a large message of which not all chunks are here.
-type partialMessage struct {
-	pieces [][]byte // as they came: nothing large is moved while others wait
-	have   int
-	total  int
-	since  time.Time
-	relay  bool
-}
-
 // handleChunk handles one piece of a large message.
 func (in *inLink) handleChunk(body []byte) error {
-	if len(body) < 5 {
-		return protocolErrorf("a chunk of %d bytes", len(body))
-	}
-	id, flags := binary.BigEndian.Uint32(body), body[4]
-	body = body[5:]
-	p := in.partials[id]
-	if (flags&chunkFirst != 0) == (p != nil) {
-		return protocolErrorf("chunk with flags %d of message %d, begun: %t", flags, id, p != nil)
-	}
-	if flags&chunkAbort != 0 {
-		if p == nil {
-			return protocolErrorf("message %d is given up before it began", id)
-		}
-		delete(in.partials, id)
-		return nil
-	}
-	if p == nil {
-		if len(body) < 4 {
-			return protocolErrorf("the first chunk of message %d has no length", id)
-		}
-		total := binary.BigEndian.Uint32(body)
-		body = body[4:]
-		if total <= maxBody || total > maxLarge {
-			return protocolErrorf("message %d in chunks announces %d bytes, possible are %d to %d", id, total, maxBody+1, maxLarge)
-		}
-		if len(in.partials) >= largeAtOnce {
-			return protocolErrorf("more than %d large messages at once", largeAtOnce)
-		}
-		p = &partialMessage{total: int(total), since: time.Now(), relay: flags&chunkRelay != 0}
-		in.partials[id] = p
-	}
-	if err := p.add(body); err != nil {
+	whole, err := in.chunks.Add(body)
+	if err != nil || whole == nil {
 		return err
 	}
-	if flags&chunkLast == 0 {
-		return nil
-	}
-	delete(in.partials, id)
-	if p.have != p.total {
-		return protocolErrorf("message %d ends after %d of %d bytes", id, p.have, p.total)
-	}
 	var tr *route.Transit
-	if p.relay {
-		sr, _, err := parseSourceRoute(p.pieces[0])
+	if whole.Relay {
+		sr, _, err := link.ParseSourceRoute(whole.First())
 		if err != nil {
 			return err
 		}
@@ -99,10 +53,10 @@ func (in *inLink) handleChunk(body []byte) error {
 	}
 	// Putting it together takes its time: others need not wait for that, and
 	// the next one of the stream comes after the outcome of this one only.
-	if in.assembling.Add(1) <= largeAtOnce {
+	if in.assembling.Add(1) <= link.LargeAtOnce {
 		in.r.goTracked(func() {
 			defer in.assembling.Add(-1)
-			err := in.handleLarge(id, p, tr)
+			err := in.handleLarge(whole, tr)
 			if err == nil {
 				err = in.flush()
 			}
@@ -113,69 +67,60 @@ func (in *inLink) handleChunk(body []byte) error {
 		return nil
 	}
 	defer in.assembling.Add(-1)
-	return in.handleLarge(id, p, tr)
+	return in.handleLarge(whole, tr)
 }
 
 // handleLarge handles a large message that is here.
-func (in *inLink) handleLarge(id uint32, p *partialMessage, tr *route.Transit) error {
-	var sr sourceRoute
-	body := p.join()
-	if p.relay {
+func (in *inLink) handleLarge(whole *link.Partial, tr *route.Transit) error {
+	var sr link.SourceRoute
+	body := whole.Join()
+	if whole.Relay {
 		var err error
-		if sr, body, err = parseSourceRoute(body); err != nil {
+		if sr, body, err = link.ParseSourceRoute(body); err != nil {
 			return err
 		}
 	}
-	d, err := parseData(body)
+	d, err := link.ParseData(body)
 	if err != nil {
 		return err
 	}
-	if d.id != id {
-		return protocolErrorf("message %d is in the chunks of message %d", d.id, id)
+	if d.ID != whole.ID {
+		return link.Malformed("message %d is in the chunks of message %d", d.ID, whole.ID)
 	}
-	m, err := parseMessage(d.message, nil)
+	m, err := link.ParseMessage(d.Message, nil)
 	if err != nil {
 		return err
 	}
-	return in.handleParsed(&d, m, new(resolved), true, p.since, tr, sr.epoch, WriteLater)
+	a := arrival{data: d, owned: true, since: whole.Since, transit: tr, routeEpoch: sr.Epoch, mode: WriteLater}
+	return in.handleParsed(&a, m, new(resolved))
 }
 
-// add keeps a piece.
-func (p *partialMessage) add(b []byte) error {
-	if len(b) > p.total-p.have {
-		return protocolErrorf("a large message of %d bytes is longer than announced", p.total)
-	}
-	p.pieces = append(p.pieces, append([]byte(nil), b...))
-	p.have += len(b)
-	return nil
+// arrival is one message as it came by a link.
+type arrival struct {
+	data       link.Data
+	owned      bool           // the payload does not alias the read buffer
+	since      time.Time      // when it began to come; zero: just now
+	transit    *route.Transit // nil for one that came from its origin without a route
+	routeEpoch uint64
+	mode       WriteMode // WriteNow when nothing else waits for the caller
 }
 
-// join puts the pieces together. It never holds more than twice what has come.
-func (p *partialMessage) join() []byte {
-	body := make([]byte, 0, p.total)
-	for i, b := range p.pieces {
-		body = append(body, b...)
-		p.pieces[i] = nil
-	}
-	return body
-}
-
-// handleMessage judges one message and notes its outcome, or sends it on, or holds
-// it. The payload aliases the read buffer unless owned is true.
-func (in *inLink) handleMessage(d *dataFrame, owned bool, since time.Time, tr *route.Transit, epoch uint64) error {
-	m, err := parseMessage(d.message, &in.names)
+// handleMessage judges one message that came in one frame and notes its outcome, or
+// sends it on, or holds it.
+func (in *inLink) handleMessage(a *arrival) error {
+	m, err := link.ParseMessage(a.data.Message, &in.names)
 	if err != nil {
 		return err
 	}
-	return in.handleParsed(d, m, in.resolve(streamKey{m.From, m.To}), owned, since, tr, epoch, WriteMode(!in.frames.ready()))
+	a.mode = WriteMode(!in.conn.Ready())
+	return in.handleParsed(a, m, in.resolve(streamKey{m.From, m.To}))
 }
 
-// handleParsed is the rest of handleMessage. res is what is known of the stream; mode is WriteNow
-// when nothing else waits for the caller.
-func (in *inLink) handleParsed(d *dataFrame, m wire.Message, res *resolved, owned bool, since time.Time, tr *route.Transit, epoch uint64, mode WriteMode) error {
-	msg := incoming{m: m, id: d.id, epoch: d.epoch, transit: tr, routeEpoch: epoch}
-	if !since.IsZero() {
-		msg.deadline = since.Add(time.Duration(d.remaining) * time.Millisecond)
+// handleParsed is the rest of handleMessage. res is what is known of the stream.
+func (in *inLink) handleParsed(a *arrival, m wire.Message, res *resolved) error {
+	msg := incoming{m: m, id: a.data.ID, epoch: a.data.Epoch, transit: a.transit, routeEpoch: a.routeEpoch}
+	if !a.since.IsZero() {
+		msg.deadline = a.since.Add(time.Duration(a.data.Remaining) * time.Millisecond)
 	}
 	key := streamKey{m.From, m.To}
 	in.mu.Lock()
@@ -183,34 +128,34 @@ func (in *inLink) handleParsed(d *dataFrame, m wire.Message, res *resolved, owne
 		in.mu.Unlock()
 		return nil
 	}
-	if err := in.lift(d.seen); err != nil {
+	if err := in.lift(a.data.Seen); err != nil {
 		in.mu.Unlock()
 		return err
 	}
 	h := in.held[m.From]
 	if h == nil {
-		switch v, ok := in.judge(&msg, res, d.session, owned, false, nil); {
+		switch v, ok := in.judge(&msg, &evidence{res: res, session: a.data.Session, owned: a.owned}); {
 		case ok && v == toForward:
 			in.forwarding.Add(1)
 			in.mu.Unlock()
-			msg.makeOwned(d, owned, &in.slab)
+			msg.makeOwned(a, &in.slab)
 			in.forward(&msg)
 			in.forwarding.Done()
 			return nil
 		case ok:
 			in.appendVerdict(msg.id, key, v)
 			in.mu.Unlock()
-			msg.consumer.wake(mode)
+			msg.consumer.wake(a.mode)
 			return nil
 		}
 	}
 	defer in.mu.Unlock()
 	size := cost(&m)
 	if in.heldMsgs >= maxHeldMsgs || in.heldBytes >= maxHeldBytes {
-		in.appendVerdict(msg.id, key, busy)
+		in.appendVerdict(msg.id, key, link.MailboxFull)
 		return nil
 	}
-	msg.makeOwned(d, owned, &in.slab)
+	msg.makeOwned(a, &in.slab)
 	in.heldMsgs++
 	in.heldBytes += size
 	if h == nil {
@@ -223,120 +168,123 @@ func (in *inLink) handleParsed(d *dataFrame, m wire.Message, res *resolved, owne
 }
 
 // makeOwned makes a message last beyond the read buffer.
-func (msg *incoming) makeOwned(d *dataFrame, owned bool, short *slab) {
+func (msg *incoming) makeOwned(a *arrival, slab *link.Slab) {
 	if msg.deadline.IsZero() {
-		msg.deadline = time.Now().Add(time.Duration(d.remaining) * time.Millisecond)
+		msg.deadline = time.Now().Add(time.Duration(a.data.Remaining) * time.Millisecond)
 	}
-	msg.session = string(d.session)
-	if !owned {
-		short.own(&msg.m)
+	msg.session = string(a.data.Session)
+	if !a.owned {
+		slab.Own(&msg.m)
 	}
 }
 
-// slab is memory that short payloads share: one of them keeps at most slabSize
-// from being collected.
-type slab struct{ rest []byte }
-
-const (
-	slabSize  = 16 << 10
-	shortSize = 1 << 10
-)
-
-// own copies a payload out of the read buffer.
-func (s *slab) own(m *wire.Message) {
-	size := m.Size()
-	if size > shortSize {
-		m.Own()
-		return
-	}
-	if len(s.rest) < size {
-		s.rest = make([]byte, slabSize)
-	}
-	m.MoveTo(s.rest[:0:size])
-	s.rest = s.rest[size:]
+// evidence is what a message is judged by.
+type evidence struct {
+	res     *resolved   // what is known of its stream
+	session []byte      // of the receiver, as the dialler knows it
+	owned   bool        // the payload does not alias the read buffer
+	final   bool        // the directory is as fresh as can be had
+	fault   *wire.Error // with final: why it is not fresh; nil if it is
 }
 
-// judge delivers a message or says why not. When final is false it gives no
-// answer (false) on what a fresh directory could change; fault is why there is
-// no fresh one. mu is held.
-// f is what is known of the stream.
-func (in *inLink) judge(msg *incoming, res *resolved, session []byte, owned, final bool, fault *wire.Error) (verdict, bool) {
-	r, m := in.r, &msg.m
-	origin := in.from
-	if _, ok := in.byKey[streamKey{m.From, m.To}]; ok {
+// judge delivers a message or says why not. Unless the evidence is final it gives
+// no answer (false) on what a fresh directory could change. mu is held.
+func (in *inLink) judge(msg *incoming, ev *evidence) (v link.Verdict, certain bool) {
+	if _, ok := in.byKey[streamKey{msg.m.From, msg.m.To}]; ok {
 		if msg.transit != nil {
-			return noRoute, true
+			return link.NoRoute, true
 		}
-		return moved, true
+		return link.Moved, true
 	}
 	if !msg.deadline.IsZero() && !time.Now().Before(msg.deadline) {
-		return expired, true
+		return link.Expired, true
 	}
-	if msg.transit != nil {
-		v, ok := in.checkRoute(msg.transit, m, final, fault)
+	origin := in.from
+	if tr := msg.transit; tr != nil {
+		v, certain = in.checkRoute(tr, &msg.m, ev)
 		switch {
-		case !ok || v != accepted:
-			return v, ok
-		case msg.transit.Next != "":
+		case !certain || v != link.Accepted:
+			return v, certain
+		case tr.Next != "":
 			return toForward, true
 		}
-		origin = msg.transit.Origin
+		origin = tr.Origin
 	}
-	home := res.home
+	if v, certain = in.checkSender(msg, origin, ev); !certain || v != link.Accepted {
+		return v, certain
+	}
+	box := ev.res.box
+	if box == nil {
+		box = in.r.mailboxOf(msg.m.To)
+	}
+	if box != nil && box.session == string(ev.session) && box.hasEpoch(msg.epoch) {
+		if !ev.owned {
+			in.slab.Own(&msg.m)
+		}
+		return in.deliver(msg, box, origin), true
+	}
+	return in.judgeAbsent(msg, ev)
+}
+
+// checkSender judges whether a message's sender is at home where it came from. mu
+// is held.
+func (in *inLink) checkSender(msg *incoming, origin string, ev *evidence) (v link.Verdict, certain bool) {
+	r, m := in.r, &msg.m
+	home := ev.res.home
 	if home == "" {
 		home, _, _, _ = r.dir.Home(m.From)
 	}
-	if home != origin {
-		switch {
-		case !final:
-			return 0, false
-		case fault != nil:
-			return unchecked, true
-		}
-		r.stats.inc(cForged)
-		if r.forgeryLog.Allow() {
-			r.log.Warn("message dropped: its sender is not at home where it came from", "from", m.From, "to", m.To, "link", in.from, "origin", origin, "home", home)
-		}
-		return forged, true
-	}
-	box := res.box
-	if box == nil {
-		r.mu.RLock()
-		box = r.mailboxByName[m.To]
-		r.mu.RUnlock()
-	}
-	if box != nil && box.session == string(session) && box.hasEpoch(msg.epoch) {
-		if !owned {
-			in.slab.own(m)
-		}
-		var v verdict
-		if msg.transit == nil {
-			v, msg.consumer = box.put(m)
-		} else {
-			v = oldEpoch
-			if !r.routes.InEpoch(origin, msg.routeEpoch, func() { v, msg.consumer = box.put(m) }) {
-				r.stats.inc(cOutOfEpoch)
-			}
-		}
-		switch v {
-		case accepted:
-			r.stats.inc(cReceived)
-		case busy:
-			r.stats.inc(cMailboxFull)
-		}
-		return v, true
-	}
 	switch {
-	case !final:
+	case home == origin:
+		return link.Accepted, true
+	case !ev.final:
 		return 0, false
-	case fault != nil:
-		return unchecked, true
+	case ev.fault != nil:
+		return link.Unchecked, true
 	}
+	r.stats.inc(cForged)
+	if r.forgeryLog.Allow() {
+		r.log.Warn("message dropped: its sender is not at home where it came from", "from", m.From, "to", m.To, "link", in.from, "origin", origin, "home", home)
+	}
+	return link.Forged, true
+}
+
+// deliver puts a message into its receiver's mailbox; the consumer is to be woken.
+// mu is held.
+func (in *inLink) deliver(msg *incoming, box *Mailbox, origin string) (v link.Verdict) {
+	r := in.r
+	if msg.transit == nil {
+		v, msg.consumer = box.put(&msg.m)
+	} else {
+		v = link.OldEpoch
+		if !r.routes.InEpoch(origin, msg.routeEpoch, func() { v, msg.consumer = box.put(&msg.m) }) {
+			r.stats.inc(cOutOfEpoch)
+		}
+	}
+	switch v {
+	case link.Accepted:
+		r.stats.inc(cReceived)
+	case link.MailboxFull:
+		r.stats.inc(cMailboxFull)
+	}
+	return v
+}
+
+// judgeAbsent says why a message whose receiver has no such mailbox here was not
+// delivered. mu is held.
+func (in *inLink) judgeAbsent(msg *incoming, ev *evidence) (v link.Verdict, certain bool) {
+	switch {
+	case !ev.final:
+		return 0, false
+	case ev.fault != nil:
+		return link.Unchecked, true
+	}
+	r := in.r
 	r.stats.inc(cMoved)
-	if loc := r.locate(m.To); loc.ok && (loc.home != r.self || loc.session != string(session) || loc.epoch != msg.epoch) {
-		return moved, true
+	if loc := r.locate(msg.m.To); loc.ok && (loc.home != r.self || loc.session != string(ev.session) || loc.epoch != msg.epoch) {
+		return link.Moved, true
 	}
-	return unknownTo, true
+	return link.UnknownReceiver, true
 }
 
 // resolved is what was looked up for a sender and a receiver the last time, as long
@@ -349,27 +297,25 @@ type resolved struct {
 	namesVersion uint64   // of the mailboxes, the same
 }
 
-// maxResolved bounds the flows a link remembers; more begin anew.
+// maxResolved bounds the streams a link remembers; more begin anew.
 const maxResolved = 1024
 
 // resolve returns what is known of a stream. It is called by the reader only, and
 // asks for what is not known any more.
 func (in *inLink) resolve(key streamKey) *resolved {
 	r := in.r
-	version, epoch := r.dir.Version(), r.namesVersion.Load()
+	version, names := r.dir.Version(), r.namesVersion.Load()
 	res := in.lastResolved
 	if res == nil || res.key != key {
 		res = in.resolvedByKey[key]
 		in.lastResolved = res
 	}
-	if res != nil && res.version == version && res.namesVersion == epoch {
+	if res != nil && res.version == version && res.namesVersion == names {
 		return res
 	}
-	res = &resolved{key: key, version: version, namesVersion: epoch}
+	res = &resolved{key: key, version: version, namesVersion: names}
 	res.home, _, _, _ = r.dir.Home(key.from)
-	r.mu.RLock()
-	res.box = r.mailboxByName[key.to]
-	r.mu.RUnlock()
+	res.box = r.mailboxOf(key.to)
 	if in.resolvedByKey == nil || len(in.resolvedByKey) >= maxResolved {
 		in.resolvedByKey = make(map[streamKey]*resolved)
 	}
@@ -398,7 +344,7 @@ func (a senderLookup) lookupDone(err *wire.Error) {
 	h := in.held[a.from]
 	for len(h.msgs) > 0 && !in.closed {
 		msg := &h.msgs[0]
-		v, ok := in.judge(msg, &none, []byte(msg.session), true, h.final > 0, err)
+		v, ok := in.judge(msg, &evidence{res: &none, session: []byte(msg.session), owned: true, final: h.final > 0, fault: err})
 		if !ok {
 			in.r.lookups.enqueue(a)
 			in.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -200,11 +201,11 @@ func cost(m *wire.Message) int { return m.FrameSize() + 64 }
 
 // put appends a message, or says why not. It never waits. A consumer that it
 // returns is to be told, with no lock of a mailbox held.
-func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
+func (m *Mailbox) put(msg *wire.Message) (link.Verdict, *Consumer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended != nil {
-		return unknownTo, nil
+		return link.UnknownReceiver, nil
 	}
 	// One message more than the bytes allow is taken, so that even the largest
 	// fits an empty mailbox.
@@ -213,7 +214,7 @@ func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
 		most = m.maxConnected
 	}
 	if m.queue.n >= most || m.bytes >= m.maxLen {
-		return busy, nil
+		return link.MailboxFull, nil
 	}
 	number := m.first + uint64(m.queue.n)
 	*m.queue.push() = Numbered{Number: number, Message: *msg}
@@ -223,9 +224,9 @@ func (m *Mailbox) put(msg *wire.Message) (verdict, *Consumer) {
 	}
 	if m.consumer != nil && m.consumer.idle {
 		m.consumer.idle = false
-		return accepted, m.consumer
+		return link.Accepted, m.consumer
 	}
-	return accepted, nil
+	return link.Accepted, nil
 }
 
 // close closes the mailbox and returns what no reader was ever given, and how

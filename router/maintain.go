@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -64,7 +65,7 @@ func (r *Router) reconcile() {
 	}
 	r.computeRoutes() // so that nothing new takes the links that end now
 	for _, l := range r.allLinks() {
-		if known[l.id] || l.quota.msgs.Load() > 0 {
+		if known[l.id] || l.quota.Messages() > 0 {
 			continue
 		}
 		r.linksMu.Lock()
@@ -119,7 +120,7 @@ func (r *Router) expire(now time.Time) {
 	for out.head != nil {
 		e := out.pop()
 		if e.forwarded != nil {
-			r.returnVerdict(e, expired)
+			r.returnVerdict(e, link.Expired)
 			continue
 		}
 		if now.After(e.deadline) {

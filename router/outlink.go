@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
@@ -18,11 +19,11 @@ import (
 type outLink struct {
 	r         *Router
 	id        string // of the other coordinator
-	quota     quota
-	cancel    context.CancelFunc                   // ends run
-	ended     chan struct{}                        // closed when run has returned
-	wake      chan struct{}                        // capacity 1: the writer has work
-	dialNow   chan struct{}                        // capacity 1: run need not wait before it dials again
+	quota     link.Quota
+	cancel    context.CancelFunc // ends run
+	ended     chan struct{}      // closed when run has returned
+	wake      chan struct{}      // capacity 1: the writer has work
+	redial    *link.Redial
 	writeLock lockorder.Mutex[lockorder.WriteLock] // held by who writes to the connection; taken before mu
 
 	// seen counts the verdicts unknownTo and moved that were read on this
@@ -34,16 +35,14 @@ type outLink struct {
 	// the other way round.
 	mu             lockorder.Mutex[lockorder.Link]
 	up             bool
-	prompt         *prompt.Writer  // of the connection; nil: none
+	direct         *prompt.Writer  // of the connection; nil: none
 	unwritten      []byte          // what tryWrite could not write: it goes first
 	version        byte            // that the other end speaks; 0 until it has told
 	pendingReports []string        // coordinators whose report is to be sent
 	closed         bool            // run has ended: look for another link
 	err            string          // why it is not up
 	dialFailed     bool            // and the last dial failed
-	backlog        backlog         // frames not yet taken by the writer
-	heldSegments   int             // segments that are kept for entries
-	spare          *segment        // for the next frame; may be nil
+	backlog        link.Backlog    // frames not yet taken by the writer
 	control        []byte          // the same, first lane
 	slots          []*entry        // messages whose outcome is not there, by id
 	unused         []uint32        // free slots
@@ -74,9 +73,9 @@ func (r *Router) linkTo(id string) *outLink {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	l = &outLink{
-		r: r, id: id, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1), dialNow: make(chan struct{}, 1), err: "connecting",
-		quota: quota{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)},
+		r: r, id: id, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1), redial: link.NewRedial(r.limits.BackoffMin, r.limits.BackoffMax), err: "connecting",
 	}
+	l.quota.Limit(r.limits.LinkMessages, r.limits.LinkBytes)
 	r.links[id] = l
 	go func() {
 		defer close(l.ended)
@@ -100,24 +99,24 @@ const (
 // back while it is cut, and sets p.cutting. w is nil for one that
 // goes home without a relay. With WriteNow the caller calls tryWrite.
 func (l *outLink) send(e *entry, st *stream, loc location, via *route.Route, now time.Time, mode WriteMode) sendResult {
-	d := dataFrame{seen: l.seen.Load(), remaining: remainingMillis(e.deadline, now), epoch: loc.epoch}
-	var sr *sourceRoute
+	d := link.Data{Seen: l.seen.Load(), Remaining: link.RemainingMillis(e.deadline, now), Epoch: loc.epoch}
+	var sr *link.SourceRoute
 	switch {
 	case e.forwarded != nil:
 		sr = &e.forwarded.route
 	case via != nil:
 		e.route, e.routeEpoch = via, via.To.Epoch()
-		sr = &sourceRoute{hops: 1, epoch: e.routeEpoch, code: via.Code}
+		sr = &link.SourceRoute{Hops: 1, Epoch: e.routeEpoch, Code: via.Code}
 	}
-	size := sr.size() + dataHead + len(loc.session) + e.m.FrameSize()
+	size := sr.Size() + link.DataHead + len(loc.session) + e.m.FrameSize()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
 		return linkGone
-	case sr != nil && (!l.up || l.version < relayVersion):
+	case sr != nil && (!l.up || l.version < link.RelayVersion):
 		return linkDown
-	case size > maxBody && st.inFlight > 0:
+	case size > link.MaxBody && st.inFlight > 0:
 		return mustGoAlone
 	case !l.up:
 		if l.r.mesh && !st.waitingForLink {
@@ -134,31 +133,33 @@ func (l *outLink) send(e *entry, st *stream, loc location, via *route.Route, now
 		e.slot = uint32(len(l.slots))
 		l.slots = append(l.slots, e)
 	}
-	d.id = e.slot
+	d.ID = e.slot
 	l.seq++
 	e.seq = l.seq
-	if size > maxBody {
+	if size > link.MaxBody {
 		e.ownPayload()
 		st.largeInFlight = true
-		l.startLarge(newLargeMessage(e, &d, loc.session, sr, size))
+		e.chunking = &largeMessage{e, link.NewChunker(&e.m, &d, loc.session, sr, size, e.deadline)}
+		e.large = true
+		l.startLarge(e.chunking)
 	} else {
-		s := l.segmentFor(headSize + size)
-		b, start := s.b, len(s.b)
+		s := l.backlog.Room(link.FrameSize(size))
+		b, start := s.B, len(s.B)
 		if sr == nil {
-			b = beginFrame(b, kindData)
+			b = link.BeginFrame(b, link.KindData)
 		} else {
-			b = appendSourceRoute(beginFrame(b, kindRelay), sr)
+			b = link.AppendSourceRoute(link.BeginFrame(b, link.KindRelay), sr)
 		}
-		b = appendDataHead(b, &d, loc.session)
+		b = link.AppendDataHead(b, &d, loc.session)
 		b = wire.AppendFrameHead(b, &e.m)
 		for _, f := range e.m.Payload {
 			b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
 			b = append(b, f...)
 		}
-		endFrame(b, start)
-		s.b, s.last = b, e.seq
+		link.EndFrame(b, start)
+		s.B, s.Last = b, e.seq
 		if e.borrowed {
-			l.pinSegment(s, e)
+			l.pinPayload(s, e)
 		}
 	}
 	if mode == WriteLater {
@@ -167,28 +168,23 @@ func (l *outLink) send(e *entry, st *stream, loc location, via *route.Route, now
 	return appended
 }
 
-// remainingMillis is the time a message has left, as it travels: never 0.
-func remainingMillis(deadline, now time.Time) uint32 {
-	ms := deadline.Sub(now).Milliseconds()
-	return uint32(max(1, min(ms, 1<<31)))
-}
-
 // releaseSlots takes the entries of a batch of outcomes out of their slots. An id
 // that is not in use, or whose message has not left whole, is an error.
 func (l *outLink) releaseSlots(batch []byte, to []*entry) ([]*entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ; len(batch) > 0; batch = batch[outcomeSize:] {
+	for ; len(batch) > 0; batch = batch[link.OutcomeSize:] {
 		id := uint32(batch[0])<<24 | uint32(batch[1])<<16 | uint32(batch[2])<<8 | uint32(batch[3])
 		if uint64(id) >= uint64(len(l.slots)) || l.slots[id] == nil || l.slots[id].chunking != nil || l.slots[id].seq > l.takenSeq {
-			return to, protocolErrorf("an outcome for message %d, which is not under way", id)
+			return to, link.Malformed("an outcome for message %d, which is not under way", id)
 		}
 		e := l.slots[id]
 		if e.seg != nil {
-			if verdict(batch[4]).comesBack() {
+			if link.Verdict(batch[4]).ComesBack() {
 				e.ownPayload() // it may have to leave once more
 			}
-			l.unpinSegment(e)
+			l.backlog.Unpin(e.seg)
+			e.seg = nil
 		}
 		to = append(to, e)
 		l.freeSlot(id)
@@ -221,25 +217,25 @@ func (l *outLink) drained() <-chan struct{} {
 
 // handleOutcomes tells the senders of a batch, in order.
 func (l *outLink) handleOutcomes(batch []byte, scratch *[]*entry) error {
-	if len(batch)%outcomeSize != 0 {
-		return protocolErrorf("outcomes of %d bytes", len(batch))
+	if len(batch)%link.OutcomeSize != 0 {
+		return link.Malformed("outcomes of %d bytes", len(batch))
 	}
 	es, err := l.releaseSlots(batch, (*scratch)[:0])
 	for i := 0; i < len(es); i++ {
-		e, v := es[i], verdict(batch[i*outcomeSize+4])
-		if v == accepted && e.forwarded == nil {
+		e, v := es[i], link.Verdict(batch[i*link.OutcomeSize+4])
+		if v == link.Accepted && e.forwarded == nil {
 			n := 1
-			for k := i + 1; k < len(es) && es[k].stream == e.stream && batch[k*outcomeSize+4] == byte(accepted); k++ {
+			for k := i + 1; k < len(es) && es[k].stream == e.stream && batch[k*link.OutcomeSize+4] == byte(link.Accepted); k++ {
 				n++
 			}
 			l.handleDelivered(es[i : i+n])
 			i += n - 1
 			continue
 		}
-		if v > lastVerdict {
+		if v > link.LastVerdict {
 			// Its slot is free already: the outcome is one we can not read.
-			l.complete(e, wire.Unknown(protocolErrorf("verdict %d of coordinator %s", v, l.id)))
-			err = protocolErrorf("verdict %d, the last one known is %d", v, lastVerdict)
+			l.complete(e, wire.Unknown(link.Malformed("verdict %d of coordinator %s", v, l.id)))
+			err = link.Malformed("verdict %d, the last one known is %d", v, link.LastVerdict)
 			continue
 		}
 		l.handleVerdict(e, v)
@@ -257,7 +253,7 @@ func (l *outLink) handleDelivered(es []*entry) {
 	for _, e := range es {
 		large = large || e.large
 		if e.route != nil {
-			e.updateRouteEpoch(accepted)
+			e.updateRouteEpoch(link.Accepted)
 		}
 		if !e.answered {
 			l.r.answer(e.reply, nil)
@@ -272,20 +268,20 @@ func (l *outLink) handleDelivered(es []*entry) {
 
 // handleVerdict handles one verdict. done is called before the stream counts the
 // message as landed, so that nothing overtakes it on another route.
-func (l *outLink) handleVerdict(e *entry, v verdict) {
+func (l *outLink) handleVerdict(e *entry, v link.Verdict) {
 	st, r := e.stream, l.r
 	if e.forwarded != nil {
 		l.handleForwardVerdict(e, v)
 		return
 	}
-	if !v.comesBack() {
+	if !v.ComesBack() {
 		if e.route != nil {
 			e.updateRouteEpoch(v)
 		}
 		l.complete(e, verdictError(v, e.m.To))
 		return
 	}
-	onTheWay := v == noRoute || v == oldEpoch // it never came to its receiver's home, or too late
+	onTheWay := v == link.NoRoute || v == link.OldEpoch // it never came to its receiver's home, or too late
 	again := !e.answered && time.Now().Before(e.deadline) && e.unmarkSent()
 	st.shard.mu.Lock()
 	st.draining = true
@@ -320,9 +316,9 @@ func (l *outLink) handleVerdict(e *entry, v verdict) {
 // complete answers a message that has left its slot and lets its stream go on.
 func (l *outLink) complete(e *entry, err *wire.Error) {
 	if e.forwarded != nil {
-		v := expired
+		v := link.Expired
 		if err.Code == wire.CodeUnknown {
-			v = linkLost
+			v = link.LinkLost
 		}
 		l.handleForwardVerdict(e, v)
 		return
@@ -359,7 +355,7 @@ func (l *outLink) pumpWaiting() {
 func (l *outLink) disconnected(cause error) {
 	l.writeLock.Lock()
 	l.mu.Lock()
-	l.prompt, l.unwritten = nil, nil
+	l.direct, l.unwritten = nil, nil
 	l.up, l.err, l.version, l.pendingReports = false, cause.Error(), 0, nil
 	var es []*entry
 	for _, e := range l.slots {
@@ -369,7 +365,7 @@ func (l *outLink) disconnected(cause error) {
 	}
 	taken := l.takenSeq
 	l.slots, l.unused, l.activeLarge, l.queuedLarge = nil, nil, nil, nil
-	l.backlog, l.heldSegments = nil, 0 // what entries have in segments stays theirs
+	l.backlog.Reset() // what entries have in segments stays theirs
 	l.control = l.control[:0]
 	if l.drainedCh != nil {
 		close(l.drainedCh)
@@ -386,21 +382,21 @@ func (l *outLink) disconnected(cause error) {
 	for _, e := range es {
 		e.seg = nil
 	}
-	unknown := wire.Unknown(protocolErrorf("the link to coordinator %s was lost: %v", l.id, cause))
+	unknown := wire.Unknown(link.Malformed("the link to coordinator %s was lost: %v", l.id, cause))
 	for _, e := range es {
 		st := e.stream
 		whole := e.chunking == nil
 		e.chunking = nil
 		if e.answered || whole && e.seq <= taken || !e.unmarkSent() {
 			if e.route != nil {
-				e.updateRouteEpoch(linkLost)
+				e.updateRouteEpoch(link.LinkLost)
 			}
 			l.complete(e, unknown)
 			continue
 		}
 		if e.forwarded != nil {
 			l.r.stats.inc(cNoRoute)
-			l.handleForwardVerdict(e, noRoute)
+			l.handleForwardVerdict(e, link.NoRoute)
 			continue
 		}
 		e.prepareRetry()
@@ -425,13 +421,13 @@ func (e *entry) prepareRetry() {
 
 // updateRouteEpoch learns from what became of a message with a route, before anything
 // else of its stream leaves.
-func (e *entry) updateRouteEpoch(v verdict) {
+func (e *entry) updateRouteEpoch(v link.Verdict) {
 	switch v {
-	case accepted:
+	case link.Accepted:
 		e.route.To.ResetStep()
-	case linkLost:
+	case link.LinkLost:
 		e.route.To.Advance(e.routeEpoch)
-	case oldEpoch:
+	case link.OldEpoch:
 		e.route.To.Jump(e.routeEpoch)
 	}
 }
@@ -457,7 +453,7 @@ func (l *outLink) expireInFlight(now time.Time) {
 	}
 	l.mu.Unlock()
 	for _, e := range all {
-		l.r.answer(e.reply, wire.Unknown(protocolErrorf("coordinator %s did not say in time what became of the message to %s", l.id, e.to)))
+		l.r.answer(e.reply, wire.Unknown(link.Malformed("coordinator %s did not say in time what became of the message to %s", l.id, e.to)))
 	}
 }
 
@@ -480,7 +476,7 @@ func (l *outLink) status() string {
 
 // queueReport has the writer send a coordinator's report as it is then; mu is held.
 func (l *outLink) queueReport(about string) {
-	if l.version < relayVersion || slices.Contains(l.pendingReports, about) {
+	if l.version < link.RelayVersion || slices.Contains(l.pendingReports, about) {
 		return
 	}
 	l.pendingReports = append(l.pendingReports, about)
@@ -518,4 +514,14 @@ func (l *outLink) peerVersion() byte {
 		return 0
 	}
 	return l.version
+}
+
+// pinPayload has an entry whose payload was borrowed, and which was just appended to
+// s, find it there from now on. mu is held.
+func (l *outLink) pinPayload(s *link.Segment, e *entry) {
+	if !l.backlog.Pin(s, &e.m) {
+		e.ownPayload()
+		return
+	}
+	e.borrowed, e.seg = false, s
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
@@ -29,7 +30,7 @@ type Router struct {
 	stats           stats
 	forgeryLog      *rate.Limiter // of log lines
 	lookups         lookupQueue
-	unresolved      quota // messages whose receiver's home is not known yet
+	unresolved      link.Quota // messages whose receiver's home is not known yet
 
 	ctx    context.Context // of every goroutine
 	cancel context.CancelFunc
@@ -55,8 +56,8 @@ type Router struct {
 	parked   []*stream // to be pumped at the next tick
 
 	acceptedMu    lockorder.Mutex[lockorder.Leaf]
-	acceptedLinks map[string]*inLink // accepted links, by the other coordinator's id
-	newestLinks   map[string]linkID  // the newest ever accepted
+	acceptedLinks map[string]*inLink       // accepted links, by the other coordinator's id
+	newestLinks   map[string]link.Identity // the newest ever accepted
 }
 
 // Open starts a router; Close ends it.
@@ -75,12 +76,12 @@ func Open(c Config) *Router {
 		seed:       maphash.MakeSeed(),
 		mailboxes:  make(map[string]*Mailbox), mailboxByName: make(map[string]*Mailbox),
 		links:         make(map[string]*outLink),
-		acceptedLinks: make(map[string]*inLink), newestLinks: make(map[string]linkID),
+		acceptedLinks: make(map[string]*inLink), newestLinks: make(map[string]link.Identity),
 	}
 	r.mesh = c.Topology.IsMesh()
 	r.routes = route.NewTable(c.Self, c.Topology)
 	_, _ = rand.Read(r.instance[:]) // never fails
-	r.unresolved = quota{maxMsgs: int64(r.limits.LinkMessages), maxBytes: int64(r.limits.LinkBytes)}
+	r.unresolved.Limit(r.limits.LinkMessages, r.limits.LinkBytes)
 	for i := range r.shards {
 		r.shards[i].streams = make(map[streamKey]*stream)
 	}
@@ -233,4 +234,12 @@ func (r *Router) Mailbox(session string) (*Mailbox, bool) {
 	defer r.mu.RUnlock()
 	m, ok := r.mailboxes[session]
 	return m, ok
+}
+
+// mailboxOf returns the mailbox of a full name that is attached here; nil is none.
+func (r *Router) mailboxOf(full string) *Mailbox {
+	r.mu.RLock()
+	m := r.mailboxByName[full]
+	r.mu.RUnlock()
+	return m
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/route"
 )
 
@@ -30,10 +31,10 @@ func (r *Router) computeRoutes() {
 	var down, direct []string
 	for _, id := range r.routes.Neighbours() {
 		v := r.linkTo(id).peerVersion()
-		if v < relayVersion {
+		if v < link.RelayVersion {
 			down = append(down, id)
 		}
-		if v > 0 && v < relayVersion {
+		if v > 0 && v < link.RelayVersion {
 			direct = append(direct, id)
 		}
 	}
@@ -62,8 +63,8 @@ func (r *Router) appendReports(dst []byte, about []string) []byte {
 	for _, id := range about {
 		if rep, ok := r.routes.Report(id); ok {
 			start := len(dst)
-			dst = rep.Append(beginFrame(dst, kindReport), id)
-			endFrame(dst, start)
+			dst = rep.Append(link.BeginFrame(dst, link.KindReport), id)
+			link.EndFrame(dst, start)
 		}
 	}
 	return dst
@@ -73,7 +74,7 @@ func (r *Router) appendReports(dst []byte, about []string) []byte {
 func (in *inLink) handleReport(body []byte) error {
 	about, rep, err := route.ParseReport(body)
 	if err != nil {
-		return protocolError(err.Error())
+		return link.ProtocolError(err.Error())
 	}
 	r := in.r
 	if r.mesh || !r.routes.Merge(about, rep) {

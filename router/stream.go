@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
@@ -74,16 +75,14 @@ func (r *Router) locate(to string) (loc location) {
 
 // deliverLocal puts a message into a mailbox of this coordinator; the consumer is to
 // be told.
-func (r *Router) deliverLocal(loc location, e *entry) (verdict, *Consumer) {
-	r.mu.RLock()
-	box := r.mailboxByName[e.m.To]
-	r.mu.RUnlock()
+func (r *Router) deliverLocal(loc location, e *entry) (link.Verdict, *Consumer) {
+	box := r.mailboxOf(e.m.To)
 	if box == nil || box.session != loc.session {
-		return unknownTo, nil
+		return link.UnknownReceiver, nil
 	}
 	e.ownPayload()
 	v, consumer := box.put(&e.m)
-	if v == busy {
+	if v == link.MailboxFull {
 		r.stats.inc(cMailboxFull)
 	}
 	return v, consumer
@@ -108,17 +107,7 @@ func (r *Router) post(e *entry, now time.Time, mode WriteMode) {
 		loc, known = r.locate(e.m.To), true
 		if loc.ok && loc.home == r.self {
 			sh.mu.Unlock()
-			if !e.markSent() {
-				freeEntry(e)
-				return
-			}
-			if v, consumer := r.deliverLocal(loc, e); v != unknownTo {
-				r.complete(e, verdictError(v, e.m.To))
-				consumer.wake(mode)
-				return
-			}
-			if !e.unmarkSent() {
-				freeEntry(e)
+			if r.postLocal(e, loc, mode) {
 				return
 			}
 			sh.mu.Lock()
@@ -131,7 +120,7 @@ func (r *Router) post(e *entry, now time.Time, mode WriteMode) {
 	}
 	e.stream = st
 	q := r.quotaFor(st, loc)
-	if !q.acquire(e.size) {
+	if !q.Acquire(e.size) {
 		r.removeIfIdle(st)
 		sh.mu.Unlock()
 		r.complete(e, wire.Refuse(wire.CodeBusy, "too many messages wait on the way to %s", e.m.To))
@@ -140,18 +129,11 @@ func (r *Router) post(e *entry, now time.Time, mode WriteMode) {
 	e.quota = q
 	st.parked.push(e)
 	if e.borrowed || mode == WriteNow {
-		flows := st.parked.head == e && st.returned.head == nil && !st.pumping && !st.draining && !st.largeInFlight && !st.lookupPending && !st.waitingForTick
-		if !known && flows {
-			loc, known = r.cachedLocation(st), true
-		}
-		if flows && loc.ok && loc.home != r.self && now.Before(e.deadline) {
-			r.transmit(st, e, loc, now, mode)
-			if st.parked.head == nil { // it has left; e is not ours any more
-				l := st.link
-				sh.mu.Unlock()
-				if mode == WriteNow && l != nil {
-					l.tryWrite()
-				}
+		if st.isNext(e) {
+			if !known {
+				loc, known = r.cachedLocation(st), true
+			}
+			if r.transmitNow(st, e, loc, now, mode) {
 				return
 			}
 		}
@@ -165,9 +147,57 @@ func (r *Router) post(e *entry, now time.Time, mode WriteMode) {
 	sh.mu.Unlock()
 }
 
+// postLocal delivers a new message to a mailbox of this coordinator; false means
+// that there is none. No lock is held.
+func (r *Router) postLocal(e *entry, loc location, mode WriteMode) (done bool) {
+	if !e.markSent() {
+		freeEntry(e)
+		return true
+	}
+	if v, consumer := r.deliverLocal(loc, e); v != link.UnknownReceiver {
+		r.complete(e, verdictError(v, e.m.To))
+		consumer.wake(mode)
+		return true
+	}
+	if !e.unmarkSent() {
+		freeEntry(e)
+		return true
+	}
+	return false
+}
+
+// isNext tells whether a parked message may leave now. The shard's mu is held.
+func (st *stream) isNext(e *entry) bool {
+	return st.parked.head == e && st.returned.head == nil && !st.pumping && !st.blocked()
+}
+
+// blocked tells whether nothing of the stream may leave now. The shard's mu is held.
+func (st *stream) blocked() bool {
+	return st.draining || st.largeInFlight || st.lookupPending || st.waitingForTick
+}
+
+// transmitNow has a new message leave by its link in the posting goroutine. True
+// means that it has left, that the entry is not ours any more and that the shard's
+// mu, held at the call, is not held.
+func (r *Router) transmitNow(st *stream, e *entry, loc location, now time.Time, mode WriteMode) bool {
+	if !loc.ok || loc.home == r.self || !now.Before(e.deadline) {
+		return false
+	}
+	r.transmit(st, e, loc, now, mode)
+	if st.parked.head != nil {
+		return false
+	}
+	l := st.link
+	st.shard.mu.Unlock()
+	if mode == WriteNow && l != nil {
+		l.tryWrite()
+	}
+	return true
+}
+
 // quotaFor says which bound a new message of a stream counts against: that of
 // the one before it, else that of the link it will take.
-func (r *Router) quotaFor(st *stream, loc location) *quota {
+func (r *Router) quotaFor(st *stream, loc location) *link.Quota {
 	switch {
 	case st.parked.tail != nil && st.parked.tail.quota != nil:
 		return st.parked.tail.quota
@@ -200,69 +230,81 @@ func (r *Router) pump(st *stream, first *location) {
 	}
 	st.pumping = true
 	now := time.Now()
-	for {
-		if st.inFlight == 0 {
-			st.link, st.route, st.draining = nil, nil, false
-			st.parked.prepend(&st.returned)
-		}
-		e := st.parked.head
-		if e == nil {
-			break
-		}
-		if err, over := r.endsUnsent(e, now); over {
-			r.failFirst(st, err)
-			continue
-		}
-		if st.draining || st.largeInFlight || st.lookupPending || st.waitingForTick {
-			break
-		}
-		if e.retried && !e.lookedUp {
-			r.requestLookup(st)
-			break
-		}
-		if e.lookupErr != nil && e.retried {
-			r.failFirst(st, e.lookupErr)
-			continue
-		}
-		var loc location
-		if first != nil {
-			loc, first = *first, nil
-		} else {
-			loc = r.cachedLocation(st)
-		}
-		if e.retried && loc.ok && loc == e.refusedAt {
-			// Its home has not opened the mailbox yet, or closed it a moment ago.
-			r.retryAtTick(st)
-			break
-		}
-		if loc.ok && loc.home != r.self {
-			if !r.transmit(st, e, loc, now, WriteLater) {
-				break
-			}
-			continue
-		}
-		if st.inFlight > 0 {
-			break // the receiver was elsewhere: the link's answers come first
-		}
-		if loc.ok && r.deliverParked(st, loc) {
-			continue
-		}
-		switch {
-		case !e.lookedUp:
-			r.requestLookup(st)
-		case e.lookupErr != nil:
-			r.failFirst(st, e.lookupErr)
-			continue
-		case loc.ok: // at home here, and its mailbox is not open yet
-			r.retryAtTick(st)
-		default:
-			r.failFirst(st, verdictError(unknownTo, e.m.To))
-			continue
-		}
-		break
+	for r.pumpFirst(st, now, first) {
+		first = nil
 	}
 	st.pumping = false
 	r.removeIfIdle(st)
+}
+
+// pumpFirst moves a stream's first message on; false means that it stays. loc is
+// its receiver's location, if it is known already.
+func (r *Router) pumpFirst(st *stream, now time.Time, loc *location) (more bool) {
+	if st.inFlight == 0 {
+		st.link, st.route, st.draining = nil, nil, false
+		st.parked.prepend(&st.returned)
+	}
+	e := st.parked.head
+	if e == nil {
+		return false
+	}
+	if err, over := r.endsUnsent(e, now); over {
+		r.failFirst(st, err)
+		return true
+	}
+	if st.blocked() {
+		return false
+	}
+	if e.retried {
+		switch {
+		case !e.lookedUp:
+			r.requestLookup(st)
+			return false
+		case e.lookupErr != nil:
+			r.failFirst(st, e.lookupErr)
+			return true
+		}
+	}
+	to := r.locationFor(st, loc)
+	switch {
+	case e.retried && to.ok && to == e.refusedAt:
+		// Its home has not opened the mailbox yet, or closed it a moment ago.
+		r.retryAtTick(st)
+		return false
+	case to.ok && to.home != r.self:
+		return r.transmit(st, e, to, now, WriteLater)
+	case st.inFlight > 0:
+		return false // the receiver was elsewhere: the link's answers come first
+	case to.ok && r.deliverParked(st, to):
+		return true
+	}
+	return r.handleAbsent(st, e, to)
+}
+
+func (r *Router) locationFor(st *stream, known *location) location {
+	if known != nil {
+		return *known
+	}
+	return r.cachedLocation(st)
+}
+
+// handleAbsent looks the receiver of a stream's first message up once more, or
+// answers that message; false means that it stays. The shard's mu is held, and let
+// go of while its sender is told.
+func (r *Router) handleAbsent(st *stream, e *entry, loc location) (more bool) {
+	switch {
+	case !e.lookedUp:
+		r.requestLookup(st)
+		return false
+	case e.lookupErr != nil:
+		r.failFirst(st, e.lookupErr)
+	case loc.ok: // at home here, and its mailbox is not open yet
+		r.retryAtTick(st)
+		return false
+	default:
+		r.failFirst(st, verdictError(link.UnknownReceiver, e.m.To))
+	}
+	return true
 }
 
 // retryAtTick has the messages of a stream go again at the next tick, by a look-up of
@@ -306,7 +348,7 @@ func (r *Router) deliverParked(st *stream, loc location) bool {
 		return true
 	}
 	v, consumer := r.deliverLocal(loc, e)
-	if v == unknownTo {
+	if v == link.UnknownReceiver {
 		e.unmarkSent() // a caller that went away meanwhile is found by endsUnsent
 		return false
 	}
@@ -328,9 +370,9 @@ func (r *Router) transmit(st *stream, e *entry, loc location, now time.Time, mod
 		return false
 	}
 	if e.quota != &l.quota {
-		e.quota.release(e.size)
+		e.quota.Release(e.size)
 		e.quota = &l.quota
-		e.quota.forceAcquire(e.size)
+		e.quota.ForceAcquire(e.size)
 	}
 	if !e.markSent() {
 		r.failFirst(st, nil)

@@ -28,7 +28,7 @@ var pages = []page{
 		{"| %s, a longer one is cut", of("wire.MaxWhole")},
 		{"| %n messages (%n while a connection takes from it) or %s,", of("router.MailboxMessages", "router.ConnectedMessages", "router.MailboxBytes")},
 		{"| %n or %s | it is not read from", of("gateway/session.Window", "gateway/session.WindowBytes")},
-		{"| %n messages or %s; those above %s are counted apart, to %s |", of("router.LinkMessages", "router.LinkBytes", "router.maxBody", "router.LinkBytes")},
+		{"| %n messages or %s; those above %s are counted apart, to %s |", of("router.LinkMessages", "router.LinkBytes", "router/link.MaxBody", "router.LinkBytes")},
 		{"| %t; over REST `timeout`, at most %t |", of("control/home.sendTimeout", "control/home.longestSend")},
 		{"on behalf of REST calls | %n |", of("control/methods.maxCalls")},
 		{"| REST %t to %t, default %t; native %t to %t, default %t |", of("control/directory.ShortestLease", "control/directory.LongestLease", "control/directory.DefaultLease",

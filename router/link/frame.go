@@ -1,4 +1,4 @@
-package router
+package link
 
 import (
 	"bufio"
@@ -6,16 +6,17 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// linkVersion is the newest version of the link's frames that this build
+// Version is the newest version of the link's frames that this build
 // speaks. 1: the first seven kinds, 2026-11. 2: routes over other coordinators,
 // 2026-11. A stream begins in openVersion, which all builds read; the acceptor
 // tells its newest version with every pong, and the dialler uses no more.
 const (
-	linkVersion = 2
+	Version     = 2
 	openVersion = 1
 )
 
@@ -41,7 +42,7 @@ const (
 //	                        next message of the same sender and receiver follows its outcome
 //	4 outcomes    acceptor  for each message: id 4, verdict 1
 //	5 ping        dialler   8 bytes
-//	6 pong        acceptor  the 8 bytes of the ping; since version 2: the acceptor's linkVersion 1
+//	6 pong        acceptor  the 8 bytes of the ping; since version 2: the acceptor's Version 1
 //	7 bye         both      reason, text: no more will come
 //	8 relay       dialler   a message with its route, see below; version 2
 //	9 report      dialler   which links of a coordinator are down: its id 1,n; 8 a number that is
@@ -63,26 +64,29 @@ const (
 // A relay body is
 //
 //	1    hops: how many links the message has taken with this one, 1 or more
-//	8    turn: higher than in any message that came before to the same home and whose outcome
+//	8    epoch: higher than in any message that came before to the same home and whose outcome
 //	     the origin never learnt
 //	2,n  the route: an id 1,n for each coordinator, the origin first, the receiver's home last
 //	     a data body, its id and seen those of this link
 const (
-	kindOpen     byte = 1
-	kindData     byte = 2
-	kindChunk    byte = 3
-	kindOutcomes byte = 4
-	kindPing     byte = 5
-	kindPong     byte = 6
-	kindBye      byte = 7
-	kindRelay    byte = 8
-	kindReport   byte = 9
+	// KindOpen and the others are the kinds of frames.
+	KindOpen     byte = 1
+	KindData     byte = 2
+	KindChunk    byte = 3
+	KindOutcomes byte = 4
+	KindPing     byte = 5
+	KindPong     byte = 6
+	KindBye      byte = 7
+	KindRelay    byte = 8
+	KindReport   byte = 9
 
 	headSize = 9
-	maxBody  = 64 << 10
-	dataHead = 4 + 8 + 4 + 8 + 2
-
-	outcomeSize = 5
+	// MaxBody is the longest body of a frame, in bytes.
+	MaxBody = 64 << 10
+	// DataHead is how long a data body is without session id and message.
+	DataHead = 4 + 8 + 4 + 8 + 2
+	// OutcomeSize is how long one outcome is.
+	OutcomeSize = 5
 
 	chunkFirst byte = 1
 	chunkLast  byte = 2
@@ -92,13 +96,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// beginFrame appends the head of a frame; endFrame completes the frame that
-// begins at start once its body is appended.
-func beginFrame(dst []byte, kind byte) []byte {
+// BeginFrame appends the head of a frame; EndFrame completes it once its body is
+// appended.
+func BeginFrame(dst []byte, kind byte) []byte {
 	return append(dst, kind, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-func endFrame(dst []byte, start int) {
+// EndFrame writes length and checksum of the frame that begins at start.
+func EndFrame(dst []byte, start int) {
 	f := dst[start:]
 	binary.BigEndian.PutUint32(f[1:], uint32(len(f)-headSize))
 	binary.BigEndian.PutUint32(f[5:], checksum(f, f[headSize:]))
@@ -108,39 +113,42 @@ func checksum(head, body []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, head[:5]), castagnoli, body)
 }
 
-func appendFrame(dst []byte, kind byte, body []byte) []byte {
+// AppendFrame appends a whole frame.
+func AppendFrame(dst []byte, kind byte, body []byte) []byte {
 	start := len(dst)
-	dst = append(beginFrame(dst, kind), body...)
-	endFrame(dst, start)
+	dst = append(BeginFrame(dst, kind), body...)
+	EndFrame(dst, start)
 	return dst
 }
 
 // readBuffer holds the largest frame, and seldom ends within one.
 const readBuffer = 128 << 10
 
-// frameReader reads frames through one buffer; a body is valid until the next
+// Reader reads frames through one buffer; a body is valid until the next
 // call.
-type frameReader struct {
+type Reader struct {
 	r    *bufio.Reader
 	used int // bytes of the frame returned last, still in the buffer
 }
 
-func newFrameReader(r io.Reader) *frameReader {
-	return &frameReader{r: bufio.NewReaderSize(r, readBuffer)}
+// NewReader returns a Reader of frames from r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, readBuffer)}
 }
 
-// ready tells whether the next frame can be had without waiting.
-func (f *frameReader) ready() bool {
+// Ready tells whether the next frame can be had without waiting.
+func (f *Reader) Ready() bool {
 	have := f.r.Buffered() - f.used
 	if have < headSize {
 		return false
 	}
 	b, _ := f.r.Peek(f.used + headSize)
 	n := binary.BigEndian.Uint32(b[f.used+1:])
-	return n > maxBody || have >= headSize+int(n) // a wrong length is an error at once
+	return n > MaxBody || have >= headSize+int(n) // a wrong length is an error at once
 }
 
-func (f *frameReader) next() (kind byte, body []byte, err error) {
+// Next waits for the next frame. Errors but those of the stream are ProtocolErrors.
+func (f *Reader) Next() (kind byte, body []byte, err error) {
 	if f.used > 0 {
 		if _, err := f.r.Discard(f.used); err != nil {
 			return 0, nil, err
@@ -153,8 +161,8 @@ func (f *frameReader) next() (kind byte, body []byte, err error) {
 	}
 	kind = head[0]
 	n := binary.BigEndian.Uint32(head[1:])
-	if n == 0 || n > maxBody {
-		return 0, nil, protocolErrorf("link frame of kind %d announces a body of %d bytes, possible are 1 to %d", kind, n, maxBody)
+	if n == 0 || n > MaxBody {
+		return 0, nil, Malformed("link frame of kind %d announces a body of %d bytes, possible are 1 to %d", kind, n, MaxBody)
 	}
 	b, err := f.r.Peek(headSize + int(n))
 	if err != nil {
@@ -162,7 +170,7 @@ func (f *frameReader) next() (kind byte, body []byte, err error) {
 	}
 	body = b[headSize:]
 	if got, want := checksum(b, body), binary.BigEndian.Uint32(b[5:]); got != want {
-		return 0, nil, protocolErrorf("link frame of kind %d with %d bytes has checksum %08x, announced was %08x", kind, n, got, want)
+		return 0, nil, Malformed("link frame of kind %d with %d bytes has checksum %08x, announced was %08x", kind, n, got, want)
 	}
 	f.used = len(b)
 	return kind, body, nil
@@ -175,59 +183,72 @@ func truncated(err error, have int) error {
 	return err
 }
 
-// protocolError is a fault in what the other side sent.
-type protocolError string
+// ProtocolError is a fault in what the other side sent.
+type ProtocolError string
 
-func (e protocolError) Error() string { return string(e) }
+// Error implements error.
+func (e ProtocolError) Error() string { return string(e) }
 
-func protocolErrorf(format string, args ...any) error {
-	return protocolError(fmt.Sprintf(format, args...))
+// Malformed returns a ProtocolError.
+func Malformed(format string, args ...any) error {
+	return ProtocolError(fmt.Sprintf(format, args...))
 }
 
-// dataFrame is a data body, its message frame not yet read.
-type dataFrame struct {
-	id        uint32
-	seen      uint64
-	remaining uint32 // milliseconds
-	epoch     uint64
-	session   []byte
-	message   []byte
+// Data is a data body, its message frame not yet read.
+type Data struct {
+	ID        uint32
+	Seen      uint64
+	Remaining uint32 // milliseconds
+	Epoch     uint64
+	Session   []byte
+	Message   []byte
 }
 
-func appendDataHead(dst []byte, d *dataFrame, session string) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, d.id)
-	dst = binary.BigEndian.AppendUint64(dst, d.seen)
-	dst = binary.BigEndian.AppendUint32(dst, d.remaining)
-	dst = binary.BigEndian.AppendUint64(dst, d.epoch)
+// AppendDataHead appends a data body up to its message.
+func AppendDataHead(dst []byte, d *Data, session string) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, d.ID)
+	dst = binary.BigEndian.AppendUint64(dst, d.Seen)
+	dst = binary.BigEndian.AppendUint32(dst, d.Remaining)
+	dst = binary.BigEndian.AppendUint64(dst, d.Epoch)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(session)))
 	return append(dst, session...)
 }
 
-func parseData(b []byte) (d dataFrame, err error) {
-	if len(b) < dataHead {
-		return d, protocolErrorf("data of %d bytes, the head alone has %d", len(b), dataHead)
+// ParseData reads a data body; what it returns aliases b.
+func ParseData(b []byte) (d Data, err error) {
+	if len(b) < DataHead {
+		return d, Malformed("data of %d bytes, the head alone has %d", len(b), DataHead)
 	}
-	d.id = binary.BigEndian.Uint32(b)
-	d.seen = binary.BigEndian.Uint64(b[4:])
-	d.remaining = binary.BigEndian.Uint32(b[12:])
-	d.epoch = binary.BigEndian.Uint64(b[16:])
+	d.ID = binary.BigEndian.Uint32(b)
+	d.Seen = binary.BigEndian.Uint64(b[4:])
+	d.Remaining = binary.BigEndian.Uint32(b[12:])
+	d.Epoch = binary.BigEndian.Uint64(b[16:])
 	n := int(binary.BigEndian.Uint16(b[24:]))
-	b = b[dataHead:]
+	b = b[DataHead:]
 	if n > len(b) {
-		return d, protocolErrorf("a session id of %d bytes where %d are left", n, len(b))
+		return d, Malformed("a session id of %d bytes where %d are left", n, len(b))
 	}
-	d.session, d.message = b[:n], b[n:]
+	d.Session, d.Message = b[:n], b[n:]
 	return d, nil
 }
 
-// parseMessage reads the one message of a data body.
-func parseMessage(b []byte, names *wire.Names) (wire.Message, error) {
+// ParseMessage reads the one message of a data body.
+func ParseMessage(b []byte, names *wire.Names) (wire.Message, error) {
 	m, n, err := wire.ParseFrame(b, names)
 	if err != nil {
-		return m, protocolErrorf("message: %v", err)
+		return m, Malformed("message: %v", err)
 	}
 	if n != len(b) {
-		return m, protocolErrorf("%d bytes after the message", len(b)-n)
+		return m, Malformed("%d bytes after the message", len(b)-n)
 	}
 	return m, nil
 }
+
+// RemainingMillis is the time a message has left, as it travels: never 0.
+func RemainingMillis(deadline, now time.Time) uint32 {
+	ms := deadline.Sub(now).Milliseconds()
+	return uint32(max(1, min(ms, 1<<31)))
+}
+
+// FrameSize is how long a frame is with a body of so many bytes.
+func FrameSize(body int) int { return headSize + body }
