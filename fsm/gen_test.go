@@ -104,7 +104,7 @@ func (s *story) body(kind string) any {
 		return c
 	case registry.KindSignOut:
 		if live, ok := s.live(); ok && s.often(60) {
-			return registry.SignOut{FullName: live.FullName, Session: live.ID}
+			return registry.SignOut{FullName: live.FullName, Session: live.ID, Final: s.often(50)}
 		}
 		return registry.SignOut{FullName: home + "." + name, Session: session}
 	case registry.KindExpire:

@@ -94,6 +94,7 @@ func examples() map[string][]told {
 		registry.KindSignIn:              {ann, ann2, in, {registry.KindSignIn, moved}},
 		registry.KindSignIn + "+attempt": {ann, ann2, in, {registry.KindSignIn, numbered}},
 		registry.KindSignOut:             {ann, in, {registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}}},
+		registry.KindSignOut + "+final":  {ann, in, {registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1", Final: true}}},
 		registry.KindExpire: {ann, in, job, give, {registry.KindExpire, registry.Expire{
 			Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}, {FullName: "n1.laser", Session: "s0", Epoch: 1}},
 			Reason:   "lease ran out",

@@ -87,6 +87,7 @@ func (c *SignOut) DecodeFast(body []byte) bool {
 	s.expect('{')
 	c.FullName = s.text(`"full_name":`)
 	c.Session = s.text(`,"session":`)
+	c.Final = s.accept(`,"final":true`)
 	s.expect('}')
 	return !s.failed && len(s.rest) == 0
 }
@@ -96,6 +97,9 @@ func (c SignOut) AppendFast(b []byte) ([]byte, bool) {
 	w := fastEncoder{b: append(b, '{')}
 	w.text(`"full_name":`, c.FullName)
 	w.text(`,"session":`, c.Session)
+	if c.Final {
+		w.raw(`,"final":true`)
+	}
 	w.raw(`}`)
 	return w.b, !w.failed
 }

@@ -197,7 +197,7 @@ func FuzzQuickSession(f *testing.F) {
 // A sign-out is read and written quickly as encoding/json does it, and one with
 // text that needs escapes is left to it.
 func TestQuickSignOut(t *testing.T) {
-	for _, want := range []registry.SignOut{{}, {FullName: "n1.laser", Session: "s1"}, {FullName: "a<b>&c", Session: "'"}} {
+	for _, want := range []registry.SignOut{{}, {FullName: "n1.laser", Session: "s1"}, {FullName: "a<b>&c", Session: "'"}, {FullName: "n1.laser", Session: "s1", Final: true}} {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
 		enc.SetEscapeHTML(false) // as the log is written

@@ -499,6 +499,25 @@ func TestALateAttemptChangesNothing(t *testing.T) {
 	}
 }
 
+// A take-over that was sent before a sign-out, to a coordinator that stood still,
+// does not bring the session back, whatever its number; nor if the lease ran out
+// before the sign-out.
+func TestAFinalSignOutIsForGood(t *testing.T) {
+	for _, expires := range []bool{false, true} {
+		h := open(t)
+		s := do(h, opSignIn, signIn())
+		if expires {
+			do(h, opExpire, registry.Expire{Sessions: []registry.Fence{s.Fence()}, Reason: "its lease ran out"})
+		}
+		do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1", Final: true})
+		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2"), attempt(3)))
+		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2")))
+		do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told twice, without the word
+		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2")))
+		do(h, opSignIn, signIn(session("s2"))) // the name is free
+	}
+}
+
 // A sign-in that is tried again elsewhere goes on there, whichever attempt is
 // carried out first.
 func TestALaterAttemptOfASignInGoesOnWhereItWasMade(t *testing.T) {

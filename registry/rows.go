@@ -64,4 +64,5 @@ type Ended struct {
 	At       time.Time `json:"at"`
 	Index    uint64    `json:"index"`
 	Attempt  uint64    `json:"attempt,omitempty"` // of the session
+	Final    bool      `json:"final,omitempty"`   // no take-over brings it back
 }

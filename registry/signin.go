@@ -36,7 +36,8 @@ type SignIn struct {
 // when the secret is wrong or an operator removed the session, not_found when
 // no coordinator presides over the namespace, and conflict when the session is
 // over and the command comes late, or when a take-over is of an attempt before
-// one that was carried out: only a take-over brings a session back.
+// one that was carried out: only a take-over brings a session back, and none one
+// that signed out for good.
 func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	row, err := t.newSession(c, at)
 	if err != nil {
@@ -52,7 +53,7 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 		return Session{}, wire.Refuse(wire.CodeForbidden, "%s was removed by an operator: %s", row.FullName, e.Reason)
 	}
 	if e, ok := t.coldView().ended.get(c.Session); ok {
-		if !c.TakeOver {
+		if !c.TakeOver || e.Final {
 			return Session{}, wire.Refuse(wire.CodeConflict,
 				"session %s of %s is over: %s", c.Session, e.FullName, e.Reason)
 		}

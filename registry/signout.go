@@ -10,6 +10,9 @@ import (
 type SignOut struct {
 	FullName string `json:"full_name"`
 	Session  string `json:"session"`
+	// Final is for good: no take-over brings the session back. One that the client
+	// sent before, to a coordinator that stood still, may come later.
+	Final bool `json:"final,omitempty"`
 }
 
 // SignOut of a session that is over already is done; of one nobody remembers,
@@ -17,11 +20,12 @@ type SignOut struct {
 func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
 	s, ok := t.sessions.get(c.FullName)
 	if ok && s.ID == c.Session {
-		t.endSession(s, EventSignedOut, "signed out", at)
+		t.endSession(s, EventSignedOut, "signed out", at).Final = c.Final
 		return struct{}{}, nil
 	}
 	if e, ok := t.Ended(c.Session); ok && e.FullName == c.FullName {
-		return struct{}{}, nil // told twice
+		t.makeFinal(c)
+		return struct{}{}, nil // told twice, or its lease ran out before
 	}
 	return struct{}{}, wire.Refuse(wire.CodeNotFound, "session %s is not signed in as %s", c.Session, c.FullName)
 }
@@ -81,7 +85,7 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 }
 
 // endSession takes a session out, remembers why, and tells.
-func (t *Table) endSession(s *Session, kind, reason string, at time.Time) {
+func (t *Table) endSession(s *Session, kind, reason string, at time.Time) *Ended {
 	t.removeSession(s)
 	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index, Attempt: s.Attempt}
 	if kind == EventRemoved {
@@ -90,4 +94,17 @@ func (t *Table) endSession(s *Session, kind, reason string, at time.Time) {
 		t.writableCold().ended.put(e)
 	}
 	t.emit(wire.TopicComponent, kind, s.FullName, reason, at).Ended = e
+	return e
+}
+
+// makeFinal lets no take-over bring back a session that had ended before it was
+// signed out.
+func (t *Table) makeFinal(c SignOut) {
+	e, ok := t.coldView().ended.get(c.Session)
+	if !ok || e.Final || !c.Final {
+		return
+	}
+	e.Final = true
+	t.writes++
+	t.writableCold().ended.put(&e)
 }
