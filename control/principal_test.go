@@ -44,6 +44,7 @@ func TestAuthenticate(t *testing.T) {
 func TestEveryUseCaseAuthorizes(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var err error
+		synctest.Wait() // it runs
 		w.sites["n1"].stop()
 		w.known, err = control.NewAuthenticator([]string{control.HashToken("one")})
 		fine(t, err)

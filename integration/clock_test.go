@@ -14,7 +14,8 @@ import (
 // judging are the packages that tell by time who lives. Only the monotonic clock
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
-	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route", "control",
+	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route",
+	"fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods",
 	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }
 
@@ -30,7 +31,6 @@ var judgesNothing = map[string]string{
 	"raftnode/peer/dial.go":  "a deadline that is over, whatever the clock says",
 	"router/route/table.go":  "a number above those of the process before",
 	"router/route/epoch.go":  "the same",
-	"control/write.go":       "the date of what is logged",
 	"client/link.go":         "a UUID of version 7 begins with the date",
 }
 

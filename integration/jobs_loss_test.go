@@ -197,7 +197,11 @@ echo "{\"square\": $((ITEM * ITEM)), \"attempt\": $FOLKMOOT_ATTEMPT}"
 	c.ended("long", "done")
 	for _, r := range c.squares("long", 2) {
 		ran, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("ran%d", r.Part)))
-		if want := "1\n2\n"[:2*r.Attempt]; err != nil || string(ran) != want {
+		want := ""
+		for attempt := range r.Attempt {
+			want += fmt.Sprintln(attempt + 1)
+		}
+		if err != nil || string(ran) != want {
 			t.Errorf("part %d, done in attempt %d, was run as %q (%v), want each attempt once", r.Part, r.Attempt, ran, err)
 		}
 		if r.Part == 0 && r.Attempt != 2 {
