@@ -16,7 +16,7 @@ import (
 // crew is the workers of a cluster.
 type crew struct {
 	real []*server
-	none []*sdk.Native
+	none []*sdk.Session
 }
 
 // hire starts n workers and returns when all are signed in. The crew is to be
@@ -79,8 +79,8 @@ func (w *crew) dismiss() {
 }
 
 // idler is a worker that finishes every part as it comes, without running it.
-func idler(ctx context.Context, s *server, name string, slots int) (*sdk.Native, error) {
-	var self *sdk.Native
+func idler(ctx context.Context, s *server, name string, slots int) (*sdk.Session, error) {
+	var self *sdk.Session
 	ready := make(chan struct{})
 	finish := func(ctx context.Context, r *sdk.Request) (any, error) {
 		<-ready
@@ -104,7 +104,7 @@ func idler(ctx context.Context, s *server, name string, slots int) (*sdk.Native,
 }
 
 // syncParts finishes what hints were lost of, until the session is closed.
-func syncParts(n *sdk.Native) {
+func syncParts(n *sdk.Session) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {
@@ -120,7 +120,7 @@ func syncParts(n *sdk.Native) {
 	}
 }
 
-func finished(ctx context.Context, n *sdk.Native, parts []wire.RunPart) error {
+func finished(ctx context.Context, n *sdk.Session, parts []wire.RunPart) error {
 	if len(parts) == 0 {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // openNative signs a component in at one server with the product's own client.
-func openNative(ctx context.Context, s *server, name string, more func(*sdk.Component)) (*sdk.Native, error) {
+func openNative(ctx context.Context, s *server, name string, more func(*sdk.Component)) (*sdk.Session, error) {
 	cfg := sdk.Component{Addrs: []string{s.native}, SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}}
 	if more != nil {
 		more(&cfg)
@@ -23,7 +23,7 @@ func openNative(ctx context.Context, s *server, name string, more func(*sdk.Comp
 	return sdk.Dial(ctx, cfg)
 }
 
-func closeNative(list ...*sdk.Native) {
+func closeNative(list ...*sdk.Session) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	for _, n := range list {
@@ -34,7 +34,7 @@ func closeNative(list ...*sdk.Native) {
 // sdkPair sends and receives with the product's own client; every message asks
 // for its outcome.
 type sdkPair struct {
-	out, in *sdk.Native
+	out, in *sdk.Session
 	size    int
 	to      string
 	told    struct{ delivered, failed atomic.Int64 }
