@@ -2,9 +2,12 @@ package session_test
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
@@ -88,13 +91,39 @@ func TestLargestMessageOverAWebSocket(t *testing.T) {
 	gui, store := enter("gui"), enter("store")
 	b, err := wire.AppendFrame(nil, &wire.Message{To: "n1.store", ID: 1, Payload: [][]byte{make([]byte, wire.MaxMessage)}})
 	must(t, err)
-	gui.write(b)
-	if m := store.frame(); m.Size() != wire.MaxMessage {
+	// Both read all the time: who does not answers no pings, and a busy machine
+	// writes this message for longer than a connection may be silent.
+	receipt, message := gui.nextFrame(), store.nextFrame()
+	gui.writeInPieces(b)
+	if m := <-message; m.Size() != wire.MaxMessage {
 		t.Errorf("%d bytes came to %q, want %d", m.Size(), m.To, wire.MaxMessage)
 	}
-	if m := gui.frame(); m.Type != wire.TypeReceipt {
+	if m := <-receipt; m.Type != wire.TypeReceipt {
 		t.Errorf("its sender was told %.300s", m.Payload)
 	}
+}
+
+// writeInPieces writes one message as many frames of WebSocket, so that answers
+// to pings leave between them.
+func (p *page) writeInPieces(b []byte) {
+	p.t.Helper()
+	w, err := p.conn.Writer(p.t.Context(), websocket.MessageBinary)
+	must(p.t, err)
+	for piece := range slices.Chunk(b, 64<<10) {
+		_, err = w.Write(piece)
+		must(p.t, err)
+	}
+	must(p.t, w.Close())
+}
+
+// nextFrame reads the next frame from now on; a channel without one is closed.
+func (p *page) nextFrame() <-chan wire.Message {
+	next := make(chan wire.Message, 1)
+	go func() {
+		defer close(next)
+		next <- p.frame()
+	}()
+	return next
 }
 
 // frame returns the next frame of a binary session; chunks are put together.

@@ -69,7 +69,7 @@ func (p *page) write(b []byte) {
 
 // read returns what came; an error is the end of the connection.
 func (p *page) read() (websocket.MessageType, []byte, error) {
-	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	return p.conn.Read(ctx)
 }
