@@ -13,6 +13,9 @@ from folkmoot.errors import Refused
 from folkmoot.frame import Message, new_conversation
 
 
+_READ_AHEAD = 16 << 10  # bytes: little is read and not looked at yet
+
+
 class Refusal(Exception):
     def __init__(self, code: str, message: str, rpc: int = -32000) -> None:
         super().__init__(message)
@@ -186,7 +189,7 @@ class Coordinator:
         self.seen: List[Message] = []
 
     async def start(self, tls: Optional[ssl.SSLContext]) -> None:
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls)
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls, limit=_READ_AHEAD)
         self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         self.running = True
 

@@ -97,13 +97,15 @@ class Lease(unittest.TestCase):
     def test_a_long_message_on_a_slow_way_is_no_silence(self) -> None:
         async def run() -> None:
             async with cluster(1, lease="60s") as c:
-                await c.at("n1").slowly(0.3)
+                # A ping waits for more than the 6 s of three pings behind the message. Once the coordinator's system
+                # has taken it, which is seen within 2 s, at most four more frames are read before it is.
+                await c.at("n1").slowly(0.6)
                 async with (
-                    folkmoot.connect(c.addresses, "laser", ping=1) as laser,
-                    folkmoot.connect(c.addresses, "gui", ping=1),
+                    folkmoot.connect(c.addresses, "laser", ping=2) as laser,
+                    folkmoot.connect(c.addresses, "gui", ping=2),
                 ):
                     peers = set(c.at("n1").peers)
-                    await laser.send("n1.gui", bytes(1 << 20), timeout=60)
+                    await laser.send("n1.gui", bytes(640 << 10), timeout=60)
                     self.assertEqual(set(c.at("n1").peers), peers, "the connection was given up meanwhile")
 
         asyncio.run(run())
