@@ -268,7 +268,7 @@ class Calls(Base):
             asked = self.cluster.ask("n1.laser", method, params)
             told = await asyncio.wait_for(asked, 10)
             self.assertEqual(told.content[key], wanted)
-        self.assertEqual(self.laser._link._sent, {})  # the answers have their outcome
+        await self.until("each answer has its outcome", lambda: not self.laser._link._sent)
         self.assertFalse(self.laser._inbox)
 
     async def test_attachments(self) -> None:
