@@ -125,7 +125,8 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 func TestNewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
-		all := startThree(w, slowToStepDown(time.Second))
+		// Long enough for an election that two servers begin at once, and for a round that fails.
+		all := startThree(w, slowToStepDown(5*time.Second))
 		defer stopAll(all)
 		old, others := waitLeader(t, all)
 		write(t, old, "old")
@@ -147,11 +148,20 @@ func TestNewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 		w.cut[[2]string{old.addr, lost.addr}], w.cut[[2]string{lost.addr, old.addr}] = false, false
 		w.mu.Unlock()
 		before := w.callCount("raftnode.term")
-		if err := read(old, raftnode.Strict, 50*time.Millisecond); err == nil {
-			t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.diary.text())
+		// A read waits while an older round is under way: then it has asked nobody yet.
+		for range 40 {
+			if err := read(old, raftnode.Strict, 50*time.Millisecond); err == nil {
+				t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.diary.text())
+			}
+			if w.callCount("raftnode.term") > before {
+				break
+			}
 		}
-		if raftnode.Raft(old.Node).State() != raft.Leader || w.callCount("raftnode.term") == before {
-			t.Error("the deposed leader stepped down too early for this test")
+		if asked := w.callCount("raftnode.term") - before; asked == 0 {
+			t.Error("the deposed leader asked nobody")
+		}
+		if state := raftnode.Raft(old.Node).State(); state != raft.Leader {
+			t.Errorf("the deposed leader stepped down too early for this test: it is %s", state)
 		}
 	})
 }
