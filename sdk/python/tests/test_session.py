@@ -302,10 +302,11 @@ class Calls(Base):
         self.assertEqual((await self.gui.receive(5)).payload, [b"next"])
 
     async def test_too_many_requests_are_told_busy(self) -> None:
-        waiting = [asyncio.ensure_future(self.gui.call("laser", "forever")) for _ in range(session_module.MAX_INBOX)]
-        await self.until("all run", lambda: self.called == len(waiting))
+        calls = [self.gui.call("laser", "forever", timeout=120) for _ in range(session_module.MAX_INBOX)]
+        waiting = [asyncio.ensure_future(call) for call in calls]
+        await self.until("all run", lambda: self.called == len(waiting), patience=60)
         with self.assertRaises(folkmoot.MethodError) as busy:
-            await self.gui.call("laser", "set_power", [1])
+            await self.gui.call("laser", "set_power", [1], timeout=60)
         self.assertEqual(busy.exception.code, "busy")
         for w in waiting:
             w.cancel()
