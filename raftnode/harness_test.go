@@ -471,6 +471,18 @@ func write(t *testing.T, s *server, command string) uint64 {
 	return index
 }
 
+// writeAgain proposes until it succeeds: on a busy machine a leader over real
+// sockets may be lost at any time. The command may be carried out twice.
+func writeAgain(t *testing.T, s *server, command string) {
+	t.Helper()
+	eventually(t, "a write is done", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _, err := s.Propose(ctx, []byte(command))
+		return err == nil
+	})
+}
+
 func read(s *server, c raftnode.Consistency, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()

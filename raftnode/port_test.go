@@ -138,18 +138,13 @@ func TestClusterOverSockets(t *testing.T) {
 			all[lost].closePort()
 			rest := slices.Delete(slices.Clone(all), lost, lost+1)
 			began := time.Now()
-			eventually(t, "a write is taken again", func() bool {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-				defer cancel()
-				_, _, err := rest[0].Propose(ctx, []byte("b"))
-				return err == nil
-			})
+			writeAgain(t, rest[0].server, "b")
 			t.Logf("fail-over after %s", time.Since(began).Round(time.Millisecond))
 			all[lost].stop()
 
 			all[lost].start("127.0.0.1:0", nil) // the old port may be anybody's by now
 			allReady(t, all)
-			write(t, all[lost].server, "c")
+			writeAgain(t, all[lost].server, "c")
 
 			if err := rest[1].transferTo(all[lost].cfg.ID); err != nil {
 				t.Errorf("transfer: %v", err)
@@ -161,7 +156,7 @@ func TestClusterOverSockets(t *testing.T) {
 				m, _ := member(t, rest[1].server, rest[0].cfg.ID)
 				return m.Suffrage == "voter" && m.ServerID == rest[0].ServerID() && ready(rest[0].server)
 			})
-			write(t, rest[0].server, "d")
+			writeAgain(t, rest[0].server, "d")
 			text := requireEqualState(t, servers(all))
 			for _, want := range []string{"a0", "a1", "a2", "b", "c", "d"} {
 				if !slices.Contains(strings.Fields(text), want) {
@@ -190,7 +185,7 @@ func TestDeadLeaderIsReplacedOverSockets(t *testing.T) {
 	}
 	all[slices.IndexFunc(all, func(r *socketServer) bool { return r.server == leader })].closePort()
 	eventually(t, "another leads", func() bool { return others[0].IsLeader() || others[1].IsLeader() })
-	write(t, others[0], "b")
+	writeAgain(t, others[0], "b")
 }
 
 // Many writers at all coordinators: each write is there once, and each writer's
