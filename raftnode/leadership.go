@@ -136,7 +136,7 @@ func (n *Node) newLeaderTerm() *leaderTerm {
 func (r *leaderTerm) start() {
 	n := r.node
 	for {
-		err := await(r.ctx, n.raft.Apply(nil, time.Second))
+		err := n.futures.await(r.ctx, n.raft.Apply(nil, time.Second))
 		if _, ok := n.leading(); ok && err == nil {
 			break
 		}
@@ -191,7 +191,7 @@ func (n *Node) handOver(ctx context.Context, serverID string) error {
 		}
 		f = n.raft.LeadershipTransferToServer(s.ID, s.Address)
 	}
-	err := await(ctx, f)
+	err := n.futures.await(ctx, f)
 	switch {
 	case err == nil:
 		n.log.Info("leadership was handed over", "to", serverID)

@@ -249,7 +249,7 @@ func (n *Node) OnConfigChange(f func(ctx context.Context)) { n.onConfigChange.St
 
 // awaitChange waits for a change of the configuration.
 func (n *Node) awaitChange(ctx context.Context, f raft.IndexFuture) error {
-	err := await(ctx, f)
+	err := n.futures.await(ctx, f)
 	switch {
 	case err == nil:
 		wake(n.pingNow)

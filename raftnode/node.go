@@ -34,6 +34,7 @@ type Node struct {
 	calls          Calls
 	raft           *raft.Raft
 	queue          *queue
+	futures        futures
 	reads          readRounds
 	lease          lease
 	contact        leaderContact
@@ -249,6 +250,10 @@ func (n *Node) close(ctx context.Context) error {
 	default:
 		n.stop()
 		return fmt.Errorf("writes are still under way: %w", context.Cause(ctx))
+	}
+	if err := n.futures.wait(ctx); err != nil {
+		n.stop()
+		return fmt.Errorf("raft has not answered: %w", err)
 	}
 	down := make(chan struct{})
 	go func() {

@@ -1,9 +1,7 @@
 package raftnode
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -36,19 +34,6 @@ var errDeposed = errors.New("the leader was deposed before it answered")
 // notTried reports whether err promises that nothing happened and that a later
 // try may succeed.
 func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }
-
-// await waits for a future of raft, or for ctx. The one goroutine that may ask
-// the future lives until it answers.
-func await(ctx context.Context, f raft.Future) error {
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("wait for raft: %w", context.Cause(ctx))
-	}
-}
 
 // Outcomes counts what became of writes since the start.
 type Outcomes struct {
