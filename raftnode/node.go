@@ -41,7 +41,6 @@ type Node struct {
 	freshness      freshness
 	leadership     leadership
 	peers          peerHealth
-	outcomes       outcomes
 	snapshotsSent  snapshotsSent
 	founderCalls   founderCalls
 	liveRuns       liveRuns

@@ -2,7 +2,6 @@ package raftnode
 
 import (
 	"errors"
-	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -34,29 +33,3 @@ var errDeposed = errors.New("the leader was deposed before it answered")
 // notTried reports whether err promises that nothing happened and that a later
 // try may succeed.
 func notTried(err error) bool { return wire.CodeOf(err) == wire.CodeUnavailable }
-
-// Outcomes counts what became of writes since the start.
-type Outcomes struct {
-	Done, Refused, NotTried, Unknown uint64
-}
-
-type outcomes struct {
-	done, refused, notTried, unknown atomic.Uint64
-}
-
-func (o *outcomes) record(err error) {
-	switch wire.CodeOf(err) {
-	case "":
-		o.done.Add(1)
-	case wire.CodeUnavailable:
-		o.notTried.Add(1)
-	case wire.CodeUnknown, wire.CodeInternal:
-		o.unknown.Add(1)
-	default:
-		o.refused.Add(1)
-	}
-}
-
-func (o *outcomes) snapshot() Outcomes {
-	return Outcomes{Done: o.done.Load(), Refused: o.refused.Load(), NotTried: o.notTried.Load(), Unknown: o.unknown.Load()}
-}

@@ -28,7 +28,6 @@ func (n *Node) Propose(ctx context.Context, command []byte) (index uint64, value
 	if err == nil && a.result.Err != nil {
 		err = a.result.Err
 	}
-	n.outcomes.record(err)
 	return a.index, a.result.Value, err
 }
 

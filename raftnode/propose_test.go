@@ -41,9 +41,6 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 			write(t, at, strings.Repeat("y", wire.MaxCommand))
-			if o := at.Status().Outcomes; o.Done != 1 || o.Refused != 5 {
-				t.Errorf("outcomes at %s: %+v, want 1 done and 5 refused", at.cfg.ID, o)
-			}
 		}
 	})
 }

@@ -27,8 +27,7 @@ type Status struct {
 	Warning                 string // what an operator should mend though the node runs, "": nothing
 	Address                 string
 	Boot                    uint64
-	LeaderChanges           uint64 // seen by this process
-	Outcomes                Outcomes
+	LeaderChanges           uint64                   // seen by this process
 	SnapshotsSent           map[string]SnapshotStats // snapshots sent to others, by server id
 	Waiting                 int                      // proposals in the leader's queue
 	HeartbeatTimeout        time.Duration
@@ -48,7 +47,7 @@ func (n *Node) Status() Status {
 		LastSnapshot: n.stores.Snapshots.LastIndex(), LastContact: contact,
 		LogStore: n.stores.Kind, PreVote: true, Removed: self.Removed,
 		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.leaderChanges.Load(),
-		Outcomes: n.outcomes.snapshot(), Waiting: n.queue.length(),
+		Waiting:          n.queue.length(),
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout,
 		LeaderLease: n.cfg.LeaderLease, CommitTimeout: n.cfg.CommitTimeout,
 	}
