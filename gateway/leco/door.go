@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -150,16 +151,7 @@ func withPort(address string) (string, bool) {
 }
 
 // sleep is true when the time has passed, false when the door closes.
-func (d *Door) sleep(t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-d.ctx.Done():
-		return false
-	}
-}
+func (d *Door) sleep(t time.Duration) bool { return control.Sleep(d.ctx, t) }
 
 // inCluster tells whether a coordinator of our own cluster presides over the
 // namespace.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -83,7 +84,7 @@ func (d *Door) maintainLink(l *link) {
 			return
 		}
 		d.log.Debug("a link to a foreign LECO coordinator is down", "address", l.address, "error", err)
-		if !sleep(l.ctx, time.Duration(rand.Int64N(int64(pause)))+minBackoff/2) {
+		if !control.Sleep(l.ctx, time.Duration(rand.Int64N(int64(pause)))+minBackoff/2) {
 			return
 		}
 		pause = min(2*pause, maxBackoff)

@@ -183,22 +183,11 @@ func (d *Door) writeSignIn(reg *registration) {
 			d.signInRefused(reg, err)
 			return
 		}
-		if !sleep(ctx, 30*time.Millisecond) {
+		if !control.Sleep(ctx, 30*time.Millisecond) {
 			break
 		}
 	}
 	d.signInRefused(reg, err)
-}
-
-func sleep(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // tryWriteSignIn ends the orphaned session that has the name, if one has, and signs in.
@@ -302,7 +291,7 @@ func (d *Door) deliverMail(reg *registration) {
 			d.sessionEnded(reg, err)
 			return
 		case err != nil:
-			if !sleep(reg.ctx, 50*time.Millisecond) {
+			if !control.Sleep(reg.ctx, 50*time.Millisecond) {
 				return
 			}
 			continue
