@@ -126,11 +126,12 @@ type pkg struct {
 	Imports, GoFiles []string
 
 	TestImports, XTestImports []string
+	TestGoFiles, XTestGoFiles []string
 }
 
 func packages(t *testing.T) (ps []pkg) {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,TestImports,XTestImports", "./...")
+	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,TestImports,XTestImports,TestGoFiles,XTestGoFiles", "./...")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {

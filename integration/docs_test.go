@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,4 +151,55 @@ func headings(t *testing.T, page string) map[string]bool {
 		all[strings.ReplaceAll(plain, " ", "-")] = true
 	}
 	return all
+}
+
+// The files and the tests that a page names are there.
+func TestNamesInThePages(t *testing.T) {
+	t.Parallel()
+	pages := []string{"../README.md", "../ARCHITECTURE.md", "../CONTRIBUTING.md"}
+	for _, pattern := range []string{"../docs/*.md", "../*/DESIGN.md", "../*/*/DESIGN.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	tests := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			b, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(b), -1) {
+				tests[m[1]] = true
+			}
+		}
+	}
+	file := regexp.MustCompile("`([a-z]+/[a-z0-9_/]+\\.(?:go|py|md|yaml))`")
+	test := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
+	named := 0
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range file.FindAllStringSubmatch(string(b), -1) {
+			named++
+			_, inRoot := os.Stat(filepath.Join("..", m[1]))
+			_, beside := os.Stat(filepath.Join(filepath.Dir(page), m[1]))
+			if inRoot != nil && beside != nil {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+		for _, m := range test.FindAllStringSubmatch(string(b), -1) {
+			named++
+			if !tests[m[1]] {
+				t.Errorf("%s names %s, which is no test", page, m[1])
+			}
+		}
+	}
+	if named < 80 {
+		t.Errorf("only %d names were looked for", named)
+	}
 }

@@ -40,7 +40,7 @@ func (o routerMail) Send(ctx context.Context, m wire.Message) error {
 	return err
 }
 
-// Mail is what a home needs of the router; OverRouter makes one.
+// Mail is what a home needs of the router; MailOf makes one.
 type Mail interface {
 	// Attach opens the mailbox of a session homed here; again for the same
 	// session and epoch it changes nothing.
