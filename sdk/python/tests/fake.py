@@ -12,7 +12,6 @@ from folkmoot import frame
 from folkmoot.errors import Refused
 from folkmoot.frame import Message, new_conversation
 
-
 _READ_AHEAD = 16 << 10  # bytes: little is read and not looked at yet
 
 
