@@ -100,7 +100,7 @@ func (d *Door) Close(ctx context.Context) {
 	d.mu.RUnlock()
 	var ending sync.WaitGroup
 	for _, c := range conns {
-		ending.Go(func() { c.conn.End(flushTimeout) })
+		ending.Go(func() { c.conn.Shutdown(flushTimeout) })
 	}
 	ending.Wait()
 	d.goMu.Lock()

@@ -135,7 +135,7 @@ func (d *Door) coordinatorSignIn(from sender, _ *wire.Message) (any, error) {
 	}
 	n := d.nodes[from.namespace]
 	if n != nil && n.in != nil && n.in != from.conn {
-		if n.in.conn.Lively(d.cfg.Stale) {
+		if n.in.conn.Responsive(d.cfg.Stale) {
 			d.mu.Unlock()
 			d.counts.add(cDuplicate)
 			return nil, duplicateName(nil)
@@ -176,7 +176,7 @@ func (d *Door) coordinatorSignOut(from sender, _ *wire.Message) (any, error) {
 	d.mu.Unlock()
 	if out != nil {
 		_ = out.Send(encode(d.requestMessage(registry.FullName(from.namespace, wire.Coordinator), encodeRequest(100, "coordinator_sign_out", nil)))...)
-		d.spawn(func() { out.End(flushTimeout) })
+		d.spawn(func() { out.Shutdown(flushTimeout) })
 	}
 	return nil, nil
 }
@@ -201,7 +201,7 @@ func (d *Door) signOutFromNodes() {
 	d.mu.Unlock()
 	for _, p := range paths {
 		_ = p.out.Send(encode(d.requestMessage(registry.FullName(p.namespace, wire.Coordinator), encodeRequest(1, "coordinator_sign_out", nil)))...)
-		d.spawn(func() { p.out.End(flushTimeout) })
+		d.spawn(func() { p.out.Shutdown(flushTimeout) })
 	}
 }
 

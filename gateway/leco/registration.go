@@ -121,7 +121,7 @@ func (d *Door) register(from sender) (*registration, error) {
 			return reg, nil
 		}
 		pending := reg.session == "" && reg.conn.conn.Err() == nil // its reader may wait for the write
-		if pending || reg.conn.conn.Lively(d.cfg.Stale) {
+		if pending || reg.conn.conn.Responsive(d.cfg.Stale) {
 			d.counts.add(cDuplicate)
 			return nil, duplicateName(nil)
 		}

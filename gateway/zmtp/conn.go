@@ -282,7 +282,7 @@ func (c *Conn) SendEncoded(message []byte) error {
 }
 
 // write writes the queue in batches and pings, until the connection ends. What
-// is queued when End is called is written.
+// is queued when Shutdown is called is written.
 func (c *Conn) write() {
 	tick := time.NewTicker(c.cfg.Ping)
 	defer tick.Stop()
@@ -341,10 +341,10 @@ func (c *Conn) Close() {
 	c.writing.Wait()
 }
 
-// End lets what is queued be written and the peer read it, and then ends the
-// connection, after wait at the latest. What comes meanwhile goes to Receive,
-// or is lost if nobody receives.
-func (c *Conn) End(wait time.Duration) {
+// Shutdown writes what is queued, waits until the peer has read it and closes the
+// connection, after wait at the latest. What arrives meanwhile goes to Receive, or
+// is lost if nobody receives.
+func (c *Conn) Shutdown(wait time.Duration) {
 	c.out.finish()
 	limit := time.AfterFunc(wait, func() { c.close(ErrClosed) })
 	defer limit.Stop()
@@ -379,9 +379,11 @@ func (c *Conn) Err() error {
 	}
 }
 
-// Lively tells whether the connection lives and the peer has not failed to
-// answer within the time what it could have answered.
-func (c *Conn) Lively(within time.Duration) bool { return c.Err() == nil && c.checkPeer(within) == nil }
+// Responsive reports whether the connection is open and the peer has not left
+// unanswered for longer than within what it could have answered.
+func (c *Conn) Responsive(within time.Duration) bool {
+	return c.Err() == nil && c.checkPeer(within) == nil
+}
 
 // Peer returns the socket type and the identity the other side announced.
 func (c *Conn) Peer() (socket, identity string) { return c.socket, c.identity }

@@ -410,14 +410,14 @@ func TestPingIsAnswered(t *testing.T) {
 	}
 }
 
-// End writes what is queued before the connection goes.
-func TestEndWritesWhatIsQueued(t *testing.T) {
+// Shutdown writes what is queued before the connection closes.
+func TestShutdownWritesWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	s := serve(t, zmtp.Config{}, func(c *zmtp.Conn) {
 		for i := range 100 {
 			c.Send(fmt.Append(nil, i), make([]byte, 10_000))
 		}
-		c.End(5 * time.Second)
+		c.Shutdown(5 * time.Second)
 	})
 	c := dial(t, s.Addr(), zmtp.Config{})
 	n := 0
