@@ -213,6 +213,6 @@ func (s *session) keep(every time.Duration) {
 
 // ping says that the session lives.
 func (s *session) ping() error {
-	_, err := s.conn.Write(wire.AppendAbout(nil, wire.TypePing, nil))
+	_, err := s.conn.Write(wire.AppendControlFrame(nil, wire.TypePing, nil))
 	return err
 }

@@ -91,7 +91,7 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 	buf := append(l.buf[:0], l.unwritten...)
 	l.unwritten = l.unwritten[:0]
 	if ping { // before what may take long to be written
-		buf = wire.AppendAbout(buf, wire.TypePing, pingData(time.Now()))
+		buf = wire.AppendControlFrame(buf, wire.TypePing, pingData(time.Now()))
 		defer l.flow.Asked()
 	}
 	n.mu.Lock()
@@ -160,7 +160,7 @@ func pingData(now time.Time) []byte {
 
 // read handles frames until the link is lost.
 func (l *link) read() error {
-	var chunks wire.Chunks
+	var chunks wire.Reassembler
 	for {
 		m, err := l.frames.Next()
 		if err != nil {
@@ -177,7 +177,7 @@ func (l *link) read() error {
 			if len(m.Payload) > 0 {
 				data = m.Payload[0]
 			}
-			l.n.outgoing.out = wire.AppendAbout(l.n.outgoing.out, wire.TypePong, data)
+			l.n.outgoing.out = wire.AppendControlFrame(l.n.outgoing.out, wire.TypePong, data)
 			l.n.wakeWriter()
 			l.n.mu.Unlock()
 		case wire.TypePong:

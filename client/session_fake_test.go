@@ -61,7 +61,7 @@ type visitor struct {
 	out          chan []byte
 	full         string
 	conversation [16]byte // of the subscription
-	chunks       wire.Chunks
+	chunks       wire.Reassembler
 	told         uint64 // the index it was told of
 }
 
@@ -246,7 +246,7 @@ func (v *visitor) take(m *wire.Message) {
 			}
 		}
 		if m.Type == wire.TypePing {
-			v.later(func() { v.say(wire.AppendAbout(nil, wire.TypePong, m.Payload[0])) })
+			v.later(func() { v.say(wire.AppendControlFrame(nil, wire.TypePong, m.Payload[0])) })
 		}
 		return
 	}
@@ -296,7 +296,7 @@ func (v *visitor) take(m *wire.Message) {
 	}
 	r.at.message(wire.Message{To: to, From: v.full, Conversation: m.Conversation, Type: m.Type, Payload: m.Payload})
 	if m.ID != 0 {
-		v.say(wire.AppendAbout(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
+		v.say(wire.AppendControlFrame(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
 	}
 }
 

@@ -55,7 +55,7 @@ func freeEntry(e *entry) {
 func (e *entry) ownPayload() {
 	if e.borrowed || e.seg != nil {
 		e.borrowed = false
-		e.m.Own()
+		e.m.CopyPayload()
 	}
 }
 

@@ -72,19 +72,19 @@ func (m *Message) FrameSize() int {
 	return 4 + frameHead + len(m.To) + len(m.From) + 4*len(m.Payload) + m.Size()
 }
 
-// Own copies the payload into memory of the message's own, out of a buffer it
-// was read in.
-func (m *Message) Own() {
+// CopyPayload gives the message its own copy of the payload, which may lie in a
+// read buffer until then.
+func (m *Message) CopyPayload() {
 	if len(m.Payload) == 1 {
 		m.Payload[0] = append([]byte{}, m.Payload[0]...) // not zeroed before
 		return
 	}
-	m.MoveTo(make([]byte, 0, m.Size()))
+	m.CopyPayloadTo(make([]byte, 0, m.Size()))
 }
 
-// MoveTo is Own with memory of the caller's, which must have room for the
-// payload behind its length.
-func (m *Message) MoveTo(b []byte) {
+// CopyPayloadTo is CopyPayload with the caller's memory, which must have room for
+// the payload behind its length.
+func (m *Message) CopyPayloadTo(b []byte) {
 	for i, p := range m.Payload {
 		b = append(b, p...)
 		m.Payload[i] = b[len(b)-len(p) : len(b) : len(b)]

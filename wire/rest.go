@@ -379,7 +379,7 @@ type Status struct {
 	ProcessID      int               `json:"pid"`
 	Goroutines     int               `json:"goroutines"`
 	HeapBytes      uint64            `json:"heap_bytes"`
-	MessageCounts  map[string]uint64 `json:"messages"` // by outcome, since the start
+	MessageCounts  map[string]uint64 `json:"messages"` // as router.Stats counts them, by name, since the start
 	WriteCounts    map[string]uint64 `json:"writes"`   // by outcome, since the start
 	InsecureReason string            `json:"insecure,omitempty"`
 	SlowConsumers  *SlowConsumers    `json:"slow_consumers,omitempty"`

@@ -44,8 +44,8 @@ const (
 	ChunkAbort byte = 4 // the rest never comes
 )
 
-// Preamble is what either side says first. Ping is the time between two pings:
-// the client's wish and the coordinator's word, in whole seconds.
+// Preamble is what either side sends first. Ping is the time between two pings, in
+// whole seconds: the client proposes it, the coordinator decides.
 type Preamble struct {
 	Version byte
 	Ping    time.Duration
@@ -67,9 +67,9 @@ func ParsePreamble(b []byte) (Preamble, error) {
 	return Preamble{Version: b[4], Ping: time.Duration(b[5]) * time.Second}, nil
 }
 
-// AppendAbout appends a frame about the connection with at most one payload
-// frame, which must be shorter than MaxWhole.
-func AppendAbout(dst []byte, kind byte, payload []byte) []byte {
+// AppendControlFrame appends a frame that concerns the connection itself (ping,
+// pong, receipt, bye), with at most one payload frame, shorter than MaxWhole.
+func AppendControlFrame(dst []byte, kind byte, payload []byte) []byte {
 	m := Message{Type: kind}
 	if payload != nil {
 		m.Payload = [][]byte{payload}
@@ -87,7 +87,7 @@ func AppendBye(dst []byte, why *Error) []byte {
 	if err != nil {
 		panic(err) // strings only
 	}
-	return AppendAbout(dst, TypeBye, b)
+	return AppendControlFrame(dst, TypeBye, b)
 }
 
 // AppendChunk appends the piece of frame from at on, at most MaxPiece bytes of
@@ -111,11 +111,11 @@ func AppendChunk(dst []byte, transfer uint32, frame []byte, at int) ([]byte, int
 	return dst, end
 }
 
-// Chunks puts the frames of one connection that come in chunks together. Not
-// safe for concurrent use; the zero value works.
-type Chunks struct {
-	under map[uint32]*transfer
-	names Names
+// Reassembler joins the chunks of one connection to whole frames. It is not safe
+// for concurrent use; the zero value works.
+type Reassembler struct {
+	partial map[uint32]*transfer
+	names   Names
 }
 
 type transfer struct {
@@ -125,7 +125,7 @@ type transfer struct {
 
 // Add takes one chunk. whole tells that m is the message it completed. The
 // errors are refusals (invalid, too_large): the connection is out of step.
-func (c *Chunks) Add(chunk *Message) (m Message, whole bool, err error) {
+func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 	if len(chunk.Payload) == 0 || len(chunk.Payload) > 2 || len(chunk.Payload[0]) == 0 {
 		return m, false, Invalid("chunk", "a chunk has its flags and one piece")
 	}
@@ -134,12 +134,12 @@ func (c *Chunks) Add(chunk *Message) (m Message, whole bool, err error) {
 	if len(chunk.Payload) == 2 {
 		piece = chunk.Payload[1]
 	}
-	flags, known := head[0], c.under[chunk.ID]
+	flags, known := head[0], r.partial[chunk.ID]
 	switch {
 	case flags&^(ChunkFirst|ChunkLast|ChunkAbort) != 0:
 		return m, false, Invalid("chunk", "a chunk has unknown flags %d", flags)
 	case flags&ChunkAbort != 0:
-		delete(c.under, chunk.ID)
+		delete(r.partial, chunk.ID)
 		return m, false, nil
 	case flags&ChunkFirst == 0 && known == nil:
 		return m, false, Invalid("chunk", "transfer %d has not begun", chunk.ID)
@@ -154,14 +154,14 @@ func (c *Chunks) Add(chunk *Message) (m Message, whole bool, err error) {
 		switch {
 		case total > 4+MaxFrame:
 			return m, false, Refuse(CodeTooLarge, "a frame of %d bytes in chunks is above the limit of %d", total, 4+MaxFrame)
-		case len(c.under) >= MaxTransfers:
+		case len(r.partial) >= MaxTransfers:
 			return m, false, Refuse(CodeBusy, "more than %d frames come in chunks at once", MaxTransfers)
 		}
 		known = &transfer{total: int(total)}
-		if c.under == nil {
-			c.under = map[uint32]*transfer{}
+		if r.partial == nil {
+			r.partial = map[uint32]*transfer{}
 		}
-		c.under[chunk.ID] = known
+		r.partial[chunk.ID] = known
 	} else if len(head) != 1 {
 		return m, false, Invalid("chunk", "a later chunk has flags of %d bytes, not 1", len(head))
 	}
@@ -177,8 +177,8 @@ func (c *Chunks) Add(chunk *Message) (m Message, whole bool, err error) {
 	if flags&ChunkLast == 0 {
 		return m, false, nil
 	}
-	delete(c.under, chunk.ID)
-	m, n, err := ParseFrame(known.frame, &c.names)
+	delete(r.partial, chunk.ID)
+	m, n, err := ParseFrame(known.frame, &r.names)
 	switch {
 	case err != nil:
 		return m, false, Invalid("chunk", "transfer %d is no frame: %v", chunk.ID, err)

@@ -48,7 +48,7 @@ type (
 		Type         byte     `json:"type"`
 		Payload      []string `json:"payload"`
 	}
-	aboutVector struct {
+	controlVector struct {
 		Name     string    `json:"name"`
 		Hex      string    `json:"hex"`
 		Kind     string    `json:"kind"`
@@ -249,18 +249,18 @@ func TestFrameVectors(t *testing.T) {
 	}
 }
 
-func TestAboutVectors(t *testing.T) {
-	v := load(t, "about.json", func() vectors[aboutVector] {
+func TestControlFrameVectors(t *testing.T) {
+	v := load(t, "about.json", func() vectors[controlVector] {
 		text := func(s string) *string { return &s }
 		receipt := []byte{0, 0, 1, 0, 0, 2, 0xff, 0xff, 0xff}
 		inner := frameOf(t, wire.Message{To: "n2.laser", From: "n1.gui", Conversation: conversation, Type: 1, Payload: [][]byte{[]byte("{}")}})
 		chunk, _ := wire.AppendChunk(nil, 5, inner, 0)
 		abort := frameOf(t, wire.Message{Type: wire.TypeChunk, ID: 5, Payload: [][]byte{{wire.ChunkAbort}}})
-		return vectors[aboutVector]{Valid: []aboutVector{
-			{Name: "ping", Hex: hex.EncodeToString(wire.AppendAbout(nil, wire.TypePing, nil)), Kind: "ping"},
-			{Name: "ping with data", Hex: hex.EncodeToString(wire.AppendAbout(nil, wire.TypePing, []byte("12345678"))), Kind: "ping", Data: text("3132333435363738")},
-			{Name: "pong with data", Hex: hex.EncodeToString(wire.AppendAbout(nil, wire.TypePong, []byte("12345678"))), Kind: "pong", Data: text("3132333435363738")},
-			{Name: "receipt of three", Hex: hex.EncodeToString(wire.AppendAbout(nil, wire.TypeReceipt, receipt)), Kind: "receipt", IDs: []uint32{1, 2, wire.MaxID}},
+		return vectors[controlVector]{Valid: []controlVector{
+			{Name: "ping", Hex: hex.EncodeToString(wire.AppendControlFrame(nil, wire.TypePing, nil)), Kind: "ping"},
+			{Name: "ping with data", Hex: hex.EncodeToString(wire.AppendControlFrame(nil, wire.TypePing, []byte("12345678"))), Kind: "ping", Data: text("3132333435363738")},
+			{Name: "pong with data", Hex: hex.EncodeToString(wire.AppendControlFrame(nil, wire.TypePong, []byte("12345678"))), Kind: "pong", Data: text("3132333435363738")},
+			{Name: "receipt of three", Hex: hex.EncodeToString(wire.AppendControlFrame(nil, wire.TypeReceipt, receipt)), Kind: "receipt", IDs: []uint32{1, 2, wire.MaxID}},
 			{Name: "bye", Hex: hex.EncodeToString(wire.AppendBye(nil, wire.NotTried("this coordinator stops"))), Kind: "bye", Code: wire.CodeUnavailable, Message: "this coordinator stops"},
 			{Name: "a frame in one chunk", Hex: hex.EncodeToString(chunk), Kind: "chunk", Transfer: 5, Flags: 3, Total: uint32(len(inner)), Piece: hex.EncodeToString(inner)},
 			{Name: "abandoned", Hex: hex.EncodeToString(abort), Kind: "chunk", Transfer: 5, Flags: 4},
@@ -273,7 +273,7 @@ func TestAboutVectors(t *testing.T) {
 			t.Errorf("frame %q: got %+v, %v", c.Name, m, err)
 			continue
 		}
-		got := aboutVector{Name: c.Name, Hex: c.Hex, Kind: kinds[m.Type]}
+		got := controlVector{Name: c.Name, Hex: c.Hex, Kind: kinds[m.Type]}
 		switch {
 		case m.Type == wire.TypeChunk:
 			got.Transfer, got.Flags = m.ID, m.Payload[0][0]
@@ -353,7 +353,7 @@ func TestChunkVectors(t *testing.T) {
 			{Name: "no flags", Frames: []string{chunk(1)}},
 			{Name: "first without a length", Frames: []string{chunk(1, []byte{wire.ChunkFirst}, small)}},
 			{Name: "no frame inside", Frames: []string{chunk(1, only(4), []byte("nope"))}},
-			{Name: "a ping inside", Frames: []string{chunk(1, only(len(wire.AppendAbout(nil, wire.TypePing, nil))), wire.AppendAbout(nil, wire.TypePing, nil))}},
+			{Name: "a ping inside", Frames: []string{chunk(1, only(len(wire.AppendControlFrame(nil, wire.TypePing, nil))), wire.AppendControlFrame(nil, wire.TypePing, nil))}},
 			{Name: "five at once", Frames: []string{chunk(1, first(99)), chunk(2, first(99)), chunk(3, first(99)), chunk(4, first(99)), chunk(5, first(99))}},
 		}
 		return v
@@ -365,7 +365,7 @@ func TestChunkVectors(t *testing.T) {
 			t.Errorf("frame %q has %d bytes of sum %s, want %d of %s", c.Name, len(frame), sum(frame), c.FrameSize, c.FrameSHA)
 			continue
 		}
-		var parts wire.Chunks
+		var parts wire.Reassembler
 		for i, b := range cut(frame, c.Transfer) {
 			if sum(b) != c.Chunks[i] {
 				t.Errorf("chunk %d of %q differs", i, c.Name)
@@ -386,7 +386,7 @@ func TestChunkVectors(t *testing.T) {
 		}
 	}
 	for _, c := range v.Refused {
-		var parts wire.Chunks
+		var parts wire.Reassembler
 		var err error
 		for _, f := range c.Frames {
 			chunk, _, perr := wire.ParseFrame(unhex(t, f), nil)

@@ -179,7 +179,7 @@ func (l *line) serve() {
 			l.t.Error(err)
 			return
 		case m.To == "" && m.Type == wire.TypePing:
-			l.write(wire.AppendAbout(nil, wire.TypePong, m.Payload[0]))
+			l.write(wire.AppendControlFrame(nil, wire.TypePong, m.Payload[0]))
 			continue
 		}
 		var rq struct {

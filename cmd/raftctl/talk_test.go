@@ -99,7 +99,7 @@ func mailbox(t *testing.T, messages ...wire.Message) *fake {
 				}
 			case m.To != "":
 				f.noteSent(&m)
-				_ = conn.Write(ctx, websocket.MessageBinary, wire.AppendAbout(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
+				_ = conn.Write(ctx, websocket.MessageBinary, wire.AppendControlFrame(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
 				for _, come := range messages {
 					if come.Conversation == ([16]byte{}) {
 						come.Conversation = m.Conversation

@@ -237,7 +237,7 @@ func (c *Conn) enqueueRequest(m *wire.Message, live *home.Session) {
 		return
 	}
 	asked := *m
-	asked.Own() // it waits
+	asked.CopyPayload() // it waits
 	c.requests = append(c.requests, asked)
 	if !c.serving {
 		c.serving = c.spawn(c.serveRequests)

@@ -55,7 +55,7 @@ type Conn struct {
 
 	hasSpoken       bool              // guarded by the hub's mu
 	names           map[string]string // the reader's: completed names
-	chunks          wire.Chunks       // the reader's
+	chunks          wire.Reassembler  // the reader's
 	renewed         time.Time         // the reader's
 	unansweredSince time.Time         // the reader's: since the first ping in a row that could not be answered; zero: none
 	readTime        time.Time         // the reader's: when it read the frame that it handles now; zero: not known

@@ -82,7 +82,7 @@ func (c *Conn) handleControl(m *wire.Message, live *home.Session, more bool) err
 		if in, waited := c.acquire(0, 0); in {
 			c.forgetReadTime(waited)
 			c.mu.Lock()
-			c.out = wire.AppendAbout(c.out, kind, data)
+			c.out = wire.AppendControlFrame(c.out, kind, data)
 			c.mu.Unlock()
 			c.flush(router.WriteMode(!more))
 		}

@@ -286,7 +286,7 @@ func TestDeadPeer(t *testing.T) {
 	start := time.Now()
 	for range 3 { // pings keep it alive
 		time.Sleep(900 * time.Millisecond)
-		g.write(wire.AppendAbout(nil, wire.TypePing, []byte("now")))
+		g.write(wire.AppendControlFrame(nil, wire.TypePing, []byte("now")))
 		if m, err := g.next(); err != nil || m.Type != wire.TypePong || string(m.Payload[0]) != "now" {
 			t.Fatalf("a ping was answered by %+v, %v", m, err)
 		}
@@ -473,7 +473,7 @@ func TestOutOfTouch(t *testing.T) {
 	g := n1.dial(t, 0)
 	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(3 * time.Second)}})
 	answered := func() byte {
-		g.write(wire.AppendAbout(nil, wire.TypePing, []byte("now")))
+		g.write(wire.AppendControlFrame(nil, wire.TypePing, []byte("now")))
 		m, err := g.next()
 		must(t, err)
 		return m.Type
@@ -496,7 +496,7 @@ func TestOutOfTouch(t *testing.T) {
 		t.Errorf("out of touch, the session is resumed with %v, want unavailable", err)
 	}
 	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		g.write(wire.AppendAbout(nil, wire.TypePing, nil))
+		g.write(wire.AppendControlFrame(nil, wire.TypePing, nil))
 		m, err := g.next()
 		must(t, err)
 		if m.Type == wire.TypeBye {

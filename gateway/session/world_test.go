@@ -230,7 +230,7 @@ type guest struct {
 	conn net.Conn
 	raw  *bufio.Reader // under in
 	in   *wire.FrameReader
-	cut  wire.Chunks
+	cut  wire.Reassembler
 	in1  wire.Welcome
 	n    byte
 }

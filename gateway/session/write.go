@@ -83,7 +83,7 @@ func (c *Conn) takePending(buf []byte) (taken []byte, mail *router.Consumer, end
 	}
 	c.out = c.out[:0]
 	if n := min(len(c.receipts), 3*maxReceiptIDs); n > 0 && !c.ended {
-		buf = wire.AppendAbout(buf, wire.TypeReceipt, c.receipts[:n])
+		buf = wire.AppendControlFrame(buf, wire.TypeReceipt, c.receipts[:n])
 		c.receipts = c.receipts[:copy(c.receipts, c.receipts[n:])]
 	}
 	if !c.ended {

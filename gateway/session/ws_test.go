@@ -24,7 +24,7 @@ import (
 type page struct {
 	t    testing.TB
 	conn *websocket.Conn
-	cut  wire.Chunks
+	cut  wire.Reassembler
 }
 
 // serveWS opens the site's door for WebSockets and returns its address.
@@ -229,7 +229,7 @@ func TestBinarySession(t *testing.T) {
 	if m := next(); len(m.Payload[0]) != 1<<20 {
 		t.Errorf("a long message came with %d bytes", len(m.Payload[0]))
 	}
-	p.write(wire.AppendAbout(nil, wire.TypePing, []byte("now")))
+	p.write(wire.AppendControlFrame(nil, wire.TypePing, []byte("now")))
 	if m := next(); m.Type != wire.TypePong || string(m.Payload[0]) != "now" {
 		t.Errorf("a ping was answered by %+v", m)
 	}

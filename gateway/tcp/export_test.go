@@ -25,7 +25,7 @@ func ReadAll(conn net.Conn, limit int) (messages []wire.Message, err error) {
 		if err != nil {
 			return messages, err
 		}
-		m.Own() // its bytes are the reader's again
+		m.CopyPayload() // its bytes are the reader's again
 		messages = append(messages, m)
 	}
 }

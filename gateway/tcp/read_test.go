@@ -114,7 +114,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b, sizes []byte) {
 		same(t, b, sizes)
 		got, _ := tcp.ReadAll(&script{bytes: b}, limit)
-		var parts wire.Chunks
+		var parts wire.Reassembler
 		came := 0
 		for i := range got {
 			if got[i].To != "" || got[i].Type != wire.TypeChunk {

@@ -15,12 +15,12 @@ const (
 func (s *Slab) Own(m *wire.Message) {
 	size := m.Size()
 	if size > shortSize {
-		m.Own()
+		m.CopyPayload()
 		return
 	}
 	if len(s.rest) < size {
 		s.rest = make([]byte, slabSize)
 	}
-	m.MoveTo(s.rest[:0:size])
+	m.CopyPayloadTo(s.rest[:0:size])
 	s.rest = s.rest[size:]
 }
