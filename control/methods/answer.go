@@ -17,16 +17,15 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// clerks answer messages to COORDINATOR; each sender has one, so that its
-// requests are carried out in order.
+// workers answer messages to COORDINATOR. All messages of one sender go to the same
+// worker, so that its requests are carried out in order.
 const (
-	clerks    = 16
-	clerkDesk = 16 // messages that wait for one clerk; then the mailbox fills
-	served    = 256
+	workers      = 16
+	workerQueue  = 16  // messages that wait for one worker; then the mailbox fills
+	receiveBatch = 256 // messages of one Receive
 )
 
-// Run takes the messages to COORDINATOR out of its mailbox and has them answered,
-// until ctx ends. It is called once.
+// Run receives the messages to COORDINATOR and has them answered until ctx ends. It is called once.
 func (c *Coordinator) Run(ctx context.Context) error {
 	own := c.Name()
 	if err := c.home.Mail().Attach(own, "", 0); err != nil {
@@ -34,14 +33,14 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 	defer c.home.Mail().Detach("", "its coordinator stops")
 	g, ctx := errgroup.WithContext(ctx)
-	var desks [clerks]chan wire.Message
-	for i := range desks {
-		desk := make(chan wire.Message, clerkDesk)
-		desks[i] = desk
+	var queues [workers]chan wire.Message
+	for i := range queues {
+		queue := make(chan wire.Message, workerQueue)
+		queues[i] = queue
 		g.Go(func() error {
 			for {
 				select {
-				case m := <-desk:
+				case m := <-queue:
 					c.reply(ctx, own, m)
 				case <-ctx.Done():
 					return ctx.Err()
@@ -52,7 +51,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	g.Go(func() error {
 		var after uint64
 		for {
-			got, err := c.home.Mail().Receive(ctx, "", after, served)
+			got, err := c.home.Mail().Receive(ctx, "", after, receiveBatch)
 			if err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -65,7 +64,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 					continue
 				}
 				select {
-				case desks[clerkOf(m.Message.From)] <- m.Message:
+				case queues[workerFor(m.Message.From)] <- m.Message:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
@@ -78,10 +77,11 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	return context.Canceled
 }
 
-func clerkOf(sender string) int {
+// workerFor returns the number of a sender's worker.
+func workerFor(sender string) int {
 	h := fnv.New32a()
 	h.Write([]byte(sender))
-	return int(h.Sum32() % clerks)
+	return int(h.Sum32() % workers)
 }
 
 // reply carries out what one message asks for. What does not come from a
