@@ -11,78 +11,82 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// dispatched is what the workers homed here were told. It only saves messages: a
-// worker that missed one learns the same from sync_parts.
+// dispatched records the assignments that were sent to the workers at home here. It
+// only saves messages: a worker that missed one receives the same by sync_parts.
 type dispatched struct {
-	mu      sync.Mutex
-	parts   map[string]map[wire.PartRef]bool // by session: what it was told to run
-	touched map[string]bool                  // workers to compare with the view
-	failed  map[string]bool                  // workers to touch again later
+	mu     sync.Mutex
+	parts  map[string]map[wire.PartRef]bool // by session: the parts it was sent
+	dirty  map[string]bool                  // workers to compare with the view
+	failed map[string]bool                  // workers to mark dirty at the next retry
 }
 
-func (g *dispatched) touch(worker string) {
+// markDirty has the next deliver compare a worker with the view; "" is nobody.
+func (g *dispatched) markDirty(worker string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if worker != "" {
-		mark(&g.touched, worker)
+		addTo(&g.dirty, worker)
 	}
 }
 
-// fail takes back what could not be delivered; it is tried again.
-func (g *dispatched) fail(worker, session string, refs []wire.PartRef) {
+// undeliver forgets parts that could not be delivered; the next retry sends them again.
+func (g *dispatched) undeliver(worker, session string, refs []wire.PartRef) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range refs {
 		delete(g.parts[session], r)
 	}
-	mark(&g.failed, worker)
+	addTo(&g.failed, worker)
 }
 
+// retry marks the workers dirty to which a delivery failed.
 func (g *dispatched) retry() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for worker := range g.failed {
-		mark(&g.touched, worker)
+		addTo(&g.dirty, worker)
 	}
 	clear(g.failed)
 }
 
-func (g *dispatched) next() []string {
+// takeDirty returns the dirty workers, sorted, and marks them clean.
+func (g *dispatched) takeDirty() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.touched) == 0 {
-		return nil // as after most news
+	if len(g.dirty) == 0 {
+		return nil // as after most events
 	}
-	workers := slices.Sorted(maps.Keys(g.touched))
-	clear(g.touched)
+	workers := slices.Sorted(maps.Keys(g.dirty))
+	clear(g.dirty)
 	return workers
 }
 
-func (g *dispatched) to(session string) []wire.PartRef {
+// sentTo returns the parts that a session was sent.
+func (g *dispatched) sentTo(session string) []wire.PartRef {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Collect(maps.Keys(g.parts[session]))
 }
 
-// note is for sessions at home here only. It remembers what a session was told to run, and that it knows it need not
-// run other parts.
-func (g *dispatched) note(session string, run []wire.RunPart, gone []wire.PartRef) {
+// recordSent records the parts that a session at home here was sent, and forgets those that it knows it need not run any
+// more.
+func (g *dispatched) recordSent(session string, run []wire.RunPart, gone []wire.PartRef) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mine := g.parts[session]
-	if mine == nil {
-		mine = map[wire.PartRef]bool{}
+	sent := g.parts[session]
+	if sent == nil {
+		sent = map[wire.PartRef]bool{}
 	}
 	for _, r := range run {
-		mine[r.PartRef] = true
+		sent[r.PartRef] = true
 	}
 	for _, r := range gone {
-		delete(mine, r)
+		delete(sent, r)
 	}
 	if g.parts == nil {
 		g.parts = map[string]map[wire.PartRef]bool{}
 	}
-	g.parts[session] = mine
+	g.parts[session] = sent
 }
 
 func (g *dispatched) forget(session string) {
@@ -91,24 +95,24 @@ func (g *dispatched) forget(session string) {
 	delete(g.parts, session)
 }
 
-func mark(set *map[string]bool, key string) {
+func addTo(set *map[string]bool, key string) {
 	if *set == nil {
 		*set = map[string]bool{}
 	}
 	(*set)[key] = true
 }
 
-// deliver tells the touched workers homed here what they must run and what
-// they must drop.
+// deliver sends the dirty workers at home here the parts that they must run and
+// those that they must drop.
 func (h *Home) deliver() {
-	for _, worker := range h.dispatched.next() {
+	for _, worker := range h.dispatched.takeDirty() {
 		session, here := h.local.session(worker)
 		if !here {
 			continue
 		}
 		table := h.State().Jobs
-		todo := jobs.Sync(table, session, h.dispatched.to(session))
-		h.dispatched.note(session, todo.Run, todo.Cancel)
+		todo := jobs.Sync(table, session, h.dispatched.sentTo(session))
+		h.dispatched.recordSent(session, todo.Run, todo.Cancel)
 		cancel := slices.DeleteFunc(todo.Cancel, func(r wire.PartRef) bool {
 			// Its own report ended this one: there is nothing to drop.
 			p, ok := table.Part(r.Job, r.Part)
@@ -126,9 +130,9 @@ func (h *Home) deliver() {
 				for i, r := range todo.Run {
 					refs[i] = r.PartRef
 				}
-				h.dispatched.fail(worker, session, refs)
+				h.dispatched.undeliver(worker, session, refs)
 			})
-			h.dispatched.touch(worker) // one Sync is bounded: there may be more
+			h.dispatched.markDirty(worker) // one Sync is bounded: there may be more
 		}
 	}
 }
@@ -140,8 +144,8 @@ func (h *Home) notify(to, method string, params any, done func(error)) {
 		done(err)
 		return
 	}
-	note := jsonrpc.Request{Method: method, Params: params}
-	body, err := note.Encode()
+	request := jsonrpc.Request{Method: method, Params: params}
+	body, err := request.Encode()
 	if err != nil {
 		done(err)
 		return
@@ -152,8 +156,8 @@ func (h *Home) notify(to, method string, params any, done func(error)) {
 	}, router.PostOptions{Write: router.WriteNow}, done)
 }
 
-// NoteSync remembers what a session at home here was told by an answer of
-// sync_parts.
-func (h *Home) NoteSync(session string, todo wire.SyncedParts) {
-	h.dispatched.note(session, todo.Run, todo.Cancel)
+// RecordSync records the parts that an answer of sync_parts sent to a session at
+// home here.
+func (h *Home) RecordSync(session string, todo wire.SyncedParts) {
+	h.dispatched.recordSent(session, todo.Run, todo.Cancel)
 }

@@ -24,7 +24,7 @@ type Inbox struct {
 // MaxReceive is how many messages one Receive hands out at most.
 const MaxReceive = 1000
 
-// longestPoll is how long one call to another coordinator waits for news.
+// longestPoll is how long one call to another coordinator waits for messages.
 const longestPoll = 10 * time.Second
 
 // slack is what an answer of another coordinator may take on its way.
@@ -44,18 +44,18 @@ func (h *Home) Inbox(ctx context.Context, who control.Principal, full string) (*
 }
 
 // Receive waits until ctx ends for messages numbered above after and returns
-// at most max of them (0: as many as there are, never above MaxReceive). The
+// at most limit of them (0: as many as there are, never above MaxReceive). The
 // ones up to after are acknowledged and forgotten. When ctx ends first the
 // answer is empty and no error. Waiting does not renew the lease: a component
 // whose connection stays open but that does not beat any more is gone. Errors:
 // not_found (the session ended, with the reason), conflict (another reader
 // took over), unavailable (its home is not reached).
-func (b *Inbox) Receive(ctx context.Context, after uint64, max int) ([]wire.Received, error) {
-	if max <= 0 || max > MaxReceive {
-		max = MaxReceive
+func (b *Inbox) Receive(ctx context.Context, after uint64, limit int) ([]wire.Received, error) {
+	if limit <= 0 || limit > MaxReceive {
+		limit = MaxReceive
 	}
 	for {
-		got, err := b.once(ctx, after, max)
+		got, err := b.once(ctx, after, limit)
 		switch {
 		case len(got) > 0:
 			return got, nil
@@ -68,24 +68,24 @@ func (b *Inbox) Receive(ctx context.Context, after uint64, max int) ([]wire.Rece
 }
 
 // once asks wherever the session lives now, for a while.
-func (b *Inbox) once(ctx context.Context, after uint64, max int) ([]wire.Received, error) {
+func (b *Inbox) once(ctx context.Context, after uint64, limit int) ([]wire.Received, error) {
 	h := b.home
 	s, err := h.OwnerOfSecret(ctx, b.session.FullName, b.who.Secret())
 	if err != nil {
 		return nil, err
 	}
-	return atItsHome(ctx, h, s, func(s registry.Session) ([]wire.Received, error) { return b.at(ctx, s, after, max) })
+	return atItsHome(ctx, h, s, func(s registry.Session) ([]wire.Received, error) { return b.at(ctx, s, after, limit) })
 }
 
 // at is once for a session whose home is known.
-func (b *Inbox) at(ctx context.Context, s registry.Session, after uint64, max int) ([]wire.Received, error) {
+func (b *Inbox) at(ctx context.Context, s registry.Session, after uint64, limit int) ([]wire.Received, error) {
 	h := b.home
 	if s.Home == h.Self().ID {
 		waiting, cancel := context.WithTimeout(ctx, longestPoll)
 		defer cancel()
-		return h.receive(waiting, s, after, max)
+		return h.receive(waiting, s, after, limit)
 	}
-	ask := receiveAt{Session: s.ID, After: after, Max: max, Wait: wire.Duration(longestPoll), Alive: b.fresh}
+	ask := receiveAt{Session: s.ID, After: after, Max: limit, Wait: wire.Duration(longestPoll), Alive: b.fresh}
 	if deadline, ok := ctx.Deadline(); ok {
 		// The home answers before the asker gives up.
 		left := time.Until(deadline) - slack
@@ -117,9 +117,9 @@ func (h *Home) look(ctx context.Context, home string, ask receiveAt) ([]wire.Rec
 }
 
 // receive reads the mailbox here until ctx ends; that is no error.
-func (h *Home) receive(ctx context.Context, s registry.Session, after uint64, max int) ([]wire.Received, error) {
+func (h *Home) receive(ctx context.Context, s registry.Session, after uint64, limit int) ([]wire.Received, error) {
 	h.Reconcile(s.FullName, s.ID)
-	mailed, err := h.mail.Receive(ctx, s.ID, after, max)
+	mailed, err := h.mail.Receive(ctx, s.ID, after, limit)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

@@ -17,16 +17,16 @@ func (o routerMail) Attach(full, session string, epoch uint64) error {
 	return err
 }
 
-func (o routerMail) Receive(ctx context.Context, session string, after uint64, max int) ([]Mailed, error) {
+func (o routerMail) Receive(ctx context.Context, session string, after uint64, limit int) ([]Mailed, error) {
 	box, ok := o.Mailbox(session)
 	if !ok {
 		return nil, wire.Refuse(wire.CodeNotFound, "session %s has no mailbox here", session)
 	}
-	got, err := box.Receive(ctx, after, max)
+	got, err := box.Receive(ctx, after, limit)
 	if wire.CodeOf(err) == wire.CodeInvalid && after > 0 {
 		// The numbers are those of the mailbox before this coordinator's
 		// restart: nothing of this one was acknowledged.
-		got, err = box.Receive(ctx, 0, max)
+		got, err = box.Receive(ctx, 0, limit)
 	}
 	mailed := make([]Mailed, len(got))
 	for i, n := range got {
@@ -49,8 +49,8 @@ type Mail interface {
 	Detach(session, reason string)
 	// Receive waits for messages numbered above after and forgets the others.
 	// A session without a mailbox here is not_found.
-	Receive(ctx context.Context, session string, after uint64, max int) ([]Mailed, error)
-	// Consume makes the caller the one who takes from a session's mailbox.
+	Receive(ctx context.Context, session string, after uint64, limit int) ([]Mailed, error)
+	// Consume makes the caller the only receiver of a session's mailbox.
 	Consume(session string, notify func(router.WriteMode)) (*router.Consumer, error)
 	// Send blocks for the one outcome; an error is a *wire.Error: not_found
 	// for an unknown receiver, a refusal, or unknown.
@@ -58,7 +58,7 @@ type Mail interface {
 	// PostWith sends without blocking; done is called exactly once, perhaps
 	// before it returns, and must not wait.
 	PostWith(m wire.Message, o router.PostOptions, done func(router.Outcome, error))
-	// Links tells the state of the link to every other coordinator.
+	// Links returns the state of the link to every other coordinator.
 	Links() map[string]string
 }
 

@@ -16,9 +16,9 @@ import (
 // they have a mailbox and a lease.
 type localSessions struct {
 	// mu makes look at the view, mailbox and lease of one name one step. The
-	// view only goes forward, so whoever settles a name last leaves it right.
-	mu sync.Mutex
-	by map[string]attachment // by full name
+	// view only goes forward, so the last call for a name leaves it right.
+	mu     sync.Mutex
+	byName map[string]attachment // by full name
 }
 
 type attachment struct {
@@ -38,7 +38,7 @@ func (h *Home) Reconcile(full, session string) {
 		row, live = table.Session(full)
 	}
 	live = live && row.Home == h.Self().ID
-	old, held := h.local.by[full]
+	old, held := h.local.byName[full]
 	if held && (!live || old.fence.Session != row.ID) {
 		reason := "it moved to another coordinator"
 		if e, ended := table.Ended(old.fence.Session); ended {
@@ -48,7 +48,7 @@ func (h *Home) Reconcile(full, session string) {
 		h.leases.Drop(old.fence.Session)
 		h.dispatched.forget(old.fence.Session)
 		h.sends.forget(old.fence.Session)
-		delete(h.local.by, full)
+		delete(h.local.byName, full)
 	}
 	if !live || held && old == (attachment{row.Fence(), row.Lease}) {
 		return
@@ -58,16 +58,16 @@ func (h *Home) Reconcile(full, session string) {
 		return
 	}
 	h.leases.Grant(row.Fence(), row.Lease)
-	if h.local.by == nil {
-		h.local.by = map[string]attachment{}
+	if h.local.byName == nil {
+		h.local.byName = map[string]attachment{}
 	}
-	h.local.by[full] = attachment{row.Fence(), row.Lease}
+	h.local.byName[full] = attachment{row.Fence(), row.Lease}
 	if row.Slots > 0 {
-		h.dispatched.touch(full)
+		h.dispatched.markDirty(full)
 	}
 }
 
-// reconcileAll settles every name that is, or was, at home here.
+// reconcileAll reconciles every name that is, or was, at home here.
 func (h *Home) reconcileAll() {
 	names := h.local.names()
 	for row := range h.State().Registry.SessionsOf(h.Self().ID) {
@@ -75,15 +75,15 @@ func (h *Home) reconcileAll() {
 	}
 	for _, full := range names {
 		h.Reconcile(full, "")
-		h.dispatched.touch(full)
+		h.dispatched.markDirty(full)
 	}
 }
 
 func (l *localSessions) names() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	names := make([]string, 0, len(l.by))
-	for full := range l.by {
+	names := make([]string, 0, len(l.byName))
+	for full := range l.byName {
 		names = append(names, full)
 	}
 	return names
@@ -93,41 +93,41 @@ func (l *localSessions) names() []string {
 func (l *localSessions) session(full string) (string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, ok := l.by[full]
+	s, ok := l.byName[full]
 	return s.fence.Session, ok
 }
 
-// fits tells whether a row just told asks for nothing: it is at home elsewhere
-// and was so before, or has its mailbox and lease already.
-func (l *localSessions) fits(row registry.Session, here string) bool {
+// upToDate reports whether the row of an event needs no work: it is at home
+// elsewhere and was so before, or has its mailbox and lease already.
+func (l *localSessions) upToDate(row registry.Session, here string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, held := l.by[row.FullName]
+	s, held := l.byName[row.FullName]
 	if row.Home != here {
 		return !held
 	}
 	return held && s == attachment{row.Fence(), row.Lease}
 }
 
-// lacks tells whether the news that a session ended asks for nothing: it has no
-// mailbox here under its name, or has none any more. If another session has,
-// its own news tell what becomes of it.
-func (l *localSessions) lacks(full, session string) bool {
+// notAttached reports whether the end of a session needs no work: it has no mailbox
+// here under its name. If another session of the name has one, its own events
+// follow.
+func (l *localSessions) notAttached(full, session string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, held := l.by[full]
+	s, held := l.byName[full]
 	return !held || s.fence.Session != session
 }
 
 func (l *localSessions) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.by)
+	return len(l.byName)
 }
 
-// follow keeps everything that hangs on the state in step with it, until ctx
-// ends. After a start, or when it fell behind the feed, it looks at all; else
-// only at what the news name.
+// follow keeps mailboxes, leases and deliveries in step with the state until ctx
+// ends. After a start, or when it fell behind the feed, it reconciles every
+// session; else only those that the events name.
 func (h *Home) follow(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -170,28 +170,28 @@ func (h *Home) follow(ctx context.Context) error {
 	}
 }
 
-// handleEvent does what one piece of news asks for.
+// handleEvent does the work that one event calls for.
 func (h *Home) handleEvent(e *fsm.Event) {
 	switch e.Topic {
 	case wire.TopicComponent:
-		// Most news ask for nothing, since whoever signs in or out settles; later
-		// news follow.
+		// Most events need no work, since a sign-in or sign-out here reconciles its
+		// own name; later events follow.
 		session := ""
 		switch {
 		case e.Session != nil:
-			if h.local.fits(*e.Session, h.Self().ID) {
+			if h.local.upToDate(*e.Session, h.Self().ID) {
 				return
 			}
 			session = e.Session.ID
 		case e.Ended != nil:
-			if h.local.lacks(e.Ended.FullName, e.Ended.ID) {
+			if h.local.notAttached(e.Ended.FullName, e.Ended.ID) {
 				return
 			}
 		}
 		h.Reconcile(e.Key, session)
 	case wire.TopicJob:
 		if e.Part != nil {
-			h.dispatched.touch(e.Part.Worker)
+			h.dispatched.markDirty(e.Part.Worker)
 		}
 		if e.Kind == jobs.EventForgotten {
 			if err := h.logs.remove(e.Key); err != nil {
@@ -225,9 +225,9 @@ func (h *Home) cleanLogs(ctx context.Context) bool {
 func (h *Home) closeMailboxes() {
 	h.local.mu.Lock()
 	defer h.local.mu.Unlock()
-	for full, s := range h.local.by {
+	for full, s := range h.local.byName {
 		h.mail.Detach(s.fence.Session, "its coordinator stops")
 		h.leases.Drop(s.fence.Session)
-		delete(h.local.by, full)
+		delete(h.local.byName, full)
 	}
 }

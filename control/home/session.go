@@ -144,15 +144,15 @@ func (s *Session) Outcome(err error) error {
 }
 
 // Receive waits for messages to the session numbered above after and returns at
-// most max of them; those up to after are acknowledged and forgotten. The caller
+// most limit of them; those up to after are acknowledged and forgotten. The caller
 // does not change them. Errors: not_found (the session ended, with the reason, or
 // is not at home here), conflict (another reader took over), and ctx's own.
-func (s *Session) Receive(ctx context.Context, after uint64, max int) ([]Mailed, error) {
+func (s *Session) Receive(ctx context.Context, after uint64, limit int) ([]Mailed, error) {
 	h := s.home
-	got, err := h.mail.Receive(ctx, s.row.ID, after, max)
+	got, err := h.mail.Receive(ctx, s.row.ID, after, limit)
 	if wire.CodeOf(err) == wire.CodeNotFound {
 		h.Reconcile(s.row.FullName, "") // it may have signed in just now
-		got, err = h.mail.Receive(ctx, s.row.ID, after, max)
+		got, err = h.mail.Receive(ctx, s.row.ID, after, limit)
 	}
 	if wire.CodeOf(err) == wire.CodeNotFound {
 		err = h.unread(ctx, s.row.ID)

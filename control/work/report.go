@@ -127,7 +127,7 @@ func (w *Work) SyncParts(ctx context.Context, who control.Principal, s registry.
 	}
 	todo := jobs.Sync(view.Jobs, s.ID, in.Holding)
 	if s.Home == w.Self().ID {
-		w.home.NoteSync(s.ID, todo)
+		w.home.RecordSync(s.ID, todo)
 	}
 	return todo, nil
 }
