@@ -12,13 +12,13 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// inBounds plays a test in a world of two coordinators with other bounds than
+// inBounds runs a test in a cluster of two coordinators with other bounds than
 // the defaults.
-func inBounds(t *testing.T, b control.Bounds, play func(t *testing.T, w *world)) {
-	inWorld(t, func(t *testing.T, w *world) {
+func inBounds(t *testing.T, b control.Bounds, play func(t *testing.T, w *testCluster)) {
+	runCluster(t, func(t *testing.T, w *testCluster) {
 		w.bounds = b
 		for _, id := range []string{"n1", "n2"} {
-			w.sites[id].stop()
+			w.nodes[id].stop()
 			w.start(id)
 		}
 		synctest.Wait()
@@ -40,34 +40,34 @@ func TestJobsFindNoRoom(t *testing.T) {
 		{"input", control.Bounds{InputBytes: 11}, "4 bytes of scripts, args and items more do not fit: all jobs have 8 of at most 11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inBounds(t, tc.bounds, func(t *testing.T, w *world) {
-				n1, n2 := w.sites["n1"], w.sites["n2"]
+			inBounds(t, tc.bounds, func(t *testing.T, w *testCluster) {
+				n1, n2 := w.nodes["n1"], w.nodes["n2"]
 				job := func(id string) wire.SubmitJob {
 					return wire.SubmitJob{ID: id, Runtime: "sh", Script: "true", Range: &wire.Range{To: 3}}
 				}
-				submit := func(s *site, id string) error {
+				submit := func(s *testNode, id string) error {
 					_, _, err := s.Submit(t.Context(), anyone, job(id), "")
 					return err
 				}
-				fine(t, submit(n1, "a"))
-				fine(t, submit(n2, "b"))
+				noError(t, submit(n1, "a"))
+				noError(t, submit(n2, "b"))
 				err := submit(n1, "c")
 				refused(t, err, wire.CodeBusy, tc.says)
 				if !strings.Contains(err.Error(), "raftctl jobs forget") {
 					t.Errorf("no way out is named: %v", err)
 				}
 				// n2 does not know of b's end and of its being forgotten: it must not refuse by what was.
-				fine(t, submit(n2, "b"))
+				noError(t, submit(n2, "b"))
 				_, _, err = n1.ForgetJob(t.Context(), anyone, "b")
 				refused(t, err, wire.CodeConflict, "cancel it first")
 				w.lag("n2")
 				_, _, err = n1.CancelJob(t.Context(), anyone, "b", "")
-				fine(t, err)
+				noError(t, err)
 				was, index, err := n1.ForgetJob(t.Context(), anyone, "b")
 				if err != nil || index == 0 || was.State != jobs.Cancelled || was.ID != "b" {
 					t.Errorf("forgotten: %+v at %d, %v", was, index, err)
 				}
-				fine(t, submit(n2, "c"))
+				noError(t, submit(n2, "c"))
 				_, _, err = n1.ForgetJob(t.Context(), anyone, "b")
 				refused(t, err, wire.CodeNotFound, "b")
 			})
@@ -79,8 +79,8 @@ func TestJobsFindNoRoom(t *testing.T) {
 // the quota is that of all jobs; then no new job is taken in, and everything
 // that was done stays.
 func TestResultsFindNoRoom(t *testing.T) {
-	inBounds(t, control.Bounds{JobResultBytes: 30, ResultBytes: 50}, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	inBounds(t, control.Bounds{JobResultBytes: 30, ResultBytes: 50}, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		hand := n1.worker(t, "hand")
 		run := func(id string, n int, size int) wire.Part {
 			t.Helper()
@@ -88,15 +88,15 @@ func TestResultsFindNoRoom(t *testing.T) {
 			_, err := n1.call(t, hand.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{
 				PartRef: attempt, OK: true, Result: json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`),
 			}}})
-			fine(t, err)
+			noError(t, err)
 			parts, _, err := n2.Parts(t.Context(), anyone, control.Read{}, id, "", control.Page{})
-			fine(t, err)
+			noError(t, err)
 			return parts.Parts[n]
 		}
 		state := func(id, state string, bytes int64) wire.Job {
 			t.Helper()
 			j, _, err := n2.Job(t.Context(), anyone, control.Read{}, id)
-			fine(t, err)
+			noError(t, err)
 			if j.State != state || j.ResultBytes < bytes || j.ResultQuota != 30 {
 				t.Errorf("job %s is %s with %d of %d bytes of results, want %s with at least %d of 30", id, j.State, j.ResultBytes, j.ResultQuota, state, bytes)
 			}
@@ -119,16 +119,16 @@ func TestResultsFindNoRoom(t *testing.T) {
 		_, _, err := n1.Submit(t.Context(), anyone, spec, "")
 		refused(t, err, wire.CodeBusy, "no room for results")
 		st, err := n1.Status(t.Context(), anyone)
-		fine(t, err)
+		noError(t, err)
 		if z := st.JobSize; z.ResultBytes < 50 || z.MaxResultBytes != 50 || z.Jobs != 3 || z.Parts != 6 || z.MaxJobs != 20_000 {
 			t.Errorf("the status has %+v", z)
 		}
 		for _, id := range []string{"a", "b"} {
 			_, err := n2.call(t, hand.Secret, "jobs.forget", map[string]string{"id": id})
-			fine(t, err)
+			noError(t, err)
 		}
 		_, _, err = n1.Submit(t.Context(), anyone, spec, "")
-		fine(t, err)
+		noError(t, err)
 		if p := run("c", 0, 20); p.State != jobs.Done {
 			t.Errorf("with room again: %+v", p)
 		}
@@ -139,38 +139,38 @@ func TestResultsFindNoRoom(t *testing.T) {
 // So has whatever signs in: components, and the bytes of their names, labels,
 // places and runtimes. Who is signed in already can repeat that, and move.
 func TestComponentsFindNoRoom(t *testing.T) {
-	inBounds(t, control.Bounds{Components: 2}, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	inBounds(t, control.Bounds{Components: 2}, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		one := n1.signIn(t, "one")
 		two, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two"}, key)
-		fine(t, err)
+		noError(t, err)
 		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "three"}, "")
 		refused(t, err, wire.CodeBusy, "2 components are signed in, and at most 2 may be")
 		if again, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two"}, key); err != nil || again.Session != two.Session {
 			t.Errorf("the repeat of a sign-in: %+v, %v", again, err)
 		}
 		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "one", Namespace: "n1", Session: one.Session, Secret: one.Secret}, "")
-		fine(t, err)
+		noError(t, err)
 		w.lag("n2")
 		_, err = n1.SignOut(t.Context(), by(two.Secret), two.FullName)
-		fine(t, err)
+		noError(t, err)
 		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "three"}, "")
-		fine(t, err)
+		noError(t, err)
 	})
-	inBounds(t, control.Bounds{ComponentBytes: 1000}, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	inBounds(t, control.Bounds{ComponentBytes: 1000}, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		labels := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("v", n)} }
 		one, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "one", Labels: labels(700)}, "")
-		fine(t, err)
+		noError(t, err)
 		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two", Labels: labels(300)}, "")
 		refused(t, err, wire.CodeBusy, "of at most 1000: ")
 		for i := range 3 { // less is always welcome, more of its own only as far as there is room
 			in := wire.SignIn{Name: "one", Session: one.Session, Secret: one.Secret, Labels: labels(200 - i)}
 			_, err = n1.SignIn(t.Context(), anyone, in, "")
-			fine(t, err)
+			noError(t, err)
 		}
 		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "two", Labels: labels(300)}, "")
-		fine(t, err)
+		noError(t, err)
 		in := wire.SignIn{Name: "one", Session: one.Session, Secret: one.Secret, Labels: labels(700)}
 		_, err = n1.SignIn(t.Context(), anyone, in, "")
 		refused(t, err, wire.CodeBusy, fmt.Sprintf("%d bytes more", 700-198))

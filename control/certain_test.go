@@ -13,17 +13,17 @@ import (
 )
 
 // takeOver lets a session move to s, whether it had ended or not.
-func (s *site) takeOver(t *testing.T, in wire.SignedIn) {
+func (s *testNode) takeOver(t *testing.T, in wire.SignedIn) {
 	t.Helper()
 	_, name, _ := strings.Cut(in.FullName, ".")
 	_, err := s.SignIn(t.Context(), anyone, wire.SignIn{
 		Name: name, Namespace: in.Namespace, Session: in.Session, Secret: in.Secret,
 	}, "")
-	fine(t, err)
+	noError(t, err)
 }
 
 // expire ends a session that was signed in once, so that it may come back.
-func (w *world) expire(in wire.SignedIn) {
+func (w *testCluster) expire(in wire.SignedIn) {
 	w.apply(registry.KindExpire, registry.Expire{
 		Sessions: []registry.Fence{{FullName: in.FullName, Session: in.Session, Epoch: 1}}, Reason: "its lease ran out",
 	})
@@ -33,8 +33,8 @@ func (w *world) expire(in wire.SignedIn) {
 // tell: that its session has ended, that the secret is wrong, that a name is
 // not signed in.
 func TestACertainNoIsOfAFreshView(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n3 := w.sites["n1"], w.sites["n3"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n3 := w.nodes["n1"], w.nodes["n3"]
 		// Each begins with n3 behind the moment at which the session is live.
 		ended := func(in wire.SignedIn) { // n3 has seen its end, not its return
 			w.expire(in)
@@ -110,21 +110,21 @@ func TestACertainNoIsOfAFreshView(t *testing.T) {
 // A heartbeat, a send and an inbox follow a session whose home of before says
 // that it moved.
 func TestASessionIsFollowedToItsHome(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2, n3 := w.sites["n1"], w.sites["n2"], w.sites["n3"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2, n3 := w.nodes["n1"], w.nodes["n2"], w.nodes["n3"]
 		in := n1.signIn(t, "laser")
 		synctest.Wait()
 		w.lag("n3")
 		n2.takeOver(t, in)
 		beat, err := n3.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		if beat.Home != "n2" {
 			t.Errorf("the beat is answered by %s, want n2", beat.Home)
 		}
 		w.lag("n3")
 		n1.takeOver(t, in)
 		_, err = n3.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
-		fine(t, err)
+		noError(t, err)
 		w.lag("n3")
 		n2.takeOver(t, in)
 		n2.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`2`)}, "")
@@ -134,7 +134,7 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 		// One that waits for mail at the home it leaves goes on at the next.
 		in = n2.signIn(t, "stage")
 		box, err := n2.Inbox(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		type answer struct {
 			messages int
 			err      error
@@ -150,7 +150,7 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 		n1.takeOver(t, in)
 		synctest.Wait()
 		_, err = n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`3`)}, "")
-		fine(t, err)
+		noError(t, err)
 		if got := <-waits; got != (answer{1, nil}) {
 			t.Errorf("who waited while its session moved got %+v, want 1 message", got)
 		}
@@ -160,19 +160,19 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 // An operator's removal hits who has the name now, not who had it in a view
 // that is behind; and a repeat is told that it is done.
 func TestARemovalHitsWhoHasTheNameNow(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n3 := w.sites["n1"], w.sites["n3"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n3 := w.nodes["n1"], w.nodes["n3"]
 		first := n1.signIn(t, "laser")
 		_, err := n1.RemoveComponent(t.Context(), anyone, first.FullName, "")
-		fine(t, err)
+		noError(t, err)
 		second := n1.signIn(t, "laser")
 		synctest.Wait()
 		w.lag("n3") // which has the second
 		_, err = n1.RemoveComponent(t.Context(), anyone, second.FullName, "")
-		fine(t, err)
+		noError(t, err)
 		third := n1.signIn(t, "laser")
 		_, err = n3.RemoveComponent(t.Context(), anyone, third.FullName, "")
-		fine(t, err)
+		noError(t, err)
 		if _, live := n3.machine.View().Registry.Session(third.FullName); live {
 			t.Error("n3 answered that it is done, and the component is signed in")
 		}
@@ -183,19 +183,19 @@ func TestARemovalHitsWhoHasTheNameNow(t *testing.T) {
 
 // Where nobody newer can be asked, the answer is not a no.
 func TestNoCertainNoWithoutALeader(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		_, err := n1.SignOut(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		live := n1.signIn(t, "stage")
-		w.failing(wire.NotTried("no leader"))
+		w.failProposals(wire.NotTried("no leader"))
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "nobody newer can be asked")
 		_, err = n1.Heartbeat(t.Context(), by("garbage"), "n1.nobody")
 		refused(t, err, wire.CodeUnavailable, "nobody newer can be asked")
 		_, err = n1.Heartbeat(t.Context(), by(live.Secret), live.FullName)
-		fine(t, err)
+		noError(t, err)
 		_, err = n1.Heartbeat(t.Context(), by("garbage"), live.FullName) // no view could make that a secret
 		refused(t, err, wire.CodeForbidden, live.FullName)
 	}, "n1")
@@ -203,15 +203,15 @@ func TestNoCertainNoWithoutALeader(t *testing.T) {
 
 // A yes and what no view can make a secret ask nobody.
 func TestQuickAnswersAskNobody(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		synctest.Wait()
-		before := n1.asked
+		before := n1.leaderReads
 		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		_, err = n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
-		fine(t, err)
+		noError(t, err)
 		for _, secret := range []string{"", "garbage", strings.Repeat("x", 1<<16)} {
 			if _, err := n1.Heartbeat(t.Context(), by(secret), in.FullName); err == nil {
 				t.Errorf("the secret %.10q is taken", secret)
@@ -220,48 +220,48 @@ func TestQuickAnswersAskNobody(t *testing.T) {
 				t.Errorf("the secret %.10q is taken", secret)
 			}
 		}
-		if n1.asked != before {
-			t.Errorf("the leader was asked %d times, want never", n1.asked-before)
+		if n1.leaderReads != before {
+			t.Errorf("the leader was asked %d times, want never", n1.leaderReads-before)
 		}
 	}, "n1")
 }
 
 // A worker's output is not refused by a home that has not heard of its part.
 func TestALogIsOfAFreshView(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.worker(t, "w")
 		synctest.Wait()
 		w.lag("n1")
 		n2.submit(t, "j1", 2)
 		ref := w.assign("j1", 0, 1, in)
 		_, err := n1.call(t, in.Secret, "append_log", wire.AppendLog{PartRef: ref, Data: []byte("x")})
-		fine(t, err)
+		noError(t, err)
 		w.lag("n1")
 		w.assign("j1", 1, 1, in)
 		_, err = n1.PartLog(t.Context(), anyone, "j1", work.LogQuery{Part: 1, Attempt: 1})
-		fine(t, err)
+		noError(t, err)
 	}, "n1", "n2")
 }
 
 // A sender whom the receiver's home does not know as at home here has lost its
 // session or moved: that it hears, not that it may not send.
 func TestASendOfOneThatIsNotAtHomeAnyMore(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		send := func(in wire.SignedIn) error {
 			_, err := n1.Send(t.Context(), by(in.Secret), wire.SendMessage{To: in.FullName, Content: []byte(`1`)}, "")
 			return err
 		}
-		n1.mail.alien = true
+		n1.mail.foreign = true
 		live, ended, moved := n1.signIn(t, "live"), n1.signIn(t, "ended"), n1.signIn(t, "moved")
 		refused(t, send(live), wire.CodeUnavailable, "not delivered")
 		w.lag("n1")
 		_, err := n2.SignOut(t.Context(), by(ended.Secret), ended.FullName)
-		fine(t, err)
+		noError(t, err)
 		refused(t, send(ended), wire.CodeNotFound, "signed out; sign in again")
 		w.lag("n1")
 		n2.takeOver(t, moved)
-		fine(t, send(moved)) // from its new home
+		noError(t, send(moved)) // from its new home
 	}, "n1", "n2")
 }

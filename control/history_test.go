@@ -17,8 +17,8 @@ import (
 // being beyond the newest index; a place that is merely ahead of a follower is
 // waited for.
 func TestPlacesOfAnotherCluster(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		n1.signIn(t, "laser")
 		now := w.index
@@ -29,7 +29,7 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 			"beyond, of the same":    {Index: now + 500, Cluster: "new"},
 		} {
 			cur, err := n1.Events(anyone, nil, &at)
-			fine(t, err)
+			noError(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			_, lagged, err := cur.Next(ctx)
 			cancel()
@@ -45,13 +45,13 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 		n1.signIn(t, "ahead")
 		place := control.Position{Index: w.index, Cluster: "new"}
 		cur, err := n2.Events(anyone, []string{wire.TopicComponent}, &place)
-		fine(t, err)
+		noError(t, err)
 		n1.signIn(t, "further")
 		events, lagged, err := cur.Next(t.Context())
-		fine(t, err)
+		noError(t, err)
 		for len(events) == 1 && events[0].Key == "n1.ahead" { // at the place itself, of which the sign-in is event 0
 			events, lagged, err = cur.Next(t.Context())
-			fine(t, err)
+			noError(t, err)
 		}
 		if lagged || len(events) != 1 || events[0].Key != "n1.further" {
 			t.Errorf("at a follower that is behind: lagged %v, %+v; want the next sign-in", lagged, events)
@@ -62,18 +62,18 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 // Without a leader nobody can tell whether a place is beyond: a watcher waits
 // until there is one.
 func TestPlaceIsNotJudgedWithoutLeader(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
-		w.failing(errors.New("no leader"))
+		w.failProposals(errors.New("no leader"))
 		cur, err := n1.Events(anyone, nil, &control.Position{Index: 500})
-		fine(t, err)
+		noError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, lagged, err := cur.Next(ctx); lagged || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("without a leader: lagged %v, %v; want nothing said", lagged, err)
 		}
-		w.failing(nil)
+		w.failProposals(nil)
 		if _, lagged, err := cur.Next(t.Context()); !lagged || err != nil {
 			t.Errorf("with a leader again: lagged %v, %v; want to be told", lagged, err)
 		}
@@ -83,11 +83,11 @@ func TestPlaceIsNotJudgedWithoutLeader(t *testing.T) {
 // A blocking read with an index that is none of this cluster's is answered at
 // once with what is there; one that is ahead of a follower blocks as ever.
 func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
-		fine(t, err)
+		noError(t, err)
 		now := w.index
 		for _, c := range []struct {
 			read  control.Read
@@ -103,7 +103,7 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 		} {
 			began := time.Now()
 			list, fresh, err := n1.Components(t.Context(), anyone, c.read, directory.ComponentFilter{}, control.Page{})
-			fine(t, err)
+			noError(t, err)
 			if took := time.Since(began); took != c.takes || len(list.Components) != 1 || fresh.Index != now {
 				t.Errorf("%+v: %d components at %d after %s, want 1 at %d after %s", c.read, len(list.Components), fresh.Index, took, now, c.takes)
 			}
@@ -112,7 +112,7 @@ func TestReadsWithAnIndexOfAnotherCluster(t *testing.T) {
 		w.apply(fsm.KindFound, fsm.Found{Cluster: "new"})
 		began := time.Now()
 		_, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: w.index, Wait: time.Minute}, directory.ComponentFilter{}, control.Page{})
-		fine(t, err)
+		noError(t, err)
 		if took := time.Since(began); took != time.Minute || fresh.Index != w.index {
 			t.Errorf("an index ahead of a follower: answered at %d after %s, want at %d after a minute", fresh.Index, took, w.index)
 		}

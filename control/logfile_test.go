@@ -15,8 +15,8 @@ func output(i int64) byte { return byte(i*7 + i>>8 + i>>16) }
 // 256 KiB and the last 768 KiB at their places, and a mark where output is
 // missing; also after a restart. With nothing left out there is no mark.
 func TestLogKeepsItsBeginningAndItsEnd(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 12)
 		for part := range 12 {
@@ -34,7 +34,7 @@ func TestLogKeepsItsBeginningAndItsEnd(t *testing.T) {
 					data[i] = output(offset + int64(i))
 				}
 				_, err := n1.call(t, worker.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: offset, Data: data})
-				fine(t, err)
+				noError(t, err)
 				if offset > end {
 					kept = offset
 				}
@@ -52,13 +52,13 @@ func TestLogKeepsItsBeginningAndItsEnd(t *testing.T) {
 
 // checkLog reads a whole log, which is to have the output from kept to end
 // behind its head.
-func checkLog(t *testing.T, at *site, job string, part int, kept, end int64) {
+func checkLog(t *testing.T, at *testNode, job string, part int, kept, end int64) {
 	t.Helper()
 	q := work.LogQuery{Part: part}
 	marks := 0
 	for {
 		c, err := at.PartLog(t.Context(), anyone, job, q)
-		fine(t, err)
+		noError(t, err)
 		if c.Offset != q.Offset {
 			t.Fatalf("part %d: a chunk of offset %d, asked for %d", part, c.Offset, q.Offset)
 		}
@@ -89,8 +89,8 @@ func checkLog(t *testing.T, at *site, job string, part int, kept, end int64) {
 // A log that is followed while it is overwritten shows each piece once, in
 // order, and a mark for what its reader missed.
 func TestFollowedLogIsOverwritten(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 1)
 		ref := w.assign(job, 0, 1, worker)
@@ -100,15 +100,15 @@ func TestFollowedLogIsOverwritten(t *testing.T) {
 				data[i] = output(from + int64(i))
 			}
 			_, err := n1.call(t, worker.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: from, Data: data})
-			fine(t, err)
+			noError(t, err)
 		}
 		write(0, 900_000)
 		chunks, err := n1.JobLogs(t.Context(), anyone, job, 0, true)
-		fine(t, err)
+		noError(t, err)
 		var next, missed int64
 		first := true
 		for c, err := range chunks {
-			fine(t, err)
+			noError(t, err)
 			if c.Offset != next {
 				t.Errorf("a chunk at %d behind one to %d", c.Offset, next)
 			}
@@ -122,7 +122,7 @@ func TestFollowedLogIsOverwritten(t *testing.T) {
 					write(at, at+300_000)
 				}
 				_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
-				fine(t, err)
+				noError(t, err)
 			}
 		}
 		if want := int64(3_900_000 - wire.LogTail - wire.LogHead); next != 3_900_000 || missed != want {

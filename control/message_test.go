@@ -18,17 +18,17 @@ func say(to, text string) wire.SendMessage {
 // A message reaches a component of the same or of another coordinator, from
 // whichever coordinator it is sent and read.
 func TestSendAndReceiveAnywhere(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
 		sent, err := n1.Send(t.Context(), by(laser.Secret), say("n2.stage", "one"), "")
-		fine(t, err)
+		noError(t, err)
 		if sent.Outcome != "delivered" || len(sent.ConversationID) != 36 {
 			t.Errorf("the send is answered %+v, want delivered and a conversation", sent)
 		}
 		_, err = n2.Send(t.Context(), by(laser.Secret), say("n2.stage", "two"), "") // at a coordinator that is not the sender's home
-		fine(t, err)
-		for _, at := range []*site{n1, n2} {
+		noError(t, err)
+		for _, at := range []*testNode{n1, n2} {
 			got := at.inbox(t, stage, 0)
 			if len(got) != 2 || string(got[0].Content) != `"one"` || string(got[1].Content) != `"two"` {
 				t.Fatalf("read at %s: %+v, want one, two", at.id, got)
@@ -46,7 +46,7 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 		defer cancel()
 		n2.Heartbeat(ctx, by(stage.Secret), stage.FullName)
 		b, err := n1.Inbox(ctx, by(stage.Secret), stage.FullName)
-		fine(t, err)
+		noError(t, err)
 		if got, err := b.Receive(ctx, 2, 0); err != nil || len(got) != 0 {
 			t.Fatalf("a wait that ends without a message: %v, %v; want neither", got, err)
 		}
@@ -64,16 +64,16 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 
 // A poll that does not wait is told what is there, wherever it asks.
 func TestReceiveWithoutWaiting(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		laser, stage := n1.signIn(t, "laser"), n2.signIn(t, "stage")
-		for _, at := range []*site{n1, n2} {
+		for _, at := range []*testNode{n1, n2} {
 			_, err := n1.Send(t.Context(), by(laser.Secret), say("n2.stage", "one"), "")
-			fine(t, err)
+			noError(t, err)
 			last := uint64(0)
 			for _, want := range []int{1, 0} {
 				b, err := at.Inbox(t.Context(), by(stage.Secret), stage.FullName)
-				fine(t, err)
+				noError(t, err)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 				got, err := b.Receive(ctx, last, 0)
 				cancel()
@@ -90,8 +90,8 @@ func TestReceiveWithoutWaiting(t *testing.T) {
 
 // Nobody sends in another's name, and what is no message is refused.
 func TestSendRefusals(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		laser := n1.signIn(t, "laser")
 		n1.signIn(t, "stage")
 		cases := []struct {
@@ -124,19 +124,19 @@ func TestSendRefusals(t *testing.T) {
 // A send with a key is made once, wherever it is repeated; a certain refusal
 // is tried again.
 func TestSendTwiceWithOneKey(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		laser, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
-		fine(t, err)
+		noError(t, err)
 		stage := n1.signIn(t, "stage")
 		n1.mail.fill(true)
 		_, err = n1.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
 		refused(t, err, wire.CodeBusy, "full")
 		n1.mail.fill(false)
 		first, err := n1.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
-		fine(t, err)
+		noError(t, err)
 		again, err := n2.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
-		fine(t, err)
+		noError(t, err)
 		if first != again {
 			t.Errorf("told twice: %+v and %+v, want the same", first, again)
 		}
@@ -147,22 +147,22 @@ func TestSendTwiceWithOneKey(t *testing.T) {
 		}
 		time.Sleep(12 * time.Minute)
 		_, err = n1.Send(t.Context(), by(laser.Secret), say("COORDINATOR", "two"), key)
-		fine(t, err) // the key is forgotten
+		noError(t, err) // the key is forgotten
 	}, "n1", "n2")
 }
 
 // A request to COORDINATOR comes back as a message of the same conversation,
 // from the coordinator of whichever namespace was asked.
 func TestMessageToCoordinator(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		laser := n1.signIn(t, "laser")
 		n2.signIn(t, "stage")
 		for after, to := range []string{"COORDINATOR", "n2.COORDINATOR"} {
 			sent, err := n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{
 				To: to, Content: []byte(`[{"jsonrpc":"2.0","id":7,"method":"send_local_components"},{"jsonrpc":"2.0","method":"pong"},{"jsonrpc":"2.0","id":"x","method":"shut_down"}]`),
 			}, "")
-			fine(t, err)
+			noError(t, err)
 			got := n1.inbox(t, laser, uint64(after))
 			name := map[string]string{"COORDINATOR": "laser", "n2.COORDINATOR": "stage"}[to]
 			want := `[{"id":7,"result":["` + name + `"],"jsonrpc":"2.0"},{"id":"x","error":{"code":-32601,"message":"COORDINATOR has no method \"shut_down\""},"jsonrpc":"2.0"}]`
@@ -178,9 +178,9 @@ func TestMessageToCoordinator(t *testing.T) {
 			{`{"jsonrpc":"2.0","id":2,"method":"pong","params":{"x":1}}`, `{"id":2,"error":{"code":-32602,"message":"params: unknown field \"x\"","data":{"code":"invalid","message":"params: unknown field \"x\"","field":"params"}},"jsonrpc":"2.0"}`},
 		} {
 			_, err := n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: "COORDINATOR", Content: []byte(`{"jsonrpc":"2.0","id":1,"result":null}`)}, "")
-			fine(t, err)
+			noError(t, err)
 			_, err = n1.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: "COORDINATOR", Content: []byte(c.content)}, "")
-			fine(t, err)
+			noError(t, err)
 			got := n1.inbox(t, laser, uint64(2+after))
 			if len(got) != 1 || string(got[0].Content) != c.want {
 				t.Fatalf("%s is answered %+v, want %s", c.content, got, c.want)
@@ -191,14 +191,14 @@ func TestMessageToCoordinator(t *testing.T) {
 
 // A request to a component brings its answer back.
 func TestRequestToComponent(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		laser := n2.signIn(t, "laser")
 		answer := func(content string) {
 			got := n2.inbox(t, laser, 0)
 			m := got[len(got)-1]
 			_, err := n2.Send(t.Context(), by(laser.Secret), wire.SendMessage{To: m.From, ConversationID: m.ConversationID, Content: []byte(content)}, "")
-			fine(t, err)
+			noError(t, err)
 		}
 		done := make(chan struct{})
 		go func() {
@@ -206,7 +206,7 @@ func TestRequestToComponent(t *testing.T) {
 			answer(`{"id":1,"result":{"power":7},"jsonrpc":"2.0"}`)
 		}()
 		got, err := n1.Request(t.Context(), anyone, "n2.laser", "get_parameters", json.RawMessage(`{"parameters":["power"]}`))
-		fine(t, err)
+		noError(t, err)
 		if string(got) != `{"power":7}` {
 			t.Errorf("the result is %s, want the component's", got)
 		}
@@ -222,7 +222,7 @@ func TestRequestToComponent(t *testing.T) {
 		_, err = n1.Request(t.Context(), anyone, "n2.laser", "sleep", nil)
 		refused(t, err, wire.CodeUnknown, "did not answer")
 		_, err = n2.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
-		fine(t, err)
+		noError(t, err)
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		go func() {
@@ -230,21 +230,21 @@ func TestRequestToComponent(t *testing.T) {
 			answer(`{"id":1,"result":"slept","jsonrpc":"2.0"}`)
 		}()
 		got, err = n1.Request(patient, anyone, "n2.laser", "sleep", nil)
-		fine(t, err)
+		noError(t, err)
 		if string(got) != `"slept"` {
 			t.Errorf("after a longer time the result is %s", got)
 		}
 		_, err = n1.Request(t.Context(), anyone, "n2.laser", "", nil)
 		refused(t, err, wire.CodeInvalid, "method")
 		_, err = n2.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
-		fine(t, err)
+		noError(t, err)
 		go func() { // what it asks or tells meanwhile is no answer
 			time.Sleep(time.Second)
 			answer(`{"method":"progress","params":[1],"jsonrpc":"2.0"}`)
 			answer(`{"id":1,"result":null,"jsonrpc":"2.0"}`)
 		}()
 		got, err = n1.Request(t.Context(), anyone, "n2.laser", "home", nil)
-		fine(t, err)
+		noError(t, err)
 		if string(got) != "null" {
 			t.Errorf("home: the result is %s, want null", got)
 		}
@@ -268,12 +268,12 @@ func TestRequestToComponent(t *testing.T) {
 // An open inbox does not keep a silent component alive, and tells it why it is
 // gone.
 func TestInboxOfEndedSession(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
-		for _, at := range []*site{n1, n2} {
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
+		for _, at := range []*testNode{n1, n2} {
 			in := n1.signIn(t, "laser")
 			b, err := at.Inbox(t.Context(), by(in.Secret), in.FullName)
-			fine(t, err)
+			noError(t, err)
 			begin := time.Now()
 			_, err = b.Receive(t.Context(), 0, 0)
 			refused(t, err, wire.CodeNotFound, registryReason)

@@ -17,7 +17,7 @@ func TestAuthenticate(t *testing.T) {
 		t.Error("a token instead of its hash was taken")
 	}
 	closed, err := control.NewAuthenticator([]string{control.HashToken("one"), control.HashToken("two")})
-	fine(t, err)
+	noError(t, err)
 	for _, c := range []struct {
 		from control.Credentials
 		code wire.Code
@@ -42,15 +42,15 @@ func TestAuthenticate(t *testing.T) {
 
 // No use case is open to a principal that no door has let in.
 func TestEveryUseCaseAuthorizes(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	runCluster(t, func(t *testing.T, w *testCluster) {
 		var err error
 		synctest.Wait() // it runs
-		w.sites["n1"].stop()
-		w.known, err = control.NewAuthenticator([]string{control.HashToken("one")})
-		fine(t, err)
+		w.nodes["n1"].stop()
+		w.authenticator, err = control.NewAuthenticator([]string{control.HashToken("one")})
+		noError(t, err)
 		w.start("n1")
 		synctest.Wait()
-		n1, tried := reflect.ValueOf(w.sites["n1"].UseCases), 0
+		n1, tried := reflect.ValueOf(w.nodes["n1"].UseCases), 0
 		for i := range n1.NumMethod() {
 			use, name := n1.Method(i), n1.Type().Method(i).Name
 			args, asks := useCaseArgs(t, use.Type())
@@ -87,17 +87,17 @@ func useCaseArgs(t *testing.T, f reflect.Type) (args []reflect.Value, asks bool)
 
 // The log names who did it.
 func TestTheLogNamesItsAuthor(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		n1.signIn(t, "laser")
 		job := n1.submit(t, "j1", 1)
 		_, _, err := n1.CancelJob(t.Context(), named("n1.ann"), job, "")
-		fine(t, err)
+		noError(t, err)
 		if got := w.author(); got != "n1.ann" {
 			t.Errorf("the job was cancelled by %q, want n1.ann", got)
 		}
 		_, err = n1.RemoveComponent(t.Context(), present(control.Credentials{Remote: "10.0.0.7:4711"}), "n1.laser", "")
-		fine(t, err)
+		noError(t, err)
 		if got := w.author(); got != "10.0.0.7:4711" {
 			t.Errorf("the component was removed by %q, want the address it was asked from", got)
 		}

@@ -20,12 +20,12 @@ import (
 // A read waits for news behind its index, or answers with what is there when
 // its wait is over.
 func TestReadWaits(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		at := n1.machine.View().Index
 		begin := time.Now()
 		_, fresh, err := n1.View(t.Context(), control.Read{Index: at, Wait: 30 * time.Second})
-		fine(t, err)
+		noError(t, err)
 		if waited := time.Since(begin); waited != 30*time.Second || fresh.Index != at {
 			t.Errorf("a wait without news took %v and gave index %d, want 30s and %d", waited, fresh.Index, at)
 		}
@@ -35,7 +35,7 @@ func TestReadWaits(t *testing.T) {
 		}()
 		begin = time.Now()
 		list, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: at, Wait: 30 * time.Second}, directory.ComponentFilter{}, control.Page{})
-		fine(t, err)
+		noError(t, err)
 		if waited := time.Since(begin); waited != 7*time.Second || fresh.Index != at+1 || len(list.Components) != 1 {
 			t.Errorf("after %v index %d and %d components, want 7s, %d and the news", waited, fresh.Index, len(list.Components), at+1)
 		}
@@ -47,24 +47,24 @@ func TestReadWaits(t *testing.T) {
 		if waited := time.Since(begin); waited != 5*time.Second {
 			t.Errorf("a read of the future was refused after %v, want 5s", waited)
 		}
-		w.failing(wire.NotTried("no leader"))
+		w.failProposals(wire.NotTried("no leader"))
 		_, _, err = n1.Components(t.Context(), anyone, control.Read{}, directory.ComponentFilter{}, control.Page{})
 		refused(t, err, wire.CodeUnavailable, "no leader")
 		_, _, err = n1.Components(t.Context(), anyone, control.Read{Consistency: "stale"}, directory.ComponentFilter{}, control.Page{})
-		fine(t, err)
+		noError(t, err)
 	}, "n1")
 }
 
 // Components are chosen by namespace, prefix, pattern and labels, in pages.
 func TestComponentFilters(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		for i, full := range []string{"n1.a", "n1.b", "n1.b2", "n1.c", "n2.a", "n2.b"} {
 			namespace, name, _ := strings.Cut(full, ".")
 			_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 				Name: name, Namespace: namespace, Labels: map[string]string{"even": fmt.Sprint(i%2 == 0)},
 			}, "")
-			fine(t, err)
+			noError(t, err)
 		}
 		cases := []struct {
 			f    directory.ComponentFilter
@@ -86,7 +86,7 @@ func TestComponentFilters(t *testing.T) {
 				got, after := []string{}, ""
 				for {
 					list, _, err := n1.Components(t.Context(), anyone, control.Read{}, c.f, control.Page{Limit: limit, After: after})
-					fine(t, err)
+					noError(t, err)
 					for _, row := range list.Components {
 						got = append(got, row.FullName)
 					}
@@ -106,7 +106,7 @@ func TestComponentFilters(t *testing.T) {
 		_, _, err := n1.Components(t.Context(), anyone, control.Read{}, directory.ComponentFilter{}, control.Page{Limit: -1})
 		refused(t, err, wire.CodeInvalid, "limit")
 		book, _, err := n1.Namespaces(t.Context(), anyone, control.Read{})
-		fine(t, err)
+		noError(t, err)
 		if len(book) != 2 || book["n2"].Coordinator != "n2" || !slices.Equal(book["n2"].Components, []string{"a", "b"}) {
 			t.Errorf("the address book is %+v", book)
 		}
@@ -118,16 +118,16 @@ func TestComponentFilters(t *testing.T) {
 // Events come in order, of the topics asked for, without secrets, and can be
 // resumed behind any of them.
 func TestEvents(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		cur, err := n1.Events(anyone, []string{wire.TopicComponent}, nil)
-		fine(t, err)
+		noError(t, err)
 		in := n1.signIn(t, "laser")
 		n1.submit(t, "count", 1)
 		_, err = n1.SignOut(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		events, lagged, err := cur.Next(t.Context())
-		fine(t, err)
+		noError(t, err)
 		if lagged || len(events) != 2 || events[0].Kind != "signed_in" || events[1].Kind != "signed_out" {
 			t.Fatalf("events %+v, want the sign-in and the sign-out", events)
 		}
@@ -135,11 +135,11 @@ func TestEvents(t *testing.T) {
 			t.Errorf("the events tell secrets: %s", b)
 		}
 		resumed, err := control.ParsePosition("index", control.Position{Index: events[0].Index, Seq: events[0].Seq}.String())
-		fine(t, err)
+		noError(t, err)
 		again, err := n1.Events(anyone, nil, &resumed)
-		fine(t, err)
+		noError(t, err)
 		events, _, err = again.Next(t.Context())
-		fine(t, err)
+		noError(t, err)
 		if len(events) != 2 || events[0].Kind != "submitted" {
 			t.Errorf("resumed behind the sign-in: %+v, want submitted and signed_out", events)
 		}
@@ -160,11 +160,11 @@ func TestEvents(t *testing.T) {
 // A cursor that fell behind the feed is told so, and goes on from now; so does
 // the coordinator itself.
 func TestEventsLagged(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		cur, err := n1.Events(anyone, nil, &control.Position{Index: 1})
-		fine(t, err)
+		noError(t, err)
 		for i := range fsm.FeedSize {
 			w.apply(jobs.KindSubmit, jobs.Submit{ID: "again", Spec: spec(t, i)})
 			w.apply(jobs.KindCancel, jobs.Cancel{ID: "again"})
@@ -174,7 +174,7 @@ func TestEventsLagged(t *testing.T) {
 			}
 		}
 		_, lagged, err := cur.Next(t.Context())
-		fine(t, err)
+		noError(t, err)
 		if !lagged {
 			t.Fatal("a cursor behind the feed is not told so")
 		}
@@ -183,7 +183,7 @@ func TestEventsLagged(t *testing.T) {
 		}
 		other := n1.signIn(t, "stage")
 		events, lagged, err := cur.Next(t.Context())
-		fine(t, err)
+		noError(t, err)
 		if lagged || len(events) != 1 || events[0].Key != other.FullName {
 			t.Errorf("after the lag: %+v, want the next sign-in", events)
 		}
@@ -196,21 +196,21 @@ func TestEventsLagged(t *testing.T) {
 
 func spec(t *testing.T, i int) jobs.Spec {
 	s, err := jobs.Check(wire.SubmitJob{Runtime: "sh", Script: fmt.Sprint(i), Items: []json.RawMessage{json.RawMessage("1")}})
-	fine(t, err)
+	noError(t, err)
 	return s
 }
 
 // Members, leader, status and digest come as the contract has them.
 func TestClusterReads(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		members, _, err := n1.Members(t.Context(), anyone, control.Read{})
-		fine(t, err)
+		noError(t, err)
 		if len(members.Members) != 2 || members.Members[1].HTTPAddress != "n2:7380" || members.Members[1].Namespace != "n2" {
 			t.Errorf("the members are %+v", members)
 		}
 		leader, err := n2.Leader(t.Context(), anyone)
-		fine(t, err)
+		noError(t, err)
 		if leader != (wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 3}) {
 			t.Errorf("the leader is %+v", leader)
 		}
@@ -221,15 +221,15 @@ func TestClusterReads(t *testing.T) {
 		_, err = n1.Transfer(t.Context(), anyone, wire.Transfer{})
 		refused(t, err, wire.CodeUnknown, "")
 		a, _, err := n1.Digest(t.Context(), anyone, control.Read{})
-		fine(t, err)
+		noError(t, err)
 		b, _, err := n2.Digest(t.Context(), anyone, control.Read{Index: a.Index})
-		fine(t, err)
+		noError(t, err)
 		if a != b || a.Digest == "" {
 			t.Errorf("digests %+v and %+v, want the same", a, b)
 		}
 		n1.signIn(t, "laser")
 		s, err := n1.Status(t.Context(), anyone)
-		fine(t, err)
+		noError(t, err)
 		if s.ID != "n1" || s.LocalSessions != 1 || s.Components != 1 || s.Leader != "n1" || !s.Ready || s.Links == nil || s.Jobs["queued"] != 0 {
 			t.Errorf("the status is %+v", s)
 		}
@@ -238,7 +238,7 @@ func TestClusterReads(t *testing.T) {
 
 // A transfer answers who leads after it, in which term: what is known here before that is no answer.
 func TestTransferAnswersTheNewLeader(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	runCluster(t, func(t *testing.T, w *testCluster) {
 		// n1 gives leadership up at once; this coordinator learns of what follows second by second.
 		news := func(each ...wire.Leader) func() (string, uint64) {
 			began := time.Now()
@@ -264,12 +264,12 @@ func TestTransferAnswersTheNewLeader(t *testing.T) {
 			"the old one is still known": {"n2", []wire.Leader{{ID: "n1", Term: 3}}, wire.Leader{}, wire.CodeUnknown},
 		} {
 			w.mu.Lock()
-			w.leads = news(c.leads...)
+			w.leader = news(c.leads...)
 			w.mu.Unlock()
-			got, err := w.sites["n1"].Transfer(t.Context(), anyone, wire.Transfer{To: c.to})
+			got, err := w.nodes["n1"].Transfer(t.Context(), anyone, wire.Transfer{To: c.to})
 			if c.code != "" {
 				refused(t, err, c.code, "")
-			} else if fine(t, err); got.ID != c.want.ID || got.Term != c.want.Term || got.Address != c.want.ID+":7300" {
+			} else if noError(t, err); got.ID != c.want.ID || got.Term != c.want.Term || got.Address != c.want.ID+":7300" {
 				t.Errorf("%s: the answer is %+v, want %+v", name, got, c.want)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 
 // Results come by number or as they end, at once or while the job runs.
 func TestResults(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 3)
 		for part := range 3 {
@@ -26,12 +26,12 @@ func TestResults(t *testing.T) {
 			_, err := n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{
 				PartRef: wire.PartRef{Job: job, Part: part, Attempt: 1}, OK: true, Result: json.RawMessage(fmt.Sprint(part * 10)),
 			}}})
-			fine(t, err)
+			noError(t, err)
 			synctest.Wait()
 		}
 		read := func(q work.ResultQuery) *strings.Builder {
 			seq, _, err := n1.Results(t.Context(), anyone, control.Read{}, job, q)
-			fine(t, err)
+			noError(t, err)
 			var got strings.Builder
 			take := func() {
 				for r, err := range seq {
@@ -86,12 +86,12 @@ func TestResults(t *testing.T) {
 
 // A reader that gives up ends its sequence.
 func TestResultsEndWithTheReader(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		job := n1.submit(t, "count", 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		seq, _, err := n1.Results(ctx, anyone, control.Read{}, job, work.ResultQuery{Follow: true})
-		fine(t, err)
+		noError(t, err)
 		last := make(chan error, 1)
 		go func() {
 			for _, err := range seq {
@@ -108,8 +108,8 @@ func TestResultsEndWithTheReader(t *testing.T) {
 
 // Where 0 is no value it is refused, by whatever door it comes; without the field there is a default.
 func TestSubmitRefusesZeros(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		me := n1.signIn(t, "me")
 		for _, field := range []string{`"max_attempts":0`, `"part_timeout":0`, `"part_timeout":"0s"`, `"keep":"0m"`, `"range":{"from":0,"to":9,"chunk":0}`} {
 			job := `{"runtime":"sh","script":"true",` + field + `}`
@@ -120,19 +120,19 @@ func TestSubmitRefusesZeros(t *testing.T) {
 			refused(t, err, wire.CodeInvalid, "leave it out for the default")
 		}
 		_, err := n1.call(t, me.Secret, "jobs.submit", json.RawMessage(`{"runtime":"sh","script":"true","items":[1],"timeout":0,"parallel":0,"priority":0,"max_attempts":null}`))
-		fine(t, err)
+		noError(t, err)
 	}, "n1")
 }
 
 // The same id or key is the same job; another content under it is a conflict.
 func TestSubmitTwice(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		spec := wire.SubmitJob{Runtime: "sh", Script: "true", Items: []json.RawMessage{json.RawMessage("1")}}
 		one, index, err := n1.Submit(t.Context(), named("ann"), spec, key)
-		fine(t, err)
+		noError(t, err)
 		two, _, err := n2.Submit(t.Context(), named("ann"), spec, key)
-		fine(t, err)
+		noError(t, err)
 		if one.ID != two.ID || one.ID == "" || index == 0 || one.By != "ann" || one.State != "queued" {
 			t.Errorf("submitted %+v at %d and %+v, want one queued job by ann", one, index, two)
 		}
@@ -143,19 +143,19 @@ func TestSubmitTwice(t *testing.T) {
 		_, _, err = n2.Submit(t.Context(), anyone, spec, key)
 		refused(t, err, wire.CodeConflict, one.ID)
 		three, _, err := n2.Submit(t.Context(), anyone, spec, "")
-		fine(t, err)
+		noError(t, err)
 		if three.ID == one.ID {
 			t.Error("a job without key and id has the id of another")
 		}
 		_, _, err = n2.Submit(t.Context(), anyone, wire.SubmitJob{Runtime: "perl", Script: "x"}, "")
 		refused(t, err, wire.CodeInvalid, "perl")
 		list, _, err := n1.Jobs(t.Context(), anyone, control.Read{}, work.JobFilter{State: "queued"}, control.Page{Limit: 1})
-		fine(t, err)
+		noError(t, err)
 		if len(list.Jobs) != 1 || list.Next == "" || list.Jobs[0].Script != "" {
 			t.Errorf("the first page is %+v, want one job without its script, and a next", list)
 		}
 		got, _, err := n1.CancelJob(t.Context(), anyone, one.ID, "")
-		fine(t, err)
+		noError(t, err)
 		if got.State != "cancelled" || got.Reason != "cancelled by its user" {
 			t.Errorf("cancelled: %+v", got)
 		}

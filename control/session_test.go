@@ -14,21 +14,21 @@ import (
 // A heartbeat counts at whichever coordinator it comes in: it is passed on to
 // the home.
 func TestHeartbeatIsPassedOnToTheHome(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
 		for range 6 {
 			time.Sleep(10 * time.Second)
 			beat, err := n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-			fine(t, err)
+			noError(t, err)
 			if beat.Home != "n1" || beat.Session != in.Session || time.Duration(beat.Lease) != 15*time.Second {
 				t.Fatalf("the beat is answered %+v, want home n1 and a lease of 15s", beat)
 			}
 		}
-		w.cut("n1", true)
+		w.setUnreachable("n1", true)
 		_, err := n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "home n1 is not reached: take the name over")
-		w.cut("n1", false)
+		w.setUnreachable("n1", false)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
 		_, err = n2.Heartbeat(t.Context(), by(in.Secret), in.FullName)
@@ -43,8 +43,8 @@ const registryReason = "the session of n1.laser ended: its lease ran out"
 
 // Who is not the session is told so, and how.
 func TestSecrets(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		laser, stage := n1.signIn(t, "laser"), n1.signIn(t, "stage")
 		forged := laser.Session + "." + strings.Repeat("A", 43)
 		cases := []struct {
@@ -82,12 +82,12 @@ func TestSecrets(t *testing.T) {
 
 // Sign-out works anywhere, with the home dead too, and tells twice the same.
 func TestSignOutAnywhere(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
-		w.cut("n1", true)
+		w.setUnreachable("n1", true)
 		index, err := n2.SignOut(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		if index <= in.Index {
 			t.Errorf("signed out at index %d, want one behind %d", index, in.Index)
 		}
@@ -101,15 +101,15 @@ func TestSignOutAnywhere(t *testing.T) {
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, "signed out")
 		_, err = n1.Heartbeat(t.Context(), by(other.Secret), other.FullName)
-		fine(t, err)
+		noError(t, err)
 	}, "n1", "n2")
 }
 
 // A coordinator that was restarted opens the mailboxes of its sessions again
 // and grants every lease its full term.
 func TestRestartGrantsLeasesAnew(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		time.Sleep(14 * time.Second)
 		n1.stop()
@@ -121,7 +121,7 @@ func TestRestartGrantsLeasesAnew(t *testing.T) {
 		}
 		time.Sleep(14 * time.Second)
 		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		time.Sleep(16 * time.Second)
 		synctest.Wait()
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
@@ -132,36 +132,36 @@ func TestRestartGrantsLeasesAnew(t *testing.T) {
 // What the log cannot take now is expired later, and a beat in between saves
 // the session.
 func TestExpiryWaitsForTheLog(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		laser, stage := n1.signIn(t, "laser"), n1.signIn(t, "stage")
-		w.failing(wire.NotTried("no leader"))
+		w.failProposals(wire.NotTried("no leader"))
 		time.Sleep(time.Minute)
 		synctest.Wait() // a beat while the end is being proposed promises nothing
 		_, err := n1.Heartbeat(t.Context(), by(stage.Secret), stage.FullName)
-		fine(t, err)
-		w.failing(nil)
+		noError(t, err)
+		w.failProposals(nil)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		_, err = n1.Heartbeat(t.Context(), by(laser.Secret), laser.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
 		_, err = n1.Heartbeat(t.Context(), by(stage.Secret), stage.FullName)
-		fine(t, err)
+		noError(t, err)
 	}, "n1")
 }
 
 // A take-over in the same place changes the terms of the lease.
 func TestUpdatedTerms(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 			Name: "laser", Session: in.Session, Secret: in.Secret, Lease: wire.Duration(time.Minute),
 		}, "")
-		fine(t, err)
+		noError(t, err)
 		time.Sleep(50 * time.Second)
 		beat, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 		if time.Duration(beat.Lease) != time.Minute {
 			t.Errorf("the lease is %v, want the new 1m", time.Duration(beat.Lease))
 		}
@@ -171,16 +171,16 @@ func TestUpdatedTerms(t *testing.T) {
 // Every request of its own is a sign of life: who asks for its mail again and
 // again, here or elsewhere, needs no heartbeat.
 func TestLongPollKeepsAlive(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
-		for _, at := range []*site{n1, n2, n1, n2, n1, n2} {
+		for _, at := range []*testNode{n1, n2, n1, n2, n1, n2} {
 			b, err := at.Inbox(t.Context(), by(in.Secret), in.FullName)
-			fine(t, err)
+			noError(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			_, err = b.Receive(ctx, 0, 0)
 			cancel()
-			fine(t, err)
+			noError(t, err)
 		}
 	}, "n1", "n2")
 }
@@ -188,35 +188,35 @@ func TestLongPollKeepsAlive(t *testing.T) {
 // A coordinator that is out of touch with the log promises no lease: whoever leads
 // may be counting it as lost.
 func TestOutOfTouchPromisesNothing(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
 		w.outOfTouch("n1", true)
-		for _, at := range []*site{n1, n2} {
+		for _, at := range []*testNode{n1, n2} {
 			_, err := at.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 			refused(t, err, wire.CodeUnavailable, "out of touch")
 		}
 		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnavailable, "out of touch")
 		_, err = n2.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}, "")
-		fine(t, err)
+		noError(t, err)
 		w.outOfTouch("n1", false)
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
-		fine(t, err)
+		noError(t, err)
 	}, "n1", "n2")
 }
 
 // A heartbeat that comes while the session is being ended, since its lease ran out,
 // is not told that the lease runs anew.
 func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
-		w.failing(wire.Unknown(context.DeadlineExceeded))
+		w.failProposals(wire.Unknown(context.DeadlineExceeded))
 		time.Sleep(16 * time.Second)
 		_, err := n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeUnavailable, "its session is being ended")
-		w.failing(nil)
+		w.failProposals(nil)
 		time.Sleep(2 * time.Second)
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), in.FullName)
 		refused(t, err, wire.CodeNotFound, registryReason)
@@ -225,15 +225,15 @@ func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
 
 // A sign-in that is told twice begins its lease twice, wherever it is told.
 func TestASignInToldTwiceRenewsItsLease(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		const key = "a key of sixteen"
-		signIn := func(at *site) (wire.SignedIn, error) {
+		signIn := func(at *testNode) (wire.SignedIn, error) {
 			return at.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser", Namespace: "n1"}, strings.ReplaceAll(key, " ", "-"))
 		}
-		for _, at := range []*site{n1, n2, n1, n2, n1} {
+		for _, at := range []*testNode{n1, n2, n1, n2, n1} {
 			in, err := signIn(at)
-			fine(t, err)
+			noError(t, err)
 			if in.Home != "n1" {
 				t.Fatalf("told at %s the home is %s, want n1", at.id, in.Home)
 			}

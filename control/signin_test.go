@@ -16,8 +16,8 @@ const key = "key-of-sixteen-bytes"
 
 // A component signs in, has a mailbox at once, and everybody sees it.
 func TestSignIn(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
 		if in.FullName != "n1.laser" || in.Home != "n1" || time.Duration(in.Lease) != 15*time.Second || in.Index == 0 {
 			t.Errorf("signed in as %+v, want n1.laser at home n1 for 15s with an index", in)
@@ -26,12 +26,12 @@ func TestSignIn(t *testing.T) {
 			t.Error("no mailbox right after the sign-in")
 		}
 		got, fresh, err := n2.Component(t.Context(), anyone, control.Read{Index: in.Index}, "n1.laser")
-		fine(t, err)
+		noError(t, err)
 		if got.Session != in.Session || got.Kind != "rest" || fresh.Leader != "n1" || fresh.Index < in.Index {
 			t.Errorf("n2 shows %+v (%+v), want the session with kind rest, leader n1", got, fresh)
 		}
 		other, err := n2.SignIn(t.Context(), native(), wire.SignIn{Name: "stage", Namespace: "n1"}, "")
-		fine(t, err)
+		noError(t, err)
 		if other.FullName != "n1.stage" || other.Home != "n2" {
 			t.Errorf("a sign-in at n2 into n1 gave %+v, want n1.stage at home n2", other)
 		}
@@ -75,22 +75,22 @@ func TestSignInRefusals(t *testing.T) {
 		{"secret", wire.SignIn{Name: "a", Session: "s"}},
 		{"session", wire.SignIn{Name: "a", Secret: "s"}},
 	}
-	inWorld(t, func(t *testing.T, w *world) {
-		before := w.sites["n1"].machine.View().Index
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		before := w.nodes["n1"].machine.View().Index
 		for _, c := range cases {
-			_, err := w.sites["n1"].SignIn(t.Context(), anyone, c.in, "")
+			_, err := w.nodes["n1"].SignIn(t.Context(), anyone, c.in, "")
 			refused(t, err, wire.CodeInvalid, "")
 			if got := err.(*wire.Error).Field; got != c.field {
 				t.Errorf("%+v: the refusal names %q, want %q", c.in, got, c.field)
 			}
 		}
 		for _, bad := range []string{"short", strings.Repeat("x", 129), "sixteen bytes é..", "with a blank in it"} {
-			_, err := w.sites["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a"}, bad)
+			_, err := w.nodes["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a"}, bad)
 			refused(t, err, wire.CodeInvalid, "idempotency key")
 		}
-		_, err := w.sites["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a", Namespace: "mars"}, "")
+		_, err := w.nodes["n1"].SignIn(t.Context(), anyone, wire.SignIn{Name: "a", Namespace: "mars"}, "")
 		refused(t, err, wire.CodeNotFound, "mars")
-		if after := w.sites["n1"].machine.View().Index; after != before+1 {
+		if after := w.nodes["n1"].machine.View().Index; after != before+1 {
 			t.Errorf("%d entries for refusals, want only that of the unknown namespace", after-before)
 		}
 	}, "n1")
@@ -99,13 +99,13 @@ func TestSignInRefusals(t *testing.T) {
 // The same key gives the same session, also at another coordinator and when
 // the first answer was lost; another name under the same key is another one.
 func TestSignInTwiceWithOneKey(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		ask := wire.SignIn{Name: "laser", Namespace: "n1"}
 		one, err := n1.SignIn(t.Context(), anyone, ask, key)
-		fine(t, err)
+		noError(t, err)
 		two, err := n2.SignIn(t.Context(), anyone, ask, key)
-		fine(t, err)
+		noError(t, err)
 		if one.Session != two.Session || one.Secret != two.Secret || two.Home != "n1" {
 			t.Errorf("told twice: %+v and %+v, want one session, at home n1", one, two)
 		}
@@ -114,7 +114,7 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 		}
 		ask.Name = "stage"
 		three, err := n1.SignIn(t.Context(), anyone, ask, key)
-		fine(t, err)
+		noError(t, err)
 		if three.Session == one.Session || three.Secret == one.Secret {
 			t.Error("another name under the same key has the same session or secret")
 		}
@@ -127,12 +127,12 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 // With session and secret a component moves to another coordinator: name,
 // session and secret stay, the mailbox moves.
 func TestTakeOverElsewhere(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in := n1.signIn(t, "laser")
 		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret}
 		moved, err := n2.SignIn(t.Context(), anyone, again, "")
-		fine(t, err)
+		noError(t, err)
 		if moved.Home != "n2" || moved.Session != in.Session || moved.Secret != in.Secret {
 			t.Errorf("took over as %+v, want the same session at home n2", moved)
 		}
@@ -153,20 +153,20 @@ func TestTakeOverElsewhere(t *testing.T) {
 // A take-over keeps the place, the labels and the lease that it does not name, and
 // one that comes after a later one moves nothing.
 func TestTakeOverKeepsTermsAndOrder(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		in, err := n1.SignIn(t.Context(), anyone, wire.SignIn{
 			Name: "laser", Labels: map[string]string{"room": "7"}, Place: wire.Place{Host: "lab1"}, Lease: wire.Duration(time.Minute),
 		}, "")
-		fine(t, err)
+		noError(t, err)
 		again := wire.SignIn{Name: "laser", Namespace: "n1", Session: in.Session, Secret: in.Secret, Attempt: 2}
 		moved, err := n2.SignIn(t.Context(), anyone, again, "")
-		fine(t, err)
+		noError(t, err)
 		if moved.Home != "n2" || moved.Lease != wire.Duration(time.Minute) || moved.Attempt != 2 {
 			t.Errorf("taken over as %+v; want it at n2 with its lease of a minute, attempt 2", moved)
 		}
 		c, _, err := n2.Component(t.Context(), anyone, control.Read{}, in.FullName)
-		fine(t, err)
+		noError(t, err)
 		if c.Place.Host != "lab1" || c.Labels["room"] != "7" {
 			t.Errorf("after the take-over it is %+v; want its place and its label", c)
 		}
@@ -182,11 +182,11 @@ func TestTakeOverKeepsTermsAndOrder(t *testing.T) {
 // A component that an operator removed stays removed; one that expired may
 // come back under its old session.
 func TestRemovedStaysRemoved(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		in := n1.signIn(t, "laser")
 		_, err := n1.RemoveComponent(t.Context(), anyone, "n1.laser", "it misbehaves")
-		fine(t, err)
+		noError(t, err)
 		if n1.mail.attached(in.Session) {
 			t.Error("a removed component has a mailbox")
 		}
@@ -202,28 +202,28 @@ func TestRemovedStaysRemoved(t *testing.T) {
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), "n1.stage")
 		refused(t, err, wire.CodeNotFound, "lease ran out")
 		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage", Session: in.Session, Secret: in.Secret}, "")
-		fine(t, err)
+		noError(t, err)
 		_, err = n1.Heartbeat(t.Context(), by(in.Secret), "n1.stage")
-		fine(t, err)
+		noError(t, err)
 	}, "n1")
 }
 
 // A write ends as what the log says of it, and is counted so.
 func TestOutcomesOfWrites(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		n1.signIn(t, "laser")
-		w.failing(wire.NotTried("no leader"))
+		w.failProposals(wire.NotTried("no leader"))
 		_, err := n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnavailable, "no leader")
-		w.failing(errText("the link broke"))
+		w.failProposals(errText("the link broke"))
 		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "stage"}, "")
 		refused(t, err, wire.CodeUnknown, "the link broke")
-		w.failing(nil)
+		w.failProposals(nil)
 		_, err = n1.SignIn(t.Context(), anyone, wire.SignIn{Name: "laser"}, "")
 		refused(t, err, wire.CodeNameTaken, "")
 		s, err := n1.Status(t.Context(), anyone)
-		fine(t, err)
+		noError(t, err)
 		want := map[string]uint64{"done": 1, "refused": 1, "not_tried": 1, "unknown": 1}
 		for k, n := range want {
 			if s.WriteCounts[k] != n {
@@ -239,8 +239,8 @@ func (e errText) Error() string { return string(e) }
 
 // A sign-in that comes before the coordinator has taken its place waits for it, within the request's time.
 func TestSignInWaitsForThePlace(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		self := w.self("n1")
 		w.apply(registry.KindForget, registry.Forget{ID: self.ID, ServerID: self.ServerID})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -259,7 +259,7 @@ func TestSignInWaitsForThePlace(t *testing.T) {
 		synctest.Wait()
 		w.apply(registry.KindAnnounce, registry.Announce{Coordinator: self})
 		got := <-answers
-		fine(t, got.err)
+		noError(t, got.err)
 		if got.in.FullName != "n1.laser" {
 			t.Errorf("signed in as %q, want n1.laser", got.in.FullName)
 		}

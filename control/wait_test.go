@@ -17,15 +17,15 @@ import (
 // A read that blocks is ended by what it reads and by nothing else, however
 // busy the rest of the cluster is; and no change since its index is missed.
 func TestReadsWaitForTheirOwn(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		signIn := func(name string, slots int) wire.SignedIn {
 			in := wire.SignIn{Name: name, Slots: slots, Lease: wire.Duration(time.Hour)}
 			if slots > 0 {
 				in.Runtimes = []string{"sh"}
 			}
 			out, err := n1.SignIn(context.WithoutCancel(t.Context()), anyone, in, "")
-			fine(t, err)
+			noError(t, err)
 			return out
 		}
 		signIn("gui", 0)
@@ -121,7 +121,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 			stop()
 			time.Sleep(step)
 			synctest.Wait()
-			fine(t, err)
+			noError(t, err)
 			switch {
 			case c.wakes && (took > 2*step || fresh.Index <= seen):
 				t.Errorf("%s did not wake for %s: index %d after %d in %v", c.read, c.noise, fresh.Index, seen, took)
@@ -131,7 +131,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 			// What changed since then is told at once, however long ago.
 			begin = time.Now()
 			_, err = reads[c.read](control.Read{Index: 1, Wait: wait})
-			fine(t, err)
+			noError(t, err)
 			if took := time.Since(begin); took != 0 {
 				t.Errorf("%s behind an index of long ago took %v", c.read, took)
 			}
@@ -141,8 +141,8 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 
 // The end of what is read is a change of it.
 func TestReadsWaitForTheEnd(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		gui := n1.signIn(t, "gui")
 		seen := n1.machine.View().Index
 		go func() {

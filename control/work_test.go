@@ -24,7 +24,7 @@ func told[P any](t *testing.T, m wire.Received, method string) (p P) {
 		Method string `json:"method"`
 		Params *P     `json:"params"`
 	}{Params: &p}
-	fine(t, json.Unmarshal(m.Content, &in))
+	noError(t, json.Unmarshal(m.Content, &in))
 	if in.Method != method || !strings.HasSuffix(m.From, ".COORDINATOR") {
 		t.Fatalf("%s says %s, want %s from a COORDINATOR", m.From, m.Content, method)
 	}
@@ -34,8 +34,8 @@ func told[P any](t *testing.T, m wire.Received, method string) (p P) {
 // A job from its submission to its results: the worker is told by its home, and
 // reports through any coordinator, the home's death included.
 func TestJobThroughAWorker(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		worker := n1.worker(t, "hand")
 		job := n2.submit(t, "count", 3)
 		ref := w.assign(job, 0, 1, worker)
@@ -51,29 +51,29 @@ func TestJobThroughAWorker(t *testing.T) {
 		if ws, _, err := n2.Workers(t.Context(), anyone, control.Read{}); err != nil || len(ws.Workers) != 1 || ws.Workers[0].Busy != 2 {
 			t.Errorf("the workers are %+v (%v), want one with 2 parts", ws, err)
 		}
-		w.cut("n1", true)
+		w.setUnreachable("n1", true)
 		v, err := n2.call(t, worker.Secret, "start_parts", wire.PartRefs{Parts: []wire.PartRef{ref, {Job: job, Part: 1, Attempt: 7}}})
-		fine(t, err)
+		noError(t, err)
 		if got := v.(wire.PartVerdicts).Parts; len(got) != 2 || got[0].Code != "" || got[1].Code != wire.CodeConflict {
 			t.Errorf("the start is judged %+v, want accepted and conflict", got)
 		}
 		big := wire.PartDone{PartRef: wire.PartRef{Job: job, Part: 1, Attempt: 1}, OK: true, Result: json.RawMessage(`"` + strings.Repeat("x", wire.MaxResult) + `"`)}
 		v, err = n2.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true, Result: json.RawMessage("42"), Millis: 5}, big}})
-		fine(t, err)
+		noError(t, err)
 		if got := v.(wire.PartVerdicts).Parts; len(got) != 2 || got[0].Code != "" || got[1].Code != "" {
 			t.Errorf("the finish is judged %+v, want both taken", got)
 		}
 		parts, _, err := n2.Parts(t.Context(), anyone, control.Read{}, job, "", control.Page{})
-		fine(t, err)
+		noError(t, err)
 		if p := parts.Parts; len(p) != 3 || p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[1].Failures != 1 || !strings.Contains(p[1].Error, "store it where others can read it") {
 			t.Errorf("the parts are %+v, want done, waiting after a failure, waiting", p)
 		}
-		w.cut("n1", false)
+		w.setUnreachable("n1", false)
 		// A second attempt, then the job is cancelled: the worker is told both.
 		w.assign(job, 1, 2, worker)
 		synctest.Wait()
 		_, _, err = n2.CancelJob(t.Context(), anyone, job, "")
-		fine(t, err)
+		noError(t, err)
 		synctest.Wait()
 		got := n1.inbox(t, worker, 2)
 		last := told[wire.PartRefs](t, got[len(got)-1], "cancel_parts")
@@ -86,7 +86,7 @@ func TestJobThroughAWorker(t *testing.T) {
 			}
 		}
 		v, err = n2.call(t, worker.Secret, "sync_parts", wire.SyncParts{Holding: []wire.PartRef{ref}})
-		fine(t, err)
+		noError(t, err)
 		if s := v.(wire.SyncedParts); len(s.Run) != 0 || len(s.Cancel) != 1 {
 			t.Errorf("the sync answers %+v, want nothing to run and one to drop", s)
 		}
@@ -96,8 +96,8 @@ func TestJobThroughAWorker(t *testing.T) {
 // A result that is nested too deep fails its part with that reason, and not the
 // other parts of the report.
 func TestResultIsNestedTooDeep(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 3)
 		var report wire.FinishParts
@@ -108,9 +108,9 @@ func TestResultIsNestedTooDeep(t *testing.T) {
 			})
 		}
 		_, err := n1.call(t, worker.Secret, "finish_parts", report)
-		fine(t, err)
+		noError(t, err)
 		parts, _, err := n1.Parts(t.Context(), anyone, control.Read{}, job, "", control.Page{})
-		fine(t, err)
+		noError(t, err)
 		p := parts.Parts
 		if p[0].State != jobs.Done || p[1].State != jobs.Waiting || p[2].State != jobs.Waiting {
 			t.Errorf("the parts are %s, %s and %s, want done, waiting and waiting", p[0].State, p[1].State, p[2].State)
@@ -123,8 +123,8 @@ func TestResultIsNestedTooDeep(t *testing.T) {
 
 // What a full mailbox refused is told again.
 func TestRunPartsIsToldAgain(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 1)
 		n1.mail.fill(true)
@@ -141,42 +141,42 @@ func TestRunPartsIsToldAgain(t *testing.T) {
 // Part logs are written in order at the home, read anywhere, capped, and gone
 // with their job.
 func TestPartLogs(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		worker, other := n1.worker(t, "hand"), n1.worker(t, "other")
 		job := n1.submit(t, "count", 2)
 		ref := w.assign(job, 0, 1, worker)
-		add := func(at *site, in wire.SignedIn, offset int64, data string) error {
+		add := func(at *testNode, in wire.SignedIn, offset int64, data string) error {
 			_, err := at.call(t, in.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: offset, Data: []byte(data)})
 			return err
 		}
-		fine(t, add(n1, worker, 0, "hello "))
-		fine(t, add(n2, worker, 6, "world"))
-		fine(t, add(n2, worker, 3, "lo wor")) // told twice
+		noError(t, add(n1, worker, 0, "hello "))
+		noError(t, add(n2, worker, 6, "world"))
+		noError(t, add(n2, worker, 3, "lo wor")) // told twice
 		refused(t, add(n1, worker, 99, "x"), wire.CodeConflict, "has 11 bytes")
 		refused(t, add(n1, worker, -1, "x"), wire.CodeInvalid, "offset")
 		refused(t, add(n1, other, 0, "x"), wire.CodeConflict, "n1.other")
-		for _, at := range []*site{n1, n2} {
+		for _, at := range []*testNode{n1, n2} {
 			chunk, err := at.PartLog(t.Context(), anyone, job, work.LogQuery{Offset: 6})
-			fine(t, err)
+			noError(t, err)
 			if string(chunk.Data) != "world" || chunk.Attempt != 1 || chunk.End {
 				t.Errorf("read at %s: %+v %q, want world of try 1, not the end", at.id, chunk, chunk.Data)
 			}
 		}
-		fine(t, add(n1, worker, 11, strings.Repeat("x", home.MaxPartLog)))
-		fine(t, add(n1, worker, home.MaxPartLog+11, "beyond"))
+		noError(t, add(n1, worker, 11, strings.Repeat("x", home.MaxPartLog)))
+		noError(t, add(n1, worker, home.MaxPartLog+11, "beyond"))
 		info, err := os.Stat(filepath.Join(n1.dir, "joblogs", job, "0.1.log"))
-		fine(t, err)
+		noError(t, err)
 		if info.Size() > home.MaxPartLog+100 {
 			t.Errorf("the log has %d bytes on disk, want about %d", info.Size(), home.MaxPartLog)
 		}
 		var all strings.Builder
 		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
-		fine(t, err)
+		noError(t, err)
 		chunks, err := n2.JobLogs(t.Context(), anyone, job, -1, false)
-		fine(t, err)
+		noError(t, err)
 		for c, err := range chunks {
-			fine(t, err)
+			noError(t, err)
 			all.Write(c.Data)
 		}
 		x := strings.Repeat("x", home.MaxPartLog)
@@ -205,20 +205,20 @@ func TestPartLogs(t *testing.T) {
 // Logs of jobs that were forgotten while a coordinator was away go after its
 // start, those of living jobs stay.
 func TestLogsOfForgottenJobsGoAfterARestart(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1 := w.sites["n1"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1 := w.nodes["n1"]
 		n1.submit(t, "living", 1)
 		n1.stop()
 		for _, job := range []string{"living", "forgotten"} {
-			fine(t, os.MkdirAll(filepath.Join(n1.dir, "joblogs", job), 0o700))
-			fine(t, os.WriteFile(filepath.Join(n1.dir, "joblogs", job, "0.1.log"), []byte("x"), 0o600))
+			noError(t, os.MkdirAll(filepath.Join(n1.dir, "joblogs", job), 0o700))
+			noError(t, os.WriteFile(filepath.Join(n1.dir, "joblogs", job, "0.1.log"), []byte("x"), 0o600))
 		}
-		w.failing(wire.NotTried("no leader"))
+		w.failProposals(wire.NotTried("no leader"))
 		w.start("n1")
 		left := func() string {
 			names := []string{}
 			entries, err := os.ReadDir(filepath.Join(n1.dir, "joblogs"))
-			fine(t, err)
+			noError(t, err)
 			for _, e := range entries {
 				names = append(names, e.Name())
 			}
@@ -229,7 +229,7 @@ func TestLogsOfForgottenJobsGoAfterARestart(t *testing.T) {
 		if got := left(); got != "forgotten living" {
 			t.Errorf("logs of %s without a leader, want both: the state may be old", got)
 		}
-		w.failing(nil)
+		w.failProposals(nil)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if got := left(); got != "living" {
@@ -240,12 +240,12 @@ func TestLogsOfForgottenJobsGoAfterARestart(t *testing.T) {
 
 // A log is followed until its job has ended.
 func TestFollowLogs(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		n1, n2 := w.sites["n1"], w.sites["n2"]
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		worker := n1.worker(t, "hand")
 		job := n1.submit(t, "count", 1)
 		chunks, err := n2.JobLogs(t.Context(), anyone, job, 0, true)
-		fine(t, err)
+		noError(t, err)
 		text := make(chan string, 1)
 		go func() {
 			var all strings.Builder
@@ -261,10 +261,10 @@ func TestFollowLogs(t *testing.T) {
 		for i, piece := range []string{"one ", "two ", "three"} {
 			time.Sleep(time.Second)
 			_, err := n1.call(t, worker.Secret, "append_log", wire.AppendLog{PartRef: ref, Offset: int64(4 * i), Data: []byte(piece)})
-			fine(t, err)
+			noError(t, err)
 		}
 		_, err = n1.call(t, worker.Secret, "finish_parts", wire.FinishParts{Parts: []wire.PartDone{{PartRef: ref, OK: true}}})
-		fine(t, err)
+		noError(t, err)
 		if got := <-text; got != "one two three" {
 			t.Errorf("followed %q, want one two three", got)
 		}

@@ -21,26 +21,26 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// world is a few coordinators over one log that never fails unless it is told
-// to, with post and calls between them in memory.
-type world struct {
+// testCluster is a few coordinators over one log that fails only when a test says
+// so, with mail and peer calls between them in memory.
+type testCluster struct {
 	t *testing.T
 
-	mu    sync.Mutex
-	index uint64
-	fail  error           // of the next proposals
-	down  map[string]bool // coordinators that are not reached
-	sites map[string]*site
-	// late are coordinators whose view stays as it is until they write or read
+	mu          sync.Mutex
+	index       uint64
+	proposeErr  error           // of the next proposals
+	unreachable map[string]bool // coordinators that are not reached
+	nodes       map[string]*testNode
+	// lagging are coordinators whose view stays as it is until they write or read
 	// strictly or by the leader's lease, with what they have not applied.
-	late map[string][]entry
+	lagging map[string][]entry
 
-	last   []byte                 // the command that was committed last
-	known  *control.Authenticator // of coordinators that start
-	bounds control.Bounds         // of coordinators that start
-	cutOff map[string]bool        // coordinators that are out of touch with the log
+	lastCommand   []byte                 // the command that was committed last
+	authenticator *control.Authenticator // of coordinators that start
+	bounds        control.Bounds         // of coordinators that start
+	cutOff        map[string]bool        // coordinators that are out of touch with the log
 
-	leads func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
+	leader func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
 }
 
 // entry is one of the log.
@@ -49,26 +49,26 @@ type entry struct {
 	command []byte
 }
 
-// site is one coordinator.
-type site struct {
+// testNode is one coordinator.
+type testNode struct {
 	*usecases.UseCases
-	id      string
-	world   *world
-	machine *fsm.Machine
-	mail    *post
-	dir     string
-	calls   map[string]func(context.Context, peer.Hello, []byte) ([]byte, error)
-	stop    func()
-	asked   int // reads that asked the leader; guarded by the world's mu
+	id          string
+	cluster     *testCluster
+	machine     *fsm.Machine
+	mail        *fakeMail
+	dir         string
+	calls       map[string]func(context.Context, peer.Hello, []byte) ([]byte, error)
+	stop        func()
+	leaderReads int // reads that asked the leader; guarded by the cluster's mu
 }
 
-// inWorld plays a test in a bubble with coordinators of these ids, each
+// runCluster runs a test in a synctest bubble with coordinators of these ids, each
 // presiding over the namespace of its name.
-func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
+func runCluster(t *testing.T, play func(t *testing.T, w *testCluster), ids ...string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, down: map[string]bool{}, cutOff: map[string]bool{}, sites: map[string]*site{}, late: map[string][]entry{}}
+		w := &testCluster{t: t, unreachable: map[string]bool{}, cutOff: map[string]bool{}, nodes: map[string]*testNode{}, lagging: map[string][]entry{}}
 		for _, id := range ids {
-			w.sites[id] = &site{id: id, world: w, machine: fsm.New(), dir: t.TempDir()}
+			w.nodes[id] = &testNode{id: id, cluster: w, machine: fsm.New(), dir: t.TempDir()}
 		}
 		for _, id := range ids {
 			w.apply(registry.KindAnnounce, registry.Announce{Coordinator: w.self(id)})
@@ -78,7 +78,7 @@ func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
 		}
 		defer func() {
 			for _, id := range ids {
-				w.sites[id].stop()
+				w.nodes[id].stop()
 			}
 		}()
 		synctest.Wait()
@@ -86,18 +86,18 @@ func inWorld(t *testing.T, play func(t *testing.T, w *world), ids ...string) {
 	})
 }
 
-func (w *world) self(id string) registry.Coordinator {
+func (w *testCluster) self(id string) registry.Coordinator {
 	return registry.Coordinator{ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", HTTPAddr: id + ":7380", Level: 1, Version: "test"}
 }
 
-// start begins the life of a coordinator; again after stop it is a restart.
-func (w *world) start(id string) {
+// start starts a coordinator; after stop it is a restart.
+func (w *testCluster) start(id string) {
 	w.t.Helper()
-	s := w.sites[id]
-	s.mail = &post{site: s, boxes: map[string]*box{}}
+	s := w.nodes[id]
+	s.mail = &fakeMail{node: s, boxes: map[string]*fakeMailbox{}}
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
 	c, err := usecases.New(usecases.Config{
-		Machine: s.machine, Replica: replica{s}, Mail: s.mail, Peers: lines{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.known,
+		Machine: s.machine, Replica: replica{s}, Mail: s.mail, Peers: fakePeers{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.authenticator,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -114,7 +114,7 @@ func (w *world) start(id string) {
 }
 
 // apply carries one command out everywhere.
-func (w *world) apply(kind string, body any) wire.Result {
+func (w *testCluster) apply(kind string, body any) wire.Result {
 	w.t.Helper()
 	command, err := fsm.Encode(kind, time.Now(), "test", body)
 	if err != nil {
@@ -125,15 +125,15 @@ func (w *world) apply(kind string, body any) wire.Result {
 
 // commit applies a command to every coordinator's machine and returns what it
 // answers at one.
-func (w *world) commit(at string, command []byte) (answer wire.Result) {
+func (w *testCluster) commit(at string, command []byte) (answer wire.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.index++
-	w.last = command
+	w.lastCommand = command
 	w.catchUp(at)
-	for id, s := range w.sites {
-		if _, late := w.late[id]; late {
-			w.late[id] = append(w.late[id], entry{w.index, command})
+	for id, s := range w.nodes {
+		if _, late := w.lagging[id]; late {
+			w.lagging[id] = append(w.lagging[id], entry{w.index, command})
 			continue
 		}
 		r := s.machine.Apply(w.index, [][]byte{command})[0]
@@ -145,72 +145,72 @@ func (w *world) commit(at string, command []byte) (answer wire.Result) {
 }
 
 // author is who the last command is by.
-func (w *world) author() string {
+func (w *testCluster) author() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var entry struct{ By string }
-	if err := json.Unmarshal(w.last, &entry); err != nil {
+	if err := json.Unmarshal(w.lastCommand, &entry); err != nil {
 		w.t.Fatal(err)
 	}
 	return entry.By
 }
 
 // lag lets a coordinator's view stay as it is until it must be newer.
-func (w *world) lag(id string) {
+func (w *testCluster) lag(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.late[id] = []entry{}
+	w.lagging[id] = []entry{}
 }
 
 // catchUp ends the lag of a coordinator; mu is held.
-func (w *world) catchUp(id string) {
-	for _, e := range w.late[id] {
-		w.sites[id].machine.Apply(e.index, [][]byte{e.command})
+func (w *testCluster) catchUp(id string) {
+	for _, e := range w.lagging[id] {
+		w.nodes[id].machine.Apply(e.index, [][]byte{e.command})
 	}
-	delete(w.late, id)
+	delete(w.lagging, id)
 }
 
-func (w *world) failing(err error) {
+func (w *testCluster) failProposals(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.fail = err
+	w.proposeErr = err
 }
 
-func (w *world) outOfTouch(id string, out bool) {
+func (w *testCluster) outOfTouch(id string, out bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cutOff[id] = out
 }
 
-func (w *world) cut(id string, down bool) {
+func (w *testCluster) setUnreachable(id string, down bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.down[id] = down
+	w.unreachable[id] = down
 }
 
-func (w *world) reach(addr string) (*site, error) {
+func (w *testCluster) reach(addr string) (*testNode, error) {
 	id := strings.TrimSuffix(addr, ":7300")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s, ok := w.sites[id]; ok && !w.down[id] {
+	if s, ok := w.nodes[id]; ok && !w.unreachable[id] {
 		return s, nil
 	}
 	return nil, wire.NotTried("dial %s: refused", addr)
 }
 
-// replica is a site's control.Replica.
-type replica struct{ *site }
+// replica is a node's control.Replica.
+type replica struct{ *testNode }
 
 var _ control.Replica = replica{}
 
 func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error) {
-	s.world.mu.Lock()
-	fail := s.world.fail
-	s.world.mu.Unlock()
+	s.cluster.mu.Lock()
+	fail := s.cluster.proposeErr
+	s.cluster.mu.Unlock()
 	if fail != nil {
 		return 0, nil, fail
 	}
-	r := s.world.commit(s.id, command)
+	r := s.cluster.commit(s.id, command)
 	if r.Err != nil {
 		return s.machine.View().Index, nil, r.Err
 	}
@@ -218,13 +218,13 @@ func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error)
 }
 
 func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64) (raftnode.Freshness, error) {
-	s.world.mu.Lock()
-	fail := s.world.fail
+	s.cluster.mu.Lock()
+	fail := s.cluster.proposeErr
 	if fail == nil && c != raftnode.Stale {
-		s.world.catchUp(s.id)
-		s.asked++
+		s.cluster.catchUp(s.id)
+		s.leaderReads++
 	}
-	s.world.mu.Unlock()
+	s.cluster.mu.Unlock()
 	if fail != nil && c != raftnode.Stale {
 		return raftnode.Freshness{}, wire.NotTried("no leader")
 	}
@@ -232,12 +232,12 @@ func (s replica) Ready(ctx context.Context, c raftnode.Consistency, index uint64
 }
 
 func (s replica) LeaderInfo() (string, string, string, uint64) {
-	s.world.mu.Lock()
-	defer s.world.mu.Unlock()
-	if s.world.leads == nil {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	if s.cluster.leader == nil {
 		return "n1", "n1/1", "n1:7300", 3
 	}
-	id, term := s.world.leads()
+	id, term := s.cluster.leader()
 	if id == "" {
 		return "", "", "", term
 	}
@@ -248,9 +248,9 @@ func (s replica) Alive(string) (bool, time.Time) { return true, time.Now() }
 
 // InTouch is as the test has it.
 func (s replica) InTouch() bool {
-	s.world.mu.Lock()
-	defer s.world.mu.Unlock()
-	return !s.world.cutOff[s.id]
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return !s.cluster.cutOff[s.id]
 }
 
 func (s replica) WaitInTouch(context.Context) error {
@@ -280,10 +280,10 @@ func (s replica) Demote(context.Context, string) error  { return nil }
 
 // Transfer gives leadership up in term 3, unless n1, who leads, is named.
 func (s replica) Transfer(_ context.Context, to string) (uint64, error) {
-	s.world.mu.Lock()
-	defer s.world.mu.Unlock()
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
 	switch {
-	case s.world.leads == nil:
+	case s.cluster.leader == nil:
 		return 0, wire.Unknown(context.DeadlineExceeded)
 	case to == "n1":
 		return 2, nil
@@ -291,17 +291,17 @@ func (s replica) Transfer(_ context.Context, to string) (uint64, error) {
 	return 3, nil
 }
 
-// lines are a site's control.Peers.
-type lines struct{ *site }
+// fakePeers are a node's control.Peers.
+type fakePeers struct{ *testNode }
 
-var _ control.Peers = lines{}
+var _ control.Peers = fakePeers{}
 
-func (s lines) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
+func (s fakePeers) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
 	s.calls[method] = h
 }
 
-func (s lines) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
-	to, err := s.world.reach(addr)
+func (s fakePeers) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	to, err := s.cluster.reach(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +309,7 @@ func (s lines) Call(ctx context.Context, addr, method string, body []byte) ([]by
 }
 
 // call is Control.Call without the index, its params written as JSON.
-func (s *site) call(t *testing.T, secret, method string, params any) (any, error) {
+func (s *testNode) call(t *testing.T, secret, method string, params any) (any, error) {
 	t.Helper()
 	raw, err := json.Marshal(params)
 	if err != nil {
@@ -322,36 +322,36 @@ func (s *site) call(t *testing.T, secret, method string, params any) (any, error
 	return value, err
 }
 
-// post is one coordinator's home.Mail.
-type post struct {
-	site *site
+// fakeMail is one coordinator's home.Mail.
+type fakeMail struct {
+	node *testNode
 
-	mu    sync.Mutex
-	boxes map[string]*box // by session
-	full  bool            // refuse everything as busy
-	alien bool            // refuse everything as of senders that are not at home here
-	sent  int
+	mu      sync.Mutex
+	boxes   map[string]*fakeMailbox // by session
+	full    bool                    // refuse everything as busy
+	foreign bool                    // refuse everything as of senders that are not at home here
+	sent    int
 }
 
-type box struct {
+type fakeMailbox struct {
 	next    uint64
 	queue   []home.Mailed
 	changed chan struct{}
 	gone    bool
 }
 
-var _ home.Mail = (*post)(nil)
+var _ home.Mail = (*fakeMail)(nil)
 
-func (p *post) Attach(full, session string, epoch uint64) error {
+func (p *fakeMail) Attach(full, session string, epoch uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.boxes[session] == nil {
-		p.boxes[session] = &box{changed: make(chan struct{})}
+		p.boxes[session] = &fakeMailbox{changed: make(chan struct{})}
 	}
 	return nil
 }
 
-func (p *post) Detach(session, _ string) {
+func (p *fakeMail) Detach(session, _ string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b := p.boxes[session]; b != nil {
@@ -361,19 +361,19 @@ func (p *post) Detach(session, _ string) {
 	}
 }
 
-func (p *post) fill(full bool) {
+func (p *fakeMail) fill(full bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.full = full
 }
 
-func (p *post) attached(session string) bool {
+func (p *fakeMail) attached(session string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.boxes[session] != nil
 }
 
-func (p *post) Receive(ctx context.Context, session string, after uint64, max int) ([]home.Mailed, error) {
+func (p *fakeMail) Receive(ctx context.Context, session string, after uint64, limit int) ([]home.Mailed, error) {
 	for {
 		p.mu.Lock()
 		b := p.boxes[session]
@@ -384,7 +384,7 @@ func (p *post) Receive(ctx context.Context, session string, after uint64, max in
 		for len(b.queue) > 0 && b.queue[0].Seq <= after {
 			b.queue = b.queue[1:]
 		}
-		got := append([]home.Mailed(nil), b.queue[:min(max, len(b.queue))]...)
+		got := append([]home.Mailed(nil), b.queue[:min(limit, len(b.queue))]...)
 		changed := b.changed
 		p.mu.Unlock()
 		if len(got) > 0 {
@@ -398,15 +398,15 @@ func (p *post) Receive(ctx context.Context, session string, after uint64, max in
 	}
 }
 
-func (p *post) Send(_ context.Context, m wire.Message) error {
-	if p.alien {
+func (p *fakeMail) Send(_ context.Context, m wire.Message) error {
+	if p.foreign {
 		return wire.Refuse(wire.CodeForbidden, "the home of %s does not know the sender", m.To)
 	}
-	at, session, _, ok := control.NewDirectory(p.site.machine, replica{p.site}).Home(m.To)
+	at, session, _, ok := control.NewDirectory(p.node.machine, replica{p.node}).Home(m.To)
 	if !ok {
 		return wire.Refuse(wire.CodeNotFound, "receiver_unknown: %s", m.To)
 	}
-	to, err := p.site.world.reach(at + ":7300")
+	to, err := p.node.cluster.reach(at + ":7300")
 	if err != nil {
 		return wire.Unknown(err)
 	}
@@ -427,7 +427,7 @@ func (p *post) Send(_ context.Context, m wire.Message) error {
 	return nil
 }
 
-func (p *post) PostWith(m wire.Message, _ router.PostOptions, done func(router.Outcome, error)) {
+func (p *fakeMail) PostWith(m wire.Message, _ router.PostOptions, done func(router.Outcome, error)) {
 	err := p.Send(context.Background(), m)
 	if err != nil {
 		done(router.Refused, err)
@@ -436,15 +436,15 @@ func (p *post) PostWith(m wire.Message, _ router.PostOptions, done func(router.O
 	done(router.Delivered, nil)
 }
 
-func (p *post) Consume(string, func(router.WriteMode)) (*router.Consumer, error) {
+func (p *fakeMail) Consume(string, func(router.WriteMode)) (*router.Consumer, error) {
 	return nil, wire.NotTried("nobody consumes here")
 }
 
-func (p *post) Links() map[string]string { return nil }
+func (p *fakeMail) Links() map[string]string { return nil }
 
-// Words of the tests.
+// Steps of the tests.
 
-func (s *site) signIn(t *testing.T, name string) wire.SignedIn {
+func (s *testNode) signIn(t *testing.T, name string) wire.SignedIn {
 	t.Helper()
 	in, err := s.SignIn(t.Context(), named("test"), wire.SignIn{Name: name}, "")
 	if err != nil {
@@ -453,7 +453,7 @@ func (s *site) signIn(t *testing.T, name string) wire.SignedIn {
 	return in
 }
 
-func (s *site) worker(t *testing.T, name string) wire.SignedIn {
+func (s *testNode) worker(t *testing.T, name string) wire.SignedIn {
 	t.Helper()
 	in, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: name, Slots: 4, Runtimes: []string{"python3", "sh"}, Lease: wire.Duration(time.Hour)}, "")
 	if err != nil {
@@ -473,7 +473,7 @@ func refused(t *testing.T, err error, code wire.Code, says string) {
 	}
 }
 
-func fine(t *testing.T, err error) {
+func noError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -482,29 +482,29 @@ func fine(t *testing.T, err error) {
 
 // inbox takes what is in a component's inbox, from number after on; it waits
 // for one message at least.
-func (s *site) inbox(t *testing.T, in wire.SignedIn, after uint64) []wire.Received {
+func (s *testNode) inbox(t *testing.T, in wire.SignedIn, after uint64) []wire.Received {
 	t.Helper()
 	b, err := s.Inbox(t.Context(), by(in.Secret), in.FullName)
-	fine(t, err)
+	noError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	got, err := b.Receive(ctx, after, 0)
-	fine(t, err)
+	noError(t, err)
 	return got
 }
 
 // submit hands a job of n parts in and returns its id.
-func (s *site) submit(t *testing.T, id string, n int) string {
+func (s *testNode) submit(t *testing.T, id string, n int) string {
 	t.Helper()
 	j, _, err := s.Submit(t.Context(), named("test"), wire.SubmitJob{
 		ID: id, Runtime: "sh", Script: "echo $ITEM", Range: &wire.Range{From: 0, To: int64(n)},
 	}, "")
-	fine(t, err)
+	noError(t, err)
 	return j.ID
 }
 
 // assign gives a part to a worker as the dispatcher would.
-func (w *world) assign(job string, part, attempt int, to wire.SignedIn) wire.PartRef {
+func (w *testCluster) assign(job string, part, attempt int, to wire.SignedIn) wire.PartRef {
 	w.t.Helper()
 	r := w.apply(jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{{
 		Job: job, Part: part, Attempt: attempt, Worker: to.FullName, Session: to.Session, Home: to.Home,
