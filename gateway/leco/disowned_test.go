@@ -48,7 +48,7 @@ func TestASenderThatOthersKnowToHaveEnded(t *testing.T) {
 	}
 }
 
-func (s *site) sessionOf(full string) string {
+func (s *testNode) sessionOf(full string) string {
 	row, _ := s.machine.View().Registry.Session(full)
 	return row.ID
 }

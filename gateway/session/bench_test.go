@@ -26,8 +26,8 @@ func BenchmarkAcrossCoordinators(b *testing.B) {
 	for _, size := range []int{128, 1 << 10, 16 << 10} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			ahead := min(ahead, 12<<20/size) // of the bytes it holds less
-			w := newWorld(b, settings{limits: session.Limits{}, router: router.Limits{}}, "n1", "n2")
-			sender, receiver := w.sites["n1"].quiet(b, "a"), w.sites["n2"].quiet(b, "b")
+			w := newTestCluster(b, settings{limits: session.Limits{}, router: router.Limits{}}, "n1", "n2")
+			sender, receiver := w.nodes["n1"].signInQuiet(b, "a"), w.nodes["n2"].signInQuiet(b, "b")
 			frame, err := wire.AppendFrame(nil, &wire.Message{To: "n2.b", ID: 1, Payload: [][]byte{make([]byte, size)}})
 			must(b, err)
 			batch := max(1, min(ahead/4, 32<<10/len(frame)))
@@ -108,8 +108,8 @@ func BenchmarkAcrossCoordinators(b *testing.B) {
 // One message at a time between two native sessions at two coordinators, there
 // and back.
 func BenchmarkRoundTrip(b *testing.B) {
-	w := newWorld(b, settings{}, "n1", "n2")
-	x, y := w.sites["n1"].quiet(b, "a"), w.sites["n2"].quiet(b, "b")
+	w := newTestCluster(b, settings{}, "n1", "n2")
+	x, y := w.nodes["n1"].signInQuiet(b, "a"), w.nodes["n2"].signInQuiet(b, "b")
 	there, err := wire.AppendFrame(nil, &wire.Message{To: "n2.b", Payload: [][]byte{make([]byte, 128)}})
 	must(b, err)
 	back, err := wire.AppendFrame(nil, &wire.Message{To: "n1.a", Payload: [][]byte{make([]byte, 128)}})
@@ -142,10 +142,10 @@ func BenchmarkRoundTrip(b *testing.B) {
 	y.conn.Close()
 }
 
-// quiet signs a guest in that may say nothing for long.
-func (s *site) quiet(t testing.TB, name string) *guest {
+// signInQuiet signs a client in that may be silent for long.
+func (s *testNode) signInQuiet(t testing.TB, name string) *testClient {
 	g := s.dial(t, wire.LongestPing)
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
 	return g
 }
 

@@ -15,23 +15,23 @@ import (
 // A session whose process is gone gives its name up soon, not when its lease ends;
 // that of a client that may live keeps it.
 func TestAProcessThatIsGoneGivesItsNameUp(t *testing.T) {
-	w := newWorld(t, settings{limits: session.Limits{Grace: 300 * time.Millisecond}}, "n1", "n2")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{limits: session.Limits{Grace: 300 * time.Millisecond}}, "n1", "n2")
+	n1 := w.nodes["n1"]
 	lives := func(name string) bool {
 		_, ok := n1.machine.View().Registry.Session("n1." + name)
 		return ok
 	}
-	enter := func(name, address string) *guest {
+	enter := func(name, address string) *testClient {
 		g := n1.dial(t, 0)
 		if address == "own" {
 			address = g.conn.LocalAddr().String()
 		}
-		g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Minute)}, Address: address})
+		g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Minute)}, Address: address})
 		return g
 	}
-	back := func(name string, at *site, in wire.Welcome) {
+	back := func(name string, at *testNode, in wire.Welcome) {
 		g := at.dial(t, 0)
-		g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Namespace: "n1", Session: in.Session, Secret: in.Secret}, Address: g.conn.LocalAddr().String()})
+		g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Namespace: "n1", Session: in.Session, Secret: in.Secret}, Address: g.conn.LocalAddr().String()})
 	}
 	// These live, or may.
 	hangup.Abort(enter("reset", "own").conn)
@@ -43,12 +43,12 @@ func TestAProcessThatIsGoneGivesItsNameUp(t *testing.T) {
 	bye.conn.Close()
 	resumed := enter("resumed", "own")
 	resumed.conn.Close()
-	back("resumed", n1, resumed.in1)
+	back("resumed", n1, resumed.welcome)
 	moved := enter("moved", "own")
 	moved.conn.Close()
-	back("moved", w.sites["n2"], moved.in1)
+	back("moved", w.nodes["n2"], moved.welcome)
 	twice := enter("twice", "own")
-	back("twice", n1, twice.in1)
+	back("twice", n1, twice.welcome)
 	twice.conn.Close()
 	// These are gone, the last in the middle of a frame.
 	enter("gone", "own").conn.Close()
@@ -70,20 +70,20 @@ func TestAProcessThatIsGoneGivesItsNameUp(t *testing.T) {
 	}
 }
 
-// deserted is a line whose other side has closed it.
-type deserted struct{ left bool }
+// fakeLine is a line whose other side has closed it.
+type fakeLine struct{ left bool }
 
-func (d *deserted) Left() bool                 { return d.left }
-func (d *deserted) Write([]byte) error         { return nil }
-func (d *deserted) WriteNow(frames []byte) int { return len(frames) }
-func (d *deserted) Close()                     {}
+func (d *fakeLine) Left() bool                 { return d.left }
+func (d *fakeLine) Write([]byte) error         { return nil }
+func (d *fakeLine) WriteNow(frames []byte) int { return len(frames) }
+func (d *fakeLine) Close()                     {}
 
 // What a client asked for is not begun once it has left, be it a sign-in or a
 // write of one that is signed in.
 func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	moved := w.sites["n2"].signIn(t, "laser")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	moved := w.nodes["n2"].signIn(t, "laser")
+	n1 := w.nodes["n1"]
 	ask := func(c *session.Conn, method string, params any) {
 		t.Helper()
 		m := wire.Message{To: wire.Coordinator, Conversation: [16]byte{1}, Type: wire.TypeJSON, Payload: [][]byte{requestOf(t, method, params)}}
@@ -91,17 +91,17 @@ func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, refused := n1.hub.Begin(&deserted{left: true}, control.Credentials{Door: control.DoorNative}, session.Options{})
+	c, refused := n1.hub.Begin(&fakeLine{left: true}, control.Credentials{Door: control.DoorNative}, session.Options{})
 	if refused != nil {
 		t.Fatal(refused)
 	}
-	ask(c, "sign_in", wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n2", Session: moved.in1.Session, Secret: moved.in1.Secret}})
+	ask(c, "sign_in", wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n2", Session: moved.welcome.Session, Secret: moved.welcome.Secret}})
 	c.Finish(nil)
 	if s, _ := n1.machine.View().Registry.Session("n2.laser"); s.Home != "n2" {
 		t.Errorf("a sign-in whose client had left moved its session to %s", s.Home)
 	}
 
-	line := &deserted{}
+	line := &fakeLine{}
 	if c, refused = n1.hub.Begin(line, control.Credentials{Door: control.DoorNative}, session.Options{}); refused != nil {
 		t.Fatal(refused)
 	}
@@ -121,21 +121,21 @@ func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
 
 // An attempt that resumes a session at its own home is judged by its number, too.
 func TestALateAttemptAtTheOwnHome(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1")
+	n1 := w.nodes["n1"]
 	first := n1.signIn(t, "laser")
 	hello := func(attempt uint64) wire.Hello {
-		return wire.Hello{SignIn: wire.SignIn{Name: "laser", Session: first.in1.Session, Secret: first.in1.Secret, Attempt: attempt}}
+		return wire.Hello{SignIn: wire.SignIn{Name: "laser", Session: first.welcome.Session, Secret: first.welcome.Secret, Attempt: attempt}}
 	}
 	second := n1.dial(t, 0)
-	second.enter(hello(1)) // the next: nothing is written
-	if !second.in1.Resumed || second.in1.Attempt != 0 {
-		t.Errorf("attempt 1 was answered by %+v; want it resumed, nothing written", second.in1)
+	second.signIn(hello(1)) // the next: nothing is written
+	if !second.welcome.Resumed || second.welcome.Attempt != 0 {
+		t.Errorf("attempt 1 was answered by %+v; want it resumed, nothing written", second.welcome)
 	}
 	third := n1.dial(t, 0)
-	third.enter(hello(3)) // the second may come yet
-	if third.in1.Attempt != 3 {
-		t.Errorf("attempt 3 was answered by %+v; want it noted", third.in1)
+	third.signIn(hello(3)) // the second may come yet
+	if third.welcome.Attempt != 3 {
+		t.Errorf("attempt 3 was answered by %+v; want it noted", third.welcome)
 	}
 	if err := n1.dial(t, 0).call("sign_in", hello(2), nil); wire.CodeOf(err) != wire.CodeConflict {
 		t.Errorf("attempt 2, late, was answered by %v, want conflict", err)

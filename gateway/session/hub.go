@@ -36,16 +36,16 @@ type Config struct {
 
 // Limits bound what connections may take. A zero field takes its default.
 type Limits struct {
-	Connections int           // 20,000
-	Silent      int           // 64: connections that have not asked to sign in yet
-	Entering    int           // 1024: sign-ins under way
-	SignIn      time.Duration // 5 s: from the connection to the sign-in
-	Write       time.Duration // 5 s: a write without progress ends the connection
-	Window      int           // 4096: messages of one connection without outcome
-	WindowBytes int           // 32 MiB: of them
-	Out         int           // 1 MiB: what waits to be written to one connection, mail apart
-	Asks        int           // 64: requests to COORDINATOR that wait
-	AskBytes    int           // 4 MiB: one of them
+	Connections  int           // 20,000
+	Silent       int           // 64: connections that have not asked to sign in yet
+	SignIns      int           // 1024: sign-ins under way
+	SignIn       time.Duration // 5 s: from the connection to the sign-in
+	Write        time.Duration // 5 s: a write without progress ends the connection
+	Window       int           // 4096: messages of one connection without outcome
+	WindowBytes  int           // 32 MiB: of them
+	Out          int           // 1 MiB: what waits to be written to one connection, mail apart
+	Requests     int           // 64: requests to COORDINATOR that wait
+	RequestBytes int           // 4 MiB: one of them
 	// Grace (1 s) is how long a session lives on without a sign of life once the
 	// process that had it is gone.
 	Grace time.Duration
@@ -54,14 +54,14 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	set(&l.Connections, 20_000)
 	set(&l.Silent, 64)
-	set(&l.Entering, 1024)
+	set(&l.SignIns, 1024)
 	set(&l.SignIn, wire.SignInTime)
 	set(&l.Write, 5*time.Second)
 	set(&l.Window, 4096)
 	set(&l.WindowBytes, 32<<20)
 	set(&l.Out, 1<<20)
-	set(&l.Asks, 64)
-	set(&l.AskBytes, 4<<20)
+	set(&l.Requests, 64)
+	set(&l.RequestBytes, 4<<20)
 	set(&l.Grace, time.Second)
 	return l
 }
@@ -95,7 +95,7 @@ func New(cfg Config) *Hub {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	h.signIns = make(chan struct{}, h.limits.Entering)
+	h.signIns = make(chan struct{}, h.limits.SignIns)
 	return h
 }
 

@@ -9,15 +9,15 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// patiently is next for what may take long.
-func (g *guest) patiently() (wire.Message, error) {
+// nextWithin is next for what may take long.
+func (g *testClient) nextWithin() (wire.Message, error) {
 	for {
 		_ = g.conn.SetReadDeadline(time.Now().Add(time.Minute)) // of one frame
 		m, err := g.in.Next()
 		if err != nil || m.To != "" || m.Type != wire.TypeChunk {
 			return m, err
 		}
-		if whole, ok, err := g.cut.Add(&m); err != nil || ok {
+		if whole, ok, err := g.chunks.Add(&m); err != nil || ok {
 			return whole, err
 		}
 	}
@@ -30,10 +30,10 @@ func (g *guest) patiently() (wire.Message, error) {
 // half of a large one, a sixteenth of all. They are not of the largest size:
 // each must be there within control.PostTime.
 func TestLargeMessagesDoNotDelayShortOnes(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	quiet := func(at, name string) *guest {
-		g := w.sites[at].dial(t, wire.LongestPing)
-		g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	quiet := func(at, name string) *testClient {
+		g := w.nodes[at].dial(t, wire.LongestPing)
+		g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
 		return g
 	}
 	pump, store := quiet("n1", "pump"), quiet("n2", "store")
@@ -48,9 +48,9 @@ func TestLargeMessagesDoNotDelayShortOnes(t *testing.T) {
 	go func() {
 		defer close(stored)
 		for range rounds {
-			m, err := store.patiently()
+			m, err := store.nextWithin()
 			for err == nil && m.To == "" {
-				m, err = store.patiently()
+				m, err = store.nextWithin()
 			}
 			if err != nil || m.Size() != size {
 				t.Errorf("got a message of %d bytes (%v), want %d", m.Size(), err, size)
@@ -71,7 +71,7 @@ func TestLargeMessagesDoNotDelayShortOnes(t *testing.T) {
 					return
 				}
 			}
-			m, err := pump.patiently()
+			m, err := pump.nextWithin()
 			if err != nil || m.Type != wire.TypeReceipt {
 				t.Errorf("a large message was answered by %.300s (%v)", m.Payload, err)
 				return

@@ -27,8 +27,8 @@ func text(to, s string, id uint32) wire.Message {
 // Two components at two coordinators talk; plain names are completed and the
 // sender is filled in.
 func TestMessagesAcrossCoordinators(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	gui, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n2"].signIn(t, "laser")
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	gui, laser := w.nodes["n1"].signIn(t, "gui"), w.nodes["n2"].signIn(t, "laser")
 	for i := range 500 {
 		gui.send(text("n2.laser", fmt.Sprint(i), 0))
 	}
@@ -42,7 +42,7 @@ func TestMessagesAcrossCoordinators(t *testing.T) {
 	if m := gui.message(); m.Conversation != [16]byte{7} || len(m.Payload) != 3 || !bytes.Equal(m.Payload[2], []byte{2, 3}) {
 		t.Errorf("the answer came as %+v", m)
 	}
-	stage := w.sites["n1"].signIn(t, "stage")
+	stage := w.nodes["n1"].signIn(t, "stage")
 	stage.send(text("gui", "home", 0))
 	if m := gui.message(); m.From != "n1.stage" || m.To != "n1.gui" {
 		t.Errorf("a plain name was completed to %s, from %s", m.To, m.From)
@@ -51,8 +51,8 @@ func TestMessagesAcrossCoordinators(t *testing.T) {
 
 // A receipt names what was delivered, an error message what was not.
 func TestOutcomes(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	gui, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n2"].signIn(t, "laser")
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	gui, laser := w.nodes["n1"].signIn(t, "gui"), w.nodes["n2"].signIn(t, "laser")
 	for id := uint32(1); id <= 100; id++ {
 		gui.send(text("n2.laser", "x", id))
 	}
@@ -77,21 +77,21 @@ func TestOutcomes(t *testing.T) {
 
 	gui.send(text("n2.nobody", "x", 7))
 	m := gui.message()
-	a := read(t, m)
+	a := decodeReply(t, m)
 	if m.Conversation != [16]byte{9, 7} || m.ID != 7 || m.From != "n1.COORDINATOR" || a.Error == nil || a.Error.Code != -32093 || a.code() != wire.CodeNotFound {
 		t.Errorf("the report on a message to nobody is %+v %+v", m, a)
 	}
 	forged := text("n2.laser", "x", 8)
 	forged.From = "n2.laser"
 	gui.send(forged)
-	if m = gui.message(); m.ID != 8 || read(t, m).code() != wire.CodeForbidden {
+	if m = gui.message(); m.ID != 8 || decodeReply(t, m).code() != wire.CodeForbidden {
 		t.Errorf("a forged sender was answered by %+v", m)
 	}
 	gui.send(text("a.b.c", "x", 9))
-	if m = gui.message(); m.ID != 9 || read(t, m).code() != wire.CodeInvalid {
+	if m = gui.message(); m.ID != 9 || decodeReply(t, m).code() != wire.CodeInvalid {
 		t.Errorf("a wrong name was answered by %+v", m)
 	}
-	if n := w.sites["n1"].hub.Counts()["forged"]; n != 1 {
+	if n := w.nodes["n1"].hub.Counts()["forged"]; n != 1 {
 		t.Errorf("%d forged senders counted, want 1", n)
 	}
 }
@@ -101,8 +101,8 @@ func TestOutcomes(t *testing.T) {
 func TestSlowConsumer(t *testing.T) {
 	s := settings{}
 	s.limits.Write = 500 * time.Millisecond
-	w := newWorld(t, s, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, s, "n1")
+	n1 := w.nodes["n1"]
 	slow, other, gui := n1.signIn(t, "slow"), n1.signIn(t, "other"), n1.signIn(t, "gui")
 	body := string(make([]byte, 32<<10))
 	busy, sent := 0, uint32(0)
@@ -118,7 +118,7 @@ func TestSlowConsumer(t *testing.T) {
 				left -= len(m.Payload[0]) / 3
 				continue
 			}
-			if code := read(t, m).code(); code != wire.CodeBusy {
+			if code := decodeReply(t, m).code(); code != wire.CodeBusy {
 				t.Fatalf("a full mailbox was reported as %q", code)
 			}
 			busy++
@@ -147,8 +147,8 @@ func TestSlowConsumer(t *testing.T) {
 		}
 	}
 	again := n1.dial(t, 0)
-	again.enter(wire.Hello{SignIn: wire.SignIn{Name: "slow", Session: slow.in1.Session, Secret: slow.in1.Secret}})
-	if !again.in1.Resumed {
+	again.signIn(wire.Hello{SignIn: wire.SignIn{Name: "slow", Session: slow.welcome.Session, Secret: slow.welcome.Secret}})
+	if !again.welcome.Resumed {
 		t.Error("the session was not resumed at its home")
 	}
 	for range 300 {
@@ -161,8 +161,8 @@ func TestSlowConsumer(t *testing.T) {
 // A long message does not hold up short ones of others, but those of the same
 // sender come after it.
 func TestLongMessage(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	gui, pump, laser := w.sites["n1"].signIn(t, "gui"), w.sites["n1"].signIn(t, "pump"), w.sites["n2"].signIn(t, "laser")
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	gui, pump, laser := w.nodes["n1"].signIn(t, "gui"), w.nodes["n1"].signIn(t, "pump"), w.nodes["n2"].signIn(t, "laser")
 	long := make([]byte, 12<<20) // below what a mailbox holds, so that nothing is refused
 	for i := range long {
 		long[i] = byte(i * 7)
@@ -212,11 +212,11 @@ func TestLongMessage(t *testing.T) {
 // refused, and the connection may try again.
 func TestSignIn(t *testing.T) {
 	s := settings{tokens: []string{"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"}} // of "secret"
-	w := newWorld(t, s, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, s, "n1")
+	n1 := w.nodes["n1"]
 	g := n1.dial(t, 0)
 	g.send(text("n1.laser", "x", 5))
-	if m := g.message(); m.ID != 5 || m.Conversation != [16]byte{9, 5} || read(t, m).Error.Code != -32090 {
+	if m := g.message(); m.ID != 5 || m.Conversation != [16]byte{9, 5} || decodeReply(t, m).Error.Code != -32090 {
 		t.Errorf("a message before the sign-in was answered by %+v", m)
 	}
 	if err := g.call("sign_in", wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "wrong"}, nil); wire.CodeOf(err) != wire.CodeUnauthorized {
@@ -225,8 +225,8 @@ func TestSignIn(t *testing.T) {
 	if err := g.call("sign_in", map[string]any{"name": "gui", "token": "secret", "colour": "red"}, nil); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("an unknown member: %v", err)
 	}
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
-	if in := g.in1; in.FullName != "n1.gui" || in.Home != "n1" || in.Resumed || len(in.Coordinators) != 1 || in.Coordinators[0].Address != n1.addr || time.Duration(in.Lease) != wire.DefaultLease {
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
+	if in := g.welcome; in.FullName != "n1.gui" || in.Home != "n1" || in.Resumed || len(in.Coordinators) != 1 || in.Coordinators[0].Address != n1.addr || time.Duration(in.Lease) != wire.DefaultLease {
 		t.Errorf("the welcome is %+v", in)
 	}
 	second := n1.dial(t, 0)
@@ -240,8 +240,8 @@ func TestSignIn(t *testing.T) {
 	if err := g.call("pong", struct{}{}, nil); err == nil {
 		t.Error("a method was answered after the sign-out")
 	}
-	second.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "other"}, Token: "secret"})
+	second.signIn(wire.Hello{SignIn: wire.SignIn{Name: "gui"}, Token: "secret"})
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: "other"}, Token: "secret"})
 	g.send(text("gui", "again", 0))
 	if m := second.message(); string(m.Payload[0]) != "again" || m.From != "n1.other" {
 		t.Errorf("after a second life the message came as %+v", m)
@@ -250,12 +250,12 @@ func TestSignIn(t *testing.T) {
 
 // A session moves to another coordinator, and its old connection is told.
 func TestTakeOver(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	old := w.sites["n1"].signIn(t, "laser")
-	gui := w.sites["n1"].signIn(t, "gui")
-	moved := w.sites["n2"].dial(t, 0)
-	moved.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.in1.Session, Secret: old.in1.Secret}})
-	if in := moved.in1; in.FullName != "n1.laser" || in.Home != "n2" || in.Resumed {
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	old := w.nodes["n1"].signIn(t, "laser")
+	gui := w.nodes["n1"].signIn(t, "gui")
+	moved := w.nodes["n2"].dial(t, 0)
+	moved.signIn(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.welcome.Session, Secret: old.welcome.Secret}})
+	if in := moved.welcome; in.FullName != "n1.laser" || in.Home != "n2" || in.Resumed {
 		t.Errorf("taken over as %+v", in)
 	}
 	if why := old.bye(); why.Code != wire.CodeConflict {
@@ -266,10 +266,10 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 	// The same session by a second connection at the same home.
-	second := w.sites["n2"].dial(t, 0)
-	second.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.in1.Session, Secret: old.in1.Secret}})
-	if why := moved.bye(); why.Code != wire.CodeConflict || !second.in1.Resumed {
-		t.Errorf("the first connection was told %+v, the second %+v", why, second.in1)
+	second := w.nodes["n2"].dial(t, 0)
+	second.signIn(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.welcome.Session, Secret: old.welcome.Secret}})
+	if why := moved.bye(); why.Code != wire.CodeConflict || !second.welcome.Resumed {
+		t.Errorf("the first connection was told %+v, the second %+v", why, second.welcome)
 	}
 	w.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.laser", Reason: "removed by an operator"})
 	if why := second.bye(); why.Code != wire.CodeNotFound {
@@ -279,10 +279,10 @@ func TestTakeOver(t *testing.T) {
 
 // A dead peer is noticed after three pings, its session ends with its lease.
 func TestDeadPeer(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1")
+	n1 := w.nodes["n1"]
 	g := n1.dial(t, time.Second)
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(4 * time.Second)}})
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(4 * time.Second)}})
 	start := time.Now()
 	for range 3 { // pings keep it alive
 		time.Sleep(900 * time.Millisecond)
@@ -309,15 +309,15 @@ func TestDeadPeer(t *testing.T) {
 
 // News of the directory come in order behind the answer to subscribe.
 func TestNews(t *testing.T) {
-	w := newWorld(t, settings{}, "n1", "n2")
-	gui := w.sites["n1"].signIn(t, "gui")
+	w := newTestCluster(t, settings{}, "n1", "n2")
+	gui := w.nodes["n1"].signIn(t, "gui")
 	var at struct{ At string }
 	must(t, gui.call("subscribe", map[string]any{"topics": []string{"component"}}, &at))
-	laser := w.sites["n2"].signIn(t, "laser")
+	laser := w.nodes["n2"].signIn(t, "laser")
 	must(t, laser.call("sign_out", struct{}{}, nil))
 	for _, want := range []string{"signed_in", "signed_out"} {
 		m := gui.message()
-		a := read(t, m)
+		a := decodeReply(t, m)
 		var e wire.Event
 		must(t, unmarshal(a.Params, &e))
 		if a.Method != "event" || e.Kind != want || e.Key != "n2.laser" || m.Conversation != [16]byte{1, 14: 0, 15: 2} {
@@ -360,7 +360,7 @@ func TestMethodsAreThoseOfTheDocument(t *testing.T) {
 			}
 		}
 	}
-	gui := newWorld(t, settings{}, "n1").sites["n1"].signIn(t, "gui")
+	gui := newTestCluster(t, settings{}, "n1").nodes["n1"].signIn(t, "gui")
 	var discovered struct{ Methods []struct{ Name string } }
 	must(t, gui.call("rpc.discover", struct{}{}, &discovered))
 	at := []string{"sign_in", "subscribe", "unsubscribe", "rpc.discover"} // the door's own, and discovery itself
@@ -394,7 +394,7 @@ func TestMethodsAreThoseOfTheDocument(t *testing.T) {
 
 // Many conversations go over one connection at once, in both directions; a batch is answered as one.
 func TestManyConversations(t *testing.T) {
-	n1 := newWorld(t, settings{}, "n1").sites["n1"]
+	n1 := newTestCluster(t, settings{}, "n1").nodes["n1"]
 	gui, laser := n1.signIn(t, "gui"), n1.signIn(t, "laser")
 	const n = 60 // at most 64 requests to COORDINATOR wait
 	for i := range byte(n) {
@@ -411,7 +411,7 @@ func TestManyConversations(t *testing.T) {
 		if _, twice := answers[m.Conversation]; twice {
 			t.Fatalf("two answers in conversation %v", m.Conversation)
 		}
-		if a := read(t, m); a.Error != nil {
+		if a := decodeReply(t, m); a.Error != nil {
 			t.Errorf("conversation %v: %+v", m.Conversation, a.Error)
 		}
 		answers[m.Conversation] = m.From
@@ -422,7 +422,7 @@ func TestManyConversations(t *testing.T) {
 		}
 	}
 	gui.send(wire.Message{To: "COORDINATOR", Conversation: [16]byte{4}, Type: wire.TypeJSON, Payload: [][]byte{[]byte(`[{"jsonrpc":"2.0","id":1,"method":"pong"},{"jsonrpc":"2.0","method":"pong"},{"jsonrpc":"2.0","id":2,"method":"dance"}]`)}})
-	var batch []answer
+	var batch []reply
 	must(t, unmarshal(gui.message().Payload[0], &batch))
 	if len(batch) != 2 || batch[0].Error != nil || batch[1].Error == nil || batch[1].Error.Code != -32601 {
 		t.Errorf("a batch was answered by %+v", batch)
@@ -437,14 +437,14 @@ func TestTLS(t *testing.T) {
 	must(t, err)
 	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
 	must(t, err)
-	n1 := newWorld(t, settings{tls: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}}, "n1").sites["n1"]
+	n1 := newTestCluster(t, settings{tls: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}}, "n1").nodes["n1"]
 	secure := func() net.Conn {
 		conn, err := tls.Dial("tcp", n1.addr, &tls.Config{InsecureSkipVerify: true}) // the certificate names a member, not a host
 		must(t, err)
 		return conn
 	}
-	gui := n1.greet(t, secure(), 0)
-	gui.enter(wire.Hello{SignIn: wire.SignIn{Name: "gui"}})
+	gui := n1.handshake(t, secure(), 0)
+	gui.signIn(wire.Hello{SignIn: wire.SignIn{Name: "gui"}})
 	gui.send(wire.Message{To: "gui", Conversation: [16]byte{1}, ID: 3, Payload: [][]byte{make([]byte, 300_000)}})
 	if m := gui.message(); len(m.Payload[0]) != 300_000 {
 		t.Errorf("%d bytes came", len(m.Payload[0]))
@@ -458,7 +458,7 @@ func TestTLS(t *testing.T) {
 	if b, err := io.ReadAll(plain); errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(b), "FOLK") {
 		t.Errorf("one without TLS was told %q, %v", b, err)
 	}
-	n1.world.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.gui", Reason: "removed by an operator"})
+	n1.cluster.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.gui", Reason: "removed by an operator"})
 	if why := gui.bye(); why.Code != wire.CodeNotFound {
 		t.Errorf("the bye over TLS is %+v", why)
 	}
@@ -468,10 +468,10 @@ func TestTLS(t *testing.T) {
 // promise a lease; the connection does not seem dead, and is sent away in time to
 // go elsewhere. No new connection is let in meanwhile.
 func TestOutOfTouch(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1")
+	n1 := w.nodes["n1"]
 	g := n1.dial(t, 0)
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(3 * time.Second)}})
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: "laser", Lease: wire.Duration(3 * time.Second)}})
 	answered := func() byte {
 		g.write(wire.AppendControlFrame(nil, wire.TypePing, []byte("now")))
 		m, err := g.next()
@@ -491,7 +491,7 @@ func TestOutOfTouch(t *testing.T) {
 	}
 	w.outOfTouch("n1", true)
 	again := n1.dial(t, 0)
-	hello := wire.Hello{SignIn: wire.SignIn{Name: "laser", Session: g.in1.Session, Secret: g.in1.Secret}}
+	hello := wire.Hello{SignIn: wire.SignIn{Name: "laser", Session: g.welcome.Session, Secret: g.welcome.Secret}}
 	if err := again.call("sign_in", hello, nil); wire.CodeOf(err) != wire.CodeUnavailable {
 		t.Errorf("out of touch, the session is resumed with %v, want unavailable", err)
 	}
@@ -510,7 +510,7 @@ func TestOutOfTouch(t *testing.T) {
 
 // Who takes the port for that of REST is told so in HTTP.
 func TestHTTPAtTheDoor(t *testing.T) {
-	n1 := newWorld(t, settings{}, "n1").sites["n1"]
+	n1 := newTestCluster(t, settings{}, "n1").nodes["n1"]
 	transport := &http.Transport{DisableKeepAlives: true}
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		ask, err := http.NewRequestWithContext(t.Context(), method, "http://"+n1.addr+"/v1/status", strings.NewReader(strings.Repeat("x", 9999)))

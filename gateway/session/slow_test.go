@@ -18,16 +18,16 @@ import (
 // arrives: bytes move. The kernel tells a writer only now and then.
 func TestLongMessageOverASlowLink(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
+	n1 := w.nodes["n1"]
 	conn, err := net.Dial("tcp", slowlink.To(t, n1.addr, 1<<20))
 	must(t, err)
-	slow := n1.greet(t, conn, wire.LongestPing)
-	slow.enter(wire.Hello{SignIn: wire.SignIn{Name: "slow", Lease: wire.Duration(time.Hour)}})
+	slow := n1.handshake(t, conn, wire.LongestPing)
+	slow.signIn(wire.Hello{SignIn: wire.SignIn{Name: "slow", Lease: wire.Duration(time.Hour)}})
 	gui := n1.signIn(t, "gui")
 	const size = 8 << 20
 	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, size)}})
-	m, err := slow.patiently()
+	m, err := slow.nextWithin()
 	if err != nil || m.Size() != size {
 		t.Errorf("%d bytes came to %q, error %v; the hub counts %v", m.Size(), m.To, err, n1.hub.Counts())
 	}
@@ -38,15 +38,15 @@ func TestLongMessageOverASlowLink(t *testing.T) {
 // is shorter than that takes.
 func TestLongMessageOverASlowWebSocket(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
+	n1 := w.nodes["n1"]
 	url := n1.serveWS(t)
 	slow := dialWS(t, "http://"+slowlink.To(t, strings.TrimPrefix(url, "http://"), 1<<20))
 	slow.signIn("slow", `,"lease":"5s"`)
 	gui := n1.signIn(t, "gui")
 	const size = 8 << 20
 	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, size)}})
-	if s := slow.hear(); len(s.Payload) != 1 || len(s.Payload[0]) != size {
+	if s := slow.receive(); len(s.Payload) != 1 || len(s.Payload[0]) != size {
 		t.Errorf("%d frames came from %q; the hub counts %v", len(s.Payload), s.From, n1.hub.Counts())
 	}
 	if _, live := n1.machine.View().Registry.Session("n1.slow"); !live {
@@ -57,8 +57,8 @@ func TestLongMessageOverASlowWebSocket(t *testing.T) {
 // One that reads nothing of a long message is cut off.
 func TestWebSocketThatReadsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
+	n1 := w.nodes["n1"]
 	slow := dialWS(t, n1.serveWS(t))
 	slow.signIn("slow", "")
 	gui := n1.signIn(t, "gui")
@@ -72,10 +72,10 @@ func TestWebSocketThatReadsNothing(t *testing.T) {
 
 // A message of exactly the largest size passes a WebSocket both ways.
 func TestLargestMessageOverAWebSocket(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	n1 := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1")
+	n1 := w.nodes["n1"]
 	url := n1.serveWS(t)
-	enter := func(name string) *page {
+	enter := func(name string) *wsClient {
 		p := dialWS(t, url)
 		b, err := wire.AppendFrame(nil, &wire.Message{
 			To: wire.Coordinator, Conversation: [16]byte{1}, Type: wire.TypeJSON,
@@ -83,7 +83,7 @@ func TestLargestMessageOverAWebSocket(t *testing.T) {
 		})
 		must(t, err)
 		p.write(b)
-		if a := read(t, p.frame()); a.Error != nil {
+		if a := decodeReply(t, p.frame()); a.Error != nil {
 			t.Fatalf("sign in %s: %+v", name, a.Error)
 		}
 		return p
@@ -127,7 +127,7 @@ func (p *page) nextFrame() <-chan wire.Message {
 }
 
 // frame returns the next frame of a binary session; chunks are put together.
-func (p *page) frame() wire.Message {
+func (p *wsClient) frame() wire.Message {
 	p.t.Helper()
 	for {
 		_, b, err := p.read()
@@ -137,7 +137,7 @@ func (p *page) frame() wire.Message {
 		if m.To != "" || m.Type != wire.TypeChunk {
 			return m
 		}
-		whole, ok, err := p.cut.Add(&m)
+		whole, ok, err := p.chunks.Add(&m)
 		must(p.t, err)
 		if ok {
 			return whole
@@ -147,11 +147,11 @@ func (p *page) frame() wire.Message {
 
 // A message of exactly the largest size passes the native door both ways.
 func TestLargestMessage(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	n1 := w.sites["n1"]
-	enter := func(name string) *guest {
+	w := newTestCluster(t, settings{}, "n1")
+	n1 := w.nodes["n1"]
+	enter := func(name string) *testClient {
 		g := n1.dial(t, wire.LongestPing)
-		g.enter(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
+		g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}})
 		_ = g.conn.SetWriteDeadline(time.Time{})
 		return g
 	}
@@ -172,12 +172,12 @@ func TestLargestMessage(t *testing.T) {
 		}
 		wrote <- nil
 	}()
-	m, err := store.patiently()
+	m, err := store.nextWithin()
 	if err != nil || m.Size() != wire.MaxMessage || m.Payload[0][0] != 1 || m.Payload[0][len(payload)-1] != 2 {
 		t.Errorf("%d bytes came to %q, error %v, want %d bytes", m.Size(), m.To, err, wire.MaxMessage)
 	}
 	must(t, <-wrote)
-	if m, err := gui.patiently(); err != nil || m.Type != wire.TypeReceipt {
+	if m, err := gui.nextWithin(); err != nil || m.Type != wire.TypeReceipt {
 		t.Errorf("its sender was told %.300s, error %v", m.Payload, err)
 	}
 }

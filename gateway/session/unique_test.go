@@ -10,8 +10,8 @@ import (
 // A request of COORDINATOR that tells a key twice is refused, whoever of the
 // door and the coordinator reads it, and the key is named.
 func TestKeysToldTwice(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	ask := func(g *guest, content, key string) {
+	w := newTestCluster(t, settings{}, "n1")
+	ask := func(g *testClient, content, key string) {
 		t.Helper()
 		id := g.conversation()
 		g.send(wire.Message{To: "COORDINATOR", Conversation: id, Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}})
@@ -20,15 +20,15 @@ func TestKeysToldTwice(t *testing.T) {
 			t.Errorf("%s: got %s, want an error that names %s", content, got, key)
 		}
 	}
-	stranger := w.sites["n1"].dial(t, 0)
+	stranger := w.nodes["n1"].dial(t, 0)
 	ask(stranger, `{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"laser","name":"gui"}}`, "name")
 	ask(stranger, `{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"laser","labels":{"a":"1","a":"1"}}}`, "labels.a")
 	ask(stranger, `{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"laser"},"params":{"name":"gui"}}`, "params")
 	ask(stranger, `{"jsonrpc":"2.0","id":1,"method":"sign_out","METHOD":"sign_in","params":{"name":"laser"}}`, "method")
-	if n := w.sites["n1"].machine.View().Registry.Len(); n != 0 {
+	if n := w.nodes["n1"].machine.View().Registry.Len(); n != 0 {
 		t.Errorf("%d components signed in by refused requests", n)
 	}
-	laser := w.sites["n1"].signIn(t, "laser")
+	laser := w.nodes["n1"].signIn(t, "laser")
 	ask(laser, `{"id":1,"method":"pong","id":2}`, "id")
 	ask(laser, `{"id":1,"method":"lookup","params":{"name":"laser","name":"gui"}}`, "name")
 	ask(laser, `{"id":1,"method":"lookup","params":{"name":"laser"},"params":{"name":"gui"}}`, "params")
@@ -40,15 +40,15 @@ func TestKeysToldTwice(t *testing.T) {
 
 // So is a frame of a WebSocket; what it carries is its receiver's to judge.
 func TestTextFramesWithKeysTwice(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	p := dialWS(t, w.sites["n1"].serveWS(t))
+	w := newTestCluster(t, settings{}, "n1")
+	p := dialWS(t, w.nodes["n1"].serveWS(t))
 	p.signIn("laser", "")
-	p.say(`{"to":"n1.laser","content":{"x":1,"x":2}}`)
-	if s := p.hear(); string(s.Content) != `{"x":1,"x":2}` {
+	p.writeText(`{"to":"n1.laser","content":{"x":1,"x":2}}`)
+	if s := p.receive(); string(s.Content) != `{"x":1,"x":2}` {
 		t.Errorf("a content came as %s", s.Content)
 	}
-	p.say(`{"to":"n1.laser","content":1,"content":2}`)
-	if why, _ := p.end(); why.Code != wire.CodeInvalid || !strings.Contains(why.Message, `"content" is told twice`) {
+	p.writeText(`{"to":"n1.laser","content":1,"content":2}`)
+	if why, _ := p.bye(); why.Code != wire.CodeInvalid || !strings.Contains(why.Message, `"content" is told twice`) {
 		t.Errorf("a frame with two contents ended the connection by %+v, want invalid", why)
 	}
 }

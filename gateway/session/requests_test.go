@@ -14,8 +14,8 @@ import (
 // However a sign-in and a sign-out are written, they are understood and
 // answered alike, byte for byte as encoding/json writes it.
 func TestEveryWayToAsk(t *testing.T) {
-	w := newWorld(t, settings{tokens: []string{registry.HashSecret("t")}}, "n1", "n2")
-	g := w.sites["n1"].dial(t, 0)
+	w := newTestCluster(t, settings{tokens: []string{registry.HashSecret("t")}}, "n1", "n2")
+	g := w.nodes["n1"].dial(t, 0)
 	ask := func(content string) string {
 		id := g.conversation()
 		g.send(wire.Message{To: "COORDINATOR", Conversation: id, ID: 7, Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}})
@@ -43,7 +43,7 @@ func TestEveryWayToAsk(t *testing.T) {
 		if got != string(want) || string(a.ID) != c.id || a.Version != "2.0" {
 			t.Errorf("%s: got %s, want %s with id %s", c.in, got, want, c.id)
 		}
-		row, ok := w.sites["n1"].machine.View().Registry.Session("n1.laser")
+		row, ok := w.nodes["n1"].machine.View().Registry.Session("n1.laser")
 		if v, _ := row.Labels.Value("a"); !ok || v != "b" || row.Lease != 20*time.Second || row.ID != a.Result.Session || row.SecretHash != registry.HashSecret(a.Result.Secret) {
 			t.Errorf("%s: answered %+v, made %+v", c.in, a.Result, row)
 		}
@@ -53,7 +53,7 @@ func TestEveryWayToAsk(t *testing.T) {
 		if got, want := ask(c.out), `{"id":`+c.id+`,"result":null,"jsonrpc":"2.0"}`; got != want {
 			t.Errorf("%s: got %s, want %s", c.out, got, want)
 		}
-		if _, ok := w.sites["n1"].machine.View().Registry.Session("n1.laser"); ok {
+		if _, ok := w.nodes["n1"].machine.View().Registry.Session("n1.laser"); ok {
 			t.Errorf("%s: n1.laser is still there", c.out)
 		}
 	}
@@ -74,8 +74,8 @@ func TestEveryWayToAsk(t *testing.T) {
 // An answer to what COORDINATOR asked has its outcome as every message with an
 // id has: a receipt.
 func TestAnAnswerToCoordinatorHasAReceipt(t *testing.T) {
-	w := newWorld(t, settings{}, "n1")
-	s := w.sites["n1"]
+	w := newTestCluster(t, settings{}, "n1")
+	s := w.nodes["n1"]
 	g := s.signIn(t, "laser")
 	answered := make(chan string, 1)
 	go func() {

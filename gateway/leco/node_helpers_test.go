@@ -24,9 +24,9 @@ import (
 // patience is how long a test waits for what must come about.
 const patience = 10 * time.Second
 
-// site is one coordinator with a LECO door: all of it real but the log, which
+// testNode is one coordinator with a LECO door: all of it real but the log, which
 // is applied at once unless the test holds it.
-type site struct {
+type testNode struct {
 	*usecases.UseCases
 	t       *testing.T
 	machine *fsm.Machine
@@ -85,9 +85,9 @@ func (r *replica) Ready(context.Context, raftnode.Consistency, uint64) (raftnode
 func (r *replica) WaitInTouch(context.Context) error { return nil }
 
 // open starts a coordinator of this namespace.
-func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
+func open(t *testing.T, namespace string, change ...func(*leco.Config)) *testNode {
 	t.Helper()
-	s := &site{t: t, machine: fsm.New()}
+	s := &testNode{t: t, machine: fsm.New()}
 	s.log = &replica{machine: s.machine}
 	self := registry.Coordinator{ID: namespace, ServerID: namespace + "/1", Namespace: namespace, PeerAddr: "127.0.0.1:1", Level: 1, Version: "test"}
 	s.propose(registry.KindAnnounce, registry.Announce{Coordinator: self})
@@ -114,7 +114,7 @@ func open(t *testing.T, namespace string, change ...func(*leco.Config)) *site {
 	return s
 }
 
-func (s *site) close() {
+func (s *testNode) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s.door.Close(ctx)
@@ -130,7 +130,7 @@ func listen(t *testing.T, addr string) net.Listener {
 }
 
 // propose writes a command past the door.
-func (s *site) propose(kind string, body any) {
+func (s *testNode) propose(kind string, body any) {
 	s.t.Helper()
 	command, err := fsm.Encode(kind, time.Unix(0, 0), "test", body)
 	if err != nil {
@@ -190,7 +190,7 @@ func connect(t *testing.T, addr, name string) *peer {
 }
 
 // component connects and signs in.
-func (s *site) component(name string) *peer {
+func (s *testNode) component(name string) *peer {
 	s.t.Helper()
 	p := connect(s.t, s.door.Addr(), name)
 	if m := p.ask("COORDINATOR", "sign_in", nil); m.code() != 0 {
@@ -300,7 +300,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // names are the components that the coordinator knows.
-func (s *site) names() string {
+func (s *testNode) names() string {
 	var names []string
 	for row := range s.machine.View().Registry.Sessions() {
 		names = append(names, row.FullName)

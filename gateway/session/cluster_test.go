@@ -29,20 +29,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a few coordinators with real doors, routers and links over one log
+// testCluster is a few coordinators with real doors, routers and links over one log
 // that never fails.
-type world struct {
+type testCluster struct {
 	t     testing.TB
 	mu    sync.Mutex
 	index uint64
-	sites map[string]*site
+	nodes map[string]*testNode
 
 	cutOff map[string]bool // coordinators that are out of touch with the log
 }
 
-type site struct {
+type testNode struct {
 	id      string
-	world   *world
+	cluster *testCluster
 	machine *fsm.Machine
 	router  *router.Router
 	control *usecases.UseCases
@@ -52,7 +52,7 @@ type site struct {
 	end     func()
 }
 
-// settings change the doors of a world.
+// settings change the doors of a cluster.
 type settings struct {
 	limits session.Limits
 	router router.Limits
@@ -60,32 +60,32 @@ type settings struct {
 	tls    *tls.Config
 }
 
-func newWorld(t testing.TB, s settings, ids ...string) *world {
+func newTestCluster(t testing.TB, s settings, ids ...string) *testCluster {
 	t.Helper()
-	w := &world{t: t, cutOff: map[string]bool{}, sites: map[string]*site{}}
+	w := &testCluster{t: t, cutOff: map[string]bool{}, nodes: map[string]*testNode{}}
 	for _, id := range ids {
 		links, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
-		w.sites[id] = &site{id: id, world: w, machine: fsm.New(), links: links}
+		w.nodes[id] = &testNode{id: id, cluster: w, machine: fsm.New(), links: links}
 	}
 	for _, id := range ids {
-		w.sites[id].open(s)
+		w.nodes[id].open(s)
 	}
 	t.Cleanup(func() {
-		for _, s := range w.sites {
+		for _, s := range w.nodes {
 			s.end()
 		}
 	})
 	return w
 }
 
-func (s *site) open(set settings) {
-	t := s.world.t
+func (s *testNode) open(set settings) {
+	t := s.cluster.t
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s.addr = l.Addr().String()
 	self := registry.Coordinator{ID: s.id, ServerID: s.id + "/1", Namespace: s.id, PeerAddr: s.links.Addr().String(), ComponentAddr: s.addr, Level: 1, Version: "test"}
-	s.world.apply(t, registry.KindAnnounce, registry.Announce{Coordinator: self})
+	s.cluster.apply(t, registry.KindAnnounce, registry.Announce{Coordinator: self})
 	s.router = router.Open(router.Config{Self: s.id, Namespace: s.id, Directory: control.NewDirectory(s.machine, replica{s}), Dialer: links{s}, Limits: set.router})
 	known, err := control.NewAuthenticator(set.tokens)
 	must(t, err)
@@ -123,24 +123,24 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (w *world) apply(t testing.TB, kind string, body any) wire.Result {
+func (w *testCluster) apply(t testing.TB, kind string, body any) wire.Result {
 	t.Helper()
 	command, err := fsm.Encode(kind, time.Now(), "test", body)
 	must(t, err)
 	return w.commit("", command)
 }
 
-func (w *world) outOfTouch(id string, out bool) {
+func (w *testCluster) outOfTouch(id string, out bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cutOff[id] = out
 }
 
-func (w *world) commit(at string, command []byte) (answer wire.Result) {
+func (w *testCluster) commit(at string, command []byte) (answer wire.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.index++
-	for id, s := range w.sites {
+	for id, s := range w.nodes {
 		if r := s.machine.Apply(w.index, [][]byte{command})[0]; id == at || at == "" {
 			answer = r
 		}
@@ -148,11 +148,11 @@ func (w *world) commit(at string, command []byte) (answer wire.Result) {
 	return answer
 }
 
-// replica is a site's control.Replica.
-type replica struct{ *site }
+// replica is a node's control.Replica.
+type replica struct{ *testNode }
 
 func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error) {
-	r := s.world.commit(s.id, command)
+	r := s.cluster.commit(s.id, command)
 	if r.Err != nil {
 		return 0, nil, r.Err
 	}
@@ -169,9 +169,9 @@ func (s replica) Alive(string) (bool, time.Time)               { return true, ti
 
 // InTouch is as the test has it.
 func (s replica) InTouch() bool {
-	s.world.mu.Lock()
-	defer s.world.mu.Unlock()
-	return !s.world.cutOff[s.id]
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return !s.cluster.cutOff[s.id]
 }
 
 func (s replica) WaitInTouch(context.Context) error {
@@ -202,8 +202,8 @@ var (
 	_                 = peer.Hello{}
 )
 
-// links are a site's router.Dialer: the dialling side says its name first.
-type links struct{ *site }
+// links are a node's router.Dialer: the dialling side says its name first.
+type links struct{ *testNode }
 
 func (s links) DialLink(ctx context.Context, addr, _ string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
@@ -224,32 +224,32 @@ func (s links) AcceptLink() (net.Conn, string, error) {
 	return conn, string(name), err
 }
 
-// guest is a client written from docs/protocol.md.
-type guest struct {
-	t    testing.TB
-	conn net.Conn
-	raw  *bufio.Reader // under in
-	in   *wire.FrameReader
-	cut  wire.Reassembler
-	in1  wire.Welcome
-	n    byte
+// testClient is a client written from docs/protocol.md.
+type testClient struct {
+	t             testing.TB
+	conn          net.Conn
+	raw           *bufio.Reader // under in
+	in            *wire.FrameReader
+	chunks        wire.Reassembler
+	welcome       wire.Welcome
+	conversations byte
 }
 
 // dial connects and exchanges preambles; ping 0 is the default.
-func (s *site) dial(t testing.TB, ping time.Duration) *guest {
+func (s *testNode) dial(t testing.TB, ping time.Duration) *testClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	must(t, err)
-	return s.greet(t, conn, ping)
+	return s.handshake(t, conn, ping)
 }
 
-// greet exchanges preambles on a connection.
-func (s *site) greet(t testing.TB, conn net.Conn, ping time.Duration) *guest {
+// handshake exchanges preambles on a connection.
+func (s *testNode) handshake(t testing.TB, conn net.Conn, ping time.Duration) *testClient {
 	t.Helper()
 	t.Cleanup(func() { conn.Close() })
 	_, err := conn.Write(wire.Preamble{Version: 1, Ping: ping}.Append(nil))
 	must(t, err)
-	g := &guest{t: t, conn: conn}
+	g := &testClient{t: t, conn: conn}
 	r := bufio.NewReaderSize(conn, 64<<10)
 	var b [wire.PreambleSize]byte
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -265,26 +265,26 @@ func (s *site) greet(t testing.TB, conn net.Conn, ping time.Duration) *guest {
 }
 
 // signIn dials and signs in.
-func (s *site) signIn(t testing.TB, name string) *guest {
+func (s *testNode) signIn(t testing.TB, name string) *testClient {
 	t.Helper()
 	g := s.dial(t, 0)
-	g.enter(wire.Hello{SignIn: wire.SignIn{Name: name}})
+	g.signIn(wire.Hello{SignIn: wire.SignIn{Name: name}})
 	return g
 }
 
-func (g *guest) enter(h wire.Hello) {
+func (g *testClient) signIn(h wire.Hello) {
 	g.t.Helper()
-	must(g.t, g.call("sign_in", h, &g.in1))
+	must(g.t, g.call("sign_in", h, &g.welcome))
 }
 
-func (g *guest) write(b []byte) {
+func (g *testClient) write(b []byte) {
 	g.t.Helper()
 	_ = g.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
 	_, err := g.conn.Write(b)
 	must(g.t, err)
 }
 
-func (g *guest) send(m wire.Message) {
+func (g *testClient) send(m wire.Message) {
 	g.t.Helper()
 	b, err := wire.AppendFrame(nil, &m)
 	must(g.t, err)
@@ -292,7 +292,7 @@ func (g *guest) send(m wire.Message) {
 }
 
 // next returns the next frame; chunks are put together.
-func (g *guest) next() (wire.Message, error) {
+func (g *testClient) next() (wire.Message, error) {
 	g.t.Helper()
 	_ = g.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for {
@@ -300,7 +300,7 @@ func (g *guest) next() (wire.Message, error) {
 		if err != nil || m.To != "" || m.Type != wire.TypeChunk {
 			return m, err
 		}
-		whole, ok, err := g.cut.Add(&m)
+		whole, ok, err := g.chunks.Add(&m)
 		if err != nil || ok {
 			return whole, err
 		}
@@ -308,7 +308,7 @@ func (g *guest) next() (wire.Message, error) {
 }
 
 // message returns the next message, whatever comes about the connection.
-func (g *guest) message() wire.Message {
+func (g *testClient) message() wire.Message {
 	g.t.Helper()
 	for {
 		m, err := g.next()
@@ -323,7 +323,7 @@ func (g *guest) message() wire.Message {
 }
 
 // bye waits for the end of the connection and returns its reason.
-func (g *guest) bye() (why wire.Error) {
+func (g *testClient) bye() (why wire.Error) {
 	g.t.Helper()
 	for {
 		m, err := g.next()
@@ -339,7 +339,7 @@ func (g *guest) bye() (why wire.Error) {
 	}
 }
 
-type answer struct {
+type reply struct {
 	Result json.RawMessage
 	Error  *struct {
 		Code    int
@@ -351,7 +351,7 @@ type answer struct {
 }
 
 // code is the word of ours in an error answer.
-func (a answer) code() wire.Code {
+func (a reply) code() wire.Code {
 	if a.Error == nil {
 		return ""
 	}
@@ -360,7 +360,7 @@ func (a answer) code() wire.Code {
 	return d.Code
 }
 
-func read(t testing.TB, m wire.Message) (a answer) {
+func decodeReply(t testing.TB, m wire.Message) (a reply) {
 	t.Helper()
 	if len(m.Payload) == 0 {
 		t.Fatalf("message from %s without content", m.From)
@@ -371,9 +371,9 @@ func read(t testing.TB, m wire.Message) (a answer) {
 	return a
 }
 
-func (g *guest) conversation() (id [16]byte) {
-	g.n++
-	id[0], id[15] = 1, g.n
+func (g *testClient) conversation() (id [16]byte) {
+	g.conversations++
+	id[0], id[15] = 1, g.conversations
 	return id
 }
 
@@ -387,7 +387,7 @@ func requestOf(t testing.TB, method string, params any) []byte {
 }
 
 // call asks COORDINATOR and waits for its answer; other messages are dropped.
-func (g *guest) call(method string, params, out any) error {
+func (g *testClient) call(method string, params, out any) error {
 	g.t.Helper()
 	id := g.conversation()
 	g.send(wire.Message{To: "COORDINATOR", Conversation: id, Type: wire.TypeJSON, Payload: [][]byte{requestOf(g.t, method, params)}})
@@ -396,7 +396,7 @@ func (g *guest) call(method string, params, out any) error {
 		if m.Conversation != id {
 			continue
 		}
-		a := read(g.t, m)
+		a := decodeReply(g.t, m)
 		if a.Error != nil {
 			return &wire.Error{Code: a.code(), Message: a.Error.Message}
 		}

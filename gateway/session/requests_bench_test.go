@@ -15,8 +15,8 @@ import (
 // nothing: what the door, the use cases and the state machine do for a sign-in
 // and a sign-out.
 func BenchmarkSignInOut(b *testing.B) {
-	w := newWorld(b, settings{}, "n1")
-	g := w.sites["n1"].dial(b, wire.LongestPing)
+	w := newTestCluster(b, settings{}, "n1")
+	g := w.nodes["n1"].dial(b, wire.LongestPing)
 	ask := func(content string) []byte {
 		f, err := wire.AppendFrame(nil, &wire.Message{To: wire.Coordinator, Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}})
 		must(b, err)

@@ -227,13 +227,13 @@ func (c *Conn) enqueueRequest(m *wire.Message, live *home.Session) {
 	l := &c.hub.limits
 	c.mu.Lock()
 	switch {
-	case size > l.AskBytes:
+	case size > l.RequestBytes:
 		c.mu.Unlock()
-		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d: ask for less at once", size, l.AskBytes))
+		c.refuse(m, live, wire.Refuse(wire.CodeTooLarge, "a request to COORDINATOR of %d bytes is above the limit of %d: ask for less at once", size, l.RequestBytes))
 		return
-	case len(c.requests) >= l.Asks:
+	case len(c.requests) >= l.Requests:
 		c.mu.Unlock()
-		c.refuse(m, live, wire.Refuse(wire.CodeBusy, "%d requests of %s wait for COORDINATOR already", l.Asks, live.FullName()))
+		c.refuse(m, live, wire.Refuse(wire.CodeBusy, "%d requests of %s wait for COORDINATOR already", l.Requests, live.FullName()))
 		return
 	}
 	asked := *m
