@@ -100,7 +100,7 @@ func (s *workerSettings) hideToken(log *slog.Logger) {
 		return
 	}
 	s.client.Token = strings.Clone(s.client.Token) // it may be a piece of the argument that is blanked
-	if err := work.Hide(s.client.Token); err != nil {
+	if err := work.HideSecrets(s.client.Token); err != nil {
 		log.Warn("parts may read the token in /proc: give it by --token-file", "error", err)
 	}
 }

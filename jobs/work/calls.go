@@ -32,15 +32,15 @@ func (w *Worker) sync() {
 				return
 			}
 			for _, ref := range todo.Cancel {
-				w.drop(ref, "no longer given to this worker")
+				w.discard(ref, "no longer given to this worker")
 			}
-			w.take(todo.Run)
+			w.enqueue(todo.Run)
 		}
 	})
 }
 
 func (w *Worker) reportStarts(now time.Time) {
-	refs := w.parts.starts(now)
+	refs := w.parts.startsDue(now)
 	if len(refs) == 0 {
 		return
 	}
@@ -65,8 +65,8 @@ func (w *Worker) reportStarts(now time.Time) {
 				case wire.CodeConflict, wire.CodeNotFound:
 					// An ended one has its own verdict coming.
 					if t := w.parts.tasks[ref]; t != nil && t.state == running {
-						w.parts.settled.add(ref)
-						w.drop(ref, verdicts[i].Message)
+						w.parts.resolved.add(ref)
+						w.discard(ref, verdicts[i].Message)
 					}
 				default:
 					w.parts.startAt = time.Now().Add(w.parts.startPause.NextBackOff())
@@ -90,7 +90,7 @@ func (w *Worker) reportFinishes() {
 			if err == nil && len(verdicts) == len(parts) {
 				w.parts.single = false
 				before := len(w.parts.ended)
-				w.parts.finished(parts, verdicts)
+				w.parts.applyVerdicts(parts, verdicts)
 				if len(w.parts.ended) < before {
 					w.parts.finishPause.Reset()
 					w.parts.finishAt = time.Time{}
@@ -106,7 +106,7 @@ func (w *Worker) reportFinishes() {
 	})
 }
 
-// refusedBatch finds the report that spoils a batch by telling them one by one;
+// refusedBatch finds the report for which a batch is refused by sending them one by one;
 // that one becomes a failure, and if even this is refused it is dropped.
 func (w *Worker) refusedBatch(parts []wire.PartDone, err error) {
 	if len(parts) > 1 {
@@ -114,5 +114,5 @@ func (w *Worker) refusedBatch(parts []wire.PartDone, err error) {
 		return
 	}
 	v := wire.PartVerdict{PartRef: parts[0].PartRef, Code: wire.CodeOf(err), Message: err.Error()}
-	w.parts.finished(parts, []wire.PartVerdict{v})
+	w.parts.applyVerdicts(parts, []wire.PartVerdict{v})
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		h := newHome()
 		if len(os.Args) > 1 {
-			if err := work.Hide(strings.TrimPrefix(os.Args[1], "--token=")); err != nil {
+			if err := work.HideSecrets(strings.TrimPrefix(os.Args[1], "--token=")); err != nil {
 				panic(err)
 			}
 		}

@@ -79,13 +79,13 @@ func (h *home) Finish(_ context.Context, parts []wire.PartDone) (vs []wire.PartV
 	h.batches = append(h.batches, len(parts))
 	for _, d := range parts {
 		v := wire.PartVerdict{PartRef: d.PartRef}
-		_, told := h.done[d.PartRef]
+		_, reported := h.done[d.PartRef]
 		_, ours := h.assigned[d.PartRef]
 		switch {
 		case ours:
 			delete(h.assigned, d.PartRef)
 			h.done[d.PartRef] = d
-		case !told:
+		case !reported:
 			v.Code, v.Message = wire.CodeConflict, "stale"
 		}
 		vs = append(vs, v)

@@ -10,13 +10,13 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// partQueue is all a worker knows of its parts. Only the loop touches it.
+// partQueue holds the parts of a worker. Only the loop touches it.
 type partQueue struct {
-	tasks   map[wire.PartRef]*task
-	queue   []*task // waiting for a slot, first come first
-	ended   []*task // waiting for a verdict, first come first
-	running int     // processes, those of dropped parts included
-	settled ring
+	tasks    map[wire.PartRef]*task
+	queue    []*task    // waiting for a slot, first come first
+	ended    []*task    // waiting for a verdict, first come first
+	running  int        // processes, those of dropped parts included
+	resolved recentRefs // parts that have a verdict or were refused
 
 	// One call of each kind at a time; ...At is when the next may begin.
 	syncing, starting, finishing bool
@@ -48,7 +48,7 @@ type task struct {
 }
 
 func newPartQueue() partQueue {
-	return partQueue{tasks: map[wire.PartRef]*task{}, settled: newRing(4096), startPause: newBackOff(), finishPause: newBackOff()}
+	return partQueue{tasks: map[wire.PartRef]*task{}, resolved: newRecentRefs(4096), startPause: newBackOff(), finishPause: newBackOff()}
 }
 
 // newBackOff makes the waits between repeated calls: 100 ms doubling to 3 s, with
@@ -69,7 +69,7 @@ func (d *partQueue) add(p wire.RunPart) {
 	d.queue = append(d.queue, t)
 }
 
-// next takes the first part that waits for a slot; nil if there is none.
+// next removes and returns the first part that waits for a slot; nil if there is none.
 func (d *partQueue) next() *task {
 	for len(d.queue) > 0 {
 		t := d.queue[0]
@@ -81,13 +81,13 @@ func (d *partQueue) next() *task {
 	return nil
 }
 
-func (d *partQueue) begin(t *task, startDue time.Time) {
+func (d *partQueue) markRunning(t *task, startDue time.Time) {
 	t.state, t.startDue = running, startDue
 	d.running++
 }
 
-// end turns a part into its report.
-func (d *partQueue) end(t *task, out outcome) {
+// markEnded turns a part into its report.
+func (d *partQueue) markEnded(t *task, out outcome) {
 	t.state = ended
 	t.report = wire.PartDone{PartRef: t.part.PartRef, OK: out.err == "", Result: out.result, Error: out.err, Millis: out.took.Milliseconds()}
 	d.ended = append(d.ended, t)
@@ -105,7 +105,7 @@ func (d *partQueue) remove(t *task) {
 	}
 }
 
-// holding is what a sync tells: all but the parts being dropped.
+// holding returns the parts that a sync sends: all but those being dropped.
 func (d *partQueue) holding() []wire.PartRef {
 	refs := make([]wire.PartRef, 0, len(d.tasks))
 	for ref, t := range d.tasks {
@@ -116,8 +116,8 @@ func (d *partQueue) holding() []wire.PartRef {
 	return refs
 }
 
-// starts returns the parts whose start is to be told now.
-func (d *partQueue) starts(now time.Time) (refs []wire.PartRef) {
+// startsDue returns the parts whose start is to be reported now.
+func (d *partQueue) startsDue(now time.Time) (refs []wire.PartRef) {
 	for ref, t := range d.tasks {
 		if t.state == running && !t.startReported && !now.Before(t.startDue) {
 			refs = append(refs, ref)
@@ -185,8 +185,8 @@ func (d *partQueue) allEnded() (batches [][]wire.PartDone) {
 	return batches
 }
 
-// finished carries out the verdicts on reports.
-func (d *partQueue) finished(parts []wire.PartDone, verdicts []wire.PartVerdict) {
+// applyVerdicts applies the coordinator's verdicts on reports.
+func (d *partQueue) applyVerdicts(parts []wire.PartDone, verdicts []wire.PartVerdict) {
 	for i, p := range parts {
 		t := d.tasks[p.PartRef]
 		if i >= len(verdicts) || t == nil || t.state != ended {
@@ -202,29 +202,29 @@ func (d *partQueue) finished(parts []wire.PartDone, verdicts []wire.PartVerdict)
 			t.report.OK, t.report.Result, t.report.Error = false, nil, "the result was refused: "+v.Message
 			continue
 		case v.Code == wire.CodeUnavailable || v.Code == wire.CodeUnknown || v.Code == wire.CodeBusy || v.Code == wire.CodeInternal:
-			continue // no verdict on the part: told again
+			continue // no verdict on the part: report it again
 		default:
 			d.dropped++
 		}
-		d.settled.add(p.PartRef)
+		d.resolved.add(p.PartRef)
 		d.remove(t)
 	}
 }
 
-// ring remembers the last refs it was given.
-type ring struct {
+// recentRefs is a set of the refs that were added last.
+type recentRefs struct {
 	refs []wire.PartRef
 	at   int
 	set  map[wire.PartRef]bool
 }
 
-func newRing(n int) ring {
-	return ring{refs: make([]wire.PartRef, 0, n), set: make(map[wire.PartRef]bool)}
+func newRecentRefs(n int) recentRefs {
+	return recentRefs{refs: make([]wire.PartRef, 0, n), set: make(map[wire.PartRef]bool)}
 }
 
-func (r *ring) has(ref wire.PartRef) bool { return r.set[ref] }
+func (r *recentRefs) has(ref wire.PartRef) bool { return r.set[ref] }
 
-func (r *ring) add(ref wire.PartRef) {
+func (r *recentRefs) add(ref wire.PartRef) {
 	if r.set[ref] {
 		return
 	}

@@ -25,13 +25,14 @@ type Home interface {
 	Start(ctx context.Context, parts []wire.PartRef) ([]wire.PartVerdict, error)
 	Reporter
 	AppendLog(ctx context.Context, log wire.AppendLog) error
-	// Sync tells all the worker holds and hears what to run and what to drop.
+	// Sync sends the parts that the worker holds and returns what to run and what to
+	// drop.
 	Sync(ctx context.Context, holding []wire.PartRef) (wire.SyncedParts, error)
-	// Hints are news that need not arrive; nil is fine. It is asked for once.
+	// Hints returns notifications that may be lost; nil is fine. It is called once.
 	Hints() <-chan Hint
 }
 
-// Hint is what a coordinator said unasked. An empty one says: sync now.
+// Hint is a notification of a coordinator. An empty one asks for a sync at once.
 type Hint struct {
 	Run    []wire.RunPart
 	Cancel []wire.PartRef
@@ -46,12 +47,12 @@ type Config struct {
 	Runtimes  []Runtime     // as Offered returns them
 	Dir       string        // where temporary directories go; default os.TempDir
 	SyncEvery time.Duration // default 3s
-	// StartDelay is how long a part may run before its start is told; one that
-	// ends sooner is only told as finished. Default 200ms.
+	// StartDelay is how long a part may run before its start is reported; one that
+	// ends sooner is only reported as finished. Default 200ms.
 	StartDelay  time.Duration
 	KillDelay   time.Duration // from SIGTERM to SIGKILL; default 2s
 	CallTimeout time.Duration // of one call to the home; default 10s
-	LogEvery    time.Duration // how often new output is told; default 500ms
+	LogEvery    time.Duration // how often new output is sent; default 500ms
 	Logger      *slog.Logger  // default none
 }
 
@@ -86,22 +87,22 @@ type Stats struct {
 
 // Worker runs parts until it is closed.
 type Worker struct {
-	home   Home
-	cfg    Config
-	dir    *workDir
-	log    *slog.Logger
-	ctx    context.Context // of everything the worker started; ended by Close
-	cancel context.CancelFunc
-	do     chan func()   // news from calls and processes, for the loop
-	gone   chan struct{} // closed when the loop has ended
-	wg     sync.WaitGroup
+	home    Home
+	cfg     Config
+	dir     *workDir
+	log     *slog.Logger
+	ctx     context.Context // of everything the worker started; ended by Close
+	cancel  context.CancelFunc
+	do      chan func()   // results of calls and processes, for the loop
+	stopped chan struct{} // closed when the loop has ended
+	wg      sync.WaitGroup
 	// parts is owned by the loop.
 	parts partQueue
-	err   error // of removing the directory; read after gone
+	err   error // of removing the directory; read after stopped
 }
 
-// hide is done once: a process has one environment.
-var hide = sync.OnceValue(func() error { return Hide() })
+// hideOnce calls HideSecrets once: a process has one environment.
+var hideOnce = sync.OnceValue(func() error { return HideSecrets() })
 
 // Open starts a worker that takes parts from home until Close.
 func Open(home Home, cfg Config) (*Worker, error) {
@@ -109,7 +110,7 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := hide(); err != nil {
+	if err := hideOnce(); err != nil {
 		cfg.Logger.Warn("parts may read this process's environment", "error", err)
 	}
 	// Scripts run in directories of their own, where a relative path leads nowhere.
@@ -124,7 +125,7 @@ func Open(home Home, cfg Config) (*Worker, error) {
 	if err := dir.shorten(); err != nil {
 		cfg.Logger.Warn("the directory for parts is too deep for sockets in it", "dir", dir.path, "error", err)
 	}
-	w := &Worker{home: home, cfg: cfg, dir: dir, log: cfg.Logger, do: make(chan func()), gone: make(chan struct{})}
+	w := &Worker{home: home, cfg: cfg, dir: dir, log: cfg.Logger, do: make(chan func()), stopped: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.parts = newPartQueue()
 	go w.loop()
@@ -136,7 +137,7 @@ func Open(home Home, cfg Config) (*Worker, error) {
 // still running are not reported: they go to others when the session ends.
 func (w *Worker) Close() error {
 	w.cancel()
-	<-w.gone
+	<-w.stopped
 	return w.err
 }
 
@@ -146,13 +147,13 @@ func (w *Worker) Stats() Stats {
 	select {
 	case w.do <- func() { got <- w.parts.stats() }:
 		return <-got
-	case <-w.gone:
+	case <-w.stopped:
 		return Stats{}
 	}
 }
 
 func (w *Worker) loop() {
-	defer close(w.gone)
+	defer close(w.stopped)
 	hints := w.home.Hints()
 	w.sync()
 	timer := time.NewTimer(w.cfg.SyncEvery)
@@ -169,7 +170,7 @@ func (w *Worker) loop() {
 				hints = nil // the syncs go on
 				continue
 			}
-			w.hint(h)
+			w.handleHint(h)
 		case <-timer.C:
 		}
 	}
@@ -180,7 +181,7 @@ func (w *Worker) loop() {
 	}
 }
 
-// drain waits for everything the loop started, hearing it out.
+// drain waits for everything the loop started and handles its results.
 func (w *Worker) drain() {
 	idle := make(chan struct{})
 	go func() {
@@ -207,14 +208,14 @@ func (w *Worker) reportLast() {
 			w.log.Warn("finished parts are not reported", "parts", len(batch), "error", err)
 			return
 		}
-		w.parts.finished(batch, verdicts)
+		w.parts.applyVerdicts(batch, verdicts)
 	}
 }
 
 // GivenUp returns how many parts were running when the worker was closed and
 // were stopped for it. It waits for the end of Close.
 func (w *Worker) GivenUp() int {
-	<-w.gone
+	<-w.stopped
 	return w.parts.givenUp
 }
 
@@ -223,10 +224,10 @@ type Reporter interface {
 	Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error)
 }
 
-// Report tells, after Close, what had ended and has no verdict yet. It returns
-// nil when all has one, and may be called again after an error.
+// Report reports, after Close, the parts that had ended and have no verdict yet. It
+// returns nil when all have one, and may be called again after an error.
 func (w *Worker) Report(ctx context.Context, to Reporter) error {
-	<-w.gone
+	<-w.stopped
 	for len(w.parts.ended) > 0 {
 		batch, before := w.parts.batch(0), len(w.parts.ended)
 		verdicts, err := to.Finish(ctx, batch)
@@ -238,7 +239,7 @@ func (w *Worker) Report(ctx context.Context, to Reporter) error {
 		} else if err != nil {
 			return err
 		}
-		w.parts.finished(batch, verdicts)
+		w.parts.applyVerdicts(batch, verdicts)
 		if len(w.parts.ended) == before {
 			return wire.NotTried("%d finished parts have no verdict yet", before)
 		}
@@ -248,25 +249,25 @@ func (w *Worker) Report(ctx context.Context, to Reporter) error {
 
 // Unreported returns how many parts had ended and have no verdict yet.
 func (w *Worker) Unreported() int {
-	<-w.gone
+	<-w.stopped
 	return len(w.parts.ended)
 }
 
-// hint takes news and, when it says nothing, asks.
-func (w *Worker) hint(h Hint) {
-	w.take(h.Run)
+// handleHint carries a hint out; an empty one makes a sync due.
+func (w *Worker) handleHint(h Hint) {
+	w.enqueue(h.Run)
 	for _, ref := range h.Cancel {
-		w.drop(ref, "cancelled")
+		w.discard(ref, "cancelled")
 	}
 	if len(h.Run)+len(h.Cancel) == 0 {
 		w.parts.syncAt = time.Now()
 	}
 }
 
-// take queues parts, unless they are there or were settled before.
-func (w *Worker) take(parts []wire.RunPart) {
+// enqueue queues parts, unless they are held or were resolved before.
+func (w *Worker) enqueue(parts []wire.RunPart) {
 	for _, p := range parts {
-		if w.parts.tasks[p.PartRef] != nil || w.parts.settled.has(p.PartRef) {
+		if w.parts.tasks[p.PartRef] != nil || w.parts.resolved.has(p.PartRef) {
 			continue
 		}
 		if len(w.parts.tasks) >= 4*w.cfg.Slots+64 {
@@ -275,16 +276,17 @@ func (w *Worker) take(parts []wire.RunPart) {
 		}
 		for ref := range w.parts.tasks {
 			if ref.Job == p.Job && ref.Part == p.Part && ref.Attempt < p.Attempt {
-				w.drop(ref, "a later attempt was given")
+				w.discard(ref, "a later attempt was given")
 			}
 		}
 		w.parts.add(p)
 	}
 }
 
-// drop forgets a part: its process ends and no report is made. One that ended
-// already stays until the verdict on its report: who cancels may be behind.
-func (w *Worker) drop(ref wire.PartRef, reason string) {
+// discard drops a part: its process is stopped and no report is made. One that has
+// ended stays until the verdict on its report: the coordinator that cancels it may
+// be behind.
+func (w *Worker) discard(ref wire.PartRef, reason string) {
 	t := w.parts.tasks[ref]
 	if t == nil || t.state == dropped || t.state == ended {
 		return
@@ -324,20 +326,20 @@ func (w *Worker) pump() {
 func (w *Worker) launch(t *task) {
 	i := slices.IndexFunc(w.cfg.Runtimes, func(r Runtime) bool { return r.Name == t.part.Runtime })
 	if i < 0 {
-		w.parts.end(t, outcome{err: fmt.Sprintf("runtime %q is not offered by this worker", t.part.Runtime)})
+		w.parts.markEnded(t, outcome{err: fmt.Sprintf("runtime %q is not offered by this worker", t.part.Runtime)})
 		return
 	}
 	ctx, stop := context.WithCancel(w.ctx)
 	t.stop = stop
-	w.parts.begin(t, time.Now().Add(w.cfg.StartDelay))
+	w.parts.markRunning(t, time.Now().Add(w.cfg.StartDelay))
 	w.wg.Go(func() {
 		defer stop()
 		out := w.run(ctx, w.cfg.Runtimes[i], t.part)
-		w.do <- func() { w.ended(t, out) }
+		w.do <- func() { w.processEnded(t, out) }
 	})
 }
 
-func (w *Worker) ended(t *task, out outcome) {
+func (w *Worker) processEnded(t *task, out outcome) {
 	w.parts.running--
 	if out.stopped && t.state != dropped {
 		w.parts.givenUp++
@@ -346,7 +348,7 @@ func (w *Worker) ended(t *task, out outcome) {
 		w.parts.remove(t)
 		return
 	}
-	w.parts.end(t, out)
+	w.parts.markEnded(t, out)
 }
 
 // refusal says whether repeating the same words is useless.

@@ -43,7 +43,7 @@ echo $$ > '`+dir+`/pid'; wait`)
 	if alive(leader) || alive(grandchild) {
 		t.Errorf("after Close: script alive %v, grandchild alive %v; want neither", alive(leader), alive(grandchild))
 	}
-	if _, told := h.done[p.PartRef]; told {
+	if _, reported := h.done[p.PartRef]; reported {
 		t.Error("a part ended by Close is reported, want silence: it belongs to the next worker")
 	}
 }
@@ -120,7 +120,7 @@ func TestCancel(t *testing.T) {
 			h.hints <- work.Hint{Run: []wire.RunPart{next}}
 			h.result(t, next)
 			h.with(func() {
-				if _, told := h.done[p.PartRef]; told {
+				if _, reported := h.done[p.PartRef]; reported {
 					t.Error("the cancelled part is reported")
 				}
 			})

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Hide blanks what the system shows of this process's environment and of the
+// HideSecrets blanks what the system shows of this process's environment and of the
 // secrets among its arguments. The parts' parent is this process, and they have
 // its user: /proc would tell them what environment keeps from them. Names stay,
 // and so do the values that parts are given anyway. os.Getenv is as before, since
 // Go copies the environment; the texts of os.Args are those that are blanked, so
 // a secret read from them has to be cloned before.
-func Hide(secrets ...string) error {
+func HideSecrets(secrets ...string) error {
 	stat, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		return fmt.Errorf("hide the environment: %w", err)

@@ -1,7 +1,0 @@
-//go:build unix && !linux
-
-package work
-
-// Hide does nothing here: only Linux has a way to blank what a process shows of
-// its environment. Give a worker its token in a file.
-func Hide(...string) error { return nil }
