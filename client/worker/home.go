@@ -12,7 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// home is the coordinator as the worker's hands see it: four methods and an inbox.
+// home implements work.Home over a session: four methods of the coordinator and an inbox.
 type home struct {
 	session *client.Session
 	hints   chan work.Hint
@@ -43,17 +43,17 @@ func (h *home) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVe
 	return out.Parts, err
 }
 
-// former reports under the secret of a session that nobody keeps any more.
-type former struct {
+// lostSession reports under the secret of a session that is no longer renewed.
+type lostSession struct {
 	client *client.Client
 	secret string
 }
 
-var _ work.Reporter = former{}
+var _ work.Reporter = lostSession{}
 
-func (f former) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error) {
+func (s lostSession) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error) {
 	var out wire.PartVerdicts
-	_, err := f.client.Call(ctx, f.secret, wire.Coordinator, "finish_parts", wire.FinishParts{Parts: parts}, &out, 0, true)
+	_, err := s.client.Call(ctx, s.secret, wire.Coordinator, "finish_parts", wire.FinishParts{Parts: parts}, &out, 0, true)
 	return out.Parts, err
 }
 
@@ -75,7 +75,7 @@ func (h *home) Sync(ctx context.Context, holding []wire.PartRef) (wire.SyncedPar
 
 func (h *home) Hints() <-chan work.Hint { return h.hints }
 
-// listen reads the inbox as long as the session lives; the hands take a hint as soon as they look up.
+// listen turns messages of the inbox into hints until the session ends.
 func (h *home) listen() {
 	defer close(h.hints)
 	for m := range h.session.Messages() {

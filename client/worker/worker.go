@@ -43,8 +43,9 @@ type Config struct {
 // DefaultLease is the lease of a worker that asks for none.
 const DefaultLease = 15 * time.Second
 
-// nameTakenFor is how long a taken name is waited for: a worker started again finds its own old session until its lease ends.
-const nameTakenFor = time.Minute
+// nameTakenTimeout is how long signIn waits for a taken name: a restarted worker finds its own old session until the lease
+// of that one ends.
+const nameTakenTimeout = time.Minute
 
 // Run signs in, runs parts and signs out when ctx ends; it returns nil then. It goes on trying as long as coordinators are
 // merely not reached. It fails when the sign-in is refused: the name belongs to somebody else, or an operator removed it.
@@ -59,9 +60,9 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.Slots = cmp.Or(cfg.Slots, 1)
 	cfg.Grace = max(cmp.Or(cfg.Grace, 10*time.Second), 0)
 	var last wire.SignedIn
-	var left *work.Worker // of the session that was lost
+	var lostWorker *work.Worker // of the session that was lost
 	for {
-		s, err := signIn(ctx, cfg, last, left)
+		s, err := signIn(ctx, cfg, last, lostWorker)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -73,7 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if cfg.Signed != nil {
 			cfg.Signed(last)
 		}
-		left, err = life(ctx, cfg, s)
+		lostWorker, err = runSession(ctx, cfg, s)
 		switch lost := errors.Is(err, client.ErrLost); {
 		case lost && ctx.Err() != nil:
 			return nil // it was to end anyway
@@ -87,12 +88,13 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
-// sayAfter is how long a sign-in may take, over all addresses, until somebody is told.
-const sayAfter = 3 * time.Second
+// warnAfter is how long a sign-in may take, over all addresses, before a warning is logged.
+const warnAfter = 3 * time.Second
 
-// signIn tries until it worked or was refused for good. With the session of before it takes the name over, once it has
-// reported what that left; if parts were given up, the session ends and another begins, so that they are other attempts.
-func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Worker) (*client.Session, error) {
+// signIn retries until it succeeds or is refused for good. With the previous session it takes the name over, once the
+// reports of the lost worker are delivered; if parts were given up, that session ends and a new one begins, so that the
+// parts are new attempts.
+func signIn(ctx context.Context, cfg Config, last wire.SignedIn, lostWorker *work.Worker) (*client.Session, error) {
 	body := wire.SignIn{
 		Name: cfg.Name, Namespace: cfg.Namespace, Labels: cfg.Labels, Place: cfg.Place,
 		Lease: wire.Duration(cfg.Lease), Runtimes: work.Names(cfg.Runtimes), Slots: cfg.Slots,
@@ -104,7 +106,7 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = 200*time.Millisecond, 5*time.Second, 0.5
 	var takenSince time.Time
 	for {
-		late := time.AfterFunc(sayAfter, func() {
+		warning := time.AfterFunc(warnAfter, func() {
 			args := []any{"addrs", strings.Join(cfg.Client.Addrs(), ",")}
 			if err := cfg.Client.LastFailure(); err != nil {
 				args = append(args, "error", err)
@@ -112,14 +114,14 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 			cfg.Logger.Warn("no coordinator has taken the sign-in yet; going on trying", args...)
 		})
 		var s *client.Session
-		over, err := settle(ctx, cfg, last, left)
+		over, err := closeLostSession(ctx, cfg, last, lostWorker)
 		if err == nil {
-			if left = nil; over {
+			if lostWorker = nil; over {
 				body.Session, body.Secret = "", ""
 			}
 			s, err = dial(ctx, cfg, body)
 		}
-		late.Stop()
+		warning.Stop()
 		if err == nil {
 			return s, nil
 		}
@@ -128,8 +130,8 @@ func signIn(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 			return nil, ctx.Err()
 		case transient(code):
 		case body.Session != "" && !client.Removed(err):
-			body.Session, body.Secret = "", "" // nobody knows it any more: a new life
-		case code == wire.CodeNameTaken && (takenSince.IsZero() || time.Since(takenSince) < nameTakenFor):
+			body.Session, body.Secret = "", "" // the session is not known any more: start a new one
+		case code == wire.CodeNameTaken && (takenSince.IsZero() || time.Since(takenSince) < nameTakenTimeout):
 			if takenSince.IsZero() {
 				takenSince = time.Now()
 			}
@@ -152,21 +154,21 @@ func dial(ctx context.Context, cfg Config, in wire.SignIn) (*client.Session, err
 	return cfg.Client.Dial(ctx, client.Component{SignIn: in, Inbox: true, Logger: cfg.Logger})
 }
 
-// settleFor bounds one try to settle.
-const settleFor = 10 * time.Second
+// closeLostTimeout bounds one call of closeLostSession.
+const closeLostTimeout = 10 * time.Second
 
-// settle closes the account of a session that was lost, under its secret, before anything is taken again: what had ended is
-// reported, and if parts were given up the session is signed out, which takes them back. over says that the session has
-// ended, now or before; an error, that nobody knows and it is to be tried again.
-func settle(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Worker) (over bool, err error) {
-	if left == nil {
+// closeLostSession reports, under the secret of a lost session, the parts that had ended in it, and signs the session out if
+// parts were given up, which puts them back. It runs before the next sign-in accepts parts. over reports that the session
+// has ended, now or before; an error means that this is not known and the call is to be repeated.
+func closeLostSession(ctx context.Context, cfg Config, last wire.SignedIn, lostWorker *work.Worker) (over bool, err error) {
+	if lostWorker == nil {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	ctx, cancel := context.WithTimeout(ctx, closeLostTimeout)
 	defer cancel()
-	err = left.Report(ctx, former{cfg.Client, last.Secret})
-	if err == nil && left.GivenUp() > 0 {
-		cfg.Logger.Warn("parts were given up with the session; they are given back", "parts", left.GivenUp())
+	err = lostWorker.Report(ctx, lostSession{cfg.Client, last.Secret})
+	if err == nil && lostWorker.GivenUp() > 0 {
+		cfg.Logger.Warn("parts were given up with the session; they are given back", "parts", lostWorker.GivenUp())
 		over = true
 		_, err = cfg.Client.SignOut(ctx, last.FullName, last.Secret)
 	}
@@ -176,7 +178,7 @@ func settle(ctx context.Context, cfg Config, last wire.SignedIn, left *work.Work
 	case client.Removed(err), ctx.Err() != nil, transient(code):
 		return false, err
 	}
-	if n := left.Unreported(); n > 0 {
+	if n := lostWorker.Unreported(); n > 0 {
 		cfg.Logger.Warn("results come too late: the session had ended, and their attempts were taken back", "parts", n, "error", err)
 	}
 	return true, nil
@@ -187,17 +189,17 @@ func transient(code wire.Code) bool {
 	return code == wire.CodeUnavailable || code == wire.CodeUnknown || code == wire.CodeBusy || code == wire.CodeInternal
 }
 
-// life is one session: it works until ctx ends, then lets parts finish within the grace and signs out; or until the
-// session is lost, when everything it runs is stopped at once, since others may get it now. What the worker had in hand then
-// is left to be settled.
-func life(ctx context.Context, cfg Config, s *client.Session) (left *work.Worker, err error) {
+// runSession runs parts in one session until ctx ends, then lets them finish within the grace and signs out; or until the
+// session is lost, when every part is stopped at once, since others may get it now. It then returns the worker, whose
+// reports closeLostSession still has to deliver.
+func runSession(ctx context.Context, cfg Config, s *client.Session) (lostWorker *work.Worker, err error) {
 	h := newHome(s)
 	w, err := work.Open(h, work.Config{Slots: cfg.Slots, Runtimes: cfg.Runtimes, Dir: cfg.Dir, Logger: cfg.Logger})
 	if err == nil {
 		select {
 		case <-ctx.Done():
 			h.closing.Store(true)
-			drained(s, w, cfg.Grace)
+			waitDrained(s, w, cfg.Grace)
 		case <-s.Context().Done():
 		}
 		err = w.Close()
@@ -215,8 +217,8 @@ func life(ctx context.Context, cfg Config, s *client.Session) (left *work.Worker
 	return nil, err
 }
 
-// drained waits until no part is held, the grace is over or the session ends.
-func drained(s *client.Session, w *work.Worker, grace time.Duration) {
+// waitDrained waits until no part is held, the grace is over or the session ends.
+func waitDrained(s *client.Session, w *work.Worker, grace time.Duration) {
 	over := time.NewTimer(grace)
 	defer over.Stop()
 	look := time.NewTicker(50 * time.Millisecond)
