@@ -102,11 +102,11 @@ func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) 
 	case s >= 400:
 		code = wire.CodeInvalid
 	}
-	return &wire.Error{Code: code, Message: "answered " + res.Status + said(res, body), RetryAfter: retry}, ""
+	return &wire.Error{Code: code, Message: "answered " + res.Status + plainTextDetail(res, body), RetryAfter: retry}, ""
 }
 
-// said is the first line of an answer in plain text: who is no coordinator says there what it is, or why.
-func said(res *http.Response, body []byte) string {
+// plainTextDetail returns the first line of an answer in plain text, where a server that is no coordinator explains itself.
+func plainTextDetail(res *http.Response, body []byte) string {
 	kind := res.Header.Get("Content-Type")
 	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 	if kind != "" && !strings.HasPrefix(kind, "text/plain") || line == "" || !utf8.ValidString(line) || strings.EqualFold(line, http.StatusText(res.StatusCode)) {
@@ -125,8 +125,8 @@ func aboutTLS(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ") || strings.Contains(err.Error(), "HTTP response to HTTPS client"))
 }
 
-// named says of a failure of TLS that it is one.
-func named(err error) error {
+// tlsError marks an error of the handshake as one of TLS.
+func tlsError(err error) error {
 	if err == nil || aboutTLS(err) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}

@@ -234,7 +234,7 @@ func (n *Session) signInAt(ctx context.Context, addr string, in wire.SignIn, key
 	if secure, ok := conn.(*tls.Conn); ok {
 		if err := secure.Handshake(); err != nil { // late ends it
 			hangup.Abort(conn)
-			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, named(notTLS(err))))
+			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, tlsError(notTLS(err))))
 		}
 	}
 	flow.Prompt(conn)

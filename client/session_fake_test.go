@@ -18,124 +18,124 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// town is a cluster small enough to read: coordinators on connections in memory, which share one truth at once. Its tests
+// fakeCluster is a minimal cluster: coordinators on in-memory connections, which share one state. Its tests
 // run on fake time.
-type town struct {
+type fakeCluster struct {
 	t     *testing.T
 	lease time.Duration
 
-	mu     sync.Mutex
-	sites  []*site
-	rows   map[string]*row // by full name
-	index  uint64
-	events []wire.Event
+	mu           sync.Mutex
+	coordinators []*fakeCoordinator
+	sessions     map[string]*fakeSession // by full name
+	index        uint64
+	events       []wire.Event
 	// attempt is the last that was numbered.
 	attempt uint64
 	wg      sync.WaitGroup
 }
 
-// row is one session.
-type row struct {
-	home *site
-	at   *visitor // nil while it has no connection
+// fakeSession is one session.
+type fakeSession struct {
+	home *fakeCoordinator
+	conn *fakeConn // nil while it has no connection
 }
 
-// site is one coordinator; the fields are guarded by the town's mu.
-type site struct {
-	town      *town
-	addr      string
-	down      bool          // takes no connection
-	mute      bool          // takes everything and says nothing
-	late      time.Duration // until a ping or a sign-out is answered
-	strangers int           // messages answered "sign in first"
-	attempts  []uint64      // of the sign-ins asked for
-	refuse    *wire.Error   // what the next sign-in is answered
-	keys      []string      // of the sign-ins asked for
-	visitors  map[*visitor]bool
+// fakeCoordinator is one coordinator; the fields are guarded by the cluster's mu.
+type fakeCoordinator struct {
+	cluster         *fakeCluster
+	addr            string
+	down            bool          // takes no connection
+	silent          bool          // reads everything and writes nothing
+	delay           time.Duration // until a ping or a sign-out is answered
+	unauthenticated int           // messages answered "sign in first"
+	attempts        []uint64      // of the sign-ins asked for
+	refuse          *wire.Error   // what the next sign-in is answered
+	keys            []string      // of the sign-ins asked for
+	conns           map[*fakeConn]bool
 }
 
-// visitor is one connection.
-type visitor struct {
-	site         *site
+// fakeConn is one connection.
+type fakeConn struct {
+	coordinator  *fakeCoordinator
 	conn         net.Conn
 	out          chan []byte
 	full         string
 	conversation [16]byte // of the subscription
 	chunks       wire.Reassembler
-	told         uint64 // the index it was told of
+	notified     uint64 // the index of the last event that was sent
 }
 
-func newTown(t *testing.T, lease time.Duration, addrs ...string) *town {
-	w := &town{t: t, lease: lease, rows: map[string]*row{}, index: 100}
+func newFakeCluster(t *testing.T, lease time.Duration, addrs ...string) *fakeCluster {
+	w := &fakeCluster{t: t, lease: lease, sessions: map[string]*fakeSession{}, index: 100}
 	for _, a := range addrs {
-		w.sites = append(w.sites, &site{town: w, addr: a, visitors: map[*visitor]bool{}})
+		w.coordinators = append(w.coordinators, &fakeCoordinator{cluster: w, addr: a, conns: map[*fakeConn]bool{}})
 	}
 	return w
 }
 
-// change changes the state of a site.
-func (w *town) change(addr string, do func(*site)) {
+// change changes the state of a coordinator.
+func (w *fakeCluster) change(addr string, do func(*fakeCoordinator)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	do(w.site(addr))
+	do(w.coordinator(addr))
 }
 
-func (w *town) site(addr string) *site {
-	return w.sites[slices.IndexFunc(w.sites, func(s *site) bool { return s.addr == addr })]
+func (w *fakeCluster) coordinator(addr string) *fakeCoordinator {
+	return w.coordinators[slices.IndexFunc(w.coordinators, func(s *fakeCoordinator) bool { return s.addr == addr })]
 }
 
-// kill ends a site as kill -9 does.
-func (w *town) kill(addr string) {
-	w.change(addr, func(s *site) {
+// kill ends a coordinator as kill -9 does.
+func (w *fakeCluster) kill(addr string) {
+	w.change(addr, func(s *fakeCoordinator) {
 		s.down = true
-		for v := range s.visitors {
+		for v := range s.conns {
 			v.conn.Close()
 		}
 	})
 }
 
-// kick ends the connections of a site.
-func (w *town) kick(addr string) {
-	w.change(addr, func(s *site) {
-		for v := range s.visitors {
+// kick ends the connections of a coordinator.
+func (w *fakeCluster) kick(addr string) {
+	w.change(addr, func(s *fakeCoordinator) {
+		for v := range s.conns {
 			v.conn.Close()
 		}
 	})
 }
 
 // forget has a component's sign-in forgotten, but not its session.
-func (w *town) forget(full string) {
+func (w *fakeCluster) forget(full string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows[full].at.forget()
+	w.sessions[full].conn.forget()
 }
 
 // stop waits for everything; the components are closed before.
-func (w *town) stop() {
-	for _, s := range w.sites {
+func (w *fakeCluster) stop() {
+	for _, s := range w.coordinators {
 		w.kill(s.addr)
 	}
 	w.wg.Wait()
 }
 
-func (w *town) dial(_ context.Context, addr string) (net.Conn, error) {
+func (w *fakeCluster) dial(_ context.Context, addr string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.site(addr)
+	s := w.coordinator(addr)
 	if s.down {
 		return nil, errors.New("connection refused")
 	}
 	in, out := net.Pipe()
-	v := &visitor{site: s, conn: in, out: make(chan []byte, 4096)}
-	s.visitors[v] = true
+	v := &fakeConn{coordinator: s, conn: in, out: make(chan []byte, 4096)}
+	s.conns[v] = true
 	w.wg.Go(v.serve)
 	return out, nil
 }
 
 // signIn signs a component in, at the first address that takes it.
-func (w *town) signIn(name string, c client.Component) *client.Session {
+func (w *fakeCluster) signIn(name string, c client.Component) *client.Session {
 	w.t.Helper()
-	for _, s := range w.sites {
+	for _, s := range w.coordinators {
 		c.Addrs = append(c.Addrs, s.addr)
 	}
 	c.SignIn.Name, c.Dialer = name, w.dial
@@ -146,8 +146,8 @@ func (w *town) signIn(name string, c client.Component) *client.Session {
 	return n
 }
 
-func (v *visitor) serve() {
-	w := v.site.town
+func (v *fakeConn) serve() {
+	w := v.coordinator.cluster
 	gone := make(chan struct{})
 	w.wg.Go(func() {
 		for {
@@ -166,9 +166,9 @@ func (v *visitor) serve() {
 		v.conn.Close()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(v.site.visitors, v)
-		if r := w.rows[v.full]; r != nil && r.at == v {
-			r.at = nil
+		delete(v.coordinator.conns, v)
+		if r := w.sessions[v.full]; r != nil && r.conn == v {
+			r.conn = nil
 		}
 	}()
 	var raw [wire.PreambleSize]byte
@@ -188,53 +188,53 @@ func (v *visitor) serve() {
 		}
 		w.mu.Lock()
 		if first {
-			v.say(hello.Append(nil))
+			v.write(hello.Append(nil))
 		}
-		v.take(&m)
+		v.handle(&m)
 		w.mu.Unlock()
 	}
 }
 
-// say and what follows is called with mu held.
-func (v *visitor) say(b []byte) {
-	if !v.site.mute {
+// write and what follows is called with mu held.
+func (v *fakeConn) write(b []byte) {
+	if !v.coordinator.silent {
 		v.out <- b
 	}
 }
 
-// later does something after the time the site takes for it.
-func (v *visitor) later(do func()) {
-	if v.site.late == 0 {
+// delayed does something after the delay of its coordinator.
+func (v *fakeConn) delayed(do func()) {
+	if v.coordinator.delay == 0 {
 		do()
 		return
 	}
-	time.AfterFunc(v.site.late, func() {
-		v.site.town.mu.Lock()
-		defer v.site.town.mu.Unlock()
+	time.AfterFunc(v.coordinator.delay, func() {
+		v.coordinator.cluster.mu.Lock()
+		defer v.coordinator.cluster.mu.Unlock()
 		do()
 	})
 }
 
-func (v *visitor) message(m wire.Message) {
+func (v *fakeConn) send(m wire.Message) {
 	b, err := wire.AppendFrame(nil, &m)
 	if err != nil {
 		panic(err)
 	}
-	v.say(b)
+	v.write(b)
 }
 
-// coordinator says something in a conversation.
-func (v *visitor) coordinator(conversation [16]byte, id uint32, content map[string]any) {
+// sendContent sends a JSON-RPC content in a conversation.
+func (v *fakeConn) sendContent(conversation [16]byte, id uint32, content map[string]any) {
 	content["jsonrpc"] = "2.0"
 	b, err := json.Marshal(content)
 	if err != nil {
 		panic(err)
 	}
-	v.message(wire.Message{To: "n1.x", From: "n1.COORDINATOR", Conversation: conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{b}})
+	v.send(wire.Message{To: "n1.x", From: "n1.COORDINATOR", Conversation: conversation, ID: id, Type: wire.TypeJSON, Payload: [][]byte{b}})
 }
 
-func (v *visitor) take(m *wire.Message) {
-	w := v.site.town
+func (v *fakeConn) handle(m *wire.Message) {
+	w := v.coordinator.cluster
 	if m.To == "" {
 		if m.Type == wire.TypeChunk {
 			whole, ok, err := v.chunks.Add(m)
@@ -242,11 +242,11 @@ func (v *visitor) take(m *wire.Message) {
 				w.t.Error(err)
 			}
 			if ok {
-				v.take(&whole)
+				v.handle(&whole)
 			}
 		}
 		if m.Type == wire.TypePing {
-			v.later(func() { v.say(wire.AppendControlFrame(nil, wire.TypePong, m.Payload[0])) })
+			v.delayed(func() { v.write(wire.AppendControlFrame(nil, wire.TypePong, m.Payload[0])) })
 		}
 		return
 	}
@@ -260,26 +260,26 @@ func (v *visitor) take(m *wire.Message) {
 		}
 	}
 	if v.full == "" && rq.Method != "sign_in" {
-		v.site.strangers++
-		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeNotSignedIn, "message": "sign in first"}})
+		v.coordinator.unauthenticated++
+		v.sendContent(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeNotSignedIn, "message": "sign in first"}})
 		return
 	}
-	if e := v.site.refuse; e != nil && rq.Method == "sign_in" {
+	if e := v.coordinator.refuse; e != nil && rq.Method == "sign_in" {
 		var in wire.Hello
 		_ = json.Unmarshal(rq.Params, &in)
-		v.site.attempts, v.site.keys = append(v.site.attempts, in.Attempt), append(v.site.keys, in.Key)
-		v.site.refuse = nil
-		v.coordinator(m.Conversation, 0, map[string]any{"id": 1, "error": map[string]any{"code": -32000, "message": e.Message, "data": e}})
+		v.coordinator.attempts, v.coordinator.keys = append(v.coordinator.attempts, in.Attempt), append(v.coordinator.keys, in.Key)
+		v.coordinator.refuse = nil
+		v.sendContent(m.Conversation, 0, map[string]any{"id": 1, "error": map[string]any{"code": -32000, "message": e.Message, "data": e}})
 		return
 	}
 	if m.To == wire.Coordinator {
-		result := v.answer(m, rq.Method, rq.Params)
+		result := v.call(m, rq.Method, rq.Params)
 		answer := func() {
-			v.coordinator(m.Conversation, 0, map[string]any{"id": 1, "result": result})
-			v.tell()
+			v.sendContent(m.Conversation, 0, map[string]any{"id": 1, "result": result})
+			v.notify()
 		}
 		if rq.Method == "sign_out" {
-			v.later(answer)
+			v.delayed(answer)
 		} else {
 			answer()
 		}
@@ -289,46 +289,46 @@ func (v *visitor) take(m *wire.Message) {
 	if !strings.Contains(to, ".") {
 		to = "n1." + to
 	}
-	r := w.rows[to]
-	if r == nil || r.at == nil {
-		v.coordinator(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeReceiverUnknown, "message": "nobody"}})
+	r := w.sessions[to]
+	if r == nil || r.conn == nil {
+		v.sendContent(m.Conversation, m.ID, map[string]any{"id": nil, "error": map[string]any{"code": jsonrpc.CodeReceiverUnknown, "message": "nobody"}})
 		return
 	}
-	r.at.message(wire.Message{To: to, From: v.full, Conversation: m.Conversation, Type: m.Type, Payload: m.Payload})
+	r.conn.send(wire.Message{To: to, From: v.full, Conversation: m.Conversation, Type: m.Type, Payload: m.Payload})
 	if m.ID != 0 {
-		v.say(wire.AppendControlFrame(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
+		v.write(wire.AppendControlFrame(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
 	}
 }
 
 // forget has nobody signed in on a connection.
-func (v *visitor) forget() {
-	if r := v.site.town.rows[v.full]; r != nil {
-		r.at = nil
+func (v *fakeConn) forget() {
+	if r := v.coordinator.cluster.sessions[v.full]; r != nil {
+		r.conn = nil
 	}
 	v.full, v.conversation = "", [16]byte{}
 }
 
-func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage) any {
-	w := v.site.town
+func (v *fakeConn) call(m *wire.Message, method string, params json.RawMessage) any {
+	w := v.coordinator.cluster
 	switch method {
 	case "sign_in":
 		var in wire.Hello
 		if err := json.Unmarshal(params, &in); err != nil {
 			w.t.Error(err)
 		}
-		v.site.attempts, v.site.keys = append(v.site.attempts, in.Attempt), append(v.site.keys, in.Key)
+		v.coordinator.attempts, v.coordinator.keys = append(v.coordinator.attempts, in.Attempt), append(v.coordinator.keys, in.Key)
 		w.attempt = max(w.attempt, in.Attempt)
 		v.full = "n1." + in.Name
-		before := w.rows[v.full]
-		w.rows[v.full] = &row{home: v.site, at: v}
+		before := w.sessions[v.full]
+		w.sessions[v.full] = &fakeSession{home: v.coordinator, conn: v}
 		if before == nil {
-			w.news("signed_in", v.full)
+			w.publish("signed_in", v.full)
 		}
-		out := wire.Welcome{Resumed: before != nil && before.home == v.site, SignedIn: wire.SignedIn{
-			FullName: v.full, Session: "s-" + in.Name, Secret: "secret", Namespace: "n1", Home: v.site.addr, Lease: wire.Duration(w.lease), Index: w.index, Attempt: w.attempt,
+		out := wire.Welcome{Resumed: before != nil && before.home == v.coordinator, SignedIn: wire.SignedIn{
+			FullName: v.full, Session: "s-" + in.Name, Secret: "secret", Namespace: "n1", Home: v.coordinator.addr, Lease: wire.Duration(w.lease), Index: w.index, Attempt: w.attempt,
 		}}
-		for _, s := range append([]*site{v.site}, w.sites...) {
-			if !s.down && (s != v.site || len(out.Coordinators) == 0) {
+		for _, s := range append([]*fakeCoordinator{v.coordinator}, w.coordinators...) {
+			if !s.down && (s != v.coordinator || len(out.Coordinators) == 0) {
 				out.Coordinators = append(out.Coordinators, wire.Door{ID: s.addr, Namespace: s.addr, Address: s.addr})
 			}
 		}
@@ -336,8 +336,8 @@ func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage)
 	case "sign_out":
 		full := v.full
 		v.forget()
-		delete(w.rows, full)
-		w.news("signed_out", full)
+		delete(w.sessions, full)
+		w.publish("signed_out", full)
 	case "subscribe":
 		var in struct{ After string }
 		if err := json.Unmarshal(params, &in); err != nil {
@@ -347,7 +347,7 @@ func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage)
 		if in.After != "" {
 			_, _ = fmt.Sscanf(in.After, "%d", &from)
 		}
-		v.conversation, v.told = m.Conversation, from
+		v.conversation, v.notified = m.Conversation, from
 		return map[string]string{"at": fmt.Sprintf("%d.0", from)}
 	case "unsubscribe":
 		v.conversation = [16]byte{}
@@ -355,22 +355,22 @@ func (v *visitor) answer(m *wire.Message, method string, params json.RawMessage)
 	return nil
 }
 
-func (w *town) news(kind, full string) {
+func (w *fakeCluster) publish(kind, full string) {
 	w.index++
 	w.events = append(w.events, wire.Event{Index: w.index, Topic: wire.TopicComponent, Kind: kind, Key: full})
-	for _, s := range w.sites {
-		for v := range s.visitors {
-			v.tell()
+	for _, s := range w.coordinators {
+		for v := range s.conns {
+			v.notify()
 		}
 	}
 }
 
-// tell tells a subscriber what it has not been told.
-func (v *visitor) tell() {
-	for _, e := range v.site.town.events {
-		if v.conversation != ([16]byte{}) && e.Index > v.told {
-			v.told = e.Index
-			v.coordinator(v.conversation, 0, map[string]any{"method": "event", "params": e})
+// notify sends a subscriber the events that it has not received yet.
+func (v *fakeConn) notify() {
+	for _, e := range v.coordinator.cluster.events {
+		if v.conversation != ([16]byte{}) && e.Index > v.notified {
+			v.notified = e.Index
+			v.sendContent(v.conversation, 0, map[string]any{"method": "event", "params": e})
 		}
 	}
 }

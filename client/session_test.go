@@ -214,32 +214,32 @@ func TestSessionDirectory(t *testing.T) {
 	}
 }
 
-// wall is a TCP proxy that can be cut or made silent.
-type wall struct {
+// faultyProxy is a TCP proxy that can be cut or made silent.
+type faultyProxy struct {
 	l  net.Listener
 	to string
 
 	mu     sync.Mutex
-	conns  []wallConn
+	conns  []proxiedConn
 	silent bool
 	rate   int // bytes a second that pass to the coordinator; 0: all that come
 	wg     sync.WaitGroup
 	gate   sync.RWMutex // locked: nothing is read
 }
 
-// wallConn is one connection through the wall.
-type wallConn struct {
+// proxiedConn is one connection through the wall.
+type proxiedConn struct {
 	in, out net.Conn      // to the client, to the coordinator
 	ended   chan struct{} // closed when the coordinator has closed its side
 }
 
-func newWall(t *testing.T, to string) *wall {
+func newFaultyProxy(t *testing.T, to string) *faultyProxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wall{l: l, to: to}
+	w := &faultyProxy{l: l, to: to}
 	w.wg.Go(func() {
 		for {
 			in, err := l.Accept()
@@ -255,7 +255,7 @@ func newWall(t *testing.T, to string) *wall {
 				continue
 			}
 			w.mu.Lock()
-			c := wallConn{in, out, make(chan struct{})}
+			c := proxiedConn{in, out, make(chan struct{})}
 			w.conns = append(w.conns, c)
 			rate := w.rate
 			w.mu.Unlock()
@@ -274,7 +274,7 @@ func newWall(t *testing.T, to string) *wall {
 }
 
 // pass carries both ways until both sides have closed.
-func (w *wall) pass(c wallConn, rate int) {
+func (w *faultyProxy) pass(c proxiedConn, rate int) {
 	defer c.in.Close()
 	defer c.out.Close()
 	var up sync.WaitGroup
@@ -285,7 +285,7 @@ func (w *wall) pass(c wallConn, rate int) {
 	up.Wait()
 }
 
-func (w *wall) copy(to, from net.Conn, rate int) {
+func (w *faultyProxy) copy(to, from net.Conn, rate int) {
 	defer func() { _ = to.(*net.TCPConn).CloseWrite() }()
 	buf := make([]byte, 32<<10)
 	for {
@@ -308,7 +308,7 @@ func (w *wall) copy(to, from net.Conn, rate int) {
 }
 
 // passes waits while the gate is locked.
-func (w *wall) passes() {
+func (w *faultyProxy) passes() {
 	w.gate.RLock()
 	defer w.gate.RUnlock()
 }
@@ -316,7 +316,7 @@ func (w *wall) passes() {
 // cut ends all connections at both sides and returns when the coordinator has
 // ended its own: a message it takes from now on is on none of them, where it
 // would be lost, as it may when a connection breaks.
-func (w *wall) cut() {
+func (w *faultyProxy) cut() {
 	w.mu.Lock()
 	conns := w.conns
 	w.conns = nil
@@ -327,20 +327,20 @@ func (w *wall) cut() {
 	}
 }
 
-func (w *wall) redirect(to string) {
+func (w *faultyProxy) redirect(to string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.to = to
 }
 
 // slow bounds what passes to the coordinator on later connections.
-func (w *wall) slow(rate int) {
+func (w *faultyProxy) slow(rate int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rate = rate
 }
 
-func (w *wall) silence(silent bool) {
+func (w *faultyProxy) silence(silent bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.silent = silent
@@ -350,7 +350,7 @@ func (w *wall) silence(silent bool) {
 // news have no gap.
 func TestSessionResume(t *testing.T) {
 	addr := started(t)
-	w := newWall(t, addr)
+	w := newFaultyProxy(t, addr)
 	gui := component(t, "gui", client.Component{Addrs: []string{addr}})
 	asked, answer := make(chan string, 2), make(chan struct{})
 	laser := component(t, "laser", client.Component{Addrs: []string{w.l.Addr().String()}, Inbox: true, Methods: map[string]client.Method{
@@ -398,7 +398,7 @@ func TestSessionResume(t *testing.T) {
 
 // A silent connection is left for another door within the lease; no pong comes, so it cannot be trusted.
 func TestSessionSilentWay(t *testing.T) {
-	w := newWall(t, started(t))
+	w := newFaultyProxy(t, started(t))
 	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second}
 	c.SignIn.Lease = wire.Duration(6 * time.Second)
 	laser := component(t, "laser", c)
@@ -418,7 +418,7 @@ func TestSessionSilentWay(t *testing.T) {
 func TestSessionSlowWay(t *testing.T) {
 	t.Parallel()
 	addr := started(t)
-	w := newWall(t, addr)
+	w := newFaultyProxy(t, addr)
 	w.slow(64 << 10)
 	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second}
 	c.SignIn.Lease = wire.Duration(15 * time.Second) // less than the message takes
@@ -473,7 +473,7 @@ func TestSessionRejoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWall(t, addr)
+	w := newFaultyProxy(t, addr)
 	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second, Rejoin: true}
 	c.SignIn.Lease = wire.Duration(3 * time.Second)
 	laser := component(t, "laser", c)
@@ -548,7 +548,7 @@ func TestSessionOverTLS(t *testing.T) {
 func TestSendersWriteThemselves(t *testing.T) {
 	const senders, size = 600, 15_000 // 9 MB; the sockets hold less
 	addr := started(t)
-	w := newWall(t, addr)
+	w := newFaultyProxy(t, addr)
 	component(t, "sink", client.Component{Addrs: []string{addr}, Inbox: true})
 	gui := component(t, "gui", client.Component{Addrs: []string{w.l.Addr().String()}})
 	if err := gui.Send(t.Context(), wire.Message{To: "sink", Payload: [][]byte{{1}}}); err != nil {

@@ -24,13 +24,13 @@ func closed(t *testing.T, n *client.Session) {
 // A session that no coordinator answers is given up when nine tenths of the lease have passed since the last ping that was
 // answered left, to the moment, and everything done in its name with it: nobody else can have the name before.
 func TestSessionStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
-	for what, cut := range map[string]func(*site){
-		"silent":  func(s *site) { s.mute = true },
-		"refused": func(s *site) { s.down, s.mute = true, true },
+	for what, cut := range map[string]func(*fakeCoordinator){
+		"silent":  func(s *fakeCoordinator) { s.silent = true },
+		"refused": func(s *fakeCoordinator) { s.down, s.silent = true, true },
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, 10*time.Second, "a", "b")
+				w := newFakeCluster(t, 10*time.Second, "a", "b")
 				stopped := make(chan time.Time, 1)
 				laser := w.signIn("laser", client.Component{Ping: 2 * time.Second, Methods: map[string]client.Method{
 					"hold": func(ctx context.Context, _ *client.Request) (any, error) {
@@ -79,14 +79,14 @@ func TestSessionStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
 // A pong renews the lease from when its ping left, however late it comes.
 func TestSessionLateAnswersRenewFromThePing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		laser := w.signIn("laser", client.Component{Ping: 4 * time.Second})
 		life, begun := laser.Context(), time.Now()
 		time.Sleep(7 * time.Second)
-		w.change("a", func(s *site) { s.late = 3 * time.Second })
+		w.change("a", func(s *fakeCoordinator) { s.delay = 3 * time.Second })
 		time.Sleep(4 * time.Second) // at 11 s the ping of 8 s is answered
 		synctest.Wait()
-		w.change("a", func(s *site) { s.mute = true })
+		w.change("a", func(s *fakeCoordinator) { s.silent = true })
 		<-life.Done()
 		if got := time.Since(begun); got != 17*time.Second {
 			t.Errorf("given up after %v, want 9 s after the ping of 8 s", got)
@@ -100,15 +100,15 @@ func TestSessionLateAnswersRenewFromThePing(t *testing.T) {
 // A home that is killed is left at once for another; one that falls silent when three pings have brought nothing.
 func TestSessionMovesInTime(t *testing.T) {
 	for what, c := range map[string]struct {
-		hit    func(w *town)
+		hit    func(w *fakeCluster)
 		within time.Duration
 	}{
-		"killed": {func(w *town) { w.kill("a") }, 0},
-		"silent": {func(w *town) { w.change("a", func(s *site) { s.mute = true }) }, 6 * time.Second},
+		"killed": {func(w *fakeCluster) { w.kill("a") }, 0},
+		"silent": {func(w *fakeCluster) { w.change("a", func(s *fakeCoordinator) { s.silent = true }) }, 6 * time.Second},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, 10*time.Second, "a", "b")
+				w := newFakeCluster(t, 10*time.Second, "a", "b")
 				laser := w.signIn("laser", client.Component{Ping: 2 * time.Second})
 				life, session := laser.Context(), laser.Welcome().Session
 				synctest.Wait()
@@ -130,7 +130,7 @@ func TestSessionMovesInTime(t *testing.T) {
 // What a coordinator answers "sign in first" goes again after signing in again, once and in its order, and nobody notices.
 func TestSessionSignsInFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		laser := w.signIn("laser", client.Component{Inbox: true, Methods: map[string]client.Method{
 			"add": func(context.Context, *client.Request) (any, error) { return 5, nil },
 		}})
@@ -151,14 +151,14 @@ func TestSessionSignsInFirst(t *testing.T) {
 			func() error { return gui.Coordinator(t.Context(), "pong", nil, nil) },
 		} {
 			synctest.Wait()
-			w.change("a", func(s *site) { s.strangers = 0 })
+			w.change("a", func(s *fakeCoordinator) { s.unauthenticated = 0 })
 			w.forget("n1.gui")
 			if err := do(); err != nil {
 				t.Errorf("request %d after a lost sign-in: %v", i, err)
 			}
-			w.change("a", func(s *site) {
-				if s.strangers != 1 {
-					t.Errorf("request %d was refused %d times, want once", i, s.strangers)
+			w.change("a", func(s *fakeCoordinator) {
+				if s.unauthenticated != 1 {
+					t.Errorf("request %d was refused %d times, want once", i, s.unauthenticated)
 				}
 			})
 		}
@@ -204,9 +204,9 @@ func TestSessionSignsInFirst(t *testing.T) {
 // One who has signed out does not sign in again for what is still to be sent.
 func TestSessionCloseIsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		gui := w.signIn("gui", client.Component{})
-		w.change("a", func(s *site) { s.late = time.Second })
+		w.change("a", func(s *fakeCoordinator) { s.delay = time.Second })
 		ended := make(chan error)
 		go func() { ended <- gui.Close(t.Context()) }()
 		synctest.Wait() // signed out, and not told yet
@@ -216,9 +216,9 @@ func TestSessionCloseIsTheEnd(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("close: %v", err)
 		}
-		w.change("a", func(*site) {
-			if len(w.rows) != 0 {
-				t.Errorf("signed in after Close: %v", w.rows)
+		w.change("a", func(*fakeCoordinator) {
+			if len(w.sessions) != 0 {
+				t.Errorf("signed in after Close: %v", w.sessions)
 			}
 		})
 		w.stop()
@@ -229,7 +229,7 @@ func TestSessionCloseIsTheEnd(t *testing.T) {
 func TestSessionWatchesDoNotDisturbEachOther(t *testing.T) {
 	for i := range 200 {
 		synctest.Test(t, func(t *testing.T) {
-			w := newTown(t, 10*time.Second, "a")
+			w := newFakeCluster(t, 10*time.Second, "a")
 			gui := w.signIn("gui", client.Component{}) // its connection has only just begun
 			ctx, cancel := context.WithCancel(t.Context())
 			other, err := gui.Watch(ctx)
@@ -282,13 +282,13 @@ func TestSessionWatchesDoNotDisturbEachOther(t *testing.T) {
 
 // A sign-in that may have been taken is not said to be untried.
 func TestSessionSignInOutcomes(t *testing.T) {
-	for want, set := range map[wire.Code]func(*site){
-		wire.CodeUnavailable: func(s *site) { s.down = true },
-		wire.CodeUnknown:     func(s *site) { s.mute = true },
+	for want, set := range map[wire.Code]func(*fakeCoordinator){
+		wire.CodeUnavailable: func(s *fakeCoordinator) { s.down = true },
+		wire.CodeUnknown:     func(s *fakeCoordinator) { s.silent = true },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newTown(t, 10*time.Second, "a", "b")
-			w.change("a", func(s *site) { s.down = true })
+			w := newFakeCluster(t, 10*time.Second, "a", "b")
+			w.change("a", func(s *fakeCoordinator) { s.down = true })
 			w.change("b", set)
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
@@ -304,7 +304,7 @@ func TestSessionSignInOutcomes(t *testing.T) {
 // One who answers each message as it reads it is not held up by those that have come meanwhile: outcomes are behind them.
 func TestSessionReadsOnWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		echo := w.signIn("echo", client.Component{Inbox: true})
 		gui := w.signIn("gui", client.Component{Inbox: true})
 		const n = 2000
@@ -357,7 +357,7 @@ func TestSessionReadsOnWhileItWaits(t *testing.T) {
 // Methods that ask others themselves get their answers, though more requests wait than may run; one too many is told busy.
 func TestSessionMethodsMayCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		var laser *client.Session
 		laser = w.signIn("laser", client.Component{Parallel: 2, Methods: map[string]client.Method{
 			"measure": func(ctx context.Context, _ *client.Request) (any, error) {
@@ -409,7 +409,7 @@ func TestSessionMethodsMayCall(t *testing.T) {
 // Who does not read holds the connection up, so that the coordinator tells senders busy, and loses nothing by it.
 func TestSessionHoldsUpWhoeverSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		laser, gui := w.signIn("laser", client.Component{Inbox: true}), w.signIn("gui", client.Component{})
 		const n = 2000
 		for i := range n {
@@ -418,8 +418,8 @@ func TestSessionHoldsUpWhoeverSends(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		w.change("a", func(*site) {
-			if left := len(w.rows["n1.laser"].at.out); left < n-600 {
+		w.change("a", func(*fakeCoordinator) {
+			if left := len(w.sessions["n1.laser"].conn.out); left < n-600 {
 				t.Errorf("%d of %d messages were taken by one who reads none", n-left, n)
 			}
 		})
@@ -456,7 +456,7 @@ func TestSessionHoldsUpWhoeverSends(t *testing.T) {
 // A result that no message can hold is an error to the caller, who waits for an answer.
 func TestSessionResultAboveTheLimitIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 10*time.Second, "a")
+		w := newFakeCluster(t, 10*time.Second, "a")
 		camera := w.signIn("camera", client.Component{Methods: map[string]client.Method{
 			"film": func(context.Context, *client.Request) (any, error) {
 				return client.Answer{Attachments: [][]byte{make([]byte, wire.MaxMessage)}}, nil
@@ -479,11 +479,13 @@ func TestSessionResultAboveTheLimitIsAnError(t *testing.T) {
 // conflict is none for good while there is such an attempt, since it may be with that.
 func TestSessionNumbersItsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 20*time.Second, "a", "b", "c", "d")
+		w := newFakeCluster(t, 20*time.Second, "a", "b", "c", "d")
 		laser := w.signIn("laser", client.Component{Ping: 2 * time.Second})
 		life := laser.Context()
-		w.change("b", func(s *site) { s.mute = true }) // takes the sign-in and says nothing
-		w.change("c", func(s *site) { s.refuse = wire.Refuse(wire.CodeConflict, "n1.laser was taken over by coordinator b") })
+		w.change("b", func(s *fakeCoordinator) { s.silent = true }) // takes the sign-in and says nothing
+		w.change("c", func(s *fakeCoordinator) {
+			s.refuse = wire.Refuse(wire.CodeConflict, "n1.laser was taken over by coordinator b")
+		})
 		w.kill("a")
 		for laser.Welcome().Home != "d" && life.Err() == nil {
 			time.Sleep(10 * time.Millisecond)
@@ -491,19 +493,19 @@ func TestSessionNumbersItsAttempts(t *testing.T) {
 		if life.Err() != nil {
 			t.Fatalf("lost by a conflict with its own attempt: %v", context.Cause(life))
 		}
-		w.change("a", func(s *site) {
-			got := [][]uint64{s.attempts, w.site("b").attempts, w.site("c").attempts, w.site("d").attempts}
+		w.change("a", func(s *fakeCoordinator) {
+			got := [][]uint64{s.attempts, w.coordinator("b").attempts, w.coordinator("c").attempts, w.coordinator("d").attempts}
 			if want := "[[0] [1] [2] [3]]"; fmt.Sprint(got) != want {
 				t.Errorf("the attempts at each coordinator are %v, want %s", got, want)
 			}
 		})
 		// What was answered is behind it: the next is one above, and a number that nobody has heard of is used again.
-		w.change("a", func(s *site) { s.down = true })
+		w.change("a", func(s *fakeCoordinator) { s.down = true })
 		w.kick("d")
 		for again := false; !again; time.Sleep(10 * time.Millisecond) {
-			w.change("d", func(s *site) { again = len(s.attempts) > 1 })
+			w.change("d", func(s *fakeCoordinator) { again = len(s.attempts) > 1 })
 		}
-		w.change("d", func(s *site) {
+		w.change("d", func(s *fakeCoordinator) {
 			if s.attempts[1] != 4 {
 				t.Errorf("the next attempt is %d, want 4", s.attempts[1])
 			}
@@ -517,14 +519,14 @@ func TestSessionNumbersItsAttempts(t *testing.T) {
 // next begins another.
 func TestSessionFirstSignInThatMayHaveBeenTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 20*time.Second, "a", "b", "c")
-		w.change("a", func(s *site) { s.mute = true })
-		w.change("b", func(s *site) {
+		w := newFakeCluster(t, 20*time.Second, "a", "b", "c")
+		w.change("a", func(s *fakeCoordinator) { s.silent = true })
+		w.change("b", func(s *fakeCoordinator) {
 			s.refuse = wire.Refuse(wire.CodeConflict, "session s of n1.laser is over: its lease ran out")
 		})
 		laser := w.signIn("laser", client.Component{})
-		w.change("c", func(c *site) {
-			a, b := w.site("a"), w.site("b")
+		w.change("c", func(c *fakeCoordinator) {
+			a, b := w.coordinator("a"), w.coordinator("b")
 			if a.keys[0] != b.keys[0] || a.attempts[0] != 0 || b.attempts[0] != 1 {
 				t.Errorf("tried with key %s as %d, then with %s as %d; want the same key, numbered", a.keys[0], a.attempts[0], b.keys[0], b.attempts[0])
 			}
@@ -537,8 +539,8 @@ func TestSessionFirstSignInThatMayHaveBeenTaken(t *testing.T) {
 	})
 	// Where no attempt is open a conflict is final.
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 20*time.Second, "a", "b")
-		w.change("a", func(s *site) { s.refuse = wire.Refuse(wire.CodeConflict, "somebody else") })
+		w := newFakeCluster(t, 20*time.Second, "a", "b")
+		w.change("a", func(s *fakeCoordinator) { s.refuse = wire.Refuse(wire.CodeConflict, "somebody else") })
 		_, err := client.Dial(t.Context(), client.Component{Addrs: []string{"a", "b"}, SignIn: wire.SignIn{Name: "laser"}, Dialer: w.dial})
 		wantCode(t, err, wire.CodeConflict, "a conflict with others")
 		w.stop()

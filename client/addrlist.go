@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// addrList is a list of addresses in the order of trust: who failed goes to the back.
+// addrList is a list of addresses in the order in which they are tried: one that failed moves to the back.
 type addrList struct {
 	mu    sync.Mutex
 	bases []string

@@ -15,8 +15,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// shut is a port at which every connection is read from, told something and closed.
-func shut(t *testing.T, says string) string {
+// closingPort listens at a port where every connection is read from, answered with a text and closed.
+func closingPort(t *testing.T, says string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -59,11 +59,11 @@ func TestWhatIsFoundAtAWrongPort(t *testing.T) {
 	}{
 		"HTTP":              {plain.Listener.Addr().String(), nil, "it speaks HTTP", ""}, // the time ends amid another attempt
 		"HTTPS":             {secure.Listener.Addr().String(), nil, "does it want TLS?", wire.CodeUnknown},
-		"TLS":               {shut(t, "\x15\x03\x01\x00\x02\x02\x46"), nil, "it speaks TLS, and this program does not", wire.CodeUnavailable},
-		"TLS without alert": {shut(t, ""), nil, "does it want TLS?", wire.CodeUnknown},
-		"LECO":              {shut(t, "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"), nil, "it speaks ZMTP", wire.CodeUnavailable},
+		"TLS":               {closingPort(t, "\x15\x03\x01\x00\x02\x02\x46"), nil, "it speaks TLS, and this program does not", wire.CodeUnavailable},
+		"TLS without alert": {closingPort(t, ""), nil, "does it want TLS?", wire.CodeUnknown},
+		"LECO":              {closingPort(t, "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"), nil, "it speaks ZMTP", wire.CodeUnavailable},
 		"HTTP by TLS":       {plain.Listener.Addr().String(), trust, "plain HTTP", wire.CodeUnavailable},
-		"native by TLS":     {shut(t, ""), trust, "does it speak TLS at all?", wire.CodeUnavailable},
+		"native by TLS":     {closingPort(t, ""), trust, "does it speak TLS at all?", wire.CodeUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,7 +83,7 @@ func TestWhatIsFoundAtAWrongPort(t *testing.T) {
 			}
 		})
 	}
-	rest, err := client.New(client.Config{Addrs: []string{shut(t, "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\r\n")}, Timeout: time.Second})
+	rest, err := client.New(client.Config{Addrs: []string{closingPort(t, "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\r\n")}, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
