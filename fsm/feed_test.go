@@ -80,17 +80,17 @@ func TestLagged(t *testing.T) {
 	m := founded(t)
 	slow, slowSeq := m.View().Position()
 	readIndex, readSeq := slow, slowSeq
-	read, told := 0, 0
-	for told <= fsm.FeedSize+10 {
+	read, published := 0, 0
+	for published <= fsm.FeedSize+10 {
 		var lines [][]byte
 		for i := range 250 {
-			id := fmt.Sprint(told, "-", i)
+			id := fmt.Sprint(published, "-", i)
 			lines = append(lines,
 				encode(t, registry.KindSignIn, t0, signIn("x", id)),
 				encode(t, registry.KindSignOut, t0, registry.SignOut{FullName: "n1.x", Session: id}))
 		}
 		m.Apply(m.View().Index+1, lines)
-		told += len(lines)
+		published += len(lines)
 		for {
 			events, lagged := m.Feed().Since(readIndex, readSeq)
 			if lagged {
@@ -111,14 +111,14 @@ func TestLagged(t *testing.T) {
 			read += len(events)
 		}
 	}
-	if read != told {
-		t.Errorf("read %d events of %d", read, told)
+	if read != published {
+		t.Errorf("read %d events of %d", read, published)
 	}
 	if events, lagged := m.Feed().Since(slow, slowSeq); !lagged || len(events) > 0 {
-		t.Errorf("a reader %d events behind: %d events, lagged %v; want to be told", told, len(events), lagged)
+		t.Errorf("a reader %d events behind: %d events, lagged %v; want to be told", published, len(events), lagged)
 	}
 	// The oldest event that is kept can be read from the place before it.
-	first := told - fsm.FeedSize // events lost
+	first := published - fsm.FeedSize // events lost
 	index, seq := slow+1+uint64((first-1)/500), (first-1)%500
 	events, lagged := m.Feed().Since(index, seq)
 	if lagged || len(events) != fsm.FeedBatch {
@@ -214,10 +214,10 @@ func TestFeedIsBoundByBytes(t *testing.T) {
 	const room = 40_000
 	m := founded(t)
 	m.LimitFeed(200, room)
-	var told []string // what was told, by its place
+	var published []string // the places of all events
 	before, _ := m.Feed().Since(0, -1)
 	for _, e := range before {
-		told = append(told, fmt.Sprintf("%d.%d", e.Index, e.Seq))
+		published = append(published, fmt.Sprintf("%d.%d", e.Index, e.Seq))
 	}
 	sizes := []int{0, 10, 900, 3000}
 	for i := range 2000 {
@@ -234,7 +234,7 @@ func TestFeedIsBoundByBytes(t *testing.T) {
 			encode(t, registry.KindSignOut, t0, registry.SignOut{FullName: "n1.x", Session: in.Session}),
 		})
 		index := m.View().Index
-		told = append(told, fmt.Sprint(index, ".0"), fmt.Sprint(index, ".1"))
+		published = append(published, fmt.Sprint(index, ".0"), fmt.Sprint(index, ".1"))
 		events, bytes := m.FeedKeeps()
 		if bytes > room || events > 200 || events < 1 {
 			t.Fatalf("after entry %d the feed keeps %d events with %d bytes, want at most 200 and %d", index, events, bytes, room)
@@ -242,26 +242,26 @@ func TestFeedIsBoundByBytes(t *testing.T) {
 		if i%37 != 0 && i < 1990 {
 			continue
 		}
-		if len(told) > events {
-			if _, lagged := m.Feed().Since(place(t, told, events+1)); !lagged {
+		if len(published) > events {
+			if _, lagged := m.Feed().Since(place(t, published, events+1)); !lagged {
 				t.Fatalf("a reader that misses one event of the %d kept is not told", events)
 			}
 		}
 		var got []string
-		for index, seq := place(t, told, events); ; {
-			news, lagged := m.Feed().Since(index, seq)
+		for index, seq := place(t, published, events); ; {
+			batch, lagged := m.Feed().Since(index, seq)
 			if lagged {
 				t.Fatalf("a reader that misses none of the %d kept lags", events)
 			}
-			if len(news) == 0 {
+			if len(batch) == 0 {
 				break
 			}
-			for _, e := range news {
+			for _, e := range batch {
 				got = append(got, fmt.Sprintf("%d.%d", e.Index, e.Seq))
 				index, seq = e.Index, e.Seq
 			}
 		}
-		if want := told[max(0, len(told)-events):]; !slices.Equal(got, want) {
+		if want := published[max(0, len(published)-events):]; !slices.Equal(got, want) {
 			t.Fatalf("the feed keeps %d events and gives %v, want %v", events, got, want)
 		}
 	}
@@ -271,12 +271,12 @@ func TestFeedIsBoundByBytes(t *testing.T) {
 }
 
 // place is that of the reader who has read all but the last n events.
-func place(t *testing.T, told []string, n int) (index uint64, seq int) {
+func place(t *testing.T, published []string, n int) (index uint64, seq int) {
 	t.Helper()
-	if len(told) <= n {
+	if len(published) <= n {
 		return 0, -1
 	}
-	if _, err := fmt.Sscanf(told[len(told)-n-1], "%d.%d", &index, &seq); err != nil {
+	if _, err := fmt.Sscanf(published[len(published)-n-1], "%d.%d", &index, &seq); err != nil {
 		t.Fatal(err)
 	}
 	return index, seq

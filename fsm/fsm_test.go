@@ -98,7 +98,7 @@ func TestSameLogSameBytes(t *testing.T) {
 	for seed := range seeds() {
 		a, b := fsm.New(), fsm.New()
 		b.CopyPerCommand() // sharing a copy within an entry shows nowhere
-		for i, lines := range tell(t, seed, 60) {
+		for i, lines := range generateLog(t, seed, 60) {
 			index := uint64(i + 1)
 			ra, rb := a.Apply(index, lines), b.Apply(index, lines)
 			if x, y := asJSON(t, ra), asJSON(t, rb); x != y {
@@ -144,7 +144,7 @@ func allEvents(tb testing.TB, m *fsm.Machine) (all []fsm.Event) {
 // A machine that slept through a snapshot agrees with one that did not.
 func TestSnapshotIsTransparent(t *testing.T) {
 	for seed := range seeds() {
-		log := tell(t, 1000+seed, 60)
+		log := generateLog(t, 1000+seed, 60)
 		r := rand.New(rand.NewPCG(seed, 2))
 		a, b := fsm.New(), fsm.New()
 		cuts := []int{r.IntN(len(log)), r.IntN(len(log))}
@@ -345,7 +345,7 @@ func TestReadersDoNotDisturb(t *testing.T) {
 			}
 		})
 	}
-	for i, lines := range tell(t, 7, 600) {
+	for i, lines := range generateLog(t, 7, 600) {
 		m.Apply(uint64(i+1), lines)
 	}
 	close(done)

@@ -13,8 +13,8 @@ import (
 // Whatever is handed in, Check rejects it, or Apply does the same with it on
 // two machines of which one was restored, and never stops either.
 func FuzzApply(f *testing.F) {
-	for kind, story := range examples() {
-		f.Add(encode(f, kind, t0, story[len(story)-1].body))
+	for kind, commands := range examples() {
+		f.Add(encode(f, kind, t0, commands[len(commands)-1].body))
 	}
 	f.Add([]byte(`{"v":1,"kind":"fsm.found","at":"2026-11-02T15:04:05Z","by":"\u00e4","body":{"Cluster":"c1","cluster":"c2"}}`))
 	f.Add([]byte(`{"v":2}`))

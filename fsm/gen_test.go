@@ -13,18 +13,18 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// story is a random log: entries of some commands each, of all kinds, by
+// randomLog is a random log: entries of some commands each, of all kinds, by
 // proposers whose clocks disagree. Most of them make sense in the state they
 // meet, many do not.
-type story struct {
-	tb      testing.TB
+type randomLog struct {
+	t       testing.TB
 	r       *rand.Rand
 	machine *fsm.Machine
 	entries [][][]byte
 }
 
-func tell(tb testing.TB, seed uint64, entries int) [][][]byte {
-	s := &story{tb: tb, r: rand.New(rand.NewPCG(seed, 1)), machine: fsm.New()}
+func generateLog(tb testing.TB, seed uint64, entries int) [][][]byte {
+	s := &randomLog{t: tb, r: rand.New(rand.NewPCG(seed, 1)), machine: fsm.New()}
 	for _, id := range []string{"n0", "n1", "n2"} {
 		s.add(encode(tb, registry.KindAnnounce, s.clock(), announce(id)))
 	}
@@ -38,35 +38,35 @@ func tell(tb testing.TB, seed uint64, entries int) [][][]byte {
 	return s.entries
 }
 
-func (s *story) add(lines ...[]byte) {
-	s.tb.Helper()
+func (s *randomLog) add(lines ...[]byte) {
+	s.t.Helper()
 	for _, line := range lines {
 		if err := s.machine.Check(line); err != nil {
-			s.tb.Fatalf("%s is not offered: %v", line, err)
+			s.t.Fatalf("%s is not offered: %v", line, err)
 		}
 	}
 	s.entries = append(s.entries, lines)
 	s.machine.Apply(s.machine.View().Index+1, lines)
 }
 
-func (s *story) line() []byte {
+func (s *randomLog) line() []byte {
 	kinds := fsm.Kinds()
 	kind := kinds[s.r.IntN(len(kinds))]
 	if s.r.IntN(3) == 0 {
 		kind = []string{registry.KindSignIn, jobs.KindSubmit, jobs.KindAssign, jobs.KindFinish}[s.r.IntN(4)]
 	}
-	return encode(s.tb, kind, s.clock(), s.body(kind))
+	return encode(s.t, kind, s.clock(), s.body(kind))
 }
 
-func (s *story) clock() time.Time {
+func (s *randomLog) clock() time.Time {
 	zone := time.FixedZone("", s.r.IntN(24)*3600-12*3600)
 	return t0.Add(time.Duration(s.r.Int64N(int64(5 * time.Minute)))).In(zone)
 }
 
-func (s *story) one(words ...string) string { return words[s.r.IntN(len(words))] }
-func (s *story) often(p int) bool           { return s.r.IntN(100) < p }
+func (s *randomLog) one(words ...string) string { return words[s.r.IntN(len(words))] }
+func (s *randomLog) often(p int) bool           { return s.r.IntN(100) < p }
 
-func (s *story) body(kind string) any {
+func (s *randomLog) body(kind string) any {
 	name, session := fmt.Sprint("c", s.r.IntN(8)), fmt.Sprint("s", s.r.IntN(16))
 	home, job := fmt.Sprint("n", s.r.IntN(4)), fmt.Sprint("j", s.r.IntN(6))
 	reason := s.one("", "lease ran out", "a \"ghost\" <&>\u2028")
@@ -122,7 +122,7 @@ func (s *story) body(kind string) any {
 	return s.jobBody(kind, job, session, reason)
 }
 
-func (s *story) live() (registry.Session, bool) {
+func (s *randomLog) live() (registry.Session, bool) {
 	t := s.machine.View().Registry
 	skip := s.r.IntN(t.Len() + 1)
 	for live := range t.Sessions() {
@@ -133,7 +133,7 @@ func (s *story) live() (registry.Session, bool) {
 	return registry.Session{}, false
 }
 
-func (s *story) jobBody(kind, job, session, reason string) any {
+func (s *randomLog) jobBody(kind, job, session, reason string) any {
 	switch kind {
 	case jobs.KindSubmit:
 		return jobs.Submit{ID: s.one(job, job, job, job, ""), Spec: s.spec(), By: "alice", ResultQuota: int64(s.r.IntN(3)) * 6}
@@ -172,11 +172,11 @@ func (s *story) jobBody(kind, job, session, reason string) any {
 	case jobs.KindForget:
 		return jobs.Forget{ID: job}
 	}
-	s.tb.Fatalf("no story is told about %s", kind)
+	s.t.Fatalf("no random command of kind %s", kind)
 	return nil
 }
 
-func (s *story) spec() jobs.Spec {
+func (s *randomLog) spec() jobs.Spec {
 	in := wire.SubmitJob{
 		Name: s.one("", "quality"), Runtime: "sh", Script: "echo \"$ITEM\" <&>\n", Args: json.RawMessage(s.one("", "null", `{"z":1,"a":"<"}`)),
 		Group: s.one("", "", "g"), Parallel: s.r.IntN(3), MaxAttempts: s.r.IntN(3),
@@ -199,7 +199,7 @@ func (s *story) spec() jobs.Spec {
 	return spec
 }
 
-func (s *story) refs(job, session string) (refs []jobs.Ref) {
+func (s *randomLog) refs(job, session string) (refs []jobs.Ref) {
 	for p := range s.machine.View().Jobs.Busy() {
 		if s.often(40) {
 			refs = append(refs, p.Ref())

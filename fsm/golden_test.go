@@ -21,15 +21,15 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// told is one command of an example.
-type told struct {
+// command is one command of an example.
+type command struct {
 	kind string
 	body any
 }
 
 // examples has one command of every kind, with all its fields, and what was
 // told before it. A field that came later has a case of its own: kind+field.
-func examples() map[string][]told {
+func examples() map[string][]command {
 	ref := jobs.Ref{Job: "j1", Part: 0, Attempt: 1, Session: "s1"}
 	full := announce("n1")
 	full.Coordinator.HTTPAddr, full.Coordinator.ComponentAddr = "n1:7380", "n1:7370"
@@ -56,23 +56,23 @@ func examples() map[string][]told {
 		{Job: "j1", Part: 2, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 	}}
 	var (
-		ann    = told{registry.KindAnnounce, full}
-		ann2   = told{registry.KindAnnounce, announce("n2")}
-		in     = told{registry.KindSignIn, laser}
-		job    = told{jobs.KindSubmit, submit}
-		give   = told{jobs.KindAssign, assign}
-		cancel = told{jobs.KindCancel, jobs.Cancel{ID: "j1", Reason: "enough", State: "cancelled"}}
+		ann    = command{registry.KindAnnounce, full}
+		ann2   = command{registry.KindAnnounce, announce("n2")}
+		in     = command{registry.KindSignIn, laser}
+		job    = command{jobs.KindSubmit, submit}
+		give   = command{jobs.KindAssign, assign}
+		cancel = command{jobs.KindCancel, jobs.Cancel{ID: "j1", Reason: "enough", State: "cancelled"}}
 	)
 	limited := submit
 	limited.Spec.MaxLosses = 3
-	giveNext := told{jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
+	giveNext := command{jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
 		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 		{Job: "j1", Part: 1, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 	}}}
 	bounded := submit
 	bounded.ResultQuota = 12
-	expire := told{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
-	return map[string][]told{
+	expire := command{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
+	return map[string][]command{
 		jobs.KindFinish + "+failed_by": {ann, in, {jobs.KindSubmit, limited}, give, {jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{
 			{Ref: ref, Error: "boom", Millis: 3},
 		}}}},
@@ -120,7 +120,7 @@ type golden struct {
 	before  [][]byte
 	command []byte
 	result  string
-	news    string
+	events  string
 	rows    string
 }
 
@@ -139,19 +139,19 @@ func (g golden) play(t *testing.T) golden {
 		}
 		g.result = asJSON(t, r[0].Value)
 		events, _ := m.Feed().Since(index, seq)
-		g.news = ""
+		g.events = ""
 		for _, e := range events {
-			g.news += asJSON(t, e.Raw()) + "\n"
+			g.events += asJSON(t, e.Raw()) + "\n"
 		}
 	}
-	g.news = strings.TrimSuffix(g.news, "\n")
+	g.events = strings.TrimSuffix(g.events, "\n")
 	g.rows = strings.Join(unsealed(snapshot(t, m)), "\n")
 	return g
 }
 
 func (g golden) String() string {
 	return fmt.Sprintf("# before\n%s\n# command\n%s\n# result\n%s\n# news\n%s\n# snapshot without trailer\n%s\n",
-		bytes.Join(g.before, []byte("\n")), g.command, g.result, g.news, g.rows)
+		bytes.Join(g.before, []byte("\n")), g.command, g.result, g.events, g.rows)
 }
 
 func read(t *testing.T, file string) golden {
@@ -174,7 +174,7 @@ func read(t *testing.T, file string) golden {
 	for i := range parts {
 		parts[i] = strings.TrimSuffix(parts[i], "\n")
 	}
-	g := golden{command: []byte(parts[1]), result: parts[2], news: parts[3], rows: parts[4]}
+	g := golden{command: []byte(parts[1]), result: parts[2], events: parts[3], rows: parts[4]}
 	if parts[0] != "" {
 		g.before = bytes.Split([]byte(parts[0]), []byte("\n"))
 	}
@@ -190,15 +190,15 @@ func TestGoldenCommands(t *testing.T) {
 			t.Errorf("command %s has no example: add one, and write its file with -update", kind)
 		}
 	}
-	for name, story := range examples {
+	for name, commands := range examples {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata", name+".golden")
 			kind, _, _ := strings.Cut(name, "+")
-			if story[len(story)-1].kind != kind {
+			if commands[len(commands)-1].kind != kind {
 				t.Fatalf("the example %s does not end with a command of its kind", name)
 			}
 			var now golden
-			for i, c := range story {
+			for i, c := range commands {
 				now.before = append(now.before, encode(t, c.kind, t0.Add(time.Duration(i)*time.Second), c.body))
 			}
 			last := len(now.before) - 1

@@ -152,7 +152,7 @@ func recorded(t *testing.T) [][][]byte {
 }
 
 // entry appends one entry; a refusal ends the test.
-func (r *recorder) entry(commands ...told) {
+func (r *recorder) entry(commands ...command) {
 	r.t.Helper()
 	lines := make([][]byte, len(commands))
 	for i, c := range commands {
@@ -173,12 +173,12 @@ func (r *recorder) cluster() {
 	spare := announce("n3")
 	spare.Coordinator.NonVoter = true
 	long := announce(strings.Repeat("n", 200))
-	r.entry(told{fsm.KindFound, fsm.Found{Cluster: "c1"}})
-	r.entry(told{registry.KindAnnounce, full}, told{registry.KindAnnounce, announce("n2")}, told{registry.KindAnnounce, spare}, told{registry.KindAnnounce, long})
-	r.entry(told{fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 1}})
+	r.entry(command{fsm.KindFound, fsm.Found{Cluster: "c1"}})
+	r.entry(command{registry.KindAnnounce, full}, command{registry.KindAnnounce, announce("n2")}, command{registry.KindAnnounce, spare}, command{registry.KindAnnounce, long})
+	r.entry(command{fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 1}})
 	servers := []fsm.Server{{ID: "n1", ServerID: "n1/1", Suffrage: "voter"}, {ID: "n2", ServerID: "n2/1", Suffrage: "nonvoter"}}
-	r.entry(told{fsm.KindGroup, fsm.Group{Term: 2, Leader: "n1", ServerID: "n1/1", Servers: servers}})
-	r.entry(told{fsm.KindGroup, fsm.Group{Term: 3, Leader: "n2", ServerID: "n2/1", Servers: []fsm.Server{servers[0], {ID: "n2", ServerID: "n2/1", Suffrage: "voter"}}}})
+	r.entry(command{fsm.KindGroup, fsm.Group{Term: 2, Leader: "n1", ServerID: "n1/1", Servers: servers}})
+	r.entry(command{fsm.KindGroup, fsm.Group{Term: 3, Leader: "n2", ServerID: "n2/1", Servers: []fsm.Server{servers[0], {ID: "n2", ServerID: "n2/1", Suffrage: "voter"}}}})
 }
 
 // worker is a sign-in with slots.
@@ -203,23 +203,23 @@ func (r *recorder) sessions() {
 		large.Runtimes = append(large.Runtimes, fmt.Sprint("runtime", i))
 	}
 	named := worker(strings.Repeat("c", 200))
-	r.entry(told{registry.KindSignIn, large}, told{registry.KindSignIn, named})
-	r.entry(told{registry.KindSignIn, worker("laser")}, told{registry.KindSignIn, worker("ghost")}, told{registry.KindSignIn, worker("orphan")})
+	r.entry(command{registry.KindSignIn, large}, command{registry.KindSignIn, named})
+	r.entry(command{registry.KindSignIn, worker("laser")}, command{registry.KindSignIn, worker("ghost")}, command{registry.KindSignIn, worker("orphan")})
 	over := registry.SignIn{
 		Name: "laser", Namespace: "n1", Session: "s-laser", SecretHash: registry.HashSecret("laser"), Home: "n2", Kind: "rest", TakeOver: true, Keep: true, Attempt: 3,
 	}
-	r.entry(told{registry.KindSignIn, over})
-	r.entry(told{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{
+	r.entry(command{registry.KindSignIn, over})
+	r.entry(command{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{
 		{FullName: "n1.laser", Session: "s-laser", Epoch: 2}, {FullName: "n1.laser", Session: "s-laser", Epoch: 1},
 	}, Reason: strings.Repeat("r", 1000)}})
 	over.Attempt = 4 // of a session that has ended: no lease is named
-	r.entry(told{registry.KindSignIn, over})
-	r.entry(told{registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s-laser"}},
-		told{registry.KindRemove, registry.Remove{FullName: "n1.ghost", Session: "s-ghost", Reason: "a \"ghost\" <&>\u2028"}})
+	r.entry(command{registry.KindSignIn, over})
+	r.entry(command{registry.KindSignOut, registry.SignOut{FullName: "n1.laser", Session: "s-laser"}},
+		command{registry.KindRemove, registry.Remove{FullName: "n1.ghost", Session: "s-ghost", Reason: "a \"ghost\" <&>\u2028"}})
 	orphan := worker("orphan")
 	orphan.Home, orphan.TakeOver = "n3", true
-	r.entry(told{registry.KindSignIn, orphan})
-	r.entry(told{registry.KindForget, registry.Forget{ID: "n3", ServerID: "n3/1"}})
+	r.entry(command{registry.KindSignIn, orphan})
+	r.entry(command{registry.KindForget, registry.Forget{ID: "n3", ServerID: "n3/1"}})
 }
 
 // submit hands a job in as a door does.
@@ -230,14 +230,14 @@ func (r *recorder) submit(id string, quota int64, in wire.SubmitJob) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.entry(told{jobs.KindSubmit, jobs.Submit{ID: id, Spec: spec, By: "alice", ResultQuota: quota}})
+	r.entry(command{jobs.KindSubmit, jobs.Submit{ID: id, Spec: spec, By: "alice", ResultQuota: quota}})
 }
 
 // give assigns a part to the worker of that name.
 func (r *recorder) give(job string, part int, name string) jobs.Ref {
 	r.t.Helper()
 	p, _ := r.machine.View().Jobs.Part(job, part)
-	r.entry(told{jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
+	r.entry(command{jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
 		{Job: job, Part: part, Attempt: p.Attempt + 1, Worker: "n1." + name, Session: "s-" + name, Home: "n1"},
 	}}})
 	p, _ = r.machine.View().Jobs.Part(job, part)
@@ -248,11 +248,11 @@ func (r *recorder) give(job string, part int, name string) jobs.Ref {
 }
 
 func (r *recorder) start(ref jobs.Ref) {
-	r.entry(told{jobs.KindStart, jobs.Start{Parts: []jobs.Ref{ref}}})
+	r.entry(command{jobs.KindStart, jobs.Start{Parts: []jobs.Ref{ref}}})
 }
 
 func (r *recorder) finish(done jobs.PartDone, quota int64) {
-	r.entry(told{jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{done}, ResultQuota: quota}})
+	r.entry(command{jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{done}, ResultQuota: quota}})
 }
 
 func items(n int) (list []json.RawMessage) {
@@ -268,7 +268,7 @@ func (r *recorder) failures() {
 	r.submit("failing", 0, wire.SubmitJob{Items: items(2), MaxAttempts: 20, Labels: map[string]string{"a": "ä"}})
 	for i := range 20 {
 		name := fmt.Sprint("w", i)
-		r.entry(told{registry.KindSignIn, worker(name)})
+		r.entry(command{registry.KindSignIn, worker(name)})
 		ref := r.give("failing", 0, name)
 		text := fmt.Sprint("boom ", i)
 		if i >= 18 { // longer than is kept, cut within a character, with a long last line
@@ -278,7 +278,7 @@ func (r *recorder) failures() {
 	}
 	for i := range 20 {
 		name := fmt.Sprint("w", i)
-		r.entry(told{registry.KindSignOut, registry.SignOut{FullName: "n1." + name, Session: "s-" + name}})
+		r.entry(command{registry.KindSignOut, registry.SignOut{FullName: "n1." + name, Session: "s-" + name}})
 	}
 }
 
@@ -286,28 +286,28 @@ func (r *recorder) failures() {
 // of, and one under which its workers vanish.
 func (r *recorder) losses() {
 	r.submit("lost", 0, wire.SubmitJob{Range: &wire.Range{From: -3, To: 9, Chunk: 4}, Group: "g", Priority: new(int)})
-	r.entry(told{registry.KindSignIn, worker("good")})
+	r.entry(command{registry.KindSignIn, worker("good")})
 	for range 10 {
 		ref := r.give("lost", 0, "good")
-		r.entry(told{jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{ref}, Reason: strings.Repeat("not heard of ", 400)}})
+		r.entry(command{jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{ref}, Reason: strings.Repeat("not heard of ", 400)}})
 	}
 	r.submit("deadly", 0, wire.SubmitJob{Items: items(3), Parallel: 2})
 	for i := range 3 {
 		name := fmt.Sprint("v", i)
-		r.entry(told{registry.KindSignIn, worker(name)})
+		r.entry(command{registry.KindSignIn, worker(name)})
 		ref := r.give("deadly", 0, name)
 		if i == 0 {
 			r.start(ref)
 		}
 		live, _ := r.machine.View().Registry.Session("n1." + name)
-		r.entry(told{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{live.Fence()}, Reason: "its lease ran out"}})
+		r.entry(command{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{live.Fence()}, Reason: "its lease ran out"}})
 	}
 }
 
 // health has a worker fail what another one does, until as much is held against
 // it as can be, and then succeed until it is trusted again.
 func (r *recorder) health() {
-	r.entry(told{registry.KindSignIn, worker("bad")})
+	r.entry(command{registry.KindSignIn, worker("bad")})
 	r.submit("blame", 0, wire.SubmitJob{Range: &wire.Range{To: 40}})
 	for n := range 12 {
 		r.finish(jobs.PartDone{Ref: r.give("blame", n, "bad"), Error: "goodtool: not found"}, 0)
@@ -316,7 +316,7 @@ func (r *recorder) health() {
 	for n := 12; n < 20; n++ {
 		r.finish(jobs.PartDone{Ref: r.give("blame", n, "bad"), OK: true, Result: json.RawMessage(`null`)}, 0)
 	}
-	r.entry(told{jobs.KindCancel, jobs.Cancel{ID: "blame", Reason: "enough", State: "cancelled"}})
+	r.entry(command{jobs.KindCancel, jobs.Cancel{ID: "blame", Reason: "enough", State: "cancelled"}})
 }
 
 func (r *recorder) quotas() {
@@ -347,16 +347,16 @@ func (r *recorder) lives() {
 	for n := range 2 {
 		ref := r.give("short", n, "good")
 		r.start(ref)
-		r.entry(told{jobs.KindElapse, jobs.Elapse{From: r.machine.View().Jobs.Elapsed(), By: time.Minute}})
+		r.entry(command{jobs.KindElapse, jobs.Elapse{From: r.machine.View().Jobs.Elapsed(), By: time.Minute}})
 		r.finish(jobs.PartDone{Ref: ref, OK: true, Result: json.RawMessage(`"ä"`), Millis: 3}, 0)
 	}
-	r.entry(told{jobs.KindElapse, jobs.Elapse{From: r.machine.View().Jobs.Elapsed(), By: time.Minute}})
-	r.entry(told{jobs.KindForget, jobs.Forget{ID: "short"}})
+	r.entry(command{jobs.KindElapse, jobs.Elapse{From: r.machine.View().Jobs.Elapsed(), By: time.Minute}})
+	r.entry(command{jobs.KindForget, jobs.Forget{ID: "short"}})
 }
 
 // chance goes on by chance, with all commands that a door lets through.
 func (r *recorder) chance() {
-	s := &story{tb: r.t, r: rand.New(rand.NewPCG(12, 1)), machine: r.machine}
+	s := &randomLog{t: r.t, r: rand.New(rand.NewPCG(12, 1)), machine: r.machine}
 	for range 120 {
 		line := s.line()
 		result := r.machine.Apply(r.machine.View().Index+1, [][]byte{line})[0]

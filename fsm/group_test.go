@@ -21,15 +21,15 @@ func TestNewsOfTheGroup(t *testing.T) {
 		return g
 	}
 	var index uint64
-	write := func(g fsm.Group) (news []string) {
+	write := func(g fsm.Group) (seen []string) {
 		index++
 		before, seq := m.View().Position()
 		m.Apply(index, [][]byte{encode(t, fsm.KindGroup, t0, g)})
 		events, _ := m.Feed().Since(before, seq)
 		for _, e := range events {
-			news = append(news, e.Topic+" "+e.Kind+" "+e.Key+" "+e.Reason)
+			seen = append(seen, e.Topic+" "+e.Kind+" "+e.Key+" "+e.Reason)
 		}
-		return news
+		return seen
 	}
 	for _, step := range []struct {
 		group fsm.Group

@@ -36,32 +36,32 @@ func largerLimits(t *testing.T) [][][]byte {
 	far := announce("n/1 ü")
 	far.Coordinator.Namespace, far.Coordinator.ServerID, far.Coordinator.PeerAddr = long, long, long
 	far.Coordinator.HTTPAddr, far.Coordinator.ComponentAddr, far.Coordinator.LECOAddr, far.Coordinator.Version = long, long, long, long
-	r.entry(told{fsm.KindFound, fsm.Found{Cluster: long}}, told{registry.KindAnnounce, far}, told{registry.KindAnnounce, announce("n1")})
+	r.entry(command{fsm.KindFound, fsm.Found{Cluster: long}}, command{registry.KindAnnounce, far}, command{registry.KindAnnounce, announce("n1")})
 	in := registry.SignIn{
 		Name: " " + long, Namespace: long, Session: long, SecretHash: long, Home: "n/1 ü", Kind: long, Labels: labels,
 		Place: wire.Place{Host: long, Group: long}, Lease: 9000 * time.Hour, Runtimes: runtimes, Slots: 1_000_000,
 	}
-	r.entry(told{registry.KindSignIn, in}, told{registry.KindSignIn, worker("good")}, told{registry.KindSignIn, worker("other")})
+	r.entry(command{registry.KindSignIn, in}, command{registry.KindSignIn, worker("good")}, command{registry.KindSignIn, worker("other")})
 	submit := jobs.Submit{ID: "j/" + long, By: long, Spec: jobs.Spec{
 		Name: long, Runtime: "wasm", Group: long, Range: wire.Range{To: 10_000_000, Chunk: 1}, Priority: 1_000_000, Parallel: 10_000_000,
 		MaxAttempts: 10_000, MaxLosses: 10_000, Timeout: wire.Duration(9000 * time.Hour), PartTimeout: wire.Duration(9000 * time.Hour),
 		Keep: wire.Duration(9000 * time.Hour), Labels: labels.Map(), Script: "\x00",
 	}}
-	r.entry(told{jobs.KindSubmit, submit})
+	r.entry(command{jobs.KindSubmit, submit})
 	submit.ID, submit.Spec.Priority, submit.Spec.Group, submit.Spec.Labels = "large", -1, "", nil
 	submit.Spec.Range, submit.Spec.Script = wire.Range{}, strings.Repeat("<", 200_000)
 	for range 20 {
 		submit.Spec.Items = append(submit.Spec.Items, json.RawMessage(strings.Repeat("[", 300)+strings.Repeat("]", 300)))
 	}
 	submit.Spec.Args = submit.Spec.Items[0]
-	r.entry(told{jobs.KindSubmit, submit})
+	r.entry(command{jobs.KindSubmit, submit})
 	ref := r.give("large", 0, "good")
 	r.finish(jobs.PartDone{Ref: ref, OK: true, Result: json.RawMessage(`"` + strings.Repeat("z", wire.MaxResult) + `"`)}, 0)
 	r.finish(jobs.PartDone{Ref: r.give("large", 1, "good"), OK: true, Result: submit.Spec.Args}, 0)
-	r.entry(told{jobs.KindCancel, jobs.Cancel{ID: "large", Reason: strings.Repeat(long, 10)}})
-	r.entry(told{registry.KindExpire, registry.Expire{
+	r.entry(command{jobs.KindCancel, jobs.Cancel{ID: "large", Reason: strings.Repeat(long, 10)}})
+	r.entry(command{registry.KindExpire, registry.Expire{
 		Sessions: []registry.Fence{{FullName: "n1.good", Session: "s-good", Epoch: 1}}, Reason: strings.Repeat(long, 10),
-	}}, told{registry.KindRemove, registry.Remove{FullName: "n1.other", Reason: strings.Repeat(long, 10)}})
+	}}, command{registry.KindRemove, registry.Remove{FullName: "n1.other", Reason: strings.Repeat(long, 10)}})
 	return r.entries
 }
 

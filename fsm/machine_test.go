@@ -84,7 +84,7 @@ func TestIndexNeverGoesBack(t *testing.T) {
 // Raft may hand an older snapshot to a machine that is ahead of it, and then
 // the entries in between once more.
 func TestAnOlderSnapshotDoesNotTakeTheStateBack(t *testing.T) {
-	log := tell(t, 3, 40)
+	log := generateLog(t, 3, 40)
 	log[0] = append(log[0], encode(t, fsm.KindFound, t0, fsm.Found{Cluster: "c1"})) // a snapshot of no cluster is another matter
 	m := fsm.New()
 	var old []byte

@@ -38,16 +38,16 @@ func TestSuspectWorker(t *testing.T) {
 	accepted(t, assign(tab, "j", 3, 1, "bad"))
 	accepted(t, finish(tab, ref("j", 3, 1, "bad"), "1"))
 	suspect(false)
-	var told []string
+	var got []string
 	for _, e := range tab.Events() {
 		if e.Topic == wire.TopicComponent {
 			if e.Row != (jobs.Row{}) {
 				t.Errorf("%s has the row %+v, which a list of components takes for its own", e.Kind, e.Row)
 			}
-			told = append(told, fmt.Sprintf("%s %s: %s", e.Kind, e.Key, e.Reason))
+			got = append(got, fmt.Sprintf("%s %s: %s", e.Kind, e.Key, e.Reason))
 		}
 	}
-	planned(t, "events", told, "worker_suspect n1.bad: 3 of its attempts failed, and other workers did the same parts"+
+	planned(t, "events", got, "worker_suspect n1.bad: 3 of its attempts failed, and other workers did the same parts"+
 		" worker_trusted n1.bad: its attempts succeed again")
 }
 

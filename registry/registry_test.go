@@ -16,9 +16,9 @@ import (
 
 var t0 = time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC)
 
-// house is a table as the state machine uses it: every command works on a copy
+// fixture is a table as the state machine uses it: every command works on a copy
 // of its own, which is kept when the command is carried out.
-type house struct {
+type fixture struct {
 	*testing.T
 	table *registry.Table
 	index uint64
@@ -26,15 +26,15 @@ type house struct {
 }
 
 // open is a house with coordinators n1 and n2.
-func open(t *testing.T) *house {
-	h := &house{T: t, table: new(registry.Table), at: t0}
+func open(t *testing.T) *fixture {
+	h := &fixture{T: t, table: new(registry.Table), at: t0}
 	for _, id := range []string{"n1", "n2"} {
 		do(h, (*registry.Table).Announce, announce(id))
 	}
 	return h
 }
 
-func try[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error), c C) (R, error) {
+func try[C, R any](h *fixture, method func(*registry.Table, C, time.Time) (R, error), c C) (R, error) {
 	h.Helper()
 	if v, ok := any(c).(interface{ Validate() error }); ok { // as whoever proposes does
 		if err := v.Validate(); err != nil {
@@ -63,7 +63,7 @@ func try[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, erro
 }
 
 // do carries out a command that must not be refused.
-func do[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error), c C) R {
+func do[C, R any](h *fixture, method func(*registry.Table, C, time.Time) (R, error), c C) R {
 	h.Helper()
 	r, err := try(h, method, c)
 	if err != nil {
@@ -73,14 +73,14 @@ func do[C, R any](h *house, method func(*registry.Table, C, time.Time) (R, error
 }
 
 // refused carries out a command that must be refused.
-func refused[C, R any](h *house, code wire.Code, method func(*registry.Table, C, time.Time) (R, error), c C) {
+func refused[C, R any](h *fixture, code wire.Code, method func(*registry.Table, C, time.Time) (R, error), c C) {
 	h.Helper()
 	if r, err := try(h, method, c); wire.CodeOf(err) != code {
 		h.Errorf("%+v: got %+v, error %v of code %q; want code %q", c, r, err, wire.CodeOf(err), code)
 	}
 }
 
-func (h *house) told(want ...string) {
+func (h *fixture) wantEvents(want ...string) {
 	h.Helper()
 	var got []string
 	for _, e := range h.table.Events() {
@@ -143,7 +143,7 @@ var (
 func TestSignIn(t *testing.T) {
 	h := open(t)
 	got := do(h, opSignIn, signIn())
-	h.told("signed_in n1.laser")
+	h.wantEvents("signed_in n1.laser")
 	want := registry.Session{
 		FullName: "n1.laser", Name: "laser", Namespace: "n1", ID: "s1", SecretHash: registry.HashSecret("secret of s1"),
 		Home: "n1", Kind: "rest", Epoch: 1, Lease: 15 * time.Second, Since: t0.Add(3 * time.Second), Index: 3,
@@ -151,8 +151,8 @@ func TestSignIn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("signed in otherwise than asked (-want +got):\n%s", diff)
 	}
-	if news := h.table.Events()[0].Session; news.SecretHash != "" || news.ID != "s1" {
-		t.Errorf("the event holds %+v; want session s1 without the hash of its secret", news)
+	if event := h.table.Events()[0].Session; event.SecretHash != "" || event.ID != "s1" {
+		t.Errorf("the event holds %+v; want session s1 without the hash of its secret", event)
 	}
 	if byID, ok := h.table.SessionByID("s1"); !ok || byID.FullName != "n1.laser" {
 		t.Errorf("session s1 is %+v, %v; want n1.laser", byID, ok)
@@ -163,7 +163,7 @@ func TestTheSameSignInToldTwiceIsOneSession(t *testing.T) {
 	h := open(t)
 	first := do(h, opSignIn, signIn())
 	second := do(h, opSignIn, signIn())
-	h.told()
+	h.wantEvents()
 	if diff := cmp.Diff(first, second); diff != "" {
 		t.Errorf("the second answer differs (-first +second):\n%s", diff)
 	}
@@ -189,9 +189,9 @@ func TestNameIsFreedBySignOut(t *testing.T) {
 	refused(h, wire.CodeNotFound, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s2"})
 	refused(h, wire.CodeNotFound, opSignOut, registry.SignOut{FullName: "n1.camera", Session: "s1"})
 	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
-	h.told("signed_out n1.laser")
+	h.wantEvents("signed_out n1.laser")
 	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told twice
-	h.told()
+	h.wantEvents()
 	refused(h, wire.CodeConflict, opSignIn, signIn()) // its sign-in told again, late
 	do(h, opSignIn, signIn(session("s2")))
 	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told a third time: s2 stays
@@ -214,12 +214,12 @@ func TestTakeOver(t *testing.T) {
 	refused(h, wire.CodeNameTaken, opSignIn, signIn(takeOver("n2"), session("s2")))
 
 	moved := do(h, opSignIn, signIn(takeOver("n2")))
-	h.told("moved n1.laser")
+	h.wantEvents("moved n1.laser")
 	if moved.Home != "n2" || moved.Epoch != 2 || !moved.Since.Equal(first.Since) || moved.Index == first.Index {
 		t.Errorf("moved to %+v; want home n2, epoch 2, since %v, a new index", moved, first.Since)
 	}
 	again := do(h, opSignIn, signIn(takeOver("n2"))) // told twice
-	h.told()
+	h.wantEvents()
 	if diff := cmp.Diff(moved, again); diff != "" {
 		t.Errorf("the take-over told twice (-first +second):\n%s", diff)
 	}
@@ -230,7 +230,7 @@ func TestTakeOver(t *testing.T) {
 	}
 	// What it says of itself may change with it.
 	do(h, opSignIn, signIn(takeOver("n2"), func(c *registry.SignIn) { c.Slots = 4 }))
-	h.told("updated n1.laser")
+	h.wantEvents("updated n1.laser")
 	if w := slices.Collect(h.table.Workers()); len(w) != 1 || w[0].Epoch != 2 {
 		t.Errorf("workers are %+v, want n1.laser at epoch 2", w)
 	}
@@ -240,9 +240,9 @@ func TestTakeOverOfASessionThatEnded(t *testing.T) {
 	h := open(t)
 	s := do(h, opSignIn, signIn())
 	do(h, opExpire, registry.Expire{Sessions: []registry.Fence{s.Fence()}, Reason: "home n1 lost"})
-	h.told("expired n1.laser")
+	h.wantEvents("expired n1.laser")
 	back := do(h, opSignIn, signIn(takeOver("n2")))
-	h.told("signed_in n1.laser")
+	h.wantEvents("signed_in n1.laser")
 	if back.Epoch != 1 || back.ID != "s1" || back.Home != "n2" {
 		t.Errorf("came back as %+v; want session s1 at n2, epoch 1", back)
 	}
@@ -260,7 +260,7 @@ func TestRemovedStaysRemoved(t *testing.T) {
 	h := open(t)
 	do(h, opSignIn, signIn())
 	gone := do(h, opRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"})
-	h.told("removed n1.laser")
+	h.wantEvents("removed n1.laser")
 	if gone.ID != "s1" {
 		t.Errorf("removed %+v, want session s1", gone)
 	}
@@ -288,10 +288,10 @@ func TestRemovedStaysRemoved(t *testing.T) {
 	}
 	do(h, opSignIn, signIn(session("s2"))) // the name is free all the same
 	do(h, opRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"})
-	h.told() // told twice: s2 stays
+	h.wantEvents() // told twice: s2 stays
 	refused(h, wire.CodeNotFound, opRemove, registry.Remove{FullName: "n1.camera"})
 	do(h, opRemove, registry.Remove{FullName: "n1.laser"}) // no fence: whoever it is
-	h.told("removed n1.laser")
+	h.wantEvents("removed n1.laser")
 }
 
 func TestExpireSkipsStaleFences(t *testing.T) {
@@ -308,7 +308,7 @@ func TestExpireSkipsStaleFences(t *testing.T) {
 	if want := []string{"n1.camera"}; !slices.Equal(got, want) {
 		t.Errorf("expired %q, want %q", got, want)
 	}
-	h.told("expired n1.camera")
+	h.wantEvents("expired n1.camera")
 	if again := do(h, opExpire, registry.Expire{Sessions: fences, Reason: "lease ran out"}); len(again) != 0 {
 		t.Errorf("told twice it expired %q, want nothing", again)
 	}
@@ -323,7 +323,7 @@ func TestAnnounce(t *testing.T) {
 	if again := do(h, opAnnounce, announce("n1")); again != first {
 		t.Errorf("told twice the row is %+v, want %+v", again, first)
 	}
-	h.told()
+	h.wantEvents()
 
 	thief := announce("n3")
 	thief.Coordinator.Namespace = "n1"
@@ -334,7 +334,7 @@ func TestAnnounce(t *testing.T) {
 	if got := do(h, opAnnounce, elsewhere); got.PeerAddr != "other:7300" || !got.Since.Equal(first.Since) {
 		t.Errorf("after an address changed the row is %+v; want the new address, since %v", got, first.Since)
 	}
-	h.told("announced n1")
+	h.wantEvents("announced n1")
 
 	reborn := announce("n1") // an empty disk is a new server of the old id
 	reborn.Coordinator.ServerID, reborn.Coordinator.Namespace = "n1/b", "lab"
@@ -379,7 +379,7 @@ func TestForget(t *testing.T) {
 	refused(h, wire.CodeConflict, opForget, registry.Forget{ID: "n1", ServerID: "n1/b"})
 	refused(h, wire.CodeNotFound, opForget, registry.Forget{ID: "n3", ServerID: "n3/a"})
 	do(h, opForget, registry.Forget{ID: "n1", ServerID: "n1/a"})
-	h.told("expired n1.laser", "forgotten n1")
+	h.wantEvents("expired n1.laser", "forgotten n1")
 	refused(h, wire.CodeNotFound, opForget, registry.Forget{ID: "n1", ServerID: "n1/a"})
 	if _, ok := h.table.Session("n1.camera"); !ok {
 		t.Error("n1.camera at n2 ended with coordinator n1")
@@ -472,7 +472,7 @@ func TestALateAttemptChangesNothing(t *testing.T) {
 	h := open(t)
 	first := do(h, opSignIn, signIn())
 	moved := do(h, opSignIn, signIn(takeOver("n2"), attempt(2)))
-	h.told("moved n1.laser")
+	h.wantEvents("moved n1.laser")
 	if moved.Home != "n2" || moved.Attempt != 2 {
 		t.Fatalf("attempt 2 made it %+v; want it at n2", moved)
 	}

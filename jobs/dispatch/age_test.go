@@ -39,13 +39,13 @@ func TestSteppedWallClock(t *testing.T) {
 				settle()
 				l.start("runs", 0)
 				l.submit("kept", 1, keep(days))
-				l.tell(jobs.KindCancel, jobs.Cancel{ID: "kept"})
+				l.commit(jobs.KindCancel, jobs.Cancel{ID: "kept"})
 				after(2 * time.Second)
 				for _, d := range steps {
 					l.step(d)
 					l.submit("other", 1, keep(days))
 					after(3 * time.Second)
-					if l.tell(jobs.KindCancel, jobs.Cancel{ID: "other"}); l.jobs() != 3 {
+					if l.commit(jobs.KindCancel, jobs.Cancel{ID: "other"}); l.jobs() != 3 {
 						t.Fatalf("after a step of %v there are %d jobs, want all three", d, l.jobs())
 					}
 					after(3 * time.Second)
@@ -68,7 +68,7 @@ func TestKeepUnderWrongClocks(t *testing.T) {
 			stop := l.startLeader()
 			l.step(wrong)
 			l.submit("j", 1, keep(time.Hour))
-			l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
+			l.commit(jobs.KindCancel, jobs.Cancel{ID: "j"})
 			after(30 * time.Minute)
 			stop()
 			l.step(-wrong)
@@ -97,7 +97,7 @@ func TestAgeAcrossLeaders(t *testing.T) {
 				s.Timeout, s.PartTimeout = wire.Duration(6*time.Hour), wire.Duration(24*time.Hour)
 			})
 			l.submit("j", 1, keep(6*time.Hour))
-			l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
+			l.commit(jobs.KindCancel, jobs.Cancel{ID: "j"})
 			began := time.Now()
 			forgotten, ended := time.Duration(0), time.Duration(0)
 			for (forgotten == 0 || ended == 0) && time.Since(began) < most {
@@ -139,7 +139,7 @@ func TestIdleClusterWritesNothing(t *testing.T) {
 			t.Errorf("%d steps in three hours in which nothing aged", n)
 		}
 		l.submit("j", 1, keep(2*time.Hour))
-		l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
+		l.commit(jobs.KindCancel, jobs.Cancel{ID: "j"})
 		after(119 * time.Minute)
 		if n := steps(); n < 100 || n > 130 || l.jobs() != 2 {
 			t.Errorf("%d steps in two hours, %d jobs; want about one a minute, and both", n, l.jobs())
@@ -167,7 +167,7 @@ func TestUnknownStepCountsOnce(t *testing.T) {
 			}
 		})
 		l.submit("j", 1, keep(time.Hour))
-		l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
+		l.commit(jobs.KindCancel, jobs.Cancel{ID: "j"})
 		after(30 * time.Minute)
 		if got := l.machine.View().Jobs.Elapsed(); got < 28*time.Minute || got > 30*time.Minute+time.Second {
 			t.Errorf("%v are counted after half an hour", got)

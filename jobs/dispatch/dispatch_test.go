@@ -125,7 +125,7 @@ func TestJobTimeout(t *testing.T) {
 func TestForget(t *testing.T) {
 	lead(t, func(l *log) {
 		l.submit("j", 5, func(s *wire.SubmitJob) { s.Keep = wire.Duration(time.Hour) })
-		l.tell(jobs.KindCancel, jobs.Cancel{ID: "j"})
+		l.commit(jobs.KindCancel, jobs.Cancel{ID: "j"})
 		after(time.Hour - 2*time.Second)
 		l.job("j", jobs.Cancelled, "")
 		after(time.Minute)
@@ -139,7 +139,7 @@ func TestForget(t *testing.T) {
 func TestSessionIsGone(t *testing.T) {
 	lead(t, func(l *log) {
 		l.submit("j", 1)
-		l.tell(jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
+		l.commit(jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
 			{Job: "j", Part: 0, Attempt: 1, Worker: "n1.gone", Session: "gone", Home: "n1"},
 		}})
 		after(1500 * time.Millisecond)
@@ -154,7 +154,7 @@ func TestSessionEnds(t *testing.T) {
 		l.submit("j", 1)
 		settle()
 		l.worker("b", "n2", 1)
-		l.tell(registry.KindSignOut, registry.SignOut{FullName: "n1.a", Session: "a"})
+		l.commit(registry.KindSignOut, registry.SignOut{FullName: "n1.a", Session: "a"})
 		after(5 * time.Millisecond)
 		l.part("j", 0, jobs.Assigned, 2, "n2.b")
 	})

@@ -38,7 +38,7 @@ type log struct {
 func newLog(t *testing.T) *log {
 	l := &log{t: t, machine: fsm.New(), kinds: map[string]int{}, dead: map[string]bool{}}
 	for _, id := range []string{"n1", "n2"} {
-		l.tell(registry.KindAnnounce, registry.Announce{Coordinator: registry.Coordinator{
+		l.commit(registry.KindAnnounce, registry.Announce{Coordinator: registry.Coordinator{
 			ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", Level: 1,
 		}})
 	}
@@ -50,8 +50,8 @@ func (l *log) apply(command []byte) wire.Result {
 	return l.machine.Apply(l.index, [][]byte{command})[0]
 }
 
-// tell carries out what others propose; a refusal ends the test.
-func (l *log) tell(kind string, body any) any {
+// commit carries out what others propose; a refusal ends the test.
+func (l *log) commit(kind string, body any) any {
 	l.t.Helper()
 	command, err := fsm.Encode(kind, time.Now().Add(l.wall), "test", body)
 	if err != nil {
@@ -107,7 +107,7 @@ func (l *log) with(f func()) {
 // worker signs a worker in with slots, at a home.
 func (l *log) worker(name, home string, slots int) {
 	l.t.Helper()
-	l.tell(registry.KindSignIn, registry.SignIn{
+	l.commit(registry.KindSignIn, registry.SignIn{
 		Name: name, Namespace: home, Session: name, SecretHash: registry.HashSecret(name), Home: home, Kind: "native",
 		Lease: 15 * time.Second, Runtimes: []string{"sh"}, Slots: slots,
 	})
@@ -123,23 +123,23 @@ func (l *log) submit(id string, n int, options ...func(*wire.SubmitJob)) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.tell(jobs.KindSubmit, jobs.Submit{ID: id, Spec: spec})
+	l.commit(jobs.KindSubmit, jobs.Submit{ID: id, Spec: spec})
 }
 
 func (l *log) start(job string, n int) {
 	p, _ := l.machine.View().Jobs.Part(job, n)
-	l.tell(jobs.KindStart, jobs.Start{Parts: []jobs.Ref{p.Ref()}})
+	l.commit(jobs.KindStart, jobs.Start{Parts: []jobs.Ref{p.Ref()}})
 }
 
 func (l *log) finish(job string, n int) {
 	p, _ := l.machine.View().Jobs.Part(job, n)
-	l.tell(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), OK: true, Result: json.RawMessage("1")}}})
+	l.commit(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), OK: true, Result: json.RawMessage("1")}}})
 }
 
 // fails reports that the current attempt of a part failed.
 func (l *log) fails(job string, n int) {
 	p, _ := l.machine.View().Jobs.Part(job, n)
-	l.tell(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), Error: "goodtool: not found"}}})
+	l.commit(jobs.KindFinish, jobs.Finish{Parts: []jobs.PartDone{{Ref: p.Ref(), Error: "goodtool: not found"}}})
 }
 
 // finishAll plays all workers: whatever is assigned is done.

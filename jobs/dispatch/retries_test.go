@@ -47,7 +47,7 @@ func TestOnlyFailuresRest(t *testing.T) {
 		settle()
 		l.part("j", 1, jobs.Assigned, 1, "n1.a")
 		p, _ := l.machine.View().Jobs.Part("j", 1)
-		l.tell(jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{p.Ref()}})
+		l.commit(jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{p.Ref()}})
 		settle()
 		l.part("j", 1, jobs.Assigned, 2, "n1.a")
 	})
@@ -157,7 +157,7 @@ func TestSuspectGetsFewer(t *testing.T) {
 		if h := l.machine.View().Jobs.Health("n2.broken"); h.Suspect() {
 			t.Errorf("two minutes after its repair it is suspect: %+v", h)
 		}
-		l.tell(registry.KindSignOut, registry.SignOut{FullName: "n2.broken", Session: "broken"})
+		l.commit(registry.KindSignOut, registry.SignOut{FullName: "n2.broken", Session: "broken"})
 		if h := l.machine.View().Jobs.Health("n2.broken"); h != (jobs.WorkerHealth{}) {
 			t.Errorf("after its end this is held against it: %+v", h)
 		}
@@ -177,7 +177,7 @@ func TestManyRetries(t *testing.T) {
 			}
 			for len(all) > 0 {
 				n := min(500, len(all))
-				l.tell(jobs.KindFinish, jobs.Finish{Parts: all[:n]})
+				l.commit(jobs.KindFinish, jobs.Finish{Parts: all[:n]})
 				all = all[n:]
 			}
 		}
