@@ -320,7 +320,7 @@ func TestQueries(t *testing.T) {
 		}, "/v1/jobs/j1/parts?after=9"},
 		{func() error { _, err := c.RemoveComponent(t.Context(), "n1.x", "old one"); return err }, "/v1/components/n1.x?reason=old+one"},
 		{func() error {
-			_, err := c.Call(t.Context(), "s", wire.Coordinator, "sync_parts", wire.SyncParts{}, nil, time.Second, true)
+			_, err := c.Call(t.Context(), wire.Coordinator, "sync_parts", wire.SyncParts{}, nil, client.CallOptions{Secret: "s", Timeout: time.Second, Repeatable: true})
 			return err
 		}, "/v1/call/COORDINATOR/sync_parts?timeout=1s"},
 	} {

@@ -24,18 +24,25 @@ func (c *Client) Send(ctx context.Context, secret string, m wire.SendMessage, ke
 	return out, meta, err
 }
 
-// Call asks a component's JSON-RPC method for its result; full is wire.Coordinator for the coordinator itself. params is
-// written as JSON, out (or nil) is read from the result. repeatable says that asking twice does no harm, so that an
-// unknown outcome is repeated.
-func (c *Client) Call(ctx context.Context, secret, full, method string, params, out any, timeout time.Duration, repeatable bool) (Meta, error) {
+// CallOptions are how a Call is made; the zero value is a call without a session that is repeated only if it was certainly
+// not tried.
+type CallOptions struct {
+	Secret     string        // of the session that calls; "" is none
+	Timeout    time.Duration // that the coordinator grants the component; 0 is its default
+	Repeatable bool          // asking twice does no harm: an unknown outcome is repeated
+}
+
+// Call calls a component's JSON-RPC method; to is its full name, or wire.Coordinator for the coordinator itself. params is
+// encoded as JSON, and the result decoded into out unless it is nil.
+func (c *Client) Call(ctx context.Context, to, method string, params, out any, o CallOptions) (Meta, error) {
 	r := request{
-		method: http.MethodPost, path: "/call/" + url.PathEscape(full) + "/" + url.PathEscape(method),
-		query: url.Values{}, body: params, session: secret, extra: timeout,
+		method: http.MethodPost, path: "/call/" + url.PathEscape(to) + "/" + url.PathEscape(method),
+		query: url.Values{}, body: params, session: o.Secret, extra: o.Timeout,
 	}
-	if timeout > 0 {
-		r.query.Set("timeout", timeout.String())
+	if o.Timeout > 0 {
+		r.query.Set("timeout", o.Timeout.String())
 	}
-	if repeatable {
+	if o.Repeatable {
 		r.repeat = harmless
 	}
 	return c.do(ctx, r, out)

@@ -168,7 +168,7 @@ func TestEveryCallerReachesEveryComponent(t *testing.T) {
 		callers["GET "+at] = rest(c.nodes[i], "GET", true)
 		callers["POST "+at] = rest(c.nodes[i], "POST", false)
 		callers["REST session "+at] = asRPC(func(to, m string, out any) error {
-			_, err := c.nodes[i].api().Call(t.Context(), r.Secret, to, m, in, out, patience, false)
+			_, err := c.nodes[i].api().Call(t.Context(), to, m, in, out, client.CallOptions{Secret: r.Secret, Timeout: patience})
 			return err
 		})
 		callers["Go SDK "+at] = asRPC(func(to, m string, out any) error { return n.Call(t.Context(), to, m, in, out) })

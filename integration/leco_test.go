@@ -259,7 +259,7 @@ func TestPylecoAmongOthers(t *testing.T) {
 		}
 		got = 0
 	}
-	if _, err := c.nodes[2].api().Call(t.Context(), rest.Secret, "n1.act", "call_action", action, &got, patience, false); err != nil || got != 42 {
+	if _, err := c.nodes[2].api().Call(t.Context(), "n1.act", "call_action", action, &got, client.CallOptions{Secret: rest.Secret, Timeout: patience}); err != nil || got != 42 {
 		t.Errorf("a REST component calls a pyleco actor: got %d, %v", got, err)
 	}
 	c.has("n1.act", "n1")

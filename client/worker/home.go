@@ -53,7 +53,7 @@ var _ work.Reporter = lostSession{}
 
 func (s lostSession) Finish(ctx context.Context, parts []wire.PartDone) ([]wire.PartVerdict, error) {
 	var out wire.PartVerdicts
-	_, err := s.client.Call(ctx, s.secret, wire.Coordinator, "finish_parts", wire.FinishParts{Parts: parts}, &out, 0, true)
+	_, err := s.client.Call(ctx, wire.Coordinator, "finish_parts", wire.FinishParts{Parts: parts}, &out, client.CallOptions{Secret: s.secret, Repeatable: true})
 	return out.Parts, err
 }
 

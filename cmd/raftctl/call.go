@@ -34,7 +34,7 @@ func (a *app) callCmd() *cobra.Command {
 			}
 			var result json.RawMessage
 			call := func(secret string) error {
-				_, err := a.client.Call(ctx, secret, to, args[1], params, &result, a.flags.timeout, false)
+				_, err := a.client.Call(ctx, to, args[1], params, &result, client.CallOptions{Secret: secret, Timeout: a.flags.timeout})
 				return err
 			}
 			if to == wire.Coordinator || strings.HasSuffix(to, "."+wire.Coordinator) {
