@@ -15,7 +15,7 @@ const (
 	KindGroup      = "fsm.group"
 )
 
-// catalogue is all the cluster can be told to do. Add, with the level that
+// catalogue is every command of the cluster. Add, with the level that
 // brings the kind; never change or reuse one.
 var catalogue = map[string]command{
 	KindFound:      handler(1, (*txn).found),

@@ -9,7 +9,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Event is one piece of news with the row that it is about: at most one of the
+// Event is one change with the row that it is about: at most one of the
 // pointers, by its kind. Rows are read only. Outside this process it is what
 // Public returns.
 type Event struct {

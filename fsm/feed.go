@@ -14,9 +14,9 @@ const (
 	FeedBatch = 1024
 )
 
-// Feed is the ordered news of what changed. Events have the same place, (Index,
+// Feed is the ordered sequence of events. Events have the same place, (Index,
 // Seq), on every coordinator. Nobody who reads it can make Apply wait: a
-// reader that fell behind is told so and lists again.
+// reader that fell behind learns so and lists again.
 //
 //	for {
 //		changed := feed.Changed()

@@ -63,7 +63,7 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-// An index alone is news, too: somebody waits for it.
+// An index without events is announced, too: somebody waits for it.
 func TestChangedTellsOfTheIndex(t *testing.T) {
 	m := fsm.New()
 	changed := m.Feed().Changed()
@@ -75,7 +75,7 @@ func TestChangedTellsOfTheIndex(t *testing.T) {
 	}
 }
 
-// A reader that falls behind the ring is told; one that keeps up misses nothing.
+// A reader that falls behind the ring learns so; one that keeps up misses nothing.
 func TestLagged(t *testing.T) {
 	m := founded(t)
 	slow, slowSeq := m.View().Position()
@@ -115,7 +115,7 @@ func TestLagged(t *testing.T) {
 		t.Errorf("read %d events of %d", read, published)
 	}
 	if events, lagged := m.Feed().Since(slow, slowSeq); !lagged || len(events) > 0 {
-		t.Errorf("a reader %d events behind: %d events, lagged %v; want to be told", published, len(events), lagged)
+		t.Errorf("a reader %d events behind: %d events, lagged %v; want it to lag", published, len(events), lagged)
 	}
 	// The oldest event that is kept can be read from the place before it.
 	first := published - fsm.FeedSize // events lost
@@ -208,7 +208,7 @@ func TestWait(t *testing.T) {
 }
 
 // A feed keeps no more bytes than it may, however long the texts of its events
-// are: the oldest go, and who has not read them is told. What it keeps is read in
+// are: the oldest go, and a reader that has not read them lags. What it keeps is read in
 // order, through every growth of the ring.
 func TestFeedIsBoundByBytes(t *testing.T) {
 	const room = 40_000
@@ -244,7 +244,7 @@ func TestFeedIsBoundByBytes(t *testing.T) {
 		}
 		if len(published) > events {
 			if _, lagged := m.Feed().Since(place(t, published, events+1)); !lagged {
-				t.Fatalf("a reader that misses one event of the %d kept is not told", events)
+				t.Fatalf("a reader that misses one event of the %d kept does not lag", events)
 			}
 		}
 		var got []string

@@ -221,7 +221,7 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		}
 	}
 	if events, lagged := m.Feed().Since(index, seq); len(events) > 0 || lagged {
-		t.Errorf("refused commands told %v, lagged %v; want nothing", events, lagged)
+		t.Errorf("refused commands emitted %v, lagged %v; want nothing", events, lagged)
 	}
 	// Between accepted ones of the same entry, too.
 	r := m.Apply(m.View().Index+1, [][]byte{
@@ -249,7 +249,7 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		t.Errorf("the entries are answered %q, want %q", got, want)
 	}
 	if events := allEvents(t, m); len(events) != 5 || events[3].Seq != 1 || events[3].Key != "n1.camera" || events[4].Key != "j1" {
-		t.Errorf("told %+v; want five events, the last n1.camera with seq 1 and j1", events)
+		t.Errorf("events %+v; want five, the last n1.camera with seq 1 and j1", events)
 	}
 	if n := m.View().Jobs.Len(); n != 1 {
 		t.Errorf("there are %d jobs, want the accepted one", n)

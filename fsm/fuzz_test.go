@@ -39,7 +39,7 @@ func FuzzApply(f *testing.F) {
 		// A table that was written out and read in again goes on the same way.
 		c := restored(t, snapshot(t, a))
 		if x, y := asJSON(t, a.Apply(index+2, [][]byte{line})), asJSON(t, c.Apply(index+2, [][]byte{line})); x != y {
-			t.Fatalf("%q, told again: one answers %s, the restored one %s", line, x, y)
+			t.Fatalf("%q, applied again: one answers %s, the restored one %s", line, x, y)
 		}
 		if x, y := snapshot(t, a), snapshot(t, c); !bytes.Equal(x, y) {
 			t.Fatalf("%q: the snapshots differ:\n%s\n%s", line, x, y)

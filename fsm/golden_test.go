@@ -27,8 +27,8 @@ type command struct {
 	body any
 }
 
-// examples has one command of every kind, with all its fields, and what was
-// told before it. A field that came later has a case of its own: kind+field.
+// examples has one command of every kind, with all its fields, and the commands
+// before it. A field that came later has a case of its own: kind+field.
 func examples() map[string][]command {
 	ref := jobs.Ref{Job: "j1", Part: 0, Attempt: 1, Session: "s1"}
 	full := announce("n1")
@@ -124,7 +124,7 @@ type golden struct {
 	rows    string
 }
 
-// play carries the lines of g out and notes what the command did.
+// play applies the lines of g and records what the command did.
 func (g golden) play(t *testing.T) golden {
 	t.Helper()
 	m := fsm.New()

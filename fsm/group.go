@@ -19,7 +19,7 @@ const (
 
 // Group is the command of a leader that writes down how raft's group stands.
 // Elections and changes of who votes are raft's own; without it there would be
-// no news of them. It is also what is kept of it in the state.
+// no events of them. It is also what is kept of it in the state.
 type Group struct {
 	Term     uint64   `json:"term"`
 	Leader   string   `json:"leader"`            // id

@@ -1,5 +1,5 @@
 // Package fsm is the replicated state machine: commands in, frozen views and
-// news out.
+// events out.
 package fsm
 
 import (
@@ -28,7 +28,7 @@ type State struct {
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
-	events int    // told by the entry at Index
+	events int    // emitted by the entry at Index
 	loaded uint64 // index of the snapshot this state began with
 }
 
@@ -39,7 +39,7 @@ func (s *State) Position() (index uint64, seq int) { return s.Index, s.events - 
 // Machine is the state machine. One goroutine at a time calls Apply and
 // Restore; everything else may be called from anywhere.
 type Machine struct {
-	// Fatal is told of a log this binary must not go on with, and why. It is
+	// Fatal is called with the index of an entry this binary must not apply, and why. It is
 	// set before the first Apply. If it is nil, Apply panics. If it returns, the
 	// machine stays as it was before that entry and refuses all others.
 	Fatal func(index uint64, err error)
@@ -69,13 +69,13 @@ func empty() *State {
 // View returns the state as of the last entry applied.
 func (m *Machine) View() *State { return m.state.Load() }
 
-// Feed returns the news of this machine.
+// Feed returns the events of this machine.
 func (m *Machine) Feed() *Feed { return &m.feed }
 
 // Apply carries out one log entry, which holds any number of commands (none
 // moves the index and nothing else), and answers each. A refused command
 // changes nothing: it refused before it wrote, or it worked on a copy that is
-// dropped. The new view is published once, before the news of it.
+// dropped. The new view is published once, before its events.
 //
 // An entry that was applied already is a fault of the caller, unless Restore
 // was given an older snapshot: then the entries up to the present index are
@@ -129,8 +129,8 @@ func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results 
 	return &next, tx.log, nil
 }
 
-// publish makes a state the present one: the view first, then its news, so
-// that whoever reads the news finds a view at least as new.
+// publish makes a state the present one: the view first, then its events, so
+// that a reader of the events finds a view at least as new.
 func (m *Machine) publish(s *State, events []Event) {
 	m.state.Store(s)
 	m.feed.publish(s.Index, events)

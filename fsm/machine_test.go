@@ -110,7 +110,7 @@ func TestAnOlderSnapshotDoesNotTakeTheStateBack(t *testing.T) {
 		}
 	}
 	if events, lagged := m.Feed().Since(index, seq); len(events) > 0 || lagged {
-		t.Errorf("told %d events again, lagged %v; want none", len(events), lagged)
+		t.Errorf("emitted %d events again, lagged %v; want none", len(events), lagged)
 	}
 	apply(t, m, registry.KindAnnounce, announce("n9")) // and on it goes
 }

@@ -26,7 +26,7 @@ const rowGroup = "fsm.group"
 type header struct {
 	V       int    `json:"v"`
 	Index   uint64 `json:"index"`
-	Events  int    `json:"events"` // told by the entry at index
+	Events  int    `json:"events"` // emitted by the entry at index
 	Cluster string `json:"cluster"`
 	Level   int    `json:"level"`
 }

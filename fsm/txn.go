@@ -24,7 +24,7 @@ type savepoint struct {
 	copies [domainCount]copied
 }
 
-// copied tells of a domain whether its table is the txn's own copy, and what
+// copied records of a domain whether its table is the txn's own copy, and what
 // Writes said after the last command carried out.
 type copied struct {
 	own    bool

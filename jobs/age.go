@@ -10,7 +10,7 @@ import (
 )
 
 // Elapse adds time that a leader saw pass, on its own monotonic clock, to what
-// the cluster has counted. From is the count that it is added to: told twice,
+// the cluster has counted. From is the count that it is added to: applied twice,
 // or by a leader that is none any more, it is refused. Both are nanoseconds.
 type Elapse struct {
 	From time.Duration `json:"from"`

@@ -86,7 +86,7 @@ func TestTimeoutIsCounted(t *testing.T) {
 	due(t, tab, 3*time.Minute+jobs.DefaultKeep, "j")
 }
 
-// Of a step told twice, or by two leaders, one counts.
+// Of a step applied twice, or by two leaders, one counts.
 func TestElapseIsFenced(t *testing.T) {
 	tab := new(jobs.Table).Next(1)
 	elapse(t, tab, 0, time.Minute)

@@ -8,7 +8,7 @@ import (
 )
 
 // Assign gives waiting parts to sessions, line by line: a line that no longer
-// fits (stale attempt, job ended, limit reached) is skipped and told so.
+// fits (stale attempt, job ended, limit reached) is skipped, with a verdict.
 func (t *Table) Assign(c Assign, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Assignments))
 	for i, a := range c.Assignments {
@@ -37,7 +37,7 @@ func (t *Table) assign(a Assignment, at time.Time) Verdict {
 	p := r.part(a.Part)
 	if p.State != Waiting {
 		if p.Attempt == a.Attempt && p.Session == a.Session {
-			return Verdict{PartRef: a.ref()} // told twice
+			return Verdict{PartRef: a.ref()} // applied before
 		}
 		return conflict("part %d of job %s is %s", p.N, j.ID, p.State)
 	}

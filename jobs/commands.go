@@ -21,8 +21,8 @@ const (
 	KindElapse  = "jobs.elapse"
 )
 
-// Submit is the command for a new job. The same id with the same spec, told
-// twice, is the same job.
+// Submit is the command for a new job. The same id with the same spec,
+// applied twice, is the same job.
 type Submit struct {
 	ID   string `json:"id"`
 	Spec Spec   `json:"spec"`
@@ -111,7 +111,7 @@ type Forget struct {
 	ID string `json:"id"`
 }
 
-// Verdict tells what became of one line of a command: carried out when Code is
+// Verdict is the outcome of one line of a command: carried out when Code is
 // empty, else refused without harm to the other lines.
 type Verdict = wire.PartVerdict
 

@@ -39,7 +39,7 @@ func (h WorkerHealth) Rest() time.Duration {
 	return min(time.Second<<(h.Blamed-SuspectAt), time.Minute)
 }
 
-// Reason tells people why the worker is suspect.
+// Reason says in a sentence why the worker is suspect.
 func (h WorkerHealth) Reason() string {
 	return fmt.Sprintf("%d of its attempts failed, and other workers did the same parts", h.Failed)
 }

@@ -18,7 +18,7 @@ func failedThenDone(t *testing.T, tab *jobs.Table, n int, bad, good string) {
 }
 
 // A worker is suspect once it failed three parts that others did, and no longer
-// once it succeeds; both are told.
+// once it succeeds; both are events.
 func TestSuspectWorker(t *testing.T) {
 	tab := submitted(t, "j", 9)
 	suspect := func(want bool) {

@@ -14,7 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// A job goes from queued over running to done, and tells every step.
+// A job goes from queued over running to done, and emits an event for every step.
 func TestLifeOfAJob(t *testing.T) {
 	tab := submitted(t, "j", 2)
 	state(t, tab, "j", jobs.Queued)
@@ -26,7 +26,7 @@ func TestLifeOfAJob(t *testing.T) {
 	}
 	accepted(t, start(tab, ref("j", 0, 1, "a")))
 	accepted(t, finish(tab, ref("j", 0, 1, "a"), `7`))
-	accepted(t, finish(tab, ref("j", 1, 1, "a"), `8`)) // never told as started
+	accepted(t, finish(tab, ref("j", 1, 1, "a"), `8`)) // never reported as started
 	j := state(t, tab, "j", jobs.Done)
 	if got := tab.Held("a"); got != 0 {
 		t.Errorf("a holds %d parts at the end, want none", got)
@@ -43,7 +43,7 @@ func TestLifeOfAJob(t *testing.T) {
 	}
 	want := "submitted running part_assigned part_assigned part_started part_done part_done done"
 	if got := strings.Join(kinds, " "); got != want {
-		t.Errorf("news %q, want %q", got, want)
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestLateFinishIsRefused(t *testing.T) {
 	}
 }
 
-// Every report may be told twice.
+// Every report may be repeated.
 func TestReportsToldTwice(t *testing.T) {
 	tab := submitted(t, "j", 2, attempts(2))
 	accepted(t, assign(tab, "j", 0, 1, "a"))
@@ -95,7 +95,7 @@ func TestReportsToldTwice(t *testing.T) {
 		accepted(t, fail(tab, ref("j", 1, 1, "a"), "no"))
 	}
 	if p := partState(t, tab, "j", 1, jobs.Waiting); p.Failures != 1 {
-		t.Errorf("%d failures after one report told twice, want 1", p.Failures)
+		t.Errorf("%d failures after one report sent twice, want 1", p.Failures)
 	}
 	refused(t, start(tab, ref("j", 0, 1, "a")), wire.CodeConflict) // a late hint must not run it again
 	state(t, tab, "j", jobs.Running)
@@ -175,7 +175,7 @@ func TestPartThatEndsItsWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := tab.Submit(jobs.Submit{ID: "j", Spec: spec(t, 1)}, t0); err != nil {
-		t.Errorf("the same job told again by a newer coordinator: %v", err)
+		t.Errorf("the same job submitted again by a newer coordinator: %v", err)
 	}
 	for attempt = 0; attempt < jobs.LossLimit-1; {
 		run()
@@ -288,7 +288,7 @@ func TestCopiesAreApart(t *testing.T) {
 	partState(t, next, "j", 0, jobs.Done)
 	partState(t, dropped, "j", 0, jobs.Waiting)
 	if len(next.Events()) != 2 {
-		t.Errorf("news of the copy: %v, want only its own two", next.Events())
+		t.Errorf("events of the copy: %v, want only its own two", next.Events())
 	}
 	for _, tab := range []*jobs.Table{old, next, dropped} {
 		sound(t, tab)

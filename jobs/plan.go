@@ -168,7 +168,7 @@ func (h *candidateHeap) Pop() any {
 	return x
 }
 
-// pick removes the least loaded seat for a part: one that has not failed it,
+// pick removes the least loaded candidate for a part: one that has not failed it,
 // and then one that did not have it last. It is nil when the part is to wait
 // for a busy worker of the class that has not failed it.
 func (h *candidateHeap) pick(class []*candidate, p Part) *candidate {
@@ -192,7 +192,7 @@ func (h *candidateHeap) pick(class []*candidate, p Part) *candidate {
 	return s
 }
 
-// popFirst removes the least loaded seat that fits, nil if none does.
+// popFirst removes the least loaded candidate that fits, nil if none does.
 func (h *candidateHeap) popFirst(fits func(*candidate) bool) *candidate {
 	var found *candidate
 	var others []*candidate

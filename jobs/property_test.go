@@ -14,7 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Whatever is told to the table, in whatever order: counts and indexes match
+// Whatever commands the table applies, in whatever order: counts and indexes match
 // the rows, a final state stays, a part is finished at most once and only by
 // its current attempt, and a restored table is the same table.
 func TestAnySequenceOfCommands(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 )
 
 // Start notes that attempts began, line by line. A stale line is a conflict
-// and tells the worker to drop that attempt; the others go on.
+// by which the worker drops that attempt; the others go on.
 func (t *Table) Start(c Start, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Parts))
 	for i, ref := range c.Parts {
@@ -26,7 +26,7 @@ func (t *Table) start(ref Ref, at time.Time) Verdict {
 	}
 	switch p.State {
 	case Running:
-		return v // told twice
+		return v // reported before
 	case Assigned:
 	default:
 		return refusedVerdict(v.PartRef, wire.CodeConflict, fmt.Sprintf("part %d of job %s is %s", p.N, p.Job, p.State))
@@ -41,7 +41,7 @@ func (t *Table) start(ref Ref, at time.Time) Verdict {
 }
 
 // Finish takes the outcomes of attempts, line by line. The first report of the
-// current attempt counts; told again it is accepted and changes nothing. A
+// current attempt counts; repeated it is accepted and changes nothing. A
 // stale attempt or session is a conflict.
 func (t *Table) Finish(c Finish, at time.Time) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(c.Parts))
@@ -61,7 +61,7 @@ func (t *Table) finish(d PartDone, quota int64, at time.Time) Verdict {
 	case Cancelled:
 		return refusedVerdict(v.PartRef, wire.CodeConflict, fmt.Sprintf("job %s is %s", p.Job, r.job.State))
 	default:
-		return v // told twice: done, failed, or waiting after this very attempt failed
+		return v // reported before: done, failed, or waiting after this very attempt failed
 	}
 	r = t.writable(r)
 	if !d.OK {
@@ -109,7 +109,7 @@ func (t *Table) fail(r *record, p Part, d PartDone, quota int64, at time.Time) {
 	}
 	p.Error, p.Millis = t.errorText(r, d.Error, p.bytes()-before, quota), d.Millis
 	if p.Failures < r.job.MaxAttempts {
-		p.State = Waiting // Session stays: the same report told twice is known by it
+		p.State = Waiting // Session stays: a repeat of this report is known by it
 		t.movePart(r, from, p)
 		t.saveJob(r, old)
 		t.emitPart(EventPartRetried, p, p.Error, at)

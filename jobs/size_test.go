@@ -59,7 +59,7 @@ func TestResultsBeyondTheQuotaOfTheirJob(t *testing.T) {
 	if h := tab.Health("n1.s1"); h.Failed != 0 {
 		t.Errorf("the worker is blamed: %+v", h)
 	}
-	accepted(t, report(tab, ended("a", 2, `7`), 0)) // told twice
+	accepted(t, report(tab, ended("a", 2, `7`), 0)) // reported twice
 }
 
 // The quota of all jobs counts what every job has, and room comes back when a

@@ -34,7 +34,7 @@ func TestSumsVisitNoRow(t *testing.T) {
 		t.Errorf("without rows the states are %+v, want %+v", got, want)
 	}
 	if got := table.Size().Jobs; got != n {
-		t.Errorf("without rows the size tells %d jobs, want %d", got, n)
+		t.Errorf("without rows the size has %d jobs, want %d", got, n)
 	}
 }
 

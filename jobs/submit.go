@@ -27,7 +27,7 @@ func (t *Table) Submit(c Submit, at time.Time) (Job, error) {
 	return j, nil
 }
 
-// Cancel ends a job and takes all its parts back. Told twice it changes
+// Cancel ends a job and takes all its parts back. Applied twice it changes
 // nothing more; a job that ended otherwise is a conflict.
 func (t *Table) Cancel(c Cancel, at time.Time) (Job, error) {
 	if c.State == "" {
@@ -52,7 +52,7 @@ func (t *Table) Cancel(c Cancel, at time.Time) (Job, error) {
 }
 
 // Forget removes a final job. It costs the same for one part as for 100,000.
-// Told twice it changes nothing more.
+// Applied twice it changes nothing more.
 func (t *Table) Forget(c Forget, at time.Time) (struct{}, error) {
 	r, ok := t.jobs.Get(c.ID)
 	if !ok {

@@ -114,7 +114,7 @@ func (t *Table) Next(index uint64) *Table {
 	return c
 }
 
-// Changed tells when something changed last.
+// Changed returns when something changed last.
 func (t *Table) Changed() Changed { return t.changed }
 
 // Writes counts what was changed in this copy or emitted by it, so that a caller

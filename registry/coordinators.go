@@ -6,7 +6,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Announce tells the cluster where a coordinator is and what it presides over.
+// Announce tells the cluster where a coordinator is and which namespace it owns.
 // Since and Index of the row given are not read.
 type Announce struct {
 	Coordinator Coordinator `json:"coordinator"`
@@ -14,7 +14,7 @@ type Announce struct {
 
 // Announce puts a coordinator's row, by id. A new server id of the same id
 // replaces the old row: the coordinator has come back with an empty disk. A
-// namespace another coordinator presides over is a conflict.
+// namespace that another coordinator owns is a conflict.
 func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 	row := c.Coordinator
 	if err := row.checkRules(); err != nil {
@@ -32,7 +32,7 @@ func (t *Table) Announce(c Announce, at time.Time) (Coordinator, error) {
 			same := row
 			same.Index = old.Index
 			if same == *old {
-				return *old, nil // told twice
+				return *old, nil // applied before
 			}
 		}
 		t.writableCold().namespaces.Delete(old.Namespace)

@@ -53,7 +53,7 @@ func (t *Table) emit(topic, kind, key, reason string, at time.Time) *Row {
 	return &t.events[len(t.events)-1].Row
 }
 
-// public is the row as an event has it: events leave the house.
+// public returns the row without its secret's hash, for events leave the process.
 func (s Session) public() *Session {
 	s.SecretHash = ""
 	return &s

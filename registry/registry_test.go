@@ -25,7 +25,7 @@ type fixture struct {
 	at    time.Time
 }
 
-// open is a house with coordinators n1 and n2.
+// open is a fixture with coordinators n1 and n2.
 func open(t *testing.T) *fixture {
 	h := &fixture{T: t, table: new(registry.Table), at: t0}
 	for _, id := range []string{"n1", "n2"} {
@@ -57,7 +57,7 @@ func try[C, R any](h *fixture, method func(*registry.Table, C, time.Time) (R, er
 	} else if got := print(next); got != before {
 		h.Errorf("%T was refused (%v), yet it changed:\n%s", c, err, cmp.Diff(before, got))
 	} else if len(next.Events()) > 0 {
-		h.Errorf("%T was refused (%v), yet it told %v", c, err, next.Events())
+		h.Errorf("%T was refused (%v), yet it emitted %v", c, err, next.Events())
 	}
 	return r, err
 }
@@ -80,6 +80,7 @@ func refused[C, R any](h *fixture, code wire.Code, method func(*registry.Table, 
 	}
 }
 
+// wantEvents checks the kinds and keys of the last command's events.
 func (h *fixture) wantEvents(want ...string) {
 	h.Helper()
 	var got []string
@@ -87,7 +88,7 @@ func (h *fixture) wantEvents(want ...string) {
 		got = append(got, e.Kind+" "+e.Key)
 	}
 	if !slices.Equal(got, want) {
-		h.Errorf("told %q, want %q", got, want)
+		h.Errorf("events %q, want %q", got, want)
 	}
 }
 
@@ -168,7 +169,7 @@ func TestTheSameSignInToldTwiceIsOneSession(t *testing.T) {
 		t.Errorf("the second answer differs (-first +second):\n%s", diff)
 	}
 	if n := h.table.Len(); n != 1 {
-		t.Errorf("%d sessions after one sign-in told twice, want 1", n)
+		t.Errorf("%d sessions after one sign-in applied twice, want 1", n)
 	}
 }
 
@@ -190,11 +191,11 @@ func TestNameIsFreedBySignOut(t *testing.T) {
 	refused(h, wire.CodeNotFound, opSignOut, registry.SignOut{FullName: "n1.camera", Session: "s1"})
 	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"})
 	h.wantEvents("signed_out n1.laser")
-	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told twice
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // applied twice
 	h.wantEvents()
-	refused(h, wire.CodeConflict, opSignIn, signIn()) // its sign-in told again, late
+	refused(h, wire.CodeConflict, opSignIn, signIn()) // its sign-in applied again, late
 	do(h, opSignIn, signIn(session("s2")))
-	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told a third time: s2 stays
+	do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // applied a third time: s2 stays
 	if s, ok := h.table.Session("n1.laser"); !ok || s.ID != "s2" {
 		t.Errorf("n1.laser is %+v, %v; want session s2", s, ok)
 	}
@@ -218,10 +219,10 @@ func TestTakeOver(t *testing.T) {
 	if moved.Home != "n2" || moved.Epoch != 2 || !moved.Since.Equal(first.Since) || moved.Index == first.Index {
 		t.Errorf("moved to %+v; want home n2, epoch 2, since %v, a new index", moved, first.Since)
 	}
-	again := do(h, opSignIn, signIn(takeOver("n2"))) // told twice
+	again := do(h, opSignIn, signIn(takeOver("n2"))) // applied twice
 	h.wantEvents()
 	if diff := cmp.Diff(moved, again); diff != "" {
-		t.Errorf("the take-over told twice (-first +second):\n%s", diff)
+		t.Errorf("the take-over applied twice (-first +second):\n%s", diff)
 	}
 	for home, want := range map[string]int{"n1": 0, "n2": 1} {
 		if got := slices.Collect(h.table.SessionsOf(home)); len(got) != want {
@@ -288,7 +289,7 @@ func TestRemovedStaysRemoved(t *testing.T) {
 	}
 	do(h, opSignIn, signIn(session("s2"))) // the name is free all the same
 	do(h, opRemove, registry.Remove{FullName: "n1.laser", Session: "s1", Reason: "a ghost"})
-	h.wantEvents() // told twice: s2 stays
+	h.wantEvents() // applied twice: s2 stays
 	refused(h, wire.CodeNotFound, opRemove, registry.Remove{FullName: "n1.camera"})
 	do(h, opRemove, registry.Remove{FullName: "n1.laser"}) // no fence: whoever it is
 	h.wantEvents("removed n1.laser")
@@ -310,7 +311,7 @@ func TestExpireSkipsStaleFences(t *testing.T) {
 	}
 	h.wantEvents("expired n1.camera")
 	if again := do(h, opExpire, registry.Expire{Sessions: fences, Reason: "lease ran out"}); len(again) != 0 {
-		t.Errorf("told twice it expired %q, want nothing", again)
+		t.Errorf("applied twice it expired %q, want nothing", again)
 	}
 	if e, ok := h.table.Ended("s2"); !ok || e.Reason != "lease ran out" || e.Home != "n1" {
 		t.Errorf("s2 is remembered as %+v, %v; want the reason and its home", e, ok)
@@ -321,7 +322,7 @@ func TestAnnounce(t *testing.T) {
 	h := open(t)
 	first, _ := h.table.Coordinator("n1")
 	if again := do(h, opAnnounce, announce("n1")); again != first {
-		t.Errorf("told twice the row is %+v, want %+v", again, first)
+		t.Errorf("applied twice the row is %+v, want %+v", again, first)
 	}
 	h.wantEvents()
 
@@ -480,10 +481,10 @@ func TestALateAttemptChangesNothing(t *testing.T) {
 		refused(h, wire.CodeConflict, opSignIn, late)
 	}
 	if again := do(h, opSignIn, signIn(takeOver("n2"), attempt(2))); again.Index != moved.Index {
-		t.Errorf("attempt 2 told twice made it %+v", again)
+		t.Errorf("attempt 2 applied twice made it %+v", again)
 	}
 	if again := do(h, opSignIn, signIn()); again.Home != "n2" { // the first sign-in, late
-		t.Errorf("the first sign-in told again made it %+v; want it at n2", again)
+		t.Errorf("the first sign-in applied again made it %+v; want it at n2", again)
 	}
 	if s, _ := h.table.Session(first.FullName); s.Home != "n2" || s.Epoch != 2 {
 		t.Errorf("after late attempts it is %+v; want it at n2, epoch 2", s)
@@ -512,7 +513,7 @@ func TestAFinalSignOutIsForGood(t *testing.T) {
 		do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1", Final: true})
 		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2"), attempt(3)))
 		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2")))
-		do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // told twice, without the word
+		do(h, opSignOut, registry.SignOut{FullName: "n1.laser", Session: "s1"}) // applied twice, without the word
 		refused(h, wire.CodeConflict, opSignIn, signIn(takeOver("n2")))
 		do(h, opSignIn, signIn(session("s2"))) // the name is free
 	}

@@ -20,7 +20,7 @@ const (
 type Coordinator struct {
 	ID            string    `json:"id"`
 	ServerID      string    `json:"server_id"` // id/incarnation: an empty disk is a new server
-	Namespace     string    `json:"namespace"` // the one it presides over
+	Namespace     string    `json:"namespace"` // the one it owns
 	PeerAddr      string    `json:"peer_addr"`
 	HTTPAddr      string    `json:"http_addr,omitempty"`
 	ComponentAddr string    `json:"component_addr,omitempty"`

@@ -9,8 +9,8 @@ import (
 )
 
 // SignIn begins a session, or with TakeOver goes on with one at another home.
-// Session is minted by whoever proposes and is the command's own id: told
-// twice, there is one row. A lease of 0 is ImpliedLease.
+// The proposer mints Session, which is the command's own id: applied twice, it
+// leaves one row. A lease of 0 is ImpliedLease.
 type SignIn struct {
 	Name       string        `json:"name"`
 	Namespace  string        `json:"namespace"`
@@ -34,7 +34,7 @@ type SignIn struct {
 
 // SignIn refuses with name_taken when somebody else has the name, forbidden
 // when the secret is wrong or an operator removed the session, not_found when
-// no coordinator presides over the namespace, and conflict when the session is
+// no coordinator owns the namespace, and conflict when the session is
 // over and the command comes late, or when a take-over is of an attempt before
 // one that was carried out: only a take-over brings a session back, and none one
 // that signed out for good.
@@ -68,8 +68,8 @@ func (t *Table) SignIn(c SignIn, at time.Time) (Session, error) {
 	return *row, nil
 }
 
-// signInExisting answers a sign-in for a name that is taken: by the same session
-// told twice, by the same session at another home, or by somebody else.
+// signInExisting answers a sign-in for a name that is taken: by the same
+// session again, by the same session at another home, or by somebody else.
 func (t *Table) signInExisting(old, row *Session, c *SignIn, at time.Time) (Session, error) {
 	// A later attempt of the same sign-in goes on at the home where it was made.
 	takeOver := c.TakeOver || c.Attempt > old.Attempt && old.ID == row.ID && old.SecretHash == row.SecretHash
@@ -79,7 +79,7 @@ func (t *Table) signInExisting(old, row *Session, c *SignIn, at time.Time) (Sess
 	case old.SecretHash != row.SecretHash:
 		return Session{}, wire.Refuse(wire.CodeForbidden, "the secret is not that of session %s", old.ID)
 	case !takeOver, c.Attempt > 0 && c.Attempt == old.Attempt && row.Home == old.Home:
-		return *old, nil // told twice
+		return *old, nil // applied before
 	case stale(c.Attempt, old.Attempt):
 		return Session{}, errStale(c.Attempt, old.Attempt, old.FullName)
 	}
@@ -93,7 +93,7 @@ func (t *Table) signInExisting(old, row *Session, c *SignIn, at time.Time) (Sess
 		kind, reason = EventMoved, "from "+old.Home
 		row.Epoch++
 	} else if sameAttributes(old, row) {
-		return *old, nil // told twice
+		return *old, nil // applied before
 	}
 	t.removeSession(old)
 	t.putSession(row)

@@ -25,7 +25,7 @@ func (t *Table) SignOut(c SignOut, at time.Time) (struct{}, error) {
 	}
 	if e, ok := t.Ended(c.Session); ok && e.FullName == c.FullName {
 		t.makeFinal(c)
-		return struct{}{}, nil // told twice, or its lease ran out before
+		return struct{}{}, nil // applied before, or its lease ran out before
 	}
 	return struct{}{}, wire.Refuse(wire.CodeNotFound, "session %s is not signed in as %s", c.Session, c.FullName)
 }
@@ -79,12 +79,12 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 		return *s, nil
 	}
 	if e, ok := t.coldView().removed.get(c.Session); ok && e.FullName == c.FullName {
-		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // told twice
+		return Session{FullName: e.FullName, ID: e.ID, Home: e.Home}, nil // applied before
 	}
 	return Session{}, wire.Refuse(wire.CodeNotFound, "%s is not signed in", c.FullName)
 }
 
-// endSession takes a session out, remembers why, and tells.
+// endSession removes a session, keeps the reason and emits the event.
 func (t *Table) endSession(s *Session, kind, reason string, at time.Time) *Ended {
 	t.removeSession(s)
 	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index, Attempt: s.Attempt}

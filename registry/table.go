@@ -45,7 +45,7 @@ type coldRows struct {
 
 var noColdRows coldRows // read only
 
-// Next returns a copy for the entry at index, without news. It costs the same
+// Next returns a copy for the entry at index, without events. It costs the same
 // however many rows there are. Only the applying goroutine may call it, or any
 // method that changes the copy.
 func (t *Table) Next(index uint64) *Table {
@@ -55,7 +55,7 @@ func (t *Table) Next(index uint64) *Table {
 	}
 }
 
-// Changed tells when the rows changed last.
+// Changed returns when the rows changed last.
 func (t *Table) Changed() Changed { return t.changed }
 
 // coldView returns the rest, not to be changed.
@@ -95,7 +95,7 @@ func (t *Table) Session(full string) (Session, bool) {
 // SessionByID returns the live session of an id.
 func (t *Table) SessionByID(id string) (Session, bool) { return deref(t.ids.get(id)) }
 
-// Ended tells how a session ended, if it is among the last KeepEnded ones.
+// Ended returns how a session ended, if it is among the last KeepEnded ones.
 func (t *Table) Ended(id string) (Ended, bool) {
 	if e, ok := t.coldView().removed.get(id); ok {
 		return e, true
@@ -108,7 +108,7 @@ func (t *Table) Coordinator(id string) (Coordinator, bool) {
 	return deref(t.coldView().coordinators.Get(id))
 }
 
-// NamespaceOwner returns the coordinator that presides over a namespace.
+// NamespaceOwner returns the coordinator that owns a namespace.
 func (t *Table) NamespaceOwner(namespace string) (Coordinator, bool) {
 	return deref(t.coldView().namespaces.Get(namespace))
 }

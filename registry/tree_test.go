@@ -76,7 +76,7 @@ func compareNames(a, b *Session) int {
 	return strings.Compare(a.FullName, b.FullName)
 }
 
-// verify tells what is wrong with the shape of a tree or with its rows.
+// verify reports what is wrong with the shape of a tree or with its rows.
 func (t *tree) verify(want []*Session) error {
 	var got []*Session
 	t.ascend("", func(s *Session) bool { got = append(got, s); return true })

@@ -1,5 +1,5 @@
-// Package propose brings commands into the log, tells what became of them and
-// counts it.
+// Package propose puts commands into the log, returns their outcomes and counts
+// them.
 package propose
 
 import (

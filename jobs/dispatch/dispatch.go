@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 	d.tick(ctx) // the marks of all that is under way
 	for {
 		pause, again := d.assignWaiting(ctx)
-		// A pause is over when it is over: news must not cut it short.
+		// A pause is over when it is over: events must not cut it short.
 		if err := d.wait(ctx, pause, tick.C); err != nil {
 			return err
 		}
@@ -140,8 +140,8 @@ func (d *dispatcher) tick(ctx context.Context) {
 
 // assignWaiting gives waiting parts to free workers until there are none of one kind,
 // and returns how long to rest, and whether to try again then without waiting
-// for news. The rest keeps planning below a fifth of a core, however many news
-// there are.
+// for events. The rest keeps planning below a fifth of a core, however many
+// events there are.
 func (d *dispatcher) assignWaiting(ctx context.Context) (rest time.Duration, again bool) {
 	for ctx.Err() == nil {
 		began := time.Now()

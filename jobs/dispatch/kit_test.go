@@ -50,7 +50,7 @@ func (l *log) apply(command []byte) wire.Result {
 	return l.machine.Apply(l.index, [][]byte{command})[0]
 }
 
-// commit carries out what others propose; a refusal ends the test.
+// commit applies what others propose; a refusal ends the test.
 func (l *log) commit(kind string, body any) any {
 	l.t.Helper()
 	command, err := fsm.Encode(kind, time.Now().Add(l.wall), "test", body)

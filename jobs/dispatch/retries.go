@@ -29,7 +29,7 @@ func newRetries() *retries {
 	return &retries{parts: map[partKey]rest{}, given: map[string]time.Time{}}
 }
 
-// follow notes the failures told since it was last called.
+// follow records the failures that were emitted since it was last called.
 func (r *retries) follow(m Machine, now time.Time) {
 	for r.began {
 		events, lagged := m.Feed().Since(r.index, r.seq)

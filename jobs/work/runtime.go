@@ -28,7 +28,7 @@ type Runtime struct {
 	Path string // of the interpreter
 }
 
-// probes are what each runtime runs to tell where its interpreter is.
+// probes are what each runtime runs to print where its interpreter is.
 var probes = map[string]string{
 	"python3": "import sys, json; print(sys.executable)",
 	"sh":      "command -v sh",
@@ -251,7 +251,7 @@ func (r Runtime) result(raw []byte) (json.RawMessage, string) {
 			raw, _ = json.Marshal(string(raw))
 		}
 	}
-	b, err := json.Marshal(json.RawMessage(raw)) // compact, as it will be told
+	b, err := json.Marshal(json.RawMessage(raw)) // compact, as it will be sent
 	if err != nil {
 		return nil, fmt.Sprintf("the result is not JSON: %v", err)
 	}

@@ -241,7 +241,7 @@ func TestLogIsLive(t *testing.T) {
 	eventually(t, "the whole log", func() bool { return h.log(p) == "one\ntwo\n" })
 }
 
-// Only what works is offered, and of the others it is told why not.
+// Only what works is offered, and of the others the reason is given.
 func TestOffered(t *testing.T) {
 	got, err := work.Offered([]string{"sh", "cobol"})
 	if strings.Join(work.Names(got), " ") != "sh" || err == nil || !strings.Contains(err.Error(), "cobol: there are python3 and sh") {

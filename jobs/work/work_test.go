@@ -224,7 +224,7 @@ func TestSpoiledBatch(t *testing.T) {
 	}
 }
 
-// A start is told for a part that takes its time, and not for one that is over.
+// A start is reported for a part that takes its time, and not for one that is over.
 func TestStartIsTold(t *testing.T) {
 	dir := t.TempDir()
 	h := newHome()
@@ -232,7 +232,7 @@ func TestStartIsTold(t *testing.T) {
 	h.assign(long, short)
 	open(t, h, func(c *work.Config) { c.StartDelay = 300 * time.Millisecond })
 	h.result(t, short)
-	eventually(t, "the start of the long one is told", func() (ok bool) {
+	eventually(t, "the start of the long one is reported", func() (ok bool) {
 		h.with(func() { ok = h.started[long.PartRef] == 1 })
 		return ok
 	})
@@ -240,7 +240,7 @@ func TestStartIsTold(t *testing.T) {
 	h.result(t, long)
 	h.with(func() {
 		if h.started[short.PartRef] != 0 || h.started[long.PartRef] != 1 {
-			t.Errorf("starts told: short %d, long %d; want 0 and 1", h.started[short.PartRef], h.started[long.PartRef])
+			t.Errorf("starts reported: short %d, long %d; want 0 and 1", h.started[short.PartRef], h.started[long.PartRef])
 		}
 	})
 }
@@ -272,7 +272,7 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// A result that was ready at Close is told before it returns.
+// A result that was ready at Close is reported before it returns.
 func TestCloseReportsWhatIsFinished(t *testing.T) {
 	h := newHome()
 	closing := false
@@ -295,7 +295,7 @@ func TestCloseReportsWhatIsFinished(t *testing.T) {
 	}
 }
 
-// A closed channel of hints is no news, not a busy loop.
+// A closed channel of hints is not a busy loop.
 func TestClosedHints(t *testing.T) {
 	h := newHome()
 	close(h.hints)

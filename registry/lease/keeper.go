@@ -129,8 +129,8 @@ func (k *Keeper) Renew(session string) bool {
 	return ok
 }
 
-// Ending tells whether the session's end is on its way: renewing does not help any
-// more, and nobody may be told that it did.
+// Ending reports whether the session is about to end: renewing does not help any
+// more, and no answer may say that it did.
 func (k *Keeper) Ending(session string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -133,7 +133,7 @@ func TestDropAndGrantAgain(t *testing.T) {
 		pass(3 * time.Second)
 		k.Drop("session of laser")
 		k.Grant(fence("stage", 3), 5*time.Second)
-		k.Grant(fence("stage", 2), time.Second) // late news of before
+		k.Grant(fence("stage", 2), time.Second) // a late event of the session before
 		pass(4 * time.Second)
 		if got := l.gone(); len(got) != 0 {
 			t.Fatalf("expired %v, want none yet", got)
@@ -169,7 +169,7 @@ func TestProposalsAreRetried(t *testing.T) {
 	})
 }
 
-// An end that may come about cannot be averted, nor is anybody told so: it is
+// An end that may come about cannot be averted, nor does an answer say so: it is
 // proposed until it is certain.
 func TestAnEndOnItsWayIsNotAverted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
