@@ -48,8 +48,8 @@ type Streams interface {
 	OnStreamOpened(f func(serverID string))
 	// CloseStreams ends the streams opened from here to a server before a moment.
 	CloseStreams(serverID string, before time.Time)
-	// ConnectionRefused reports whether nobody listens at addr, and the machine there says
-	// so before ctx ends. False says nothing.
+	// ConnectionRefused reports whether the host of addr refuses connections there before
+	// ctx ends. False proves nothing.
 	ConnectionRefused(ctx context.Context, addr string) bool
 }
 

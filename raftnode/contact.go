@@ -11,12 +11,12 @@ import (
 )
 
 // leaderContact is until when this server may promise things that a leader ends once it
-// has not heard of the server for long enough, such as leases of sessions.
+// has had no contact with the server for long enough, such as leases of sessions.
 //
 // A strict round that this server began at time t and that a leader answered
-// proves two things: that leader heard of this server at t or later, and nobody
-// newer had been elected by t, so a leader elected later begins to count later still.
-// A leader that waits from when it heard of the server, and not from before its own
+// proves two things: that leader had contact with this server at t or later, and no newer
+// leader had been elected by t, so a leader elected later begins to count later still.
+// A leader that waits from its last contact with the server, and not from before its own
 // election, for ContactWindow and then for the time promised, is therefore never
 // earlier than a promise made before t plus ContactWindow. Nothing is compared between
 // clocks of different machines but how long something took. The time in which this
@@ -43,8 +43,8 @@ func (t *leaderContact) valid(now time.Time) bool {
 // ContactWindow is how long after a leader heard of it a coordinator may be InTouch.
 func (n *Node) ContactWindow() time.Duration { return n.peers.timeout }
 
-// InTouch reports whether any leader, of now or later, counts this coordinator
-// as heard of within ContactWindow. It does not block.
+// InTouch reports whether any leader, of now or later, counts a contact with this
+// coordinator within ContactWindow. It does not block.
 func (n *Node) InTouch() bool { return n.contact.valid(time.Now()) }
 
 // WaitInTouch waits until InTouch holds. The error is unavailable when that is not

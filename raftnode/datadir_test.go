@@ -20,8 +20,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// solo opens a coordinator alone over real files, its network in memory.
-func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node, *recordingMachine, error) {
+// openSingle opens a coordinator alone over real files, its network in memory.
+func openSingle(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node, *recordingMachine, error) {
 	t.Helper()
 	_, trans := raft.NewInmemTransport("n1:1")
 	d := &recordingMachine{}
@@ -40,10 +40,10 @@ func solo(t *testing.T, dir string, edit func(*raftnode.Config)) (*raftnode.Node
 }
 
 func (w *network) lone(addr string) *fakeCalls {
-	return &fakeCalls{world: w, addr: addr, by: map[string]handler{}}
+	return &fakeCalls{network: w, addr: addr, by: map[string]handler{}}
 }
 
-func shut(t *testing.T, n *raftnode.Node) {
+func closeNode(t *testing.T, n *raftnode.Node) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -52,11 +52,11 @@ func shut(t *testing.T, n *raftnode.Node) {
 	}
 }
 
-// lived makes a data directory with entries and snapshots in it.
-func lived(t *testing.T, store string) (dir, text string) {
+// populatedDir makes a data directory with entries and snapshots in it.
+func populatedDir(t *testing.T, store string) (dir, text string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "data")
-	n, d, err := solo(t, dir, func(c *raftnode.Config) { c.LogStore = store })
+	n, d, err := openSingle(t, dir, func(c *raftnode.Config) { c.LogStore = store })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func lived(t *testing.T, store string) (dir, text string) {
 			t.Fatal(err)
 		}
 	}
-	shut(t, n)
+	closeNode(t, n)
 	return dir, d.text()
 }
 
@@ -82,7 +82,7 @@ func TestRestartFromDisk(t *testing.T) {
 	for _, store := range []string{raftnode.LogStoreBolt, raftnode.LogStoreWAL} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			dir, text := lived(t, store)
+			dir, text := populatedDir(t, store)
 			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 				t.Errorf("data directory: %v, %v; want mode 0700", info.Mode(), err)
 			}
@@ -94,15 +94,15 @@ func TestRestartFromDisk(t *testing.T) {
 			if store == other {
 				other = raftnode.LogStoreBolt
 			}
-			_, _, err := solo(t, dir, func(c *raftnode.Config) { c.LogStore = other })
+			_, _, err := openSingle(t, dir, func(c *raftnode.Config) { c.LogStore = other })
 			if wire.CodeOf(err) != wire.CodeInvalid || !strings.Contains(err.Error(), store) {
 				t.Errorf("with the log store %s: %v, want it refused", other, err)
 			}
-			n, d, err := solo(t, dir, nil)
+			n, d, err := openSingle(t, dir, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer shut(t, n)
+			defer closeNode(t, n)
 			if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil || d.text() != text {
 				t.Errorf("after the restart: %v, machine holds %q, want %q", err, d.text(), text)
 			}
@@ -125,7 +125,7 @@ func TestRestartFromDisk(t *testing.T) {
 func TestThreeSnapshotsAreKept(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	n, d, err := solo(t, dir, nil)
+	n, d, err := openSingle(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,13 +140,13 @@ func TestThreeSnapshotsAreKept(t *testing.T) {
 	if kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*")); len(kept) != 3 {
 		t.Errorf("%d snapshots are kept, want 3: %v", len(kept), kept)
 	}
-	shut(t, n)
+	closeNode(t, n)
 	text := d.text()
 	half := filepath.Join(dir, "snapshots", "1-1-1")
 	if err := os.Mkdir(half, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if n, d, err = solo(t, dir, nil); err != nil {
+	if n, d, err = openSingle(t, dir, nil); err != nil {
 		t.Fatalf("with a snapshot half removed: %v", err)
 	}
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
@@ -155,12 +155,12 @@ func TestThreeSnapshotsAreKept(t *testing.T) {
 	if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil || d.text() != text {
 		t.Errorf("after the restart: %v, machine holds %q, want %q", err, d.text(), text)
 	}
-	shut(t, n)
+	closeNode(t, n)
 	kept, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*-*-*"))
 	if err := os.Remove(filepath.Join(kept[0], "meta.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := solo(t, dir, nil); err == nil || !strings.Contains(err.Error(), kept[0]) {
+	if _, _, err := openSingle(t, dir, nil); err == nil || !strings.Contains(err.Error(), kept[0]) {
 		t.Errorf("with half a snapshot among the kept: %v, want it named", err)
 	}
 }
@@ -174,7 +174,7 @@ const fullDisk = "FOLKMOOT_TEST_FULL_DISK"
 func TestStormStorageErrors(t *testing.T) {
 	storm.Only(t)
 	if dir := os.Getenv(fullDisk); dir != "" {
-		n, _, err := solo(t, dir, func(c *raftnode.Config) { c.MaxFileSize, c.Fatal = 1<<20, nil })
+		n, _, err := openSingle(t, dir, func(c *raftnode.Config) { c.MaxFileSize, c.Fatal = 1<<20, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,11 +197,11 @@ func TestStormStorageErrors(t *testing.T) {
 		!strings.Contains(complaint.String(), "storage failed: ") || !strings.Contains(complaint.String(), "maximum size") {
 		t.Fatalf("%v, it said %q; want exit status 1 and the reason", err, complaint.String())
 	}
-	n, d, err := solo(t, dir, nil)
+	n, d, err := openSingle(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shut(t, n)
+	defer closeNode(t, n)
 	if _, err := n.Ready(context.Background(), raftnode.Strict, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -222,11 +222,11 @@ func TestStormStorageErrors(t *testing.T) {
 func TestDirectoryInUse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	n, _, err := solo(t, dir, nil)
+	n, _, err := openSingle(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shut(t, n)
+	defer closeNode(t, n)
 	for _, file := range []string{"local.db", "raft.db"} {
 		// A process of its own: locks are shared within one.
 		out, err := exec.Command("flock", "--nonblock", filepath.Join(dir, file), "true").CombinedOutput()
@@ -271,17 +271,17 @@ func TestForeignAndHalfMissingFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, _ := lived(t, c.store)
+			dir, _ := populatedDir(t, c.store)
 			if c.spoil != nil {
 				c.spoil(t, dir)
 			}
-			n, _, err := solo(t, dir, func(cfg *raftnode.Config) {
+			n, _, err := openSingle(t, dir, func(cfg *raftnode.Config) {
 				if c.id != "" {
 					cfg.ID = c.id
 				}
 			})
 			if err == nil {
-				shut(t, n)
+				closeNode(t, n)
 				t.Fatal("it opened")
 			}
 			for _, part := range c.want {
@@ -318,7 +318,7 @@ func truncate(name string, size int64) func(*testing.T, string) {
 
 // swap puts another server's votes and log in the place of the own.
 func swap(t *testing.T, dir string) {
-	other, _ := lived(t, "")
+	other, _ := populatedDir(t, "")
 	b, err := os.ReadFile(filepath.Join(other, "raft.db"))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "raft.db"), b, 0o600))
@@ -328,7 +328,7 @@ func swap(t *testing.T, dir string) {
 // look into it: whose it is, nobody knows, and the command to type is named.
 func TestAnOpenDirectoryIsNotClosedUnasked(t *testing.T) {
 	t.Parallel()
-	mine, _ := lived(t, "")
+	mine, _ := populatedDir(t, "")
 	foreign := filepath.Join(t.TempDir(), "it's shared")
 	must(t, os.Mkdir(foreign, 0o700))
 	must(t, os.WriteFile(filepath.Join(foreign, "thesis.tex"), nil, 0o600))
@@ -339,9 +339,9 @@ func TestAnOpenDirectoryIsNotClosedUnasked(t *testing.T) {
 		before, err := os.ReadDir(dir)
 		must(t, err)
 		must(t, os.Chmod(dir, 0o755))
-		n, _, err := solo(t, dir, nil)
+		n, _, err := openSingle(t, dir, nil)
 		if err == nil {
-			shut(t, n)
+			closeNode(t, n)
 			t.Fatalf("%s opened", dir)
 		}
 		for _, part := range []string{dir, "0755", command} {
@@ -357,10 +357,10 @@ func TestAnOpenDirectoryIsNotClosedUnasked(t *testing.T) {
 			t.Errorf("%s holds %d files now, %d before", dir, len(after), len(before))
 		}
 		must(t, os.Chmod(dir, 0o700)) // as it said
-		if n, _, err = solo(t, dir, nil); err != nil {
+		if n, _, err = openSingle(t, dir, nil); err != nil {
 			t.Fatalf("after the command that was named: %v", err)
 		}
-		shut(t, n)
+		closeNode(t, n)
 	}
 }
 
@@ -371,9 +371,9 @@ func TestAnEmptyDirectoryIsClosed(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o755))
 	must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
-	n, _, err := solo(t, dir, nil)
+	n, _, err := openSingle(t, dir, nil)
 	must(t, err)
-	defer shut(t, n)
+	defer closeNode(t, n)
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v; want mode 0700", info.Mode(), err)
 	}
@@ -387,7 +387,7 @@ func TestFlippedBits(t *testing.T) {
 	for _, store := range []string{raftnode.LogStoreBolt, raftnode.LogStoreWAL} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			whole, text := lived(t, store)
+			whole, text := populatedDir(t, store)
 			files := []string{"local.db", "raft.db", "snapshots/*/state.bin", "snapshots/*/meta.json"}
 			if store == raftnode.LogStoreWAL {
 				files = []string{"wal/*.wal", "wal/wal-meta.db"}
@@ -430,14 +430,14 @@ func flip(t *testing.T, whole, path, text string) int {
 	bit := byte(1) << rand.IntN(8)
 	b[at] ^= bit
 	must(t, os.WriteFile(file, b, 0o600))
-	n, d, err := solo(t, dir, nil)
+	n, d, err := openSingle(t, dir, nil)
 	if err != nil {
 		if !strings.Contains(err.Error(), dir) {
 			t.Errorf("bit %#x at %d of %s: %q does not name the file", bit, at, path, err)
 		}
 		return 1
 	}
-	defer shut(t, n)
+	defer closeNode(t, n)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if _, err := n.Ready(ctx, raftnode.Strict, 0); err != nil || d.text() != text {

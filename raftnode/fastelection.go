@@ -141,7 +141,7 @@ func (n *Node) fastElection(streams Streams) {
 		if wait <= 0 {
 			break
 		}
-		// A leader that is still heard is well, whatever its machine says.
+		// A leader whose messages still arrive is alive, whatever its machine says.
 		if time.Since(began) > 2*n.cfg.HeartbeatTimeout || !n.sleep(wait) || n.hasOtherLeader(id) {
 			return
 		}

@@ -280,7 +280,7 @@ func testNoPromiseIsBroken(t *testing.T, w *network, opts ...option) {
 			if read(old, raftnode.Default, time.Millisecond) != nil {
 				continue
 			}
-			if fresh.Add(1); late && !old.diary.has("two") {
+			if fresh.Add(1); late && !old.machine.has("two") {
 				t.Error("a default read at the old leader misses a write of the new one")
 				return
 			}

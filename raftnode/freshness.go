@@ -7,7 +7,7 @@ import (
 )
 
 // freshness is the last moment at which this server's machine certainly had all
-// that had been acknowledged by then: nobody, on either side of whatever has
+// that had been acknowledged by then: no client, on either side of whatever has
 // come since, can show a write from before it that the machine lacks. It comes
 // from strict rounds alone, each of which proves it for the moment at which it
 // began, once the machine has reached what it noted. What this process received

@@ -45,7 +45,7 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 			}
 			asOf := time.Now().Add(-time.Duration(f.StaleMs) * time.Millisecond)
 			for _, a := range acked {
-				if !a.at.After(asOf) && !s.diary.has(a.line) {
+				if !a.at.After(asOf) && !s.machine.has(a.line) {
 					t.Errorf("%s: %s says that it is %d ms old, and lacks %s, acknowledged %v ago", what, s.cfg.ID, f.StaleMs, a.line, time.Since(a.at))
 				}
 			}
@@ -91,7 +91,7 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 			t.Errorf("a leader superseded for three seconds says that it is %d ms old", ms)
 		}
 		w.heal()
-		eventually(t, "the old leader has caught up", func() bool { return old.diary.has(acked[len(acked)-1].line) })
+		eventually(t, "the old leader has caught up", func() bool { return old.machine.has(acked[len(acked)-1].line) })
 
 		// One that starts anew hears of its leader before it has the log.
 		gone := others[0]
@@ -103,7 +103,7 @@ func TestStaleReadsTellATrueAge(t *testing.T) {
 			put(now)
 		}
 		w.partition(addrs(gone), addrs(now, old))
-		gone.diary = &recordingMachine{}
+		gone.machine = &recordingMachine{}
 		gone.start()
 		for range 100 {
 			if ms := look("started anew, and cut off", gone, -1); ms >= 0 {

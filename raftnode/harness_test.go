@@ -137,11 +137,11 @@ func newNetwork(t *testing.T) *network {
 type handler = func(context.Context, peer.Hello, []byte) ([]byte, error)
 
 type fakeCalls struct {
-	world *network
-	addr  string
-	self  func() peer.Hello
-	mu    sync.Mutex
-	by    map[string]handler
+	network *network
+	addr    string
+	self    func() peer.Hello
+	mu      sync.Mutex
+	by      map[string]handler
 }
 
 func (c *fakeCalls) Handle(method string, h func(context.Context, peer.Hello, []byte) ([]byte, error)) {
@@ -152,7 +152,7 @@ func (c *fakeCalls) Handle(method string, h func(context.Context, peer.Hello, []
 
 // Call is a network call: a cut one takes a second to fail.
 func (c *fakeCalls) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
-	w := c.world
+	w := c.network
 	w.mu.Lock()
 	to, blocked := w.calls[addr], w.cut[[2]string{c.addr, addr}]
 	w.seen[method]++
@@ -230,7 +230,7 @@ func (w *network) setRaftLink(from, to string, open bool) {
 	}
 }
 
-// streams is what one server of a world hears of raft's connections.
+// streams is what one server of a network sees of raft's connections.
 type streams struct {
 	w    *network
 	addr string
@@ -269,18 +269,18 @@ func (w *network) closeStreams(from, to *server, refused bool) {
 	}
 }
 
-// server is one coordinator of a world, with what survives its process.
+// server is one coordinator of a network, with what survives its process.
 type server struct {
 	*raftnode.Node
-	w      *network
-	cfg    raftnode.Config
-	diary  *recordingMachine
-	logs   *raft.InmemStore
-	snaps  raft.SnapshotStore
-	addr   string
-	fatal  chan error
-	wrap   func(*raft.InmemTransport) raft.Transport
-	closed bool
+	w       *network
+	cfg     raftnode.Config
+	machine *recordingMachine
+	logs    *raft.InmemStore
+	snaps   raft.SnapshotStore
+	addr    string
+	fatal   chan error
+	wrap    func(*raft.InmemTransport) raft.Transport
+	closed  bool
 }
 
 type option func(*server)
@@ -294,7 +294,7 @@ func withConfig(edit func(*raftnode.Config)) option { return func(s *server) { e
 func (w *network) addServer(id string, opts ...option) *server {
 	w.t.Helper()
 	s := &server{
-		w: w, diary: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
+		w: w, machine: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
 		addr: id + ":1", fatal: make(chan error, 16),
 	}
 	s.cfg = raftnode.Config{
@@ -345,7 +345,7 @@ func (s *server) tryStart() error {
 		return err
 	}
 	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(s.addr), 500*time.Millisecond)
-	calls := &fakeCalls{world: s.w, addr: s.addr, self: func() peer.Hello { return raftnode.PeerHello(id) }, by: map[string]handler{}}
+	calls := &fakeCalls{network: s.w, addr: s.addr, self: func() peer.Hello { return raftnode.PeerHello(id) }, by: map[string]handler{}}
 	s.w.mu.Lock()
 	s.w.transports[s.addr], s.w.calls[s.addr] = trans, calls
 	for other := range s.w.transports {
@@ -356,7 +356,7 @@ func (s *server) tryStart() error {
 	}
 	s.w.mu.Unlock()
 	c := s.cfg
-	c.Identity, c.Machine = id, s.diary
+	c.Identity, c.Machine = id, s.machine
 	c.Inject.Calls, c.Inject.Address, c.Inject.Streams = calls, s.addr, streams{s.w, s.addr}
 	c.Inject.Transport = trans
 	if s.wrap != nil {
@@ -494,9 +494,9 @@ func read(s *server, c raftnode.Consistency, within time.Duration) error {
 func requireEqualState(t *testing.T, all []*server) string {
 	t.Helper()
 	eventually(t, "all machines are alike", func() bool {
-		return !slices.ContainsFunc(all, func(s *server) bool { return s.diary.text() != all[0].diary.text() })
+		return !slices.ContainsFunc(all, func(s *server) bool { return s.machine.text() != all[0].machine.text() })
 	})
-	return all[0].diary.text()
+	return all[0].machine.text()
 }
 
 // synctestNetwork runs a test in fake time.

@@ -25,7 +25,7 @@ type logAdapter struct {
 var levels = map[hclog.Level]slog.Level{
 	hclog.Trace: slog.LevelDebug - 4,
 	hclog.Debug: slog.LevelDebug,
-	// What the libraries tell at info level is detail to an operator of ours:
+	// What the libraries log at info level is detail to an operator of ours:
 	// the node logs elections and membership itself.
 	hclog.Info:  slog.LevelDebug,
 	hclog.Warn:  slog.LevelWarn,

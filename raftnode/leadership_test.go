@@ -33,7 +33,7 @@ func TestTasksFollowTheLeader(t *testing.T) {
 				running.Add(1)
 				defer running.Add(-1)
 				mu.Lock()
-				began = append(began, start{s.cfg.ID, s.IsLeader(), s.diary.text()})
+				began = append(began, start{s.cfg.ID, s.IsLeader(), s.machine.text()})
 				mu.Unlock()
 				<-ctx.Done()
 				return ctx.Err()
@@ -120,7 +120,7 @@ func TestCloseHandsOver(t *testing.T) {
 		if s := others[0].Status(); s.Voters != 3 || s.Tolerance < 0 {
 			t.Errorf("after a stop: %+v, want three voters still", s)
 		}
-		first.diary = &recordingMachine{}
+		first.machine = &recordingMachine{}
 		first.start()
 		eventually(t, "it is back", func() bool { ok, _ := first.Health(); return ok })
 		if got := requireEqualState(t, all); got != "one two" {
@@ -171,7 +171,7 @@ func TestRestartOfAll(t *testing.T) {
 		cluster := all[0].ClusterID()
 		stopAll(all)
 		for _, s := range all {
-			s.cfg.Join, s.cfg.Expect, s.diary = nil, 0, &recordingMachine{}
+			s.cfg.Join, s.cfg.Expect, s.machine = nil, 0, &recordingMachine{}
 			s.start()
 		}
 		leaderOf(t, all)
@@ -186,7 +186,7 @@ func TestRestartOfAll(t *testing.T) {
 // and two writes, each an entry of its own.
 func blockedMachine(t *testing.T, w *network) (s *server, gate chan struct{}, codes chan wire.Code) {
 	gate, codes = make(chan struct{}), make(chan wire.Code, 2)
-	s = w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+	s = w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.machine.gate = gate })
 	eventually(t, "it leads", s.IsLeader)
 	for _, line := range []string{"one", "two"} {
 		go func() {

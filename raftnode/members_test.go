@@ -317,7 +317,7 @@ func TestChangedAddresses(t *testing.T) {
 		requireEqualState(t, all)
 		stopAll(all)
 		for i, s := range all {
-			s.cfg.Join, s.diary = nil, &recordingMachine{}
+			s.cfg.Join, s.machine = nil, &recordingMachine{}
 			s.cfg.Expect = 0
 			if i > 0 {
 				s.addr = s.cfg.ID + ":2"
@@ -352,7 +352,7 @@ func TestAllAddressesChanged(t *testing.T) {
 		requireEqualState(t, all)
 		stopAll(all)
 		for _, s := range all {
-			s.addr, s.diary = s.cfg.ID+":2", &recordingMachine{}
+			s.addr, s.machine = s.cfg.ID+":2", &recordingMachine{}
 			s.cfg.Join = []string{"n1:2,n2:2,n3:2"}
 			s.start()
 		}
@@ -424,7 +424,7 @@ func TestRemovedServer(t *testing.T) {
 		leader, _ := leaderOf(t, others)
 		term := leader.Status().Term
 		gone.stop()
-		gone.diary = &recordingMachine{}
+		gone.machine = &recordingMachine{}
 		gone.start()
 		time.Sleep(20 * time.Second)
 		if ok, why := gone.Health(); ok || why != "removed from the cluster" {
@@ -460,7 +460,7 @@ func TestRemovedWhileAway(t *testing.T) {
 		if err := others[0].RemoveMember(background, away.cfg.ID); err != nil {
 			t.Fatal(err)
 		}
-		away.diary = &recordingMachine{}
+		away.machine = &recordingMachine{}
 		away.start()
 		eventually(t, "it knows", func() bool { _, why := away.Health(); return why == "removed from the cluster" })
 		for range 100 {
@@ -520,7 +520,7 @@ func TestSnapshotToNewMember(t *testing.T) {
 		if err := read(n4, raftnode.Strict, time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Count(n4.diary.text(), "w"); got != 100 {
+		if got := strings.Count(n4.machine.text(), "w"); got != 100 {
 			t.Errorf("n4 has %d of 100 writes", got)
 		}
 		if n4.Status().LastSnapshot == 0 {

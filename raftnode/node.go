@@ -230,7 +230,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
-	// Not ready from now on, so that nobody comes who would have to be sent away.
+	// Not ready from now on, so that no client comes that would have to be refused.
 	n.draining.Store(true)
 	// A leader that vanishes costs everybody an election timeout.
 	if n.raft.State() == raft.Leader && n.otherVoters() > 0 && n.failure.Load() == nil {

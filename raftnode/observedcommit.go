@@ -96,7 +96,7 @@ func (n *Node) handleCommitted(ctx context.Context, _ peer.Hello, body []byte) (
 func (n *Node) injectCommit(ctx context.Context, index, term uint64) {
 	n.observedCommit.record(index, term)
 	if !n.observedCommit.injecting.TryLock() {
-		return // whoever holds it injects the newest
+		return // the holder injects the newest
 	}
 	defer n.observedCommit.injecting.Unlock()
 	for range 2 {

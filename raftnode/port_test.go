@@ -39,9 +39,9 @@ func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 	id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 	must(r.t, err)
 	r.port = listen(r.t, id, addr)
-	r.addr, r.diary = r.port.Advertise(), &recordingMachine{}
+	r.addr, r.machine = r.port.Advertise(), &recordingMachine{}
 	c := r.cfg
-	c.Identity, c.Port, c.Machine = id, r.port, r.diary
+	c.Identity, c.Port, c.Machine = id, r.port, r.machine
 	if edit != nil {
 		edit(&c)
 	}
@@ -54,7 +54,7 @@ func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 
 func (r *socketServer) stop() {
 	r.t.Helper()
-	shut(r.t, r.Node)
+	closeNode(r.t, r.Node)
 	if err := r.port.Close(); err != nil {
 		r.t.Errorf("close the port of %s: %v", r.cfg.ID, err)
 	}
@@ -83,13 +83,13 @@ func startThreeSockets(t *testing.T, edit func(*raftnode.Config)) []*socketServe
 		id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 		must(t, err)
 		r.port = listen(t, id, "127.0.0.1:0")
-		r.addr, r.diary = r.port.Advertise(), &recordingMachine{}
+		r.addr, r.machine = r.port.Advertise(), &recordingMachine{}
 		join = append(join, r.addr)
 		all, ids = append(all, r), append(ids, id)
 	}
 	for i, r := range all {
 		c := r.cfg
-		c.Identity, c.Port, c.Machine, c.Join, c.Expect = ids[i], r.port, r.diary, join, 3
+		c.Identity, c.Port, c.Machine, c.Join, c.Expect = ids[i], r.port, r.machine, join, 3
 		if edit != nil {
 			edit(&c)
 		}

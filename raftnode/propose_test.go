@@ -50,7 +50,7 @@ func TestGroupCommit(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{}, 1000)
-		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.machine.gate = gate })
 		defer s.stop()
 		eventually(t, "it leads", s.IsLeader)
 		var wg sync.WaitGroup
@@ -66,10 +66,10 @@ func TestGroupCommit(t *testing.T) {
 			gate <- struct{}{}
 		}
 		wg.Wait()
-		s.diary.mu.Lock()
-		defer s.diary.mu.Unlock()
-		if n := len(s.diary.sizes); n > 4 || len(s.diary.lines) != 500 {
-			t.Errorf("%d writes took %d entries %v, want 500 in at most 4", len(s.diary.lines), n, s.diary.sizes)
+		s.machine.mu.Lock()
+		defer s.machine.mu.Unlock()
+		if n := len(s.machine.sizes); n > 4 || len(s.machine.lines) != 500 {
+			t.Errorf("%d writes took %d entries %v, want 500 in at most 4", len(s.machine.lines), n, s.machine.sizes)
 		}
 	})
 }
@@ -79,7 +79,7 @@ func TestSecondEntryCarriesAsMuch(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{})
-		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.machine.gate = gate })
 		defer s.stop()
 		eventually(t, "it leads", s.IsLeader)
 		var wg sync.WaitGroup
@@ -117,10 +117,10 @@ func TestSecondEntryCarriesAsMuch(t *testing.T) {
 		finish(0) // none is: the three go at once
 		finish(0)
 		wg.Wait()
-		s.diary.mu.Lock()
-		defer s.diary.mu.Unlock()
-		if want := []int{1, 1, 10, 10, 3}; !slices.Equal(s.diary.sizes, want) {
-			t.Errorf("entries of %v commands, want %v", s.diary.sizes, want)
+		s.machine.mu.Lock()
+		defer s.machine.mu.Unlock()
+		if want := []int{1, 1, 10, 10, 3}; !slices.Equal(s.machine.sizes, want) {
+			t.Errorf("entries of %v commands, want %v", s.machine.sizes, want)
 		}
 	})
 }
@@ -136,7 +136,7 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctestNetwork(t, func(t *testing.T, w *network) {
 				gate := make(chan struct{})
-				s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), withConfig(limit), func(s *server) { s.diary.gate = gate })
+				s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), withConfig(limit), func(s *server) { s.machine.gate = gate })
 				defer s.stop()
 				eventually(t, "it leads", s.IsLeader)
 				ctx, giveUp := context.WithCancel(context.Background())
@@ -168,10 +168,10 @@ func TestQueueIsBounded(t *testing.T) {
 				if err := read(s, raftnode.Strict, time.Second); err != nil {
 					t.Fatal(err)
 				}
-				s.diary.mu.Lock()
-				defer s.diary.mu.Unlock()
-				if len(s.diary.lines) != 2 {
-					t.Errorf("%d writes happened, want the 2 unknown ones", len(s.diary.lines))
+				s.machine.mu.Lock()
+				defer s.machine.mu.Unlock()
+				if len(s.machine.lines) != 2 {
+					t.Errorf("%d writes happened, want the 2 unknown ones", len(s.machine.lines))
 				}
 			})
 		})
@@ -292,7 +292,7 @@ func TestStormPartitions(t *testing.T) {
 		write(t, all[0], "last")
 		requireEqualState(t, all)
 		lines := map[string]int{}
-		for _, l := range strings.Fields(all[0].diary.text()) {
+		for _, l := range strings.Fields(all[0].machine.text()) {
 			lines[l]++
 		}
 		for l := range done {
@@ -323,7 +323,7 @@ func TestWriterReadsItsWrite(t *testing.T) {
 		for i := range 20 {
 			began := time.Now()
 			write(t, others[i%2], fmt.Sprint("w", i))
-			if !others[i%2].diary.has(fmt.Sprint("w", i)) {
+			if !others[i%2].machine.has(fmt.Sprint("w", i)) {
 				t.Fatalf("the writer's own machine does not have w%d", i)
 			}
 			if took := time.Since(began); took > 20*time.Millisecond {
@@ -347,7 +347,7 @@ func TestIdleFollowersLearnOfAWriteSoon(t *testing.T) {
 			write(t, leader, line)
 			began := time.Now()
 			for _, o := range others {
-				eventually(t, "an onlooker has the write", func() bool { return o.diary.has(line) })
+				eventually(t, "an onlooker has the write", func() bool { return o.machine.has(line) })
 			}
 			if took := time.Since(began); took > 50*time.Millisecond {
 				t.Errorf("the onlookers had %s after %s", line, took)

@@ -11,7 +11,7 @@ import (
 // Group commit: commands that arrive while entries are under way gather and go
 // as one entry. Two entries may be under way, so that the disk of one overlaps
 // the network of the other; but the second goes only once it carries as much as
-// the first. Whoever was answered writes again at once, and an entry costs as
+// the first. A client that was answered writes again at once, and an entry costs as
 // much as some fifteen commands: without that rule entries of nearly all and of
 // nearly none would take turns for ever.
 const (

@@ -262,7 +262,7 @@ func (n *Node) requestReadIndex(ctx context.Context, c Consistency) (m commitPoi
 	return m, nil
 }
 
-// handleReadIndex serves the followers' rounds. Whoever asks lives: that is noted first,
+// handleReadIndex serves the followers' rounds. A server that asks is alive: that is recorded first,
 // since the answer proves to the other that it is.
 func (n *Node) handleReadIndex(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
 	c := Consistency(body)

@@ -97,7 +97,7 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		go func() { early <- read(old, raftnode.Strict, 100*time.Millisecond) }()
 		synctest.Wait()
 		close(h.release)
-		if err := <-lie; err != nil || old.diary.has("new") {
+		if err := <-lie; err != nil || old.machine.has("new") {
 			t.Fatalf("VerifyLeader of the deposed leader: %v; the scene is not set: it should be fooled", err)
 		}
 		if raftnode.Raft(old.Node).State() != raft.Leader {
@@ -109,13 +109,13 @@ func TestStrictReadIsNotFooledByALateHeartbeat(t *testing.T) {
 		for _, s := range []raftnode.Consistency{raftnode.Strict, raftnode.Default} {
 			err := read(old, s, 100*time.Millisecond)
 			if err == nil {
-				t.Errorf("%s read at the deposed leader was allowed; its machine holds %q, the new leader's %q", s, old.diary.text(), c.diary.text())
+				t.Errorf("%s read at the deposed leader was allowed; its machine holds %q, the new leader's %q", s, old.machine.text(), c.machine.text())
 			}
 		}
 		w.heal()
 		<-transfer
-		if err := read(old, raftnode.Strict, 10*time.Second); err != nil || !old.diary.has("new") {
-			t.Errorf("strict read after healing: %v, machine holds %q", err, old.diary.text())
+		if err := read(old, raftnode.Strict, 10*time.Second); err != nil || !old.machine.has("new") {
+			t.Errorf("strict read after healing: %v, machine holds %q", err, old.machine.text())
 		}
 	})
 }
@@ -142,7 +142,7 @@ func TestNewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 		lost.stop()
 		w.partition(addrs(lost), addrs(others[0]))
 		lost.cfg.Dir, lost.cfg.Join, lost.cfg.Expect = t.TempDir(), nil, 0
-		lost.logs, lost.snaps, lost.diary = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &recordingMachine{}
+		lost.logs, lost.snaps, lost.machine = raft.NewInmemStore(), raft.NewInmemSnapshotStore(), &recordingMachine{}
 		lost.start()
 		w.mu.Lock() // calls go through, raft's own messages do not
 		w.cut[[2]string{old.addr, lost.addr}], w.cut[[2]string{lost.addr, old.addr}] = false, false
@@ -151,7 +151,7 @@ func TestNewDiskAtAnOldAddressConfirmsNobody(t *testing.T) {
 		// A read waits while an older round is under way: then it has asked nobody yet.
 		for range 40 {
 			if err := read(old, raftnode.Strict, 50*time.Millisecond); err == nil {
-				t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.diary.text())
+				t.Errorf("a strict read at the deposed leader was allowed; its machine holds %q", old.machine.text())
 			}
 			if w.callCount("raftnode.term") > before {
 				break
@@ -207,7 +207,7 @@ func TestStrictReadSeesWritesMadeElsewhere(t *testing.T) {
 			if err := read(at, raftnode.Strict, time.Second); err != nil {
 				t.Fatalf("strict read at %s: %v", at.cfg.ID, err)
 			}
-			if !at.diary.has(line) {
+			if !at.machine.has(line) {
 				t.Fatalf("strict read at %s does not see %q", at.cfg.ID, line)
 			}
 			if took := time.Since(began); took > 20*time.Millisecond {
@@ -241,8 +241,8 @@ func TestCutOffLeaderStopsReading(t *testing.T) {
 			t.Errorf("stale read at the cut off leader: %+v, %v; want it to tell its age", f, err)
 		}
 		w.heal()
-		if err := read(old, raftnode.Strict, 20*time.Second); err != nil || !old.diary.has("two") {
-			t.Errorf("strict read after healing: %v, machine holds %q", err, old.diary.text())
+		if err := read(old, raftnode.Strict, 20*time.Second); err != nil || !old.machine.has("two") {
+			t.Errorf("strict read after healing: %v, machine holds %q", err, old.machine.text())
 		}
 	})
 }
@@ -285,8 +285,8 @@ func TestReadAtAnIndex(t *testing.T) {
 		leader, others := leaderOf(t, all)
 		index := write(t, leader, "one")
 		for _, c := range []raftnode.Consistency{raftnode.Stale, raftnode.Default, raftnode.Strict} {
-			if _, err := others[0].Ready(context.Background(), c, index); err != nil || !others[0].diary.has("one") {
-				t.Errorf("%s read at index %d: %v, machine holds %q", c, index, err, others[0].diary.text())
+			if _, err := others[0].Ready(context.Background(), c, index); err != nil || !others[0].machine.has("one") {
+				t.Errorf("%s read at index %d: %v, machine holds %q", c, index, err, others[0].machine.text())
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			if _, err := others[0].Ready(ctx, c, index+1000); wire.CodeOf(err) != wire.CodeUnavailable {
@@ -303,7 +303,7 @@ func TestAppliedIndexIsTheMachines(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
 		gate := make(chan struct{}, 1000)
-		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.diary.gate = gate })
+		s := w.addServer("n1", withConfig(func(c *raftnode.Config) { c.Expect = 1 }), func(s *server) { s.machine.gate = gate })
 		defer s.stop()
 		gate <- struct{}{}
 		write(t, s, "one")
@@ -320,8 +320,8 @@ func TestAppliedIndexIsTheMachines(t *testing.T) {
 			t.Errorf("strict read while the machine is behind: %v, want unavailable", err)
 		}
 		gate <- struct{}{}
-		if err := read(s, raftnode.Strict, time.Second); err != nil || !s.diary.has("slow") {
-			t.Errorf("strict read after the machine went on: %v, it holds %q", err, s.diary.text())
+		if err := read(s, raftnode.Strict, time.Second); err != nil || !s.machine.has("slow") {
+			t.Errorf("strict read after the machine went on: %v, it holds %q", err, s.machine.text())
 		}
 	})
 }
@@ -349,7 +349,7 @@ func TestNewLeaderKnowsWhatWasCommitted(t *testing.T) {
 		write(t, first, "one")
 		first.kill()
 		for _, s := range others {
-			if s.diary.has("one") {
+			if s.machine.has("one") {
 				t.Fatal("a follower knows of the commit already: the scene is not set")
 			}
 		}
@@ -363,7 +363,7 @@ func TestNewLeaderKnowsWhatWasCommitted(t *testing.T) {
 					continue
 				}
 				answered++
-				if !s.diary.has("one") {
+				if !s.machine.has("one") {
 					t.Fatal("a strict read at the new leader misses an acknowledged write")
 				}
 			}

@@ -67,7 +67,7 @@ func TestWithoutInjectedCommitsTheNextMessageCounts(t *testing.T) {
 		began := time.Now()
 		for i := range writes {
 			write(t, others[i%2], fmt.Sprint("w", i))
-			if !others[i%2].diary.has(fmt.Sprint("w", i)) {
+			if !others[i%2].machine.has(fmt.Sprint("w", i)) {
 				t.Fatalf("the writer's own machine does not have w%d", i)
 			}
 		}
@@ -144,7 +144,7 @@ func TestReportedCommitOfAnotherLogIsNotApplied(t *testing.T) {
 			report(old, at, newTerm)
 		}
 		time.Sleep(100 * time.Millisecond)
-		if old.diary.has("lost1") || old.diary.has("lost2") {
+		if old.machine.has("lost1") || old.machine.has("lost2") {
 			t.Fatal("an entry that was never committed was applied")
 		}
 		on.Store(false)

@@ -18,7 +18,7 @@ type Status struct {
 	CommitIndex             uint64
 	AppliedIndex            uint64 // of this process's own machine
 	LastSnapshot            uint64
-	LastContact             time.Duration // since the leader was heard; 0 as leader, -1: never
+	LastContact             time.Duration // since the leader's last message; 0 as leader, -1: never
 	Members, Voters         int
 	Tolerance               int // healthy voters that may fail now before writes stop; -1 when nobody can tell
 	LogStore                string
@@ -74,7 +74,7 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// lastContact is whom this node follows, and how long ago it heard of it.
+// lastContact returns the leader that this node follows, and how long ago it last had contact.
 func (n *Node) lastContact() (leader string, ago time.Duration) {
 	_, id := n.raft.LeaderWithID()
 	if _, ok := n.leading(); ok {

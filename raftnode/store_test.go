@@ -145,7 +145,7 @@ func TestChangedEntryIsFatal(t *testing.T) {
 		}
 		t.Log(err)
 		disk.set(func(b *badDisk) { b.spot = nil })
-		all[0].diary = &recordingMachine{}
+		all[0].machine = &recordingMachine{}
 		all[0].start()
 		requireEqualState(t, all)
 	})

@@ -16,7 +16,7 @@ import (
 // not started.
 func copyServer(t *testing.T, s *server, addr string) *server {
 	t.Helper()
-	c := &server{w: s.w, cfg: s.cfg, diary: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
+	c := &server{w: s.w, cfg: s.cfg, machine: &recordingMachine{}, logs: raft.NewInmemStore(), snaps: s.snaps, addr: addr, fatal: make(chan error, 16)}
 	c.cfg.Dir = t.TempDir()
 	c.cfg.Fatal = func(err error) { c.fatal <- err }
 	must(t, os.Chmod(c.cfg.Dir, 0o700)) // as every data directory that holds something
@@ -113,7 +113,7 @@ func TestTheOlderOfTwoProcessesOfOneServerEnds(t *testing.T) {
 		write(t, twin, "two")
 
 		for range 3 { // a supervisor tries again and again
-			old.diary = &recordingMachine{}
+			old.machine = &recordingMachine{}
 			var e *raftnode.SupersededError
 			if err := old.tryStart(); !errors.As(err, &e) || e.Newer.Address != twin.addr {
 				t.Fatalf("the older was started again: %v, want it refused while the newer runs", err)
@@ -149,7 +149,7 @@ func TestOfTwoCopiesStartedOneGoesOn(t *testing.T) {
 		old := others[1]
 		old.stop()
 		twin := copyServer(t, old, "elsewhere:1")
-		old.diary = &recordingMachine{}
+		old.machine = &recordingMachine{}
 		old.start()
 		time.Sleep(time.Second)
 		twin.start()
@@ -174,7 +174,7 @@ func TestAnOlderCopyEndsItself(t *testing.T) {
 		backup := copyServer(t, all[1], "elsewhere:1")
 		for range 3 {
 			all[1].stop()
-			all[1].diary = &recordingMachine{}
+			all[1].machine = &recordingMachine{}
 			all[1].start()
 		}
 		eventually(t, "n2 is back", func() bool { return ready(all[1]) })

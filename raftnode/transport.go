@@ -93,8 +93,8 @@ func (q *transport) appendEntries(id raft.ServerID, to raft.ServerAddress, a *ra
 	return err
 }
 
-// isHeartbeat tells raft's heartbeats, which name no place in the log, from all
-// else that it sends.
+// isHeartbeat reports whether a request is a heartbeat of raft's, which names no
+// place in the log.
 func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.PrevLogEntry == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }

@@ -13,8 +13,8 @@ import (
 
 // unreachablePeers is the servers that this one does not reach, so that what waits to
 // try again need not wait longer than the outage lasts. A server is unreachable
-// from the first request to it that fails until it is heard: it answers, asks,
-// or opens a connection.
+// from the first request to it that fails until there is a sign of life: it answers,
+// asks, or opens a connection.
 type unreachablePeers struct {
 	// onReachable is called for every server that is reachable again, with how long it was
 	// away. It must not block.
@@ -80,15 +80,15 @@ func (a *unreachablePeers) prune(keep func(serverID string) bool) {
 }
 
 // Pauses between two tries of a request that failed. The pause doubles, and ends early
-// when the server is heard; minRetryPause is there so that one that is heard and not
-// reached is not asked without a pause.
+// at a sign of life of the server; minRetryPause is there so that one that sends and is
+// not reached is not asked without a pause.
 const (
 	minRetryPause = 10 * time.Millisecond
 	maxRetryPause = 150 * time.Millisecond
 )
 
-// waitToRetry lets a pause pass, or less if the server is heard. False says that ctx
-// has ended.
+// waitToRetry waits for a pause, or less at a sign of life of the server. False means
+// that ctx has ended.
 func (a *unreachablePeers) waitToRetry(ctx context.Context, serverID string, pause time.Duration) bool {
 	a.mu.Lock()
 	var ended chan struct{} // nil: never

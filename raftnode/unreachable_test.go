@@ -46,7 +46,7 @@ func TestLogResumesSoonAfterAReturn(t *testing.T) {
 			last := fmt.Sprint("w", i, "-", writes-1)
 			w.heal()
 			returned := time.Now()
-			for !gone.diary.has(last) {
+			for !gone.machine.has(last) {
 				for _, s := range []*server{leader, stays} {
 					if raftnode.Raft(gone.Node).LastIndex() >= missing {
 						break // it takes the log

@@ -143,7 +143,7 @@ func TestJoinOfAnotherCluster(t *testing.T) {
 		defer a.stop()
 		eventually(t, "both have a cluster", func() bool { return ready(a.server) && ready(b.server) })
 		b.stop()
-		b.cfg.Join, b.diary = []string{"a:1"}, &recordingMachine{}
+		b.cfg.Join, b.machine = []string{"a:1"}, &recordingMachine{}
 		b.start()
 		defer b.stop()
 		waitWarnings(t, []loggedServer{b}, func(string) []string {
@@ -177,7 +177,7 @@ func TestAllAddressesChangedWithoutJoin(t *testing.T) {
 			s.stop()
 		}
 		for _, s := range all {
-			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
+			s.addr, s.machine, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
 			s.start()
 			defer s.stop()
 		}
@@ -195,7 +195,7 @@ func TestAnnouncedAddressesAreAsked(t *testing.T) {
 		defer func() { stopAll(all) }()
 		stopAll(all)
 		for _, s := range all {
-			s.addr, s.diary, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
+			s.addr, s.machine, s.cfg.Join, s.cfg.Expect = s.cfg.ID+":2", &recordingMachine{}, nil, 0
 			s.cfg.Announced = func() []string { return []string{"n1:2", "n2:2"} }
 			s.start()
 		}

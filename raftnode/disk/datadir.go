@@ -29,8 +29,8 @@ func pathExists(path string) (bool, error) {
 }
 
 // prepareDataDir makes dir if it is missing and makes sure that it can be written.
-// A new directory is closed to others; one that holds something already is
-// nobody's to change unasked, so it is refused while others may look into it.
+// A new directory is closed to others; one that holds something already
+// is not changed unasked, so it is refused while it is open to others.
 func prepareDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)

@@ -131,8 +131,8 @@ func (p *pageChecker) checkTree(id uint64, depth int) error {
 	return nil
 }
 
-// readPage returns the page id with what it overflows into, which belong to nobody
-// else from then on.
+// readPage returns the page id with what it overflows into, which belong to no
+// other page from then on.
 func (p *pageChecker) readPage(id uint64) ([]byte, error) {
 	head := make([]byte, pageHeader)
 	if id < 2 || id >= p.limit {
@@ -159,7 +159,7 @@ func (p *pageChecker) readPage(id uint64) ([]byte, error) {
 }
 
 // checkFreelist checks the ids of the pages that bbolt would write over: they ascend,
-// and nobody has them. It comes after the walk.
+// and no page uses them. It comes after the walk.
 func (p *pageChecker) checkFreelist(id uint64) error {
 	page, err := p.readPage(id)
 	if err != nil {

@@ -80,8 +80,8 @@ func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 // Cluster is the cluster that all certificates of the authority belong to.
 func (ca *CA) Cluster() string { return ca.cluster }
 
-// PEM is the authority's certificate, which everybody may know, and its key,
-// which nobody else may.
+// PEM is the authority's certificate, which is public, and its key, which
+// is secret.
 func (ca *CA) PEM() (cert, key []byte, err error) { return encodePEMPair(ca.cert.Raw, ca.key) }
 
 // Issue makes a key and a certificate for one of the cluster, valid for life.

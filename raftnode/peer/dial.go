@@ -11,7 +11,7 @@ import (
 // userTimeout is how long sent data may stay unacknowledged.
 const userTimeout = 10 * time.Second
 
-// keepAlive finds a dead peer on a connection where nobody speaks.
+// keepAlive finds a dead peer on an idle connection.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // dial opens a connection of one kind, handshake included. The name in addr is resolved

@@ -143,8 +143,8 @@ func (s *dialer) recordFailure(err error) {
 	s.notBefore = s.failedAt.Add(s.backoff/2 + rand.N(s.backoff/2+1))
 }
 
-// minBackoff is what remains of the pause once the other side is heard. Two
-// whose connections end as soon as they begin hear each other all the time.
+// minBackoff is what remains of the pause after a sign of life of the other side. Two
+// whose connections end as soon as they begin have signs of life all the time.
 const minBackoff = 20 * time.Millisecond
 
 // resetBackoff ends the pauses before the next call of a coordinator that is there:

@@ -22,7 +22,7 @@ import (
 //	failure: JSON of a wire.Error
 //	cancel, ping, pong: nothing more
 //
-// Numbers are big-endian. Any error ends the connection; nobody resynchronises.
+// Numbers are big-endian. Any error ends the connection; there is no resynchronisation.
 const (
 	frameRequest byte = 1 + iota
 	frameAnswer

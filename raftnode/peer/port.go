@@ -191,7 +191,7 @@ func (p *Port) Addr() string { return p.listener.Addr().String() }
 func (p *Port) Advertise() string { return p.advertise }
 
 // Handle answers calls of method by h from now on, replacing an earlier
-// handler. A method nobody handles is answered unavailable.
+// handler. A method without a handler is answered unavailable.
 func (p *Port) Handle(method string, h func(ctx context.Context, from Hello, body []byte) ([]byte, error)) {
 	p.handlers.Store(method, Handler(h))
 }

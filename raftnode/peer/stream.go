@@ -46,7 +46,7 @@ func (s *streamQueue) enqueue(c stream) {
 	select {
 	case s.queue <- c:
 		select {
-		case <-s.done: // closed meanwhile: nobody will accept it
+		case <-s.done: // closed meanwhile: it will not be accepted
 			s.drain()
 		default:
 		}
@@ -116,7 +116,7 @@ type RaftLayer struct {
 	mu          sync.Mutex
 	closed      bool
 	openStreams map[net.Conn]dialInfo // handed to raft, either direction, still open
-	onClosed    func(serverID string) // nil: nobody asks
+	onClosed    func(serverID string) // nil: not called
 	onOpened    func(serverID string) // the same
 }
 
@@ -181,8 +181,8 @@ func (l *RaftLayer) OnStreamClosed(f func(serverID string)) {
 	l.onClosed = f
 }
 
-// ConnectionRefused reports whether nobody listens at addr, and the machine there says so
-// within ctx. False says nothing: somebody may listen, or nothing be reached.
+// ConnectionRefused reports whether the host of addr refuses connections there before ctx
+// ends. False proves nothing: the port may be open, or the host not reached.
 func (l *RaftLayer) ConnectionRefused(ctx context.Context, addr string) bool {
 	d := net.Dialer{Timeout: l.streams.port.limits.DialTimeout}
 	c, err := d.DialContext(ctx, "tcp", addr)
@@ -195,7 +195,7 @@ func (l *RaftLayer) ConnectionRefused(ctx context.Context, addr string) bool {
 // Addr is the advertised address, not the bound one.
 func (l *RaftLayer) Addr() net.Addr { return l.addr }
 
-// Dial opens a stream to whoever answers at addr within timeout.
+// Dial opens a stream to the server that answers at addr within timeout.
 func (l *RaftLayer) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 	return l.DialServer(addr, "", timeout)
 }
