@@ -11,7 +11,7 @@ import (
 // Certain answers what look finds. A yes is taken from the view of now; a no
 // counts only from a view that is at least as new as the call, since this
 // coordinator may be behind. All who ask meanwhile share one read of the
-// leader, so that whoever shows made-up secrets costs no round each. Errors:
+// leader, so that requests with made-up secrets do not cost a round each. Errors:
 // those of look, and unavailable when nobody newer can be asked.
 func Certain[R any](ctx context.Context, c *Core, look func(*fsm.State) (R, error)) (R, error) {
 	out, err := look(c.machine.View())

@@ -150,7 +150,7 @@ func (c *Core) NewConversation() ([16]byte, error) {
 	return id, nil
 }
 
-// Sleep waits d or until ctx ends; it tells whether the whole time passed.
+// Sleep waits d or until ctx ends; it reports whether the whole time passed.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -61,6 +61,6 @@ func (d *Directory) Coordinators() (ids []string) {
 	return ids
 }
 
-// Changed implements router.Directory. It tells more often than there is a
-// change: at every new view.
+// Changed implements router.Directory. It fires more often than there is
+// a change: at every new view.
 func (d *Directory) Changed() <-chan struct{} { return d.machine.Feed().Changed() }

@@ -89,7 +89,7 @@ func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor,
 	return cur, nil
 }
 
-// Next blocks until there is news, ctx ends (its error) or the cursor's place
+// Next blocks until there are events, ctx ends (its error) or the cursor's place
 // is none that the feed can go on from: it fell behind, or the place is not of
 // this cluster's history. Then lagged is true, the events between are lost to
 // it, and it goes on from now: the caller lists again what it watches, at least
@@ -126,11 +126,11 @@ func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, 
 	}
 }
 
-// unsurePause is how long to wait while nobody can tell whether a place is one
-// of this cluster's history.
+// unsurePause is how long to wait while it is not known whether a place is one of
+// this cluster's history.
 const unsurePause = time.Second
 
-// knows tells whether a place is one of this cluster's history: a place of
+// knows reports whether a place is one of this cluster's history: a place of
 // another cluster is none, nor is one beyond the newest index (the cluster was
 // founded anew, and the place names no cluster). Since this coordinator may be
 // behind others, the leader is asked before a place is beyond; the error says
@@ -154,7 +154,7 @@ func (c *Core) knows(ctx context.Context, cluster string, index uint64) (bool, e
 	return own() && index <= c.machine.View().Index, nil
 }
 
-// foreign tells whether an id is certainly that of another cluster; "" never is.
+// foreign reports whether an id is certainly that of another cluster; "" never is.
 func (c *Core) foreign(cluster string) bool {
 	own := c.ClusterID()
 	return cluster != "" && own != "" && cluster != own

@@ -13,7 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Places of a cluster that was there before are told lagged, by their id, or by
+// Places of a cluster that was there before lag, by their id, or by
 // being beyond the newest index; a place that is merely ahead of a follower is
 // waited for.
 func TestPlacesOfAnotherCluster(t *testing.T) {
@@ -34,7 +34,7 @@ func TestPlacesOfAnotherCluster(t *testing.T) {
 			_, lagged, err := cur.Next(ctx)
 			cancel()
 			if err != nil || !lagged {
-				t.Errorf("%s: lagged %v, %v; want to be told", name, lagged, err)
+				t.Errorf("%s: lagged %v, %v; want lagged", name, lagged, err)
 			}
 			if want := (control.Position{Index: now, Cluster: "new"}); cur.At().Index != want.Index || cur.At().Cluster != want.Cluster {
 				t.Errorf("%s: goes on from %v, want from now, %v", name, cur.At(), want)
@@ -75,7 +75,7 @@ func TestPlaceIsNotJudgedWithoutLeader(t *testing.T) {
 		}
 		w.failProposals(nil)
 		if _, lagged, err := cur.Next(t.Context()); !lagged || err != nil {
-			t.Errorf("with a leader again: lagged %v, %v; want to be told", lagged, err)
+			t.Errorf("with a leader again: lagged %v, %v; want lagged", lagged, err)
 		}
 	}, "n1")
 }

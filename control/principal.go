@@ -118,10 +118,10 @@ func (a *Authenticator) Authenticate(from Credentials) (Principal, error) {
 	return Principal{from: from, admitted: true}, nil
 }
 
-// asks tells whether a door asks for a token: LECO has no place for one.
+// asks reports whether a door asks for a token: LECO has no place for one.
 func (a *Authenticator) asks(d Door) bool { return len(a.tokens) > 0 && d != DoorLECO }
 
-// knows compares a token with all there are, by hash, so that the time tells
+// knows compares a token with all there are, by hash, so that the time reveals
 // nothing about them.
 func (a *Authenticator) knows(token string) bool {
 	sum := sha256.Sum256([]byte(token))

@@ -30,11 +30,11 @@ type Read struct {
 // alone.
 type Part struct {
 	Resource fsm.Resource
-	// ChangedAt, if given, tells more exactly at which index it changed last.
+	// ChangedAt, if given, returns more exactly at which index it changed last.
 	ChangedAt func(*fsm.State) uint64
 }
 
-// Fresh tells how fresh an answer is.
+// Fresh is how fresh an answer is.
 type Fresh struct {
 	Index       uint64 // of the view it was read from, or of the write
 	Leader      string // id; "" when none is known

@@ -17,7 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// A read waits for news behind its index, or answers with what is there when
+// A read waits for a change behind its index, or answers with what is there when
 // its wait is over.
 func TestReadWaits(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
@@ -27,7 +27,7 @@ func TestReadWaits(t *testing.T) {
 		_, fresh, err := n1.View(t.Context(), control.Read{Index: at, Wait: 30 * time.Second})
 		noError(t, err)
 		if waited := time.Since(begin); waited != 30*time.Second || fresh.Index != at {
-			t.Errorf("a wait without news took %v and gave index %d, want 30s and %d", waited, fresh.Index, at)
+			t.Errorf("a wait without a change took %v and gave index %d, want 30s and %d", waited, fresh.Index, at)
 		}
 		go func() {
 			time.Sleep(7 * time.Second)
@@ -37,7 +37,7 @@ func TestReadWaits(t *testing.T) {
 		list, fresh, err := n1.Components(t.Context(), anyone, control.Read{Index: at, Wait: 30 * time.Second}, directory.ComponentFilter{}, control.Page{})
 		noError(t, err)
 		if waited := time.Since(begin); waited != 7*time.Second || fresh.Index != at+1 || len(list.Components) != 1 {
-			t.Errorf("after %v index %d and %d components, want 7s, %d and the news", waited, fresh.Index, len(list.Components), at+1)
+			t.Errorf("after %v index %d and %d components, want 7s, %d and the change", waited, fresh.Index, len(list.Components), at+1)
 		}
 		_, _, err = n1.View(t.Context(), control.Read{Consistency: "fresh"})
 		refused(t, err, wire.CodeInvalid, "stale, default or strict")
@@ -132,7 +132,7 @@ func TestEvents(t *testing.T) {
 			t.Fatalf("events %+v, want the sign-in and the sign-out", events)
 		}
 		if b, _ := json.Marshal(events); strings.Contains(string(b), "secret") {
-			t.Errorf("the events tell secrets: %s", b)
+			t.Errorf("the events show secrets: %s", b)
 		}
 		resumed, err := control.ParsePosition("index", control.Position{Index: events[0].Index, Seq: events[0].Seq}.String())
 		noError(t, err)
@@ -146,7 +146,7 @@ func TestEvents(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, _, err := again.Next(ctx); err != context.DeadlineExceeded {
-			t.Errorf("without news: %v, want the context's error", err)
+			t.Errorf("without events: %v, want the context's error", err)
 		}
 		_, err = n1.Events(anyone, []string{"weather"}, nil)
 		refused(t, err, wire.CodeInvalid, "weather")
@@ -157,7 +157,7 @@ func TestEvents(t *testing.T) {
 	}, "n1")
 }
 
-// A cursor that fell behind the feed is told so, and goes on from now; so does
+// A cursor that fell behind the feed lags, and goes on from now; so does
 // the coordinator itself.
 func TestEventsLagged(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
@@ -176,7 +176,7 @@ func TestEventsLagged(t *testing.T) {
 		_, lagged, err := cur.Next(t.Context())
 		noError(t, err)
 		if !lagged {
-			t.Fatal("a cursor behind the feed is not told so")
+			t.Fatal("a cursor behind the feed does not lag")
 		}
 		if at := cur.At().Index; at != n1.machine.View().Index {
 			t.Errorf("the cursor goes on from %d, want the index of now, %d", at, n1.machine.View().Index)
@@ -240,7 +240,7 @@ func TestClusterReads(t *testing.T) {
 func TestTransferAnswersTheNewLeader(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		// n1 gives leadership up at once; this coordinator learns of what follows second by second.
-		news := func(each ...wire.Leader) func() (string, uint64) {
+		sequence := func(each ...wire.Leader) func() (string, uint64) {
 			began := time.Now()
 			return func() (string, uint64) {
 				l := each[min(int(time.Since(began)/time.Second), len(each)-1)]
@@ -264,7 +264,7 @@ func TestTransferAnswersTheNewLeader(t *testing.T) {
 			"the old one is still known": {"n2", []wire.Leader{{ID: "n1", Term: 3}}, wire.Leader{}, wire.CodeUnknown},
 		} {
 			w.mu.Lock()
-			w.leader = news(c.leads...)
+			w.leader = sequence(c.leads...)
 			w.mu.Unlock()
 			got, err := w.nodes["n1"].Transfer(t.Context(), anyone, wire.Transfer{To: c.to})
 			if c.code != "" {

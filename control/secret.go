@@ -129,7 +129,7 @@ func (c *Core) noSecretOf(ctx context.Context, full string) error {
 	return err
 }
 
-// SessionGone tells why there is no such session.
+// SessionGone returns why there is no such session.
 func SessionGone(table *registry.Table, id string) error {
 	why := wire.Refuse(wire.CodeNotFound, "no session %s: sign in", id)
 	if e, ended := table.Ended(id); ended {

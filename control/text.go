@@ -7,7 +7,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// PlainText tells whether s is text without control characters, at most size bytes.
+// PlainText reports whether s is text without control characters, at most size bytes.
 func PlainText(s string, size int) bool {
 	if len(s) > size || !utf8.ValidString(s) {
 		return false

@@ -17,8 +17,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// told decodes the notification in a message of COORDINATOR.
-func told[P any](t *testing.T, m wire.Received, method string) (p P) {
+// notification decodes the notification in a message of COORDINATOR.
+func notification[P any](t *testing.T, m wire.Received, method string) (p P) {
 	t.Helper()
 	in := struct {
 		Method string `json:"method"`
@@ -31,7 +31,7 @@ func told[P any](t *testing.T, m wire.Received, method string) (p P) {
 	return p
 }
 
-// A job from its submission to its results: the worker is told by its home, and
+// A job from its submission to its results: its home notifies the worker, and
 // reports through any coordinator, the home's death included.
 func TestJobThroughAWorker(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
@@ -43,10 +43,10 @@ func TestJobThroughAWorker(t *testing.T) {
 		synctest.Wait()
 		var run []wire.RunPart
 		for _, m := range n1.inbox(t, worker, 0) {
-			run = append(run, told[wire.RunParts](t, m, "run_parts").Parts...)
+			run = append(run, notification[wire.RunParts](t, m, "run_parts").Parts...)
 		}
 		if len(run) != 2 || run[0].PartRef != ref || run[0].Runtime != "sh" || string(run[0].Item) != `{"from":0,"to":1}` {
-			t.Fatalf("the worker is told to run %+v, want parts 0 and 1 with script and item", run)
+			t.Fatalf("the worker is asked to run %+v, want parts 0 and 1 with script and item", run)
 		}
 		if ws, _, err := n2.Workers(t.Context(), anyone, control.Read{}); err != nil || len(ws.Workers) != 1 || ws.Workers[0].Busy != 2 {
 			t.Errorf("the workers are %+v (%v), want one with 2 parts", ws, err)
@@ -69,20 +69,20 @@ func TestJobThroughAWorker(t *testing.T) {
 			t.Errorf("the parts are %+v, want done, waiting after a failure, waiting", p)
 		}
 		w.setUnreachable("n1", false)
-		// A second attempt, then the job is cancelled: the worker is told both.
+		// A second attempt, then the job is cancelled: the worker is notified of both.
 		w.assign(job, 1, 2, worker)
 		synctest.Wait()
 		_, _, err = n2.CancelJob(t.Context(), anyone, job, "")
 		noError(t, err)
 		synctest.Wait()
 		got := n1.inbox(t, worker, 2)
-		last := told[wire.PartRefs](t, got[len(got)-1], "cancel_parts")
+		last := notification[wire.PartRefs](t, got[len(got)-1], "cancel_parts")
 		if want := (wire.PartRef{Job: job, Part: 1, Attempt: 2}); len(last.Parts) != 1 || last.Parts[0] != want {
-			t.Errorf("the worker is told to drop %+v, want %+v", last.Parts, want)
+			t.Errorf("the worker is asked to drop %+v, want %+v", last.Parts, want)
 		}
 		for _, m := range got {
 			if bytes.Contains(m.Content, []byte(`"cancel_parts"`)) && bytes.Contains(m.Content, []byte(`"part":0`)) {
-				t.Errorf("the worker is told to drop what it finished: %s", m.Content)
+				t.Errorf("the worker is asked to drop what it finished: %s", m.Content)
 			}
 		}
 		v, err = n2.call(t, worker.Secret, "sync_parts", wire.SyncParts{Holding: []wire.PartRef{ref}})
@@ -121,7 +121,7 @@ func TestResultIsNestedTooDeep(t *testing.T) {
 	}, "n1")
 }
 
-// What a full mailbox refused is told again.
+// What a full mailbox refused is sent again.
 func TestRunPartsIsToldAgain(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1 := w.nodes["n1"]
@@ -132,8 +132,8 @@ func TestRunPartsIsToldAgain(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		n1.mail.fill(false)
 		got := n1.inbox(t, worker, 0)
-		if run := told[wire.RunParts](t, got[0], "run_parts"); len(run.Parts) != 1 {
-			t.Errorf("told %+v, want the one part", run)
+		if run := notification[wire.RunParts](t, got[0], "run_parts"); len(run.Parts) != 1 {
+			t.Errorf("sent %+v, want the one part", run)
 		}
 	}, "n1")
 }
@@ -152,7 +152,7 @@ func TestPartLogs(t *testing.T) {
 		}
 		noError(t, add(n1, worker, 0, "hello "))
 		noError(t, add(n2, worker, 6, "world"))
-		noError(t, add(n2, worker, 3, "lo wor")) // told twice
+		noError(t, add(n2, worker, 3, "lo wor")) // appended twice
 		refused(t, add(n1, worker, 99, "x"), wire.CodeConflict, "has 11 bytes")
 		refused(t, add(n1, worker, -1, "x"), wire.CodeInvalid, "offset")
 		refused(t, add(n1, other, 0, "x"), wire.CodeConflict, "n1.other")

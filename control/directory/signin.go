@@ -108,9 +108,9 @@ func (d *Directory) announced(ctx context.Context) error {
 	}
 }
 
-// leased lets the lease of a session that signed in run anew: told twice, the
-// sign-in has changed nothing, and its lease runs already. The home judges it, which
-// is another coordinator if the sign-in was first told there.
+// leased renews the lease of a session that signed in: a repeated sign-in changes
+// nothing, and its lease runs already. The session's home renews it, which is another
+// coordinator if the first sign-in was carried out there.
 func (d *Directory) leased(ctx context.Context, row registry.Session) error {
 	if row.Home != d.Self().ID {
 		if _, err := d.home.Beat(ctx, row); err != nil {

@@ -82,7 +82,7 @@ func (h *Home) Sessions() int { return h.local.len() }
 func (h *Home) Mail() Mail { return h.mail }
 
 // Post sends a message as it stands, without blocking; the caller vouches for its
-// sender. Without a Timeout it is PostTime. done (nil: not told) is called exactly
+// sender. Without a Timeout it is PostTime. done (may be nil) is called exactly
 // once, perhaps before Post returns, and must not block; its error is as of Send.
 func (h *Home) Post(m wire.Message, o router.PostOptions, done func(error)) {
 	if o.Timeout == 0 {

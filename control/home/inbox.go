@@ -18,7 +18,7 @@ type Inbox struct {
 	home    *Home
 	session registry.Session
 	who     control.Principal
-	fresh   bool // no home elsewhere was told yet that the session asked
+	fresh   bool // no other home has counted this inbox as a sign of life yet
 }
 
 // MaxReceive is how many messages one Receive hands out at most.
@@ -27,7 +27,7 @@ const MaxReceive = 1000
 // longestPoll is how long one call to another coordinator waits for messages.
 const longestPoll = 10 * time.Second
 
-// slack is what an answer of another coordinator may take on its way.
+// slack is the time that an answer of another coordinator may need on the network.
 const slack = 100 * time.Millisecond
 
 // Inbox opens the mailbox of the component for its own session; it counts as

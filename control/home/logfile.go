@@ -13,7 +13,7 @@ import (
 // logFile is the log of one try. As long as nothing was dropped the file is the
 // output as it came. Else it is wire.LogHead bytes of the output's beginning, a
 // ring of wire.LogTail bytes, in which the byte at offset o of the output is at
-// (o-LogHead) modulo LogTail, and a trailer that tells what the ring holds.
+// (o-LogHead) modulo LogTail, and a trailer that says what the ring holds.
 type logFile struct {
 	f    *os.File
 	size int64 // of the file
@@ -47,7 +47,7 @@ func openLog(f *os.File) (*logFile, error) {
 }
 
 // add writes output that begins at offset and ends behind l.end. The trailer
-// never tells of bytes that are not there, whenever the process ends.
+// never counts bytes that are not there, whenever the process ends.
 func (l *logFile) add(offset int64, data []byte) error {
 	if offset < l.end {
 		data, offset = data[l.end-offset:], l.end

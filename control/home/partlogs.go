@@ -30,7 +30,7 @@ type LogChunk struct {
 	Offset  int64  `json:"offset"` // of the first byte of Data in the output of the try
 	Data    []byte `json:"data"`   // stdout and stderr as they came; empty at the end for now
 	Next    int64  `json:"next"`   // the offset to read on from
-	// End tells that the try has ended and nothing follows Data; Cut that the
+	// End: the try has ended and nothing follows Data. Cut: the
 	// output from Offset to Next was dropped: Data is a mark in its place.
 	End bool `json:"end"`
 	Cut bool `json:"cut,omitempty"`
@@ -47,7 +47,7 @@ type StoredChunk struct {
 	More bool `json:"more,omitempty"` // there is more behind Next already
 }
 
-// partLogs are the logs of parts whose workers are homed here: the file
+// partLogs are the logs of parts whose workers are at home here: the file
 // <job>/<part>.<attempt>.log under the root for every try. The root is an
 // os.Root, so that no name leads out of it, whatever it is.
 type partLogs struct {
@@ -157,7 +157,7 @@ func (l *partLogs) append(in wire.AppendLog) (int64, error) {
 	end := in.Offset + int64(len(in.Data))
 	switch {
 	case end <= log.end:
-		return log.end, nil // told twice
+		return log.end, nil // appended before
 	case in.Offset > log.end && log.end < wire.LogHead:
 		return log.end, wire.Refuse(wire.CodeConflict, "the log of part %d of job %s has %d bytes: nothing goes in at %d", in.Part, in.Job, log.end, in.Offset)
 	}

@@ -96,7 +96,7 @@ func handle[Q, R any](h *Home, method string, do func(context.Context, Q) (R, er
 	})
 }
 
-// localSession returns the live session that another coordinator takes for homed here.
+// localSession returns the live session that another coordinator believes to be at home here.
 // Errors: not_found (it ended), unavailable (it moved on; or nobody newer can
 // be asked).
 func (h *Home) localSession(ctx context.Context, id string) (registry.Session, error) {
@@ -112,12 +112,12 @@ func (h *Home) localSession(ctx context.Context, id string) (registry.Session, e
 	})
 }
 
-// moved tells that a session is at home elsewhere by now.
+// moved is the error for a session that is at home elsewhere by now.
 func moved(s registry.Session) error {
 	return wire.NotTried("%s moved to %s just now: repeat", s.FullName, s.Home)
 }
 
-// unread tells why a session that was at home here has no mailbox here: it
+// unread returns why a session that was at home here has no mailbox here: it
 // ended, moved, or its mailbox is not open yet or any more.
 func (h *Home) unread(ctx context.Context, id string) error {
 	s, err := h.localSession(ctx, id)

@@ -84,7 +84,7 @@ func (h *Home) send(ctx context.Context, s registry.Session, in wire.SendMessage
 	return wire.Sent{Outcome: "delivered", ConversationID: uuid.UUID(m.Conversation).String()}, nil
 }
 
-// disowned tells why another coordinator, whose view is fresh, does not know a
+// disowned returns why another coordinator, whose view is fresh, does not know a
 // session as at home here: it ended or moved, and this view was behind.
 func (h *Home) disowned(ctx context.Context, s registry.Session) error {
 	view, _, err := h.View(ctx, control.Read{Consistency: string(raftnode.Strict)})

@@ -37,12 +37,12 @@ func (o *sends) once(ctx context.Context, session, key string, what [32]byte, no
 	if o.by == nil {
 		o.by = map[string]map[string]*outcome{}
 	}
-	mine := o.by[session]
-	if mine == nil {
-		mine = map[string]*outcome{}
-		o.by[session] = mine
+	entries := o.by[session]
+	if entries == nil {
+		entries = map[string]*outcome{}
+		o.by[session] = entries
 	}
-	if first, ok := mine[key]; ok && !first.over(now) {
+	if first, ok := entries[key]; ok && !first.over(now) {
 		o.mu.Unlock()
 		if first.what != what {
 			return wire.Refuse(wire.CodeConflict, "the idempotency key was used for another message")
@@ -54,13 +54,13 @@ func (o *sends) once(ctx context.Context, session, key string, what [32]byte, no
 			return wire.Unknown(ctx.Err())
 		}
 	}
-	if len(mine) >= keptSends {
-		for k, e := range mine {
+	if len(entries) >= keptSends {
+		for k, e := range entries {
 			if e.over(now) {
-				delete(mine, k)
+				delete(entries, k)
 			}
 		}
-		if len(mine) >= keptSends {
+		if len(entries) >= keptSends {
 			o.mu.Unlock()
 			e := wire.Refuse(wire.CodeBusy, "%d keyed messages within %v are the most of one session", keptSends, keptFor)
 			e.RetryAfter = time.Minute
@@ -68,7 +68,7 @@ func (o *sends) once(ctx context.Context, session, key string, what [32]byte, no
 		}
 	}
 	entry := &outcome{what: what, done: make(chan struct{})}
-	mine[key] = entry
+	entries[key] = entry
 	o.mu.Unlock()
 
 	err := do()
@@ -77,13 +77,13 @@ func (o *sends) once(ctx context.Context, session, key string, what [32]byte, no
 	defer o.mu.Unlock()
 	entry.err, entry.ended = err, now
 	close(entry.done)
-	if err != nil && wire.CodeOf(err) != wire.CodeUnknown && wire.CodeOf(err) != wire.CodeInternal && mine[key] == entry {
-		delete(mine, key)
+	if err != nil && wire.CodeOf(err) != wire.CodeUnknown && wire.CodeOf(err) != wire.CodeInternal && entries[key] == entry {
+		delete(entries, key)
 	}
 	return err
 }
 
-// over tells whether the entry ended and was kept long enough. mu is held.
+// over reports whether the entry ended and was kept long enough. mu is held.
 func (e *outcome) over(now time.Time) bool {
 	select {
 	case <-e.done:
@@ -104,13 +104,13 @@ func (o *sends) forget(session string) {
 func (o *sends) sweep(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for session, mine := range o.by {
-		for k, e := range mine {
+	for session, entries := range o.by {
+		for k, e := range entries {
 			if e.over(now) {
-				delete(mine, k)
+				delete(entries, k)
 			}
 		}
-		if len(mine) == 0 {
+		if len(entries) == 0 {
 			delete(o.by, session)
 		}
 	}

@@ -110,7 +110,7 @@ func (s *Session) Mail(notify func(router.WriteMode)) (*router.Consumer, error) 
 	return mail, nil
 }
 
-// Address completes a receiver's name as of Send; here tells that it is the
+// Address completes a receiver's name as of Send; here reports that it is the
 // COORDINATOR of this home, which Ask speaks for.
 func (s *Session) Address(to string) (full string, here bool, err error) {
 	if own := s.home.Name(); to == wire.Coordinator || to == own {
@@ -125,17 +125,16 @@ func (s *Session) Address(to string) (full string, here bool, err error) {
 
 // Post sends a message in the session's name, whatever its From says, to a
 // receiver that Address completed, with PostTime from now on, which may be a
-// moment ago. done (not nil) is called exactly once,
-// perhaps before Post returns, and must not wait. The payload is
-// borrowed, as router.PostOptions tells; more tells that another one is posted at once.
-func (s *Session) Post(m wire.Message, now time.Time, more bool, done func(router.Outcome, error)) {
+// moment ago. done (not nil) is called exactly once, perhaps before Post returns,
+// and must not wait. The payload is borrowed; see router.PostOptions.
+func (s *Session) Post(m wire.Message, now time.Time, write router.WriteMode, done func(router.Outcome, error)) {
 	m.From = s.row.FullName
-	s.home.mail.PostWith(m, router.PostOptions{Now: now, Timeout: PostTime, Borrowed: true, Write: router.WriteMode(!more)}, done)
+	s.home.mail.PostWith(m, router.PostOptions{Now: now, Timeout: PostTime, Borrowed: true, Write: write}, done)
 }
 
-// Outcome is what a session is told of a message that Post brought about. A
+// Outcome returns the error that a session receives for a message of Post. A
 // receiver's home that does not know it as at home here any more refuses its
-// messages: the connection will learn why by its end.
+// messages: the connection learns the reason when it ends.
 func (s *Session) Outcome(err error) error {
 	if wire.CodeOf(err) == wire.CodeForbidden {
 		return notAtHome(s.row.FullName)

@@ -113,7 +113,7 @@ func (c *Coordinator) reply(ctx context.Context, own string, m wire.Message) {
 }
 
 // requestTimeout is how long Request waits without a deadline of its caller,
-// and the longest that its question may take to the component's mailbox.
+// and the longest that its request may travel to the component's mailbox.
 const requestTimeout = 10 * time.Second
 
 // request is Request after its checks.
@@ -159,7 +159,7 @@ func (c *Coordinator) request(ctx context.Context, to, method string, params jso
 	}
 }
 
-// rpcAnswer takes the result out of an answer.
+// rpcAnswer decodes the result of an answer.
 func rpcAnswer(from string, content []byte) (json.RawMessage, error) {
 	in, err := jsonrpc.ParseReply(content)
 	if err != nil {

@@ -23,9 +23,9 @@ func (c *Coordinator) Call(ctx context.Context, who control.Principal, method st
 	return c.call(ctx, s, method, params)
 }
 
-// Serves tells whether Call carries out methods of to: COORDINATOR, also by its
-// full name here. That of another namespace is invalid: it serves who is signed in
-// there, and answers no other coordinator.
+// Serves reports whether Call carries out methods of to: COORDINATOR, also by its
+// full name here. That of another namespace is invalid: it serves the sessions at
+// home there, and no other coordinator.
 func (c *Coordinator) Serves(to string) (bool, error) {
 	namespace, name, full := strings.Cut(to, ".")
 	if full && name != wire.Coordinator || !full && to != wire.Coordinator {

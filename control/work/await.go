@@ -54,7 +54,7 @@ func (w *Work) AwaitJob(ctx context.Context, who control.Principal, id string, w
 const roomForResults = 4 << 20
 
 // EndedResults returns a page of the results of the parts that have ended, by
-// number, behind the part after (below 0: from the first). more tells that others
+// number, behind the part after (below 0: from the first). more reports that others
 // follow. Errors: invalid, not_found, unavailable.
 func (w *Work) EndedResults(ctx context.Context, who control.Principal, id string, after, limit int) (list []wire.PartResult, more bool, err error) {
 	if err := w.Authorize(who, control.JobsRead, control.Thing{ID: id}); err != nil {

@@ -111,7 +111,7 @@ func (w *Work) withJob(ctx context.Context, job string) (*fsm.State, error) {
 	return view, err
 }
 
-// readLog reads one chunk wherever it is, and tells whether there is more now.
+// readLog reads one chunk wherever it is, and reports whether there is more now.
 // part is of a view from before the read: if the try had ended in it, nothing
 // follows what is read now.
 func (w *Work) readLog(ctx context.Context, part jobs.Part, q LogQuery) (chunk home.LogChunk, more bool, err error) {
@@ -139,7 +139,7 @@ func (w *Work) readLog(ctx context.Context, part jobs.Part, q LogQuery) (chunk h
 	}
 	chunk = stored.LogChunk
 	chunk.Part, chunk.Attempt, chunk.Offset = part.N, q.Attempt, q.Offset
-	if chunk.Next == 0 { // of a keeper that does not tell it: its logs have no gaps
+	if chunk.Next == 0 { // of a keeper that does not send it: its logs have no gaps
 		chunk.Next = chunk.Offset + int64(len(chunk.Data))
 	}
 	more = stored.More || len(chunk.Data) == home.LogChunkSize

@@ -82,8 +82,8 @@ type reader struct {
 	part  int    // the last one
 }
 
-// some yields what a view has beyond the place. ended tells that the job has
-// ended in this view; more is false when the taker wants no more.
+// some yields what a view has beyond the place. ended reports that the job has
+// ended in this view; more is false when the caller wants no more.
 func (r *reader) some(view *fsm.State, yield func(wire.PartResult, error) bool) (ended, more bool) {
 	j, ok := view.Jobs.Job(r.job)
 	ended = !ok || jobs.Final(j.State)

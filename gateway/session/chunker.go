@@ -165,7 +165,7 @@ func (t *transfer) piece(n int) []byte {
 	return b
 }
 
-// full tells that no more mail should be taken for now.
+// full reports that no more mail should be received for now.
 func (c *chunker) full() bool {
 	return len(c.held) >= maxHeld || c.heldBytes >= maxHeldBytes
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Line is a connection as sessions see it. Write takes whole frames, or the rest
+// Line is a connection as sessions see it. Write writes whole frames, or the rest
 // of what WriteNow has not taken, and must fail when it makes no progress for
 // Limits.Write (then the error is os.ErrDeadlineExceeded); it keeps nothing.
 // WriteNow writes what goes without waiting and returns how much that was: always
 // 0 where that is not possible. Close makes the reader end; it is called once,
-// after the last write, and does not wait. Left tells whether the other side has
-// closed the connection, as far as that can be told without reading what comes
+// after the last write, and does not wait. Left reports whether the other side has
+// closed the connection, as far as that is known without reading what comes
 // before its end.
 type Line interface {
 	Write(frames []byte) error
@@ -92,10 +92,10 @@ func newConn(h *Hub, line Line, from control.Credentials, o Options) *Conn {
 	return c
 }
 
-// SignedIn tells whether a session is signed in on the connection.
+// SignedIn reports whether a session is signed in on the connection.
 func (c *Conn) SignedIn() bool { return c.live.Load() != nil }
 
-// Ended tells whether the connection is over: what comes is not looked at.
+// Ended reports whether the connection is over: further frames are ignored.
 func (c *Conn) Ended() bool { return c.ctx.Err() != nil }
 
 // Alive counts as a sign of life that is no frame.
@@ -158,10 +158,10 @@ func (c *Conn) Finish(err error) {
 	c.hub.remove(c)
 }
 
-// closedByClient tells whether the connection was closed in an orderly way by the
+// closedByClient reports whether the connection was closed in an orderly way by the
 // client's own system: then its process is gone. A client that lives and goes on elsewhere
 // resets the connection; so may a firewall, of which the client need not know,
-// and whoever stands between may close it as he likes. Nothing is known then, as of a
+// and a proxy between them may close it at any time. Nothing is known then, as of a
 // client that fell silent: its lease decides.
 func (c *Conn) closedByClient(err error) bool {
 	return c.direct && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))

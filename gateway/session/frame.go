@@ -22,18 +22,29 @@ func (c *Conn) MaxFrame() int {
 	return wire.MaxFirst
 }
 
+// NextFrame says whether the frame behind the present one has been read already.
+type NextFrame bool
+
+const (
+	NextPending  NextFrame = false // the reader has to wait for it
+	NextBuffered NextFrame = true
+)
+
+// writeMode lets what a frame brings about wait for a next one that is buffered.
+func (n NextFrame) writeMode() router.WriteMode { return router.WriteMode(n != NextBuffered) }
+
 // Frame handles one frame. The bytes of one that is at most wire.MaxWhole long
 // are the caller's again when Frame returns; those of a longer one, and the
 // slice Payload, belong to the connection from now on.
-// It waits while too many messages have no outcome. more tells that the next
-// frame is here already: what this one brings about may wait for it. An error is
-// a refusal that ends the connection: give it to Finish.
-func (c *Conn) Frame(m *wire.Message, more bool) error {
+// It waits while too many messages have no outcome. What the frame has written may
+// wait for the next one if that is buffered. An error is a refusal that ends the
+// connection: give it to Finish.
+func (c *Conn) Frame(m *wire.Message, next NextFrame) error {
 	if c.readTime.IsZero() {
 		c.readTime = time.Now()
 	}
 	now := c.readTime
-	if !more {
+	if next == NextPending {
 		c.readTime = time.Time{} // the next one is read later
 	}
 	live := c.live.Load()
@@ -46,11 +57,11 @@ func (c *Conn) Frame(m *wire.Message, more bool) error {
 	}
 	switch {
 	case m.To == "":
-		return c.handleControl(m, live, more)
+		return c.handleControl(m, live, next)
 	case live == nil:
 		return c.handleUnauthenticated(m)
 	}
-	c.handleMessage(m, live, now, more)
+	c.handleMessage(m, live, now, next)
 	return nil
 }
 
@@ -62,7 +73,7 @@ func (c *Conn) forgetReadTime(waited bool) {
 }
 
 // handleControl handles a control frame, which is about the connection.
-func (c *Conn) handleControl(m *wire.Message, live *home.Session, more bool) error {
+func (c *Conn) handleControl(m *wire.Message, live *home.Session, next NextFrame) error {
 	switch m.Type {
 	case wire.TypePing:
 		var data []byte
@@ -84,7 +95,7 @@ func (c *Conn) handleControl(m *wire.Message, live *home.Session, more bool) err
 			c.mu.Lock()
 			c.out = wire.AppendControlFrame(c.out, kind, data)
 			c.mu.Unlock()
-			c.flush(router.WriteMode(!more))
+			c.flush(next.writeMode())
 		}
 	case wire.TypeChunk:
 		if live == nil {
@@ -95,7 +106,7 @@ func (c *Conn) handleControl(m *wire.Message, live *home.Session, more bool) err
 			return err
 		}
 		if ok {
-			c.handleMessage(&whole, live, time.Now(), more)
+			c.handleMessage(&whole, live, time.Now(), next)
 		}
 	case wire.TypeBye:
 		c.End(nil)
@@ -120,7 +131,7 @@ func (c *Conn) pingUnanswered(live *home.Session) bool {
 }
 
 // handleMessage sends one message on, or hands it to COORDINATOR.
-func (c *Conn) handleMessage(m *wire.Message, live *home.Session, now time.Time, more bool) {
+func (c *Conn) handleMessage(m *wire.Message, live *home.Session, now time.Time, next NextFrame) {
 	if m.From != "" && m.From != live.FullName() {
 		c.hub.counts.forged.Add(1)
 		c.refuse(m, live, wire.Refuse(wire.CodeForbidden, "%s must not send as %.600q", live.FullName(), m.From))
@@ -146,7 +157,7 @@ func (c *Conn) handleMessage(m *wire.Message, live *home.Session, now time.Time,
 	p := newPendingMessage()
 	p.c, p.live, p.to, p.conversation, p.id, p.size = c, live, to, m.Conversation, m.ID, size
 	m.To = to
-	live.Post(*m, now, more, p.fn)
+	live.Post(*m, now, next.writeMode(), p.fn)
 }
 
 // resolve completes a receiver's name; the connection caches the last ones.

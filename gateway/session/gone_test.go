@@ -87,7 +87,7 @@ func TestWhatAClientHasLeftIsNotBegun(t *testing.T) {
 	ask := func(c *session.Conn, method string, params any) {
 		t.Helper()
 		m := wire.Message{To: wire.Coordinator, Conversation: [16]byte{1}, Type: wire.TypeJSON, Payload: [][]byte{requestOf(t, method, params)}}
-		if err := c.Frame(&m, false); err != nil {
+		if err := c.Frame(&m, session.NextPending); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -194,7 +194,7 @@ func (h *Hub) LastCutOff() (CutOff, bool) {
 	return CutOff{}, false
 }
 
-// Counts tells, since the start: connections refused for want of room, frames
+// Counts returns, since the start: connections refused for want of room, frames
 // with a forged sender, connections cut off for reading too slowly, found dead,
 // and broken by a wrong frame; and how many there are now.
 func (h *Hub) Counts() map[string]uint64 {

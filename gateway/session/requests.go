@@ -179,8 +179,8 @@ func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*home.Sessio
 	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: doors}, nil
 }
 
-// authenticate tells who signs in: whom the door let in, or who brings this
-// token.
+// authenticate returns the principal that signs in: the one that the door let in, or
+// the one of this token.
 func (c *Conn) authenticate(token string) (control.Principal, error) {
 	if c.opts.Principal != nil {
 		return *c.opts.Principal, nil

@@ -34,7 +34,7 @@ func (b *batch) release() {
 }
 
 // fill collects what waits: own frames and receipts, then mail, then one chunk.
-// ended tells that the connection ends behind it.
+// ended reports that the connection ends behind it.
 func (c *Conn) fill(b *batch) (ended bool) {
 	if cap(b.buf) > keepBuffer {
 		b.buf = make([]byte, 0, 16<<10)

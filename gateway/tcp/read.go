@@ -70,7 +70,7 @@ func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) erro
 		if c.Ended() {
 			return nil
 		}
-		if err := c.Frame(&m, rd.nextReady(c)); err != nil {
+		if err := c.Frame(&m, session.NextFrame(rd.nextReady(c))); err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func (rd *reader) next(c connState) (wire.Message, error) {
 	}
 }
 
-// nextReady tells whether the next frame is complete in the buffer, or is invalid.
+// nextReady reports whether the next frame is complete in the buffer, or is invalid.
 func (rd *reader) nextReady(c connState) bool {
 	have := rd.buf[rd.start:rd.end]
 	if len(have) < 4 {

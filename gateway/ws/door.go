@@ -115,7 +115,7 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 		if c.Ended() {
 			return nil
 		}
-		if err := c.Frame(&m, false); err != nil {
+		if err := c.Frame(&m, session.NextPending); err != nil {
 			return err
 		}
 		if c.SignedIn() {
