@@ -10,10 +10,10 @@ import (
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
 
-// Send sends a message and waits for its outcome: nil is delivered to the receiver's mailbox. Errors: not_found (nobody of
-// that name), busy, too_large, invalid, forbidden; unavailable (it has not left: repeat safely); unknown (it may have been
-// delivered: the connection was lost, or ctx ended first). A message without a conversation gets one; nobody may change the
-// payload until Send has returned.
+// Send sends a message and waits for its outcome: nil is delivered to the receiver's mailbox. Errors: not_found (nobody
+// of that name), busy, too_large, invalid, forbidden; unavailable (it has not left: repeat safely); unknown (it may
+// have been delivered: the connection was lost, or ctx ended first). A message without a conversation gets one; nobody
+// may change the payload until Send has returned.
 func (n *Session) Send(ctx context.Context, m wire.Message) error {
 	p := &pending{answer: make(chan outcome, 1)}
 	if m.Conversation == ([16]byte{}) {
@@ -31,8 +31,8 @@ func (n *Session) Send(ctx context.Context, m wire.Message) error {
 	return out.err
 }
 
-// Post is Send without waiting for the outcome: done, which may be nil, is called exactly once with it, perhaps before Post
-// returns, and must not wait. Post itself waits only for room; its error means that done is not called.
+// Post is Send without waiting for the outcome: done, which may be nil, is called exactly once with it, perhaps before
+// Post returns, and must not wait. Post itself waits only for room; its error means that done is not called.
 func (n *Session) Post(ctx context.Context, m wire.Message, done func(error)) error {
 	if done == nil {
 		done = func(error) {}
@@ -156,8 +156,8 @@ func (r *Request) Decode(out any) error {
 	return nil
 }
 
-// Method answers a request. Its result is sent as JSON, or an Answer as it says; an *RPCError as it is, another error with
-// its text. ctx ends with the session that was asked.
+// Method answers a request. Its result is sent as JSON, or an Answer as it says; an *RPCError as it is, another error
+// with its text. ctx ends with the session that was asked.
 type Method func(ctx context.Context, r *Request) (any, error)
 
 // Answer is a result with attachments.
@@ -166,7 +166,7 @@ type Answer struct {
 	Attachments [][]byte
 }
 
-// Handle adds a method, or replaces it; nil takes it away.
+// Handle adds a method, or replaces it; nil removes it.
 func (n *Session) Handle(name string, m Method) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

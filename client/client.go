@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// DefaultAddr is the address of a coordinator that was told nothing.
+// DefaultAddr is the address of a coordinator without settings.
 const DefaultAddr = "127.0.0.1:" + DefaultPort
 
 // DefaultPort is that of REST, for addresses that name no port.
@@ -39,12 +39,13 @@ type Config struct {
 	Token string
 	// TLS, if not nil, makes https the scheme of addresses that name none. LoadTLS builds one from files.
 	TLS *tls.Config
-	// Timeout bounds one call over all addresses where the caller's context has no deadline; streams are not bounded by it.
+	// Timeout bounds one call over all addresses where the caller's context has no deadline; streams are not bounded by
+	// it.
 	Timeout time.Duration
 	// Attempt bounds one attempt at one address, so that a coordinator that hangs costs no more than this.
 	Attempt time.Duration
-	// Silent ends a call, or a sign-in of Dial, after that many rounds in which no address answered at all, even before its
-	// deadline; 0 is no limit. A person waiting wants to hear soon that nobody is there.
+	// Silent ends a call, or a sign-in of Dial, after that many rounds in which no address answered at all, even before
+	// its deadline; 0 is no limit. A person waiting wants to hear soon that nobody is there.
 	Silent int
 	// HTTPClient replaces the client's own connections; its Timeout must be 0, since it would cut streams off.
 	HTTPClient *http.Client
@@ -109,8 +110,8 @@ func (c *Client) Close() {
 	}
 }
 
-// LastFailure is the last attempt at a coordinator that failed, nil if one has succeeded since or there was none. It tells
-// why a call that is still going on takes long.
+// LastFailure is the last attempt at a coordinator that failed, nil if one has succeeded since or there was none. It
+// says why a call that is still going on takes long.
 func (c *Client) LastFailure() error {
 	if ce := c.last.Load(); ce != nil {
 		return ce

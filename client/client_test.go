@@ -84,8 +84,8 @@ func TestUnavailableEverywhere(t *testing.T) {
 	})
 }
 
-// Who says that there is no leader is worth more than who says nothing, and a write is not begun again where it could only
-// be cut off: it would be unknown without need.
+// Who says that there is no leader is worth more than who says nothing, and a write is not begun again where it could
+// only be cut off: it would be unknown without need.
 func TestNoLeaderIsSaid(t *testing.T) {
 	patient := func(w http.ResponseWriter, r *http.Request) {
 		select {

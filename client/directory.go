@@ -52,8 +52,8 @@ func (n *Session) Components(ctx context.Context, sel Directory) iter.Seq2[wire.
 	}
 }
 
-// Submit hands a job in. Without an id one is minted here, so that asking again after an unknown outcome, with the id set to
-// that of the error's, is the same job.
+// Submit hands a job in. Without an id one is minted here, so that asking again after an unknown outcome, with the id
+// set to that of the error's, is the same job.
 func (n *Session) Submit(ctx context.Context, in wire.SubmitJob) (out wire.Job, err error) {
 	if in.ID == "" {
 		in.ID = NewKey()

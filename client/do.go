@@ -37,8 +37,8 @@ type request struct {
 
 func (r *request) write() bool { return r.method != http.MethodGet }
 
-// atLeast is the index of which an answer of a cluster must be at least; 0 is any. Of a blocking read it is what was seen
-// before; an index of another cluster, which was founded anew since, asks for nothing.
+// atLeast is the index of which an answer of a cluster must be at least; 0 is any. Of a blocking read it is what was
+// seen before; an index of another cluster, which was founded anew since, asks for nothing.
 func (r *request) atLeast(cluster string) uint64 {
 	asked := r.query.Get("cluster")
 	if r.write() || r.query.Get("wait") != "" || asked != "" && cluster != "" && asked != cluster {
@@ -71,7 +71,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 		}
 		defer res.Body.Close()
 		meta = metaOf(res.Header, base)
-		if err := meta.read(res.Body, out); err != nil {
+		if err := meta.decode(res.Body, out); err != nil {
 			return r.lost(ctx, base, err, false)
 		}
 		if least := r.atLeast(meta.Cluster); meta.Index < least {
@@ -87,8 +87,8 @@ func (c *Client) do(ctx context.Context, r request, out any) (Meta, error) {
 	return meta, nil
 }
 
-// read takes the whole answer in and reads out, if there is one, from it.
-func (m *Meta) read(from io.Reader, out any) error {
+// decode reads the whole answer and decodes it into out unless that is nil.
+func (m *Meta) decode(from io.Reader, out any) error {
 	body, err := io.ReadAll(io.LimitReader(from, maxAnswer+1))
 	switch {
 	case err != nil:
@@ -130,7 +130,7 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 			if ce == nil {
 				return nil
 			}
-			if end.note(ce, r); ce.Cause == nil {
+			if end.record(ce, r); ce.Cause == nil {
 				silent, took[base] = 0, time.Since(began)
 			}
 			if code := ce.Err.Code; code != wire.CodeUnavailable && (code != wire.CodeUnknown || !again) {
@@ -144,23 +144,24 @@ func (c *Client) each(ctx context.Context, r request, try func(base string) *Cal
 	}
 }
 
-// short tells whether ctx ends before a coordinator that took d the last time would have said again that it did not try.
+// short reports whether ctx ends before a coordinator that took d the last time would have said again that it did not
+// try.
 func short(ctx context.Context, d time.Duration) bool {
 	deadline, has := ctx.Deadline()
 	return has && time.Until(deadline) < d+d/4
 }
 
-// ending is what is known when nobody is left to ask.
+// ending is what is known when no coordinator is left to ask.
 type ending struct {
 	last     *CallError
-	told     *CallError // the last that a coordinator answered: its words say more than silence
+	answered *CallError // the last that a coordinator answered: it says more than silence
 	secure   *CallError // the last that TLS ended: silence elsewhere does not explain it
 	happened bool       // an attempt ended without its outcome being known
 }
 
-func (e *ending) note(ce *CallError, r request) {
+func (e *ending) record(ce *CallError, r request) {
 	if e.last = ce; ce.Cause == nil {
-		e.told = ce
+		e.answered = ce
 	} else if aboutTLS(ce.Cause) {
 		e.secure = ce
 	}
@@ -176,8 +177,8 @@ func (e *ending) of(ctx context.Context, r request) *CallError {
 	end := *e.last
 	switch {
 	case end.Cause == nil:
-	case e.told != nil:
-		end = *e.told
+	case e.answered != nil:
+		end = *e.answered
 	case e.secure != nil:
 		end = *e.secure
 	}
@@ -250,7 +251,7 @@ type silence time.Duration
 func (s silence) Error() string        { return fmt.Sprintf("no answer within %s", time.Duration(s)) }
 func (s silence) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// traced tells whether connections are traced: a RoundTripper of the caller's may not tell of them, so silence of the
+// traced reports whether connections are traced: a RoundTripper of the caller's may not tell of them, so silence of the
 // trace proves nothing there.
 func (c *Client) traced() bool {
 	_, ok := c.http.Transport.(*http.Transport)
@@ -303,7 +304,7 @@ func newBackOff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// sleep waits d or until ctx ends; it tells whether the whole time passed.
+// sleep waits d or until ctx ends; it reports whether the whole time passed.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

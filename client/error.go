@@ -46,7 +46,7 @@ func (e *CallError) Unwrap() []error {
 // ErrLost is in the error of a session whose lease ran out, or that was ended by somebody else.
 var ErrLost = errors.New("the session is lost")
 
-// certain tells whether an error says that the session is over, as against that nobody could tell.
+// certain reports whether an error says that the session is over, as against that this is not known.
 func certain(err error) bool {
 	switch wire.CodeOf(err) {
 	case wire.CodeNotFound, wire.CodeForbidden, wire.CodeUnauthorized, wire.CodeNameTaken, wire.CodeConflict, wire.CodeInvalid:
@@ -55,7 +55,7 @@ func certain(err error) bool {
 	return false
 }
 
-// Removed tells whether a session was ended by an operator: it must not sign in again by itself.
+// Removed reports whether a session was ended by an operator: it must not sign in again by itself.
 func Removed(err error) bool { return wire.CodeOf(err) == wire.CodeForbidden }
 
 // repeat says which failures of a request may be answered by asking again.
@@ -105,7 +105,8 @@ func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) 
 	return &wire.Error{Code: code, Message: "answered " + res.Status + plainTextDetail(res, body), RetryAfter: retry}, ""
 }
 
-// plainTextDetail returns the first line of an answer in plain text, where a server that is no coordinator explains itself.
+// plainTextDetail returns the first line of an answer in plain text, where a server that is no coordinator explains
+// itself.
 func plainTextDetail(res *http.Response, body []byte) string {
 	kind := res.Header.Get("Content-Type")
 	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
@@ -120,7 +121,7 @@ func plainTextDetail(res *http.Response, body []byte) string {
 	}, line))
 }
 
-// aboutTLS tells whether TLS was what failed: no repeat helps then, and no other trouble explains more.
+// aboutTLS reports whether TLS was what failed: no repeat helps then, and no other trouble explains more.
 func aboutTLS(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ") || strings.Contains(err.Error(), "HTTP response to HTTPS client"))
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// KindLagged is the kind of the event that stands for news that were missed: list again, then go on.
+// KindLagged is the kind of the event that stands for events that were missed: list again, then go on.
 const KindLagged = "lagged"
 
-// Events selects news.
+// Events selects events.
 type Events struct {
 	Topics []string // wire.Topic...; empty is all
-	Index  uint64   // news after this index; 0 is from now on
+	Index  uint64   // events after this index; 0 is from now on
 	LastID string   // goes on after the event of this id instead
 }
 
-// Events yields news in order, without a gap or a repeat, for ever: when a coordinator goes away the next one goes on where
-// it stopped. Where that is not possible, also because the cluster was founded anew, an event of KindLagged comes first. It ends by ctx or a refusal, with an error.
-// Data is a json.RawMessage, or nil.
+// Events yields events in order, without a gap or a repeat, for ever: when a coordinator goes away the next one goes on
+// where it stopped. Where that is not possible, also because the cluster was founded anew, an event of KindLagged comes
+// first. It ends by ctx or a refusal, with an error. Data is a json.RawMessage, or nil.
 func (c *Client) Events(ctx context.Context, sel Events) iter.Seq2[wire.Event, error] {
 	q := url.Values{}
 	set(q, "topic", strings.Join(sel.Topics, ","))

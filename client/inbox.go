@@ -14,8 +14,8 @@ import (
 )
 
 // Inbox yields the messages of a session as they come. It resumes after a broken stream without a gap while the session
-// stays at its home, and ends by ctx or a refusal, with an error. What was yielded counts as acknowledged once the stream
-// asks for more. It does not keep the lease of the session: a session of Dial does, and receives messages, too.
+// stays at its home, and ends by ctx or a refusal, with an error. What was yielded counts as acknowledged once the
+// stream asks for more. It does not keep the lease of the session: a session of Dial does, and receives messages, too.
 func (c *Client) Inbox(ctx context.Context, full, secret string) iter.Seq2[wire.Received, error] {
 	f := following{request: request{method: http.MethodGet, path: componentPath(full) + "/messages", session: secret}}
 	return func(yield func(wire.Received, error) bool) {
@@ -36,8 +36,8 @@ func (c *Client) Inbox(ctx context.Context, full, secret string) iter.Seq2[wire.
 	}
 }
 
-// Poll is the inbox without a stream: messages numbered above after, which acknowledges those up to it. It waits up to wait
-// for the first one.
+// Poll is the inbox without a stream: messages numbered above after, which acknowledges those up to it. It waits up to
+// wait for the first one.
 func (c *Client) Poll(ctx context.Context, full, secret string, after uint64, wait time.Duration) (wire.Inbox, Meta, error) {
 	q := url.Values{}
 	if after > 0 {

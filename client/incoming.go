@@ -15,16 +15,16 @@ const (
 	maxInboxBytes = 16 << 20 // behind the channel, where somebody waits for what is behind them on the connection
 	maxRequests   = 1000     // that wait for a method, beyond those that run
 	maxReqBytes   = 16 << 20 // of them
-	perMessage    = 128      // bytes that a message takes beside its frame
+	perMessage    = 128      // bytes that a message needs beside its frame
 )
 
 // incoming is what came in and waits. It is guarded by the component's mu.
 type incoming struct {
-	room       *sync.Cond // told when there is room, when somebody begins to wait for an outcome, and when the connection ends
+	room       *sync.Cond // signalled when there is room, when somebody begins to wait for an outcome, and when the connection ends
 	waiting    bool       // the reader, at room
 	messages   []wire.Message
 	bytes      int
-	forwarding bool           // somebody hands messages on
+	forwarding bool           // a goroutine hands messages on
 	forwarders sync.WaitGroup // those who hand on
 
 	running  int // methods
@@ -32,9 +32,9 @@ type incoming struct {
 	reqBytes int
 }
 
-// deliver hands a message to Messages; it is for the connection's reader. Where nobody reads, the reader waits, and with it
-// the coordinator, so that senders are told busy; but not while an outcome is awaited: that is behind what came before. Nor
-// when the connection is over, which may be because the lease is.
+// deliver hands a message to Messages; it is for the connection's reader. Where nobody reads, the reader waits, and
+// with it the coordinator, so that senders get busy; but not while an outcome is awaited: that is behind what came
+// before. Nor when the connection is over, which may be because the lease is.
 func (l *link) deliver(m *wire.Message) {
 	n := l.n
 	n.mu.Lock()

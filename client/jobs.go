@@ -51,8 +51,8 @@ func (c *Client) Parts(ctx context.Context, id string, p Page, r Read) (wire.Par
 	return c.PartsBy(ctx, id, "", p, r)
 }
 
-// PartsBy is Parts, only those that a filter chooses: terms like state == failed, joined by and, over state, attempt, worker
-// and home.
+// PartsBy is Parts, only those that a filter chooses: terms like state == failed, joined by and, over state, attempt,
+// worker and home.
 func (c *Client) PartsBy(ctx context.Context, id, filter string, p Page, r Read) (wire.Parts, Meta, error) {
 	q := r.into(p.into(url.Values{}))
 	set(q, "filter", filter)
@@ -70,8 +70,8 @@ func (c *Client) CancelJob(ctx context.Context, id, reason string) (wire.Job, Me
 	return out, meta, err
 }
 
-// ForgetJob removes a job that has ended, with its results and logs. After an unknown outcome it is done when the job is
-// not found.
+// ForgetJob removes a job that has ended, with its results and logs. After an unknown outcome it is done when the job
+// is not found.
 func (c *Client) ForgetJob(ctx context.Context, id string) (wire.Job, Meta, error) {
 	var out wire.Job
 	meta, err := c.do(ctx, request{method: http.MethodDelete, path: jobPath(id), query: url.Values{"forget": {"1"}}}, &out)

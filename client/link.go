@@ -51,7 +51,8 @@ type link struct {
 	buf       []byte     // guarded by writeLock
 	unwritten []byte     // what push could not write; guarded by writeLock
 
-	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's mu.
+	// While somebody signs in again on the connection nothing else is written. The reader changes it with the component's
+	// mu.
 	signing *signing
 	closed  bool // nothing is written any more; guarded by the component's mu
 }
@@ -64,7 +65,8 @@ type signing struct {
 	late         *awake.Timer // closes the connection
 }
 
-// close ends the connection by a reset: what is said by an orderly end is that the session is given up (wire.Hello.Address).
+// close ends the connection by a reset: what is said by an orderly end is that the session is given up
+// (wire.Hello.Address).
 func (l *link) close() {
 	l.once.Do(func() {
 		if l.n.leaving.Load() {
@@ -75,8 +77,8 @@ func (l *link) close() {
 	})
 }
 
-// signIn tries one address after the other until one takes the session, refuses it for good, or until ends.
-// With until zero ctx alone bounds it. A conflict is none for good while an attempt of before may have been carried out: it may be
+// signIn tries one address after the other until one takes the session, refuses it for good, or until ends. With until
+// zero ctx alone bounds it. A conflict is none for good while an attempt of before may have been carried out: it may be
 // with that one.
 func (n *Session) signIn(ctx context.Context, in wire.SignIn, key string, until time.Time) (*link, error) {
 	if !until.IsZero() {
@@ -151,14 +153,14 @@ func (t *signInTries) end(name string) error {
 	return fmt.Errorf("sign in %s: %w", name, wire.NotTried("%v", last))
 }
 
-// mayHaveHappened tells whether an attempt that ended with err may have been carried out, or may still be.
+// mayHaveHappened reports whether an attempt that ended with err may have been carried out, or may still be.
 func mayHaveHappened(err error) bool {
 	code := wire.CodeOf(err)
 	return code == wire.CodeUnknown || code == wire.CodeInternal
 }
 
-// numberNextAttempt notes an attempt that may be carried out at any time, and numbers the next: once that is carried out,
-// the one before it changes nothing any more.
+// numberNextAttempt notes an attempt that may be carried out at any time, and numbers the next: once that is carried
+// out, the one before it changes nothing any more.
 func (n *Session) numberNextAttempt(in *wire.SignIn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -170,7 +172,7 @@ func (n *Session) numberNextAttempt(in *wire.SignIn) {
 	n.next = in.Attempt
 }
 
-// mayMove tells whether an attempt without a number may still move the session.
+// mayMove reports whether an attempt without a number may still move the session.
 func (n *Session) mayMove() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -358,8 +360,8 @@ func (l *link) readPreamble(r io.Reader) error {
 	return nil
 }
 
-// signInAgain asks for the session on the connection, which has lost it: what a coordinator did not look at for want of a
-// sign-in goes again behind the answer. mu is held.
+// signInAgain asks for the session on the connection, which has lost it: what a coordinator did not look at for want of
+// a sign-in goes again behind the answer. mu is held.
 func (l *link) signInAgain() {
 	if l.signing != nil {
 		return
@@ -415,8 +417,9 @@ func byeOf(m *wire.Message) *wire.Error {
 	return why
 }
 
-// NewConversation returns a conversation id that nobody else has: a UUID of version 7 (RFC 9562, section 5.7). Every message
-// has one: from the library, which asks the system for its randomness under a lock, it took half of the time of Post.
+// NewConversation returns a conversation id that nobody else has: a UUID of version 7 (RFC 9562, section 5.7). Every
+// message has one: from the library, which asks the system for its randomness under a lock, it took half of the time of
+// Post.
 func NewConversation() (id [16]byte) {
 	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixMilli())<<16|rand.Uint64()&0xfff|7<<12)
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64()>>2|1<<63)
@@ -446,8 +449,8 @@ func (n *Session) onSignedIn(l *link, w *wire.Welcome, sent time.Time) {
 	}
 }
 
-// extendLease lets the lease count from when a sign of life was sent that was answered. A tenth is for clocks that run at
-// different speeds and for those who have to stop. mu is held.
+// extendLease lets the lease count from when a sign of life was sent that was answered. A tenth is for clocks that run
+// at different speeds and for those who have to stop. mu is held.
 func (n *Session) extendLease(sent time.Time) {
 	lease := time.Duration(n.in.Lease)
 	if until := sent.Add(lease - lease/10); until.After(n.until) {

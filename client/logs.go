@@ -21,8 +21,8 @@ type LogChunk struct {
 	Cut     bool   `json:"cut,omitempty"` // output from Offset to Next was dropped, since there was too much: Data is a mark in its place
 }
 
-// Logs yields the output of a job's parts, of one part if part is not negative. With follow it goes on until the job has
-// ended. Output that a broken stream tells again is dropped.
+// Logs yields the output of a job's parts, of one part if part is not negative. With follow it goes on until the job
+// has ended. Output that is repeated after a broken stream is dropped.
 func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) iter.Seq2[LogChunk, error] {
 	r := request{method: http.MethodGet, path: jobPath(id) + "/logs", query: url.Values{}}
 	if part >= 0 {
@@ -33,7 +33,7 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 	}
 	return func(yield func(LogChunk, error) bool) {
 		type try struct{ part, attempt int }
-		told := map[try]int64{} // bytes yielded
+		yielded := map[try]int64{} // bytes, by try
 		over := func() bool { return !follow || c.final(ctx, id) }
 		for n, err := range c.follow(ctx, following{request: r, over: over}) {
 			var chunk LogChunk
@@ -47,13 +47,13 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 				return
 			}
 			t := try{chunk.Part, chunk.Attempt}
-			chunk.Next = max(chunk.Next, chunk.Offset) // a coordinator of before does not tell it
+			chunk.Next = max(chunk.Next, chunk.Offset) // an older coordinator does not send it
 			if !chunk.Cut {
 				chunk.Next = chunk.Offset + int64(len(chunk.Data))
 			}
-			if told[t] >= chunk.Next {
-				chunk.Data, chunk.Offset, chunk.Next, chunk.Cut = nil, told[t], told[t], false
-			} else if repeated := told[t] - chunk.Offset; repeated > 0 {
+			if yielded[t] >= chunk.Next {
+				chunk.Data, chunk.Offset, chunk.Next, chunk.Cut = nil, yielded[t], yielded[t], false
+			} else if repeated := yielded[t] - chunk.Offset; repeated > 0 {
 				if !chunk.Cut {
 					chunk.Data = chunk.Data[repeated:]
 				}
@@ -62,7 +62,7 @@ func (c *Client) Logs(ctx context.Context, id string, part int, follow bool) ite
 			if len(chunk.Data) == 0 && !chunk.End {
 				continue
 			}
-			told[t] = chunk.Next
+			yielded[t] = chunk.Next
 			if !yield(chunk, nil) {
 				return
 			}

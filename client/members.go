@@ -45,8 +45,9 @@ func (c *Client) Leader(ctx context.Context) (wire.Leader, Meta, error) {
 	return out, meta, err
 }
 
-// TransferLeadership hands leadership to the coordinator named, or to the best follower if to is empty. It returns the leader
-// of the new term. Errors: conflict (another one was elected, say), unavailable, unknown (no new leader is known yet).
+// TransferLeadership hands leadership to the coordinator named, or to the best follower if to is empty. It returns the
+// leader of the new term. Errors: conflict (another one was elected, say), unavailable, unknown (no new leader is known
+// yet).
 func (c *Client) TransferLeadership(ctx context.Context, to string) (wire.Leader, Meta, error) {
 	var out wire.Leader
 	meta, err := c.do(ctx, request{method: http.MethodPost, path: "/leader/transfer", body: wire.Transfer{To: to}, extra: membershipExtra}, &out)

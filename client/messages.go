@@ -24,16 +24,16 @@ func (c *Client) Send(ctx context.Context, secret string, m wire.SendMessage, ke
 	return out, meta, err
 }
 
-// CallOptions are how a Call is made; the zero value is a call without a session that is repeated only if it was certainly
-// not tried.
+// CallOptions are how a Call is made; the zero value is a call without a session that is repeated only if it was
+// certainly not tried.
 type CallOptions struct {
 	Secret     string        // of the session that calls; "" is none
 	Timeout    time.Duration // that the coordinator grants the component; 0 is its default
 	Repeatable bool          // asking twice does no harm: an unknown outcome is repeated
 }
 
-// Call calls a component's JSON-RPC method; to is its full name, or wire.Coordinator for the coordinator itself. params is
-// encoded as JSON, and the result decoded into out unless it is nil.
+// Call calls a component's JSON-RPC method; to is its full name, or wire.Coordinator for the coordinator itself. params
+// is encoded as JSON, and the result decoded into out unless it is nil.
 func (c *Client) Call(ctx context.Context, to, method string, params, out any, o CallOptions) (Meta, error) {
 	r := request{
 		method: http.MethodPost, path: "/call/" + url.PathEscape(to) + "/" + url.PathEscape(method),

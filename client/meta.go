@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Meta is what every answer tells about itself.
+// Meta is what every answer says about itself.
 type Meta struct {
 	Index       uint64 // of the state it was read from or written at
 	Leader      string // id of the leader as the answering coordinator sees it
@@ -33,7 +33,7 @@ type Read struct {
 	Consistency string        // stale, default or strict
 	Index       uint64        // the answer is at least as new; with Wait, what was seen: a Meta.Index of before
 	Wait        time.Duration // how long to block at most until what is read has changed after Index
-	Cluster     string        // the Meta.Cluster that Index was told with: an index of another cluster asks for nothing
+	Cluster     string        // the Meta.Cluster that Index came with: an index of another cluster asks for nothing
 }
 
 func (r Read) into(q url.Values) url.Values {

@@ -55,7 +55,7 @@ func (o *outgoing) init(mu *sync.Mutex) {
 	o.sends, o.calls = map[uint32]*pending{}, map[[16]byte]*pending{}
 }
 
-// complete tells the outcome; the pending is in no map any more, so it is told once.
+// complete delivers the outcome; the pending is in no map any more, so that happens once.
 func (p *pending) complete(m wire.Message, err error) {
 	if p.done != nil {
 		p.done(err)
@@ -65,8 +65,8 @@ func (p *pending) complete(m wire.Message, err error) {
 }
 
 // queue puts a message in line. It waits while there is too much before it, and behind a long one to the same receiver.
-// p, if not nil, is registered under its id or conversation. now tells that the caller waits for what comes of it: then it
-// writes it itself, if it can.
+// p, if not nil, is registered under its id or conversation. now means that the caller waits for the outcome: then it
+// writes the message itself, if it can.
 func (n *Session) queue(ctx context.Context, m *wire.Message, p *pending, call, now bool) error {
 	if err := m.Check(); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (o *outgoing) fits(to string, size int) bool {
 	return len(o.out) < maxQueued
 }
 
-// awaited tells whether anybody waits for an outcome or an answer; mu is held.
+// awaited reports whether anybody waits for an outcome or an answer; mu is held.
 func (o *outgoing) awaited() bool { return len(o.sends)+len(o.calls) > 0 }
 
 func (o *outgoing) freeID() uint32 {
@@ -294,7 +294,8 @@ func (o *outgoing) delivered(ids []byte) {
 	}
 }
 
-// removeSend removes the send of this id, and of this conversation unless that is nil, from those that wait, and returns it.
+// removeSend removes the send of this id, and of this conversation unless that is nil, from those that wait, and
+// returns it.
 func (o *outgoing) removeSend(id uint32, conversation *[16]byte) *pending {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -19,8 +19,8 @@ type resultLine struct {
 	Code wire.Code `json:"code"`
 }
 
-// Results yields the results of a job's final parts, each once: in the order of the parts, or with follow as they end, until
-// the job has ended, at the next coordinator when one goes away.
+// Results yields the results of a job's final parts, each once: in the order of the parts, or with follow as they end,
+// until the job has ended, at the next coordinator when one goes away.
 func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[wire.PartResult, error] {
 	r := request{
 		method: http.MethodGet, path: jobPath(id) + "/results", query: url.Values{},
@@ -46,7 +46,7 @@ func (c *Client) Results(ctx context.Context, id string, follow bool) iter.Seq2[
 					break
 				}
 				if seen[line.Part] {
-					continue // told before the stream broke
+					continue // yielded before the stream broke
 				}
 				seen[line.Part] = true
 				pause.Reset()
@@ -93,11 +93,11 @@ func readResult(r request, m Meta, in *bufio.Reader) (resultLine, error) {
 	}
 }
 
-// final tells whether a job has ended; when nobody can tell it has not.
+// final reports whether a job has ended; where that is not known it has not.
 func (c *Client) final(ctx context.Context, id string) bool {
 	j, _, err := c.Job(ctx, id, Read{})
 	return err == nil && Final(j.State) || wire.CodeOf(err) == wire.CodeNotFound
 }
 
-// Final tells whether a job in this state stays in it.
+// Final reports whether a job in this state stays in it.
 func Final(state string) bool { return state == "done" || state == "failed" || state == "cancelled" }

@@ -118,7 +118,8 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 // promptBytes is how much is written at most by somebody who waits for the outcome.
 const promptBytes = 16 << 10
 
-// push writes what waits, if that is little, nobody else writes and the socket takes it at once; all else is the writer's.
+// push writes what waits, if that is little, nobody else writes and the socket takes it at once; all else is the
+// writer's.
 func (l *link) push() {
 	n := l.n
 	if l.prompt == nil || !l.writeLock.TryLock() {
@@ -265,8 +266,8 @@ func notSignedIn(m *wire.Message) bool {
 	return json.Unmarshal(m.Payload[0], &in) == nil && in.Error != nil && in.Error.Code == jsonrpc.CodeNotSignedIn
 }
 
-// failed ends a message that the coordinator did not deliver; one that it did not even look at, since it knows nobody on
-// this connection, is repeated after signing in again.
+// failed ends a message that the coordinator did not deliver; one that it did not even look at, since it knows nobody
+// on this connection, is repeated after signing in again.
 func (l *link) failed(p *pending, m *wire.Message, call bool) {
 	if notSignedIn(m) {
 		l.n.mu.Lock()

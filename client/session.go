@@ -14,7 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// DefaultComponentAddr is where a coordinator that was told nothing takes native sessions.
+// DefaultComponentAddr is where a coordinator without settings takes native sessions.
 const DefaultComponentAddr = "127.0.0.1:7370"
 
 // Component says who signs in over the native session protocol, and where.
@@ -30,14 +30,15 @@ type Component struct {
 	TLS *tls.Config
 	// Dialer, if not nil, makes the connections to addresses, TLS apart; default TCP. It returns when ctx ends.
 	Dialer func(ctx context.Context, address string) (net.Conn, error)
-	// Methods answer the requests of other components; each call runs in its own goroutine, at most Parallel at once. pong and
-	// rpc.discover are answered in any case. A nil Method leaves the requests for its name to Messages, these two as well.
+	// Methods answer the requests of other components; each call runs in its own goroutine, at most Parallel at once. pong
+	// and rpc.discover are answered in any case. A nil Method leaves the requests for its name to Messages, these two as
+	// well.
 	Methods map[string]Method
-	// Parallel bounds the methods that run at once; default 64. Beyond it 1000 requests wait their turn, then they are answered
-	// busy (an RPCError of code -32000 whose data has the code).
+	// Parallel bounds the methods that run at once; default 64. Beyond it 1000 requests wait their turn, then they are
+	// answered busy (an RPCError of code -32000 whose data has the code).
 	Parallel int
 	// Inbox, if true, hands every message that is neither a request for one of Methods nor an answer to Messages, which
-	// must be read: where nobody reads, the senders are told busy, and after longer than the lease the session is lost.
+	// must be read: where nobody reads, the senders get busy, and after longer than the lease the session is lost.
 	Inbox bool
 	// Rejoin, if true, signs in anew under the same name, as a new session, when the session is lost by anything but an
 	// operator's hand. Without it a lost session is the end.
@@ -48,13 +49,13 @@ type Component struct {
 	Timeout time.Duration
 	Logger  *slog.Logger // default: silent
 
-	// webSocket says that the connections are WebSockets, whose addresses a coordinator does not tell.
+	// webSocket says that the connections are WebSockets, whose addresses a coordinator does not send.
 	webSocket bool
 	silent    int // Config.Silent, of the first sign-in
 }
 
-// Session is one signed-in component on a native session: it stays signed in, moves to another coordinator when its own goes
-// away, and says what became of every message. It is safe for concurrent use.
+// Session is one signed-in component on a native session: it stays signed in, moves to another coordinator when its own
+// goes away, and says what became of every message. It is safe for concurrent use.
 type Session struct {
 	cfg   Component
 	log   *slog.Logger
@@ -89,8 +90,9 @@ type incarnation struct {
 }
 
 // Dial signs in and keeps the session until Close or until it is lost. ctx bounds only the sign-in; within it the
-// addresses are tried again and again, unless the sign-in is refused (name_taken, invalid, forbidden, unauthorized). When ctx
-// ends the error is unavailable, or unknown if a sign-in may have been taken: then the name is free when its lease ends.
+// addresses are tried again and again, unless the sign-in is refused (name_taken, invalid, forbidden, unauthorized).
+// When ctx ends the error is unavailable, or unknown if a sign-in may have been taken: then the name is free when its
+// lease ends.
 func Dial(ctx context.Context, cfg Component) (*Session, error) {
 	if len(cfg.Addrs) == 0 {
 		cfg.Addrs = []string{DefaultComponentAddr}
@@ -174,8 +176,8 @@ func (n *Session) Moves() int {
 // Done closes when it is over for good: by Close, or because the session is lost and there is no Rejoin.
 func (n *Session) Done() <-chan struct{} { return n.done }
 
-// Context ends when the session of now is lost, before anybody else can have its name: whatever is done in the session's
-// name belongs under it. With Rejoin the next session has a new one.
+// Context ends when the session of now is lost, before anybody else can have its name: whatever is done in the
+// session's name belongs under it. With Rejoin the next session has a new one.
 func (n *Session) Context() context.Context {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -190,12 +192,12 @@ func (n *Session) Err() error {
 	return nil
 }
 
-// Messages are those that are no requests for Methods and no answers, in order, with Component.Inbox; the channel is closed
-// when it is over.
+// Messages are those that are no requests for Methods and no answers, in order, with Component.Inbox; the channel is
+// closed when it is over.
 func (n *Session) Messages() <-chan wire.Message { return n.inbox }
 
-// Close signs out, within ctx, and waits for everything that was started. Without an answer in time the name is free soon
-// after the coordinator has seen the end of the connection, or when the lease ends.
+// Close signs out, within ctx, and waits for everything that was started. Without an answer in time the name is free
+// soon after the coordinator has seen the end of the connection, or when the lease ends.
 func (n *Session) Close(ctx context.Context) error {
 	var err error
 	n.mu.Lock()
@@ -218,7 +220,7 @@ func (n *Session) Close(ctx context.Context) error {
 	return err
 }
 
-// lost ends a life: whatever waits is told, and nothing of it goes on.
+// lost ends an incarnation: all that waits gets the error, and nothing of it goes on.
 func (n *Session) lost(why error) {
 	n.mu.Lock()
 	l := n.current

@@ -21,8 +21,8 @@ func closed(t *testing.T, n *client.Session) {
 	}
 }
 
-// A session that no coordinator answers is given up when nine tenths of the lease have passed since the last ping that was
-// answered left, to the moment, and everything done in its name with it: nobody else can have the name before.
+// A session that no coordinator answers is given up when nine tenths of the lease have passed since the last ping that
+// was answered left, to the moment, and everything done in its name with it: nobody else can have the name before.
 func TestSessionStopsBeforeItsLeaseCanHaveEnded(t *testing.T) {
 	for what, cut := range map[string]func(*fakeCoordinator){
 		"silent":  func(s *fakeCoordinator) { s.silent = true },
@@ -127,7 +127,8 @@ func TestSessionMovesInTime(t *testing.T) {
 	}
 }
 
-// What a coordinator answers "sign in first" goes again after signing in again, once and in its order, and nobody notices.
+// What a coordinator answers "sign in first" goes again after signing in again, once and in its order, and nobody
+// notices.
 func TestSessionSignsInFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeCluster(t, 10*time.Second, "a")
@@ -301,7 +302,8 @@ func TestSessionSignInOutcomes(t *testing.T) {
 	}
 }
 
-// One who answers each message as it reads it is not held up by those that have come meanwhile: outcomes are behind them.
+// One who answers each message as it reads it is not held up by those that have come meanwhile: outcomes are behind
+// them.
 func TestSessionReadsOnWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeCluster(t, 10*time.Second, "a")
@@ -354,7 +356,8 @@ func TestSessionReadsOnWhileItWaits(t *testing.T) {
 	})
 }
 
-// Methods that ask others themselves get their answers, though more requests wait than may run; one too many is told busy.
+// Methods that ask others themselves get their answers, though more requests wait than may run; one too many is told
+// busy.
 func TestSessionMethodsMayCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeCluster(t, 10*time.Second, "a")
@@ -515,8 +518,8 @@ func TestSessionNumbersItsAttempts(t *testing.T) {
 	})
 }
 
-// The first sign-in is tried again under the same key, numbered; when the session of that key has come about and is over, the
-// next begins another.
+// The first sign-in is tried again under the same key, numbered; when the session of that key has come about and is
+// over, the next begins another.
 func TestSessionFirstSignInThatMayHaveBeenTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeCluster(t, 20*time.Second, "a", "b", "c")

@@ -145,13 +145,13 @@ func streamError(r request, m Meta, data []byte) error {
 	return ce
 }
 
-// retryable tells whether another coordinator may do better.
+// retryable reports whether another coordinator may do better.
 func retryable(err error) bool {
 	code := wire.CodeOf(err)
 	return code == wire.CodeUnavailable || code == wire.CodeUnknown || code == wire.CodeInternal
 }
 
-// following is a stream of events that outlives the coordinators that tell it.
+// following is a stream of events that outlives the coordinators that send it.
 type following struct {
 	request request
 	lastID  string      // where to begin

@@ -16,31 +16,32 @@ type watches struct {
 
 	mu           sync.Mutex
 	all          map[*watch]bool
-	conversation [16]byte // of the last request for news
+	conversation [16]byte // of the last subscription
 	live         bool     // it was answered on the connection of now: set and cleared by the connection's reader
 	position     string   // behind the last event
 	cluster      string   // the id of the one that at is a place of
 }
 
-// watch is one who is told.
+// watch is one caller of Watch.
 type watch struct {
 	topics map[string]bool
 	events chan wire.Event
-	lagged chan string // capacity 1: where the news go on
+	lagged chan string // capacity 1: where the events go on
 }
 
-// place is one in the news of a cluster, as a coordinator tells it.
+// place is one in the feed of a cluster, as a coordinator sends it.
 type place struct {
 	At      string `json:"at"`
 	Cluster string `json:"cluster"`
 }
 
-// maxWatchEvents bounds what waits for one watch; one who falls behind is told so.
+// maxWatchEvents bounds what waits for one watch; one that falls behind gets KindLagged.
 const maxWatchEvents = 1024
 
-// Watch yields news of the cluster in order, from now on (the error of the first turn tells if that did not work), without a
-// gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a gap, an event
-// of KindLagged comes in its place: list again. It ends with ctx or with the component, with an error. Data is a json.RawMessage, or nil.
+// Watch yields events of the cluster in order, from now on (if that does not work, the first turn has the error),
+// without a gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a
+// gap, an event of KindLagged comes in its place: list again. It ends with ctx or with the component, with an error.
+// Data is a json.RawMessage, or nil.
 func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Event, error], error) {
 	if len(topics) == 0 {
 		topics = []string{wire.TopicComponent}
@@ -111,7 +112,7 @@ func (s *watches) unsubscribe(n *Session) {
 	}
 	s.mu.Unlock()
 	if idle {
-		_ = n.Coordinator(ctx, "unsubscribe", nil, nil) // the news are not looked at any more in any case
+		_ = n.Coordinator(ctx, "unsubscribe", nil, nil) // events are ignored from now on in any case
 	}
 }
 
@@ -127,10 +128,10 @@ func (s *watches) acquire(ctx context.Context) error {
 
 func (s *watches) release() { <-s.lock }
 
-// allTopics are what is subscribed to: who wants less is told less.
+// allTopics are what is subscribed to; each watch filters its own.
 var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
 
-// subscribe asks for news, behind the last event if there was one, until the connection of now brings them.
+// subscribe asks for events, behind the last event if there was one, until the connection of now brings them.
 func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
@@ -164,7 +165,7 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	}
 }
 
-// onSubscribed notes, before anything that follows is read, that the request for news was onSubscribed.
+// onSubscribed records, before anything that follows is read, that the subscription was answered.
 func (s *watches) onSubscribed(m *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,7 +200,7 @@ func (s *watches) resume(n *Session, l *link) {
 	})
 }
 
-// dispatch tells a notification to those who watch; false means that it is none.
+// dispatch hands a notification to the watches; false means that it is no event.
 func (s *watches) dispatch(conversation [16]byte, method string, params json.RawMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,9 +22,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// Dial signs in as the function Dial does, over the WebSocket of the REST port (docs/protocol.md, section 8): at the client's
-// own addresses, with its token, TLS and connections. Addrs, Token, TLS and Dialer of cfg must be empty. The session does
-// not learn the addresses of other coordinators.
+// Dial signs in as the function Dial does, over the WebSocket of the REST port (docs/protocol.md, section 8): at the
+// client's own addresses, with its token, TLS and connections. Addrs, Token, TLS and Dialer of cfg must be empty. The
+// session does not learn the addresses of other coordinators.
 func (c *Client) Dial(ctx context.Context, cfg Component) (*Session, error) {
 	if len(cfg.Addrs) > 0 || cfg.Token != "" || cfg.TLS != nil || cfg.Dialer != nil {
 		return nil, wire.Invalid("addrs", "addresses, token, TLS and dialer of a session over REST are those of the client: leave them out")
@@ -78,10 +78,10 @@ const (
 	opPong         = 10
 )
 
-// webSocket is the client's side of a WebSocket (RFC 6455) as the connection of a session: a stream of frames of ours, each
-// of which is one binary message. Unlike a library's it goes on after a deadline has passed in the midst of a read or a
-// write, which is how silence and slow links are told apart (wire/awake, wire/flow). Read is for one goroutine at a time,
-// Write for one other.
+// webSocket is the client's side of a WebSocket (RFC 6455) as the connection of a session: a stream of frames of ours,
+// each of which is one binary message. Unlike a library's it goes on after a deadline has passed in the midst of a read
+// or a write, which is how silence and slow links are told apart (wire/awake, wire/flow). Read is for one goroutine at
+// a time, Write for one other.
 type webSocket struct {
 	body io.ReadWriteCloser
 	in   *bufio.Reader // over body
@@ -109,8 +109,8 @@ func (w *webSocket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// nextFrame reads the header of the next frame, and the whole of a control frame. What has come of a header stays in the
-// buffer when a deadline passes.
+// nextFrame reads the header of the next frame, and the whole of a control frame. What has come of a header stays in
+// the buffer when a deadline passes.
 func (w *webSocket) nextFrame() error {
 	head, err := w.in.Peek(2)
 	if err != nil {
@@ -164,8 +164,8 @@ func (w *webSocket) control(op byte, size, length int) error {
 	return err
 }
 
-// Write implements net.Conn: b is whole frames of ours. After an error of a deadline the caller goes on with what was not
-// written.
+// Write implements net.Conn: b is whole frames of ours. After an error of a deadline the caller goes on with what was
+// not written.
 func (w *webSocket) Write(b []byte) (done int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -262,7 +262,8 @@ type webSocketAddr struct{}
 func (webSocketAddr) Network() string { return "websocket" }
 func (webSocketAddr) String() string  { return "websocket" }
 
-// SetDeadline implements net.Conn. Without a connection below there are no deadlines: the lease alone ends what is silent.
+// SetDeadline implements net.Conn. Without a connection below there are no deadlines: the lease alone ends what is
+// silent.
 func (w *webSocket) SetDeadline(t time.Time) error {
 	if w.raw == nil {
 		return nil

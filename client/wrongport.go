@@ -13,8 +13,8 @@ import (
 	"github.com/folkmoot/folkmoot/wire/hangup"
 )
 
-// identify says what answers at an address that is not what was looked for, by the first bytes that came; "" if they tell
-// nothing.
+// identify says what answers at an address that is not what was looked for, by the first bytes that came; "" if they
+// are not recognised.
 func identify(b []byte) string {
 	switch {
 	case bytes.HasPrefix(b, []byte("HTTP/")):
@@ -34,8 +34,8 @@ func probe(conn net.Conn) {
 	_, _ = io.WriteString(conn, "\r\n\r\n")
 }
 
-// noPreamble is the outcome of a sign-in that was not answered by a preamble: b is what came of it. Who speaks something
-// else has certainly not tried.
+// noPreamble is the outcome of a sign-in that was not answered by a preamble: b is what came of it. Who speaks
+// something else has certainly not tried.
 func noPreamble(b []byte, err error, secure bool) error {
 	if what := identify(b); what != "" {
 		return wire.NotTried("%s", what)

@@ -179,7 +179,7 @@ func isPlain(b []byte) bool {
 	return true
 }
 
-// isCompact tells whether b, if it is JSON at all, has no blanks between its
+// isCompact reports whether b, if it is JSON at all, has no blanks between its
 // tokens and no nesting beyond maxDepth. Tables may keep pieces of a body as
 // they came; a snapshot writes them compact, and both must be the same bytes.
 func isCompact(b []byte) bool {

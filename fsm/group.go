@@ -34,7 +34,7 @@ type Server struct {
 	Suffrage string `json:"suffrage"` // voter, nonvoter
 }
 
-// Same tells whether two say the same.
+// Same reports whether two say the same.
 func (g Group) Same(o Group) bool {
 	return g.Term == o.Term && g.Leader == o.Leader && g.ServerID == o.ServerID && slices.Equal(g.Servers, o.Servers)
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/folkmoot/folkmoot/fsm"
 )
 
-// Elections and changes of who votes are events once, however often they are written down; a leader of before changes nothing.
+// Elections and changes of who votes are events once, however often they are written down; a leader of before changes
+// nothing.
 func TestNewsOfTheGroup(t *testing.T) {
 	m := fsm.New()
 	group := func(term uint64, leader string, suffrages ...string) fsm.Group {

@@ -199,7 +199,7 @@ func refusal(err error) *wire.Error {
 	return wire.Refuse(wire.CodeInternal, "%v", err)
 }
 
-// Check tells whether a command may go into the log: it decodes as Apply would
+// Check reports whether a command may go into the log: it decodes as Apply would
 // decode it and the cluster's level offers it. The error is a *wire.Error of
 // code invalid, too_large or conflict. Whether the command will be refused is
 // not judged.

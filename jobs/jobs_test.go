@@ -305,7 +305,8 @@ func TestLargeResultOfTheLog(t *testing.T) {
 	partState(t, tab, "j", 0, jobs.Done)
 }
 
-// A byte order mark is no part of a script, and a first line that names the runtime's own interpreter is none of our business.
+// A byte order mark is no part of a script, and a first line that names the runtime's own interpreter is none of our
+// business.
 func TestCheckOfAScriptsBeginning(t *testing.T) {
 	for runtime, script := range map[string]string{"python3": "#!/usr/bin/env python3\nx", "sh": "#!/bin/bash\nx"} {
 		s, err := jobs.Check(wire.SubmitJob{Runtime: runtime, Script: "\uFEFF" + script, Items: []json.RawMessage{[]byte("1")}})

@@ -232,7 +232,7 @@ func (w *fastEncoder) runtimes(list []string) {
 	w.raw(`]`)
 }
 
-// needsNoEscape tells whether s is written in JSON as it is.
+// needsNoEscape reports whether s is written in JSON as it is.
 func needsNoEscape(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7E || c == '"' || c == '\\' {

@@ -121,7 +121,7 @@ func checkLabels(labels Labels) error {
 	return nil
 }
 
-// CheckName tells whether s can be the name of a namespace or a component: 1
+// CheckName reports whether s can be the name of a namespace or a component: 1
 // to 255 bytes of printable ASCII (0x20..0x7E) without '.', no blank at either
 // end, and not COORDINATOR in any case. The error is a *wire.Error of code
 // invalid that names field.

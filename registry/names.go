@@ -8,7 +8,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// isName tells whether s can be one half of a full name, for ever. What else
+// isName reports whether s can be one half of a full name, for ever. What else
 // may be a name is a limit: CheckName.
 func isName(s string) bool {
 	return s != "" && strings.IndexByte(s, '.') < 0 && !strings.EqualFold(s, wire.Coordinator)

@@ -101,7 +101,7 @@ func (t *Table) signInExisting(old, row *Session, c *SignIn, at time.Time) (Sess
 	return *row, nil
 }
 
-// stale tells whether an attempt comes after a later one was carried out.
+// stale reports whether an attempt comes after a later one was carried out.
 func stale(attempt, done uint64) bool { return attempt > 0 && attempt <= done }
 
 func errStale(attempt, done uint64, full string) error {

@@ -32,7 +32,7 @@ type Error struct {
 	Message string `json:"message"`
 	// Field names the part of the request that is wrong, if one is.
 	Field string `json:"field,omitempty"`
-	// RetryAfter is when a repeat makes sense; 0 when nobody can tell.
+	// RetryAfter is when a repeat makes sense; 0 when it is not known.
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
 }
 

@@ -12,8 +12,8 @@ const (
 	TopicFlow      = "flow"
 )
 
-// Event is one piece of news about the replicated state. Every coordinator
-// tells the same events in the same order, by (Index, Seq).
+// Event is one change of the replicated state. Every coordinator has the same
+// events in the same order, by (Index, Seq).
 type Event struct {
 	Index  uint64    `json:"index"`
 	Seq    int       `json:"seq"` // order within one index, from 0

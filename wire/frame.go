@@ -35,7 +35,7 @@ const (
 //	1         FrameVersion
 //	2, r      length of the receiver's name (0..511), the name
 //	2, s      length of the sender's name (0..511), the name
-//	16        conversation id (UUIDv7, made by whoever opens the conversation)
+//	16        conversation id (UUIDv7, made by the component that opens it)
 //	3         message id
 //	1         message type: 0 not defined, 1 JSON, >127 free for users
 //	2         number of payload frames (0..65535)

@@ -153,10 +153,10 @@ type SubmitJob struct {
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
-// CheckZeros refuses the JSON of a SubmitJob that tells 0 where a job cannot have it. Decoded, it
-// would be taken for a field that was left out, which has its default.
+// CheckZeros refuses the JSON of a SubmitJob that has 0 where a job cannot have it. Decoded, it
+// would pass for a field that was left out, which has its default.
 func CheckZeros(job []byte) error {
-	var told struct {
+	var in struct {
 		MaxAttempts *int      `json:"max_attempts"`
 		PartTimeout *Duration `json:"part_timeout"`
 		Keep        *Duration `json:"keep"`
@@ -164,18 +164,18 @@ func CheckZeros(job []byte) error {
 			Chunk *int64 `json:"chunk"`
 		} `json:"range"`
 	}
-	if json.Unmarshal(job, &told) != nil {
-		return nil // whoever decodes it says so
+	if json.Unmarshal(job, &in) != nil {
+		return nil // decoding it has the error
 	}
 	const why = "%s is above 0: leave it out for the default"
 	switch {
-	case told.MaxAttempts != nil && *told.MaxAttempts == 0:
+	case in.MaxAttempts != nil && *in.MaxAttempts == 0:
 		return Invalid("max_attempts", why, "max_attempts")
-	case told.PartTimeout != nil && *told.PartTimeout == 0:
+	case in.PartTimeout != nil && *in.PartTimeout == 0:
 		return Invalid("part_timeout", why, "part_timeout")
-	case told.Keep != nil && *told.Keep == 0:
+	case in.Keep != nil && *in.Keep == 0:
 		return Invalid("keep", why, "keep")
-	case told.Range != nil && told.Range.Chunk != nil && *told.Range.Chunk == 0:
+	case in.Range != nil && in.Range.Chunk != nil && *in.Range.Chunk == 0:
 		return Invalid("range", why, "chunk")
 	}
 	return nil
@@ -360,7 +360,7 @@ type Status struct {
 	Warning        string            `json:"warning,omitempty"` // what an operator should mend though this coordinator runs
 	Members        int               `json:"members"`
 	Voters         int               `json:"voters"`
-	Tolerance      int               `json:"failure_tolerance"` // healthy voters that may fail now before writes stop; -1 when nobody can tell
+	Tolerance      int               `json:"failure_tolerance"` // healthy voters that may fail now before writes stop; -1 when it is not known
 	Components     int               `json:"components"`
 	LocalSessions  int               `json:"local_sessions"`
 	Jobs           map[string]int    `json:"jobs"` // by state

@@ -123,7 +123,7 @@ type transfer struct {
 	total int
 }
 
-// Add takes one chunk. whole tells that m is the message it completed. The
+// Add takes one chunk. whole reports that m is the message it completed. The
 // errors are refusals (invalid, too_large): the connection is out of step.
 func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 	if len(chunk.Payload) == 0 || len(chunk.Payload) > 2 || len(chunk.Payload[0]) == 0 {
@@ -196,8 +196,8 @@ type Hello struct {
 	// Key is the idempotency key: a repeat with it is the same session.
 	Key   string `json:"key,omitempty"`
 	Token string `json:"token,omitempty"` // where the coordinator asks for one
-	// Address is the client's own end of the connection, host:port. Who tells it
-	// lets a connection end in an orderly way, as systems do it for a process that
+	// Address is the client's own end of the connection, host:port. A client that
+	// sends it lets a connection end in an orderly way, as systems do it for a process that
 	// is gone, only when it gives the session up, and resets it else.
 	Address string `json:"address,omitempty"`
 }

@@ -50,7 +50,7 @@ type FinishParts struct {
 	Parts []PartDone `json:"parts"`
 }
 
-// PartVerdict tells what became of one part of a start_parts or finish_parts:
+// PartVerdict is the outcome of one part of a start_parts or finish_parts:
 // accepted when Code is empty, else refused (stale attempt, job ended).
 type PartVerdict struct {
 	PartRef

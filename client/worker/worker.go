@@ -33,9 +33,9 @@ type Config struct {
 	Slots    int
 	Dir      string
 
-	// Grace is how long parts may go on when Run is told to end; default 10s, negative is none.
+	// Grace is how long parts may go on when Run is to end; default 10s, negative is none.
 	Grace time.Duration
-	// Signed, if not nil, is told of every sign-in; it must not block.
+	// Signed, if not nil, is called after every sign-in; it must not block.
 	Signed func(wire.SignedIn)
 	Logger *slog.Logger // default: silent
 }
@@ -43,12 +43,13 @@ type Config struct {
 // DefaultLease is the lease of a worker that asks for none.
 const DefaultLease = 15 * time.Second
 
-// nameTakenTimeout is how long signIn waits for a taken name: a restarted worker finds its own old session until the lease
-// of that one ends.
+// nameTakenTimeout is how long signIn waits for a taken name: a restarted worker finds its own old session until the
+// lease of that one ends.
 const nameTakenTimeout = time.Minute
 
-// Run signs in, runs parts and signs out when ctx ends; it returns nil then. It goes on trying as long as coordinators are
-// merely not reached. It fails when the sign-in is refused: the name belongs to somebody else, or an operator removed it.
+// Run signs in, runs parts and signs out when ctx ends; it returns nil then. It goes on trying as long as coordinators
+// are merely not reached. It fails when the sign-in is refused: the name belongs to somebody else, or an operator
+// removed it.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -157,9 +158,9 @@ func dial(ctx context.Context, cfg Config, in wire.SignIn) (*client.Session, err
 // closeLostTimeout bounds one call of closeLostSession.
 const closeLostTimeout = 10 * time.Second
 
-// closeLostSession reports, under the secret of a lost session, the parts that had ended in it, and signs the session out if
-// parts were given up, which puts them back. It runs before the next sign-in accepts parts. over reports that the session
-// has ended, now or before; an error means that this is not known and the call is to be repeated.
+// closeLostSession reports, under the secret of a lost session, the parts that had ended in it, and signs the session
+// out if parts were given up, which puts them back. It runs before the next sign-in accepts parts. over reports that
+// the session has ended, now or before; an error means that this is not known and the call is to be repeated.
 func closeLostSession(ctx context.Context, cfg Config, last wire.SignedIn, lostWorker *work.Worker) (over bool, err error) {
 	if lostWorker == nil {
 		return false, nil
@@ -184,14 +185,14 @@ func closeLostSession(ctx context.Context, cfg Config, last wire.SignedIn, lostW
 	return true, nil
 }
 
-// transient tells whether a refusal with this code says only that nobody could tell.
+// transient reports whether a refusal with this code means only that the outcome is not known.
 func transient(code wire.Code) bool {
 	return code == wire.CodeUnavailable || code == wire.CodeUnknown || code == wire.CodeBusy || code == wire.CodeInternal
 }
 
-// runSession runs parts in one session until ctx ends, then lets them finish within the grace and signs out; or until the
-// session is lost, when every part is stopped at once, since others may get it now. It then returns the worker, whose
-// reports closeLostSession still has to deliver.
+// runSession runs parts in one session until ctx ends, then lets them finish within the grace and signs out; or until
+// the session is lost, when every part is stopped at once, since others may get it now. It then returns the worker,
+// whose reports closeLostSession still has to deliver.
 func runSession(ctx context.Context, cfg Config, s *client.Session) (lostWorker *work.Worker, err error) {
 	h := newHome(s)
 	w, err := work.Open(h, work.Config{Slots: cfg.Slots, Runtimes: cfg.Runtimes, Dir: cfg.Dir, Logger: cfg.Logger})

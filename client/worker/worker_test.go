@@ -400,8 +400,8 @@ func TestWorkerMoves(t *testing.T) {
 	}
 }
 
-// A worker whose lease ends while nobody is reached stops what it runs. Before it signs in again it reports what had ended,
-// and gives the rest back, so that nothing is run twice as one attempt.
+// A worker whose lease ends while nobody is reached stops what it runs. Before it signs in again it reports what had
+// ended, and gives the rest back, so that nothing is run twice as one attempt.
 func TestWhatWasGivenUpIsGivenBackFirst(t *testing.T) {
 	c := newCluster()
 	dir := t.TempDir()

@@ -68,8 +68,8 @@ func (g *dispatched) sentTo(session string) []wire.PartRef {
 	return slices.Collect(maps.Keys(g.parts[session]))
 }
 
-// recordSent records the parts that a session at home here was sent, and forgets those that it knows it need not run any
-// more.
+// recordSent records the parts that a session at home here was sent, and forgets those that it knows it need not run
+// any more.
 func (g *dispatched) recordSent(session string, run []wire.RunPart, gone []wire.PartRef) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

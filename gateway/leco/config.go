@@ -46,15 +46,15 @@ type Config struct {
 	// times of it gone.
 	Expiration time.Duration
 	Cleaning   time.Duration
-	// Nudge (300 ms): a connection that says nothing for so long is told that
-	// it is not signed in; a client that lost its coordinator signs in again.
+	// Nudge (300 ms): a connection on which nothing is received for so long is sent
+	// that it is not signed in; a client that lost its coordinator signs in again.
 	Nudge time.Duration
 	// Answer (60 ms) is how long a sign-in waits for its write. pyleco gives up
 	// after 100 ms; a name that is free here is granted by then, and taken back
 	// with -32090 if the write is refused or not made within Provisional (15 s).
 	Answer      time.Duration
 	Provisional time.Duration
-	// Stale (1.2 s): a connection that was not heard of for so long loses its
+	// Stale (1.2 s): a connection that was silent for so long loses its
 	// name to a new one that asks for it.
 	Stale time.Duration
 

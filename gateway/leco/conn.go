@@ -67,7 +67,7 @@ func (d *Door) serve(conn *zmtp.Conn) {
 	}
 }
 
-// nudge tells a connection on which nothing was received that it is not signed in: a
+// nudge sends a connection on which nothing was received that it is not signed in: a
 // client that lost its coordinator and is connected again signs in at once,
 // instead of at its next heartbeat.
 func (c *peerConn) nudge() {
@@ -216,7 +216,7 @@ func (c *peerConn) handleForeign(from sender, m wire.Message) {
 	}
 }
 
-// requestsMethod tells whether a message to this coordinator is one request of these
+// requestsMethod reports whether a message to this coordinator is one request of these
 // methods; it is parsed, not searched for a word.
 func (d *Door) requestsMethod(m *wire.Message, methods ...string) bool {
 	if m.To != wire.Coordinator && m.To != d.full || len(m.Payload) == 0 || m.Type != wire.TypeJSON {

@@ -27,7 +27,7 @@ type Door struct {
 	server          *zmtp.Server
 	counts          counts
 	reaper          reaper
-	changed         chan struct{} // capacity 1: the foreign coordinators should be told
+	changed         chan struct{} // capacity 1: the foreign coordinators should be notified
 	warnLimit       *rate.Limiter // of log lines about what others send
 
 	ctx    context.Context // of every goroutine
@@ -153,7 +153,7 @@ func withPort(address string) (string, bool) {
 // sleep is true when the time has passed, false when the door closes.
 func (d *Door) sleep(t time.Duration) bool { return control.Sleep(d.ctx, t) }
 
-// inCluster tells whether a coordinator of our own cluster presides over the
+// inCluster reports whether a coordinator of our own cluster owns the
 // namespace.
 func (d *Door) inCluster(namespace string) bool {
 	_, ok := d.cluster.State().Registry.NamespaceOwner(namespace)

@@ -17,7 +17,7 @@ func partialFrames(e *zmtp.TooLarge) [][]byte {
 }
 
 // refuseTooLarge refuses a message that is above a limit. Its sender is answered, and if
-// it was a response, so is whoever waits for it. m is as it came, of its payload
+// it was a response, so is the caller that waits for it. m is as it came, of its payload
 // perhaps only the start.
 func (d *Door) refuseTooLarge(from sender, m *wire.Message, dst destination, why error) {
 	d.warnLimited("a LECO message above the limits was refused", "from", from.full, "to", m.To, "reason", why)

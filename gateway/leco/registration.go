@@ -40,7 +40,7 @@ type registration struct {
 // is on its way, and comes first.
 func (reg *registration) allowMail() { reg.once.Do(func() { close(reg.answered) }) }
 
-// mailAllowed tells whether allowMail was called.
+// mailAllowed reports whether allowMail was called.
 func (reg *registration) mailAllowed() bool {
 	select {
 	case <-reg.answered:
@@ -148,7 +148,7 @@ func (d *Door) register(from sender) (*registration, error) {
 	return reg, nil
 }
 
-// orphaned tells whether a session is one of this door's whose connection is
+// orphaned reports whether a session is one of this door's whose connection is
 // gone, perhaps since before a restart of the coordinator: it has no registration.
 func (d *Door) orphaned(row registry.Session) bool {
 	return row.Kind == string(control.DoorLECO) && row.Home == d.id
@@ -227,19 +227,19 @@ func (d *Door) signInWritten(reg *registration, handle *home.Session) {
 }
 
 // signInRefused removes a registration whose sign-in could not be written; a
-// component that was answered otherwise is told that it is not signed in.
+// component that got another answer is sent the error "not signed in".
 func (d *Door) signInRefused(reg *registration, err error) {
 	f := errorOf(err)
 	if f.Code == jsonrpc.CodeDuplicateName {
 		d.counts.add(cDuplicate)
 	}
 	d.mu.Lock()
-	told := reg.granted && !reg.ended.Load()
+	wasGranted := reg.granted && !reg.ended.Load()
 	reg.refusal = f
 	d.unregister(reg)
 	close(reg.decided)
 	d.mu.Unlock()
-	if !told {
+	if !wasGranted {
 		return
 	}
 	d.counts.add(cTakenBack)
@@ -274,7 +274,7 @@ func (d *Door) signOut(from sender, _ *wire.Message) (any, error) {
 // ends. It begins behind the answer to the sign-in: pyleco takes the first message
 // that comes for that answer, and puts a request aside. A
 // component that does not read fills its connection's queue, then its mailbox:
-// then its senders are told busy.
+// then its senders get busy.
 func (d *Door) deliverMail(reg *registration) {
 	select {
 	case <-reg.answered:
@@ -309,7 +309,7 @@ func (d *Door) deliverMail(reg *registration) {
 	}
 }
 
-// atHome tells whether the session of a registration is still at home here.
+// atHome reports whether the session of a registration is still at home here.
 func (d *Door) atHome(reg *registration) bool {
 	row, ok := d.cluster.State().Registry.SessionByID(reg.session)
 	return ok && row.Home == d.id

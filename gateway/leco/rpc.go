@@ -119,7 +119,7 @@ func (c *content) parseElement(b []byte) {
 	}
 }
 
-// requestsMethod tells whether the content is one request, or a batch that begins with
+// requestsMethod reports whether the content is one request, or a batch that begins with
 // one, of one of these methods.
 func (c *content) requestsMethod(methods ...string) bool {
 	if c.bad != nil || len(c.requests) == 0 || c.requests[0].bad != nil {

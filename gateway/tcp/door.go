@@ -196,7 +196,7 @@ func (d *Door) handshake(conn net.Conn) (*line, time.Duration, error) {
 const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"this is the port of native sessions (--component-addr); REST is at the coordinator's --http-addr\n"
 
-// isHTTP tells whether a connection that begins so is one of HTTP.
+// isHTTP reports whether a connection that begins so is one of HTTP.
 func isHTTP(first []byte) bool {
 	for _, method := range []string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "PATCH "} {
 		if bytes.HasPrefix(first, []byte(method)) {

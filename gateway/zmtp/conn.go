@@ -171,7 +171,7 @@ func (c *Conn) Receive() ([][]byte, error) {
 	return frames, nil
 }
 
-// Buffered tells whether a part of a further message is here already.
+// Buffered reports whether a part of a further message is here already.
 func (c *Conn) Buffered() bool { return c.in.r.Buffered() > 0 }
 
 // handleCommand executes a command, or makes a message of it.

@@ -283,7 +283,7 @@ func (r *reader) discard(n uint64) error {
 // messageDone notes that a message or command is complete.
 func (r *reader) messageDone() { r.inMessage, r.waitingSince = false, time.Time{} }
 
-// overdue tells whether the piece that is due has been waited for longer than
+// overdue reports whether the piece that is due has been waited for longer than
 // limit. It is called before every wait.
 func (r *reader) overdue(limit time.Duration) bool {
 	switch {

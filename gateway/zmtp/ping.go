@@ -64,7 +64,7 @@ func (p *pingState) pongReceived() {
 	}
 }
 
-// due tells whether a PING is worth its bytes, when nothing came for a while if
+// due reports whether a PING is worth its bytes, when nothing came for a while if
 // quiet is set.
 func (p *pingState) due(quiet bool) bool {
 	return !p.outstanding && (quiet || p.unconfirmed && p.peerAnswers)

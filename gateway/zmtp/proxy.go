@@ -96,7 +96,7 @@ func (p *Proxy) publisher(c *Conn) {
 	}
 }
 
-// skipped tells whether err is a message above the limits. Nobody waits for an
+// skipped reports whether err is a message above the limits. Nobody waits for an
 // answer on these channels, so it is counted and logged.
 func (p *Proxy) skipped(c *Conn, err error) bool {
 	var large *TooLarge
@@ -241,7 +241,7 @@ func (s *subscriptions) remove(prefix string) bool {
 	return true
 }
 
-// matches tells whether a topic begins with one of the prefixes.
+// matches reports whether a topic begins with one of the prefixes.
 func (s *subscriptions) matches(topic []byte) bool {
 	for n := range s.sizes {
 		if n <= len(topic) && s.by[string(topic[:n])] > 0 {

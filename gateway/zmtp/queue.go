@@ -152,7 +152,7 @@ func (q *queue) room() <-chan struct{} {
 	return q.roomMade
 }
 
-// finish accepts no more; finished tells whether all is written then.
+// finish accepts no more; finished reports whether all is written then.
 func (q *queue) finish() {
 	q.mu.Lock()
 	q.finishing = true

@@ -85,7 +85,7 @@ func (s *shipper) next() (offset int64, chunk []byte, over bool) {
 }
 
 // taken forgets the output before offset; some of it may have been dropped
-// meanwhile. It tells whether a whole chunk is left.
+// meanwhile. It reports whether a whole chunk is left.
 func (s *shipper) taken(offset int64) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 type SweepConfig struct {
 	Self string // the leader's own id: always alive
 	View func() *fsm.State
-	// Alive tells whether a home was heard lately, and when last: the zero time
+	// Alive reports whether a home was heard lately, and when last: the zero time
 	// is never, since this process began.
 	Alive   func(id string) (alive bool, last time.Time)
 	Propose Propose

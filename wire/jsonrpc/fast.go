@@ -43,7 +43,7 @@ func (r *fastReader) accept(c byte) bool {
 // expect consumes c, which must come next.
 func (r *fastReader) expect(c byte) { r.failed = !r.accept(c) || r.failed }
 
-// element advances to the next of the elements up to end and tells whether there
+// element advances to the next of the elements up to end and reports whether there
 // is one; n counts them.
 func (r *fastReader) element(n *int, end byte) bool {
 	if r.failed || r.accept(end) {
@@ -121,7 +121,7 @@ func (r *fastReader) id(content []byte) json.RawMessage {
 	return json.RawMessage(content[from:r.at:r.at])
 }
 
-// complete tells whether the whole text was read and of the usual shape.
+// complete reports whether the whole text was read and of the usual shape.
 func (r *fastReader) complete() bool {
 	r.skipBlanks()
 	return !r.failed && r.at == len(r.text)
@@ -138,7 +138,7 @@ func AppendDone(dst []byte, id json.RawMessage) (answer []byte, ok bool) {
 	return append(dst, `,"result":null,"jsonrpc":"2.0"}`...), true
 }
 
-// isPlainID tells whether encoding/json writes an id unchanged: an integer or a
+// isPlainID reports whether encoding/json writes an id unchanged: an integer or a
 // string of plain ASCII.
 func isPlainID(id json.RawMessage) bool {
 	n := len(id)
@@ -153,7 +153,7 @@ func isPlainID(id json.RawMessage) bool {
 	return !r.failed && r.at == n
 }
 
-// needsNoEscape tells whether encoding/json writes a string without escapes.
+// needsNoEscape reports whether encoding/json writes a string without escapes.
 func needsNoEscape[T ~string | ~[]byte](s T) bool {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7E || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

@@ -38,7 +38,7 @@ type Message struct {
 	Error   json.RawMessage `json:"error"`
 }
 
-// IsResponse tells whether the message is a response and no request.
+// IsResponse reports whether the message is a response and no request.
 func (m *Message) IsResponse() bool {
 	return m.Method == "" && (m.Result != nil || m.Error != nil)
 }
@@ -197,7 +197,7 @@ func validID(id json.RawMessage) bool {
 	return strings.Trim(strings.TrimPrefix(string(id), "-"), "0123456789") == ""
 }
 
-// Reply is what of a received response counts to whoever asked.
+// Reply is what of a received response counts for the caller.
 type Reply struct {
 	Result json.RawMessage `json:"result"`
 	Error  *Error          `json:"error"`
@@ -212,7 +212,7 @@ func ParseReply(content []byte) (r Reply, err error) {
 	return r, strictjson.UniqueKeys(content, &r)
 }
 
-// ResponseID tells whether start is how a response, or a batch of them, begins,
+// ResponseID reports whether start is how a response, or a batch of them, begins,
 // and returns its id if that comes before the result. start may be cut off
 // anywhere.
 func ResponseID(start []byte) (id json.RawMessage, ok bool) {

@@ -169,7 +169,7 @@ func decodesItself(t reflect.Type) bool {
 		t.Kind() != reflect.Pointer && (reflect.PointerTo(t).Implements(jsonUnmarshaler) || reflect.PointerTo(t).Implements(textUnmarshaler))
 }
 
-// mayHoldKeys tells whether a value of t is built from JSON that may have
+// mayHoldKeys reports whether a value of t is built from JSON that may have
 // objects in it.
 func mayHoldKeys(t reflect.Type) bool {
 	if decodesItself(t) {
