@@ -38,7 +38,7 @@ func TestDeadAddressGoesToTheBack(t *testing.T) {
 }
 
 // An answer that tells no age is not fresh, but of an age that is not known.
-func TestAnAgeThatIsNotToldIsNotKnown(t *testing.T) {
+func TestAMissingAgeIsNotKnown(t *testing.T) {
 	t.Parallel()
 	silent, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -86,7 +86,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 
 // Who says that there is no leader is worth more than who says nothing, and a write is not begun again where it could
 // only be cut off: it would be unknown without need.
-func TestNoLeaderIsSaid(t *testing.T) {
+func TestErrorNamesTheMissingLeader(t *testing.T) {
 	patient := func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-time.After(3 * time.Second):
@@ -128,7 +128,7 @@ func TestNoLeaderIsSaid(t *testing.T) {
 }
 
 // Silence is told with the time that it took.
-func TestSilenceIsToldForPeople(t *testing.T) {
+func TestSilenceErrorIsReadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 		c := remote(t, client.Config{Addrs: []string{"hung"}, Attempt: 2 * time.Second, Timeout: 3 * time.Second}, map[string]http.HandlerFunc{"hung": hung})

@@ -397,7 +397,7 @@ func TestSessionResume(t *testing.T) {
 }
 
 // A silent connection is left for another door within the lease; no pong comes, so it cannot be trusted.
-func TestSessionSilentWay(t *testing.T) {
+func TestSessionSilentLink(t *testing.T) {
 	w := newFaultyProxy(t, started(t))
 	c := client.Component{Addrs: []string{w.l.Addr().String()}, Ping: time.Second}
 	c.SignIn.Lease = wire.Duration(6 * time.Second)
@@ -415,7 +415,7 @@ func TestSessionSilentWay(t *testing.T) {
 }
 
 // While a component sends a long message over a slow link, its pings wait behind it. The connection lives: bytes move.
-func TestSessionSlowWay(t *testing.T) {
+func TestSessionSlowLink(t *testing.T) {
 	t.Parallel()
 	addr := started(t)
 	w := newFaultyProxy(t, addr)

@@ -410,7 +410,7 @@ func TestSessionMethodsMayCall(t *testing.T) {
 }
 
 // Who does not read holds the connection up, so that the coordinator tells senders busy, and loses nothing by it.
-func TestSessionHoldsUpWhoeverSends(t *testing.T) {
+func TestSessionBlocksSendersWhenFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeCluster(t, 10*time.Second, "a")
 		laser, gui := w.signIn("laser", client.Component{Inbox: true}), w.signIn("gui", client.Component{})

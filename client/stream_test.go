@@ -46,7 +46,7 @@ func TestEventsResume(t *testing.T) {
 }
 
 // A reader whose stream breaks before any news goes on from where the stream began, not from now.
-func TestEventsResumeBeforeAnyNews(t *testing.T) {
+func TestEventsResumeBeforeAnyEvent(t *testing.T) {
 	t.Parallel()
 	first, _ := coordinator(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "retry: 1000\n\nid: 5.2@c1\n\n: hello\n\n")
@@ -159,7 +159,7 @@ func TestResultsFollowOverAShutdown(t *testing.T) {
 }
 
 // Logs told again after a broken stream are not told twice.
-func TestLogsAreToldOnce(t *testing.T) {
+func TestLogsAreYieldedOnce(t *testing.T) {
 	t.Parallel()
 	n := 0
 	s, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {

@@ -42,7 +42,7 @@ func closingPort(t *testing.T, says string) string {
 }
 
 // Who dials a port of something else is told what is there, and that nothing was tried.
-func TestWhatIsFoundAtAWrongPort(t *testing.T) {
+func TestWrongPortIsIdentified(t *testing.T) {
 	t.Parallel()
 	plain := httptest.NewServer(nil)
 	t.Cleanup(plain.Close)

@@ -158,7 +158,7 @@ func TestASessionIsFollowedToItsHome(t *testing.T) {
 }
 
 // An operator's removal hits who has the name now, not who had it in a view
-// that is behind; and a repeat is told that it is done.
+// that is behind; and a repeat is answered that it is done.
 func TestARemovalHitsWhoHasTheNameNow(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1, n3 := w.nodes["n1"], w.nodes["n3"]

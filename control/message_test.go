@@ -62,7 +62,7 @@ func TestSendAndReceiveAnywhere(t *testing.T) {
 	}, "n1", "n2")
 }
 
-// A poll that does not wait is told what is there, wherever it asks.
+// A poll that does not wait gets what is there, wherever it asks.
 func TestReceiveWithoutWaiting(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1, n2 := w.nodes["n1"], w.nodes["n2"]
@@ -138,7 +138,7 @@ func TestSendTwiceWithOneKey(t *testing.T) {
 		again, err := n2.Send(t.Context(), by(laser.Secret), say("stage", "one"), key)
 		noError(t, err)
 		if first != again {
-			t.Errorf("told twice: %+v and %+v, want the same", first, again)
+			t.Errorf("repeated: %+v and %+v, want the same", first, again)
 		}
 		_, err = n1.Send(t.Context(), by(laser.Secret), say("stage", "two"), key)
 		refused(t, err, wire.CodeConflict, "another message")

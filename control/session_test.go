@@ -41,7 +41,7 @@ func TestHeartbeatIsPassedOnToTheHome(t *testing.T) {
 
 const registryReason = "the session of n1.laser ended: its lease ran out"
 
-// Who is not the session is told so, and how.
+// A caller that is not the session is refused, with the reason.
 func TestSecrets(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1 := w.nodes["n1"]
@@ -207,7 +207,7 @@ func TestOutOfTouchPromisesNothing(t *testing.T) {
 }
 
 // A heartbeat that comes while the session is being ended, since its lease ran out,
-// is not told that the lease runs anew.
+// does not learn that the lease runs anew.
 func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1 := w.nodes["n1"]
@@ -223,7 +223,7 @@ func TestAHeartbeatPromisesNothingToASessionThatIsBeingEnded(t *testing.T) {
 	}, "n1")
 }
 
-// A sign-in that is told twice begins its lease twice, wherever it is told.
+// A repeated sign-in begins its lease twice, wherever it is repeated.
 func TestASignInToldTwiceRenewsItsLease(t *testing.T) {
 	runCluster(t, func(t *testing.T, w *testCluster) {
 		n1, n2 := w.nodes["n1"], w.nodes["n2"]
@@ -235,7 +235,7 @@ func TestASignInToldTwiceRenewsItsLease(t *testing.T) {
 			in, err := signIn(at)
 			noError(t, err)
 			if in.Home != "n1" {
-				t.Fatalf("told at %s the home is %s, want n1", at.id, in.Home)
+				t.Fatalf("repeated at %s the home is %s, want n1", at.id, in.Home)
 			}
 			time.Sleep(10 * time.Second)
 		}

@@ -107,7 +107,7 @@ func TestSignInTwiceWithOneKey(t *testing.T) {
 		two, err := n2.SignIn(t.Context(), anyone, ask, key)
 		noError(t, err)
 		if one.Session != two.Session || one.Secret != two.Secret || two.Home != "n1" {
-			t.Errorf("told twice: %+v and %+v, want one session, at home n1", one, two)
+			t.Errorf("repeated: %+v and %+v, want one session, at home n1", one, two)
 		}
 		if n2.mail.attached(two.Session) {
 			t.Error("n2 opened a mailbox for a session that is at home at n1")

@@ -128,7 +128,7 @@ func TestReadsWaitForTheirOwn(t *testing.T) {
 			case !c.wakes && took < wait-step:
 				t.Errorf("%s woke for %s after %v", c.read, c.noise, took)
 			}
-			// What changed since then is told at once, however long ago.
+			// What changed since then is answered at once, however long ago.
 			begin = time.Now()
 			_, err = reads[c.read](control.Read{Index: 1, Wait: wait})
 			noError(t, err)
@@ -155,7 +155,7 @@ func TestReadsWaitForTheEnd(t *testing.T) {
 		_, _, err := n1.Component(t.Context(), anyone, control.Read{Index: seen, Wait: time.Minute}, gui.FullName)
 		refused(t, err, wire.CodeNotFound, gui.FullName)
 		if took := time.Since(begin); took != 2*time.Second {
-			t.Errorf("the sign-out was told after %v, want 2s", took)
+			t.Errorf("the sign-out was answered after %v, want 2s", took)
 		}
 	}, "n1")
 }

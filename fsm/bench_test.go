@@ -10,8 +10,8 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 )
 
-// crowd is a machine with n components signed in, 64 to an entry.
-func crowd(tb testing.TB, n int) *fsm.Machine {
+// populated returns a machine with n components signed in, 64 to an entry.
+func populated(tb testing.TB, n int) *fsm.Machine {
 	tb.Helper()
 	m := fsm.New()
 	m.Apply(1, [][]byte{encode(tb, registry.KindAnnounce, t0, announce("n1"))})
@@ -42,7 +42,7 @@ func benchSignIn(name string) registry.SignIn {
 func BenchmarkApply(b *testing.B) {
 	for _, batch := range []int{1, 64} {
 		b.Run(fmt.Sprintf("rows=200000/commands=%d", batch), func(b *testing.B) {
-			m := crowd(b, 200_000)
+			m := populated(b, 200_000)
 			var lines [][]byte
 			for i := range b.N {
 				lines = append(lines, encode(b, registry.KindSignIn, t0, benchSignIn(fmt.Sprintf("d%07d", i*7919%10_000_000))))
@@ -82,7 +82,7 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 func BenchmarkSnapshot(b *testing.B) {
-	m := crowd(b, 200_000)
+	m := populated(b, 200_000)
 	b.ResetTimer()
 	for b.Loop() {
 		if _, err := m.Freeze().WriteTo(io.Discard); err != nil {
@@ -92,7 +92,7 @@ func BenchmarkSnapshot(b *testing.B) {
 }
 
 func BenchmarkFreeze(b *testing.B) {
-	m := crowd(b, 200_000)
+	m := populated(b, 200_000)
 	b.ResetTimer()
 	for b.Loop() {
 		m.Freeze()

@@ -436,7 +436,7 @@ func TestWhatWasGivenUpIsGivenBackFirst(t *testing.T) {
 }
 
 // A worker that reaches nobody says so soon, and whom it asks.
-func TestNobodyToSignInAt(t *testing.T) {
+func TestNoCoordinatorToSignInAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := client.New(client.Config{Addrs: []string{"n1:7380", "n2:7380"}, HTTPClient: &http.Client{Transport: nobody{}}})
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // However a sign-in and a sign-out are written, they are understood and
 // answered alike, byte for byte as encoding/json writes it.
-func TestEveryWayToAsk(t *testing.T) {
+func TestEveryRequestForm(t *testing.T) {
 	w := newTestCluster(t, settings{tokens: []string{registry.HashSecret("t")}}, "n1", "n2")
 	g := w.nodes["n1"].dial(t, 0)
 	ask := func(content string) string {

@@ -96,7 +96,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// A receiver that does not read fills its mailbox: its senders are told busy,
+// A receiver that does not read fills its mailbox: its senders get busy,
 // others are not held up, and it is cut off and keeps its mail.
 func TestSlowConsumer(t *testing.T) {
 	s := settings{}
@@ -126,7 +126,7 @@ func TestSlowConsumer(t *testing.T) {
 		}
 	}
 	if busy == 0 {
-		t.Fatal("nobody was told that the mailbox is full")
+		t.Fatal("no sender learned that the mailbox is full")
 	}
 	gui.send(text("other", "hello", 0))
 	if m := other.message(); string(m.Payload[0]) != "hello" {
@@ -143,7 +143,7 @@ func TestSlowConsumer(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the last cut off is told as %+v, %v, want n1.slow, its address, now", last, was)
+			t.Fatalf("the last cut off is %+v, %v, want n1.slow, its address, now", last, was)
 		}
 	}
 	again := n1.dial(t, 0)
@@ -248,7 +248,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// A session moves to another coordinator, and its old connection is told.
+// A session moves to another coordinator, and its old connection gets a bye.
 func TestTakeOver(t *testing.T) {
 	w := newTestCluster(t, settings{}, "n1", "n2")
 	old := w.nodes["n1"].signIn(t, "laser")
@@ -259,7 +259,7 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("taken over as %+v", in)
 	}
 	if why := old.bye(); why.Code != wire.CodeConflict {
-		t.Errorf("the old connection was told %+v, want conflict", why)
+		t.Errorf("the old connection got %+v, want conflict", why)
 	}
 	gui.send(text("laser", "where are you", 1))
 	if m := moved.message(); string(m.Payload[0]) != "where are you" {
@@ -269,11 +269,11 @@ func TestTakeOver(t *testing.T) {
 	second := w.nodes["n2"].dial(t, 0)
 	second.signIn(wire.Hello{SignIn: wire.SignIn{Name: "laser", Namespace: "n1", Session: old.welcome.Session, Secret: old.welcome.Secret}})
 	if why := moved.bye(); why.Code != wire.CodeConflict || !second.welcome.Resumed {
-		t.Errorf("the first connection was told %+v, the second %+v", why, second.welcome)
+		t.Errorf("the first connection got %+v, the second %+v", why, second.welcome)
 	}
 	w.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.laser", Reason: "removed by an operator"})
 	if why := second.bye(); why.Code != wire.CodeNotFound {
-		t.Errorf("a removed session was told %+v, want not_found", why)
+		t.Errorf("a removed session got %+v, want not_found", why)
 	}
 }
 
@@ -308,7 +308,7 @@ func TestDeadPeer(t *testing.T) {
 }
 
 // News of the directory come in order behind the answer to subscribe.
-func TestNews(t *testing.T) {
+func TestSubscribedEvents(t *testing.T) {
 	w := newTestCluster(t, settings{}, "n1", "n2")
 	gui := w.nodes["n1"].signIn(t, "gui")
 	var at struct{ At string }
@@ -456,7 +456,7 @@ func TestTLS(t *testing.T) {
 	must(t, err)
 	_ = plain.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if b, err := io.ReadAll(plain); errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(b), "FOLK") {
-		t.Errorf("one without TLS was told %q, %v", b, err)
+		t.Errorf("one without TLS got %q, %v", b, err)
 	}
 	n1.cluster.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.gui", Reason: "removed by an operator"})
 	if why := gui.bye(); why.Code != wire.CodeNotFound {
@@ -508,7 +508,7 @@ func TestOutOfTouch(t *testing.T) {
 	}
 }
 
-// Who takes the port for that of REST is told so in HTTP.
+// A client that takes the port for that of REST gets an answer in HTTP.
 func TestHTTPAtTheDoor(t *testing.T) {
 	n1 := newTestCluster(t, settings{}, "n1").nodes["n1"]
 	transport := &http.Transport{DisableKeepAlives: true}

@@ -99,13 +99,13 @@ func TestLargestMessageOverAWebSocket(t *testing.T) {
 		t.Errorf("%d bytes came to %q, want %d", m.Size(), m.To, wire.MaxMessage)
 	}
 	if m := <-receipt; m.Type != wire.TypeReceipt {
-		t.Errorf("its sender was told %.300s", m.Payload)
+		t.Errorf("its sender got %.300s", m.Payload)
 	}
 }
 
 // writeInPieces writes one message as many frames of WebSocket, so that answers
 // to pings leave between them.
-func (p *page) writeInPieces(b []byte) {
+func (p *wsClient) writeInPieces(b []byte) {
 	p.t.Helper()
 	w, err := p.conn.Writer(p.t.Context(), websocket.MessageBinary)
 	must(p.t, err)
@@ -117,7 +117,7 @@ func (p *page) writeInPieces(b []byte) {
 }
 
 // nextFrame reads the next frame from now on; a channel without one is closed.
-func (p *page) nextFrame() <-chan wire.Message {
+func (p *wsClient) nextFrame() <-chan wire.Message {
 	next := make(chan wire.Message, 1)
 	go func() {
 		defer close(next)
@@ -178,6 +178,6 @@ func TestLargestMessage(t *testing.T) {
 	}
 	must(t, <-wrote)
 	if m, err := gui.nextWithin(); err != nil || m.Type != wire.TypeReceipt {
-		t.Errorf("its sender was told %.300s, error %v", m.Payload, err)
+		t.Errorf("its sender got %.300s, error %v", m.Payload, err)
 	}
 }

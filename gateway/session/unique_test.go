@@ -9,7 +9,7 @@ import (
 
 // A request of COORDINATOR that tells a key twice is refused, whoever of the
 // door and the coordinator reads it, and the key is named.
-func TestKeysToldTwice(t *testing.T) {
+func TestDuplicateKeys(t *testing.T) {
 	w := newTestCluster(t, settings{}, "n1")
 	ask := func(g *testClient, content, key string) {
 		t.Helper()

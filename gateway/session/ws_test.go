@@ -173,7 +173,7 @@ func TestTextSession(t *testing.T) {
 	}
 	w.apply(t, registry.KindRemove, registry.Remove{FullName: "n1.gui", Reason: "removed by an operator"})
 	if why, code := p.bye(); why.Code != wire.CodeNotFound || code != websocket.StatusPolicyViolation {
-		t.Errorf("a removed session was told %+v and closed with %v", why, code)
+		t.Errorf("a removed session got %+v and closed with %v", why, code)
 	}
 }
 
@@ -256,13 +256,13 @@ func TestWebSocketRules(t *testing.T) {
 		p.signIn(fmt.Sprintf("c%d", i), "")
 		c.do(p)
 		if why, code := p.bye(); why.Code != c.code || code != c.with {
-			t.Errorf("%s: told %+v and closed with %v, want %s and %v", c.what, why, code, c.code, c.with)
+			t.Errorf("%s: got %+v and closed with %v, want %s and %v", c.what, why, code, c.code, c.with)
 		}
 	}
 	p := dialWS(t, url)
 	p.write(append(frame, frame...))
 	if why, code := p.bye(); why.Code != wire.CodeInvalid || code != websocket.StatusPolicyViolation {
-		t.Errorf("two frames in one message: told %+v and closed with %v", why, code)
+		t.Errorf("two frames in one message: got %+v and closed with %v", why, code)
 	}
 	p = dialWS(t, url)
 	p.writeText(`{"to":"c0","id":5,"payload":[""]}`)
@@ -299,7 +299,7 @@ func TestWebSocketStrangers(t *testing.T) {
 	p.writeText(`{"to":"n1.x","id":1,"payload":[""]}`) // no sign-in
 	p.receive()
 	if why, code := p.bye(); why.Code != wire.CodeUnauthorized || code != websocket.StatusPolicyViolation {
-		t.Errorf("one who did not sign in was told %+v and closed with %v", why, code)
+		t.Errorf("one who did not sign in got %+v and closed with %v", why, code)
 	}
 	for n1.hub.Counts()["connections"] > 0 {
 		time.Sleep(time.Millisecond) // a page hears of its end before the hub does
@@ -309,7 +309,7 @@ func TestWebSocketStrangers(t *testing.T) {
 	second := dialWS(t, url)
 	second.writeText(`{"to":"COORDINATOR","content":{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"second"}}}`)
 	if why, code := second.bye(); why.Code != wire.CodeUnavailable || code != websocket.StatusGoingAway {
-		t.Errorf("one connection too many was told %+v and closed with %v", why, code)
+		t.Errorf("one connection too many got %+v and closed with %v", why, code)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
