@@ -141,6 +141,22 @@ func (c *Core) Doors(who Principal) ([]wire.Door, error) {
 	return list, nil
 }
 
+// Nodes returns by namespace where each coordinator takes components, else where it
+// takes its peers. Errors: those of Authorize.
+func (c *Core) Nodes(who Principal) (map[string]string, error) {
+	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
+		return nil, err
+	}
+	nodes := map[string]string{}
+	for row := range c.State().Registry.Coordinators() {
+		nodes[row.Namespace] = row.ComponentAddr
+		if row.ComponentAddr == "" {
+			nodes[row.Namespace] = row.PeerAddr
+		}
+	}
+	return nodes, nil
+}
+
 // NewConversation mints the id of a conversation.
 func (c *Core) NewConversation() ([16]byte, error) {
 	id, err := uuid.NewV7FromReader(c.random)

@@ -82,6 +82,13 @@ func AsSession(s registry.Session) Principal {
 	return Principal{from: Credentials{Door: Door(s.Kind), Name: s.FullName}, admitted: true}
 }
 
+// ForSession is the principal once it is known which session it asks for: the log
+// names that one as the author. Whether it was let in stays as it is.
+func (p Principal) ForSession(s registry.Session) Principal {
+	p.from.Name = s.FullName
+	return p
+}
+
 // HashToken returns the form in which a bearer token is kept: its SHA-256 in
 // hex.
 func HashToken(token string) string {

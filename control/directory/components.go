@@ -72,6 +72,33 @@ func (d *Directory) Component(ctx context.Context, who control.Principal, r cont
 	return s.Wire(), fresh, nil
 }
 
+// Lookup is Component as this coordinator knows it now; only before it says that
+// there is nobody it looks once more, by a strict read. Errors: not_found,
+// unavailable.
+func (d *Directory) Lookup(ctx context.Context, who control.Principal, full string) (wire.Component, error) {
+	if err := d.Authorize(who, control.ComponentsRead, control.ComponentThing(full)); err != nil {
+		return wire.Component{}, err
+	}
+	if s, ok := d.State().Registry.Session(full); ok {
+		return s.Wire(), nil
+	}
+	out, _, err := d.Component(ctx, who, control.Read{Consistency: "strict"}, full)
+	return out, err
+}
+
+// Names returns the plain names of the components in every namespace, as this
+// coordinator knows them now. Errors: those of Authorize.
+func (d *Directory) Names(who control.Principal) (map[string][]string, error) {
+	if err := d.Authorize(who, control.ComponentsRead, control.Thing{}); err != nil {
+		return nil, err
+	}
+	names := map[string][]string{}
+	for namespace, n := range addressBook(d.State().Registry) {
+		names[namespace] = n.Components
+	}
+	return names, nil
+}
+
 // onComponent is the row of one component; whether there is one, too.
 func onComponent(full string) control.Part {
 	return control.Part{Resource: fsm.Components, ChangedAt: func(v *fsm.State) uint64 {
@@ -93,11 +120,11 @@ func (d *Directory) Namespaces(ctx context.Context, who control.Principal, r con
 	if err != nil {
 		return nil, fresh, err
 	}
-	return AddressBook(view.Registry), fresh, nil
+	return addressBook(view.Registry), fresh, nil
 }
 
-// AddressBook lists the namespaces of a state, with the plain names in each.
-func AddressBook(t *registry.Table) map[string]wire.Namespace {
+// addressBook lists the namespaces of a state, with the plain names in each.
+func addressBook(t *registry.Table) map[string]wire.Namespace {
 	book := map[string]wire.Namespace{}
 	for co := range t.Coordinators() {
 		book[co.Namespace] = wire.Namespace{Coordinator: co.ID, Components: []string{}}

@@ -16,11 +16,11 @@ import (
 // rpc.discover answers. Errors: unauthorized, forbidden, not_found (method or
 // session), invalid, and what the method itself refuses.
 func (c *Coordinator) Call(ctx context.Context, who control.Principal, method string, params json.RawMessage) (any, uint64, error) {
-	s, err := c.AuthorizeSession(ctx, who, control.MessagesSend)
+	s, err := c.AuthorizeSession(ctx, who, rightFor(method))
 	if err != nil {
 		return nil, 0, err
 	}
-	return c.call(ctx, s, method, params)
+	return c.call(ctx, caller{who.ForSession(s), s}, method, params)
 }
 
 // Serves reports whether Call carries out methods of to: COORDINATOR, also by its
@@ -64,5 +64,5 @@ func (c *Coordinator) Request(ctx context.Context, who control.Principal, to, me
 
 // CallAs is Call for a session that a door knows by its connection.
 func (c *Coordinator) CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error) {
-	return c.call(ctx, s, method, params)
+	return c.call(ctx, asSession(s), method, params)
 }

@@ -32,10 +32,16 @@ func Describe(door control.Door) []Description {
 	return list
 }
 
-// CarriedOutBy tells whether a door carries a method out itself.
-func CarriedOutBy(door control.Door, name string) bool {
-	m := table[name]
-	return door == control.DoorLECO && m.atLECO != "" || door == control.DoorNative && m.atNative
+// CarriedOutBy returns the methods that a door carries out itself, by name.
+func CarriedOutBy(door control.Door) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		m := table[name]
+		if door == control.DoorLECO && m.atLECO != "" || door == control.DoorNative && m.atNative {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // discover is the OpenRPC document of COORDINATOR.

@@ -54,27 +54,23 @@ type (
 	}
 )
 
-// lookup looks once more in a fresh view before it says that there is nobody.
-func (c *Coordinator) lookup(ctx context.Context, s registry.Session, in lookupIn) (any, uint64, error) {
+func (c *Coordinator) lookup(ctx context.Context, from caller, in lookupIn) (any, uint64, error) {
 	full := in.Name
 	if !strings.Contains(full, ".") {
-		full = registry.FullName(s.Namespace, full)
+		full = registry.FullName(from.session.Namespace, full)
 	}
-	if row, ok := c.State().Registry.Session(full); ok {
-		return row.Wire(), 0, nil
-	}
-	out, _, err := c.directory.Component(ctx, control.AsSession(s), control.Read{Consistency: "strict"}, full)
+	out, err := c.directory.Lookup(ctx, from.who, full)
 	return out, 0, err
 }
 
-func (c *Coordinator) listed(ctx context.Context, s registry.Session, in listIn) (any, uint64, error) {
-	list, fresh, err := c.directory.Components(ctx, control.AsSession(s), control.Read{Index: in.Index},
+func (c *Coordinator) listed(ctx context.Context, from caller, in listIn) (any, uint64, error) {
+	list, fresh, err := c.directory.Components(ctx, from.who, control.Read{Index: in.Index},
 		directory.ComponentFilter{Namespace: in.Namespace, Prefix: in.Prefix, Labels: in.Labels}, control.Page{Limit: in.Limit, After: in.After})
 	return listed{list, fresh.Index}, 0, err
 }
 
 // submitted reads params as POST /v1/jobs reads its body, but for the key.
-func (c *Coordinator) submitted(ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error) {
+func (c *Coordinator) submitted(ctx context.Context, from caller, raw json.RawMessage) (any, uint64, error) {
 	var in struct {
 		wire.SubmitJob
 		Key string `json:"key"`
@@ -85,20 +81,20 @@ func (c *Coordinator) submitted(ctx context.Context, s registry.Session, raw jso
 	if err := wire.CheckZeros(raw); err != nil {
 		return nil, 0, err
 	}
-	return answered(c.work.Submit(ctx, control.AsSession(s), in.SubmitJob, in.Key))
+	return answered(c.work.Submit(ctx, from.who, in.SubmitJob, in.Key))
 }
 
-func (c *Coordinator) awaited(ctx context.Context, s registry.Session, in jobIn) (any, uint64, error) {
-	job, err := c.work.AwaitJob(ctx, control.AsSession(s), in.ID, time.Duration(in.Wait))
+func (c *Coordinator) awaited(ctx context.Context, from caller, in jobIn) (any, uint64, error) {
+	job, err := c.work.AwaitJob(ctx, from.who, in.ID, time.Duration(in.Wait))
 	return job, 0, err
 }
 
-func (c *Coordinator) ended(ctx context.Context, s registry.Session, in resultsIn) (any, uint64, error) {
+func (c *Coordinator) ended(ctx context.Context, from caller, in resultsIn) (any, uint64, error) {
 	after := -1
 	if in.After != nil {
 		after = *in.After
 	}
-	list, more, err := c.work.EndedResults(ctx, control.AsSession(s), in.ID, after, in.Limit)
+	list, more, err := c.work.EndedResults(ctx, from.who, in.ID, after, in.Limit)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -109,20 +105,20 @@ func (c *Coordinator) ended(ctx context.Context, s registry.Session, in resultsI
 	return out, 0, nil
 }
 
-func (c *Coordinator) startParts(ctx context.Context, s registry.Session, in wire.PartRefs) (any, uint64, error) {
-	return answered(c.work.StartParts(ctx, control.AsSession(s), s, in))
+func (c *Coordinator) startParts(ctx context.Context, from caller, in wire.PartRefs) (any, uint64, error) {
+	return answered(c.work.StartParts(ctx, from.who, from.session, in))
 }
 
-func (c *Coordinator) finishParts(ctx context.Context, s registry.Session, in wire.FinishParts) (any, uint64, error) {
-	return answered(c.work.FinishParts(ctx, control.AsSession(s), s, in))
+func (c *Coordinator) finishParts(ctx context.Context, from caller, in wire.FinishParts) (any, uint64, error) {
+	return answered(c.work.FinishParts(ctx, from.who, from.session, in))
 }
 
-func (c *Coordinator) syncParts(ctx context.Context, s registry.Session, in wire.SyncParts) (any, uint64, error) {
-	todo, err := c.work.SyncParts(ctx, control.AsSession(s), s, in)
+func (c *Coordinator) syncParts(ctx context.Context, from caller, in wire.SyncParts) (any, uint64, error) {
+	todo, err := c.work.SyncParts(ctx, from.who, from.session, in)
 	return todo, 0, err
 }
 
-func (c *Coordinator) appendLog(ctx context.Context, s registry.Session, in wire.AppendLog) (any, uint64, error) {
-	out, err := c.work.AppendLog(ctx, control.AsSession(s), s, in)
+func (c *Coordinator) appendLog(ctx context.Context, from caller, in wire.AppendLog) (any, uint64, error) {
+	out, err := c.work.AppendLog(ctx, from.who, from.session, in)
 	return out, 0, err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 
 	"github.com/folkmoot/folkmoot/control"
-	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
@@ -22,7 +21,7 @@ type method struct {
 	// atNative: the door of native sessions carries it out itself.
 	atNative bool
 	// do carries it out at all other doors; nil: they do not have it.
-	do func(c *Coordinator, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error)
+	do func(c *Coordinator, ctx context.Context, from caller, raw json.RawMessage) (any, uint64, error)
 }
 
 // Param is one parameter of a method, as OpenRPC describes it.
@@ -45,15 +44,15 @@ func need(name, kind string) Param {
 }
 
 // with makes a method of a function over decoded params.
-func with[P any](summary string, do func(*Coordinator, context.Context, registry.Session, P) (any, uint64, error), takes ...Param) method {
+func with[P any](summary string, do func(*Coordinator, context.Context, caller, P) (any, uint64, error), takes ...Param) method {
 	m := method{summary: summary, params: takes}
 	names := m.names()
-	m.do = func(c *Coordinator, ctx context.Context, s registry.Session, raw json.RawMessage) (any, uint64, error) {
+	m.do = func(c *Coordinator, ctx context.Context, from caller, raw json.RawMessage) (any, uint64, error) {
 		var in P
 		if err := jsonrpc.DecodeParams(raw, names, &in); err != nil {
 			return nil, 0, err
 		}
-		return do(c, ctx, s, in)
+		return do(c, ctx, from, in)
 	}
 	return m
 }
@@ -89,41 +88,33 @@ type none struct{}
 // section 5).
 var table = map[string]method{
 	"pong": with("Nothing: the message counts as a sign of life.",
-		func(c *Coordinator, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
-			_, err := c.home.Beat(ctx, s)
+		func(c *Coordinator, ctx context.Context, from caller, _ none) (any, uint64, error) {
+			_, err := c.home.Beat(ctx, from.session)
 			return nil, 0, err
 		}).needs(control.ComponentsWrite).leco("Nothing: the message counts as a heartbeat."),
 	"sign_out": with("Sign the sender out.",
-		func(c *Coordinator, ctx context.Context, s registry.Session, _ none) (any, uint64, error) {
-			index, err := c.home.SignOutAs(ctx, control.AsSession(s), s)
+		func(c *Coordinator, ctx context.Context, from caller, _ none) (any, uint64, error) {
+			index, err := c.home.SignOutAs(ctx, from.who, from.session)
 			return nil, index, err
 		}).needs(control.ComponentsWrite).leco("Sign the sender out.").native(),
 	"send_local_components": with("The plain names in this coordinator's namespace.",
-		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
-			names := directory.AddressBook(c.State().Registry)[c.Self().Namespace].Components
+		func(c *Coordinator, _ context.Context, from caller, _ none) (any, uint64, error) {
+			all, err := c.directory.Names(from.who)
+			names := all[c.Self().Namespace]
 			if names == nil {
 				names = []string{}
 			}
-			return names, 0, nil
+			return names, 0, err
 		}).needs(control.ComponentsRead).leco("The names in this namespace."),
 	"send_global_components": with("The plain names in every namespace.",
-		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
-			book := map[string][]string{}
-			for namespace, n := range directory.AddressBook(c.State().Registry) {
-				book[namespace] = n.Components
-			}
-			return book, 0, nil
+		func(c *Coordinator, _ context.Context, from caller, _ none) (any, uint64, error) {
+			names, err := c.directory.Names(from.who)
+			return names, 0, err
 		}).needs(control.ComponentsRead).leco("The names in every namespace."),
 	"send_nodes": with("The address for components of every namespace's coordinator.",
-		func(c *Coordinator, _ context.Context, _ registry.Session, _ none) (any, uint64, error) {
-			nodes := map[string]string{}
-			for row := range c.State().Registry.Coordinators() {
-				nodes[row.Namespace] = row.ComponentAddr
-				if row.ComponentAddr == "" {
-					nodes[row.Namespace] = row.PeerAddr
-				}
-			}
-			return nodes, 0, nil
+		func(c *Coordinator, _ context.Context, from caller, _ none) (any, uint64, error) {
+			nodes, err := c.Nodes(from.who)
+			return nodes, 0, err
 		}).needs(control.AnyRight).leco("The coordinators' addresses by namespace."),
 	"start_parts":  with("The sender, a worker, has begun to run parts.", (*Coordinator).startParts, need("parts", "array")).needs(control.ComponentsWrite),
 	"finish_parts": with("The sender, a worker, has run parts.", (*Coordinator).finishParts, need("parts", "array")).needs(control.ComponentsWrite),
@@ -135,41 +126,58 @@ var table = map[string]method{
 	"components": with("The signed-in components by full name, a page at a time.", (*Coordinator).listed,
 		may("namespace", "string"), may("prefix", "string"), may("labels", "object"), may("after", "string"), may("limit", "integer"), may("index", "integer")).needs(control.ComponentsRead),
 	"coordinators": with("The coordinators and their doors for native sessions, this one first.",
-		func(c *Coordinator, _ context.Context, s registry.Session, _ none) (any, uint64, error) {
-			doors, err := c.Doors(control.AsSession(s))
+		func(c *Coordinator, _ context.Context, from caller, _ none) (any, uint64, error) {
+			doors, err := c.Doors(from.who)
 			return map[string]any{"coordinators": doors}, 0, err
 		}).needs(control.AnyRight),
 	"jobs.submit": {summary: "Hand a job in: the body of POST /v1/jobs, and key.", params: []Param{need("runtime", "string"), need("script", "string")}, do: (*Coordinator).submitted, right: control.JobsWrite},
 	"jobs.get": with("One job; with wait not before it ended, or as it is after that time.", (*Coordinator).awaited,
 		need("id", "string"), may("wait", "string")).needs(control.JobsRead),
 	"jobs.cancel": with("End a job.",
-		func(c *Coordinator, ctx context.Context, s registry.Session, in cancelIn) (any, uint64, error) {
-			return answered(c.work.CancelJob(ctx, control.AsSession(s), in.ID, in.Reason))
+		func(c *Coordinator, ctx context.Context, from caller, in cancelIn) (any, uint64, error) {
+			return answered(c.work.CancelJob(ctx, from.who, in.ID, in.Reason))
 		}, need("id", "string"), may("reason", "string")).needs(control.JobsWrite),
 	"jobs.forget": with("Remove a job that has ended, with its results and logs.",
-		func(c *Coordinator, ctx context.Context, s registry.Session, in jobIn) (any, uint64, error) {
-			return answered(c.work.ForgetJob(ctx, control.AsSession(s), in.ID))
+		func(c *Coordinator, ctx context.Context, from caller, in jobIn) (any, uint64, error) {
+			return answered(c.work.ForgetJob(ctx, from.who, in.ID))
 		}, need("id", "string")).needs(control.JobsWrite),
 	"jobs.results": with("The results of the parts that have ended, by number.", (*Coordinator).ended,
 		need("id", "string"), may("after", "integer"), may("limit", "integer")).needs(control.JobsRead),
 
 	// Carried out by the doors alone.
-	"sign_in":              byDoor().leco("Sign the sender in under its name.").native(),
-	"subscribe":            byDoor().native(),
-	"unsubscribe":          byDoor().native(),
-	"coordinator_sign_in":  byDoor().leco("Sign a coordinator in, under its namespace."),
-	"coordinator_sign_out": byDoor().leco("Sign a coordinator out."),
-	"add_nodes":            byDoor(need("nodes", "object")).leco("Link to these coordinators."),
-	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace."),
+	"sign_in":              byDoor().leco("Sign the sender in under its name.").native().needs(control.ComponentsWrite),
+	"subscribe":            byDoor().native().needs(control.AnyRight),
+	"unsubscribe":          byDoor().native().needs(control.AnyRight),
+	"coordinator_sign_in":  byDoor().leco("Sign a coordinator in, under its namespace.").needs(control.ClusterWrite),
+	"coordinator_sign_out": byDoor().leco("Sign a coordinator out.").needs(control.ClusterWrite),
+	"add_nodes":            byDoor(need("nodes", "object")).leco("Link to these coordinators.").needs(control.ClusterWrite),
+	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace.").needs(control.ClusterWrite),
 	"remove_expired_addresses": byDoor(need("expiration_time", "number")).
-		leco("Forget who was silent for three times as many seconds, and ask who was for as many."),
-	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
-	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop."),
+		leco("Forget who was silent for three times as many seconds, and ask who was for as many.").needs(control.Admin),
+	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.").needs(control.Admin),
+	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop.").needs(control.Admin),
 }
 
-// call carries out a method as the session s, wherever that is at home: what
+// caller is who asks for a method: a principal, and the session that it asks for.
+type caller struct {
+	who     control.Principal
+	session registry.Session
+}
+
+// asSession is the caller of what a session asks over its mailbox or its connection.
+func asSession(s registry.Session) caller { return caller{control.AsSession(s), s} }
+
+// rightFor is what a principal needs for a method; AnyRight if there is no such method.
+func rightFor(name string) control.Right {
+	if m, ok := table[name]; ok {
+		return m.right
+	}
+	return control.AnyRight
+}
+
+// call carries out a method for a caller, wherever its session is at home: what
 // only the home or the keeper of a log can do is passed on by the method.
-func (c *Coordinator) call(ctx context.Context, s registry.Session, name string, raw json.RawMessage) (any, uint64, error) {
+func (c *Coordinator) call(ctx context.Context, from caller, name string, raw json.RawMessage) (any, uint64, error) {
 	if name == "rpc.discover" {
 		return c.discover(), 0, nil
 	}
@@ -177,11 +185,11 @@ func (c *Coordinator) call(ctx context.Context, s registry.Session, name string,
 	if m.do == nil {
 		return nil, 0, jsonrpc.NoMethod(wire.Coordinator, name)
 	}
-	if s.Home == c.Self().ID {
-		c.home.Alive(s)
+	if from.session.Home == c.Self().ID {
+		c.home.Alive(from.session)
 	}
-	if err := c.Authorize(control.AsSession(s), m.right, control.Thing{}); err != nil {
+	if err := c.Authorize(from.who, m.right, control.Thing{}); err != nil {
 		return nil, 0, err
 	}
-	return m.do(c, ctx, s, raw)
+	return m.do(c, ctx, from, raw)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
 )
@@ -18,14 +19,14 @@ func (c *Coordinator) serve(ctx context.Context, s registry.Session, content []b
 	case err != nil:
 		return c.encode(s, badRequest(jsonrpc.CodeParse, err))
 	case !batch:
-		return c.encode(s, c.serveOne(ctx, s, elements[0], own))
+		return c.encode(s, c.serveOne(ctx, asSession(s), elements[0], own))
 	case len(elements) == 0 || len(elements) > jsonrpc.MaxBatch:
 		return c.encode(s, badRequest(jsonrpc.CodeInvalidRequest, errBatchSize))
 	}
 	var answers []json.RawMessage
 	complete := true
 	for _, one := range elements {
-		if r := c.serveOne(ctx, s, one, own); r != nil {
+		if r := c.serveOne(ctx, asSession(s), one, own); r != nil {
 			body := c.encode(s, r)
 			complete = complete && body != nil
 			answers = append(answers, body)
@@ -43,7 +44,7 @@ var (
 )
 
 // serveOne answers one element; nil is no answer.
-func (c *Coordinator) serveOne(ctx context.Context, s registry.Session, content []byte, own DoorMethods) *jsonrpc.Response {
+func (c *Coordinator) serveOne(ctx context.Context, from caller, content []byte, own DoorMethods) *jsonrpc.Response {
 	in, err := jsonrpc.Parse(content)
 	switch {
 	case errors.Is(err, jsonrpc.ErrNotJSON):
@@ -58,10 +59,12 @@ func (c *Coordinator) serveOne(ctx context.Context, s registry.Session, content 
 	var result any
 	var known bool
 	if own != nil {
-		result, known, err = own.Carry(ctx, in.Method, in.Params)
+		if err = c.Authorize(from.who, rightFor(in.Method), control.Thing{}); err == nil {
+			result, known, err = own.Carry(ctx, in.Method, in.Params)
+		}
 	}
-	if !known {
-		result, _, err = c.call(ctx, s, in.Method, in.Params)
+	if !known && err == nil {
+		result, _, err = c.call(ctx, from, in.Method, in.Params)
 	}
 	switch {
 	case in.ID == nil:
@@ -92,7 +95,7 @@ func (c *Coordinator) encode(s registry.Session, r *jsonrpc.Response) []byte {
 // DoorMethods are the methods of COORDINATOR that only a door can carry out,
 // since they are about the connection.
 type DoorMethods interface {
-	// Carry carries out one of them; known is false, and nothing was done, when
-	// the door has no such method.
+	// Carry carries out one of them, for which the sender has the right; known is
+	// false, and nothing was done, when the door has no such method.
 	Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error)
 }

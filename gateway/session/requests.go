@@ -9,7 +9,6 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
-	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
@@ -286,23 +285,24 @@ func (c *Conn) acknowledge(id uint32) {
 // connMethods are those of COORDINATOR that are about the connection.
 type connMethods struct{ c *Conn }
 
+// connHandlers has what a connection carries out itself; a test holds it to
+// control/methods.
+var connHandlers = map[string]func(c *Conn, ctx context.Context, params json.RawMessage) (any, error){
+	"sign_in": func(*Conn, context.Context, json.RawMessage) (any, error) {
+		return nil, wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
+	},
+	"sign_out":    func(c *Conn, ctx context.Context, _ json.RawMessage) (any, error) { return nil, c.signOut(ctx) },
+	"subscribe":   (*Conn).subscribe,
+	"unsubscribe": (*Conn).unsubscribe,
+}
+
 // Carry implements methods.DoorMethods.
 func (m connMethods) Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error) {
-	if !methods.CarriedOutBy(control.DoorNative, method) {
+	handle, known := connHandlers[method]
+	if !known {
 		return nil, false, nil
 	}
-	switch method {
-	case "sign_in":
-		err = wire.Refuse(wire.CodeConflict, "somebody is signed in on this connection already")
-	case "sign_out":
-		err = m.c.signOut(ctx)
-	case "subscribe":
-		result, err = m.c.subscribe(ctx, params)
-	case "unsubscribe":
-		result, err = m.c.unsubscribe(ctx, params)
-	default:
-		return nil, false, nil
-	}
+	result, err = handle(m.c, ctx, params)
 	return result, true, err
 }
 
