@@ -58,6 +58,30 @@ func TestAKilledWorkersPartsAreDoneElsewhere(t *testing.T) {
 	c.agree()
 }
 
+// The parts of a worker that is killed do not wait for its lease, which is ten times as long as the test: the end of
+// its connection tells.
+func TestAKilledWorkersPartsAreGivenAgainLongBeforeItsLeaseEnds(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	first := c.workerAt("first", 1, "10m", c.nodes[0])
+	c.haveWorkers(1)
+	g := newGate(t)
+	c.submit(c.nodes[0], g.job("one", 1))
+	g.began(0, 1)
+	c.workerAt("second", 1, "10m", c.nodes[0])
+	c.haveWorkers(2)
+	first.kill()
+	g.began(0, 2)
+	g.open(0, 1)
+	c.ended("one", "done")
+	if r := c.squares("one", 1)[0]; r.Attempt != 2 || r.Worker != "n1.second" {
+		t.Errorf("the part was done by %s in attempt %d, want n1.second and 2", r.Worker, r.Attempt)
+	}
+	if p := c.parts("one")[0]; p.Losses != 1 || p.Failures != 0 {
+		t.Errorf("%d losses, %d failures, want one loss", p.Losses, p.Failures)
+	}
+}
+
 // A job goes on while the leader is killed, and later the coordinator that it
 // was handed in at: their workers take their names and parts elsewhere.
 func TestAJobOutlivesTheLeaderAndItsSubmitter(t *testing.T) {
