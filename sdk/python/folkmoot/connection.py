@@ -19,10 +19,10 @@ from .timing import within
 
 DEFAULT_PORT = 7370
 DEAD_AFTER = 3  # pings without a byte
-_WRITE_AT_ONCE = 64 << 10
+_MAX_BATCH = 64 << 10
 _WRITE_BUFFER = 256 << 10
-_UNSENT = 128 << 10  # what the system may hold and cannot send yet: pings wait behind it
-_NOTSENT: Optional[int] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_MAX_NOTSENT = 128 << 10  # what the system may hold and cannot send yet: pings wait behind it
+_TCP_NOTSENT_LOWAT: Optional[int] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 if sys.platform == "linux":
     import fcntl
     import termios
@@ -55,8 +55,8 @@ def split_address(address: str) -> Tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def found(first: bytes) -> str:
-    """Says what answers instead of a coordinator's native sessions, by the first bytes; "" if they tell nothing."""
+def identify_protocol(first: bytes) -> str:
+    """Identifies, by its first bytes, what answers instead of a coordinator's native sessions; "" if unknown."""
     sessions = "Native sessions have another, --component-addr of the coordinator"
     if first.startswith(b"HTTP/"):
         return f"it speaks HTTP: is this the port of REST? {sessions}"
@@ -72,7 +72,7 @@ class TLSFailed(NotTried):
 
 
 class Outgoing:
-    """One frame on its way out; ``written`` once all of it was handed to the system."""
+    """A frame to send; ``written`` once all of it was handed to the system."""
 
     __slots__ = ("bytes", "to", "written")
 
@@ -83,20 +83,20 @@ class Outgoing:
 
     @property
     def dropped(self) -> bool:
-        """Nobody waits for it any more; it need not be written."""
+        """Whether nobody waits for it any more, so that it need not be written."""
         return False
 
 
 class _Transfer:
-    """A frame that goes out in chunks, and what must not overtake it."""
+    """A frame that is sent in chunks, and the later frames to the same receiver, which wait for it."""
 
-    __slots__ = ("behind", "chunks", "number", "out")
+    __slots__ = ("chunks", "number", "out", "queued")
 
     def __init__(self, out: Outgoing, number: int) -> None:
         self.out = out
         self.number = number
         self.chunks: Iterator[bytes] = frame.cut(out.bytes, number)
-        self.behind: List[Outgoing] = []
+        self.queued: List[Outgoing] = []
 
 
 class Connection(asyncio.Protocol):
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         address: str,
-        wish: int,
+        ping_interval: int,
         on_message: Callable[[Connection, Message], None],
         on_receipt: Callable[[List[int]], None],
         on_pong: Callable[[Connection, float], None],
@@ -115,49 +115,49 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[Error] = self._loop.create_future()
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self._on_message, self._on_receipt, self._on_pong = on_message, on_receipt, on_pong
-        self._ping = wish
+        self._ping_interval = ping_interval
         self._transport: Optional[asyncio.Transport] = None
-        self._parts: List[bytes] = []  # what came and is not read yet
-        self._have, self._need = 0, frame.PREAMBLE_SIZE
+        self._received: List[bytes] = []  # and not decoded yet
+        self._received_bytes, self._needed_bytes = 0, frame.PREAMBLE_SIZE
         self._chunks = frame.Chunks()
         self._queue: Deque[Outgoing] = deque()
         self._transfers: Dict[str, _Transfer] = {}  # by receiver
         self._transfer_number = 0
         self._paused = False
         self._scheduled = False
-        self._heard = self._next_ping = now()
+        self._last_received = self._next_ping = now()
         self._pings: Dict[bytes, float] = {}  # under way: when sent
         self._ping_number = 0
-        self._written = self._taken = 0  # bytes written, and of them what the other side's system had at the last look
-        self._asked: Optional[int] = None  # where the first ping ends that is not answered, in bytes written
-        self._moved = self._under_way = (
-            self._heard
-        )  # when bytes were last taken; when that ping was last seen under way
-        self._beat: Optional[asyncio.TimerHandle] = None
-        self._why: Optional[Error] = None
-        self._secure = False
-        self.told_bye = False  # the coordinator said why it closes
+        self._written = 0  # bytes
+        self._acknowledged = 0  # bytes of them that the other side's system had acknowledged when last measured
+        self._acknowledged_at = self._last_received  # when that number last grew
+        self._unanswered_ping_end: Optional[int] = None  # where the first unanswered ping ends, in bytes written
+        self._ping_delayed_at = self._last_received  # when that ping was last seen to wait behind other bytes
+        self._heartbeat_timer: Optional[asyncio.TimerHandle] = None
+        self._close_reason: Optional[Error] = None
+        self._uses_tls = False
+        self.received_bye = False  # the coordinator gave a reason for closing
 
     @classmethod
     async def open(
         cls,
         address: str,
         *,
-        wish: int,
+        ping_interval: int,
         tls: Optional[ssl.SSLContext],
         timeout: float,
-        curious: bool,
+        probe_silent: bool,
         on_message: Callable[[Connection, Message], None],
         on_receipt: Callable[[List[int]], None],
         on_pong: Callable[[Connection, float], None],
     ) -> Connection:
         """Dials and waits for the coordinator's preamble. Raises NotTried.
 
-        curious: when there is none in time, half a second more is spent to find out what is there instead.
+        ``probe_silent``: when there is none in time, half a second more is spent to identify what listens instead.
         """
         host, port = split_address(address)
-        self = cls(address, wish, on_message, on_receipt, on_pong)
-        self._secure = tls is not None
+        self = cls(address, ping_interval, on_message, on_receipt, on_pong)
+        self._uses_tls = tls is not None
 
         async def dial() -> None:
             await self._loop.create_connection(lambda: self, host, port, ssl=tls)
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
             raise TLSFailed(f"{address}: TLS failed: {error}{none}") from error
         except asyncio.TimeoutError as error:
             try:
-                why = (await self._provoke() if curious else "") or TimeoutError.__name__
+                why = (await self._probe_protocol() if probe_silent else "") or TimeoutError.__name__
             finally:  # also when the caller gives up meanwhile
                 self.abort()
             raise NotTried(f"{address}: {why}") from error
@@ -193,36 +193,36 @@ class Connection(asyncio.Protocol):
             raise
         return self
 
-    async def _provoke(self) -> str:
-        """Asks what said nothing to a preamble for a word: a server of HTTP waits for the end of a line."""
-        if self._transport is None or self._have or self.opened.done():
+    async def _probe_protocol(self) -> str:
+        """Makes a peer that did not answer the preamble say something: an HTTP server waits for the end of a line."""
+        if self._transport is None or self._received_bytes or self.opened.done():
             return ""
         self._write(b"\r\n\r\n")
         await asyncio.wait({self.closed}, timeout=0.5)
         return self.closed.result().message if self.closed.done() else ""
 
-    # What goes out.
+    # Sending.
 
     def send(self, out: Outgoing) -> None:
         """Queues a frame; frames to one receiver keep their order."""
         self._queue.append(out)
         if not self._scheduled and not self._paused:
             self._scheduled = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._write_queued)
 
-    def _pump(self) -> None:
+    def _write_queued(self) -> None:
         self._scheduled = False
         while (self._queue or self._transfers) and not self._paused and self._alive():
             batch: List[bytes] = []
             size, blocked = 0, False
-            while size < _WRITE_AT_ONCE and (self._transfers or (self._queue and not blocked)):
+            while size < _MAX_BATCH and (self._transfers or (self._queue and not blocked)):
                 if self._queue and not blocked:
                     out = self._queue.popleft()
                     before = self._transfers.get(out.to)
                     if out.dropped:
                         pass
                     elif before:
-                        before.behind.append(out)
+                        before.queued.append(out)
                     elif len(out.bytes) <= frame.MAX_WHOLE:
                         out.written = True
                         batch.append(out.bytes)
@@ -244,15 +244,15 @@ class Connection(asyncio.Protocol):
                     else:
                         transfer.out.written = True
                     del self._transfers[transfer.out.to]
-                    self._queue.extendleft(reversed(transfer.behind))
+                    self._queue.extendleft(reversed(transfer.queued))
                     blocked = False
             self._write(b"".join(batch))
 
-    def unwritten(self) -> List[Outgoing]:
-        """Takes back what was not handed to the system, in order."""
+    def take_unwritten(self) -> List[Outgoing]:
+        """Removes and returns the frames that were not handed to the system, in order."""
         rest: List[Outgoing] = []
         for transfer in self._transfers.values():
-            rest += [transfer.out, *transfer.behind]
+            rest += [transfer.out, *transfer.queued]
         rest += self._queue
         self._transfers.clear()
         self._queue.clear()
@@ -271,20 +271,22 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._pump()
+        self._write_queued()
 
-    def _look(self, at: float) -> None:
-        """Sees how far what was written has got. A ping on its way behind a long message cannot be answered yet."""
-        left = self._left()
+    def _measure_progress(self, at: float) -> None:
+        """Measures how many of the written bytes were acknowledged. A ping that waits behind a long message cannot be
+        answered yet."""
+        left = self._unacknowledged_bytes()
         if left is None:
             return
-        if self._written - left > self._taken:
-            self._taken, self._moved = self._written - left, at
-        if self._asked is not None and self._taken < self._asked and at - self._moved < DEAD_AFTER * self._ping:
-            self._under_way = at
+        if self._written - left > self._acknowledged:
+            self._acknowledged, self._acknowledged_at = self._written - left, at
+        ping_waits = self._unanswered_ping_end is not None and self._acknowledged < self._unanswered_ping_end
+        if ping_waits and at - self._acknowledged_at < DEAD_AFTER * self._ping_interval:
+            self._ping_delayed_at = at
 
-    def _left(self) -> Optional[int]:
-        """How many bytes the other side's system has not taken yet; None where ours does not tell."""
+    def _unacknowledged_bytes(self) -> Optional[int]:
+        """Returns how many written bytes are not acknowledged yet; None where the system does not tell."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         if sock is None or self._transport is None:
             return None
@@ -294,28 +296,28 @@ class Connection(asyncio.Protocol):
             return None
         return None if left is None else left + self._transport.get_write_buffer_size()
 
-    def _dead_at(self) -> float:
-        return max(self._heard, self._under_way) + DEAD_AFTER * self._ping
+    def _deadline(self) -> float:
+        return max(self._last_received, self._ping_delayed_at) + DEAD_AFTER * self._ping_interval
 
-    def _tick(self) -> None:
-        """Pings when it is time to and gives up when nothing is heard."""
+    def _check_heartbeat(self) -> None:
+        """Sends a ping when one is due, and gives the connection up when nothing was received in time."""
         at = now()
-        self._look(at)
-        if at >= self._dead_at():
-            self.abort(NotTried(f"{self.address}: nothing heard for {at - self._heard:.1f} s"))
+        self._measure_progress(at)
+        if at >= self._deadline():
+            self.abort(NotTried(f"{self.address}: nothing heard for {at - self._last_received:.1f} s"))
             return
         if at >= self._next_ping:
             self._ping_number += 1
             data = self._ping_number.to_bytes(8, "big")
             self._pings[data] = at
-            self._next_ping = at + self._ping
+            self._next_ping = at + self._ping_interval
             self._write(frame.about(frame.PING, [data]))
-            if self._asked is None:
-                self._asked = self._written
-        due = min(self._next_ping, self._dead_at())
-        self._beat = self._loop.call_later(max(due - now(), 0.001), self._tick)
+            if self._unanswered_ping_end is None:
+                self._unanswered_ping_end = self._written
+        due = min(self._next_ping, self._deadline())
+        self._heartbeat_timer = self._loop.call_later(max(due - now(), 0.001), self._check_heartbeat)
 
-    # What comes in.
+    # Receiving.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -324,49 +326,49 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if _NOTSENT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT, _UNSENT)
-        if self._why is not None:  # given up while dialling
+            if _TCP_NOTSENT_LOWAT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _MAX_NOTSENT)
+        if self._close_reason is not None:  # given up while dialling
             transport.abort()
             return
-        self._write(frame.preamble(self._ping))
+        self._write(frame.preamble(self._ping_interval))
 
     def data_received(self, data: bytes) -> None:
-        self._heard = now()
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need or self._why is not None:
+        self._last_received = now()
+        self._received.append(data)
+        self._received_bytes += len(data)
+        if self._received_bytes < self._needed_bytes or self._close_reason is not None:
             return
-        b, at = b"".join(self._parts), 0
+        b, at = b"".join(self._received), 0
         try:
             if not self.opened.done():
                 at = frame.PREAMBLE_SIZE
-                self._greeted(b[:at])
-            while self._why is None:
+                self._handle_preamble(b[:at])
+            while self._close_reason is None:
                 m, at = frame.decode(b, at)
-                self._take(m)
-            self._need = 1
+                self._handle_frame(m)
+            self._needed_bytes = 1
         except frame.Short as short:
-            self._need = short.need
+            self._needed_bytes = short.need
         except Error as error:
             self._write(frame.bye(error))
             self.close(error)
-        self._parts = [b[at:]] if at < len(b) else []
-        self._have = len(b) - at
+        self._received = [b[at:]] if at < len(b) else []
+        self._received_bytes = len(b) - at
 
-    def _greeted(self, b: bytes) -> None:
-        what = found(b)
+    def _handle_preamble(self, b: bytes) -> None:
+        what = identify_protocol(b)
         if what:
             raise NotTried(what)
         version, ping = frame.parse_preamble(b)
         if version != frame.VERSION:
             raise NotTried(f"{self.address} does not speak version {frame.VERSION} of the protocol")
-        self._ping = ping or self._ping
-        self._next_ping = now() + self._ping
+        self._ping_interval = ping or self._ping_interval
+        self._next_ping = now() + self._ping_interval
         self.opened.set_result(None)
-        self._tick()
+        self._check_heartbeat()
 
-    def _take(self, m: Message) -> None:
+    def _handle_frame(self, m: Message) -> None:
         if m.to:
             self._on_message(self, m)
         elif m.type == frame.PING:
@@ -374,9 +376,9 @@ class Connection(asyncio.Protocol):
         elif m.type == frame.PONG:
             sent = self._pings.pop(m.payload[0], None) if m.payload else None
             if sent is not None:
-                self._look(now())
-                if self._asked is not None and self._taken >= self._asked:
-                    self._asked = None  # else it was the answer to one before
+                self._measure_progress(now())
+                if self._unanswered_ping_end is not None and self._acknowledged >= self._unanswered_ping_end:
+                    self._unanswered_ping_end = None  # else it was the answer to one before
                 self._on_pong(self, sent)
         elif m.type == frame.CHUNK:
             for whole in self._chunks.add(m):
@@ -384,28 +386,28 @@ class Connection(asyncio.Protocol):
         elif m.type == frame.RECEIPT:
             self._on_receipt(frame.receipt_ids(m))
         elif m.type == frame.BYE:
-            self.told_bye = True
+            self.received_bye = True
             try:
                 self.close(from_wire(m.content))
             except ValueError:
                 self.close(Error("a bye that cannot be read"))
 
-    # The end.
+    # Closing.
 
-    def goodbye(self, why: Error) -> None:
-        """Says why we go, and goes once that is written."""
+    def close_with_bye(self, why: Error) -> None:
+        """Writes a bye with the reason, and closes the connection once it is written."""
         self._write(frame.bye(why))
         self.close(why)
 
     def close(self, why: Optional[Error] = None) -> None:
-        """Ends the connection once what was handed to the system is written."""
-        self._why = self._why or why or NotTried("the connection is closed")
+        """Closes the connection once what was handed to the system is written."""
+        self._close_reason = self._close_reason or why or NotTried("the connection is closed")
         if self._transport is not None:
             self._transport.close()
 
     def abort(self, why: Optional[Error] = None) -> None:
-        """Ends the connection at once, by a reset: an orderly end would say that the session is given up."""
-        self._why = self._why or why or NotTried("the connection is given up")
+        """Resets the connection at once: an orderly end would tell the coordinator that the session is given up."""
+        self._close_reason = self._close_reason or why or NotTried("the connection is given up")
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             if sock is not None and not self._transport.is_closing():
@@ -414,8 +416,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     @property
-    def own_end(self) -> str:
-        """Our end of the connection, host:port; "" when that is not known."""
+    def local_address(self) -> str:
+        """The local address of the connection, host:port; "" when it is not known."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
             return ""
@@ -426,19 +428,19 @@ class Connection(asyncio.Protocol):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
-        why = self._why or NotTried(f"{self.address}: {self._lost(exc)}")
-        self._why = why
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+        why = self._close_reason or NotTried(f"{self.address}: {self._describe_loss(exc)}")
+        self._close_reason = why
         if not self.opened.done():
             self.opened.set_exception(why)
-            self.opened.exception()  # looked at: dial may have given up already
+            self.opened.exception()  # marks it as retrieved: dial may have given up already
         if not self.closed.done():
             self.closed.set_result(why)
 
-    def _lost(self, exc: Optional[Exception]) -> str:
-        first = b"" if self.opened.done() else b"".join(self._parts)
+    def _describe_loss(self, exc: Optional[Exception]) -> str:
+        first = b"" if self.opened.done() else b"".join(self._received)
         what = f"connection lost{f': {exc}' if exc else ''}"
-        if not self.opened.done() and not first and not self._secure:
+        if not self.opened.done() and not first and not self._uses_tls:
             what += " before anything came: does it want TLS?"
-        return found(first) or what
+        return identify_protocol(first) or what

@@ -1,4 +1,4 @@
-"""Who is signed in, as the cluster tells it."""
+"""The directory: who is signed in, and the events of its changes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .timing import within
 
 T = TypeVar("T")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-MAX_NEWS = 10_000  # events that wait for one reader
+MAX_EVENTS = 10_000  # queued for one watch
 
 
-def seconds(duration: Any) -> float:
+def parse_duration(duration: Any) -> float:
     """Reads "1m30s", or a number of seconds."""
     if isinstance(duration, (int, float)):
         return float(duration)
-    found = re.findall(r"([0-9.]+)(h|ms|m|s|us|µs|ns)", str(duration))
-    if "".join(n + u for n, u in found) != duration and duration != "0":
+    matches = re.findall(r"([0-9.]+)(h|ms|m|s|us|µs|ns)", str(duration))
+    if "".join(n + u for n, u in matches) != duration and duration != "0":
         raise ValueError(f"{duration!r} is no duration")
-    return sum(float(n) * _UNITS[u] for n, u in found)
+    return sum(float(n) * _UNITS[u] for n, u in matches)
 
 
-def known(kind: Type[T], told: Mapping[str, object]) -> T:
-    """Makes a dataclass of the members it knows, and leaves out those a newer coordinator may add."""
+def from_json(kind: Type[T], members: Mapping[str, object]) -> T:
+    """Makes a dataclass of the members that it has, and ignores those that a newer coordinator may add."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: v for k, v in told.items() if k in names and v is not None})
+    return kind(**{k: v for k, v in members.items() if k in names and v is not None})
 
 
 @dataclass(frozen=True)
@@ -78,51 +78,51 @@ class Event:
     def component(self) -> Optional[Component]:
         """The component after the change, for topic ``component``."""
         data = jsonrpc.as_object(self.data)
-        return known(Component, data) if self.topic == "component" and data is not None else None
+        return from_json(Component, data) if self.topic == "component" and data is not None else None
 
 
 class Watch:
     """News in order, without gaps: iterate over it with ``async for``. It goes on when the session moves, and ends
     with SessionLost or with close."""
 
-    def __init__(self, topics: FrozenSet[str], end: Callable[[Watch], None]) -> None:
+    def __init__(self, topics: FrozenSet[str], on_close: Callable[[Watch], None]) -> None:
         self.topics = topics
         self.index = 0  #: of the state the news begins after
-        self._end = end
-        self._news: Deque[Event] = deque()
-        self._come = asyncio.Event()
-        self._over: Optional[Error] = None
+        self._on_close = on_close
+        self._queue: Deque[Event] = deque()
+        self._changed = asyncio.Event()
+        self._failure: Optional[Error] = None
         self._closed = False
 
-    def tell(self, event: Event) -> None:
+    def append(self, event: Event) -> None:
         if event.kind != "lagged" and event.topic not in self.topics:
             return
-        if len(self._news) >= MAX_NEWS:
-            self._over = Busy(f"more than {MAX_NEWS} events waited to be read")
-        elif self._over is None:
-            self._news.append(event)
-        self._come.set()
+        if len(self._queue) >= MAX_EVENTS:
+            self._failure = Busy(f"more than {MAX_EVENTS} events waited to be read")
+        elif self._failure is None:
+            self._queue.append(event)
+        self._changed.set()
 
-    def stop(self, why: Error) -> None:
-        self._over = self._over or why
-        self._come.set()
+    def fail(self, why: Error) -> None:
+        self._failure = self._failure or why
+        self._changed.set()
 
     async def next(self, timeout: Optional[float] = None) -> Event:
         """Waits for the next event. Raises asyncio.TimeoutError, SessionLost, Busy."""
-        while not self._news:
-            if self._over is not None:
-                raise self._over
+        while not self._queue:
+            if self._failure is not None:
+                raise self._failure
             if self._closed:
                 raise StopAsyncIteration
-            self._come.clear()
-            await within(self._come.wait(), timeout)
-        return self._news.popleft()
+            self._changed.clear()
+            await within(self._changed.wait(), timeout)
+        return self._queue.popleft()
 
     def close(self) -> None:
         """Ends the watch."""
         self._closed = True
-        self._come.set()
-        self._end(self)
+        self._changed.set()
+        self._on_close(self)
 
     def __aiter__(self) -> Watch:
         return self
@@ -137,7 +137,7 @@ class Watch:
         self.close()
 
 
-def position(at: str) -> Tuple[int, int]:
+def parse_position(at: str) -> Tuple[int, int]:
     """Reads "812.3"."""
     index, _, seq = str(at).partition(".")
     return int(index), int(seq or 0)

@@ -96,16 +96,16 @@ _REFUSALS = frozenset(["invalid", "unauthorized", "forbidden", "conflict", "too_
 _BY_RPC = {-32700: "invalid", -32600: "invalid", -32601: "invalid", -32602: "invalid", -32091: "name_taken"}
 
 
-def from_wire(told: Any) -> Error:
+def from_wire(error: Any) -> Error:
     """Makes the exception of ``{"code", "message", "field"?, "retry_after"?}``."""
-    told = jsonrpc.as_object(told) or {}
-    code = str(told.get("code", "internal"))
+    members = jsonrpc.as_object(error) or {}
+    code = str(members.get("code", "internal"))
     kind = Refused if code in _REFUSALS else _BY_CODE.get(code, Error)
-    nanoseconds = told.get("retry_after")
+    nanoseconds = members.get("retry_after")
     return kind(
-        str(told.get("message") or code),
+        str(members.get("message") or code),
         code=code,
-        field=str(told.get("field", "")),
+        field=str(members.get("field", "")),
         retry_after=nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else 0.0,
     )
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, AsyncIterator, Optional, Protocol, Set
 
 from . import answers, jsonrpc
-from .directory import known
+from .directory import from_json
 from .errors import Error
 from .timing import within
 
 FINAL = frozenset(("done", "failed", "cancelled"))
 _PAGE = 1000
-_SOON, _LATE = 0.05, 1.0  # seconds until the next look at results
+_MIN_POLL, _MAX_POLL = 0.05, 1.0  # seconds until the next poll for results
 _ANSWER = 10.0  # seconds for an answer
 _WAIT = 1.0  # seconds for which COORDINATOR waits for the end of a job before it answers
 
@@ -127,24 +127,24 @@ class Job:
     async def results(self, *, follow: bool = True) -> AsyncIterator[Result]:
         """Yields what became of each part, once, as the parts end, and returns when the job has ended; without
         ``follow`` those that have ended by now. Raises JobFailed at the end of a job that is not done."""
-        told: Set[int] = set()  # part numbers at and above gap
-        gap = 0  # all parts below were told
-        pause = _SOON
+        yielded: Set[int] = set()  # part numbers at and above gap
+        gap = 0  # all parts below were yielded
+        interval = _MIN_POLL
         await self.refresh()
         while True:
-            over, news = self.ended, False
+            ended_before, progressed = self.ended, False
             async for result in self._results(gap - 1):
-                if result.part >= gap and result.part not in told:
-                    told.add(result.part)
-                    news = True
+                if result.part >= gap and result.part not in yielded:
+                    yielded.add(result.part)
+                    progressed = True
                     yield result
-            while gap in told:
-                told.remove(gap)
+            while gap in yielded:
+                yielded.remove(gap)
                 gap += 1
-            if over or not follow:
+            if ended_before or not follow:
                 break
-            pause = _SOON if news else min(_LATE, pause * 1.5)
-            await self._refresh_at_end(pause)
+            interval = _MIN_POLL if progressed else min(_MAX_POLL, interval * 1.5)
+            await self._refresh_at_end(interval)
         if self.ended and self.state != "done":
             raise JobFailed(self)
 
@@ -154,7 +154,7 @@ class Job:
             params = {"id": self.id, "limit": _PAGE, **({"after": after} if after >= 0 else {})}
             page: answers.Results = await self._session.coordinator("jobs.results", params)
             for line in page.get("results") or ():
-                yield known(Result, line)
+                yield from_json(Result, line)
             following = page.get("next")
             if following is None:
                 return

@@ -1,4 +1,4 @@
-"""A session's way to the cluster: it outlives any one connection, and ends in time when the lease does."""
+"""A session's link to the cluster: it outlives any one connection, and ends before the lease does."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from . import answers, frame, jsonrpc
 from .connection import Connection, Outgoing, TLSFailed, now
-from .directory import Door, known, seconds
+from .directory import Door, from_json, parse_duration
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
 from .timing import within
 
 COORDINATOR = "COORDINATOR"
-MAX_UNDER_WAY = 4096  # messages without an outcome
-MAX_BYTES_UNDER_WAY = 32 << 20
+MAX_IN_FLIGHT = 4096  # messages without an outcome
+MAX_BYTES_IN_FLIGHT = 32 << 20
 _LARGEST_SIGN_IN = 4 << 10
-_DIAL, _DIAL_HOME = 1.0, 0.3  # seconds; home has just gone, so it gets less
-_SIGN_IN = 5.0
-_FINAL_BYES = frozenset(("not_found", "conflict", "invalid", "too_large", "forbidden"))
+_DIAL_TIMEOUT, _HOME_DIAL_TIMEOUT = 1.0, 0.3  # seconds; home has just gone, so it gets less
+_SIGN_IN_TIMEOUT = 5.0
+_FINAL_BYE_CODES = frozenset(("not_found", "conflict", "invalid", "too_large", "forbidden"))
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Config:
 
 
 class _Sent(Outgoing):
-    """A message on its way, until its outcome is known."""
+    """A message in flight, until its outcome is known."""
 
     __slots__ = ("message", "number", "outcome", "repeat", "timer")
 
@@ -71,57 +71,59 @@ Answer = Tuple[Message, jsonrpc.Object]
 class Link:
     """Owned by a Session. Everything here runs on one event loop."""
 
-    def __init__(self, config: Config, on_message: Callable[[Message, Any], None], on_home: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, on_message: Callable[[Message, Any], None], on_signed_in: Callable[[], None]
+    ) -> None:
         self.config = config
         self.welcome: answers.Welcome = {}
         self.error: Optional[SessionLost] = None
         self.lost = asyncio.Event()
-        self._on_message, self._on_home = on_message, on_home
+        self._on_message, self._on_signed_in = on_message, on_signed_in
         self._loop = asyncio.get_running_loop()
         self._connection: Optional[Connection] = None
         self._candidate: Optional[Connection] = None  # being signed in
-        self._sign_again = asyncio.Event()
+        self._sign_in_again = asyncio.Event()
         self._key = new_conversation().hex()
-        self._doors: List[str] = []
-        self._trouble = "none"
-        self._tls_trouble = ""  # the last failure of TLS since the last sign-in
-        self._uncertain = False  # a sign-in was sent and its outcome is not known
-        self._next = 0  # the attempt that the next sign-in is; 0: it cannot be numbered yet
-        self._unsure: bool = False  # a take-over without a number may still be carried out
-        self._until = float("inf")  # the lease holds at least until then
+        self._coordinator_addresses: List[str] = []
+        self._last_failure = "none"
+        self._tls_failure = ""  # the last failure of TLS since the last sign-in
+        self._sign_in_unknown = False  # a sign-in was sent and its outcome is not known
+        self._next_attempt = 0  # the attempt that the next sign-in is; 0: it cannot be numbered yet
+        self._takeover_unknown: bool = False  # a take-over without a number may still be carried out
+        self._lease_until = float("inf")  # the lease holds at least until then
         self._sent: Dict[int, _Sent] = {}  # by message id
         self._requests: Dict[bytes, _Sent] = {}  # to COORDINATOR, by conversation
         self._answers: Dict[bytes, asyncio.Future[Answer]] = {}  # awaited, by conversation
-        self._given_up: Dict[bytes, None] = {}  # conversations whose answer comes too late
+        self._abandoned: Dict[bytes, None] = {}  # conversations whose answer comes too late
         self._waiting: List[_Sent] = []  # for a connection
-        self._bytes = 0
-        self._room = asyncio.Event()
-        self._last_id = self._number = 0
+        self._sent_bytes = 0
+        self._room_available = asyncio.Event()
+        self._last_id = self._sequence = 0
         self._tasks: List[asyncio.Task[None]] = []
-        self._leaving = False  # by stop: nobody signs in again
+        self._stopping = False  # by stop: nobody signs in again
 
-    # The life of the session.
+    # Lifecycle.
 
     async def start(self, timeout: float) -> None:
         """Signs in at the first coordinator that can. Raises Refused (name_taken, ...), NotTried or Unknown."""
         try:
-            await within(self._enter_any(self.config.addresses, _DIAL), timeout)
+            await within(self._connect_any(self.config.addresses, _DIAL_TIMEOUT), timeout)
         except asyncio.TimeoutError:
-            kind = Unknown if self._uncertain else NotTried
+            kind = Unknown if self._sign_in_unknown else NotTried
             raise kind(
-                f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._told_trouble()}"
+                f"no coordinator took the sign-in within {timeout} s; the last trouble: {self._describe_failures()}"
             ) from None
-        self._tasks = [asyncio.ensure_future(self._keep()), asyncio.ensure_future(self._watch_lease())]
+        self._tasks = [asyncio.ensure_future(self._maintain_connection()), asyncio.ensure_future(self._watch_lease())]
 
     async def stop(self, timeout: float) -> None:
-        """Signs out if that is still possible, says bye and waits for all that was started."""
+        """Signs out if that is still possible, writes a bye and waits for every task it started."""
         if self.error is None:
-            under_way = [s.outcome for s in self._sent.values()]
-            if under_way:
-                await asyncio.wait(under_way, timeout=timeout)
-            self._leaving = True
+            in_flight = [s.outcome for s in self._sent.values()]
+            if in_flight:
+                await asyncio.wait(in_flight, timeout=timeout)
+            self._stopping = True
             with contextlib.suppress(Error):  # the lease frees the name
-                await self.ask("sign_out", None, timeout=timeout, repeat=True)
+                await self.call_coordinator("sign_out", None, timeout=timeout, repeat=True)
             connection = self._connection
             self._end(lost(None))
             if connection is not None:
@@ -131,24 +133,24 @@ class Link:
 
     def check(self) -> None:
         """Raises SessionLost as soon as the session must not be used any more."""
-        if self.error is None and now() >= self._until:
-            self._end(self._ran_out())
+        if self.error is None and now() >= self._lease_until:
+            self._end(self._lease_expired())
         if self.error is not None:
             raise SessionLost(self.error.message, code=self.error.code)
 
-    def _told_trouble(self) -> str:
-        """Returns the last trouble, and what TLS had to say if that was another."""
-        if self._tls_trouble in ("", self._trouble):
-            return self._trouble
-        return f"{self._trouble}; {self._tls_trouble}"
+    def _describe_failures(self) -> str:
+        """Returns the last failure, and the last one of TLS if that was another."""
+        if self._tls_failure in ("", self._last_failure):
+            return self._last_failure
+        return f"{self._last_failure}; {self._tls_failure}"
 
-    def _ran_out(self) -> SessionLost:
-        why = f"; no other coordinator took it: {self._told_trouble()}" if self._tls_trouble else ""
+    def _lease_expired(self) -> SessionLost:
+        why = f"; no other coordinator took it: {self._describe_failures()}" if self._tls_failure else ""
         return SessionLost(f"the session is lost: its lease ran out{why}", code="not_found")
 
     def remaining(self) -> float:
         """Returns the seconds of the lease that are certainly left."""
-        return 0.0 if self.error else max(0.0, self._until - now())
+        return 0.0 if self.error else max(0.0, self._lease_until - now())
 
     def _end(self, why: SessionLost) -> None:
         if self.error is not None:
@@ -156,12 +158,12 @@ class Link:
         self.error = why
         for connection in (self._connection, self._candidate):
             if connection is not None:
-                connection.unwritten()
-                connection.goodbye(NotTried("the session's client stops"))
+                connection.take_unwritten()
+                connection.close_with_bye(NotTried("the session's client stops"))
         self._connection = None
         for sent in [*self._sent.values(), *self._requests.values()]:
             uncertain = Unknown(f"it was under way when the session ended: {why.message}")
-            self._settle(sent, uncertain if sent.written else NotTried(why.message))
+            self._resolve(sent, uncertain if sent.written else NotTried(why.message))
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Unknown(f"no answer before the session ended: {why.message}"))
@@ -170,30 +172,30 @@ class Link:
         for task in self._tasks:
             task.cancel()
         self.lost.set()
-        self._room.set()
+        self._room_available.set()
 
     async def _watch_lease(self) -> None:
         while self.error is None:
-            await asyncio.sleep(max(self._until - now(), 0.001))
-            if now() >= self._until:
-                self._end(self._ran_out())
+            await asyncio.sleep(max(self._lease_until - now(), 0.001))
+            if now() >= self._lease_until:
+                self._end(self._lease_expired())
 
-    def _pong(self, connection: Connection, sent: float) -> None:
-        if connection is self._connection and not self._sign_again.is_set():
-            self._renew(sent)
+    def _handle_pong(self, connection: Connection, sent: float) -> None:
+        if connection is self._connection and not self._sign_in_again.is_set():
+            self._renew_lease(sent)
 
-    def _renew(self, sent: float) -> None:
-        lease = seconds(self.welcome.get("lease", self.config.lease))
-        # The home counts from when it heard us, which is not before we spoke.
-        # What is taken off is for clocks that run at different speeds.
-        self._until = sent + lease - min(lease / 20, 0.5)
+    def _renew_lease(self, sent: float) -> None:
+        lease = parse_duration(self.welcome.get("lease", self.config.lease))
+        # The home counts from when it received our frame, which is not before we sent it.
+        # The margin is for clocks that run at different speeds.
+        self._lease_until = sent + lease - min(lease / 20, 0.5)
 
-    async def _keep(self) -> None:
-        """Finds the next coordinator whenever a connection ends."""
+    async def _maintain_connection(self) -> None:
+        """Signs in at the next coordinator whenever a connection ends."""
         while True:
             connection = self._connection
             assert connection is not None
-            again = asyncio.ensure_future(self._sign_again.wait())
+            again = asyncio.ensure_future(self._sign_in_again.wait())
             try:
                 ends: Set[asyncio.Future[Any]] = {connection.closed, again}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -201,7 +203,7 @@ class Link:
                 again.cancel()
             try:
                 if not connection.closed.done():
-                    self._sign_again.clear()
+                    self._sign_in_again.clear()
                     try:
                         await self._sign_in(connection)
                         self._flush()
@@ -209,52 +211,53 @@ class Link:
                         connection.abort(error)
                     continue
                 why = connection.closed.result()
-                if connection.told_bye and why.code in _FINAL_BYES:
-                    if why.code != "conflict" or not self._unsure:
+                if connection.received_bye and why.code in _FINAL_BYE_CODES:
+                    if why.code != "conflict" or not self._takeover_unknown:
                         raise why
-                    self._unsure = False  # an own attempt may have moved the session: it is gone back on once
+                    self._takeover_unknown = False  # one of our own attempts may have moved the session: try once more
                 self._connection = None
-                self._waiting += [out for out in connection.unwritten() if isinstance(out, _Sent)]
-                self._cut_off()
+                self._waiting += [out for out in connection.take_unwritten() if isinstance(out, _Sent)]
+                self._fail_in_flight()
                 home = connection.address
-                others = [a for a in [*self._doors, *self.config.addresses] if a != home]
-                # The home first, since it may still hold our mail, unless it has said that it stops.
-                stops = connection.told_bye and why.code == "unavailable"
+                others = [a for a in [*self._coordinator_addresses, *self.config.addresses] if a != home]
+                # The home first, since it may still hold our mailbox, unless its bye said that it stops.
+                stops = connection.received_bye and why.code == "unavailable"
                 order = [*others, home] if stops else [home, *others]
-                await self._enter_any(list(dict.fromkeys(order)), _DIAL_HOME)
+                await self._connect_any(list(dict.fromkeys(order)), _HOME_DIAL_TIMEOUT)
             except Error as error:
                 self._end(lost(error))
                 return
 
-    async def _enter_any(self, addresses: Sequence[str], patience: float) -> None:
-        """Signs in at the first coordinator that can, for as long as it takes. Raises Refused."""
-        pause = 0.05
+    async def _connect_any(self, addresses: Sequence[str], dial_timeout: float) -> None:
+        """Tries the coordinators until one signs the session in. Raises Refused."""
+        backoff = 0.05
         while True:
             for address in addresses:
                 try:
-                    await self._enter(address, patience)
+                    await self._connect(address, dial_timeout)
                     return
                 except Busy as error:
-                    self._trouble = error.message
+                    self._last_failure = error.message
                 except Refused as error:
-                    # A conflict may be with an own attempt of before that was carried out.
-                    if error.code != "conflict" or not (self._uncertain or self._unsure):
+                    # The conflict may be with an earlier attempt of ours that was carried out.
+                    if error.code != "conflict" or not (self._sign_in_unknown or self._takeover_unknown):
                         raise
-                    self._trouble = error.message
-                    if not self.welcome and not self.config.session:  # the session of the key came about and is over
-                        self._key, self._next = new_conversation().hex(), 0
+                    self._last_failure = error.message
+                    if not self.welcome and not self.config.session:  # the session of the key was created and has ended
+                        self._key, self._next_attempt = new_conversation().hex(), 0
                 except TLSFailed as error:
-                    self._trouble = self._tls_trouble = error.message
-                except Error as error:  # not tried or unknown: the key, or the secret, makes a repeat harmless
-                    self._trouble = error.message
-                patience = _DIAL
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(1.0, pause * 2)
+                    self._last_failure = self._tls_failure = error.message
+                except Error as error:  # not tried or unknown: the key, or the secret, makes a retry harmless
+                    self._last_failure = error.message
+                dial_timeout = _DIAL_TIMEOUT
+            await asyncio.sleep(random.uniform(backoff / 2, backoff))
+            backoff = min(1.0, backoff * 2)
 
-    async def _enter(self, address: str, patience: float) -> None:
+    async def _connect(self, address: str, dial_timeout: float) -> None:
         connection = await Connection.open(
-            address, wish=self.config.ping, tls=self.config.tls, timeout=patience, curious=not self.welcome,
-            on_message=self._message, on_receipt=self._receipt, on_pong=self._pong,
+            address, ping_interval=self.config.ping, tls=self.config.tls, timeout=dial_timeout,
+            probe_silent=not self.welcome,
+            on_message=self._handle_message, on_receipt=self._handle_receipt, on_pong=self._handle_pong,
         )  # fmt: skip
         self._candidate = connection
         try:
@@ -270,16 +273,16 @@ class Link:
         self._connection = connection
         for sent in list(self._requests.values()):
             if sent.written:
-                self._repeat(sent)
+                self._send_again(sent)
         self._flush()
-        self._on_home()
+        self._on_signed_in()
 
     async def _sign_in(self, connection: Connection) -> None:
         c, w = self.config, self.welcome
         session, secret = w.get("session", c.session), w.get("secret", c.secret)
-        attempt, unnumbered = self._next, bool(session) and not self._next
+        attempt, unnumbered = self._next_attempt, bool(session) and not self._next_attempt
         params: Dict[str, Any] = {"name": c.name, "lease": c.lease, "namespace": w.get("namespace", c.namespace)}
-        params.update(attempt=attempt, address=connection.own_end)
+        params.update(attempt=attempt, address=connection.local_address)
         params.update({"session": session, "secret": secret} if session else {"key": self._key})
         params.update(
             token=c.token, labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots
@@ -294,62 +297,62 @@ class Link:
             )
         answer = self._answers[request.conversation] = self._loop.create_future()
         sent_at = now()
-        before = self._uncertain, self._unsure
-        self._uncertain = True
-        if unnumbered:  # the session was begun by others, whose attempts are not known
-            self._unsure = True
+        before = self._sign_in_unknown, self._takeover_unknown
+        self._sign_in_unknown = True
+        if unnumbered:  # another process opened the session; its attempt numbers are not known
+            self._takeover_unknown = True
         else:  # once the next is carried out, this one changes nothing any more
-            self._next = attempt + 1
+            self._next_attempt = attempt + 1
         connection.send(Outgoing(COORDINATOR, encoded))
         try:
             ends: Set[asyncio.Future[Any]] = {answer, connection.closed}
-            await asyncio.wait(ends, timeout=_SIGN_IN, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=_SIGN_IN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._answers.pop(request.conversation, None)
         if not answer.done():
             raise connection.closed.result() if connection.closed.done() else Unknown("the sign-in was not answered")
-        told = answer.result()[1]
-        if told.get("error") is not None:
-            error = from_coordinator(told["error"])
+        response = answer.result()[1]
+        if response.get("error") is not None:
+            error = from_coordinator(response["error"])
             if error.code not in ("unknown", "internal"):
-                self._uncertain, self._unsure = before
+                self._sign_in_unknown, self._takeover_unknown = before
                 if error.code != "conflict":
-                    self._next = attempt
+                    self._next_attempt = attempt
             raise error
-        self._uncertain, self._unsure, self._tls_trouble = False, before[1], ""
-        result: answers.Welcome = told["result"]
-        self._next = result.get("attempt", 0) + 1
+        self._sign_in_unknown, self._takeover_unknown, self._tls_failure = False, before[1], ""
+        result: answers.Welcome = response["result"]
+        self._next_attempt = result.get("attempt", 0) + 1
         result["secret"] = result.get("secret") or secret
         self.welcome = result
-        doors = [known(Door, d) for d in result.get("coordinators") or ()]
-        self._doors = [d.address for d in doors if d.address] or self._doors
-        self._renew(sent_at)
+        doors = [from_json(Door, d) for d in result.get("coordinators") or ()]
+        self._coordinator_addresses = [d.address for d in doors if d.address] or self._coordinator_addresses
+        self._renew_lease(sent_at)
 
-    # What goes out.
+    # Sending.
 
-    async def room(self, timeout: float) -> None:
+    async def wait_for_room(self, timeout: float) -> None:
         """Waits until another message may be under way. Raises Busy."""
         end = self._loop.time() + timeout
-        while self.error is None and (len(self._sent) >= MAX_UNDER_WAY or self._bytes >= MAX_BYTES_UNDER_WAY):
-            self._room.clear()
+        while self.error is None and (len(self._sent) >= MAX_IN_FLIGHT or self._sent_bytes >= MAX_BYTES_IN_FLIGHT):
+            self._room_available.clear()
             try:
-                await within(self._room.wait(), end - self._loop.time())
+                await within(self._room_available.wait(), end - self._loop.time())
             except asyncio.TimeoutError:
                 raise Busy(f"no room for another message within {timeout} s") from None
 
     def post(self, message: Message, timeout: float) -> asyncio.Future[None]:
         """Sends a message, which gets an id here. The future is done with its outcome: None when delivered."""
         self.check()
-        if len(self._sent) >= MAX_UNDER_WAY or self._bytes >= MAX_BYTES_UNDER_WAY:
-            raise Busy(f"{len(self._sent)} messages of {self._bytes} bytes are under way")
+        if len(self._sent) >= MAX_IN_FLIGHT or self._sent_bytes >= MAX_BYTES_IN_FLIGHT:
+            raise Busy(f"{len(self._sent)} messages of {self._sent_bytes} bytes are under way")
         while True:
             self._last_id = self._last_id % frame.MAX_ID + 1
             if self._last_id not in self._sent:
                 break
         message.id = self._last_id
-        sent = self._put(message, timeout, repeat=False)
+        sent = self._send(message, timeout, repeat=False)
         self._sent[message.id] = sent
-        self._bytes += len(sent.bytes)
+        self._sent_bytes += len(sent.bytes)
         return sent.outcome
 
     def expect(self, conversation: bytes) -> asyncio.Future[Answer]:
@@ -359,71 +362,71 @@ class Link:
         return answer
 
     def forget(self, conversation: bytes) -> None:
-        """Gives up waiting for an answer; one that comes late is dropped."""
+        """Stops waiting for an answer; one that comes late is dropped."""
         answer = self._answers.pop(conversation, None)
         if answer is not None and (not answer.done() or answer.cancelled() or answer.exception()):
-            self._given_up[conversation] = None
-            if len(self._given_up) > MAX_UNDER_WAY:
-                del self._given_up[next(iter(self._given_up))]
+            self._abandoned[conversation] = None
+            if len(self._abandoned) > MAX_IN_FLIGHT:
+                del self._abandoned[next(iter(self._abandoned))]
 
     @property
     def asking(self) -> bool:
         """Whether a request to COORDINATOR is not answered yet."""
         return bool(self._requests)
 
-    async def ask(
+    async def call_coordinator(
         self, method: str, params: jsonrpc.Params, *, timeout: float, repeat: bool, conversation: bytes = b""
     ) -> Any:
-        """Asks COORDINATOR. ``repeat`` says that asking twice does no harm."""
+        """Calls a method of COORDINATOR. ``repeat`` says that calling it twice does no harm."""
         self.check()
         request = _request(method, params)
         request.conversation = conversation or request.conversation
         answer = self.expect(request.conversation)
-        sent = self._put(request, timeout, repeat)
+        sent = self._send(request, timeout, repeat)
         self._requests[request.conversation] = sent
         fail_with(answer, sent.outcome)
         try:
-            told = (await answer)[1]
+            response = (await answer)[1]
         finally:
             self.forget(request.conversation)
-            self._settle(sent, None)
-        error = told.get("error")
+            self._resolve(sent, None)
+        error = response.get("error")
         if error is None:
-            return told.get("result")
+            return response.get("result")
         failure, details = from_coordinator(error), jsonrpc.as_object(error) or {}
         if details.get("code") == jsonrpc.METHOD_NOT_FOUND:
             raise MethodError(jsonrpc.METHOD_NOT_FOUND, failure.message, details.get("data"))
         raise failure
 
-    def _put(self, message: Message, timeout: float, repeat: bool) -> _Sent:
+    def _send(self, message: Message, timeout: float, repeat: bool) -> _Sent:
         message.sender = self.welcome.get("full_name", "")
         receiver = (
             message.to
             if "." in message.to or message.to == COORDINATOR
             else f"{self.welcome.get('namespace')}.{message.to}"
         )
-        self._number += 1
-        sent = _Sent(self._number, message, receiver, self._loop.create_future(), repeat)
-        sent.timer = self._loop.call_later(timeout, self._expire, sent, timeout)
+        self._sequence += 1
+        sent = _Sent(self._sequence, message, receiver, self._loop.create_future(), repeat)
+        sent.timer = self._loop.call_later(timeout, self._time_out, sent, timeout)
         if self._connection is not None and not self._waiting:
             self._connection.send(sent)
         else:
             self._waiting.append(sent)
         return sent
 
-    def _expire(self, sent: _Sent, timeout: float) -> None:
+    def _time_out(self, sent: _Sent, timeout: float) -> None:
         if sent.written:
-            self._settle(sent, Unknown(f"nothing was heard of it within {timeout} s"))
+            self._resolve(sent, Unknown(f"nothing was heard of it within {timeout} s"))
         else:
-            self._settle(sent, NotTried(f"it could not be sent within {timeout} s"))
+            self._resolve(sent, NotTried(f"it could not be sent within {timeout} s"))
 
-    def _settle(self, sent: _Sent, error: Optional[Error]) -> None:
+    def _resolve(self, sent: _Sent, error: Optional[Error]) -> None:
         if sent.timer is not None:
             sent.timer.cancel()
         if self._sent.get(sent.message.id) is sent:
             del self._sent[sent.message.id]
-            self._bytes -= len(sent.bytes)
-            self._room.set()
+            self._sent_bytes -= len(sent.bytes)
+            self._room_available.set()
         if self._requests.get(sent.message.conversation) is sent:
             del self._requests[sent.message.conversation]
         if sent.outcome.done():
@@ -432,15 +435,15 @@ class Link:
             sent.outcome.set_result(None)
         else:
             sent.outcome.set_exception(error)
-            sent.outcome.exception()  # looked at: not everybody waits for it
+            sent.outcome.exception()  # marks it as retrieved: not everybody waits for it
 
-    def _cut_off(self) -> None:
-        """Ends what was under way on a connection that is lost: no receipt comes any more, at whichever coordinator."""
+    def _fail_in_flight(self) -> None:
+        """Fails what was written to a lost connection: no coordinator sends a receipt for it any more."""
         for sent in [*self._sent.values(), *self._requests.values()]:
             if sent.written and not sent.repeat:
-                self._settle(sent, Unknown("it was under way when the connection was lost"))
+                self._resolve(sent, Unknown("it was under way when the connection was lost"))
 
-    def _repeat(self, sent: _Sent) -> None:
+    def _send_again(self, sent: _Sent) -> None:
         sent.written = False
         self._waiting.append(sent)
 
@@ -450,47 +453,47 @@ class Link:
             assert self._connection is not None
             self._connection.send(sent)
 
-    # What comes in.
+    # Receiving.
 
-    def _receipt(self, ids: List[int]) -> None:
+    def _handle_receipt(self, ids: List[int]) -> None:
         for id in ids:
             sent = self._sent.get(id)
             if sent is not None:
-                self._settle(sent, None)
+                self._resolve(sent, None)
 
-    def _message(self, connection: Connection, m: Message) -> None:
-        if now() >= self._until:
-            self._end(self._ran_out())
+    def _handle_message(self, connection: Connection, m: Message) -> None:
+        if now() >= self._lease_until:
+            self._end(self._lease_expired())
         if self.error is not None or connection not in (self._connection, self._candidate):
             return
         content = None
         if m.type == frame.JSON and m.payload:
-            with contextlib.suppress(ValueError, RecursionError):  # whoever receives it may judge
+            with contextlib.suppress(ValueError, RecursionError):  # the receiver decides what to do with it
                 content = json.loads(m.payload[0])
         answer = jsonrpc.as_object(content) or {}
         is_answer = "method" not in answer and ("result" in answer or "error" in answer)
-        if is_answer and self._answered(m, answer):
+        if is_answer and self._handle_response(m, answer):
             return
         self._on_message(m, content)
 
-    def _answered(self, m: Message, content: jsonrpc.Object) -> bool:
+    def _handle_response(self, m: Message, content: jsonrpc.Object) -> bool:
         error = jsonrpc.as_object(content.get("error"))
         if m.from_coordinator and error is not None:
             sent = self._sent.get(m.id) if m.id else self._requests.get(m.conversation)
             if sent is not None and sent.message.conversation == m.conversation:
                 if error.get("code") == jsonrpc.NOT_SIGNED_IN:  # it was not sent
-                    if self._leaving:
-                        self._settle(sent, NotTried("the session is closed"))
+                    if self._stopping:
+                        self._resolve(sent, NotTried("the session is closed"))
                         return True
-                    self._repeat(sent)
-                    self._sign_again.set()
+                    self._send_again(sent)
+                    self._sign_in_again.set()
                     return True
                 if m.id:
-                    self._settle(sent, from_coordinator(error))
+                    self._resolve(sent, from_coordinator(error))
                     return True
         answer = self._answers.get(m.conversation)
         if answer is None:
-            return m.conversation in self._given_up
+            return m.conversation in self._abandoned
         if not answer.done():
             answer.set_result((m, content))
         return True
@@ -503,11 +506,11 @@ def _request(method: str, params: jsonrpc.Params) -> Message:
 
 
 def fail_with(answer: asyncio.Future[Answer], outcome: asyncio.Future[None]) -> None:
-    """Lets an answer fail when the question was not delivered."""
+    """Fails an answer when the request was not delivered."""
 
-    def told(done: asyncio.Future[None]) -> None:
+    def forward_error(done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
         if error is not None and not answer.done():
             answer.set_exception(error)
 
-    outcome.add_done_callback(told)
+    outcome.add_done_callback(forward_error)

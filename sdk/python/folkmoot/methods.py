@@ -50,13 +50,13 @@ class Methods:
     def method(self, name: Union[F, str]) -> Union[F, Callable[[F], F]]:
         """Decorator: offers a function under its own name, or under the one given."""
 
-        def add(f: F, under: str) -> F:
+        def register(f: F, under: str) -> F:
             self._methods[under] = f
             return f
 
         if isinstance(name, str):
-            return functools.partial(add, under=name)
-        return add(name, name.__name__)
+            return functools.partial(register, under=name)
+        return register(name, name.__name__)
 
     def __contains__(self, name: str) -> bool:
         return name in self._methods
@@ -89,19 +89,19 @@ class Methods:
         return (jsonrpc.encode(answers), attachments) if answers else None
 
     async def _answer_one(self, request: Any, message: Message) -> Tuple[Optional[jsonrpc.Object], List[bytes]]:
-        asked = jsonrpc.as_object(request) or {}
+        members = jsonrpc.as_object(request) or {}
         reply = Reply()
         try:
-            if not isinstance(asked.get("method"), str):
+            if not isinstance(members.get("method"), str):
                 raise MethodError(-32600, "this is no request")
-            returned = await self._run(asked["method"], asked.get("params"), message)
+            returned = await self._run(members["method"], members.get("params"), message)
             reply = returned if isinstance(returned, Reply) else Reply(returned)
             jsonrpc.encode(reply.result)
-            answer = {"jsonrpc": "2.0", "id": asked.get("id"), "result": reply.result}
+            answer = {"jsonrpc": "2.0", "id": members.get("id"), "result": reply.result}
         except Exception as error:
-            answer = _failure(asked.get("id"), error)
+            answer = _failure(members.get("id"), error)
             reply = Reply()
-        if "id" not in asked and "method" in asked:
+        if "id" not in members and "method" in members:
             return None, []
         return answer, reply.attachments
 

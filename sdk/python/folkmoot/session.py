@@ -29,7 +29,7 @@ from typing import (
 )
 
 from . import answers, frame, jsonrpc
-from .directory import Component, Door, Event, Watch, known, position, seconds
+from .directory import Component, Door, Event, Watch, from_json, parse_duration, parse_position
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
 from .jobs import Job
@@ -41,9 +41,9 @@ from .timing import within
 Frame = Union[bytes, bytearray, memoryview, str]  # one frame of a payload; a str goes as UTF-8
 
 TIMEOUT = 10.0
-MAX_INBOX = 1000  # messages nobody has read, and requests being carried out
+MAX_INBOX = 1000  # messages not received yet, and requests being carried out
 MAX_INBOX_BYTES = 16 << 20  # and one message
-_WATCHED = ("component", "job", "member")
+_TOPICS = ("component", "job", "member")
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,21 @@ class Session:
         self.methods = methods or Methods()  #: what others may call
         self.method = self.methods.method  #: decorator: offers a function to others
         self.refused = 0  #: messages that found the inbox full; their senders were told
-        self._link = Link(config, self._message, self._at_home)
+        self._link = Link(config, self._handle_message, self._on_signed_in)
         self._inbox: Deque[Message] = deque()
         self._inbox_bytes = 0
-        self._come = asyncio.Event()
+        self._inbox_changed = asyncio.Event()
         self._serving: Set[asyncio.Task[None]] = set()
         self._end_task: Optional[asyncio.Task[None]] = None
         self._watches: Set[Watch] = set()
         self._watch_conversation = b""
-        self._watched_to = ""  # "index.seq" of the newest event seen
-        self._watched_cluster = ""  # the id of the cluster whose it is
+        self._watch_position = ""  # "index.seq" of the newest event seen
+        self._watch_cluster = ""  # the id of the cluster that the position belongs to
         self._watch_tasks: Set[asyncio.Task[None]] = set()
-        self._watch_turn = asyncio.Lock()  # one change of the subscription after the other
+        self._subscribe_lock = asyncio.Lock()  # held while the subscription changes
         self._closing = False
 
-    # What it is.
+    # Identity.
 
     @property
     def full_name(self) -> str:
@@ -104,7 +104,7 @@ class Session:
     @property
     def lease(self) -> float:
         """Seconds the name stays ours after the last sign of life."""
-        return seconds(self._link.welcome.get("lease", 0))
+        return parse_duration(self._link.welcome.get("lease", 0))
 
     @property
     def lost(self) -> asyncio.Event:
@@ -126,19 +126,19 @@ class Session:
         self.check()
         task = asyncio.current_task()
         assert task is not None
-        hit = False
+        session_ended = False
 
         async def watch() -> None:
-            nonlocal hit
+            nonlocal session_ended
             await self.lost.wait()
-            hit = True
+            session_ended = True
             task.cancel()
 
         watcher = asyncio.ensure_future(watch())
         try:
             yield
         except asyncio.CancelledError:
-            if not hit:
+            if not session_ended:
                 raise
             uncancel = getattr(task, "uncancel", None)
             if uncancel is not None:
@@ -163,7 +163,7 @@ class Session:
     ) -> Delivered:
         """Sends a message and waits for its one outcome. A str goes as UTF-8. Raises ReceiverUnknown, Refused, NotTried
         or Unknown."""
-        await self._link.room(timeout)
+        await self._link.wait_for_room(timeout)
         conversation = conversation or new_conversation()
         await self.post(to, *payload, conversation=conversation, type=type, timeout=timeout)
         return Delivered(conversation)
@@ -173,8 +173,8 @@ class Session:
         SessionLost."""
         while not self._inbox:
             self.check()
-            self._come.clear()
-            await within(self._come.wait(), timeout)
+            self._inbox_changed.clear()
+            await within(self._inbox_changed.wait(), timeout)
         m = self._inbox.popleft()
         self._inbox_bytes -= sum(map(len, m.payload))
         return m
@@ -223,20 +223,20 @@ class Session:
     ) -> Reply:
         content = jsonrpc.encode(jsonrpc.request(method, params))
         m = Message(to, "", new_conversation(), 0, frame.JSON, [content, *map(_frame, attachments)])
-        await self._link.room(timeout)
+        await self._link.wait_for_room(timeout)
         answer = self._link.expect(m.conversation)
         try:
             sent = self._link.post(m, timeout)
             fail_with(answer, sent)
             try:
-                message, told = await within(answer, timeout)
+                message, response = await within(answer, timeout)
             except asyncio.TimeoutError:
                 raise Unknown(f"{to} did not answer {method} within {timeout:.3g} s") from None
         finally:
             self._link.forget(m.conversation)
-        error = told.get("error")
+        error = response.get("error")
         if error is None:
-            return Reply(told.get("result"), message.payload[1:])
+            return Reply(response.get("result"), message.payload[1:])
         if message.from_coordinator:
             raise from_coordinator(error)
         error = jsonrpc.as_object(error) or {}
@@ -256,7 +256,7 @@ class Session:
     ) -> Any:
         """Asks a method of COORDINATOR. ``repeat``: it may be asked again when a connection was lost meanwhile, which
         all those of docs/protocol.md allow. ``folkmoot.answers`` has the types of what they answer."""
-        return await self._link.ask(method, params, timeout=timeout, repeat=repeat)
+        return await self._link.call_coordinator(method, params, timeout=timeout, repeat=repeat)
 
     @property
     def asking(self) -> bool:
@@ -267,7 +267,7 @@ class Session:
 
     async def lookup(self, name: str) -> Component:
         """Looks a component up by its full name, or its plain name in the own namespace. Raises NotFound."""
-        return known(Component, await self.coordinator("lookup", {"name": name}))
+        return from_json(Component, await self.coordinator("lookup", {"name": name}))
 
     async def components(
         self, *, namespace: str = "", prefix: str = "", labels: Optional[Mapping[str, str]] = None, index: int = 0
@@ -283,7 +283,7 @@ class Session:
         found: List[Component] = []
         while True:
             page: answers.Components = await self.coordinator("components", params)
-            found += [known(Component, c) for c in page.get("components") or ()]
+            found += [from_json(Component, c) for c in page.get("components") or ()]
             following = page.get("next")
             if not following:
                 return found
@@ -292,14 +292,14 @@ class Session:
     async def coordinators(self) -> List[Door]:
         """Lists the coordinators, ours first."""
         doors: answers.Doors = await self.coordinator("coordinators")
-        return [known(Door, d) for d in doors.get("coordinators") or ()]
+        return [from_json(Door, d) for d in doors.get("coordinators") or ()]
 
     async def watch(self, *topics: str) -> Watch:
         """Returns the news of some topics (component, job, member; component when none is given) from now on. To
         keep a list: watch, then list with ``index=watch.index``, then apply the news."""
         topics = topics or ("component",)
-        if not set(topics) <= set(_WATCHED):
-            raise Refused(f"topics are {', '.join(_WATCHED)}", field="topics")
+        if not set(topics) <= set(_TOPICS):
+            raise Refused(f"topics are {', '.join(_TOPICS)}", field="topics")
         watch = Watch(frozenset(topics), self._unwatch)
         self._watches.add(watch)
         try:
@@ -310,20 +310,20 @@ class Session:
         return watch
 
     async def _subscribe(self) -> int:
-        async with self._watch_turn:
+        async with self._subscribe_lock:
             params: Dict[str, Any] = {"topics": sorted({t for w in self._watches for t in w.topics})}
-            if self._watched_to:
-                params["after"] = self._watched_to
-                if self._watched_cluster:
-                    params["cluster"] = self._watched_cluster
+            if self._watch_position:
+                params["after"] = self._watch_position
+                if self._watch_cluster:
+                    params["cluster"] = self._watch_cluster
             self._watch_conversation = conversation = new_conversation()
-            begin: answers.Subscribed = await self._link.ask(
+            subscribed: answers.Subscribed = await self._link.call_coordinator(
                 "subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation
             )
-            at = begin.get("at", "")
-            if not self._watched_to:
-                self._watched_to, self._watched_cluster = at, begin.get("cluster", "")
-            return position(at)[0]
+            at = subscribed.get("at", "")
+            if not self._watch_position:
+                self._watch_position, self._watch_cluster = at, subscribed.get("cluster", "")
+            return parse_position(at)[0]
 
     async def _resubscribe(self) -> None:
         while self._watches and self.error is None:
@@ -334,9 +334,9 @@ class Session:
                 await asyncio.sleep(0.2)
 
     async def _unsubscribe(self) -> None:
-        async with self._watch_turn:
+        async with self._subscribe_lock:
             if not self._watches:
-                self._watched_to = ""
+                self._watch_position = ""
                 await self.coordinator("unsubscribe")
 
     def _unwatch(self, watch: Watch) -> None:
@@ -344,21 +344,21 @@ class Session:
         if not self._watches and self.error is None:
             self._background(self._unsubscribe())
 
-    def _news(self, m: Message, content: jsonrpc.Object) -> None:
+    def _handle_event(self, m: Message, content: jsonrpc.Object) -> None:
         params = jsonrpc.as_object(content.get("params")) or {}
         if m.conversation != self._watch_conversation:
-            return  # of a subscription that was replaced
+            return  # from a subscription that was replaced
         if content["method"] == "lagged":
-            self._watched_to = str(params.get("at", self._watched_to))
-            self._watched_cluster = str(params.get("cluster", ""))
-            event = Event(index=position(self._watched_to)[0], kind="lagged")
+            self._watch_position = str(params.get("at", self._watch_position))
+            self._watch_cluster = str(params.get("cluster", ""))
+            event = Event(index=parse_position(self._watch_position)[0], kind="lagged")
         else:
-            event = known(Event, params)
-            if self._watched_to and (event.index, event.seq) <= position(self._watched_to):
+            event = from_json(Event, params)
+            if self._watch_position and (event.index, event.seq) <= parse_position(self._watch_position):
                 return
-            self._watched_to = f"{event.index}.{event.seq}"
+            self._watch_position = f"{event.index}.{event.seq}"
         for watch in list(self._watches):
-            watch.tell(event)
+            watch.append(event)
 
     # Jobs.
 
@@ -380,14 +380,14 @@ class Session:
         """Finds a job. Raises NotFound."""
         return Job(self, await self.coordinator("jobs.get", {"id": id}))
 
-    # What comes in.
+    # Receiving.
 
-    def _message(self, m: Message, content: Any) -> None:
+    def _handle_message(self, m: Message, content: Any) -> None:
         one, batch = jsonrpc.as_object(content) or {}, jsonrpc.as_list(content) or []
         method = one.get("method")
         if isinstance(method, str):
             if m.from_coordinator and "id" not in one and method in ("event", "lagged"):
-                return self._news(m, one)
+                return self._handle_event(m, one)
             if "id" in one or method in self.methods:  # a coordinator asks for those who call over REST
                 return self._serve(m, content)
         elif any("method" in (jsonrpc.as_object(c) or {}) for c in batch):
@@ -395,37 +395,37 @@ class Session:
         if len(self._inbox) >= MAX_INBOX or self._inbox_bytes >= MAX_INBOX_BYTES:
             self.refused += 1
             if not m.from_coordinator and "error" not in one:
-                self._tell_busy(m, None, "inbox")
+                self._reply_busy(m, None, "inbox")
             return
         self._inbox.append(m)
         self._inbox_bytes += sum(map(len, m.payload))
-        self._come.set()
+        self._inbox_changed.set()
 
     def _serve(self, m: Message, content: Any) -> None:
         one = jsonrpc.as_object(content)
         if self._closing or len(self._serving) >= MAX_INBOX:
             if one is None or "id" in one:
-                self._tell_busy(m, None if one is None else one["id"], "methods")
+                self._reply_busy(m, None if one is None else one["id"], "methods")
             return
-        task = asyncio.ensure_future(self._carry_out(m, content))
+        task = asyncio.ensure_future(self._run_methods(m, content))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
-    async def _carry_out(self, m: Message, content: Any) -> None:
-        told = await self.methods.answer(content, m)
-        if told is None:
+    async def _run_methods(self, m: Message, content: Any) -> None:
+        result = await self.methods.answer(content, m)
+        if result is None:
             return
-        answer, attachments = told
+        answer, attachments = result
         try:
-            await self._link.room(TIMEOUT)
+            await self._link.wait_for_room(TIMEOUT)
             self._reply(m, answer, attachments)
         except (Busy, SessionLost):
-            pass  # the caller hears nothing, which is what unknown means
+            pass  # the caller gets no answer: its outcome is unknown
         except Error as error:
             id = (jsonrpc.as_object(content) or {}).get("id")
             self._reply(m, jsonrpc.encode(jsonrpc.failure(id, jsonrpc.SERVER_ERROR, error.message)), [])
 
-    def _tell_busy(self, m: Message, id: Any, what: str) -> None:
+    def _reply_busy(self, m: Message, id: Any, what: str) -> None:
         message = (
             f"the {what} of {self.full_name} are full"
             if what == "methods"
@@ -438,8 +438,8 @@ class Session:
     def _reply(self, m: Message, answer: bytes, attachments: Sequence[bytes]) -> None:
         self._link.post(Message(m.sender, "", m.conversation, 0, frame.JSON, [answer, *attachments]), TIMEOUT)
 
-    def _at_home(self) -> None:
-        if self._watched_to:  # else the first subscription is still being asked for, and is asked again
+    def _on_signed_in(self) -> None:
+        if self._watch_position:  # else the first subscription is still being asked for, and is asked again
             self._background(self._resubscribe())
 
     def _background(self, work: Awaitable[None]) -> None:
@@ -448,26 +448,26 @@ class Session:
                 await work
             except Error as error:
                 for watch in self._watches:
-                    watch.stop(error)
+                    watch.fail(error)
 
         task = asyncio.ensure_future(run())
         self._watch_tasks.add(task)
         task.add_done_callback(self._watch_tasks.discard)
 
-    # Beginning and end.
+    # Lifecycle.
 
     async def start(self, timeout: float) -> None:
         """Signs in; ``connect`` does it."""
         await self._link.start(timeout)
-        self._end_task = asyncio.ensure_future(self._ended())
+        self._end_task = asyncio.ensure_future(self._clean_up_at_end())
 
-    async def _ended(self) -> None:
+    async def _clean_up_at_end(self) -> None:
         await self.lost.wait()
         for task in [*self._serving, *self._watch_tasks]:
             task.cancel()
         for watch in self._watches:
-            watch.stop(lost(self.error))
-        self._come.set()
+            watch.fail(lost(self.error))
+        self._inbox_changed.set()
 
     async def close(self, timeout: float = 5.0) -> None:
         """Finishes the methods being carried out and what is being sent, each within ``timeout`` seconds, signs out,

@@ -160,9 +160,9 @@ class Session:
         self._loop, self._session = loop, session
         self.method = session.method  #: decorator: offers a function to others
         self.lost = threading.Event()  #: set when the session has ended; ``error`` says why
-        self._on_lost = loop.start(self._tell_lost())
+        self._on_lost = loop.start(self._signal_lost())
 
-    async def _tell_lost(self) -> None:
+    async def _signal_lost(self) -> None:
         await self._session.lost.wait()
         self.lost.set()
 
