@@ -12,8 +12,6 @@ from folkmoot import frame
 from folkmoot.errors import Refused
 from folkmoot.frame import Message, new_conversation
 
-_READ_AHEAD = 16 << 10  # bytes: little is read and not looked at yet
-
 
 class Refusal(Exception):
     def __init__(self, code: str, message: str, rpc: int = -32000) -> None:
@@ -46,16 +44,16 @@ class Cluster:
         self.keys: Dict[str, Row] = {}
         self.jobs: Dict[str, Dict[str, Any]] = {}
         self.waits: List[Optional[float]] = []  # of jobs.get: for how long the answer may wait
-        self.asked: Dict[bytes, asyncio.Future[Message]] = {}  # of components, by conversation
+        self.unanswered: Dict[bytes, asyncio.Future[Message]] = {}  # of components, by conversation
         self.events: List[Dict[str, Any]] = []
         self.lease = "10s"
         self.index = 100
         self.attempt = 0  # the last that was numbered
 
-    async def start(self, n: int, tls: Optional[ssl.SSLContext] = None) -> Cluster:
+    async def start(self, n: int, tls: Optional[ssl.SSLContext] = None, read_ahead: int = 64 << 10) -> Cluster:
         for i in range(n):
             c = Coordinator(self, f"n{i + 1}")
-            await c.start(tls)
+            await c.start(tls, read_ahead)
             self.coordinators.append(c)
         return self
 
@@ -70,7 +68,7 @@ class Cluster:
     def at(self, id: str) -> Coordinator:
         return next(c for c in self.coordinators if c.id == id)
 
-    def tell(self, kind: str, row: Row) -> None:
+    def publish(self, kind: str, row: Row) -> None:
         self.index += 1
         event = {
             "index": self.index,
@@ -84,7 +82,7 @@ class Cluster:
         self.events.append(event)
         for c in self.coordinators:
             for p in list(c.peers):
-                p.news()
+                p.send_events()
 
     def sign_in(self, peer: Peer, p: Dict[str, Any]) -> Dict[str, Any]:
         namespace = p.get("namespace") or peer.home.id
@@ -106,7 +104,7 @@ class Cluster:
             self.keys[p["key"]] = row
         peer.row = peer_row
         if not resumed:
-            self.tell(kind, row)
+            self.publish(kind, row)
         doors = [peer.home, *(c for c in self.coordinators if c is not peer.home and c.running)]
         return {
             "full_name": row.full, "session": row.id, "secret": row.secret, "namespace": namespace, "home": row.home,
@@ -121,14 +119,14 @@ class Cluster:
         conversation = new_conversation()
         body = {"jsonrpc": "2.0", "id": 1, "method": method, **({} if params is None else {"params": params})}
         at.write(Message(full, f"{at.home.id}.COORDINATOR", conversation, 0, frame.JSON, [json.dumps(body).encode()]))
-        answer = self.asked[conversation] = asyncio.get_running_loop().create_future()
+        answer = self.unanswered[conversation] = asyncio.get_running_loop().create_future()
         return answer
 
     def sign_out(self, row: Row) -> None:
         self.rows.pop(row.full, None)
         if row.at is not None:
             row.at.row = None
-        self.tell("signed_out", row)
+        self.publish("signed_out", row)
 
     def submit(self, p: Dict[str, Any]) -> Dict[str, Any]:
         if p["id"] not in self.jobs:
@@ -174,25 +172,25 @@ class Coordinator:
         self.peers: Set[Peer] = set()
         self.server: Optional[asyncio.Server] = None
         self.not_signed_in = 0  # so many frames are answered "sign in first"
-        self.deaf = False  # reads nothing more
+        self.stops_reading = False  # reads nothing more
         self.silent = False  # takes everything and says nothing
         self.mute = False  # greets, and takes sign-ins without a word
         self.slow = 0.0  # seconds it takes to read one frame
         self.no_outcomes = False
-        self.late = 0.0  # seconds until a sign-out is answered
+        self.sign_out_delay = 0.0  # seconds until a sign-out is answered
         self.outcome: Optional[Refusal] = None  # of every message
         self.unavailable = 0  # so many sign-ins are not tried
         self.conflicts = 0  # so many sign-ins are refused
         self.attempts: List[int] = []  # of the sign-ins
         self.keys: List[str] = []
-        self.seen: List[Message] = []
+        self.received: List[Message] = []
 
-    async def start(self, tls: Optional[ssl.SSLContext]) -> None:
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls, limit=_READ_AHEAD)
+    async def start(self, tls: Optional[ssl.SSLContext], read_ahead: int) -> None:
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=tls, limit=read_ahead)
         self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         self.running = True
 
-    async def slowly(self, seconds: float) -> None:
+    async def read_slowly(self, seconds: float) -> None:
         """Takes that long for every frame of later connections, and little is under way."""
         self.slow = seconds
         assert self.server is not None
@@ -219,11 +217,11 @@ class Coordinator:
                 head = await reader.readexactly(4)
                 m, _ = frame.decode(head + await reader.readexactly(int.from_bytes(head, "big")))
                 if not self.silent:
-                    peer.take(m)
+                    peer.handle(m)
                     await writer.drain()
                 if self.slow:
                     await asyncio.sleep(self.slow)
-                while self.deaf and not writer.is_closing():
+                while self.stops_reading and not writer.is_closing():
                     await asyncio.sleep(0.001)
         except (asyncio.IncompleteReadError, OSError, Refused):
             pass
@@ -235,14 +233,14 @@ class Coordinator:
 
 
 class Peer:
-    """One connection, seen from the coordinator."""
+    """One connection, at the coordinator's end."""
 
     def __init__(self, home: Coordinator, writer: asyncio.StreamWriter) -> None:
         self.home, self.writer = home, writer
         self.row: Optional[Row] = None
         self.chunks = frame.Chunks()
         self.subscribed: Optional[Tuple[bytes, List[str]]] = None
-        self.told = 0
+        self.last_event = 0
         self.transfer = 0
 
     def write(self, m: Message) -> None:
@@ -266,20 +264,20 @@ class Peer:
         data = {"code": why.code, "message": str(why), **({"to": to} if to else {})}
         self.answer(m, {"error": {"code": rpc, "message": str(why), "data": data}}, m.id)
 
-    def take(self, m: Message) -> None:
+    def handle(self, m: Message) -> None:
         if not m.to:
             if m.type == frame.PING:
                 self.writer.write(frame.about(frame.PONG, m.payload))
             elif m.type == frame.CHUNK:
                 for whole in self.chunks.add(m):
-                    self.take(whole)
+                    self.handle(whole)
             return
-        self.home.seen.append(m)
-        asked = self.home.cluster.asked.pop(m.conversation, None)
-        if asked is not None:
+        self.home.received.append(m)
+        unanswered = self.home.cluster.unanswered.pop(m.conversation, None)
+        if unanswered is not None:
             if m.id:
                 self.writer.write(frame.about(frame.RECEIPT, [m.id.to_bytes(3, "big")]))
-            return asked.set_result(m)
+            return unanswered.set_result(m)
         method = m.content.get("method") if m.to == "COORDINATOR" and m.payload else ""
         if (self.row is None or self.home.not_signed_in) and method != "sign_in":
             self.home.not_signed_in = max(0, self.home.not_signed_in - 1)
@@ -289,12 +287,12 @@ class Peer:
                 result = self.call(m, method, m.content.get("params") or {})
                 if method == "sign_in" and self.home.mute:
                     return
-                if method == "sign_out" and self.home.late:
-                    asyncio.get_running_loop().call_later(self.home.late, self.answer, m, {"result": result})
+                if method == "sign_out" and self.home.sign_out_delay:
+                    asyncio.get_running_loop().call_later(self.home.sign_out_delay, self.answer, m, {"result": result})
                     return
                 self.answer(m, {"result": result})
                 if method == "subscribe":
-                    self.news()
+                    self.send_events()
             except Refusal as why:
                 self.fail(m, why)
             return
@@ -311,13 +309,13 @@ class Peer:
         if m.id:
             self.writer.write(frame.about(frame.RECEIPT, [m.id.to_bytes(3, "big")]))
 
-    def news(self) -> None:
+    def send_events(self) -> None:
         if self.subscribed is None or self.row is None:
             return
         topics = self.subscribed[1]
         for event in self.home.cluster.events:
-            if event["index"] > self.told:
-                self.told = event["index"]
+            if event["index"] > self.last_event:
+                self.last_event = event["index"]
                 if event["topic"] in topics:
                     self.notify("event", event)
 
@@ -363,8 +361,8 @@ class Peer:
             }
         if method == "subscribe":
             self.subscribed = (m.conversation, p.get("topics", ["component"]))
-            self.told = int(p["after"].partition(".")[0]) if "after" in p else cluster.index
-            return {"at": f"{self.told}.0"}
+            self.last_event = int(p["after"].partition(".")[0]) if "after" in p else cluster.index
+            return {"at": f"{self.last_event}.0"}
         if method == "unsubscribe":
             self.subscribed = None
             return None

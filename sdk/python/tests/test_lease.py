@@ -15,8 +15,8 @@ from .virtual import on_virtual_time
 
 
 @asynccontextmanager
-async def cluster(coordinators: int, lease: str = "10s") -> AsyncGenerator[Cluster, None]:
-    c = await Cluster().start(coordinators)
+async def cluster(coordinators: int, lease: str = "10s", read_ahead: int = 64 << 10) -> AsyncGenerator[Cluster, None]:
+    c = await Cluster().start(coordinators, read_ahead=read_ahead)
     c.lease = lease
     try:
         yield c
@@ -96,10 +96,10 @@ class Lease(unittest.TestCase):
     @unittest.skipUnless(sys.platform == "linux", "only Linux tells what of a message was taken")
     def test_a_long_message_on_a_slow_way_is_no_silence(self) -> None:
         async def run() -> None:
-            async with cluster(1, lease="60s") as c:
+            async with cluster(1, lease="60s", read_ahead=16 << 10) as c:
                 # A ping waits for more than the 6 s of three pings behind the message. Once the coordinator's system
                 # has taken it, which is seen within 2 s, at most four more frames are read before it is.
-                await c.at("n1").slowly(0.6)
+                await c.at("n1").read_slowly(0.6)
                 async with (
                     folkmoot.connect(c.addresses, "laser", ping=2) as laser,
                     folkmoot.connect(c.addresses, "gui", ping=2),

@@ -113,11 +113,11 @@ class SignIn(Base):
 class Messages(Base):
     async def test_delivered_and_received(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser", [self.cluster.at("n1").address])
-        told = await gui.send("laser", b"\x00\xff", b"", b"three")
+        delivered = await gui.send("laser", b"\x00\xff", b"", b"three")
         m = await laser.receive(5)
         self.assertEqual(
             (m.sender, m.to, m.payload, m.conversation),
-            ("n1.gui", "n1.laser", [b"\x00\xff", b"", b"three"], told.conversation),
+            ("n1.gui", "n1.laser", [b"\x00\xff", b"", b"three"], delivered.conversation),
         )
 
     async def test_outcomes(self) -> None:
@@ -174,7 +174,7 @@ class Messages(Base):
         self.assertEqual(
             [len(m.payload[0]) for m in [await laser.receive(5) for _ in range(3)]], [len(large), 5, 70000]
         )
-        order = [m.to for m in self.cluster.at("n1").seen if m.type == frame.ANY]
+        order = [m.to for m in self.cluster.at("n1").received if m.type == frame.ANY]
         self.assertEqual(order[0], "n1.gui", "a small message to somebody else waits behind a large one")
 
     async def test_bytes_that_only_look_like_json(self) -> None:
@@ -186,8 +186,8 @@ class Messages(Base):
     async def test_a_full_inbox_says_busy(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
         await asyncio.gather(*(gui.post("laser", b"x") for _ in range(session_module.MAX_INBOX + 1)))
-        told = (await gui.receive(5)).content
-        self.assertEqual((told["error"]["data"]["code"], laser.refused), ("busy", 1))
+        answer = (await gui.receive(5)).content
+        self.assertEqual((answer["error"]["data"]["code"], laser.refused), ("busy", 1))
         self.assertEqual([m.payload async for m in _first(laser, 3)], [[b"x"]] * 3)
 
     async def test_sign_in_first_is_repeated(self) -> None:
@@ -266,8 +266,8 @@ class Calls(Base):
             ("fly", None, "error", {"code": -32601, "message": "there is no method 'fly'"}),
         ]:
             asked = self.cluster.ask("n1.laser", method, params)
-            told = await asyncio.wait_for(asked, 10)
-            self.assertEqual(told.content[key], wanted)
+            answer = await asyncio.wait_for(asked, 10)
+            self.assertEqual(answer.content[key], wanted)
         await self.until("each answer has its outcome", lambda: not self.laser._link._sent)
         self.assertFalse(self.laser._inbox)
 
@@ -295,7 +295,7 @@ class Calls(Base):
     async def test_no_answer_in_time_is_unknown_and_a_late_one_is_dropped(self) -> None:
         with self.assertRaises(folkmoot.Unknown):
             await self.gui.call("laser", "forever", timeout=0.05)
-        conversation = next(m.conversation for m in self.cluster.at("n1").seen if b"forever" in b"".join(m.payload))
+        conversation = next(m.conversation for m in self.cluster.at("n1").received if b"forever" in b"".join(m.payload))
         late = json.dumps({"jsonrpc": "2.0", "id": 1, "result": None}).encode()
         await self.laser.send("gui", late, conversation=conversation, type=frame.JSON)
         await self.laser.send("gui", b"next")
@@ -327,9 +327,9 @@ class Calls(Base):
         await asyncio.wait_for(come.wait(), 5)
         batch = [{"jsonrpc": "2.0", "id": 5, "method": "pong"}, {"jsonrpc": "2.0", "method": "pong"}, 3]
         await self.gui.send("laser", json.dumps(batch).encode(), type=frame.JSON)
-        told = (await self.gui.receive(5)).content
+        answer = (await self.gui.receive(5)).content
         self.assertEqual(
-            [(t["id"], "result" in t, t.get("error", {}).get("code")) for t in told],
+            [(t["id"], "result" in t, t.get("error", {}).get("code")) for t in answer],
             [(5, True, None), (None, False, -32600)],
         )
 
@@ -352,7 +352,7 @@ class Moves(Base):
         laser = await self.sign_in("laser")
         self.cluster.at("n1").no_outcomes = True
         sent = laser.post("n1.laser", b"no outcome yet", timeout=60)
-        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n1").seen))
+        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n1").received))
         for p in list(self.cluster.at("n1").peers):
             p.writer.transport.abort()
         await laser.lookup("laser")
@@ -365,7 +365,7 @@ class Moves(Base):
         self.cluster.at("n1").no_outcomes = True
         under_way = laser.post("n1.laser", b"under way")
         call = asyncio.ensure_future(laser.call("n1.laser", "pong"))
-        await self.until("arrived", lambda: sum(m.to == "n1.laser" for m in self.cluster.at("n1").seen) == 2)
+        await self.until("arrived", lambda: sum(m.to == "n1.laser" for m in self.cluster.at("n1").received) == 2)
         await self.cluster.at("n1").kill()
         await self.until("noticed", lambda: laser._link._connection is None)
         later = laser.post("n1.laser", b"later")
@@ -377,7 +377,7 @@ class Moves(Base):
 
     async def test_what_only_a_part_had_gone_of_is_sent_again(self) -> None:
         laser, gui = await self.sign_in("laser"), await self.sign_in("gui", [self.cluster.at("n2").address])
-        self.cluster.at("n1").deaf = True
+        self.cluster.at("n1").stops_reading = True
         large = b"x" * (12 << 20)
         sent = [laser.post("n2.gui", large), laser.post("n2.gui", b"behind it")]
         await self.until("it is stuck", lambda: laser._link._connection is not None and laser._link._connection._paused)
@@ -390,7 +390,7 @@ class Moves(Base):
         gui = await self.sign_in("gui", [self.cluster.at("n2").address])
         self.cluster.at("n2").no_outcomes = True
         call = asyncio.ensure_future(gui.call("n1.laser", "pong", repeat=True))
-        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n2").seen))
+        await self.until("arrived", lambda: any(m.to == "n1.laser" for m in self.cluster.at("n2").received))
         await self.cluster.at("n2").kill()
         self.assertIsNone(await call)
         del laser
@@ -414,7 +414,7 @@ class Moves(Base):
             self.assertEqual([(await second.next(5)).key for _ in range(3)], ["n2.a", *(e.key for e in seen)])
             for p in list(self.cluster.at("n2").peers):
                 if p.row and p.row.name == "gui":
-                    p.notify("event", self.cluster.events[-1])  # told already
+                    p.notify("event", self.cluster.events[-1])  # sent already
                     p.notify("lagged", {"at": "900.0"})
             lagged = await watch.next(5)
             self.assertEqual((lagged.kind, lagged.index), ("lagged", 900))
@@ -514,7 +514,7 @@ class TLS(unittest.IsolatedAsyncioTestCase):
 
 
 class WrongPorts(unittest.IsolatedAsyncioTestCase):
-    async def test_what_is_there_is_told(self) -> None:
+    async def test_what_listens_there_is_identified(self) -> None:
         http = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
         for name, ends, says, tls, want in (
             ("HTTP", b"\r\n\r\n", http, False, "it speaks HTTP"),
@@ -572,7 +572,7 @@ class WrongPorts(unittest.IsolatedAsyncioTestCase):
 class Leaks(Base):
     async def test_closed_is_the_end(self) -> None:
         gui = await self.sign_in("gui")
-        self.cluster.at("n1").late = 0.2
+        self.cluster.at("n1").sign_out_delay = 0.2
         closing = asyncio.ensure_future(gui.close())
         await self.until("signed out", lambda: not self.cluster.rows)
         with self.assertRaises(folkmoot.NotTried):

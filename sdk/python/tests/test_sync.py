@@ -87,7 +87,7 @@ class Sync(unittest.TestCase):
         self.assertEqual(sorted(r.result for r in job.results()), [-3, -2, -1])
         self.assertEqual((gui.job(job.id).wait(5).state, job.cancel().id), ("done", job.id))
 
-    def test_lost_is_told(self) -> None:
+    def test_lost_is_set(self) -> None:
         first = self.sign_in("laser")
         second = self.sign_in("laser", session=first.id, secret=first.secret)
         self.assertTrue(first.lost.wait(5))

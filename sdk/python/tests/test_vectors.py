@@ -14,9 +14,9 @@ VECTORS = Path(__file__).resolve().parents[3] / "docs" / "vectors"
 
 
 def load(name: str) -> Dict[str, List[Dict[str, Any]]]:
-    told: Dict[str, List[Dict[str, Any]]] = json.loads((VECTORS / name).read_text())
-    assert told["valid"], f"{name} holds no vectors"
-    return told
+    vectors: Dict[str, List[Dict[str, Any]]] = json.loads((VECTORS / name).read_text())
+    assert vectors["valid"], f"{name} holds no vectors"
+    return vectors
 
 
 def message(v: Dict[str, Any]) -> frame.Message:
