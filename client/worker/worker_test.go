@@ -18,10 +18,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/client/sessiontest"
 	"github.com/folkmoot/folkmoot/client/worker"
 	"github.com/folkmoot/folkmoot/jobs/work"
 	"github.com/folkmoot/folkmoot/wire"
@@ -45,12 +45,12 @@ type cluster struct {
 	story    []string
 	changed  chan struct{} // closed at every change
 	inbox    chan *wire.Message
-	lines    map[string]context.CancelFunc // of each coordinator: ends its connection
+	hangUps  map[string]context.CancelFunc // of each coordinator: ends its connection
 	serving  sync.WaitGroup
 }
 
 func newCluster() *cluster {
-	return &cluster{changed: make(chan struct{}), inbox: make(chan *wire.Message, 8), lines: map[string]context.CancelFunc{}}
+	return &cluster{changed: make(chan struct{}), inbox: make(chan *wire.Message, 8), hangUps: map[string]context.CancelFunc{}}
 }
 
 // update changes the state and wakes whoever waits for it.
@@ -102,7 +102,7 @@ func (c *cluster) kill(id string) {
 func (c *cluster) hangUp(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if end := c.lines[id]; end != nil {
+	if end := c.hangUps[id]; end != nil {
 		end()
 	}
 }
@@ -126,17 +126,16 @@ func (c *cluster) serve(t *testing.T, id string, w http.ResponseWriter, r *http.
 	method, call := strings.CutPrefix(op, "POST /call/COORDINATOR/")
 	switch {
 	case op == "GET /session":
-		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
-		if err != nil {
-			t.Error(err)
-			return
-		}
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		c.mu.Lock()
-		c.lines[id] = cancel
+		c.hangUps[id] = cancel
 		c.mu.Unlock()
-		(&line{c: c, t: t, id: id, conn: conn, ctx: ctx}).serve()
+		sessiontest.Serve(ctx, t, w, r, sessiontest.Handler{
+			Name:     "n1.w",
+			Call:     func(method string, params json.RawMessage) (any, *wire.Error) { return c.answer(id, method, params) },
+			SignedIn: c.deliver,
+		})
 	case op == "DELETE /components/n1.w":
 		method, call = "sign_out", true
 		fallthrough
@@ -152,89 +151,25 @@ func (c *cluster) serve(t *testing.T, id string, w http.ResponseWriter, r *http.
 	}
 }
 
-// line is the WebSocket of a session.
-type line struct {
-	c    *cluster
-	t    *testing.T
-	id   string
-	conn *websocket.Conn
-	ctx  context.Context // ended when the coordinator is killed
-}
-
-func (l *line) serve() {
-	var writer sync.WaitGroup
-	defer writer.Wait()
-	ctx, cancel := context.WithCancel(l.ctx)
-	defer cancel()
-	defer l.conn.CloseNow()
-	l.conn.SetReadLimit(-1)
-	for signedIn := false; ; {
-		_, raw, err := l.conn.Read(ctx)
-		if err != nil {
-			return
-		}
-		m, _, err := wire.ParseFrame(raw, nil)
-		switch {
-		case err != nil:
-			l.t.Error(err)
-			return
-		case m.To == "" && m.Type == wire.TypePing:
-			l.write(wire.AppendControlFrame(nil, wire.TypePong, m.Payload[0]))
-			continue
-		}
-		var rq struct {
-			Method string          `json:"method"`
-			Params json.RawMessage `json:"params"`
-		}
-		if err := json.Unmarshal(m.Payload[0], &rq); err != nil {
-			l.t.Errorf("a message to %s: %v", m.To, err)
-		}
-		content := map[string]any{"jsonrpc": "2.0", "id": 1}
-		if out, refused := l.c.answer(l.id, rq.Method, rq.Params); refused != nil {
-			content["error"] = map[string]any{"code": -32000, "message": refused.Message, "data": refused}
-		} else {
-			content["result"] = out
-		}
-		b, _ := json.Marshal(content)
-		l.message(&wire.Message{To: "n1.w", From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{b}})
-		if rq.Method == "sign_in" && !signedIn {
-			signedIn = true
-			writer.Go(func() { l.deliver(ctx) })
-		}
-	}
-}
-
 // deliver writes what comes for the worker, and why its session ends.
-func (l *line) deliver(ctx context.Context) {
+func (c *cluster) deliver(ctx context.Context, conn *sessiontest.Conn) {
 	for {
-		l.c.mu.Lock()
-		ended, changed := l.c.ended, l.c.changed
-		l.c.mu.Unlock()
+		c.mu.Lock()
+		ended, changed := c.ended, c.changed
+		c.mu.Unlock()
 		if ended != "" {
-			l.write(wire.AppendBye(nil, wire.Refuse(wire.CodeForbidden, "%s", ended)))
-			l.conn.CloseNow()
+			conn.End(wire.Refuse(wire.CodeForbidden, "%s", ended))
 			return
 		}
 		select {
-		case m := <-l.c.inbox:
-			l.message(m)
+		case m := <-c.inbox:
+			conn.Send(*m)
 		case <-changed:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
-
-func (l *line) message(m *wire.Message) {
-	b, err := wire.AppendFrame(nil, m)
-	if err != nil {
-		l.t.Error(err)
-		return
-	}
-	l.write(b)
-}
-
-func (l *line) write(b []byte) { _ = l.conn.Write(l.ctx, websocket.MessageBinary, b) }
 
 // answer carries out a method of COORDINATOR at one coordinator.
 func (c *cluster) answer(id, method string, params json.RawMessage) (any, *wire.Error) {

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"github.com/coder/websocket"
-
+	"github.com/folkmoot/folkmoot/client/sessiontest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -66,63 +66,44 @@ func mailbox(t *testing.T, messages ...wire.Message) *fake {
 	f.answers["GET /session"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serving.Add(1)
 		defer serving.Done()
-		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.CloseNow()
-		write := func(m wire.Message) {
-			m.To = "n1.me"
-			b, err := wire.AppendFrame(nil, &m)
-			if err != nil {
-				t.Error(err)
-			}
-			_ = conn.Write(ctx, websocket.MessageBinary, b)
-		}
-		for {
-			_, raw, err := conn.Read(ctx)
-			if err != nil {
-				return
-			}
-			m, _, err := wire.ParseFrame(raw, nil)
-			switch {
-			case err != nil:
-				t.Error(err)
-			case m.To == wire.Coordinator:
-				method := f.noteMethod(&m)
-				write(wire.Message{From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{[]byte(signedIn)}})
-				for _, come := range messages {
-					if method == "sign_in" && come.Conversation != ([16]byte{}) {
-						write(come)
-					}
-				}
-			case m.To != "":
-				f.noteSent(&m)
-				_ = conn.Write(ctx, websocket.MessageBinary, wire.AppendControlFrame(nil, wire.TypeReceipt, []byte{byte(m.ID >> 16), byte(m.ID >> 8), byte(m.ID)}))
+		sessiontest.Serve(ctx, t, w, r, sessiontest.Handler{
+			Name: "n1.me",
+			Call: func(method string, _ json.RawMessage) (any, *wire.Error) {
+				f.noteMethod(method)
+				return signedIn, nil
+			},
+			Message: func(c *sessiontest.Conn, m *wire.Message) {
+				f.noteSent(m)
+				c.Acknowledge(m.ID)
 				for _, come := range messages {
 					if come.Conversation == ([16]byte{}) {
 						come.Conversation = m.Conversation
-						write(come)
+						c.Send(come)
 					}
 				}
-			}
-		}
+			},
+			SignedIn: func(_ context.Context, c *sessiontest.Conn) {
+				for _, come := range messages {
+					if come.Conversation != ([16]byte{}) {
+						c.Send(come)
+					}
+				}
+			},
+		})
 	})
 	return f
 }
 
 // signedIn is the answer to a sign-in, and good enough for a sign-out.
-const signedIn = `{"jsonrpc":"2.0","id":1,"result":{"full_name":"n1.me","session":"s1","secret":"s","namespace":"n1","home":"n1","lease":"15s","index":812,"resumed":false,"coordinators":[]}}`
+var signedIn = wire.Welcome{SignedIn: wire.SignedIn{
+	FullName: "n1.me", Session: "s1", Secret: "s", Namespace: "n1", Home: "n1", Lease: wire.Duration(15 * time.Second), Index: 812,
+}}
 
 // noteMethod notes a request for COORDINATOR.
-func (f *fake) noteMethod(m *wire.Message) string {
-	var in incoming
-	_ = json.Unmarshal(m.Payload[0], &in)
+func (f *fake) noteMethod(method string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.requested, f.bodies = append(f.requested, in.Method), append(f.bodies, "")
-	return in.Method
+	f.requested, f.bodies = append(f.requested, method), append(f.bodies, "")
 }
 
 // noteSent notes a message: to whom, in which conversation, and its frames.

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"github.com/folkmoot/folkmoot/client/sessiontest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -144,7 +144,7 @@ func TestSignIn(t *testing.T) {
 	var in wire.Hello
 	signedOut := false
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serveSession(t, w, r, func(method string, params json.RawMessage) (any, *wire.Error) {
+		sessiontest.Serve(r.Context(), t, w, r, sessiontest.Handler{Name: "n1.w", Call: func(method string, params json.RawMessage) (any, *wire.Error) {
 			switch method {
 			case "sign_in":
 				if err := json.Unmarshal(params, &in); err != nil {
@@ -161,7 +161,7 @@ func TestSignIn(t *testing.T) {
 				signedOut = true
 			}
 			return nil, nil
-		})
+		}})
 	}))
 	defer s.Close()
 	var out, errs bytes.Buffer
@@ -174,44 +174,5 @@ func TestSignIn(t *testing.T) {
 	}
 	if code := run(t.Context(), strings.Fields("--name bad --runtimes sh --addr "+s.URL), strings.NewReader(""), &out, &errs); code != exitRefused {
 		t.Errorf("a refused sign-in: exit %d, want 1", code)
-	}
-}
-
-// serveSession serves a session over a WebSocket: answer carries out the methods of COORDINATOR.
-func serveSession(t *testing.T, w http.ResponseWriter, r *http.Request, answer func(method string, params json.RawMessage) (any, *wire.Error)) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"folkmoot.v1"}})
-	if err != nil {
-		t.Errorf("%s %s: %v", r.Method, r.URL, err)
-		return
-	}
-	defer conn.CloseNow()
-	for {
-		_, raw, err := conn.Read(r.Context())
-		if err != nil {
-			return
-		}
-		m, _, err := wire.ParseFrame(raw, nil)
-		if err != nil || m.To != wire.Coordinator {
-			continue // a ping, which the lease outlasts
-		}
-		var rq struct {
-			Method string
-			Params json.RawMessage
-		}
-		if err := json.Unmarshal(m.Payload[0], &rq); err != nil {
-			t.Error(err)
-		}
-		content := map[string]any{"jsonrpc": "2.0", "id": 1}
-		if result, refused := answer(rq.Method, rq.Params); refused != nil {
-			content["error"] = map[string]any{"code": -32602, "message": refused.Message, "data": refused}
-		} else {
-			content["result"] = result
-		}
-		b, _ := json.Marshal(content)
-		out, err := wire.AppendFrame(nil, &wire.Message{To: "n1.w", From: "n1.COORDINATOR", Conversation: m.Conversation, Type: wire.TypeJSON, Payload: [][]byte{b}})
-		if err != nil {
-			t.Error(err)
-		}
-		_ = conn.Write(r.Context(), websocket.MessageBinary, out)
 	}
 }
