@@ -239,7 +239,7 @@ func (n *Session) signInAt(ctx context.Context, addr string, in wire.SignIn, key
 			return nil, nil, time.Time{}, wire.NotTried("%v", inTime(late, limit, tlsError(notTLS(err))))
 		}
 	}
-	flow.Prompt(conn)
+	flow.LimitUnsent(conn)
 	l := &link{n: n, addr: addr, conn: conn, wakeup: make(chan struct{}, 1), flow: flow.NewWriter(conn, writeTime), awaitingPreamble: ungreeted}
 	l.reader = &awake.Reader{Conn: conn, Limit: 2 * limit} // late ends it before
 	sent := time.Now()
@@ -255,7 +255,7 @@ func (n *Session) signInAt(ctx context.Context, addr string, in wire.SignIn, key
 		return nil, nil, sent, err
 	}
 	*l.reader = awake.Reader{Conn: conn, Limit: wire.DeadAfter * l.ping, More: func(silent time.Duration) time.Duration {
-		return l.flow.More(silent, wire.DeadAfter*l.ping)
+		return l.flow.SilenceAllowance(silent, wire.DeadAfter*l.ping)
 	}}
 	l.prompt = prompt.New(conn)
 	return l, w, sent, nil
@@ -271,7 +271,7 @@ func inTime(late *awake.Timer, limit time.Duration, err error) error {
 
 // signInFrame appends a request for the session to dst.
 func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation [16]byte, frame []byte, err error) {
-	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.cfg.Token, Address: hangup.Address(l.conn)})
+	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.cfg.Token, Address: hangup.LocalAddr(l.conn)})
 	if err != nil {
 		return conversation, nil, wire.Invalid("", "sign-in: %v", err)
 	}

@@ -92,7 +92,7 @@ func (l *link) writeOnce(ping bool) (bool, error) {
 	l.unwritten = l.unwritten[:0]
 	if ping { // before what may take long to be written
 		buf = wire.AppendControlFrame(buf, wire.TypePing, pingData(time.Now()))
-		defer l.flow.Asked()
+		defer l.flow.PingSent()
 	}
 	n.mu.Lock()
 	switch {
@@ -182,7 +182,7 @@ func (l *link) read() error {
 			l.n.wakeWriter()
 			l.n.mu.Unlock()
 		case wire.TypePong:
-			l.flow.Answered()
+			l.flow.PongReceived()
 			var at int64
 			if len(m.Payload) > 0 && json.Unmarshal(m.Payload[0], &at) == nil {
 				if l.signing != nil { // it is the life of the connection alone

@@ -190,7 +190,7 @@ func (w *linkWriter) writeOnce(l *outLink) (bool, error) {
 	}
 	if w.pingPending {
 		w.pingPending = false
-		w.to.Asked()
+		w.to.PingSent()
 	}
 	clear(w.all)
 	l.recycleSegments(data)
@@ -295,7 +295,7 @@ func (l *outLink) readLoop(c *link.Conn) (good bool, err error) {
 			err = l.handleOutcomes(body, &scratch)
 		case link.KindPong:
 			good = true
-			c.Writer.Answered()
+			c.Writer.PongReceived()
 			l.setPeerVersion(link.PongVersion(body))
 		case link.KindBye:
 			err = fmt.Errorf("coordinator %s said bye: %q", l.id, body)

@@ -174,7 +174,7 @@ func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*home.Sessio
 	if err != nil {
 		return nil, out, err
 	}
-	c.direct = hangup.Same(in.Address, c.from.Remote)
+	c.direct = hangup.SameEndpoint(in.Address, c.from.Remote)
 	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: doors}, nil
 }
 

@@ -188,7 +188,7 @@ func (d *Door) handshake(conn net.Conn) (*line, time.Duration, error) {
 	if answer.Version == 0 {
 		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
 	}
-	flow.Prompt(conn)
+	flow.LimitUnsent(conn)
 	return &line{conn: conn, closeWriter: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
 }
 
@@ -217,7 +217,7 @@ type line struct {
 var _ session.Line = (*line)(nil)
 
 // Left implements session.Line.
-func (l *line) Left() bool { return hangup.Left(l.conn) }
+func (l *line) Left() bool { return hangup.PeerClosed(l.conn) }
 
 // WriteNow implements session.Line.
 func (l *line) WriteNow(frames []byte) int { return l.prompt.Write(frames) }

@@ -96,7 +96,7 @@ type line struct {
 var _ session.Line = (*line)(nil)
 
 // Left implements session.Line.
-func (l *line) Left() bool { return hangup.Left(l.netConn) }
+func (l *line) Left() bool { return hangup.PeerClosed(l.netConn) }
 
 // refuse says why there is no session, and closes.
 func (l *line) refuse(why *wire.Error) {
@@ -275,7 +275,7 @@ func (l *line) ping(ctx context.Context, c *session.Conn) {
 				asked = true
 				l.socket.queuePing()
 				go func() { answered <- l.conn.Ping(ctx) }()
-			} else if l.socket.flow.Reaching(wire.DeadAfter * wire.DefaultPing) {
+			} else if l.socket.flow.PingInTransit(wire.DeadAfter * wire.DefaultPing) {
 				c.Alive()
 			}
 		case err := <-answered:
@@ -283,7 +283,7 @@ func (l *line) ping(ctx context.Context, c *session.Conn) {
 				return // the connection has ended
 			}
 			asked = false
-			l.socket.flow.Answered()
+			l.socket.flow.PongReceived()
 			c.Alive()
 		case <-ctx.Done():
 			if asked {

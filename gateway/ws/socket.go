@@ -49,10 +49,10 @@ type socket struct {
 
 func newSocket(conn net.Conn, patience time.Duration) *socket {
 	const dead = wire.DeadAfter * wire.DefaultPing
-	flow.Prompt(conn)
+	flow.LimitUnsent(conn)
 	s := &socket{Conn: conn, prompt: prompt.New(conn), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	s.flow = flow.NewWriter(conn, patience)
-	s.liveness = awake.Reader{Conn: conn, Limit: dead, More: func(silent time.Duration) time.Duration { return s.flow.More(silent, dead) }}
+	s.liveness = awake.Reader{Conn: conn, Limit: dead, More: func(silent time.Duration) time.Duration { return s.flow.SilenceAllowance(silent, dead) }}
 	s.written = sync.NewCond(&s.mu)
 	return s
 }
@@ -114,7 +114,7 @@ func (s *socket) Write(b []byte) (int, error) {
 func (s *socket) allWritten() {
 	if s.pingQueued {
 		s.pingQueued = false
-		s.flow.Asked()
+		s.flow.PingSent()
 	}
 }
 
@@ -192,7 +192,7 @@ func (s *socket) Close() error {
 	if !first {
 		return s.Conn.Close()
 	}
-	s.flow.Hurry(closeTimeout)
+	s.flow.FinishWithin(closeTimeout)
 	_ = s.waitWritten() // the error does not matter any more
 	err := s.Conn.Close()
 	s.mu.Lock()

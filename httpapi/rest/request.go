@@ -126,7 +126,7 @@ func (rq *Request) PathParam(name string) (string, error) {
 // to light seconds after it asked, if this process stood still, and by then it
 // may have asked elsewhere. Nobody reads the answer.
 func (rq *Request) checkCaller() error {
-	if (rq.route.Method != http.MethodGet || rq.route.SideEffects) && hangup.Left(hangup.Conn(rq.Context())) {
+	if (rq.route.Method != http.MethodGet || rq.route.SideEffects) && hangup.PeerClosed(hangup.Conn(rq.Context())) {
 		return wire.NotTried("this was not begun: its caller has closed the connection")
 	}
 	return nil

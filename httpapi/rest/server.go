@@ -51,7 +51,7 @@ func NewServer(cfg ServerConfig) *Server {
 			WriteTimeout:      cfg.WriteTimeout,
 			IdleTimeout:       cfg.IdleTimeout,
 			MaxHeaderBytes:    MaxHeader,
-			ConnContext:       hangup.With,
+			ConnContext:       hangup.WithConn,
 			ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		},
 	}

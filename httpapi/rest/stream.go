@@ -102,7 +102,7 @@ func (s *Stream) Flush() error {
 	if s.flow == nil {
 		return s.write()
 	}
-	return s.flow.Patiently(s.write)
+	return s.flow.RunWrite(s.write)
 }
 
 func (s *Stream) write() error {

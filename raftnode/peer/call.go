@@ -186,7 +186,7 @@ func (l *callConn) run(c conn) error {
 		l.stop(l.out.write(l.ctx, w, interval, l.tick))
 		c.Close()
 	})
-	heard := &awake.Reader{Conn: c, Limit: silence, More: func(silent time.Duration) time.Duration { return w.More(silent, silence) }}
+	heard := &awake.Reader{Conn: c, Limit: silence, More: func(silent time.Duration) time.Duration { return w.SilenceAllowance(silent, silence) }}
 	l.stop(l.receive(bufio.NewReaderSize(heard, readStep), w))
 	c.Close()
 	wg.Wait()
@@ -227,7 +227,7 @@ func (l *callConn) receive(r *bufio.Reader, w *flow.Writer) error {
 		}
 		switch f.kind {
 		case framePong:
-			w.Answered()
+			w.PongReceived()
 		case frameAnswer, frameFailure:
 			c := l.removeCall(f.id)
 			if c == nil {

@@ -203,7 +203,7 @@ func (o *sendQueue) write(ctx context.Context, w *flow.Writer, interval time.Dur
 				return err
 			}
 			if len(beats) > 0 {
-				w.Asked()
+				w.PingSent()
 			}
 			if cap(out) > 4*batchSize {
 				out = nil // do not keep the memory of one huge frame

@@ -49,7 +49,7 @@ func NewConn(ctx context.Context, conn net.Conn, ping time.Duration) (c *Conn, s
 func (c *Conn) Close() { _ = c.conn.Close() }
 
 // FinishSoon bounds what writing may still take.
-func (c *Conn) FinishSoon() { c.Writer.Hurry(byeTimeout) }
+func (c *Conn) FinishSoon() { c.Writer.FinishWithin(byeTimeout) }
 
 // LimitSilence sets how long nothing may come; 0: as long as a link may live
 // without a ping.
@@ -63,7 +63,7 @@ func (c *Conn) LimitSilence(d time.Duration) {
 // AllowSlowPings is for the side that pings: the time for which a ping is on its
 // way, or cannot be written, is no silence as long as bytes move.
 func (c *Conn) AllowSlowPings() {
-	c.heard.More = func(silent time.Duration) time.Duration { return c.Writer.More(silent, c.dead) }
+	c.heard.More = func(silent time.Duration) time.Duration { return c.Writer.SilenceAllowance(silent, c.dead) }
 }
 
 // Ready tells whether the next frame can be had without waiting.

@@ -70,9 +70,9 @@ func (c *slow) Write(b []byte) (n int, err error) {
 
 func (c *slow) sample() (s sample, ok bool) {
 	c.change(func() {
-		s = sample{acked: c.acked, left: uint64(c.held), resent: c.silent && c.held > 0}
+		s = sample{acked: c.acked, unacked: uint64(c.held), resent: c.silent && c.held > 0}
 		if c.silent {
-			s.heard = time.Hour
+			s.lastAck = time.Hour
 		}
 	})
 	return s, true
@@ -104,12 +104,12 @@ func TestWriteWaitsWhileBytesMove(t *testing.T) {
 	})
 }
 
-// The time in which a question is on its way to the other side is not counted as
+// The time in which a ping is on its way to the other side is not counted as
 // its silence; when it has got there, or nothing moves, it is.
-func TestSilenceCountsFromTheQuestion(t *testing.T) {
+func TestSilenceCountsFromThePing(t *testing.T) {
 	const limit = 6 * time.Second
 	for name, run := range map[string]struct {
-		ahead  int // bytes before the question
+		ahead  int // bytes before the ping
 		rate   int
 		change func(*slow) // after 3 s
 		least  time.Duration
@@ -128,7 +128,7 @@ func TestSilenceCountsFromTheQuestion(t *testing.T) {
 				if _, err := w.Write(make([]byte, run.ahead+1)); err != nil {
 					t.Fatal(err)
 				}
-				w.Asked()
+				w.PingSent()
 				if run.change != nil {
 					time.AfterFunc(3*time.Second, func() { c.change(func() { run.change(c) }) })
 				}
@@ -139,7 +139,7 @@ func TestSilenceCountsFromTheQuestion(t *testing.T) {
 						select {
 						case <-tick.C:
 							_, _ = c.Write([]byte{1})
-							w.Asked()
+							w.PingSent()
 						case <-t.Context().Done():
 							return
 						}
@@ -148,7 +148,7 @@ func TestSilenceCountsFromTheQuestion(t *testing.T) {
 				began := time.Now()
 				time.Sleep(limit)
 				for {
-					more := w.More(time.Since(began), limit)
+					more := w.SilenceAllowance(time.Since(began), limit)
 					if more == 0 {
 						break
 					}
@@ -162,37 +162,37 @@ func TestSilenceCountsFromTheQuestion(t *testing.T) {
 	}
 }
 
-// An answer makes room for the next question, but not one to an earlier.
-func TestTheFirstQuestionCounts(t *testing.T) {
+// A pong ends the ping under way, but not one that answers an earlier ping.
+func TestFirstPingCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &slow{size: 6 << 20, rate: 100 << 10}
 		w := over(c, 5*time.Second)
 		if _, err := w.Write(make([]byte, 1000<<10)); err != nil {
 			t.Fatal(err)
 		}
-		w.Asked() // it gets there after 10 s
+		w.PingSent() // it gets there after 10 s
 		time.Sleep(time.Second)
-		w.Answered() // that was to an earlier one
-		if !w.Reaching(5 * time.Second) {
-			t.Error("the question is not on its way")
+		w.PongReceived() // that was to an earlier one
+		if !w.PingInTransit(5 * time.Second) {
+			t.Error("the ping is not on its way")
 		}
 		time.Sleep(15 * time.Second)
-		if w.Reaching(5 * time.Second) {
-			t.Error("the question is on its way though all was taken")
+		if w.PingInTransit(5 * time.Second) {
+			t.Error("the ping is on its way though all was taken")
 		}
-		w.Answered()
+		w.PongReceived()
 		if _, err := w.Write(make([]byte, 1000<<10)); err != nil {
 			t.Fatal(err)
 		}
-		w.Asked()
-		if !w.Reaching(5 * time.Second) {
-			t.Error("the second question is not on its way")
+		w.PingSent()
+		if !w.PingInTransit(5 * time.Second) {
+			t.Error("the second ping is not on its way")
 		}
 	})
 }
 
-// While a write waits, no question can be asked: the write alone judges.
-func TestNoQuestionCanBeAskedWhileAWriteWaits(t *testing.T) {
+// While a write waits, no ping can be sent: only the write has a limit.
+func TestNoPingWhileAWriteWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &slow{size: 1 << 20, rate: 100 << 10}
 		w := over(c, 5*time.Second)
@@ -202,35 +202,35 @@ func TestNoQuestionCanBeAskedWhileAWriteWaits(t *testing.T) {
 			_, _ = w.Write(make([]byte, 4<<20))
 		}()
 		time.Sleep(20 * time.Second)
-		if w.More(20*time.Second, 6*time.Second) == 0 {
-			t.Error("silent for too long, though nothing was asked")
+		if w.SilenceAllowance(20*time.Second, 6*time.Second) == 0 {
+			t.Error("silent for too long, though no ping was sent")
 		}
 		<-done
 		silent := 40 * time.Second
-		if w.More(silent, 6*time.Second) == 0 {
-			t.Error("silent for too long, though the question comes only now")
+		if w.SilenceAllowance(silent, 6*time.Second) == 0 {
+			t.Error("silent for too long, though the ping is sent only now")
 		}
 		time.Sleep(7 * time.Second)
-		if w.More(silent+7*time.Second, 6*time.Second) != 0 {
-			t.Error("silent for ever where nothing is asked")
+		if w.SilenceAllowance(silent+7*time.Second, 6*time.Second) != 0 {
+			t.Error("silent for ever where no ping is sent")
 		}
-		w.Asked()
+		w.PingSent()
 		time.Sleep(15 * time.Second) // it got there
-		if more := w.More(silent+22*time.Second, 6*time.Second); more != 0 {
-			t.Errorf("15 s after a question it may be silent for %v more", more)
+		if more := w.SilenceAllowance(silent+22*time.Second, 6*time.Second); more != 0 {
+			t.Errorf("15 s after a ping it may be silent for %v more", more)
 		}
-		w.Answered()
-		w.Asked()
+		w.PongReceived()
+		w.PingSent()
 		time.Sleep(2 * time.Second)
-		if more := w.More(silent, 6*time.Second); more < time.Second || more > 3*time.Second {
-			t.Errorf("2 s after a question, 38 s late, it may be silent for %v more, want 2 s", more)
+		if more := w.SilenceAllowance(silent, 6*time.Second); more < time.Second || more > 3*time.Second {
+			t.Errorf("2 s after a ping, 38 s late, it may be silent for %v more, want 2 s", more)
 		}
 	})
 }
 
 // What is written while the other side reads nothing is little, so that a ping
 // behind it does not wait for megabytes.
-func TestPromptHoldsLittle(t *testing.T) {
+func TestLimitUnsent(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -249,17 +249,17 @@ func TestPromptHoldsLittle(t *testing.T) {
 	defer other.Close()
 	if raw := rawConn(conn); raw == nil {
 		t.Skip("this kernel cannot be asked")
-	} else if _, ok := look(raw); !ok {
+	} else if _, ok := query(raw); !ok {
 		t.Skip("this kernel cannot be asked")
 	}
-	Prompt(conn)
+	LimitUnsent(conn)
 	w := NewWriter(conn, time.Second)
 	n, err := w.Write(make([]byte, 64<<20))
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%d bytes were written to one that reads nothing: %v", n, err)
 	}
-	if s, ok := w.kernel(); !ok || s.left > 2*unsent {
-		t.Errorf("the kernel holds %d bytes that were not taken, want at most %d", s.left, 2*unsent)
+	if s, ok := w.kernel(); !ok || s.unacked > 2*unsent {
+		t.Errorf("the kernel holds %d bytes that were not taken, want at most %d", s.unacked, 2*unsent)
 	}
 	go func() { _, _ = io.Copy(io.Discard, other) }()
 	if _, err := w.Write(make([]byte, 8<<20)); err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look asks the kernel; false: it does not say.
-func look(raw syscall.RawConn) (s sample, ok bool) {
+// query asks the kernel; false: it does not say.
+func query(raw syscall.RawConn) (s sample, ok bool) {
 	var info *unix.TCPInfo
 	var left int
 	var err, lerr error
@@ -21,14 +21,14 @@ func look(raw syscall.RawConn) (s sample, ok bool) {
 		return s, false
 	}
 	return sample{
-		acked:  info.Bytes_acked,
-		left:   uint64(left),
-		resent: info.Unacked > 0 && info.Retransmits > 0,
-		heard:  time.Duration(info.Last_ack_recv) * time.Millisecond,
+		acked:   info.Bytes_acked,
+		unacked: uint64(left),
+		resent:  info.Unacked > 0 && info.Retransmits > 0,
+		lastAck: time.Duration(info.Last_ack_recv) * time.Millisecond,
 	}, true
 }
 
-func holdLittle(raw syscall.RawConn) {
+func setUnsentLimit(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) { // it works without
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
 	})

@@ -29,8 +29,8 @@ func pair(t *testing.T) (here, there net.Conn) {
 	return here, there
 }
 
-// Who has left is seen behind what it said before, however it left.
-func TestLeft(t *testing.T) {
+// A close is seen behind bytes that are not read yet, however the peer closed.
+func TestPeerClosed(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("not known on this system")
 	}
@@ -43,17 +43,17 @@ func TestLeft(t *testing.T) {
 		if _, err := there.Write([]byte("do it")); err != nil {
 			t.Fatal(err)
 		}
-		if hangup.Left(here) {
-			t.Errorf("%s: it is said to have left before it did", what)
+		if hangup.PeerClosed(here) {
+			t.Errorf("%s: PeerClosed before the peer closed", what)
 		}
 		leave(there)
-		for end := time.Now().Add(10 * time.Second); !hangup.Left(here); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(10 * time.Second); !hangup.PeerClosed(here); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%s: nobody has seen it leave", what)
+				t.Fatalf("%s: the close was not seen", what)
 			}
 		}
 	}
-	if in, out := net.Pipe(); hangup.Left(in) || hangup.Left(nil) || hangup.Address(out) != "" {
+	if in, out := net.Pipe(); hangup.PeerClosed(in) || hangup.PeerClosed(nil) || hangup.LocalAddr(out) != "" {
 		t.Error("what is no TCP connection is taken for one")
 	}
 }
@@ -67,10 +67,10 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-func TestSame(t *testing.T) {
+func TestSameEndpoint(t *testing.T) {
 	here, there := pair(t)
-	if !hangup.Same(hangup.Address(there), here.RemoteAddr().String()) {
-		t.Errorf("%s and %s are not the same", hangup.Address(there), here.RemoteAddr())
+	if !hangup.SameEndpoint(hangup.LocalAddr(there), here.RemoteAddr().String()) {
+		t.Errorf("%s and %s are not the same", hangup.LocalAddr(there), here.RemoteAddr())
 	}
 	for pair, want := range map[[2]string]bool{
 		{"10.0.0.1:7", "10.0.0.1:7"}:             true,
@@ -80,8 +80,8 @@ func TestSame(t *testing.T) {
 		{"10.0.0.1:7", "10.0.0.2:7"}:             false,
 		{"", ""}:                                 false,
 	} {
-		if got := hangup.Same(pair[0], pair[1]); got != want {
-			t.Errorf("Same(%q, %q) is %v, want %v", pair[0], pair[1], got, want)
+		if got := hangup.SameEndpoint(pair[0], pair[1]); got != want {
+			t.Errorf("SameEndpoint(%q, %q) is %v, want %v", pair[0], pair[1], got, want)
 		}
 	}
 }

@@ -6,16 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func left(conn *net.TCPConn) bool {
+func peerClosed(conn *net.TCPConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return true // closed by this side
 	}
-	left := false
+	closed := false
 	err = raw.Control(func(fd uintptr) {
 		ask := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, err := unix.Poll(ask, 0)
-		left = err == nil && n > 0
+		closed = err == nil && n > 0
 	})
-	return err != nil || left
+	return err != nil || closed
 }
