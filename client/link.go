@@ -22,7 +22,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/hangup"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 const (
@@ -41,8 +41,8 @@ type link struct {
 	frames *wire.FrameReader
 	ping   time.Duration
 	once   sync.Once
-	wakeup chan struct{}  // capacity 1: there is something to write
-	prompt *prompt.Writer // nil: the connection has none
+	wakeup chan struct{}    // capacity 1: there is something to write
+	prompt *trywrite.Writer // nil: the connection has none
 	flow   *flow.Writer
 	reader *awake.Reader // below frames
 	bye    *wire.Error   // the reader's
@@ -257,7 +257,7 @@ func (n *Session) signInAt(ctx context.Context, addr string, in wire.SignIn, key
 	*l.reader = awake.Reader{Conn: conn, Limit: wire.DeadAfter * l.ping, More: func(silent time.Duration) time.Duration {
 		return l.flow.SilenceAllowance(silent, wire.DeadAfter*l.ping)
 	}}
-	l.prompt = prompt.New(conn)
+	l.prompt = trywrite.New(conn)
 	return l, w, sent, nil
 }
 

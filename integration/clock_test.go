@@ -14,7 +14,7 @@ import (
 // judging are the packages that tell by time who lives. Only the monotonic clock
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
-	"wire/awake", "wire/flow", "wire/prompt", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route",
+	"wire/awake", "wire/flow", "wire/trywrite", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route",
 	"fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods",
 	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }

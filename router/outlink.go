@@ -11,7 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // outLink is the link this coordinator dials to another one. Messages go out
@@ -35,22 +35,22 @@ type outLink struct {
 	// the other way round.
 	mu             lockorder.Mutex[lockorder.Link]
 	up             bool
-	direct         *prompt.Writer  // of the connection; nil: none
-	unwritten      []byte          // what tryWrite could not write: it goes first
-	version        byte            // that the other end speaks; 0 until it has told
-	pendingReports []string        // coordinators whose report is to be sent
-	closed         bool            // run has ended: look for another link
-	err            string          // why it is not up
-	dialFailed     bool            // and the last dial failed
-	backlog        link.Backlog    // frames not yet taken by the writer
-	control        []byte          // the same, first lane
-	slots          []*entry        // messages whose outcome is not there, by id
-	unused         []uint32        // free slots
-	seq            uint64          // of the last message appended
-	takenSeq       uint64          // of the last message the writer has taken: it and those before may have left
-	activeLarge    []*largeMessage // being cut, in turn
-	queuedLarge    []*largeMessage // to be cut after them
-	waitingStreams []*stream       // to be pumped when it is up
+	direct         *trywrite.Writer // of the connection; nil: none
+	unwritten      []byte           // what tryWrite could not write: it goes first
+	version        byte             // that the other end speaks; 0 until it has told
+	pendingReports []string         // coordinators whose report is to be sent
+	closed         bool             // run has ended: look for another link
+	err            string           // why it is not up
+	dialFailed     bool             // and the last dial failed
+	backlog        link.Backlog     // frames not yet taken by the writer
+	control        []byte           // the same, first lane
+	slots          []*entry         // messages whose outcome is not there, by id
+	unused         []uint32         // free slots
+	seq            uint64           // of the last message appended
+	takenSeq       uint64           // of the last message the writer has taken: it and those before may have left
+	activeLarge    []*largeMessage  // being cut, in turn
+	queuedLarge    []*largeMessage  // to be cut after them
+	waitingStreams []*stream        // to be pumped when it is up
 	drainedCh      chan struct{}
 }
 

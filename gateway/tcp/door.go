@@ -19,7 +19,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/hangup"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // Config is what a Door is made of. Hub is needed.
@@ -189,7 +189,7 @@ func (d *Door) handshake(conn net.Conn) (*line, time.Duration, error) {
 		return nil, 0, wire.Invalid("preamble", "version 0 is not spoken")
 	}
 	flow.LimitUnsent(conn)
-	return &line{conn: conn, closeWriter: half, prompt: prompt.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
+	return &line{conn: conn, closeWriter: half, prompt: trywrite.New(conn), flow: flow.NewWriter(conn, d.hub.Limits().Write)}, ping, nil
 }
 
 // httpAnswer answers a request of HTTP, from a client that confused the ports.
@@ -210,7 +210,7 @@ func isHTTP(first []byte) bool {
 type line struct {
 	conn        net.Conn
 	closeWriter interface{ CloseWrite() error } // nil: it cannot be half closed
-	prompt      *prompt.Writer                  // nil: TLS
+	prompt      *trywrite.Writer                // nil: TLS
 	flow        *flow.Writer
 }
 

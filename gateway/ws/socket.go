@@ -12,7 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // Bounds of what waits to be written.
@@ -30,7 +30,7 @@ const closeTimeout = time.Second
 // The writer of messages waits with waitWritten.
 type socket struct {
 	net.Conn
-	prompt   *prompt.Writer // nil: TLS
+	prompt   *trywrite.Writer // nil: TLS
 	flow     *flow.Writer
 	liveness awake.Reader
 	timedOut atomic.Bool // nothing came for too long
@@ -50,7 +50,7 @@ type socket struct {
 func newSocket(conn net.Conn, patience time.Duration) *socket {
 	const dead = wire.DeadAfter * wire.DefaultPing
 	flow.LimitUnsent(conn)
-	s := &socket{Conn: conn, prompt: prompt.New(conn), wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	s := &socket{Conn: conn, prompt: trywrite.New(conn), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	s.flow = flow.NewWriter(conn, patience)
 	s.liveness = awake.Reader{Conn: conn, Limit: dead, More: func(silent time.Duration) time.Duration { return s.flow.SilenceAllowance(silent, dead) }}
 	s.written = sync.NewCond(&s.mu)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire/flow"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // Conn is one peer. One goroutine receives; the other methods are safe for
@@ -33,8 +33,8 @@ type Conn struct {
 	once sync.Once
 	err  error // set before done is closed
 
-	writeLock sync.Mutex     // held while writing
-	prompt    *prompt.Writer // nil: the connection has none
+	writeLock sync.Mutex       // held while writing
+	prompt    *trywrite.Writer // nil: the connection has none
 	flow      *flow.Writer
 	batch     []byte // being written, of which rest is left; guarded by writeLock
 	rest      []byte
@@ -85,7 +85,7 @@ func handshake(conn net.Conn, cfg Config) (*Conn, error) {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	c.prompt = prompt.New(conn)
+	c.prompt = trywrite.New(conn)
 	c.in.messageDone()
 	c.minor, c.socket, c.identity = minor, socket, identity
 	c.received() // from here on reads have the deadlines of liveness

@@ -10,7 +10,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/wire/awake"
 	wireflow "github.com/folkmoot/folkmoot/wire/flow"
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // deadAfter is how many pings may pass without a byte before a link is dead.
@@ -23,7 +23,7 @@ const byeTimeout = 200 * time.Millisecond
 // holds the link's write lock.
 type Conn struct {
 	Writer *wireflow.Writer // waits as long as the other side takes bytes
-	Direct *prompt.Writer   // never waits; nil: the connection has none
+	Direct *trywrite.Writer // never waits; nil: the connection has none
 
 	conn   net.Conn
 	heard  *awake.Reader
@@ -35,7 +35,7 @@ type Conn struct {
 // Once ctx ends its reads fail and its writes end soon. stop lets go of ctx.
 func NewConn(ctx context.Context, conn net.Conn, ping time.Duration) (c *Conn, stop func() bool) {
 	limitKernelBuffers(conn)
-	c = &Conn{conn: conn, dead: deadAfter * ping, Direct: prompt.New(conn)}
+	c = &Conn{conn: conn, dead: deadAfter * ping, Direct: trywrite.New(conn)}
 	c.Writer = wireflow.NewWriter(conn, c.dead)
 	c.heard = &awake.Reader{Conn: conn, Limit: c.dead, Ended: ctx.Err}
 	c.frames = NewReader(c.heard)

@@ -1,4 +1,4 @@
-package prompt_test
+package trywrite_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/folkmoot/folkmoot/wire/prompt"
+	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
 // sockets are the two ends of a TCP connection.
@@ -33,7 +33,7 @@ func sockets(t *testing.T) (a, b net.Conn) {
 // and in order, whoever wrote which of them.
 func TestWriteTakesWhatFits(t *testing.T) {
 	a, b := sockets(t)
-	w := prompt.New(a)
+	w := trywrite.New(a)
 	if w == nil {
 		t.Skip("not on this platform")
 	}
@@ -63,7 +63,7 @@ func TestWriteTakesWhatFits(t *testing.T) {
 
 func TestWriteAfterTheEnd(t *testing.T) {
 	a, _ := sockets(t)
-	w := prompt.New(a)
+	w := trywrite.New(a)
 	a.Close()
 	if n := w.Write([]byte("x")); n != 0 {
 		t.Fatalf("%d bytes written to a closed connection", n)
@@ -76,18 +76,18 @@ func TestNeedsASocket(t *testing.T) {
 	defer q.Close()
 	a, _ := sockets(t)
 	for what, c := range map[string]net.Conn{"pipe": p, "TLS": tls.Client(a, &tls.Config{ServerName: "x"})} {
-		if w := prompt.New(c); w != nil {
+		if w := trywrite.New(c); w != nil {
 			t.Errorf("a writer for %s", what)
 		}
 	}
-	if n := (*prompt.Writer)(nil).Write([]byte("x")); n != 0 {
+	if n := (*trywrite.Writer)(nil).Write([]byte("x")); n != 0 {
 		t.Errorf("no writer wrote %d bytes", n)
 	}
 }
 
 func TestWriteAllocatesNothing(t *testing.T) {
 	a, b := sockets(t)
-	w := prompt.New(a)
+	w := trywrite.New(a)
 	if w == nil {
 		t.Skip("not on this platform")
 	}

@@ -1,7 +1,7 @@
 //go:build !unix
 
-package prompt
+package trywrite
 
-const possible = false
+const supported = false
 
 func write(uintptr, []byte) int { return 0 }

@@ -1,6 +1,6 @@
-// Package prompt writes to a socket without waiting, so that a goroutine that
+// Package trywrite writes to a socket without waiting, so that a goroutine that
 // has just read something may answer itself instead of waking a writer.
-package prompt
+package trywrite
 
 import (
 	"net"
@@ -21,7 +21,7 @@ type Writer struct {
 // can be written to without waiting: TLS, a pipe, or not on this platform.
 func New(conn net.Conn) *Writer {
 	c, ok := conn.(syscall.Conn)
-	if !ok || !possible {
+	if !ok || !supported {
 		return nil
 	}
 	raw, err := c.SyscallConn()

@@ -1,10 +1,10 @@
 //go:build unix
 
-package prompt
+package trywrite
 
 import "syscall"
 
-const possible = true
+const supported = true
 
 // write is one write(2) to a socket that does not block.
 func write(fd uintptr, b []byte) int {
