@@ -30,14 +30,11 @@ type entry struct {
 	routeEpoch uint64         // that it took it in
 	forwarded  *forwardedFrom // not nil: only passed on here, for another coordinator
 
-	borrowed bool          // the payload is the poster's, who is still in PostWith
-	seg      *link.Segment // not nil: the payload is in there, which is not reused meanwhile
+	borrowed bool // the payload is the poster's, who is still in PostWith
 
-	slot     uint32
-	seq      uint64        // order of appending on a link
-	chunking *largeMessage // not nil until its last chunk was cut
-	large    bool          // sent in chunks: its stream waits for its outcome
-	answered bool          // done was called; only its slot is still in use
+	seq      uint64 // order of appending on a link
+	large    bool   // sent in chunks: its stream waits for its outcome
+	answered bool   // done was called; only its slot is still in use
 
 	next *entry
 }
@@ -51,9 +48,9 @@ func freeEntry(e *entry) {
 	entries.Put(e)
 }
 
-// ownPayload makes a payload that was lent, or is in a segment, the entry's own.
+// ownPayload makes a payload that was lent the entry's own.
 func (e *entry) ownPayload() {
-	if e.borrowed || e.seg != nil {
+	if e.borrowed {
 		e.borrowed = false
 		e.m.CopyPayload()
 	}

@@ -35,8 +35,8 @@ func (in *inLink) transit(sr *link.SourceRoute) (*route.Transit, error) {
 }
 
 // checkRoute judges the route of a relay: Accepted, or why not. Unless the evidence is
-// final it gives no answer (false) on what a fresh directory could change. in's mu
-// is held.
+// final it gives no answer (false) on what a fresh directory could change. The inbox's
+// Mu is held.
 func (in *inLink) checkRoute(tr *route.Transit, m *wire.Message, ev *evidence) (link.Verdict, bool) {
 	r := in.r
 	if tr.Forged != "" {
@@ -193,21 +193,21 @@ func (l *outLink) handleForwardVerdict(e *entry, v link.Verdict) {
 // fenced tells whether a stream's messages must come back. It is called with a
 // shard's mu held.
 func (in *inLink) fenced(key streamKey) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
+	in.inbox.Mu.Lock()
+	defer in.inbox.Mu.Unlock()
 	_, ok := in.byKey[key]
 	return ok
 }
 
 // noteVerdict has the writer tell an outcome, unless the link has ended.
 func (in *inLink) noteVerdict(id uint32, key streamKey, v link.Verdict) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
+	in.inbox.Mu.Lock()
+	defer in.inbox.Mu.Unlock()
 	if in.closed {
 		return
 	}
 	in.appendVerdict(id, key, v)
-	wake(in.wake)
+	in.inbox.Wake()
 }
 
 // handleRelay handles one message with a route that came in one frame.

@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/router/link"
-	"github.com/folkmoot/folkmoot/router/lockorder"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -19,7 +17,6 @@ import (
 const (
 	openLimit = 5 * time.Second // of silence before the open frame
 	maxOpen   = 64              // accepted links that have not sent it
-	maxOut    = 4 << 20         // bytes for a dialler that does not read
 )
 
 // inLink is a link that another coordinator dialled. Its messages come in and
@@ -27,13 +24,9 @@ const (
 type inLink struct {
 	r     *Router
 	from  string // id of the other coordinator
-	conn  *link.Conn
+	inbox *link.Inbox
 	id    link.Identity
 	ended chan struct{}
-	wake  chan struct{} // capacity 1: the writer has work
-
-	writeLock lockorder.Mutex[lockorder.WriteLock] // held by who writes; taken before mu
-	spare     []byte                               // what was written last, guarded by writeLock
 
 	names         wire.Names                    // owned by the reader
 	slab          link.Slab                     // owned by the reader
@@ -43,13 +36,11 @@ type inLink struct {
 	assembling    atomic.Int32                  // large messages being put together beside the reader
 	transits      map[transitKey]*route.Transit // owned by the reader
 
-	forwarding sync.WaitGroup // messages being sent on; grows under mu, not once over
+	forwarding sync.WaitGroup // messages being sent on; grows under the inbox's Mu, not once over
 
-	mu     lockorder.Mutex[lockorder.Link]
-	out    []byte // frames not yet written
-	batch  []byte // outcomes not yet framed
-	closed bool   // nothing more is delivered or sent on
-	fault  error  // found beside the reader
+	// The inbox's Mu guards what follows.
+	closed bool  // nothing more is delivered or sent on
+	fault  error // found beside the reader
 	fences
 	held      map[string]*heldFrom
 	heldMsgs  int
@@ -127,24 +118,24 @@ func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
-		in.writeLoop(ctx)
+		in.inbox.WriteLoop(ctx)
 		conn.Close()
 	}()
 	err = in.readLoop()
-	in.mu.Lock()
+	in.inbox.Mu.Lock()
 	in.closed = true
 	if in.fault != nil {
 		err = in.fault
 	}
-	in.mu.Unlock()
+	in.inbox.Mu.Unlock()
 	in.forwarding.Wait() // those beside the reader too: the next link's come behind them
-	_ = in.flush()
+	_ = in.inbox.Flush()
 	if r.ctx.Err() != nil {
 		err = errStopping
 	}
 	var p link.ProtocolError
 	if errors.As(err, &p) {
-		in.enqueueFrame(link.AppendFrame(nil, link.KindBye, []byte(p)))
+		in.inbox.Enqueue(link.AppendFrame(nil, link.KindBye, []byte(p)))
 	}
 	cancel()
 	<-wrote
@@ -154,12 +145,12 @@ func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 
 // fail ends a link for a fault that was found beside its reader.
 func (in *inLink) fail(err error) {
-	in.mu.Lock()
+	in.inbox.Mu.Lock()
 	if in.fault == nil {
 		in.fault = err
 	}
-	in.mu.Unlock()
-	in.conn.Close()
+	in.inbox.Mu.Unlock()
+	in.inbox.Close()
 }
 
 // readOpen reads the open frame.
@@ -169,8 +160,8 @@ func (r *Router) readOpen(c *link.Conn, from string) (*inLink, error) {
 		return nil, err
 	}
 	return &inLink{
-		r: r, from: from, conn: c, id: id,
-		ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		r: r, from: from, inbox: link.NewInbox(c, from), id: id,
+		ended:  make(chan struct{}),
 		fences: fences{byKey: make(map[streamKey]uint64)},
 		held:   make(map[string]*heldFrom),
 	}, nil
@@ -195,7 +186,7 @@ func (r *Router) registerAccepted(in *inLink) error {
 			return nil
 		}
 		r.acceptedMu.Unlock()
-		before.conn.Close()
+		before.inbox.Close()
 		<-before.ended
 	}
 }
@@ -207,16 +198,10 @@ func (r *Router) unregisterAccepted(in *inLink) {
 	close(in.ended)
 }
 
-// readLoop delivers what comes until the connection fails or is dead. Outcomes
-// leave when everything that came with one read of the socket is handled.
+// readLoop delivers what comes until the connection fails or is dead.
 func (in *inLink) readLoop() error {
 	for {
-		if !in.conn.Ready() {
-			if err := in.flush(); err != nil {
-				return err
-			}
-		}
-		kind, body, err := in.conn.Next()
+		kind, body, err := in.inbox.Next()
 		if err != nil {
 			return err
 		}
@@ -229,13 +214,6 @@ func (in *inLink) readLoop() error {
 			err = in.handleRelay(body)
 		case link.KindReport:
 			err = in.handleReport(body)
-		case link.KindPing:
-			var pong []byte
-			if pong, err = link.AppendPong(nil, body); err == nil {
-				in.enqueueFrame(pong)
-			}
-		case link.KindBye:
-			err = fmt.Errorf("coordinator %s said bye: %q", in.from, body)
 		default:
 			err = link.Malformed("frame of kind %d from the dialling side", kind)
 		}
@@ -254,17 +232,9 @@ func (in *inLink) handleData(body []byte) error {
 	return in.handleMessage(&arrival{data: d})
 }
 
-// enqueueFrame appends one frame for the writer.
-func (in *inLink) enqueueFrame(frame []byte) {
-	in.mu.Lock()
-	in.out = append(in.out, frame...)
-	in.mu.Unlock()
-	wake(in.wake)
-}
-
-// appendVerdict notes one outcome; mu is held.
+// appendVerdict notes one outcome; the inbox's Mu is held.
 func (in *inLink) appendVerdict(id uint32, key streamKey, v link.Verdict) {
-	in.batch = append(binary.BigEndian.AppendUint32(in.batch, id), byte(v))
+	in.inbox.AppendOutcome(id, v)
 	if v.ComesBack() {
 		// The latest counts: the one before may have been of a message that came
 		// late by another route, and what is refused because of it is held back by
@@ -275,7 +245,7 @@ func (in *inLink) appendVerdict(id uint32, key streamKey, v link.Verdict) {
 	}
 }
 
-// lift takes away the fences that the dialler knows of; mu is held.
+// lift takes away the fences that the dialler knows of; the inbox's Mu is held.
 func (f *fences) lift(seen uint64) error {
 	if seen > f.count {
 		return link.Malformed("%d refusals seen of %d", seen, f.count)
@@ -290,90 +260,4 @@ func (f *fences) lift(seen uint64) error {
 		f.order = f.order[1:]
 	}
 	return nil
-}
-
-// flush writes the outcomes noted so far, if nobody else writes; what the socket
-// does not take at once is the writer's.
-func (in *inLink) flush() error {
-	in.mu.Lock()
-	if len(in.batch) == 0 {
-		in.mu.Unlock()
-		return nil
-	}
-	err := in.frameBatch()
-	in.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if in.conn.Direct == nil || !in.writeLock.TryLock() {
-		wake(in.wake)
-		return nil
-	}
-	defer in.writeLock.Unlock()
-	in.mu.Lock()
-	out := in.out
-	in.out = in.spare[:0]
-	in.mu.Unlock()
-	n := in.conn.Direct.Write(out)
-	in.spare = out
-	if n == len(out) {
-		return nil
-	}
-	in.mu.Lock()
-	in.out = append(append([]byte(nil), out[n:]...), in.out...)
-	in.mu.Unlock()
-	wake(in.wake)
-	return nil
-}
-
-// frameBatch makes frames of the outcomes noted so far; mu is held.
-func (in *inLink) frameBatch() error {
-	for rest := in.batch; len(rest) > 0; {
-		n := min(len(rest), link.MaxBody/link.OutcomeSize*link.OutcomeSize)
-		in.out = link.AppendFrame(in.out, link.KindOutcomes, rest[:n])
-		rest = rest[n:]
-	}
-	in.batch = in.batch[:0]
-	if len(in.out) > maxOut {
-		return link.Malformed("coordinator %s does not read its outcomes: %d bytes wait", in.from, len(in.out))
-	}
-	return nil
-}
-
-// writeLoop writes what enqueueFrame and flush left, and the rest once ctx has ended. A
-// dialler that takes nothing is dead.
-func (in *inLink) writeLoop(ctx context.Context) {
-	for over := false; !over; {
-		select {
-		case <-in.wake:
-		case <-ctx.Done():
-		}
-		over = ctx.Err() != nil
-		if err := in.writeOnce(over); err != nil {
-			return
-		}
-	}
-}
-
-// writeOnce writes what waits, and a bye if it is the last time.
-func (in *inLink) writeOnce(over bool) error {
-	in.writeLock.Lock()
-	defer in.writeLock.Unlock()
-	in.mu.Lock()
-	err := in.frameBatch() // what came back for others' messages since
-	out := in.out
-	in.out = in.spare[:0]
-	in.mu.Unlock()
-	in.spare = out // of maxOut and one batch at most
-	if err != nil {
-		return err
-	}
-	if over {
-		out = link.AppendFrame(out, link.KindBye, []byte("closed by its coordinator"))
-		in.conn.FinishSoon()
-	}
-	if len(out) > 0 {
-		_, err = in.conn.Writer.Write(out)
-	}
-	return err
 }

@@ -58,7 +58,7 @@ func (in *inLink) handleChunk(body []byte) error {
 			defer in.assembling.Add(-1)
 			err := in.handleLarge(whole, tr)
 			if err == nil {
-				err = in.flush()
+				err = in.inbox.Flush()
 			}
 			if err != nil {
 				in.fail(err)
@@ -112,7 +112,7 @@ func (in *inLink) handleMessage(a *arrival) error {
 	if err != nil {
 		return err
 	}
-	a.mode = WriteMode(!in.conn.Ready())
+	a.mode = WriteMode(!in.inbox.Ready())
 	return in.handleParsed(a, m, in.resolve(streamKey{m.From, m.To}))
 }
 
@@ -123,13 +123,13 @@ func (in *inLink) handleParsed(a *arrival, m wire.Message, res *resolved) error 
 		msg.deadline = a.since.Add(time.Duration(a.data.Remaining) * time.Millisecond)
 	}
 	key := streamKey{m.From, m.To}
-	in.mu.Lock()
+	in.inbox.Mu.Lock()
 	if in.closed {
-		in.mu.Unlock()
+		in.inbox.Mu.Unlock()
 		return nil
 	}
 	if err := in.lift(a.data.Seen); err != nil {
-		in.mu.Unlock()
+		in.inbox.Mu.Unlock()
 		return err
 	}
 	h := in.held[m.From]
@@ -137,19 +137,19 @@ func (in *inLink) handleParsed(a *arrival, m wire.Message, res *resolved) error 
 		switch v, ok := in.judge(&msg, &evidence{res: res, session: a.data.Session, owned: a.owned}); {
 		case ok && v == toForward:
 			in.forwarding.Add(1)
-			in.mu.Unlock()
+			in.inbox.Mu.Unlock()
 			msg.makeOwned(a, &in.slab)
 			in.forward(&msg)
 			in.forwarding.Done()
 			return nil
 		case ok:
 			in.appendVerdict(msg.id, key, v)
-			in.mu.Unlock()
+			in.inbox.Mu.Unlock()
 			msg.consumer.wake(a.mode)
 			return nil
 		}
 	}
-	defer in.mu.Unlock()
+	defer in.inbox.Mu.Unlock()
 	size := cost(&m)
 	if in.heldMsgs >= maxHeldMsgs || in.heldBytes >= maxHeldBytes {
 		in.appendVerdict(msg.id, key, link.MailboxFull)
@@ -188,7 +188,7 @@ type evidence struct {
 }
 
 // judge delivers a message or says why not. Unless the evidence is final it gives
-// no answer (false) on what a fresh directory could change. mu is held.
+// no answer (false) on what a fresh directory could change. The inbox's Mu is held.
 func (in *inLink) judge(msg *incoming, ev *evidence) (v link.Verdict, certain bool) {
 	if _, ok := in.byKey[streamKey{msg.m.From, msg.m.To}]; ok {
 		if msg.transit != nil {
@@ -250,7 +250,7 @@ func (in *inLink) checkSender(msg *incoming, origin string, ev *evidence) (v lin
 }
 
 // deliver puts a message into its receiver's mailbox; the consumer is to be woken.
-// mu is held.
+// The inbox's Mu is held.
 func (in *inLink) deliver(msg *incoming, box *Mailbox, origin string) (v link.Verdict) {
 	r := in.r
 	if msg.transit == nil {
@@ -271,7 +271,7 @@ func (in *inLink) deliver(msg *incoming, box *Mailbox, origin string) (v link.Ve
 }
 
 // judgeAbsent says why a message whose receiver has no such mailbox here was not
-// delivered. mu is held.
+// delivered. The inbox's Mu is held.
 func (in *inLink) judgeAbsent(msg *incoming, ev *evidence) (v link.Verdict, certain bool) {
 	switch {
 	case !ev.final:
@@ -330,8 +330,8 @@ type senderLookup struct {
 }
 
 func (a senderLookup) lookupStarted() {
-	a.in.mu.Lock()
-	defer a.in.mu.Unlock()
+	a.in.inbox.Mu.Lock()
+	defer a.in.inbox.Mu.Unlock()
 	h := a.in.held[a.from]
 	h.final = len(h.msgs)
 }
@@ -339,7 +339,7 @@ func (a senderLookup) lookupStarted() {
 func (a senderLookup) lookupDone(err *wire.Error) {
 	in := a.in
 	in.r.refreshGraph() // routes are judged by it
-	in.mu.Lock()
+	in.inbox.Mu.Lock()
 	var none resolved
 	h := in.held[a.from]
 	for len(h.msgs) > 0 && !in.closed {
@@ -347,15 +347,15 @@ func (a senderLookup) lookupDone(err *wire.Error) {
 		v, ok := in.judge(msg, &evidence{res: &none, session: []byte(msg.session), owned: true, final: h.final > 0, fault: err})
 		if !ok {
 			in.r.lookups.enqueue(a)
-			in.mu.Unlock()
+			in.inbox.Mu.Unlock()
 			return
 		}
 		if v == toForward {
 			in.forwarding.Add(1)
-			in.mu.Unlock()
+			in.inbox.Mu.Unlock()
 			in.forward(msg) // what came meanwhile is behind it in h
 			in.forwarding.Done()
-			in.mu.Lock()
+			in.inbox.Mu.Lock()
 			msg = &h.msgs[0]
 		} else {
 			in.appendVerdict(msg.id, streamKey{msg.m.From, msg.m.To}, v)
@@ -367,8 +367,8 @@ func (a senderLookup) lookupDone(err *wire.Error) {
 		h.final--
 	}
 	delete(in.held, a.from)
-	in.mu.Unlock()
-	if err := in.flush(); err != nil {
-		in.conn.Close()
+	in.inbox.Mu.Unlock()
+	if err := in.inbox.Flush(); err != nil {
+		in.inbox.Close()
 	}
 }

@@ -134,7 +134,7 @@ func (r *Router) Close() {
 drain:
 	for _, l := range links {
 		select {
-		case <-l.drained():
+		case <-l.outbox.Drained():
 		case <-limit.C:
 			break drain
 		}

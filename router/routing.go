@@ -51,23 +51,10 @@ func (r *Router) broadcastReport(about, from string) {
 		if l.id == from {
 			continue
 		}
-		l.mu.Lock()
+		l.outbox.Mu.Lock()
 		l.queueReport(about)
-		l.mu.Unlock()
+		l.outbox.Mu.Unlock()
 	}
-}
-
-// appendReports appends a frame for each of these coordinators' reports as they
-// are now.
-func (r *Router) appendReports(dst []byte, about []string) []byte {
-	for _, id := range about {
-		if rep, ok := r.routes.Report(id); ok {
-			start := len(dst)
-			dst = rep.Append(link.BeginFrame(dst, link.KindReport), id)
-			link.EndFrame(dst, start)
-		}
-	}
-	return dst
 }
 
 // handleReport takes what a coordinator says of its own links or of another's.

@@ -190,7 +190,7 @@ func (r *Router) transmitNow(st *stream, e *entry, loc location, now time.Time, 
 	l := st.link
 	st.shard.mu.Unlock()
 	if mode == WriteNow && l != nil {
-		l.tryWrite()
+		l.outbox.TryWrite()
 	}
 	return true
 }
@@ -359,7 +359,7 @@ func (r *Router) deliverParked(st *stream, loc location) bool {
 
 // transmit appends the first parked message to the link to its receiver's
 // home; false means that nothing more can leave now. With WriteNow the
-// caller calls the link's tryWrite.
+// caller calls the outbox's TryWrite.
 func (r *Router) transmit(st *stream, e *entry, loc location, now time.Time, mode WriteMode) bool {
 	l, via := r.nextLink(loc.home)
 	if st.inFlight > 0 && (st.link != l || st.route != via) {
@@ -408,6 +408,14 @@ func (r *Router) finishInFlight(st *stream, n int) {
 	st.inFlight -= n
 	if st.inFlight == 0 || st.parked.head != nil {
 		r.pump(st, nil)
+	}
+}
+
+// clearLarge tells that an entry that has landed does not hold its stream up any more;
+// the shard's mu is held.
+func (st *stream) clearLarge(large bool) {
+	if large {
+		st.largeInFlight = false
 	}
 }
 
