@@ -65,7 +65,7 @@ func BenchmarkOverALink(b *testing.B) {
 			n[0].signIn(b, "n1.a")
 			n[1].signIn(b, "n2.b")
 			taken := newGauge(min(4096, 32<<20/int64(size)))
-			told := newGauge(taken.window)
+			answered := newGauge(taken.window)
 			var failed atomic.Int64
 			awake := make(chan struct{}, 1)
 			mail, err := n[1].Consume("session of n2.b", func(router.WriteMode) {
@@ -104,7 +104,7 @@ func BenchmarkOverALink(b *testing.B) {
 				if err != nil {
 					failed.Add(1)
 				}
-				told.end(1)
+				answered.end(1)
 			}
 			payload := make([]byte, size)
 			b.SetBytes(int64(size))
@@ -113,10 +113,10 @@ func BenchmarkOverALink(b *testing.B) {
 			cpu := processorTime()
 			for range b.N {
 				taken.begin()
-				told.begin()
+				answered.begin()
 				n[0].PostWith(wire.Message{From: "n1.a", To: "n2.b", Payload: [][]byte{payload}}, router.PostOptions{Timeout: 20 * time.Second, Borrowed: true}, done)
 			}
-			told.await(int64(b.N))
+			answered.await(int64(b.N))
 			taken.await(int64(b.N))
 			b.StopTimer()
 			b.ReportMetric(float64(processorTime()-cpu)/float64(b.N), "cpu-ns/op")

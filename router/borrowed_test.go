@@ -13,14 +13,14 @@ import (
 
 // lend posts a message out of a buffer that is used again at once.
 func (n *node) lend(from, to, content string) <-chan error {
-	told := make(chan error, 1)
+	outcome := make(chan error, 1)
 	head, tail := []byte(content), []byte("tail")
 	n.PostWith(wire.Message{From: from, To: to, Payload: [][]byte{head, nil, tail}}, router.PostOptions{Timeout: 20 * time.Second, Borrowed: true, Write: router.WriteNow}, func(_ router.Outcome, err error) {
-		told <- err
+		outcome <- err
 	})
 	clear(head)
 	clear(tail)
-	return told
+	return outcome
 }
 
 // arrives expects what was lent.
@@ -38,12 +38,12 @@ func arrives(t *testing.T, box *router.Mailbox, after uint64, content string) {
 
 // PostWith needs the caller's bytes only until it returns, whatever becomes of
 // the message.
-func TestLentPayload(t *testing.T) {
+func TestBorrowedPayload(t *testing.T) {
 	var reachable atomic.Bool
 	w := newWorld()
 	w.pipe = func(_, _ string) (net.Conn, net.Conn, error) {
 		if !reachable.Load() {
-			return nil, nil, errors.New("no way")
+			return nil, nil, errors.New("cut off")
 		}
 		return loopback()
 	}
@@ -54,8 +54,8 @@ func TestLentPayload(t *testing.T) {
 	local := n[0].lend("n1.a", "n1.b", "here")
 	waits := []<-chan error{n[0].lend("n1.a", "n2.b", "waits"), n[0].lend("n1.a", "n2.b", "waits too")}
 	reachable.Store(true)
-	for i, told := range append(waits, local) {
-		if err := <-told; err != nil {
+	for i, outcome := range append(waits, local) {
+		if err := <-outcome; err != nil {
 			t.Fatalf("message %d: %v", i, err)
 		}
 	}

@@ -33,7 +33,7 @@ func (f *foreign) count() int {
 	return len(f.got)
 }
 
-// Messages to a registered namespace leave by its handler, whichever way they are
+// Messages to a registered namespace leave by its handler, however they are
 // sent; all others go where the directory says.
 func TestEgressTakesMessagesToItsNamespace(t *testing.T) {
 	w := newWorld()
@@ -77,8 +77,8 @@ func TestEgressTakesMessagesToItsNamespace(t *testing.T) {
 	}
 }
 
-// A sender outside the cluster is told of mail that was never read, like everybody.
-func TestUnreadMailGoesBackByEgress(t *testing.T) {
+// A sender outside the cluster gets a report of mail that was never read, like everybody.
+func TestUnreadReportedByEgress(t *testing.T) {
 	w := newWorld()
 	w.egress = new(router.Egress)
 	n := w.start(t, quick, "n1")[0]
@@ -90,6 +90,6 @@ func TestUnreadMailGoesBackByEgress(t *testing.T) {
 	n.sends(t, text("x.a", "n1.b", "never read"), router.Delivered, "")
 	n.Detach("session of n1.b", "it signed out")
 	if f.count() != 1 || f.got[0].To != "x.a" || f.got[0].From != "n1.COORDINATOR" {
-		t.Fatalf("the sender outside was told %+v, want one report from n1.COORDINATOR", f.got)
+		t.Fatalf("the sender outside got %+v, want one report from n1.COORDINATOR", f.got)
 	}
 }

@@ -32,7 +32,7 @@ func sum(nodes []*node, counter string) (n uint64) {
 
 // In a ring of seven a message takes up to three hops, a large one too, and
 // links are kept to the two neighbours only.
-func TestOverOtherCoordinators(t *testing.T) {
+func TestForwarding(t *testing.T) {
 	w := newWorld()
 	w.topology = route.Ring()
 	n := w.start(t, quick, ids(7)...)
@@ -48,7 +48,7 @@ func TestOverOtherCoordinators(t *testing.T) {
 			more, err = box.Receive(context.Background(), 1, 1)
 			got = append(got, more...)
 		}
-		if err != nil || len(got) != 2 || string(got[0].Message.Payload[0]) != "small" || placeOf(got[1].Message) != i || got[1].Message.Size() != 3<<20 {
+		if err != nil || len(got) != 2 || string(got[0].Message.Payload[0]) != "small" || numberOf(got[1].Message) != i || got[1].Message.Size() != 3<<20 {
 			t.Fatalf("%s.b got %d messages (%v), want the small and the large one", to.id, len(got), err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestOverOtherCoordinators(t *testing.T) {
 }
 
 // Every outcome is what the receiver's home says, however far it is.
-func TestOutcomesOverOtherCoordinators(t *testing.T) {
+func TestForwardingOutcomes(t *testing.T) {
 	limits := quick
 	limits.MailboxMessages = 1
 	w := newWorld()
@@ -76,7 +76,7 @@ func TestOutcomesOverOtherCoordinators(t *testing.T) {
 	}
 	reads(t, box, 0, "x")
 
-	// The receiver moves, and n1 has not heard of it.
+	// The receiver moves, and n1 does not know it yet.
 	n[0].lag()
 	n[3].Detach(box.Session(), "moved")
 	moved := n[4].signInAs(t, "n4.b", box.Session(), 2)
@@ -88,9 +88,9 @@ func TestOutcomesOverOtherCoordinators(t *testing.T) {
 	n[0].sends(t, text("n1.a", "n4.b", "z"), router.ReceiverUnknown, wire.CodeNotFound)
 }
 
-// A coordinator of the ring ends: messages take the other way. Two end: who is
+// A coordinator of the ring ends: messages take the other route. Two end: who is
 // cut off is not reached, and that is certain.
-func TestTheOtherWayRound(t *testing.T) {
+func TestRerouteAroundFailedNode(t *testing.T) {
 	w := newWorld()
 	w.topology = route.Ring()
 	limits := quick
@@ -118,7 +118,7 @@ func TestTheOtherWayRound(t *testing.T) {
 
 // A coordinator on the route that says it has too many messages refuses, and
 // that is certain; one that ends with a message leaves it unknown.
-func TestTheMiddleRefusesOrDies(t *testing.T) {
+func TestForwarderRefusesOrFails(t *testing.T) {
 	w := newWorld()
 	p, err := route.ParseFile([]byte("n1: n2\nn2: n3\nn3:"))
 	if err != nil {
@@ -180,7 +180,7 @@ func (l *idle) Read(b []byte) (int, error) {
 // However links and coordinators fail, every message has one outcome, and it is
 // true; and no message arrives after a later one of its stream, though routes
 // change and what was on a lost link still arrives late.
-func TestStormOneTrueOutcomeOverOtherCoordinators(t *testing.T) {
+func TestStormForwarding(t *testing.T) {
 	storm.Only(t)
 	for name, p := range map[string]route.Policy{"ring": route.Ring(), "grid": route.Grid(), "tree": route.Tree()} {
 		t.Run(name, func(t *testing.T) { underLoss(t, p) })
@@ -208,24 +208,24 @@ func underLoss(t *testing.T, p route.Policy) {
 	}
 	n := w.start(t, limits, ids(7)...)
 	joined(t, n...)
-	type pair struct {
+	type stream struct {
 		from, to string
 		at       *node
 		box      *router.Mailbox
 		outcomes [each]atomic.Pointer[router.Outcome]
 	}
-	var pairs []*pair
+	var streams []*stream
 	for i, at := range n {
 		for _, far := range []int{2, 3} {
 			to := n[(i+far)%len(n)]
-			x := &pair{from: fmt.Sprintf("%s.a%d", at.id, far), to: fmt.Sprintf("%s.b%d", to.id, far), at: at}
+			x := &stream{from: fmt.Sprintf("%s.a%d", at.id, far), to: fmt.Sprintf("%s.b%d", to.id, far), at: at}
 			at.signIn(t, x.from)
 			x.box = to.signIn(t, x.to)
-			pairs = append(pairs, x)
+			streams = append(streams, x)
 		}
 	}
 	var senders, answers sync.WaitGroup
-	for s, x := range pairs {
+	for s, x := range streams {
 		answers.Add(each)
 		senders.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(s), 2))
@@ -273,14 +273,14 @@ func underLoss(t *testing.T, p route.Policy) {
 	saboteur.Wait()
 	joined(t, n...)
 	// What follows goes behind all that is still on its route.
-	for _, x := range pairs {
+	for _, x := range streams {
 		until(t, "the last message of "+x.from, func() bool {
 			o, _ := x.at.Send(t.Context(), numbered(x.from, x.to, each, 8))
 			return o == router.Delivered
 		})
 	}
 	count := map[router.Outcome]int{}
-	for _, x := range pairs {
+	for _, x := range streams {
 		seen := map[int]bool{}
 		last := -1
 		for after := uint64(0); ; {
@@ -289,7 +289,7 @@ func underLoss(t *testing.T, p route.Policy) {
 				break
 			}
 			for _, g := range got {
-				p := placeOf(g.Message)
+				p := numberOf(g.Message)
 				if p <= last && p < each {
 					t.Fatalf("%s: message %d after %d", x.to, p, last)
 				}
@@ -307,7 +307,7 @@ func underLoss(t *testing.T, p route.Policy) {
 			}
 		}
 	}
-	t.Logf("%v; links lost %d, relayed %d, no way %d, out of turn %d", count, sum(n, "links_lost"), sum(n, "relayed"), sum(n, "no_way"), sum(n, "out_of_turn"))
+	t.Logf("%v; links lost %d, relayed %d, no route %d, old epoch %d", count, sum(n, "links_lost"), sum(n, "relayed"), sum(n, "no_way"), sum(n, "out_of_turn"))
 	if count[router.Delivered] == 0 {
 		t.Error("nothing was delivered at all")
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// linkFrame builds a frame as router/frame.go documents it.
+// linkFrame builds a frame as link/frame.go documents it.
 func linkFrame(kind byte, body []byte) []byte {
 	f := []byte{kind, 0, 0, 0, 0, 0, 0, 0, 0}
 	binary.BigEndian.PutUint32(f[1:], uint32(len(body)))
@@ -48,8 +48,8 @@ func chunkBody(id uint32, flags byte, rest ...byte) []byte {
 	return append(append(binary.BigEndian.AppendUint32(nil, id), flags), rest...)
 }
 
-// speak connects to a node as a coordinator whose router the test plays.
-func speak(t testing.TB, n *node, as string) net.Conn {
+// dialAs connects to a node as a coordinator whose router the test plays.
+func dialAs(t testing.TB, n *node, as string) net.Conn {
 	t.Helper()
 	a, b, err := loopback()
 	if err != nil {
@@ -136,7 +136,7 @@ func TestHostileFramesToTheAcceptor(t *testing.T) {
 		"five large ones at once":   many,
 	} {
 		t.Run(what, func(t *testing.T) {
-			c := speak(t, n, "x")
+			c := dialAs(t, n, "x")
 			if _, err := c.Write(b); err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestHostileFramesToTheAcceptor(t *testing.T) {
 	t.Run("cut short", func(t *testing.T) {
 		whole := append(open[:len(open):len(open)], linkFrame(2, good)...)
 		for i := range len(whole) {
-			c := speak(t, n, "x")
+			c := dialAs(t, n, "x")
 			if _, err := c.Write(whole[:i]); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +158,7 @@ func TestHostileFramesToTheAcceptor(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for range 20 {
-		c := speak(t, n, "x")
+		c := dialAs(t, n, "x")
 		_, _ = c.Write(append(openFrame(1, 1), linkFrame(3, chunkBody(1, 1, u32(64<<20)...))...))
 		closes(t, c) // as an older link: number 1 was there before
 	}
@@ -168,7 +168,7 @@ func TestHostileFramesToTheAcceptor(t *testing.T) {
 	}
 
 	box, _ := n.Mailbox("session of n1.a")
-	c := speak(t, n, "x")
+	c := dialAs(t, n, "x")
 	if _, err := c.Write(append(openFrame(2, 1), linkFrame(2, good)...)); err != nil {
 		t.Fatal(err)
 	}
@@ -233,13 +233,13 @@ func TestNewerLinkReplacesOlder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, second := speak(t, n, "x"), speak(t, n, "x")
+	first, second := dialAs(t, n, "x"), dialAs(t, n, "x")
 	send(first, 1, "first")
 	reads(t, box, 0, "first")
 	send(second, 2, "second")
 	closes(t, first)
 	reads(t, box, 1, "second")
-	old := speak(t, n, "x")
+	old := dialAs(t, n, "x")
 	send(old, 1, "old")
 	closes(t, old)
 	if got := box.Unread(); got != 0 {
@@ -333,7 +333,7 @@ func TestNoMessageOvertakesARefusedOne(t *testing.T) {
 		n.w.rows["x.a"] = row{"x", "s", 1}
 		n.w.rows["x.b"] = row{"x", "s", 1}
 	})
-	c := speak(t, n, "x")
+	c := dialAs(t, n, "x")
 	data := func(id uint32, session, from, s string, seen byte) []byte {
 		b := dataBody(t, id, session, text(from, "n1.a", s))
 		b[11] = seen
@@ -343,7 +343,7 @@ func TestNoMessageOvertakesARefusedOne(t *testing.T) {
 	all = append(all, data(10, "session of n1.a", "x.a", "0", 0)...)
 	all = append(all, data(11, "another session", "x.a", "1", 0)...)
 	all = append(all, data(12, "session of n1.a", "x.a", "overtakes", 0)...)
-	all = append(all, data(13, "session of n1.a", "x.b", "other pair", 0)...)
+	all = append(all, data(13, "session of n1.a", "x.b", "other stream", 0)...)
 	if _, err := c.Write(all); err != nil {
 		t.Fatal(err)
 	}
@@ -376,5 +376,5 @@ func TestNoMessageOvertakesARefusedOne(t *testing.T) {
 	if got := outcomes(2); got[11] != 0 || got[12] != 0 {
 		t.Fatalf("verdicts %v, want both accepted", got)
 	}
-	reads(t, box, 0, "0", "other pair", "1", "2")
+	reads(t, box, 0, "0", "other stream", "1", "2")
 }

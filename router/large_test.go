@@ -55,7 +55,7 @@ func (c *tap) found() int {
 // small ones arrive within a small part of the time that a large one takes.
 // Both are measured together, so the test holds on a busy machine; without
 // turns a small one would wait for half of a large one, at times for all.
-func TestLargestOnesDoNotDelaySmallOnes(t *testing.T) {
+func TestLargestDoNotDelaySmall(t *testing.T) {
 	limits := quick
 	limits.LinkBytes = 256 << 20 // two at once
 	w := newWorld()

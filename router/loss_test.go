@@ -46,7 +46,7 @@ func (c *cutter) cut() int {
 
 // However often links are lost, every message has exactly one outcome, is
 // delivered at most once, in order, and what the outcome says is true.
-func TestOneTrueOutcomeUnderLinkLoss(t *testing.T) {
+func TestOneOutcomeUnderLinkLoss(t *testing.T) {
 	const each = 10_000
 	limits := quick
 	limits.MailboxMessages, limits.MailboxBytes = 1<<30, 1<<40
@@ -55,23 +55,23 @@ func TestOneTrueOutcomeUnderLinkLoss(t *testing.T) {
 	w.pipe = wires.pipe
 	n := w.start(t, limits, "n1", "n2", "n3")
 	linked(t, n...)
-	type way struct {
+	type stream struct {
 		from, to string
 		at       *node
 		box      *router.Mailbox
 		outcomes [each]atomic.Int32 // 0 none yet, then 1+index in kinds
 	}
 	kinds := []router.Outcome{router.Delivered, router.ReceiverUnknown, router.Refused, router.Unknown}
-	var ways []*way
+	var streams []*stream
 	for i, at := range n {
 		to := n[(i+1)%len(n)]
-		x := &way{from: at.id + ".a", to: to.id + ".b", at: at}
+		x := &stream{from: at.id + ".a", to: to.id + ".b", at: at}
 		at.signIn(t, x.from)
 		x.box = to.signIn(t, x.to)
-		ways = append(ways, x)
+		streams = append(streams, x)
 	}
 	var senders, answers sync.WaitGroup
-	for s, x := range ways {
+	for s, x := range streams {
 		answers.Add(each)
 		senders.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(s), 2))
@@ -117,7 +117,7 @@ func TestOneTrueOutcomeUnderLinkLoss(t *testing.T) {
 	wires.cut()
 	linked(t, n...) // every accepted link is a later one: nothing old arrives any more
 	var sum [4]int
-	for _, x := range ways {
+	for _, x := range streams {
 		seen := make(map[int]bool)
 		last := -1
 		for after := uint64(0); ; {
@@ -126,7 +126,7 @@ func TestOneTrueOutcomeUnderLinkLoss(t *testing.T) {
 				break
 			}
 			for _, g := range got {
-				p := placeOf(g.Message)
+				p := numberOf(g.Message)
 				if p <= last {
 					t.Fatalf("%s: message %d after %d", x.to, p, last)
 				}
@@ -153,12 +153,12 @@ func TestOneTrueOutcomeUnderLinkLoss(t *testing.T) {
 
 // A message that never left because there was no link leaves by the next one,
 // within its time.
-func TestKeptForTheNextConnection(t *testing.T) {
+func TestResentOnNextConnection(t *testing.T) {
 	w := newWorld()
 	var reachable atomic.Bool
 	w.pipe = func(_, _ string) (net.Conn, net.Conn, error) {
 		if !reachable.Load() {
-			return nil, nil, errors.New("no way")
+			return nil, nil, errors.New("cut off")
 		}
 		return loopback()
 	}
@@ -214,7 +214,7 @@ func TestWaitingMessageFollowsItsReceiver(t *testing.T) {
 }
 
 // swallower takes every byte and passes none on in either direction from the
-// moment it is told to.
+// moment the test says so.
 type swallower struct {
 	net.Conn
 	on *atomic.Bool
@@ -259,12 +259,12 @@ func TestHalfOpenLink(t *testing.T) {
 
 // The dialler has a timer of its own: a coordinator that reads everything and
 // says nothing is dead after three pings, though it never closes the link.
-func TestPeerThatSaysNothing(t *testing.T) {
+func TestSilentPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.pipe = inMemory
 		n := w.start(t, router.Limits{Timeout: time.Hour}, "n1")[0]
-		mute := w.played("n2")
+		mute := w.fakePeer("n2")
 		w.change(func() { w.rows["n2.b"] = row{"n2", "s", 1} })
 		n.signIn(t, "n1.a")
 		link := (<-mute.accept).conn

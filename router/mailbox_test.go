@@ -11,11 +11,11 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-func alone(t *testing.T) *node { return newWorld().start(t, quick, "n1")[0] }
+func singleNode(t *testing.T) *node { return newWorld().start(t, quick, "n1")[0] }
 
 // A message stays until it is acknowledged by its number.
 func TestReceiveUntilAcknowledged(t *testing.T) {
-	n := alone(t)
+	n := singleNode(t)
 	box := n.signIn(t, "n1.a")
 	for _, s := range []string{"1", "2", "3"} {
 		n.sends(t, text("n1.a", "n1.a", s), router.Delivered, "")
@@ -34,8 +34,8 @@ func TestReceiveUntilAcknowledged(t *testing.T) {
 
 // A stream acknowledges what it has written; when it broke before all of that
 // was read, its reader goes on from the last number that it has.
-func TestReceiveOnceMore(t *testing.T) {
-	n := alone(t)
+func TestReceiveAgain(t *testing.T) {
+	n := singleNode(t)
 	box := n.signIn(t, "n1.a")
 	for _, s := range []string{"1", "2", "3", "4"} {
 		n.sends(t, text("n1.a", "n1.a", s), router.Delivered, "")
@@ -57,10 +57,10 @@ func TestReceiveOnceMore(t *testing.T) {
 }
 
 // What is kept of acknowledged messages is bounded by count and by bytes.
-func TestReceiveOnceMoreIsBounded(t *testing.T) {
+func TestReceiveAgainIsBounded(t *testing.T) {
 	for what, c := range map[string]struct{ size, kept int }{"by count": {1, 256}, "by bytes": {64 << 10, 3}} {
 		t.Run(what, func(t *testing.T) {
-			n := alone(t)
+			n := singleNode(t)
 			box := n.signIn(t, "n1.a")
 			for i := range uint64(300) {
 				n.sends(t, text("n1.a", "n1.a", strings.Repeat("x", c.size)), router.Delivered, "")
@@ -80,7 +80,7 @@ func TestReceiveOnceMoreIsBounded(t *testing.T) {
 
 // A number of a former life loses nothing.
 func TestReceiveAfterANumberNeverGiven(t *testing.T) {
-	n := alone(t)
+	n := singleNode(t)
 	box := n.signIn(t, "n1.a")
 	n.sends(t, text("n1.a", "n1.a", "1"), router.Delivered, "")
 	got, err := box.Receive(t.Context(), 57, 10)
@@ -151,7 +151,7 @@ func TestMailboxBytes(t *testing.T) {
 // A session keeps its mailbox when it is attached again, with the higher
 // epoch; another session of the name gets an own one.
 func TestAttach(t *testing.T) {
-	n := alone(t)
+	n := singleNode(t)
 	first := n.signInAs(t, "n1.a", "s", 2)
 	if again := n.signInAs(t, "n1.a", "s", 3); again != first {
 		t.Error("attached again: another mailbox, want the same")

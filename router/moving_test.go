@@ -30,8 +30,8 @@ func inOrder(t *testing.T, box *router.Mailbox, count int) {
 			t.Fatal(err)
 		}
 		for _, g := range got {
-			if placeOf(g.Message) != next {
-				t.Fatalf("message %d came, want %d", placeOf(g.Message), next)
+			if numberOf(g.Message) != next {
+				t.Fatalf("message %d came, want %d", numberOf(g.Message), next)
 			}
 			next++
 		}
@@ -41,7 +41,7 @@ func inOrder(t *testing.T, box *router.Mailbox, count int) {
 // A receiver that moves on before every message of its senders arrives is
 // signed in all the same: nobody is told that it is not, and what was sent to
 // it arrives once, in order, where it stays.
-func TestAReceiverThatKeepsMoving(t *testing.T) {
+func TestOftenMovedReceiver(t *testing.T) {
 	const count = 200
 	limits := quick
 	limits.Timeout = time.Minute
@@ -65,7 +65,7 @@ func TestAReceiverThatKeepsMoving(t *testing.T) {
 
 // A receiver whose home has not opened its mailbox yet, here or elsewhere, is
 // waited for; one that nobody waits for any more may yet be signed in.
-func TestAReceiverWhoseMailboxIsNotOpenYet(t *testing.T) {
+func TestMailboxNotOpenYet(t *testing.T) {
 	const count = 50
 	limits := quick
 	limits.Timeout = time.Minute

@@ -16,24 +16,24 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// numbered is a message that tells its place, of any size.
+// numbered is a message that holds its number, of any size.
 func numbered(from, to string, i, size int) wire.Message {
 	b := make([]byte, max(size, 8))
 	binary.BigEndian.PutUint64(b, uint64(i))
 	return wire.Message{From: from, To: to, Payload: [][]byte{b}}
 }
 
-func placeOf(m wire.Message) int { return int(binary.BigEndian.Uint64(m.Payload[0])) }
+func numberOf(m wire.Message) int { return int(binary.BigEndian.Uint64(m.Payload[0])) }
 
-// drain reads a mailbox until ctx ends and hands on the places.
-func drain(ctx context.Context, box *router.Mailbox, tell func(from string, place int)) {
+// drain reads a mailbox until ctx ends and records the numbers.
+func drain(ctx context.Context, box *router.Mailbox, record func(from string, number int)) {
 	for after := uint64(0); ; {
 		got, err := box.Receive(ctx, after, 100)
 		if err != nil {
 			return
 		}
 		for _, g := range got {
-			tell(g.Message.From, placeOf(g.Message))
+			record(g.Message.From, numberOf(g.Message))
 			after = g.Number
 		}
 	}
@@ -41,7 +41,7 @@ func drain(ctx context.Context, box *router.Mailbox, tell func(from string, plac
 
 // Messages of one sender to one receiver arrive in the order of the posts, and
 // are answered in it, whatever their sizes.
-func TestOrderPerPair(t *testing.T) {
+func TestOrderPerStream(t *testing.T) {
 	const senders, each = 4, 1500
 	limits := quick
 	limits.MailboxBytes = 1 << 40

@@ -11,9 +11,9 @@ import (
 	"github.com/folkmoot/folkmoot/router"
 )
 
-// A coordinator that was away for long gets its links as soon as it is heard,
-// in both directions: who dials it, and whom it dials, hears it by that.
-func TestLinksComeSoonAfterAReturn(t *testing.T) {
+// A coordinator that was away for long gets its links at its first sign of life,
+// in both directions: who dials it, and whom it dials, learns of it by that.
+func TestRedialAfterPeerAlive(t *testing.T) {
 	for _, away := range []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			var there atomic.Bool
@@ -40,7 +40,7 @@ func TestLinksComeSoonAfterAReturn(t *testing.T) {
 
 // Signs of life of a coordinator whose links do not last are no reason to dial
 // it all the time.
-func TestLinksThatDoNotLastAreDialledRarely(t *testing.T) {
+func TestBackoffOfShortLivedLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dials atomic.Int32
 		w := newWorld()

@@ -14,20 +14,20 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// relayBody builds the body of a relay as router/frame.go documents it.
-func relayBody(hops byte, turn uint64, way []string, data []byte) []byte {
-	b := binary.BigEndian.AppendUint64([]byte{hops}, turn)
+// relayBody builds the body of a relay as link/frame.go documents it.
+func relayBody(hops byte, epoch uint64, ids []string, data []byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{hops}, epoch)
 	var code []byte
-	for _, id := range way {
+	for _, id := range ids {
 		code = append(append(code, byte(len(id))), id...)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(code)))
 	return append(append(b, code...), data...)
 }
 
-// played is a coordinator that the test plays: links to it are accepted as
+// fakePeer is a coordinator that the test plays: links to it are accepted as
 // they are dialled.
-func (w *world) played(id string) *node {
+func (w *world) fakePeer(id string) *node {
 	n := &node{id: id, w: w, accept: make(chan accepted), down: make(chan struct{})}
 	w.change(func() { w.nodes[id] = n })
 	return n
@@ -100,48 +100,48 @@ func chain(t testing.TB) route.Policy {
 	return p
 }
 
-// A relay whose way can not be true is dropped and counted, wherever it goes;
-// one over a link that is not there comes back; one that can not be read ends
+// A relay whose route cannot be true is dropped and counted, wherever it goes;
+// one over a link that is not there comes back; one that cannot be read ends
 // the link.
-func TestForgedWays(t *testing.T) {
+func TestForgedRoutes(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	n := w.start(t, quick, "n2")[0]
-	w.played("n1")
-	w.played("n3")
+	w.fakePeer("n1")
+	w.fakePeer("n3")
 	w.change(func() { w.rows["n1.a"] = row{"n1", "s", 1} })
 	box := n.signIn(t, "n2.b")
 	data := func(id uint32) []byte { return dataBody(t, id, box.Session(), text("n1.a", "n2.b", "x")) }
-	c := speak(t, n, "n1")
+	c := dialAs(t, n, "n1")
 	write(t, c, openFrame(1, 1))
-	const forged, noWay = 4, 8
+	const forged, noRoute = 4, 8
 	seen := uint64(0) // of those that came back
 	for i, x := range []struct {
 		what string
 		hops byte
-		way  []string
+		ids  []string
 		want byte
 	}{
 		{"said to come from n3", 1, []string{"n3", "n2"}, forged},
-		{"said to come from n3 over n1", 2, []string{"n3", "n1", "n2"}, noWay}, // no such link
+		{"said to come from n3 over n1", 2, []string{"n3", "n1", "n2"}, noRoute}, // no such link
 		{"said to come from a stranger over n1", 2, []string{"x", "n1", "n2"}, forged},
 		{"not for here", 1, []string{"n1", "n3"}, forged},
 		{"in a circle", 1, []string{"n1", "n2", "n1"}, forged},
 		{"back again", 3, []string{"n1", "n2", "n1", "n2"}, forged},
-		{"over a link that is not there", 1, []string{"n1", "n2", "n4"}, noWay},
-		{"over a link that is down", 1, []string{"n1", "n2", "n3"}, noWay},
+		{"over a link that is not there", 1, []string{"n1", "n2", "n4"}, noRoute},
+		{"over a link that is down", 1, []string{"n1", "n2", "n3"}, noRoute},
 		{"right", 1, []string{"n1", "n2"}, 0},
 	} {
 		before := n.Stats()["forged_way"]
 		id := uint32(100 + i)
 		d := data(id)
 		binary.BigEndian.PutUint64(d[4:], seen)
-		write(t, c, linkFrame(8, relayBody(x.hops, 1, x.way, d)))
+		write(t, c, linkFrame(8, relayBody(x.hops, 1, x.ids, d)))
 		got := verdicts(t, c, 1)
 		if got[id] != x.want {
 			t.Errorf("%s: verdicts %v, want %d", x.what, got, x.want)
 		}
-		if x.want == noWay {
+		if x.want == noRoute {
 			seen++
 		}
 		if counted := n.Stats()["forged_way"] - before; (counted == 1) != (x.want == forged) {
@@ -154,25 +154,25 @@ func TestForgedWays(t *testing.T) {
 	if got := box.Len(); got != 1 {
 		t.Errorf("%d messages were delivered, want the right one only", got)
 	}
-	way := []string{"n1", "n2"}
-	cut := relayBody(1, 1, way, data(1))
+	ids := []string{"n1", "n2"}
+	cut := relayBody(1, 1, ids, data(1))
 	binary.BigEndian.PutUint16(cut[9:], 5)
-	long := relayBody(1, 1, way, nil)
+	long := relayBody(1, 1, ids, nil)
 	binary.BigEndian.PutUint16(long[9:], 60000)
 	number := uint64(1)
 	for what, body := range map[string][]byte{
-		"relay of 3 bytes":     make([]byte, 3),
-		"no hops":              relayBody(0, 1, way, data(1)),
-		"more hops than way":   relayBody(2, 1, way, data(1)),
-		"no way":               relayBody(1, 1, nil, data(1)),
-		"an empty id":          relayBody(1, 1, []string{"n1", ""}, data(1)),
-		"an id cut short":      cut,
-		"a way beyond the end": long,
-		"no data":              relayBody(1, 1, way, nil),
+		"relay of 3 bytes":       make([]byte, 3),
+		"no hops":                relayBody(0, 1, ids, data(1)),
+		"more hops than ids":     relayBody(2, 1, ids, data(1)),
+		"no route":               relayBody(1, 1, nil, data(1)),
+		"an empty id":            relayBody(1, 1, []string{"n1", ""}, data(1)),
+		"an id cut short":        cut,
+		"a route beyond the end": long,
+		"no data":                relayBody(1, 1, ids, nil),
 	} {
 		t.Run(what, func(t *testing.T) {
 			number++
-			c := speak(t, n, "n1")
+			c := dialAs(t, n, "n1")
 			write(t, c, openFrame(1, number), linkFrame(8, body))
 			closes(t, c)
 		})
@@ -185,16 +185,16 @@ func TestForgedWays(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			number++
-			c := speak(t, n, "n1")
+			c := dialAs(t, n, "n1")
 			write(t, c, openFrame(1, number), linkFrame(9, body))
 			closes(t, c)
 		})
 	}
 }
 
-// A message that can not go on comes back and takes the route that is left, even
+// A message that cannot go on comes back and takes the route that is left, even
 // if its sender could not know.
-func TestAWayThatEndsHalfway(t *testing.T) {
+func TestRerouteAfterNoRoute(t *testing.T) {
 	w := newWorld()
 	w.topology = route.Ring()
 	w.pipe = func(from, to string) (net.Conn, net.Conn, error) {
@@ -213,14 +213,14 @@ func TestAWayThatEndsHalfway(t *testing.T) {
 	}
 }
 
-// A middle that can not send on any more tells so in any order; the messages
+// A coordinator on the route that cannot send on any more says so in any order; the messages
 // leave again in their own.
 func TestReturnedMessagesKeepTheirOrder(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	n := w.start(t, quick, "n1")[0]
-	middle := w.played("n2")
-	w.played("n3")
+	middle := w.fakePeer("n2")
+	w.fakePeer("n3")
 	w.change(func() { w.rows["n3.b"] = row{"n3", "s", 1} })
 	n.signIn(t, "n1.a")
 	c := (<-middle.accept).conn
@@ -233,20 +233,20 @@ func TestReturnedMessagesKeepTheirOrder(t *testing.T) {
 	}
 	next := func() (id uint32, place int) {
 		b := nextOf(t, c, 2, 8)
-		way := int(binary.BigEndian.Uint16(b[9:]))
-		if b[0] != 1 || string(b[11:11+way]) != "\x02n1\x02n2\x02n3" {
-			t.Fatalf("hop %d of way %q", b[0], b[11:11+way])
+		n := int(binary.BigEndian.Uint16(b[9:]))
+		if b[0] != 1 || string(b[11:11+n]) != "\x02n1\x02n2\x02n3" {
+			t.Fatalf("hop %d of route %q", b[0], b[11:11+n])
 		}
-		b = b[11+way:]
+		b = b[11+n:]
 		return binary.BigEndian.Uint32(b), int(binary.BigEndian.Uint64(b[len(b)-8:]))
 	}
 	var id [3]uint32
 	for i := range 3 {
 		id[i], _ = next()
 	}
-	const accepted, noWay = 0, 8
+	const accepted, noRoute = 0, 8
 	tell := func(id uint32, v byte) []byte { return linkFrame(4, append(u32(id), v)) }
-	write(t, c, tell(id[0], noWay), tell(id[2], noWay), tell(id[1], noWay))
+	write(t, c, tell(id[0], noRoute), tell(id[2], noRoute), tell(id[1], noRoute))
 	for i := range 3 {
 		id, place := next()
 		if place != i {
@@ -263,21 +263,21 @@ func TestReturnedMessagesKeepTheirOrder(t *testing.T) {
 
 // When a message comes back through a middle, those of its stream that still
 // wait there come back too.
-func TestTheMiddleTurnsBackWhatWaits(t *testing.T) {
+func TestForwarderReturnsWaiting(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	n := w.start(t, quick, "n2")[0]
-	w.played("n1")
-	end := w.played("n3")
+	w.fakePeer("n1")
+	end := w.fakePeer("n3")
 	out := (<-end.accept).conn
 	defer out.Close()
 	close(end.down)
 	nextOf(t, out, 2, 9)
-	in := speak(t, n, "n1")
+	in := dialAs(t, n, "n1")
 	write(t, in, openFrame(1, 1))
-	way := []string{"n1", "n2", "n3"}
+	ids := []string{"n1", "n2", "n3"}
 	relay := func(id uint32, size int) []byte {
-		return relayBody(1, 1, way, dataBody(t, id, "s", numbered("n1.a", "n3.b", int(id), size)))
+		return relayBody(1, 1, ids, dataBody(t, id, "s", numbered("n1.a", "n3.b", int(id), size)))
 	}
 	write(t, in, linkFrame(8, relay(1, 8)))
 	nextOf(t, out, 2, 8) // 1 is on its route; 2 waits, since a large one goes alone
@@ -296,26 +296,26 @@ func TestTheMiddleTurnsBackWhatWaits(t *testing.T) {
 	}
 	write(t, in, linkFrame(5, make([]byte, 8)))
 	nextOf(t, in, 2, 6) // all before is here
-	const noWay = 8
-	write(t, out, linkFrame(4, append(u32(0), noWay)))
-	if got, want := verdicts(t, in, 2), map[uint32]byte{1: noWay, 2: noWay}; !maps.Equal(got, want) {
+	const noRoute = 8
+	write(t, out, linkFrame(4, append(u32(0), noRoute)))
+	if got, want := verdicts(t, in, 2), map[uint32]byte{1: noRoute, 2: noRoute}; !maps.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 	// What comes behind them comes back too, until n1 says that it knows.
 	write(t, in, linkFrame(8, relay(4, 8)))
-	if got := verdicts(t, in, 1); got[4] != noWay {
+	if got := verdicts(t, in, 1); got[4] != noRoute {
 		t.Errorf("verdicts %v, want message 4 back", got)
 	}
 }
 
 // The link by which a message came to the middle ends before the message comes
 // back. Those behind it came by the next link, and none overtakes another.
-func TestComingBackOverTheNextLink(t *testing.T) {
+func TestReturnOverNextLink(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	n := w.start(t, quick, "n2")[0]
-	w.played("n1")
-	end := w.played("n3")
+	w.fakePeer("n1")
+	end := w.fakePeer("n3")
 	out := (<-end.accept).conn
 	defer out.Close()
 	close(end.down)
@@ -323,41 +323,41 @@ func TestComingBackOverTheNextLink(t *testing.T) {
 	relay := func(id uint32, from string) []byte {
 		return linkFrame(8, relayBody(1, 1, []string{"n1", "n2", "n3"}, dataBody(t, id, "s", numbered(from, "n3.b", int(id), 8))))
 	}
-	first := speak(t, n, "n1")
+	first := dialAs(t, n, "n1")
 	write(t, first, openFrame(1, 1), relay(1, "n1.a"))
 	nextOf(t, out, 2, 8)
-	second := speak(t, n, "n1")
+	second := dialAs(t, n, "n1")
 	write(t, second, openFrame(1, 2), relay(2, "n1.a"), relay(3, "n1.other"))
 	nextOf(t, out, 2, 8)
 	nextOf(t, out, 2, 8)
-	const accepted, noWay = 0, 8
+	const accepted, noRoute = 0, 8
 	tell := func(slot uint32, v byte) []byte { return linkFrame(4, append(u32(slot), v)) }
-	write(t, out, tell(0, noWay), tell(2, accepted))
+	write(t, out, tell(0, noRoute), tell(2, accepted))
 	if got := verdicts(t, second, 1); got[3] != accepted {
 		t.Fatalf("verdicts %v, want message 3 accepted", got)
 	}
 	write(t, second, relay(4, "n1.a")) // behind 2, which will come back
-	if got := verdicts(t, second, 1); got[4] != noWay {
+	if got := verdicts(t, second, 1); got[4] != noRoute {
 		t.Errorf("verdicts %v, want message 4 back", got)
 	}
-	write(t, out, tell(1, noWay))
-	if got := verdicts(t, second, 1); got[2] != noWay {
+	write(t, out, tell(1, noRoute))
+	if got := verdicts(t, second, 1); got[2] != noRoute {
 		t.Errorf("verdicts %v, want message 2 back", got)
 	}
 }
 
-// A coordinator that has restarted with its clock set back is heard all the
+// A coordinator that has restarted with its clock set back is followed all the
 // same, soon: what it says of its links, and its messages.
-func TestAClockSetBack(t *testing.T) {
+func TestEpochAfterClockSetBack(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	future := uint64(time.Now().Add(10 * 365 * 24 * time.Hour).UnixMilli())
 	n := w.start(t, quick, "n1", "n2")
-	end := w.played("n3")
+	end := w.fakePeer("n3")
 	out := (<-end.accept).conn // of n2
 	defer out.Close()
 	close(end.down)
-	until(t, "n3 hears that n2 has all its links", func() bool {
+	until(t, "n3 learns that n2 has all its links", func() bool {
 		b := nextOf(t, out, 2, 9)
 		return string(b[1:3]) == "n2" && b[12] == 0
 	})
@@ -365,8 +365,8 @@ func TestAClockSetBack(t *testing.T) {
 	n[0].signIn(t, "n1.a")
 	n[0].sends(t, text("n1.a", "n2.b", "1"), router.Delivered, "")
 
-	// The process before n1's, as n2 has heard it.
-	past := speak(t, n[1], "n1")
+	// The process before n1's, as n2 knows it.
+	past := dialAs(t, n[1], "n1")
 	write(t, past, openFrame(9, 1), linkFrame(8, relayBody(1, future, []string{"n1", "n2"}, dataBody(t, 1, box.Session(), text("n1.a", "n2.b", "2")))))
 	reads(t, box, 0, "1", "2")
 	past.Close()
@@ -374,11 +374,11 @@ func TestAClockSetBack(t *testing.T) {
 	n[0].sends(t, text("n1.a", "n2.b", "3"), router.Delivered, "")
 	reads(t, box, 2, "3")
 	if n[1].Stats()["out_of_turn"] == 0 {
-		t.Error("nothing was out of turn: this test shows nothing")
+		t.Error("nothing was of an old epoch: this test shows nothing")
 	}
 
-	// And the process before n2's, as n3 has heard it.
-	c := speak(t, n[1], "n3")
+	// And the process before n2's, as n3 knows it.
+	c := dialAs(t, n[1], "n3")
 	report := append([]byte{2, 'n', '2'}, binary.BigEndian.AppendUint64(nil, future)...)
 	write(t, c, openFrame(1, 1), linkFrame(9, append(report, 0, 1, 2, 'n', '1')))
 	for {
@@ -390,12 +390,12 @@ func TestAClockSetBack(t *testing.T) {
 }
 
 // Older builds have no relays: they get plain messages from their neighbours,
-// and nobody's way leads over them.
+// and nobody's route leads over them.
 func TestNeighbourOfVersionOne(t *testing.T) {
 	w := newWorld()
 	w.topology = route.Ring()
 	n := w.start(t, quick, "n1", "n3", "n4") // n2 is the old one
-	old := w.played("n2")
+	old := w.fakePeer("n2")
 	w.change(func() {
 		w.rows["n2.b"] = row{"n2", "s", 1}
 		w.rows["n2.a"] = row{"n2", "s", 1}
@@ -432,10 +432,10 @@ func TestNeighbourOfVersionOne(t *testing.T) {
 		}()
 	}
 	n[0].sends(t, text("n1.a", "n2.b", "x"), router.Delivered, "")
-	n[0].sends(t, text("n1.a", "n3.b", "the long way"), router.Delivered, "")
-	reads(t, box, 0, "the long way")
+	n[0].sends(t, text("n1.a", "n3.b", "by the long route"), router.Delivered, "")
+	reads(t, box, 0, "by the long route")
 	// Its own messages are taken as ever.
-	c := speak(t, n[0], "n2")
+	c := dialAs(t, n[0], "n2")
 	m := wire.Message{From: "n2.a", To: "n1.a", Payload: [][]byte{[]byte("x")}}
 	write(t, c, openFrame(1, 1), linkFrame(2, dataBody(t, 1, "session of n1.a", m)))
 	if got := verdicts(t, c, 1); got[1] != 0 {
@@ -470,40 +470,40 @@ func TestMembersComeAndGo(t *testing.T) {
 		return rest[len(rest)-1].Stats()["relayed"] > 0
 	})
 	if got := sum(n, "forged_way"); got > 0 {
-		t.Errorf("%d ways were taken for forged", got)
+		t.Errorf("%d routes were taken for forged", got)
 	}
 }
 
 // A message that comes late is refused, and what follows of its stream is turned
 // back until the dialler is known to have read the refusal of each: the late
 // one's alone does not let others pass those that were turned back because of it.
-func TestALateOneOpensNoGap(t *testing.T) {
+func TestLateRefusalKeepsFence(t *testing.T) {
 	w := newWorld()
 	w.topology = chain(t)
 	n := w.start(t, quick, "n2")[0]
-	w.played("n1")
+	w.fakePeer("n1")
 	w.change(func() { w.rows["n1.a"] = row{"n1", "s", 1} })
 	box := n.signIn(t, "n2.b")
-	c := speak(t, n, "n1")
+	c := dialAs(t, n, "n1")
 	write(t, c, openFrame(1, 1))
-	const accepted, noWay, turn = 0, 8, uint64(1 << 60)
+	const accepted, noRoute, epoch = 0, 8, uint64(1 << 60)
 	for i, x := range []struct {
-		what string
-		turn uint64
-		seen uint64
-		want func(byte) bool
+		what  string
+		epoch uint64
+		seen  uint64
+		want  func(byte) bool
 	}{
-		{"the first one", turn, 0, func(v byte) bool { return v == accepted }},
-		{"one that comes late", turn - 1, 0, func(v byte) bool { return v != accepted }},
-		{"the second one", turn, 0, func(v byte) bool { return v == noWay }},
-		{"the third one", turn, 1, func(v byte) bool { return v == noWay }},
-		{"the second one again", turn, 3, func(v byte) bool { return v == accepted }},
-		{"the third one again", turn, 3, func(v byte) bool { return v == accepted }},
+		{"the first one", epoch, 0, func(v byte) bool { return v == accepted }},
+		{"one that comes late", epoch - 1, 0, func(v byte) bool { return v != accepted }},
+		{"the second one", epoch, 0, func(v byte) bool { return v == noRoute }},
+		{"the third one", epoch, 1, func(v byte) bool { return v == noRoute }},
+		{"the second one again", epoch, 3, func(v byte) bool { return v == accepted }},
+		{"the third one again", epoch, 3, func(v byte) bool { return v == accepted }},
 	} {
 		id := uint32(i)
 		d := dataBody(t, id, box.Session(), text("n1.a", "n2.b", x.what))
 		binary.BigEndian.PutUint64(d[4:], x.seen)
-		write(t, c, linkFrame(8, relayBody(1, x.turn, []string{"n1", "n2"}, d)))
+		write(t, c, linkFrame(8, relayBody(1, x.epoch, []string{"n1", "n2"}, d)))
 		if got := verdicts(t, c, 1); !x.want(got[id]) {
 			t.Errorf("%s got verdict %d", x.what, got[id])
 		}

@@ -55,7 +55,7 @@ func TestReceiverUnknown(t *testing.T) {
 }
 
 // All who ask for an unknown name while one look-up is under way share the next.
-func TestLookUpsAreShared(t *testing.T) {
+func TestLookupsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.pipe = inMemory
@@ -86,7 +86,7 @@ func TestUnknownNameWithoutFreshDirectory(t *testing.T) {
 	n[0].sends(t, text("n1.a", "n2.x", "x"), router.Refused, wire.CodeUnavailable)
 }
 
-func TestRefusedAtTheDoor(t *testing.T) {
+func TestRefusedAtOnce(t *testing.T) {
 	n := newWorld().start(t, quick, "n1")
 	n[0].signIn(t, "n1.a")
 	for what, c := range map[string]struct {
@@ -133,7 +133,7 @@ func TestMovedReceiver(t *testing.T) {
 }
 
 // A sender that has just signed in is not taken for a forger by a coordinator
-// that has not heard of it yet; one that is at home elsewhere is.
+// that does not know it yet; one that is at home elsewhere is.
 func TestSenderIsCheckedAgainstItsHome(t *testing.T) {
 	n := newWorld().start(t, quick, "n1", "n2", "n3")
 	linked(t, n...)
@@ -156,7 +156,7 @@ func TestSenderIsCheckedAgainstItsHome(t *testing.T) {
 
 // What nobody read when its session ends goes back to its sender in the same
 // conversation.
-func TestUnreadMailGoesBack(t *testing.T) {
+func TestUnreadReported(t *testing.T) {
 	n := newWorld().start(t, quick, "n1", "n2")
 	sender := n[0].signIn(t, "n1.a")
 	box := n[1].signIn(t, "n2.b")
@@ -223,9 +223,9 @@ func expired(t testing.TB) context.Context {
 	return ctx
 }
 
-// A sender who waits only a moment hears soon that the receiver's coordinator
+// A sender who waits only a moment learns soon that the receiver's coordinator
 // cannot be dialled; over a link that is up it sends like everybody.
-func TestLinkWaitGivesUpSoon(t *testing.T) {
+func TestUnreachableHomeFailsFast(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	var cut atomic.Bool
@@ -261,7 +261,7 @@ func TestLinkWaitGivesUpSoon(t *testing.T) {
 	}
 	for _, to := range []string{"n2.b", "n2.COORDINATOR"} {
 		if err := post(to); wire.CodeOf(err) != wire.CodeUnavailable || !strings.Contains(err.Error(), to) {
-			t.Errorf("to %s, whose coordinator is away: got %v, want unavailable", to, err)
+			t.Errorf("to %s, whose coordinator is down: got %v, want unavailable", to, err)
 		}
 	}
 }

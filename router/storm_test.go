@@ -23,7 +23,7 @@ type weather struct {
 	rng   *rand.Rand
 
 	loss   atomic.Bool  // of ten writes one is lost, and all after it; one comes late; a part of one comes twice
-	oneWay atomic.Value // string: what this coordinator writes from now on is lost, and nobody is told
+	oneWay atomic.Value // string: what this coordinator writes from now on is lost, and no error says so
 	pause  atomic.Value // string: this coordinator reads nothing
 }
 
@@ -117,7 +117,7 @@ func (w *weather) cut(of string) {
 	}
 }
 
-// history is what senders were told and receivers got.
+// history is the outcomes senders got and what receivers got.
 type history struct {
 	from, to string
 	outcomes []atomic.Int32 // 0 none yet, 1 delivered, 2 refused or unknown receiver, 3 unknown
@@ -126,7 +126,7 @@ type history struct {
 	got []int
 }
 
-func (h *history) told(t *testing.T, i int, o router.Outcome, err error) {
+func (h *history) resolved(t *testing.T, i int, o router.Outcome, err error) {
 	k := int32(2)
 	switch o {
 	case router.Delivered:
@@ -207,7 +207,7 @@ func TestStormHistory(t *testing.T) {
 					after = g.Number
 					if h := of[g.Message.From]; h != nil {
 						h.mu.Lock()
-						h.got = append(h.got, placeOf(g.Message))
+						h.got = append(h.got, numberOf(g.Message))
 						h.mu.Unlock()
 					}
 				}
@@ -257,7 +257,7 @@ func TestStormHistory(t *testing.T) {
 				m := numbered(h.from, h.to, at, size)
 				bytes := m.Payload[0]
 				r.PostWith(m, router.PostOptions{Timeout: 5 * time.Second, Borrowed: true, Write: i%2 != 0}, func(o router.Outcome, err error) {
-					h.told(t, at, o, err)
+					h.resolved(t, at, o, err)
 					sent.Add(1)
 					<-window
 					answers.Done()
@@ -278,7 +278,7 @@ func TestStormHistory(t *testing.T) {
 	go func() {
 		defer close(over)
 		rng := rand.New(rand.NewPCG(7, 7))
-		for turn := 0; ; turn++ {
+		for step := 0; ; step++ {
 			select {
 			case <-stop:
 				return
@@ -298,7 +298,7 @@ func TestStormHistory(t *testing.T) {
 				read(third.signInAs(t, "n3.b", "second", 1), of[2])
 				continue
 			}
-			switch who := fmt.Sprintf("n%d", 1+rng.IntN(3)); turn % 4 {
+			switch who := fmt.Sprintf("n%d", 1+rng.IntN(3)); step % 4 {
 			case 0:
 				sky.loss.Store(true)
 			case 1:

@@ -31,7 +31,7 @@ func (s *sluggish) Read(b []byte) (int, error) {
 // Who posts writes to the link itself. What the socket does not take is left to
 // the link's writer, and nothing is lost, repeated or overtaken. There is one
 // poster: of several, one would find another at it and leave it to the writer.
-func TestPostersWriteThemselves(t *testing.T) {
+func TestPostWritesInline(t *testing.T) {
 	const posters, each, size = 1, 1000, 9000 // 9 MB; the sockets hold less than one
 	limits := quick
 	limits.MailboxMessages, limits.MailboxBytes, limits.LinkBytes = 1<<20, 1<<40, 1<<40
@@ -68,7 +68,7 @@ func TestPostersWriteThemselves(t *testing.T) {
 		t.Fatalf("%d messages came of %d, error %v", len(got), posters*each, err)
 	}
 	for _, g := range got {
-		if number := placeOf(g.Message); number != next[g.Message.From] || g.Message.Size() != size {
+		if number := numberOf(g.Message); number != next[g.Message.From] || g.Message.Size() != size {
 			t.Fatalf("message %d of %s came with %d bytes where %d was due", number, g.Message.From, g.Message.Size(), next[g.Message.From])
 		}
 		next[g.Message.From]++
@@ -78,8 +78,8 @@ func TestPostersWriteThemselves(t *testing.T) {
 	}
 }
 
-// A consumer that is told WriteNow may take from the mailbox in the call.
-func TestConsumerTakesInTheCall(t *testing.T) {
+// A consumer that is notified with WriteNow may take from the mailbox in the call.
+func TestConsumerWriteNow(t *testing.T) {
 	w := newWorld()
 	n := w.start(t, quick, "n1", "n2")
 	linked(t, n...)
@@ -97,7 +97,7 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 				for _, m := range msgs {
 					got <- m
 				}
-				_, _ = mail.Take(nil, 10, 1<<20) // nothing: it is told again
+				_, _ = mail.Take(nil, 10, 1<<20) // nothing: it is notified again
 			}()
 			return
 		}
@@ -105,7 +105,7 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 		defer mu.Unlock()
 		msgs, err := mail.Take(nil, 10, 1<<20)
 		if err != nil || len(msgs) == 0 {
-			t.Errorf("told, but took %d messages, error %v", len(msgs), err)
+			t.Errorf("notified, but took %d messages, error %v", len(msgs), err)
 		}
 		for _, m := range msgs {
 			got <- m
@@ -126,8 +126,8 @@ func TestConsumerTakesInTheCall(t *testing.T) {
 		})
 		select {
 		case m := <-got:
-			if placeOf(m) != i {
-				t.Fatalf("message %d came where %d was due", placeOf(m), i)
+			if numberOf(m) != i {
+				t.Fatalf("message %d came where %d was due", numberOf(m), i)
 			}
 		case <-time.After(20 * time.Second):
 			t.Fatalf("message %d did not come", i)
@@ -142,7 +142,7 @@ func (n narrow) SetWriteBuffer(int) error { return n.TCPConn.SetWriteBuffer(4 <<
 
 // Outcomes that a dialler's socket does not take at once reach it later, whole
 // and each once.
-func TestOutcomesForADiallerThatReadsLate(t *testing.T) {
+func TestOutcomesForSlowDialler(t *testing.T) {
 	const messages = 20_000 // of outcomes, 5 bytes each at least: the sockets hold less
 	limits := quick
 	limits.Ping = time.Minute // a dialler that reads nothing for three of them is dead
@@ -177,10 +177,10 @@ func TestOutcomesForADiallerThatReadsLate(t *testing.T) {
 
 // A dialler that says it has read no refusal, however many there are, is
 // given up: what is kept of them has a bound.
-func TestADiallerThatReadsNoRefusal(t *testing.T) {
+func TestDiallerThatReadsNoRefusals(t *testing.T) {
 	n := newWorld().start(t, quick, "n1")[0]
 	n.w.change(func() { n.w.rows["x.a"] = row{"x", "s", 1} })
-	c := speak(t, n, "x")
+	c := dialAs(t, n, "x")
 	write(t, c, openFrame(1, 1))
 	many := bytes.Repeat(linkFrame(2, dataBody(t, 1, "no session", text("x.a", "n1.nobody", "x"))), 1024)
 	go func() {
