@@ -3,20 +3,12 @@ package router
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/folkmoot/folkmoot/router/link"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
-)
-
-const (
-	openLimit = 5 * time.Second // of silence before the open frame
-	maxOpen   = 64              // accepted links that have not sent it
 )
 
 // inLink is a link that another coordinator dialled. Its messages come in and
@@ -65,63 +57,16 @@ type fence struct {
 // as many messages without outcome.
 const maxFences = 1 << 17
 
-// acceptLinks takes links until the dialler's port is closed.
-func (r *Router) acceptLinks() {
-	slots := make(chan struct{}, maxOpen)
-	for {
-		conn, from, err := r.dialer.AcceptLink()
-		switch {
-		case err != nil && (r.closed.Load() || errors.Is(err, net.ErrClosed)):
-			return
-		case err != nil:
-			r.log.Warn("no link accepted", "reason", err)
-			select {
-			case <-time.After(r.limits.BackoffMin):
-			case <-r.ctx.Done():
-			}
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			conn.Close()
-			continue
-		}
-		if !r.goTracked(func() { r.serveAccepted(conn, from, func() { <-slots }) }) {
-			conn.Close()
-			return
-		}
-	}
-}
-
-var errStopping = errors.New("closed by this coordinator")
-
-// serveAccepted uses one accepted connection until it ends.
-func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
-	defer conn.Close()
-	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
-	c, stop := link.NewConn(ctx, conn, r.limits.Ping)
-	defer stop()
-	c.LimitSilence(openLimit)
-	in, err := r.readOpen(c, from)
-	opened()
-	c.LimitSilence(0)
-	if err == nil {
-		r.PeerAlive(in.from)
-		err = r.registerAccepted(in)
-	}
-	if err != nil {
-		r.logLinkEnd("from", from, err)
-		return
-	}
+// serve delivers what comes and writes outcomes until the connection ends, and
+// returns why it did. cancel ends ctx.
+func (in *inLink) serve(ctx context.Context, cancel context.CancelFunc) error {
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
 		in.inbox.WriteLoop(ctx)
-		conn.Close()
+		in.inbox.Close()
 	}()
-	err = in.readLoop()
+	err := in.readLoop()
 	in.inbox.Mu.Lock()
 	in.closed = true
 	if in.fault != nil {
@@ -130,7 +75,7 @@ func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	in.inbox.Mu.Unlock()
 	in.forwarding.Wait() // those beside the reader too: the next link's come behind them
 	_ = in.inbox.Flush()
-	if r.ctx.Err() != nil {
+	if in.r.ctx.Err() != nil {
 		err = errStopping
 	}
 	var p link.ProtocolError
@@ -139,8 +84,7 @@ func (r *Router) serveAccepted(conn net.Conn, from string, opened func()) {
 	}
 	cancel()
 	<-wrote
-	r.logLinkEnd("from", from, err)
-	r.unregisterAccepted(in)
+	return err
 }
 
 // fail ends a link for a fault that was found beside its reader.
@@ -151,51 +95,6 @@ func (in *inLink) fail(err error) {
 	}
 	in.inbox.Mu.Unlock()
 	in.inbox.Close()
-}
-
-// readOpen reads the open frame.
-func (r *Router) readOpen(c *link.Conn, from string) (*inLink, error) {
-	id, err := c.ReadOpen()
-	if err != nil {
-		return nil, err
-	}
-	return &inLink{
-		r: r, from: from, inbox: link.NewInbox(c, from), id: id,
-		ended:  make(chan struct{}),
-		fences: fences{byKey: make(map[streamKey]uint64)},
-		held:   make(map[string]*heldFrom),
-	}, nil
-}
-
-// registerAccepted makes in the one link from its coordinator: it waits until the one
-// before has delivered its last message. An older link never follows a newer
-// one.
-func (r *Router) registerAccepted(in *inLink) error {
-	for {
-		r.acceptedMu.Lock()
-		last := r.newestLinks[in.from]
-		if last.Instance == in.id.Instance && last.Number >= in.id.Number {
-			r.acceptedMu.Unlock()
-			return fmt.Errorf("link number %d is older than number %d", in.id.Number, last.Number)
-		}
-		before := r.acceptedLinks[in.from]
-		if before == nil {
-			r.acceptedLinks[in.from] = in
-			r.newestLinks[in.from] = in.id
-			r.acceptedMu.Unlock()
-			return nil
-		}
-		r.acceptedMu.Unlock()
-		before.inbox.Close()
-		<-before.ended
-	}
-}
-
-func (r *Router) unregisterAccepted(in *inLink) {
-	r.acceptedMu.Lock()
-	delete(r.acceptedLinks, in.from)
-	r.acceptedMu.Unlock()
-	close(in.ended)
 }
 
 // readLoop delivers what comes until the connection fails or is dead.

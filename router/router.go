@@ -54,10 +54,6 @@ type Router struct {
 
 	parkedMu lockorder.Mutex[lockorder.Leaf]
 	parked   []*stream // to be pumped at the next tick
-
-	acceptedMu    lockorder.Mutex[lockorder.Leaf]
-	acceptedLinks map[string]*inLink       // accepted links, by the other coordinator's id
-	newestLinks   map[string]link.Identity // the newest ever accepted
 }
 
 // Open starts a router; Close ends it.
@@ -75,8 +71,7 @@ func Open(c Config) *Router {
 		lookups:    lookupQueue{wake: make(chan struct{}, 1)},
 		seed:       maphash.MakeSeed(),
 		mailboxes:  make(map[string]*Mailbox), mailboxByName: make(map[string]*Mailbox),
-		links:         make(map[string]*outLink),
-		acceptedLinks: make(map[string]*inLink), newestLinks: make(map[string]link.Identity),
+		links: make(map[string]*outLink),
 	}
 	r.mesh = c.Topology.IsMesh()
 	r.routes = route.NewTable(c.Self, c.Topology)
@@ -91,7 +86,7 @@ func Open(c Config) *Router {
 	r.goTracked(func() { r.maintain(r.ctx, changed) })
 	if r.dialer != nil {
 		// Not waited for by Close: it ends when the port it waits at does.
-		go r.acceptLinks()
+		go newAcceptor(r).run()
 	}
 	return r
 }
