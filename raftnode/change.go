@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -119,7 +120,7 @@ func (n *Node) transferIfSelf(ctx context.Context, s raft.Server) error {
 	if err := n.handOver(ctx, ""); err != nil {
 		return err
 	}
-	return errNotLeader
+	return outcome.ErrNotLeader
 }
 
 func (n *Node) removeMember(ctx context.Context, id string) error {

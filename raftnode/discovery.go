@@ -337,7 +337,7 @@ func (n *Node) bootstrap(found discovered) error {
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
 	defer cancel()
-	err := n.futures.await(ctx, n.raft.BootstrapCluster(raft.Configuration{Servers: servers}))
+	err := n.futures.Await(ctx, n.raft.BootstrapCluster(raft.Configuration{Servers: servers}))
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("found the cluster: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -136,7 +137,7 @@ func (n *Node) newLeaderTerm() *leaderTerm {
 func (r *leaderTerm) start() {
 	n := r.node
 	for {
-		err := n.futures.await(r.ctx, n.raft.Apply(nil, time.Second))
+		err := n.futures.Await(r.ctx, n.raft.Apply(nil, time.Second))
 		if _, ok := n.leading(); ok && err == nil {
 			break
 		}
@@ -191,13 +192,13 @@ func (n *Node) handOver(ctx context.Context, serverID string) error {
 		}
 		f = n.raft.LeadershipTransferToServer(s.ID, s.Address)
 	}
-	err := n.futures.await(ctx, f)
+	err := n.futures.Await(ctx, f)
 	switch {
 	case err == nil:
 		n.log.Info("leadership was handed over", "to", serverID)
 		return nil
 	case errors.Is(err, raft.ErrNotLeader):
-		return errNotLeader
+		return outcome.ErrNotLeader
 	}
 	return wire.NotTried("leadership was not handed over: %v", err)
 }

@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 // deposedGrace is how long a deposed leader may still answer what was sent to
 // it. After that a writer is better off with "unknown" now than later.
 const deposedGrace = 200 * time.Millisecond
+
+// errDeposed ends what waits for the answer of a leader that was deposed.
+var errDeposed = errors.New("the leader was deposed before it answered")
 
 // leaderTracker is the leader that this server follows, as far as raft has reported.
 type leaderTracker struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -164,7 +165,7 @@ func (n *Node) forwardChange(ctx context.Context, addr string, o membershipReque
 		return done, err
 	}
 	if body, err = n.calls.Call(ctx, addr, methodOrder, body); err != nil {
-		return done, unknownUnlessCoded(err)
+		return done, outcome.UnknownUnlessCoded(err)
 	}
 	if err := json.Unmarshal(body, &done); err != nil {
 		return done, wire.Unknown(err)
@@ -201,7 +202,7 @@ func (n *Node) executeChange(ctx context.Context, o membershipRequest) (done mem
 		return done, wire.NotTried("another change of the membership is under way: %v", context.Cause(ctx))
 	}
 	if _, ok := n.leading(); !ok {
-		return done, errNotLeader
+		return done, outcome.ErrNotLeader
 	}
 	var id string
 	switch o.Op {
@@ -249,7 +250,7 @@ func (n *Node) OnConfigChange(f func(ctx context.Context)) { n.onConfigChange.St
 
 // awaitChange waits for a change of the configuration.
 func (n *Node) awaitChange(ctx context.Context, f raft.IndexFuture) error {
-	err := n.futures.await(ctx, f)
+	err := n.futures.Await(ctx, f)
 	switch {
 	case err == nil:
 		wake(n.pingNow)
@@ -258,7 +259,7 @@ func (n *Node) awaitChange(ctx context.Context, f raft.IndexFuture) error {
 		}
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return outcome(err)
+		return outcome.Of(err)
 	case strings.Contains(err.Error(), "configuration"): // refused by the library's own check
 		return wire.Refuse(wire.CodeConflict, "%v", err)
 	}
@@ -270,7 +271,7 @@ func (n *Node) awaitChange(ctx context.Context, f raft.IndexFuture) error {
 func (n *Node) transferTo(ctx context.Context, to string) (past uint64, err error) {
 	term, ok := n.leading()
 	if !ok {
-		return 0, errNotLeader
+		return 0, outcome.ErrNotLeader
 	}
 	if to == "" {
 		if n.otherVoters() == 0 {

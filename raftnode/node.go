@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -34,7 +35,7 @@ type Node struct {
 	calls          Calls
 	raft           *raft.Raft
 	queue          *queue
-	futures        futures
+	futures        outcome.Futures
 	reads          readRounds
 	lease          lease
 	contact        leaderContact
@@ -250,7 +251,7 @@ func (n *Node) close(ctx context.Context) error {
 		n.stop()
 		return fmt.Errorf("writes are still under way: %w", context.Cause(ctx))
 	}
-	if err := n.futures.wait(ctx); err != nil {
+	if err := n.futures.Wait(ctx); err != nil {
 		n.stop()
 		return fmt.Errorf("raft has not answered: %w", err)
 	}
@@ -334,7 +335,7 @@ func (n *Node) leader() (serverID, addr string, here bool, err error) {
 func (n *Node) retry(ctx context.Context, try func() error) error {
 	began := time.Now()
 	err := try()
-	if err == nil || !notTried(err) {
+	if err == nil || !outcome.NotTried(err) {
 		return err // nearly always: no timer is made for it
 	}
 	end := time.NewTimer(n.cfg.Patience - time.Since(began))
@@ -349,7 +350,7 @@ func (n *Node) retry(ctx context.Context, try func() error) error {
 		case <-n.ctx.Done():
 			return errClosed
 		}
-		if err = try(); err == nil || !notTried(err) {
+		if err = try(); err == nil || !outcome.NotTried(err) {
 			return err
 		}
 	}

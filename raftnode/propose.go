@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -70,11 +71,11 @@ func (n *Node) forwardProposal(ctx context.Context, leader, addr string, command
 	ctx, cancel := n.leaderTracker.untilDeposed(ctx, leader)
 	defer cancel()
 	body, err := n.calls.Call(ctx, addr, methodPropose, command)
-	if err != nil && errors.Is(context.Cause(ctx), errDeposed) && !notTried(err) {
+	if err != nil && errors.Is(context.Cause(ctx), errDeposed) && !outcome.NotTried(err) {
 		err = wire.Unknown(errDeposed)
 	}
 	if err != nil {
-		return a, unknownUnlessCoded(err)
+		return a, outcome.UnknownUnlessCoded(err)
 	}
 	p, err := decodeProposed(body)
 	if err != nil {
@@ -87,19 +88,10 @@ func (n *Node) forwardProposal(ctx context.Context, leader, addr string, command
 	return a, nil
 }
 
-// unknownUnlessCoded takes an error without a code, which may have come from anywhere
-// on the way, for unknown.
-func unknownUnlessCoded(err error) error {
-	if c := wire.CodeOf(err); c == wire.CodeInternal {
-		return wire.Unknown(err)
-	}
-	return err
-}
-
 // handlePropose serves the one hop; it never makes a second one.
 func (n *Node) handlePropose(ctx context.Context, _ peer.Hello, command []byte) ([]byte, error) {
 	if n.raft.State() != raft.Leader {
-		return nil, errNotLeader
+		return nil, outcome.ErrNotLeader
 	}
 	if len(command) == 0 || len(command) > wire.MaxCommand || bytes.IndexByte(command, separator) >= 0 {
 		return nil, wire.Invalid("command", "the forwarded command is empty, too long or of several lines")

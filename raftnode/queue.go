@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -185,7 +186,7 @@ func (q *queue) run() {
 			commands[i] = p.command
 		}
 		f := q.node.raft.Apply(joinCommands(commands), maxEnqueue)
-		err := outcome(f.Error())
+		err := outcome.Of(f.Error())
 		var done applyResult
 		if err == nil {
 			done = f.Response().(applyResult)

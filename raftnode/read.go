@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -131,14 +132,14 @@ func (n *Node) confirmReadIndex(ctx context.Context) (commitPoint, error) {
 	began := time.Now()
 	term, ok := n.leading()
 	if !ok {
-		return commitPoint{}, errNotLeader
+		return commitPoint{}, outcome.ErrNotLeader
 	}
 	m := commitPoint{Index: n.raft.CommitIndex(), Term: term, Leader: n.serverID}
 	if err := n.confirmLeadership(ctx, term); err != nil {
 		return commitPoint{}, err
 	}
 	if now, ok := n.leading(); !ok || now != term {
-		return commitPoint{}, errNotLeader
+		return commitPoint{}, outcome.ErrNotLeader
 	}
 	n.recordStrictRound(began, m)
 	return m, nil
@@ -246,7 +247,7 @@ func (n *Node) requestReadIndex(ctx context.Context, c Consistency) (m commitPoi
 	ctx, cancel := n.leaderTracker.untilDeposed(ctx, id)
 	defer cancel()
 	if here {
-		return m, errNotLeader // it became leader meanwhile; the caller comes again
+		return m, outcome.ErrNotLeader // it became leader meanwhile; the caller comes again
 	}
 	began := time.Now()
 	body, err := n.calls.Call(ctx, addr, methodRead, []byte(c))
@@ -270,7 +271,7 @@ func (n *Node) handleReadIndex(ctx context.Context, from peer.Hello, body []byte
 		return nil, wire.Invalid("consistency", "%q is neither %s nor %s", c, Default, Strict)
 	}
 	if n.raft.State() != raft.Leader {
-		return nil, errNotLeader
+		return nil, outcome.ErrNotLeader
 	}
 	n.peers.recordCall(from.ServerID)
 	m, err := n.reads.localCommitPoint(ctx, c)

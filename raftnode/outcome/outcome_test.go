@@ -1,4 +1,4 @@
-package raftnode
+package outcome_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -24,7 +25,7 @@ func TestOutcomeClasses(t *testing.T) {
 		errors.New("disk"):                     wire.CodeUnknown,
 		fmt.Errorf("x: %w", raft.ErrNotLeader): wire.CodeUnavailable,
 	} {
-		if got := wire.CodeOf(outcome(err)); got != want {
+		if got := wire.CodeOf(outcome.Of(err)); got != want {
 			t.Errorf("%v: got %q, want %q", err, got, want)
 		}
 	}

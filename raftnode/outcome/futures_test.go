@@ -1,4 +1,4 @@
-package raftnode
+package outcome
 
 import (
 	"context"
@@ -17,25 +17,25 @@ func (f slowFuture) Error() error { return <-f }
 // answers it.
 func TestFuturesAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var f futures
-		if err := f.wait(t.Context()); err != nil {
+		var f Futures
+		if err := f.Wait(t.Context()); err != nil {
 			t.Errorf("without a future: %v", err)
 		}
 		gone, giveUp := context.WithCancelCause(t.Context())
 		giveUp(errors.New("gave up"))
 		slow := []slowFuture{make(slowFuture), make(slowFuture)}
 		for _, s := range slow {
-			if err := f.await(gone, s); err == nil || err.Error() != "wait for raft: gave up" {
+			if err := f.Await(gone, s); err == nil || err.Error() != "wait for raft: gave up" {
 				t.Errorf("await: %v", err)
 			}
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := f.wait(short); !errors.Is(err, context.DeadlineExceeded) {
+		if err := f.Wait(short); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with two futures that are not answered: %v", err)
 		}
 		waited := make(chan error, 1)
-		go func() { waited <- f.wait(t.Context()) }()
+		go func() { waited <- f.Wait(t.Context()) }()
 		slow[0] <- nil
 		synctest.Wait()
 		select {

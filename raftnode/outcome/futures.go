@@ -1,4 +1,4 @@
-package raftnode
+package outcome
 
 import (
 	"context"
@@ -8,19 +8,19 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// futures are those that raft has not answered yet, whether or not somebody still
+// Futures are those that raft has not answered yet, whether or not somebody still
 // waits for them. It answers all while it runs, but some never once it was shut
-// down: close waits for them before. The zero futures has none; its methods may
+// down: close waits for them before. The zero Futures has none; its methods may
 // be called from any goroutine.
-type futures struct {
+type Futures struct {
 	mu   sync.Mutex
 	open int
 	none chan struct{} // closed when open is 0 again; nil: nobody waits for that
 }
 
-// await waits for a future, or for ctx. The one goroutine that may ask the future
+// Await waits for a future, or for ctx. The one goroutine that may ask the future
 // lives until it answers.
-func (f *futures) await(ctx context.Context, future raft.Future) error {
+func (f *Futures) Await(ctx context.Context, future raft.Future) error {
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
@@ -37,7 +37,7 @@ func (f *futures) await(ctx context.Context, future raft.Future) error {
 	}
 }
 
-func (f *futures) answered() {
+func (f *Futures) answered() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open--; f.open == 0 && f.none != nil {
@@ -46,8 +46,8 @@ func (f *futures) answered() {
 	}
 }
 
-// wait returns when every future is answered, or the cause of the end of ctx.
-func (f *futures) wait(ctx context.Context) error {
+// Wait returns when every future is answered, or the cause of the end of ctx.
+func (f *Futures) Wait(ctx context.Context) error {
 	f.mu.Lock()
 	if f.open == 0 {
 		f.mu.Unlock()
