@@ -1,8 +1,6 @@
 package raftnode
 
 import (
-	"strings"
-
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
@@ -36,14 +34,6 @@ func (b *addressBook) lookupOr(id raft.ServerID, configured raft.ServerAddress) 
 		return p.Address
 	}
 	return string(configured)
-}
-
-// coordinatorID is the coordinator's name in a server id.
-func coordinatorID(serverID string) string {
-	if i := strings.LastIndexByte(serverID, '/'); i >= 0 {
-		return serverID[:i]
-	}
-	return serverID
 }
 
 // PeerHello is what the peer port says about the coordinator of an identity, now.

@@ -18,7 +18,7 @@ import (
 // server: its old one, which has votes that the new one does not know of, is
 // removed first, if it is really gone.
 func (n *Node) admitMember(ctx context.Context, p disk.Peer, nonVoter bool) (serverID string, err error) {
-	if p.ServerID == "" || p.ID == "" || p.Address == "" || coordinatorID(p.ServerID) != p.ID {
+	if p.ServerID == "" || p.ID == "" || p.Address == "" || disk.CoordinatorID(p.ServerID) != p.ID {
 		return "", wire.Invalid("peer", "a server needs an id, a server id that begins with it, and an address; not %q, %q, %q", p.ID, p.ServerID, p.Address)
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
@@ -28,7 +28,7 @@ func (n *Node) admitMember(ctx context.Context, p disk.Peer, nonVoter bool) (ser
 			return id, nil
 		case id == p.ServerID:
 			return id, n.updateAddress(ctx, s, p.Address)
-		case coordinatorID(id) == p.ID:
+		case disk.CoordinatorID(id) == p.ID:
 			if err := n.replaceMember(ctx, s, p); err != nil {
 				return "", err
 			}
@@ -104,9 +104,9 @@ func (n *Node) checkQuorumWithout(s raft.Server) error {
 	}
 	switch {
 	case remaining == 0:
-		return wire.Refuse(wire.CodeConflict, "%s has the last vote", coordinatorID(string(s.ID)))
+		return wire.Refuse(wire.CodeConflict, "%s has the last vote", disk.CoordinatorID(string(s.ID)))
 	case answering < remaining/2+1:
-		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", coordinatorID(string(s.ID)), answering, remaining)
+		return wire.Refuse(wire.CodeConflict, "without %s only %d of %d voters would be reachable: too few to go on", disk.CoordinatorID(string(s.ID)), answering, remaining)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (n *Node) assignRole(ctx context.Context, addr, serverID string, nonVoter b
 		return err
 	}
 	if _, err := n.calls.Call(ctx, addr, methodVote, body); err != nil {
-		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", coordinatorID(serverID), err)
+		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", disk.CoordinatorID(serverID), err)
 	}
 	return nil
 }

@@ -352,7 +352,7 @@ func (n *Node) bootstrap(found discovered) error {
 func namesOf(servers []raft.Server) []string {
 	names := make([]string, len(servers))
 	for i, s := range servers {
-		names[i] = coordinatorID(string(s.ID))
+		names[i] = disk.CoordinatorID(string(s.ID))
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

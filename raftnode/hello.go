@@ -439,7 +439,7 @@ func (n *Node) Alive(id string) (alive bool, last time.Time) {
 		}
 	}
 	for serverID, at := range n.peers.lastCalls {
-		if coordinatorID(serverID) == id && at.After(last) {
+		if disk.CoordinatorID(serverID) == id && at.After(last) {
 			last = at
 		}
 	}

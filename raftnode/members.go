@@ -44,7 +44,7 @@ func (n *Node) Members(context.Context) ([]MemberInfo, error) {
 func (n *Node) memberInfo(s raft.Server) MemberInfo {
 	id := string(s.ID)
 	m := MemberInfo{
-		ID: coordinatorID(id), ServerID: id, Address: string(s.Address),
+		ID: disk.CoordinatorID(id), ServerID: id, Address: string(s.Address),
 		Suffrage: strings.ToLower(s.Suffrage.String()), State: "unreachable", LastContact: -1,
 	}
 	if addr, ok := n.addresses.lookup(id); ok {
@@ -234,7 +234,7 @@ func (n *Node) executeChange(ctx context.Context, o membershipRequest) (done mem
 // findMember returns the one server that id means.
 func (n *Node) findMember(id string) (raft.Server, error) {
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if id == string(s.ID) || id == coordinatorID(string(s.ID)) {
+		if id == string(s.ID) || id == disk.CoordinatorID(string(s.ID)) {
 			return s, nil
 		}
 	}

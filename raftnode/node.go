@@ -371,7 +371,7 @@ func (n *Node) LeaderInfo() (id, serverID, addr string, term uint64) {
 		case err != nil:
 			return "", "", "", term
 		default:
-			return coordinatorID(serverID), serverID, addr, term
+			return disk.CoordinatorID(serverID), serverID, addr, term
 		}
 	}
 }

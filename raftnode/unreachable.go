@@ -134,7 +134,7 @@ func (n *Node) handleReachable(serverID string, away time.Duration) {
 		wake(n.pingNow)
 	}
 	if f := n.onReachable.Load(); f != nil {
-		(*f)(coordinatorID(serverID))
+		(*f)(disk.CoordinatorID(serverID))
 	}
 }
 

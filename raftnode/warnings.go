@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
@@ -116,7 +117,7 @@ func (n *Node) quorumWarning() string {
 		}
 		if !alive {
 			addr, _ := n.addresses.lookup(id)
-			unanswered = append(unanswered, fmt.Sprintf("%s at %s", coordinatorID(id), addr))
+			unanswered = append(unanswered, fmt.Sprintf("%s at %s", disk.CoordinatorID(id), addr))
 		}
 	}
 	if 2*answering > voters {

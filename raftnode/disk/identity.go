@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -190,6 +191,14 @@ func (l *Identity) Incarnation() string { return l.Record().Incarnation }
 func (l *Identity) ServerID() string {
 	s := l.Record()
 	return s.ID + "/" + s.Incarnation
+}
+
+// CoordinatorID is the coordinator's name in a server id.
+func CoordinatorID(serverID string) string {
+	if i := strings.LastIndexByte(serverID, '/'); i >= 0 {
+		return serverID[:i]
+	}
+	return serverID
 }
 
 // Cluster is the id of the cluster, "" while there is none yet.
