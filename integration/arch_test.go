@@ -47,7 +47,8 @@ var may = map[string]struct {
 	"raftnode/peer":      {[]string{"wire", "wire/awake", "wire/flow"}, "a port carries bytes"},
 	"raftnode/disk":      {[]string{"wire", "wire/awake"}, "files of one data directory: it knows neither the group nor the network"},
 	"raftnode/outcome":   {[]string{"wire"}, "what raft's answers mean: for the node's writes and for changes of the membership"},
-	"raftnode":           {[]string{"wire", "wire/awake", "wire/indexwait", "raftnode/disk", "raftnode/outcome", "raftnode/peer"}, "replicates bytes, never reads them"},
+	"raftnode/member":    {[]string{"wire", "wire/awake", "raftnode/disk", "raftnode/outcome", "raftnode/peer"}, "who belongs to the group: it knows neither the log's content nor its reads and writes"},
+	"raftnode":           {[]string{"wire", "wire/indexwait", "raftnode/disk", "raftnode/member", "raftnode/outcome", "raftnode/peer"}, "replicates bytes, never reads them"},
 	"router/lockorder":   {nil, "the order of the router's locks; checked in a build with -tags lockcheck"},
 	"router/route":       {[]string{"router/lockorder"}, "which coordinators have links, and the routes over them: ids in, routes out"},
 	"router/link":        {[]string{"wire", "wire/awake", "wire/flow", "wire/trywrite", "router/lockorder"}, "bytes between two coordinators: it knows neither names nor routes"},
@@ -87,7 +88,7 @@ var may = map[string]struct {
 
 // only lists the packages that alone may import a library.
 var only = map[string][]string{
-	"github.com/hashicorp/raft":                {"raftnode", "raftnode/disk", "raftnode/outcome"},
+	"github.com/hashicorp/raft":                {"raftnode", "raftnode/disk", "raftnode/member", "raftnode/outcome"},
 	"github.com/hashicorp/raft-boltdb/v2":      {"raftnode/disk"},
 	"github.com/hashicorp/raft-wal":            {"raftnode/disk"},
 	"go.etcd.io/bbolt":                         {"raftnode/disk"},

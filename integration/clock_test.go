@@ -14,7 +14,7 @@ import (
 // judging are the packages that tell by time who lives. Only the monotonic clock
 // may do that: the wall clock is stepped, by an hour now and then.
 var judging = []string{
-	"wire/awake", "wire/flow", "wire/trywrite", "registry/lease", "raftnode", "raftnode/peer", "router", "router/link", "router/route",
+	"wire/awake", "wire/flow", "wire/trywrite", "registry/lease", "raftnode", "raftnode/member", "raftnode/peer", "router", "router/link", "router/route",
 	"fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods",
 	"gateway/session", "gateway/tcp", "gateway/ws", "gateway/zmtp", "gateway/leco", "httpapi", "httpapi/rest", "client", "client/worker",
 }
@@ -27,11 +27,11 @@ var wallTimes = []string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "UTC", "L
 // judgesNothing are the files that use the wall clock once all the same, and what
 // for.
 var judgesNothing = map[string]string{
-	"raftnode/superseded.go": "a name that sorts by date",
-	"raftnode/peer/dial.go":  "a deadline that is over, whatever the clock says",
-	"router/route/table.go":  "a number above those of the process before",
-	"router/route/epoch.go":  "the same",
-	"client/link.go":         "a UUID of version 7 begins with the date",
+	"raftnode/member/superseded.go": "a name that sorts by date",
+	"raftnode/peer/dial.go":         "a deadline that is over, whatever the clock says",
+	"router/route/table.go":         "a number above those of the process before",
+	"router/route/epoch.go":         "the same",
+	"client/link.go":                "a UUID of version 7 begins with the date",
 }
 
 // wallClock lists the uses of the wall clock in a file.

@@ -123,7 +123,7 @@ type Inject struct {
 	Logs      raft.LogStore
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
-	// Resolve turns a join address into the addresses to try.
+	// Resolve turns a join address into the addresses to try; nil: by DNS.
 	Resolve func(ctx context.Context, addr string) []string
 }
 
@@ -191,9 +191,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	} else if c.Inject.Address == "" {
 		c.Inject.Address = string(c.Inject.Transport.LocalAddr())
-	}
-	if c.Inject.Resolve == nil {
-		c.Inject.Resolve = resolve
 	}
 	return c, nil
 }

@@ -41,7 +41,7 @@ func (t *leaderContact) valid(now time.Time) bool {
 }
 
 // ContactWindow is how long after a leader heard of it a coordinator may be InTouch.
-func (n *Node) ContactWindow() time.Duration { return n.peers.timeout }
+func (n *Node) ContactWindow() time.Duration { return n.members.AnswerTimeout() }
 
 // InTouch reports whether any leader, of now or later, counts a contact with this
 // coordinator within ContactWindow. It does not block.
@@ -74,7 +74,7 @@ func (n *Node) contactLoop() {
 	defer tick.Stop()
 	for {
 		var soon <-chan time.Time
-		if n.isMember() && n.contactRound() != nil { // what fails now may be well in a moment
+		if n.members.IsMember() && n.contactRound() != nil { // what fails now may be well in a moment
 			soon = time.After(n.cfg.Ping / 5)
 		}
 		select {

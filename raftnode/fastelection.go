@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// electionTimeouts is what raft's timeouts depend on. Only retime gives them to raft.
+// electionTimeouts is what raft's timeouts depend on. Only updateTimeouts gives them to raft.
 type electionTimeouts struct {
 	mu                sync.Mutex
 	electionsDisabled bool   // removed from the cluster: never campaign
@@ -111,8 +111,8 @@ func (n *Node) watchOpenedStreams() {
 func (n *Node) fastElection(streams Streams) {
 	_, leader := n.raft.LeaderWithID()
 	id := string(leader)
-	self, member := n.configuredServer(n.serverID)
-	addr, known := n.addresses.lookup(id)
+	self, member := n.members.Server(n.serverID)
+	addr, known := n.members.Address(id)
 	if id == "" || id == n.serverID || !known || !member || self.Suffrage != raft.Voter {
 		return
 	}
@@ -162,7 +162,7 @@ func (n *Node) waitForStepDown(ctx context.Context, ahead []raft.Server, leader 
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(ahead))*n.cfg.HeartbeatTimeout/4)
 	defer cancel()
 	for len(ahead) > 0 && ctx.Err() == nil {
-		hellos := n.helloAll(ctx, ahead)
+		hellos := n.members.HelloAll(ctx, ahead)
 		ahead = slices.DeleteFunc(ahead, func(s raft.Server) bool {
 			h, ok := hellos[string(s.ID)]
 			return ok && h.Leader != leader
@@ -202,33 +202,9 @@ func (n *Node) candidatesBefore(ctx context.Context, leader string) []raft.Serve
 	others := slices.DeleteFunc(slices.Clone(n.raft.GetConfiguration().Configuration().Servers), func(s raft.Server) bool {
 		return s.Suffrage != raft.Voter || string(s.ID) == n.serverID || string(s.ID) == leader
 	})
-	hellos := n.helloAll(ctx, others)
+	hellos := n.members.HelloAll(ctx, others)
 	return slices.DeleteFunc(others, func(s raft.Server) bool {
 		h, ok := hellos[string(s.ID)]
 		return !ok || h.Last > last || h.Last == last && h.ServerID > n.serverID
 	})
-}
-
-// helloAll says hello to some servers and returns what they answer, by server id.
-func (n *Node) helloAll(ctx context.Context, servers []raft.Server) map[string]hello {
-	hellos := map[string]hello{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, s := range servers {
-		id := string(s.ID)
-		addr, ok := n.addresses.lookup(id)
-		if !ok {
-			continue
-		}
-		wg.Go(func() {
-			h, err := n.sendHello(ctx, addr, id)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil && h.ServerID == id {
-				hellos[id] = h
-			}
-		})
-	}
-	wg.Wait()
-	return hellos
 }

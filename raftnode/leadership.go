@@ -186,7 +186,7 @@ func (n *Node) handOver(ctx context.Context, serverID string) error {
 	if serverID == "" {
 		f = n.raft.LeadershipTransfer()
 	} else {
-		s, ok := n.configuredServer(serverID)
+		s, ok := n.members.Server(serverID)
 		if !ok {
 			return wire.Refuse(wire.CodeNotFound, "%s is no member", serverID)
 		}

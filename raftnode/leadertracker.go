@@ -76,7 +76,7 @@ func (n *Node) watchLeaders() {
 			id := string(o.Data.(raft.LeaderObservation).LeaderID)
 			if changed, from := n.leaderTracker.observe(id); changed {
 				n.leaderChanges.Add(1)
-				wake(n.pingNow) // whom all follow now, and whom the leader reaches
+				n.members.PingNow() // whom all follow now, and whom the leader reaches
 				n.log.Info("leader changed", "from", from, "to", id, "term", n.raft.CurrentTerm())
 			}
 		case <-n.ctx.Done():

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/raftnode/member"
 	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -31,7 +32,6 @@ type Node struct {
 	failStop       *disk.FailStop
 	applied        *appliedIndex
 	transport      *transport
-	addresses      *addressBook
 	calls          Calls
 	raft           *raft.Raft
 	queue          *queue
@@ -41,29 +41,20 @@ type Node struct {
 	contact        leaderContact
 	freshness      freshness
 	leadership     leadership
-	peers          peerHealth
+	members        *member.Manager
 	snapshotsSent  snapshotsSent
-	founderCalls   founderCalls
-	liveRuns       liveRuns
 	observedCommit observedCommit
 	unreachable    unreachablePeers
 	leaderTracker  leaderTracker
 
 	leaderConnLost chan struct{} // wakes fastElection: a stream of the leader has ended
-	membershipLock chan struct{} // held by the one membership change under way
-	discoverNow    chan struct{} // wakes discoveryLoop
-	pingNow        chan struct{} // wakes pingLoop
-	founderSetSeen atomic.Pointer[string]
-	running        atomic.Bool            // raft is set
-	discovering    atomic.Pointer[string] // why this server is in no cluster yet
-	warning        atomic.Pointer[string] // what is wrong though it is in one
+	running        atomic.Bool   // raft is set
 	caughtUp       atomic.Bool
 	draining       atomic.Bool
 	timeouts       electionTimeouts
 	failure        atomic.Pointer[error]
 	leaderChanges  atomic.Uint64 // of the leader, seen by this process
 	onReachable    atomic.Pointer[func(id string)]
-	onConfigChange atomic.Pointer[func(ctx context.Context)]
 	closeOnce      sync.Once
 	closeErr       error
 
@@ -101,16 +92,10 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		snapshotsSent:  snapshotsSent{log: c.Logger},
 		calls:          c.Inject.Calls,
 		leaderConnLost: make(chan struct{}, 1),
-		membershipLock: make(chan struct{}, 1),
-		discoverNow:    make(chan struct{}, 1),
-		pingNow:        make(chan struct{}, 1),
-	}
-	n.self = disk.Peer{
-		ServerID: n.serverID, ID: c.ID, Address: c.Inject.Address,
-		Boot: c.Identity.Record().Boot, Version: c.Version, Run: newRun(time.Now()),
 	}
 	n.unreachable.onReachable = n.handleReachable
 	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.members = member.New(n.ctx, n.memberConfig(), memberHost{n})
 	defer func() {
 		if err != nil {
 			n.stop()
@@ -126,14 +111,15 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := n.awaitSupersederGone(ctx); err != nil {
+	if err := n.members.AwaitSupersederGone(ctx); err != nil {
 		return nil, err
 	}
+	n.self = n.members.Self()
 	n.failStop = disk.NewFailStop(c.Fatal, func(err error) { n.failure.Store(&err) })
 	if n.stores, err = disk.Open(c.diskConfig(), n.identity, n.failStop); err != nil {
 		return nil, err
 	}
-	if err := n.recoverClusterID(); err != nil {
+	if err := member.RecoverClusterID(n.identity, n.stores.Log); err != nil {
 		return nil, err
 	}
 	if err := n.startRaft(); err != nil {
@@ -145,10 +131,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 
 // startRaft makes the library's server over the opened stores.
 func (n *Node) startRaft() (err error) {
-	n.addresses = &addressBook{local: n.identity, self: n.self}
 	var under preVoteTransport
 	where := func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
-		return raft.ServerAddress(n.addresses.lookupOr(id, configured))
+		return raft.ServerAddress(n.members.AddressOr(id, configured))
 	}
 	if t := n.cfg.Inject.Transport; t != nil {
 		pre, ok := t.(preVoteTransport)
@@ -159,7 +144,7 @@ func (n *Node) startRaft() (err error) {
 	} else {
 		under = networkTransport(n.cfg)
 		where = func(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
-			return dialTarget(string(id), n.addresses.lookupOr(id, configured))
+			return dialTarget(string(id), n.members.AddressOr(id, configured))
 		}
 	}
 	n.transport = newTransport(under, where, n)
@@ -179,11 +164,8 @@ func (n *Node) startRaft() (err error) {
 	if err != nil {
 		return errors.Join(err, n.stores.Snapshots.OpenError())
 	}
+	n.members.Attach(n.raft, &n.futures)
 	n.running.Store(true)
-	n.addresses.configured = func(id string) (string, bool) {
-		s, ok := n.configuredServer(id)
-		return string(s.Address), ok
-	}
 	return nil
 }
 
@@ -191,20 +173,16 @@ func (n *Node) startRaft() (err error) {
 func (n *Node) startLoops() {
 	n.queue = newQueue(n)
 	n.reads.init(n)
-	n.peers.init(n.cfg.Ping)
 	n.registerHandlers()
 	n.spawn(n.recordLeadership)
 	n.spawn(n.leaderLoop)
 	n.spawn(n.watchLeaders)
 	n.spawn(n.watchLeaderStreams)
 	n.spawn(n.watchOpenedStreams)
-	n.spawn(func() { n.peers.clock.Run(n.ctx) })
-	n.spawn(n.pingLoop)
+	n.members.Start()
 	n.spawn(n.contactLoop)
-	n.spawn(n.discoveryLoop)
-	n.spawn(n.warningLoop)
 	n.spawn(n.catchUpOnce)
-	n.WhileLeading("autopilot", n.autopilot)
+	n.WhileLeading("autopilot", n.members.Autopilot)
 	s := n.raft.GetConfiguration().Configuration()
 	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.identity.Cluster(),
 		"servers", len(s.Servers), "last_index", n.raft.LastIndex(), "log_store", n.stores.Kind, "pre_vote", true)
@@ -234,7 +212,7 @@ func (n *Node) close(ctx context.Context) error {
 	// Not ready from now on, so that no client comes that would have to be refused.
 	n.draining.Store(true)
 	// A leader that vanishes costs everybody an election timeout.
-	if n.raft.State() == raft.Leader && n.otherVoters() > 0 && n.failure.Load() == nil {
+	if n.raft.State() == raft.Leader && n.members.OtherVoters() > 0 && n.failure.Load() == nil {
 		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
 		if err := n.handOver(hand, ""); err != nil {
 			n.log.Warn("leadership could not be handed over", "error", err)
@@ -279,31 +257,6 @@ func (n *Node) close(ctx context.Context) error {
 	return errors.Join(n.stores.Close(), n.identity.Close())
 }
 
-// configuredServer is a server of raft's newest configuration.
-func (n *Node) configuredServer(id string) (raft.Server, bool) {
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if string(s.ID) == id {
-			return s, true
-		}
-	}
-	return raft.Server{}, false
-}
-
-// isMember reports whether this server is in its own newest configuration.
-func (n *Node) isMember() bool {
-	_, ok := n.configuredServer(n.serverID)
-	return ok
-}
-
-func (n *Node) otherVoters() (count int) {
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter && string(s.ID) != n.serverID {
-			count++
-		}
-	}
-	return count
-}
-
 // leading returns the term in which this server leads and has applied an entry
 // of its own. Before that it may not know all that was committed earlier. The
 // term cannot rise while raft is leader, so reading it twice pins the state.
@@ -323,7 +276,7 @@ func (n *Node) leader() (serverID, addr string, here bool, err error) {
 	case string(id) == n.serverID:
 		return n.serverID, n.self.Address, true, nil
 	}
-	addr, ok := n.addresses.lookup(string(id))
+	addr, ok := n.members.Address(string(id))
 	if !ok {
 		addr = string(a)
 	}

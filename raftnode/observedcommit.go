@@ -61,8 +61,8 @@ func (n *Node) announceCommit(m commitPoint) {
 		panic(err) // two numbers and an id
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		addr, ok := n.addresses.lookup(string(s.ID))
-		if alive, _ := n.peers.alive(string(s.ID)); !ok || !alive || string(s.ID) == n.serverID {
+		addr, ok := n.members.Address(string(s.ID))
+		if !ok || !n.members.Answers(string(s.ID)) || string(s.ID) == n.serverID {
 			continue
 		}
 		n.spawn(func() {

@@ -212,7 +212,7 @@ func (n *Node) confirmLeadership(ctx context.Context, term uint64) error {
 // requestTerm asks one voter. An answer of another server, one that took over the
 // address, counts as none.
 func (n *Node) requestTerm(ctx context.Context, serverID string) termResponse {
-	addr, ok := n.addresses.lookup(serverID)
+	addr, ok := n.members.Address(serverID)
 	if !ok {
 		return termResponse{}
 	}
@@ -273,10 +273,29 @@ func (n *Node) handleReadIndex(ctx context.Context, from peer.Hello, body []byte
 	if n.raft.State() != raft.Leader {
 		return nil, outcome.ErrNotLeader
 	}
-	n.peers.recordCall(from.ServerID)
+	n.members.RecordCall(from.ServerID)
 	m, err := n.reads.localCommitPoint(ctx, c)
 	if err != nil {
 		return nil, asNotTried(err)
 	}
 	return json.Marshal(m)
+}
+
+// catchUpOnce notes when this server has, for the first time since its start,
+// all that was committed when it looked.
+func (n *Node) catchUpOnce() {
+	for {
+		ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
+		_, err := n.Ready(ctx, Strict, 0)
+		cancel()
+		if err == nil {
+			n.caughtUp.Store(true)
+			return
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-n.ctx.Done():
+			return
+		}
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/member"
 )
 
 // Status is what a node knows of itself.
@@ -42,7 +44,7 @@ func (n *Node) Status() Status {
 	leader, contact := n.lastContact()
 	s := Status{
 		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
-		State: n.stateName(), Leader: leader, Term: n.raft.CurrentTerm(),
+		State: member.StateName(n.raft.State()), Leader: leader, Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
 		LastSnapshot: n.stores.Snapshots.LastIndex(), LastContact: contact,
 		LogStore: n.stores.Kind, PreVote: true, Removed: self.Removed,
@@ -59,14 +61,12 @@ func (n *Node) Status() Status {
 			continue
 		}
 		s.Voters++
-		if n.memberInfo(m).Healthy {
+		if n.members.Info(m).Healthy {
 			healthy++
 		}
 	}
 	s.SnapshotsSent = n.snapshotsSent.snapshot(members)
-	if w := n.warning.Load(); w != nil {
-		s.Warning = *w
-	}
+	s.Warning = n.members.Warning()
 	s.Tolerance = max(0, healthy-(s.Voters/2+1))
 	if leader == "" || s.Voters == 0 {
 		s.Tolerance = -1
@@ -101,11 +101,11 @@ func (n *Node) Health() (ready bool, reason string) {
 		return false, "stopping"
 	case self.Removed:
 		return false, "removed from the cluster"
-	case !n.isMember() && self.Member:
+	case !n.members.IsMember() && self.Member:
 		return false, "not in the configuration any more"
-	case !n.isMember():
-		if why := n.discovering.Load(); why != nil {
-			return false, "not yet a member of a cluster: " + *why
+	case !n.members.IsMember():
+		if why := n.members.WaitingFor(); why != "" {
+			return false, "not yet a member of a cluster: " + why
 		}
 		return false, "not yet a member of a cluster"
 	case !n.caughtUp.Load():
@@ -124,15 +124,15 @@ func (n *Node) Health() (ready bool, reason string) {
 	case silence > 2*n.cfg.ElectionTimeout:
 		return false, fmt.Sprintf("the leader has been silent for %s", silence.Round(time.Millisecond))
 	}
-	if k, ok := n.peers.lookup(string(leader)); ok && k.hello.Commit > n.AppliedIndex()+maxHealthLag {
-		return false, fmt.Sprintf("%d entries behind the leader", k.hello.Commit-n.AppliedIndex())
+	if h, ok := n.members.LastHello(string(leader)); ok && h.Commit > n.AppliedIndex()+maxHealthLag {
+		return false, fmt.Sprintf("%d entries behind the leader", h.Commit-n.AppliedIndex())
 	}
 	return true, ""
 }
 
 // fatalReason says what ended this node.
 func fatalReason(err error) error {
-	var by *SupersededError
+	var by *member.SupersededError
 	if errors.As(err, &by) {
 		return err
 	}

@@ -131,7 +131,7 @@ func (n *Node) handleReachable(serverID string, away time.Duration) {
 		if s := n.cfg.Inject.Streams; s != nil && !n.transport.snapshots.to(serverID) {
 			s.CloseStreams(serverID, time.Now().Add(-away))
 		}
-		wake(n.pingNow)
+		n.members.PingNow()
 	}
 	if f := n.onReachable.Load(); f != nil {
 		(*f)(disk.CoordinatorID(serverID))
@@ -144,6 +144,6 @@ func (n *Node) stillNeeded(id raft.ServerID, term uint64) bool {
 	if !n.running.Load() || n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term || n.ctx.Err() != nil {
 		return false
 	}
-	_, member := n.configuredServer(string(id))
+	_, member := n.members.Server(string(id))
 	return member
 }

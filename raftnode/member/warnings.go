@@ -1,4 +1,4 @@
-package raftnode
+package member
 
 import (
 	"context"
@@ -25,7 +25,7 @@ const (
 // does not see because this server has a cluster: it was removed from it, --join
 // names coordinators of another one, or too many of the others are not where they
 // were.
-func (n *Node) warningLoop() {
+func (m *Manager) warningLoop() {
 	tick := time.NewTicker(warningInterval)
 	defer tick.Stop()
 	var throttle logThrottle
@@ -35,22 +35,22 @@ func (n *Node) warningLoop() {
 	for {
 		select {
 		case <-tick.C:
-		case <-n.ctx.Done():
+		case <-m.ctx.Done():
 			return
 		}
 		var warnings []string
-		switch self := n.identity.Record(); {
+		switch self := m.identity.Record(); {
 		case self.Removed:
 			warnings = append(warnings, fmt.Sprintf("this server, %s, was removed from cluster %s: have it taken in again (raftctl members add %s), or start it with an empty data directory",
-				n.serverID, self.Cluster, n.self.Address))
-		case n.isMember():
+				m.serverID, self.Cluster, m.self.Address))
+		case m.IsMember():
 			if time.Since(asked) >= warningLogEvery {
-				foreign, asked = n.foreignClusterWarning(), time.Now()
+				foreign, asked = m.foreignClusterWarning(), time.Now()
 			}
 			if foreign != "" {
 				warnings = append(warnings, foreign)
 			}
-			lost := n.quorumWarning()
+			lost := m.quorumWarning()
 			if withoutQuorum++; lost == "" {
 				withoutQuorum = 0
 			}
@@ -59,26 +59,26 @@ func (n *Node) warningLoop() {
 			}
 		}
 		text := strings.Join(warnings, "; ")
-		n.warning.Store(&text)
+		m.warning.Store(&text)
 		if text != "" && throttle.due(text, slog.LevelWarn, warningLogEvery) {
-			n.log.Warn("an operator is needed", "server", n.serverID, "warning", text)
+			m.log.Warn("an operator is needed", "server", m.serverID, "warning", text)
 		}
 	}
 }
 
 // foreignClusterWarning says which addresses of --join lead to another cluster. Each of them
 // says so in its own log, since it refuses this server.
-func (n *Node) foreignClusterWarning() string {
-	ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
+func (m *Manager) foreignClusterWarning() string {
+	ctx, cancel := context.WithTimeout(m.ctx, 3*time.Second)
 	defer cancel()
-	addrs := slices.DeleteFunc(n.joinAddresses(), func(a string) bool { return a == n.self.Address })
+	addrs := slices.DeleteFunc(m.joinAddresses(), func(a string) bool { return a == m.self.Address })
 	slices.Sort(addrs)
 	var others []string
 	for _, addr := range slices.Compact(addrs) {
-		if n.memberAt(addr) {
+		if m.memberAt(addr) {
 			continue
 		}
-		_, err := n.sendHello(ctx, addr, "")
+		_, err := m.sendHello(ctx, addr, "")
 		if text, ok := peer.Foreign(err); ok {
 			others = append(others, fmt.Sprintf("%s (%s)", addr, text))
 		}
@@ -87,13 +87,13 @@ func (n *Node) foreignClusterWarning() string {
 		return ""
 	}
 	return fmt.Sprintf("--join names a coordinator of another cluster and was not followed, since this server, %s, belongs to cluster %s: %s; "+
-		"leave it out of --join, or start the one that is to move over with an empty data directory", n.serverID, n.identity.Cluster(), strings.Join(others, ", "))
+		"leave it out of --join, or start the one that is to move over with an empty data directory", m.serverID, m.identity.Cluster(), strings.Join(others, ", "))
 }
 
 // memberAt reports whether a member has answered at addr lately.
-func (n *Node) memberAt(addr string) bool {
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if k, ok := n.peers.lookup(string(s.ID)); ok && k.hello.Address == addr && n.peers.fresh(k) {
+func (m *Manager) memberAt(addr string) bool {
+	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
+		if k, ok := m.peers.lookup(string(s.ID)); ok && k.hello.Address == addr && m.peers.fresh(k) {
 			return true
 		}
 	}
@@ -102,13 +102,13 @@ func (n *Node) memberAt(addr string) bool {
 
 // quorumWarning says which members do not answer, and where they were asked, when those
 // that do are too few to agree on anything; else "".
-func (n *Node) quorumWarning() string {
+func (m *Manager) quorumWarning() string {
 	var unanswered []string
 	voters, answering := 0, 0
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
 		id := string(s.ID)
-		alive, _ := n.peers.alive(id)
-		alive = alive || id == n.serverID
+		alive, _ := m.peers.alive(id)
+		alive = alive || id == m.serverID
 		if s.Suffrage == raft.Voter {
 			voters++
 			if alive {
@@ -116,7 +116,7 @@ func (n *Node) quorumWarning() string {
 			}
 		}
 		if !alive {
-			addr, _ := n.addresses.lookup(id)
+			addr, _ := m.addresses.lookup(id)
 			unanswered = append(unanswered, fmt.Sprintf("%s at %s", disk.CoordinatorID(id), addr))
 		}
 	}
@@ -124,5 +124,23 @@ func (n *Node) quorumWarning() string {
 		return ""
 	}
 	return fmt.Sprintf("only %d of %d voters answer, too few for a leader; no answer from %s: start them; if they have other addresses now and do not find this one at %s, "+
-		"start them, or this one, with --join and an address where another is now", answering, voters, strings.Join(unanswered, ", "), n.self.Address)
+		"start them, or this one, with --join and an address where another is now", answering, voters, strings.Join(unanswered, ", "), m.self.Address)
+}
+
+// logThrottle is what was last logged of something that lasts.
+type logThrottle struct {
+	text  string
+	level slog.Level
+	at    time.Time
+}
+
+// due reports whether to log text now: it has changed, it has become more serious, or
+// it was last logged as long ago as every.
+func (s *logThrottle) due(text string, level slog.Level, every time.Duration) bool {
+	now := time.Now()
+	if text == s.text && level <= s.level && now.Sub(s.at) < every {
+		return false
+	}
+	*s = logThrottle{text, level, now}
+	return true
 }

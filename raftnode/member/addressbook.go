@@ -1,10 +1,9 @@
-package raftnode
+package member
 
 import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
-	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
 // addressBook tells where a server is now.
@@ -36,8 +35,10 @@ func (b *addressBook) lookupOr(id raft.ServerID, configured raft.ServerAddress) 
 	return string(configured)
 }
 
-// PeerHello is what the peer port says about the coordinator of an identity, now.
-func PeerHello(id *disk.Identity) peer.Hello {
-	r := id.Record()
-	return peer.Hello{Cluster: r.Cluster, ServerID: r.ID + "/" + r.Incarnation, ID: r.ID, Boot: r.Boot}
+// Address is where a server is now, as far as this one knows.
+func (m *Manager) Address(serverID string) (string, bool) { return m.addresses.lookup(serverID) }
+
+// AddressOr is the newest address that is known of a server, or the configured one.
+func (m *Manager) AddressOr(id raft.ServerID, configured raft.ServerAddress) string {
+	return m.addresses.lookupOr(id, configured)
 }

@@ -1,4 +1,4 @@
-package raftnode
+package member
 
 import (
 	"context"
@@ -65,51 +65,51 @@ func (r *liveRuns) record(p disk.Peer, now, patience time.Duration) *disk.Peer {
 
 // checkSuperseded checks a live process of this very server, perhaps this one
 // itself. A newer one ends this one; an older one hears of this one by itself.
-func (n *Node) checkSuperseded(p disk.Peer) {
-	if p.ServerID != n.serverID || !p.NewerThan(n.self) || n.ctx.Err() != nil {
+func (m *Manager) checkSuperseded(p disk.Peer) {
+	if p.ServerID != m.serverID || !p.NewerThan(m.self) || m.ctx.Err() != nil {
 		return
 	}
 	// On disk first: a supervisor starts this process again at once, and it
 	// would then be the newer one.
-	if err := n.identity.Update(func(l *disk.SelfRecord) { l.Superseded = p }); err != nil {
-		n.failStorage(err)
+	if err := m.identity.Update(func(l *disk.SelfRecord) { l.Superseded = p }); err != nil {
+		m.failStorage(err)
 		return
 	}
-	n.failStop.Fail(&SupersededError{Own: n.self, Newer: p})
+	m.host.Fail(&SupersededError{Own: m.self, Newer: p})
 }
 
-// awaitSupersederGone refuses to start while the process that ended the last one on
+// AwaitSupersederGone refuses to start while the process that ended the last one on
 // this data directory answers. Once it does not, this is the newest start.
-func (n *Node) awaitSupersederGone(ctx context.Context) error {
-	by := n.identity.Record().Superseded
+func (m *Manager) AwaitSupersederGone(ctx context.Context) error {
+	by := m.identity.Record().Superseded
 	if by == (disk.Peer{}) {
 		return nil
 	}
-	if now, ok := n.helloSuperseder(ctx, by); ok {
-		return &SupersededError{Own: n.self, Newer: now}
+	if now, ok := m.helloSuperseder(ctx, by); ok {
+		return &SupersededError{Own: m.self, Newer: now}
 	}
-	n.log.Warn("a newer process of this server, on a copy of this data directory, does not answer any more: this one goes on, without what only the other has acknowledged",
-		"server", n.serverID, "other", by.Address)
-	err := n.identity.Update(func(l *disk.SelfRecord) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), disk.Peer{} })
-	n.self.Boot = n.identity.Record().Boot
+	m.log.Warn("a newer process of this server, on a copy of this data directory, does not answer any more: this one goes on, without what only the other has acknowledged",
+		"server", m.serverID, "other", by.Address)
+	err := m.identity.Update(func(l *disk.SelfRecord) { l.Boot, l.Superseded = max(l.Boot, by.Boot+1), disk.Peer{} })
+	m.self.Boot = m.identity.Record().Boot
 	return err
 }
 
 // helloSuperseder asks the newer process for its record. The question names no
 // boot, so that it ends nobody.
-func (n *Node) helloSuperseder(ctx context.Context, by disk.Peer) (now disk.Peer, ok bool) {
-	if by.Address == n.self.Address {
+func (m *Manager) helloSuperseder(ctx context.Context, by disk.Peer) (now disk.Peer, ok bool) {
+	if by.Address == m.self.Address {
 		return disk.Peer{}, false // it would be this process that answers
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	body, err := json.Marshal(hello{Peer: disk.Peer{ServerID: n.serverID, ID: n.cfg.ID, Address: n.self.Address}, Cluster: n.identity.Cluster(), State: "stopped"})
+	body, err := json.Marshal(Hello{Peer: disk.Peer{ServerID: m.serverID, ID: m.self.ID, Address: m.self.Address}, Cluster: m.identity.Cluster(), State: "stopped"})
 	if err != nil {
 		return disk.Peer{}, false
 	}
-	var h hello
-	if body, err = n.calls.Call(ctx, by.Address, methodHello, body); err != nil || json.Unmarshal(body, &h) != nil {
+	var h Hello
+	if body, err = m.calls.Call(ctx, by.Address, methodHello, body); err != nil || json.Unmarshal(body, &h) != nil {
 		return disk.Peer{}, false
 	}
-	return h.Peer, h.ServerID == n.serverID
+	return h.Peer, h.ServerID == m.serverID
 }

@@ -1,0 +1,85 @@
+package member
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Info is one server of the group as this node sees it.
+type Info struct {
+	ID, ServerID, Address string
+	Suffrage              string // voter, nonvoter
+	State                 string // leader, follower, candidate, stopped; unreachable
+	Alive, Healthy        bool
+	NonVoter              bool // is to stay without a vote
+	LastIndex             uint64
+	AppliedIndex          uint64
+	LastContact           time.Duration // since its last answer to this node; -1: never
+	Version               string
+	Boot                  uint64
+}
+
+// List is raft's newest configuration, with what this server itself has
+// heard of each. It asks nobody and so never fails while others do.
+func (m *Manager) List() []Info {
+	servers := m.raft.GetConfiguration().Configuration().Servers
+	all := make([]Info, len(servers))
+	for i, s := range servers {
+		all[i] = m.Info(s)
+	}
+	return all
+}
+
+// Info is what this server knows of s, a server of the configuration.
+func (m *Manager) Info(s raft.Server) Info {
+	id := string(s.ID)
+	info := Info{
+		ID: disk.CoordinatorID(id), ServerID: id, Address: string(s.Address),
+		Suffrage: strings.ToLower(s.Suffrage.String()), State: "unreachable", LastContact: -1,
+	}
+	if addr, ok := m.addresses.lookup(id); ok {
+		info.Address = addr
+	}
+	var h Hello
+	if id == m.serverID {
+		h = m.buildHello("")
+		info.Alive, info.LastContact = true, 0
+	} else if k, ok := m.peers.lookup(id); ok {
+		h = k.hello
+		info.LastContact = time.Since(k.answered)
+		info.Alive = m.peers.fresh(k)
+	}
+	if info.Alive {
+		info.State = h.State
+	}
+	info.LastIndex, info.AppliedIndex, info.Version, info.Boot, info.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.NonVoter
+	info.Healthy = info.Alive && h.Leader != "" && h.Last+m.cfg.MaxLag >= m.raft.CommitIndex() && !m.isUnreachable(id)
+	return info
+}
+
+// isUnreachable reports whether the leader, this server or as it said last, does not
+// reach a member: that one may answer all others, and gets nothing of the log.
+func (m *Manager) isUnreachable(serverID string) bool {
+	if m.raft.State() == raft.Leader {
+		return slices.Contains(m.host.HeldServers(), serverID)
+	}
+	_, leader := m.raft.LeaderWithID()
+	k, ok := m.peers.lookup(string(leader))
+	return ok && slices.Contains(k.hello.Unreachable, serverID)
+}
+
+// findMember returns the one server that id means.
+func (m *Manager) findMember(id string) (raft.Server, error) {
+	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
+		if id == string(s.ID) || id == disk.CoordinatorID(string(s.ID)) {
+			return s, nil
+		}
+	}
+	return raft.Server{}, wire.Refuse(wire.CodeNotFound, "%q is no member of the cluster", id)
+}
