@@ -81,14 +81,14 @@ func (c *cluster) ready(ctx context.Context) error {
 	if _, err := c.leader(ctx); err != nil {
 		return err
 	}
-	return c.settle(ctx)
+	return c.warmUp(ctx)
 }
 
-// settle writes once through every server, so that all of them take part.
-func (c *cluster) settle(ctx context.Context) error {
+// warmUp writes once through every server, so that all of them take part.
+func (c *cluster) warmUp(ctx context.Context) error {
 	for i := range c.servers {
 		for n := 0; ; n++ {
-			err := c.writeAt(ctx, i, fmt.Sprintf("settle%d-%d-%d", c.run, i, n))
+			err := c.writeAt(ctx, i, fmt.Sprintf("warmup%d-%d-%d", c.run, i, n))
 			if err == nil {
 				break
 			}

@@ -86,7 +86,7 @@ func killLeader(ctx context.Context, c *cluster, kill int) (time.Duration, error
 		return 0, err
 	}
 	c.run++
-	if err := c.settle(ctx); err != nil {
+	if err := c.warmUp(ctx); err != nil {
 		return 0, err
 	}
 	time.Sleep(2 * time.Second) // let the one that came back catch up

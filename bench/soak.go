@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// soakCrowd is how many components are signed in while the others come and go,
+// soakComponents is how many components are signed in while the others come and go,
 // so that the snapshots that are taken meanwhile have something to write.
-const soakCrowd = 200_000
+const soakComponents = 200_000
 
 // soak lets 256 writers write for long and counts elections, which nothing
 // but load could have caused.
@@ -22,8 +22,8 @@ func soakOne(ctx context.Context, o options, c *cluster) error {
 	if err != nil {
 		return err
 	}
-	if err := crowd(ctx, c.servers[leader], soakCrowd); err != nil {
-		return fmt.Errorf("sign %d components in: %w", soakCrowd, err)
+	if err := signInMany(ctx, c.servers[leader], soakComponents); err != nil {
+		return fmt.Errorf("sign %d components in: %w", soakComponents, err)
 	}
 	before, err := farthest(ctx, c)
 	if err != nil {
@@ -53,12 +53,12 @@ func soakOne(ctx context.Context, o options, c *cluster) error {
 	}
 	fmt.Printf("%s: 256 writers, sign-ins and sign-outs in turn beside %d components, for %s: %.0f/s, p50 %.2f ms, p99 %.2f ms, errors %d, "+
 		"terms %d to %d (elections: %d), last snapshot at %d, before at %d\n",
-		c.system, soakCrowd, o.soak, s.rate, s.p50, s.p99, s.errors, before.Term, after.Term, after.Term-before.Term, after.LastSnapshot, before.LastSnapshot)
+		c.system, soakComponents, o.soak, s.rate, s.p50, s.p99, s.errors, before.Term, after.Term, after.Term-before.Term, after.LastSnapshot, before.LastSnapshot)
 	return nil
 }
 
-// crowd signs n components in.
-func crowd(ctx context.Context, s *server, n int) error {
+// signInMany signs n components in.
+func signInMany(ctx context.Context, s *server, n int) error {
 	const writers = 128
 	errs := make([]error, writers)
 	var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func crowd(ctx context.Context, s *server, n int) error {
 			}
 			defer cl.close()
 			for k := w; k < n && errs[w] == nil; k += writers {
-				errs[w] = cl.signIn(ctx, fmt.Sprintf("crowd%d", k), "24h", value())
+				errs[w] = cl.signIn(ctx, fmt.Sprintf("soak%d", k), "24h", value())
 			}
 		})
 	}

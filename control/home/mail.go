@@ -42,7 +42,7 @@ func (o routerMail) Send(ctx context.Context, m wire.Message) error {
 
 // Mail is what a home needs of the router; MailOf makes one.
 type Mail interface {
-	// Attach opens the mailbox of a session homed here; again for the same
+	// Attach opens the mailbox of a session whose home is here; again for the same
 	// session and epoch it changes nothing.
 	Attach(full, session string, epoch uint64) error
 	// Detach closes it and reports what is left in it to the senders.

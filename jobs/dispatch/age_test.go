@@ -36,7 +36,7 @@ func TestSteppedWallClock(t *testing.T) {
 			lead(t, func(l *log) {
 				l.worker("a", "n1", 1)
 				l.submit("runs", 1, func(s *wire.SubmitJob) { s.Timeout = wire.Duration(time.Hour) })
-				settle()
+				runUntilIdle()
 				l.start("runs", 0)
 				l.submit("kept", 1, keep(days))
 				l.commit(jobs.KindCancel, jobs.Cancel{ID: "kept"})

@@ -31,7 +31,7 @@ func TestAssigns(t *testing.T) {
 		}
 		for range 10 {
 			l.finishAll()
-			settle()
+			runUntilIdle()
 		}
 		l.job("j", jobs.Done, "")
 	})
@@ -57,7 +57,7 @@ func TestLargePlan(t *testing.T) {
 		}
 		id := strings.Repeat("j", jobs.MaxID)
 		l.submit(id, 3000)
-		settle()
+		runUntilIdle()
 		if j, _ := l.machine.View().Jobs.Job(id); j.Counts.Assigned != 3000 {
 			t.Errorf("%d parts are assigned, want 3000", j.Counts.Assigned)
 		}
@@ -70,7 +70,7 @@ func TestNotStarted(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 1)
 		l.submit("j", 1)
-		settle()
+		runUntilIdle()
 		l.worker("b", "n1", 1)
 		after(9 * time.Second)
 		l.part("j", 0, jobs.Assigned, 1, "n1.a")
@@ -78,7 +78,7 @@ func TestNotStarted(t *testing.T) {
 		l.part("j", 0, jobs.Assigned, 2, "n1.b")
 		l.start("j", 0)
 		l.submit("k", 1)
-		settle()
+		runUntilIdle()
 		l.part("k", 0, jobs.Waiting, 0, "")
 		after(11 * time.Second)
 		l.part("k", 0, jobs.Assigned, 1, "n1.a")
@@ -90,7 +90,7 @@ func TestNotFinished(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 1)
 		l.submit("j", 1, func(s *wire.SubmitJob) { s.PartTimeout = wire.Duration(30 * time.Second) })
-		settle()
+		runUntilIdle()
 		after(5 * time.Second)
 		l.start("j", 0)
 		after(38 * time.Second)
@@ -108,7 +108,7 @@ func TestJobTimeout(t *testing.T) {
 		after(time.Minute) // nobody to run it: not its fault
 		l.job("j", jobs.Queued, "")
 		l.worker("a", "n1", 1)
-		settle()
+		runUntilIdle()
 		for range 19 {
 			after(time.Second)
 			l.finish("j", 0)
@@ -152,7 +152,7 @@ func TestSessionEnds(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 1)
 		l.submit("j", 1)
-		settle()
+		runUntilIdle()
 		l.worker("b", "n2", 1)
 		l.commit(registry.KindSignOut, registry.SignOut{FullName: "n1.a", Session: "a"})
 		after(5 * time.Millisecond)
@@ -204,7 +204,7 @@ func TestFailingProposals(t *testing.T) {
 					t.Errorf("%d proposals in two seconds, want few", tries)
 				}
 				l.finishAll()
-				settle()
+				runUntilIdle()
 				l.job("j", jobs.Done, "")
 			})
 		})
@@ -256,7 +256,7 @@ func TestStandstillIsNobodysFault(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 2)
 		l.submit("j", 2)
-		settle()
+		runUntilIdle()
 		l.start("j", 0)
 		after(7 * time.Second)
 		l.with(func() {

@@ -183,7 +183,7 @@ func (l *log) startLeader() (stop func()) {
 			},
 		})
 	}()
-	settle()
+	runUntilIdle()
 	return func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -192,8 +192,8 @@ func (l *log) startLeader() (stop func()) {
 	}
 }
 
-// settle lets all that is due now happen.
-func settle() { after(100 * time.Millisecond) }
+// runUntilIdle lets all that is due now happen.
+func runUntilIdle() { after(100 * time.Millisecond) }
 
 // after lets fake time pass.
 func after(d time.Duration) {

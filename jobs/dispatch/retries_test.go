@@ -19,7 +19,7 @@ func TestRetryWaits(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 9)
 		l.submit("j", 1, tries(9))
-		settle()
+		runUntilIdle()
 		for i, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 48, 48} {
 			wait *= time.Second
 			l.fails("j", 0)
@@ -42,13 +42,13 @@ func TestOnlyFailuresRest(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 1)
 		l.submit("j", 3)
-		settle()
+		runUntilIdle()
 		l.fails("j", 0)
-		settle()
+		runUntilIdle()
 		l.part("j", 1, jobs.Assigned, 1, "n1.a")
 		p, _ := l.machine.View().Jobs.Part("j", 1)
 		l.commit(jobs.KindRequeue, jobs.Requeue{Parts: []jobs.Ref{p.Ref()}})
-		settle()
+		runUntilIdle()
 		l.part("j", 1, jobs.Assigned, 2, "n1.a")
 	})
 }
@@ -59,9 +59,9 @@ func TestRestRunsWhileAllAreBusy(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("a", "n1", 2)
 		l.submit("j", 5)
-		settle()
+		runUntilIdle()
 		l.fails("j", 0)
-		settle()
+		runUntilIdle()
 		l.part("j", 2, jobs.Assigned, 1, "n1.a")
 		l.start("j", 1)
 		l.start("j", 2)
@@ -80,7 +80,7 @@ func TestRestUnderANewLeader(t *testing.T) {
 		stop := l.startLeader()
 		l.worker("a", "n1", 1)
 		l.submit("j", 1)
-		settle()
+		runUntilIdle()
 		l.fails("j", 0)
 		after(900 * time.Millisecond)
 		stop()
@@ -99,17 +99,17 @@ func TestBrokenWorker(t *testing.T) {
 	lead(t, func(l *log) {
 		l.worker("good", "n1", 1)
 		l.submit("long", 1)
-		settle()
+		runUntilIdle()
 		l.start("long", 0)
 		l.worker("broken", "n2", 4)
 		l.submit("j", 1)
-		settle()
+		runUntilIdle()
 		l.part("j", 0, jobs.Assigned, 1, "n2.broken")
 		l.fails("j", 0)
 		after(30 * time.Second)
 		l.part("j", 0, jobs.Waiting, 1, "n2.broken")
 		l.finish("long", 0)
-		settle()
+		runUntilIdle()
 		l.part("j", 0, jobs.Assigned, 2, "n1.good")
 		l.fails("j", 0)
 		after(3 * time.Second) // both failed it: the other one again
@@ -170,7 +170,7 @@ func TestManyRetries(t *testing.T) {
 		l.worker("a", "n1", 1000)
 		l.submit("j", 20_000, tries(3))
 		for range 20 {
-			settle()
+			runUntilIdle()
 			var all []jobs.PartDone
 			for p := range l.machine.View().Jobs.Busy() {
 				all = append(all, jobs.PartDone{Ref: p.Ref(), Error: "boom"})
@@ -182,7 +182,7 @@ func TestManyRetries(t *testing.T) {
 			}
 		}
 		for range 200 {
-			settle()
+			runUntilIdle()
 			l.finishAll()
 		}
 		l.job("j", jobs.Done, "")

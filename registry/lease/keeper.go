@@ -50,7 +50,7 @@ const stallThreshold = time.Second
 // clockStep is how often the clock of awake time is looked at.
 const clockStep = 200 * time.Millisecond
 
-// Keeper holds the leases of the sessions homed here. Renewing is a map look-up
+// Keeper holds the leases of the sessions whose home is here. Renewing is a map look-up
 // and a store: a lease is only moved in the queue when its old end has come.
 // All methods are safe for concurrent use.
 type Keeper struct {
@@ -92,7 +92,7 @@ func New(cfg Config) *Keeper {
 	return &Keeper{cfg: cfg, leases: map[string]*leaseState{}}
 }
 
-// Grant gives a session that is homed here its full lease from now. A fence of
+// Grant gives a session whose home is here its full lease from now. A fence of
 // an older epoch than the one known is ignored.
 func (k *Keeper) Grant(fence registry.Fence, lease time.Duration) {
 	now := time.Now()
