@@ -37,6 +37,7 @@ var may = map[string]struct {
 	"wire/indexwait":     {nil, "a heap of waiters"},
 	"wire/flow":          {nil, "one more system call: what of a socket's bytes was taken"},
 	"wire/hangup":        {nil, "two more: how a connection ends"},
+	"access":             {[]string{"wire"}, "pure: rights, grants, tokens"},
 	"registry":           {[]string{"wire"}, "pure domain"},
 	"jobs":               {[]string{"wire", "wire/strictjson"}, "pure domain"},
 	"fsm":                {[]string{"wire", "wire/indexwait", "registry", "jobs"}, "ties the domains to the log"},
@@ -109,7 +110,7 @@ var only = map[string][]string{
 
 // pure packages have no clock, no chance, no I/O, no goroutine and no range
 // over a map: the same log must give the same state on every machine.
-var pure = []string{"registry", "jobs", "fsm"}
+var pure = []string{"access", "registry", "jobs", "fsm"}
 
 var (
 	impureImports = []string{"os", "os/exec", "net", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "runtime", "syscall", "unsafe", "time/tzdata"}
@@ -245,7 +246,7 @@ func check(t *testing.T, path string, fset *token.FileSet, files []*ast.File) *t
 
 // exports are the compiled packages that checked code may import, by path.
 var exports = sync.OnceValues(func() (map[string]string, error) {
-	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./registry", "./jobs", "./fsm", "maps", "slices", "time")
+	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./access", "./registry", "./jobs", "./fsm", "maps", "slices", "time")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
