@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +51,6 @@ func TestOffLoopbackNeedsLocks(t *testing.T) {
 	for want, open := range map[string]func(*node.Config){
 		"--http-addr": func(c *node.Config) { c.HTTPAddr = "192.0.2.1:7380" },
 		"--peer-addr": func(c *node.Config) { c.PeerAddr = "192.0.2.1:7300" },
-		"--ops-addr":  func(c *node.Config) { c.OpsAddr = ":7390" },
 	} {
 		c := good()
 		open(&c)
@@ -59,6 +60,34 @@ func TestOffLoopbackNeedsLocks(t *testing.T) {
 		c.Insecure = true
 		if err := c.Validate(); err != nil {
 			t.Errorf("%s off loopback with --insecure: %v", want, err)
+		}
+	}
+}
+
+// The operator's port has no lock and needs none: off loopback it serves probes and metrics alone.
+func TestOpsPortOffLoopbackNeedsNoLock(t *testing.T) {
+	c := good()
+	c.OpsAddr = ":7390"
+	if err := c.Validate(); err != nil {
+		t.Errorf("--ops-addr off loopback: %v", err)
+	}
+	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), OpsAddr: "0.0.0.0:0"})
+	ready(t, n)
+	_, port, err := net.SplitHostPort(n.Addrs().Ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"/livez": 200, "/readyz": 200, "/startupz": 200, "/metrics": 200,
+		"/debug/pprof/": 404, "/debug/pprof/heap": 404, "/debug/pprof/cmdline": 404, "/debug/pprof/profile?seconds=1": 404, "/debug/pprof/symbol": 404, "/debug/pprof/trace": 404,
+	} {
+		resp, err := http.Get("http://127.0.0.1:" + port + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, resp.Status, want)
 		}
 	}
 }

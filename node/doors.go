@@ -59,7 +59,7 @@ func (o *opener) openHTTPDoors(context.Context) error {
 	}
 	o.ops, err = ops.New(ops.Config{
 		Live: o.raft.Live, Ready: o.ready, Started: o.raft.Started, Logger: o.log, MaxConns: connLimit(o.files, opsFiles, ops.DefaultConns),
-		Gatherers: []prometheus.Gatherer{o.metrics(), o.api.Metrics(), libraryMetrics()},
+		Gatherers: []prometheus.Gatherer{o.metrics(), o.api.Metrics(), libraryMetrics()}, NoProfiles: !isLoopback(o.listeners.ops.Addr().String()),
 	})
 	return err
 }

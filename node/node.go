@@ -47,6 +47,9 @@ type Node struct {
 	stopOnce      sync.Once
 	closing       atomic.Bool // set before anything is closed, so that readiness ends first
 	groupMu       sync.Mutex  // held by recordGroup
+
+	reloaders []reloader // fixed once Open has returned
+	reloadMu  sync.Mutex // held by Reload
 }
 
 // Addrs are where a node is reached; every port is the bound one.

@@ -59,7 +59,7 @@ func (s *serveSettings) declareDoors() {
 	s.StringVar(&c.PeerAddr, "peer-addr", "127.0.0.1:7300", "the one port between coordinators")
 	s.StringVar(&c.Advertise, "advertise", "", "name others dial (default: the peer address)")
 	s.StringVar(&c.ComponentAddr, "component-addr", "127.0.0.1:7370", "native sessions")
-	s.StringVar(&c.OpsAddr, "ops-addr", "127.0.0.1:7390", "health, metrics, pprof")
+	s.StringVar(&c.OpsAddr, "ops-addr", "127.0.0.1:7390", "health, metrics, pprof; off loopback without pprof")
 	s.StringVar(&c.LECOAddr, "leco-addr", "", "ZMTP door for LECO components, 127.0.0.1:12300 by custom (default: none)")
 	s.StringSliceVar(&c.LECOPeers, "leco-peers", nil, "foreign LECO coordinators host:port to link to, for ever")
 	s.StringVar(&c.LECODataAddr, "leco-data-addr", "", "LECO's data channel: publishers here, 127.0.0.1:11100 by custom, subscribers at the port below (default: none)")

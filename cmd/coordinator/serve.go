@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,8 +29,10 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			defer ignoreHangUp(c.Logger)()
+			hangUps := newHangUps(c.Logger)
+			defer hangUps.stop()
 			return serve(cmd.Context(), c, func(n *node.Node) {
+				hangUps.call(n.Reload)
 				fmt.Fprintln(cmd.OutOrStdout(), ready(n.Addrs()))
 			})
 		},
@@ -74,29 +73,6 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes no argument, but was given %q", cmd.CommandPath(), args[0])}
 	}
 	return nil
-}
-
-// ignoreHangUp keeps the end of a terminal from ending the process, until stop.
-func ignoreHangUp(log *slog.Logger) (stop func()) {
-	hung := make(chan os.Signal, 1)
-	signal.Notify(hung, syscall.SIGHUP)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-hung:
-				log.Info("SIGHUP does not end a coordinator: use SIGTERM")
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(hung)
-		close(done)
-		<-ended
-	}
 }
 
 // serve opens a node, passes it to opened and runs it until ctx ends.

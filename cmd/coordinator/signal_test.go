@@ -28,17 +28,29 @@ func (s *logBuffer) String() string {
 	return s.b.String()
 }
 
-// A coordinator whose terminal is closed goes on and says so; without this the signal would end the test's process.
-func TestHangUpDoesNotEndACoordinator(t *testing.T) {
+// A coordinator whose terminal is closed goes on, says so and reads its files again; without this the signal would end
+// the test's process.
+func TestHangUpReloadsAndEndsNobody(t *testing.T) {
 	log := new(logBuffer)
-	stop := ignoreHangUp(slog.New(slog.NewTextHandler(log, nil)))
-	defer stop()
-	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
-		t.Fatal(err)
+	h := newHangUps(slog.New(slog.NewTextHandler(log, nil)))
+	defer h.stop()
+	hang := func() {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "SIGHUP"); time.Sleep(time.Millisecond) {
+	hang() // while the node is still opening
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(log.String(), "SIGHUP"); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no word of the signal in the log")
 		}
+	}
+	reloaded := make(chan struct{}, 1)
+	h.call(func() { reloaded <- struct{}{} })
+	hang()
+	select {
+	case <-reloaded:
+	case <-time.After(30 * time.Second):
+		t.Error("the signal did not reload")
 	}
 }

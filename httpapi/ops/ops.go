@@ -24,15 +24,18 @@ type Config struct {
 	Started func() bool                        // whether it has come up
 	// Gatherers are served together as /metrics.
 	Gatherers []prometheus.Gatherer
-	Logger    *slog.Logger // default: discard
-	MaxConns  int          // default DefaultConns
+	// NoProfiles answers 404 to /debug/pprof: a port that other machines reach has
+	// no lock, and profiles show what is in memory and cost time.
+	NoProfiles bool
+	Logger     *slog.Logger // default: discard
+	MaxConns   int          // default DefaultConns
 }
 
 // DefaultConns is how many connections the port of a Server has at most.
 const DefaultConns = 256
 
-// Server answers /livez, /readyz, /startupz, /metrics and /debug/pprof, which
-// are on no other port. It answers to whatever host name it is called by: probes
+// Server answers /livez, /readyz, /startupz, /metrics and, unless Config says
+// no, /debug/pprof, which are on no other port. It answers to whatever host name it is called by: probes
 // and scrapers use many.
 type Server struct {
 	cfg    Config
@@ -59,7 +62,9 @@ func New(cfg Config) (*Server, error) {
 	})
 	s.probes()
 	s.metrics()
-	s.profiles()
+	if !cfg.NoProfiles {
+		s.profiles()
+	}
 	return s, nil
 }
 
