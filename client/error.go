@@ -79,7 +79,7 @@ func problem(res *http.Response, body []byte, write bool) (*wire.Error, string) 
 		if msg == "" {
 			msg = p.Title
 		}
-		return &wire.Error{Code: p.Code, Message: msg, Field: p.Field, RetryAfter: retry}, p.RequestID
+		return &wire.Error{Code: p.Code, Message: msg, Field: p.Field, RetryAfter: retry, Needs: p.Needs, Token: p.Token}, p.RequestID
 	}
 	code := wire.CodeInternal
 	switch s := res.StatusCode; {

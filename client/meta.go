@@ -15,11 +15,12 @@ type Meta struct {
 	StaleMs     int64  // bound on the age of what was read: so long before it was read it certainly was the newest; -1: not known
 	Cluster     string // id of the cluster that Index is of; "" while it has none
 	Addr        string // base URL of the coordinator that answered
+	Filtered    bool   // rows that the token may not read were, or would have been, left out
 	Body        []byte // the answer as it came
 }
 
 func metaOf(h http.Header, addr string) Meta {
-	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Cluster: h.Get("X-Cluster"), Addr: addr}
+	m := Meta{Leader: h.Get("X-Leader"), Consistency: h.Get("X-Consistency"), Cluster: h.Get("X-Cluster"), Filtered: h.Get("X-Filtered") == "true", Addr: addr}
 	m.Index, _ = strconv.ParseUint(h.Get("X-Index"), 10, 64)
 	var err error
 	if m.StaleMs, err = strconv.ParseInt(h.Get("X-Stale-Ms"), 10, 64); err != nil || m.StaleMs < 0 {

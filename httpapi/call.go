@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) callRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/call/:full/:method", Params: []string{"timeout"}, MaxBody: MaxMessageBody, Handle: a.call})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/call/:full/:method", SideEffects: true, Handle: a.callByQuery})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/call/:full/:method", Right: control.MessagesSend, Scope: rest.ScopePath, Params: []string{"timeout"}, MaxBody: MaxMessageBody, Handle: a.call})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/call/:full/:method", Right: control.MessagesSend, Scope: rest.ScopePath, SideEffects: true, Handle: a.callByQuery})
 }
 
 // How long a call may take.

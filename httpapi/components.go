@@ -13,12 +13,12 @@ import (
 )
 
 func (a *API) componentRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/components", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.signIn})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components", Params: rest.With(rest.ListParams, "namespace", "prefix", "match", "label"), Handle: a.components})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full", Params: rest.ReadParams, Handle: a.component})
-	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/components/:full", Params: rest.With(rest.NoParams, "reason"), Handle: a.endComponent})
-	a.Handle(rest.Route{Method: http.MethodPut, Path: "/components/:full/heartbeat", Params: rest.NoParams, Handle: a.heartbeat})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/namespaces", Params: rest.ReadParams, Handle: a.namespaces})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/components", Right: control.ComponentsWrite, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.signIn})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components", Right: control.ComponentsRead, Scope: rest.ScopeRows, Params: rest.With(rest.ListParams, "namespace", "prefix", "match", "label"), Handle: a.components})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full", Right: control.ComponentsRead, Scope: rest.ScopePath, Params: rest.ReadParams, Handle: a.component})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/components/:full", Right: control.ComponentsWrite, RightWithoutSession: control.Admin, Scope: rest.ScopePath, Params: rest.With(rest.NoParams, "reason"), Handle: a.endComponent})
+	a.Handle(rest.Route{Method: http.MethodPut, Path: "/components/:full/heartbeat", Right: control.ComponentsWrite, Scope: rest.ScopePath, Params: rest.NoParams, Handle: a.heartbeat})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/namespaces", Right: control.ComponentsRead, Scope: rest.ScopeRows, Params: rest.ReadParams, Handle: a.namespaces})
 }
 
 var signInFields = strictjson.FieldsOf[wire.SignIn]()

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
@@ -31,7 +32,7 @@ func Contract() ([]byte, error) {
 }
 
 func (a *API) contractRoutes() {
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/openapi.json", Params: rest.NoParams, Handle: a.openAPI})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/openapi.json", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.openAPI})
 }
 
 func (a *API) openAPI(rq *rest.Request) error {

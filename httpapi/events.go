@@ -14,7 +14,7 @@ import (
 )
 
 func (a *API) eventRoutes() {
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/events", Params: []string{"topic", "index", "cluster"}, Handle: a.events})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/events", Right: rest.RightEvents, Scope: rest.ScopeRows, Params: []string{"topic", "index", "cluster"}, Handle: a.events})
 }
 
 // events streams the feed from a position on: after ?index=, after the event of

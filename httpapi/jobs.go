@@ -13,13 +13,13 @@ import (
 )
 
 func (a *API) jobRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/jobs", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.submit})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs", Params: rest.With(rest.ListParams, "state", "name", "group"), Handle: a.jobs})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id", Params: rest.ReadParams, Handle: a.job})
-	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/jobs/:id", Params: []string{"reason", "forget"}, Handle: a.endJob})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/parts", Params: rest.With(rest.ListParams, "state"), Handle: a.parts})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/results", Params: rest.With(rest.ReadParams, "follow", "order", "state"), Handle: a.results})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/logs", Params: []string{"part", "attempt", "offset", "follow"}, Handle: a.logs})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/jobs", Right: control.JobsWrite, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.submit})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs", Right: control.JobsRead, Scope: rest.ScopeRows, Params: rest.With(rest.ListParams, "state", "name", "group"), Handle: a.jobs})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id", Right: control.JobsRead, Scope: rest.ScopeRow, Params: rest.ReadParams, Handle: a.job})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/jobs/:id", Right: control.JobsWrite, Scope: rest.ScopeRow, Params: []string{"reason", "forget"}, Handle: a.endJob})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/parts", Right: control.JobsRead, Scope: rest.ScopeRow, Params: rest.With(rest.ListParams, "state"), Handle: a.parts})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/results", Right: control.JobsRead, Scope: rest.ScopeRow, Params: rest.With(rest.ReadParams, "follow", "order", "state"), Handle: a.results})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/logs", Right: control.JobsRead, Scope: rest.ScopeRow, Params: []string{"part", "attempt", "offset", "follow"}, Handle: a.logs})
 }
 
 var submitFields = strictjson.FieldsOf[wire.SubmitJob]()

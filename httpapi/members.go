@@ -13,13 +13,13 @@ import (
 )
 
 func (a *API) memberRoutes() {
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/members", Params: rest.ListParams, Handle: a.members})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.addMember})
-	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Params: rest.NoParams, Handle: a.changeMember(a.control.RemoveMember)})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Params: rest.NoParams, Handle: a.changeMember(a.control.Promote)})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Params: rest.NoParams, Handle: a.changeMember(a.control.Demote)})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Params: rest.NoParams, Handle: a.leader})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/members", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ListParams, Handle: a.members})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.addMember})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.RemoveMember)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.Promote)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.Demote)})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.leader})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
 }
 
 var memberFields = rest.Fields[wire.Member]{

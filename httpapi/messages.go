@@ -7,14 +7,15 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
 )
 
 func (a *API) messageRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/messages", Params: rest.NoParams, MaxBody: MaxMessageBody, Handle: a.sendMessage})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full/messages", SideEffects: true, Params: []string{"after", "wait", "limit"}, Handle: a.inbox})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/messages", Right: control.MessagesSend, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxMessageBody, Handle: a.sendMessage})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full/messages", Right: control.ComponentsWrite, Scope: rest.ScopePath, SideEffects: true, Params: []string{"after", "wait", "limit"}, Handle: a.inbox})
 }
 
 var sendFields = strictjson.FieldsOf[wire.SendMessage]()

@@ -5,12 +5,13 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *API) sessionRoutes() {
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/session", SideEffects: true, Handle: a.session})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/session", Right: control.AnyRight, Scope: rest.ScopeSession, SideEffects: true, Handle: a.session})
 }
 
 // session hands the connection over to the door for native sessions.

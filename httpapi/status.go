@@ -10,9 +10,9 @@ import (
 )
 
 func (a *API) statusRoutes() {
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/status", Params: rest.NoParams, Handle: a.status})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/digest", Params: rest.ReadParams, Handle: a.digest})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/workers", Params: rest.ListParams, Handle: a.workers})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/status", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.status})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/digest", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.digest})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/workers", Right: control.ComponentsRead, Scope: rest.ScopeRows, Params: rest.ListParams, Handle: a.workers})
 }
 
 func (a *API) status(rq *rest.Request) error {

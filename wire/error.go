@@ -34,6 +34,10 @@ type Error struct {
 	Field string `json:"field,omitempty"`
 	// RetryAfter is when a repeat makes sense; 0 when it is not known.
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	// Needs is what a forbidden caller would have needed, a grant like jobs:write@lab1,
+	// and Token the id of the token that lacks it; "" where neither is about tokens.
+	Needs string `json:"needs,omitempty"`
+	Token string `json:"token,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -440,4 +440,6 @@ type Problem struct {
 	Code      Code   `json:"code"`
 	Field     string `json:"field,omitempty"`
 	RequestID string `json:"request_id"`
+	Needs     string `json:"needs,omitempty"` // with forbidden: the grant that it needs
+	Token     string `json:"token,omitempty"` // with needs: the id of the token that lacks it
 }

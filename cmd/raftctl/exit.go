@@ -93,7 +93,15 @@ func (a *app) hint(e *client.CallError) {
 	case wire.CodeUnknown:
 		fmt.Fprintln(a.err, "it may or may not have happened: look before you repeat it")
 	case wire.CodeUnauthorized:
-		fmt.Fprintln(a.err, "give a token by --token-file, FOLKMOOT_TOKEN or a context")
+		if a.flags.client.Token == "" && a.flags.client.TokenFile == "" {
+			fmt.Fprintln(a.err, "no token was sent: give one by --token-file, FOLKMOOT_TOKEN_FILE or a context")
+		} else {
+			fmt.Fprintln(a.err, "another token is given by --token-file, FOLKMOOT_TOKEN_FILE or a context; raftctl config show --origin tells where this one comes from")
+		}
+	case wire.CodeForbidden:
+		if e.Err.Needs != "" {
+			fmt.Fprintf(a.err, "token %s has no grant for it; whoever has one of admin makes a token that has: raftctl tokens create --grant %s\n", clean(e.Err.Token), clean(e.Err.Needs))
+		}
 	}
 	if e.Err.RetryAfter > 0 && e.Err.Code == wire.CodeBusy {
 		fmt.Fprintf(a.err, "try again in %s\n", e.Err.RetryAfter)

@@ -29,11 +29,14 @@ type contract struct {
 }
 
 type operation struct {
-	Tags        []string    `yaml:"tags"`
-	Summary     string      `yaml:"summary"`
-	Description string      `yaml:"description"`
-	Parameters  []parameter `yaml:"parameters"`
-	RequestBody struct {
+	Right          string      `yaml:"x-right"`
+	RightNoSession string      `yaml:"x-right-without-session"`
+	Scope          string      `yaml:"x-scope"`
+	Tags           []string    `yaml:"tags"`
+	Summary        string      `yaml:"summary"`
+	Description    string      `yaml:"description"`
+	Parameters     []parameter `yaml:"parameters"`
+	RequestBody    struct {
 		Content ordered[media] `yaml:"content"`
 	} `yaml:"requestBody"`
 	Responses ordered[response] `yaml:"responses"`

@@ -59,6 +59,7 @@ func (c *contract) request(b *strings.Builder, r request) {
 		base = c.Servers[0].URL
 	}
 	fmt.Fprintf(b, "### %s %s%s\n\n%s%s", r.method, base, r.path, wrap(r.Summary), wrap(r.Description))
+	b.WriteString(wrap(r.needs()))
 	var shared []string
 	var own []parameter
 	for _, p := range r.Parameters {
@@ -93,6 +94,37 @@ func (c *contract) request(b *strings.Builder, r request) {
 	}
 	b.WriteString("\n")
 }
+
+// where says of each scope where the namespace of a right comes from.
+var where = map[string]string{
+	"path":    " in the namespace that the path names",
+	"body":    " in the namespace that the body names",
+	"row":     " in the namespace of what it is about; who may not is told 404",
+	"rows":    "; what may not be read is left out",
+	"session": "; each frame is judged as the request that it stands for",
+	"none":    "",
+}
+
+// needs says what a token needs for an operation.
+func (o *operation) needs() string {
+	switch o.Right {
+	case "":
+		return ""
+	case "any":
+		return "Needs: any valid token" + where[o.Scope] + "."
+	case "join":
+		return "Needs: a join token."
+	case "events":
+		return "Needs: the :read of what the events are about" + where[o.Scope] + "."
+	}
+	text := "Needs: " + code(o.Right) + where[o.Scope]
+	if o.RightNoSession != "" {
+		text += "; without X-Session " + code(o.RightNoSession) + " there"
+	}
+	return text + "."
+}
+
+func code(s string) string { return "`" + s + "`" }
 
 func (e entry[T]) describe() string {
 	m, ok := any(e.value).(media)

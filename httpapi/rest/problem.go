@@ -137,6 +137,8 @@ func problemOf(err error, requestID string) problem {
 		Code:      refusal.Code,
 		Field:     refusal.Field,
 		RequestID: requestID,
+		Needs:     refusal.Needs,
+		Token:     refusal.Token,
 	}}
 	var outcome *OutcomeError
 	if errors.As(err, &outcome) {

@@ -11,14 +11,21 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Route is one method of one path.
 type Route struct {
 	Method string
-	Path   string   // below the prefix; a part that begins with : is a parameter
-	Params []string // query parameters it takes; nil: any
+	Path   string // below the prefix; a part that begins with : is a parameter
+	// Right is what a token needs for it, and Scope where the namespace comes from that it
+	// needs it in. Both are told in the contract; they are judged by the use case behind the
+	// route. RightWithoutSession is what it needs of a caller without X-Session, if that is
+	// another right.
+	Right, RightWithoutSession control.Right
+	Scope                      Scope
+	Params                     []string // query parameters it takes; nil: any
 	// MaxBody is how many bytes a body may have; 0: no body is read.
 	MaxBody int64
 	// SideEffects marks a GET that does more than read: it has no HEAD.
@@ -42,7 +49,8 @@ type Router struct {
 	streams   *streamLimiter
 	ids       *RequestIDs
 	freshness freshnessHeaders
-	requests  sync.Pool // of *Request
+	requests  sync.Pool         // of *Request
+	routes    map[string]*Route // by method, blank and path
 }
 
 // NewRouter returns a Router without routes that answers once Serve is called.
@@ -51,7 +59,7 @@ func NewRouter(cfg Config) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &Router{cfg: cfg, ids: NewRequestIDs(), streams: newStreamLimiter(cfg.MaxStreams)}
+	rt := &Router{cfg: cfg, ids: NewRequestIDs(), streams: newStreamLimiter(cfg.MaxStreams), routes: map[string]*Route{}}
 	if !cfg.AnyHost {
 		rt.hosts = append([]string{}, cfg.Hosts...)
 	}
@@ -70,6 +78,7 @@ func NewRouter(cfg Config) (*Router, error) {
 func (rt *Router) Handle(route Route) {
 	path := rt.cfg.Prefix + route.Path
 	route.metrics = rt.metrics.route(route.Method, path)
+	rt.routes[route.Method+" "+path] = &route
 	serve := func(c echo.Context) error {
 		rt.serve(&route, c)
 		return nil
@@ -80,14 +89,19 @@ func (rt *Router) Handle(route Route) {
 	}
 }
 
-// RouteName is what a route is known by.
-type RouteName struct{ Method, Path string }
+// RouteInfo is what a route is known by, and what it needs.
+type RouteInfo struct {
+	Method, Path               string // with the prefix
+	Right, RightWithoutSession control.Right
+	Scope                      Scope
+}
 
-// Routes lists what was added, with the prefix; the HEAD of a GET is not listed.
-func (rt *Router) Routes() (routes []RouteName) {
+// Routes lists all that is answered; the HEAD of a GET is not listed.
+func (rt *Router) Routes() (routes []RouteInfo) {
 	for _, r := range rt.echo.Routes() {
 		if r.Method != http.MethodHead {
-			routes = append(routes, RouteName{r.Method, r.Path})
+			added := rt.routes[r.Method+" "+r.Path]
+			routes = append(routes, RouteInfo{r.Method, r.Path, added.Right, added.RightWithoutSession, added.Scope})
 		}
 	}
 	return routes
