@@ -40,6 +40,7 @@ var may = map[string]struct {
 	"access":             {[]string{"wire"}, "pure: rights, grants, tokens"},
 	"registry":           {[]string{"wire"}, "pure domain"},
 	"jobs":               {[]string{"wire", "wire/strictjson"}, "pure domain"},
+	"audit":              {[]string{"wire"}, "pure: the form of a trail, and the table of its anchors"},
 	"fsm":                {[]string{"wire", "wire/indexwait", "registry", "jobs"}, "ties the domains to the log"},
 	"fsm/propose":        {[]string{"wire", "fsm"}, "hands: the way of all writes into the log"},
 	"registry/lease":     {[]string{"wire", "wire/awake", "registry", "fsm", "fsm/propose"}, "hands: reads views, proposes expiry"},
@@ -110,7 +111,7 @@ var only = map[string][]string{
 
 // pure packages have no clock, no chance, no I/O, no goroutine and no range
 // over a map: the same log must give the same state on every machine.
-var pure = []string{"access", "registry", "jobs", "fsm"}
+var pure = []string{"access", "registry", "jobs", "fsm", "audit"}
 
 var (
 	impureImports = []string{"os", "os/exec", "net", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "runtime", "syscall", "unsafe", "time/tzdata"}
@@ -246,7 +247,7 @@ func check(t *testing.T, path string, fset *token.FileSet, files []*ast.File) *t
 
 // exports are the compiled packages that checked code may import, by path.
 var exports = sync.OnceValues(func() (map[string]string, error) {
-	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./access", "./registry", "./jobs", "./fsm", "maps", "slices", "time")
+	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./access", "./registry", "./jobs", "./fsm", "./audit", "maps", "slices", "time")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {

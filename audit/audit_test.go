@@ -1,0 +1,259 @@
+package audit_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/audit"
+)
+
+var t0 = time.Date(2026, 11, 30, 1, 2, 3, 4e6, time.UTC)
+
+func refusal(at time.Duration) audit.Event {
+	return audit.Event{
+		At: t0.Add(at), Door: audit.DoorHTTP, Who: audit.Who{Token: "t_1", Name: "ops", Remote: "10.0.0.7:4711"},
+		What: "DELETE /v1/members/:id", Target: "n4", Outcome: audit.Refused, Code: "forbidden", Needs: "cluster:write", RequestID: "r1",
+	}
+}
+
+// trail writes n lines and returns them without their newlines.
+func trail(n int) (lines [][]byte, end audit.Chain) {
+	var b []byte
+	for i := range n {
+		e := refusal(time.Duration(i) * time.Second)
+		e.Index = uint64(i)
+		b = end.Append(b, "n1", e)
+	}
+	return bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")), end
+}
+
+// A line has its fields in the order that tools hold on to, prev first.
+func TestLineIsAsPromised(t *testing.T) {
+	e := refusal(0)
+	e.Index, e.Times, e.Who.Session, e.Who.Certificate = 812, 3, "s1", "spiffe://lab/member/n1"
+	var c audit.Chain
+	got := string(c.Append(nil, "n1", e))
+	want := `{"prev":"` + audit.Zero + `","seq":1,"at":"2026-11-30T01:02:03.004Z","coordinator":"n1","door":"http",` +
+		`"who":{"token":"t_1","name":"ops","session":"s1","certificate":"spiffe://lab/member/n1","remote":"10.0.0.7:4711"},` +
+		`"what":"DELETE /v1/members/:id","target":"n4","outcome":"refused","code":"forbidden","needs":"cluster:write",` +
+		`"index":812,"request_id":"r1","times":3}` + "\n"
+	if got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	if h := audit.HashLine([]byte(strings.TrimSuffix(want, "\n"))); c.Seq != 1 || c.Hash != h || c.Prev() != h {
+		t.Errorf("the chain ends at %+v, want 1 and %s", c, h)
+	}
+}
+
+// What a caller chose the length of does not fill the disk, and no byte of it ends a line.
+func TestLinesAreBounded(t *testing.T) {
+	e := refusal(0)
+	e.Target = strings.Repeat("x", 1<<20) + "\n"
+	e.Who.Name = "a\nb\xff" + strings.Repeat("ä", 500)
+	var c audit.Chain
+	b := c.Append(nil, "n1", e)
+	if len(b) > 4096 || bytes.Count(b, []byte("\n")) != 1 {
+		t.Errorf("a line of %d bytes with %d newlines", len(b), bytes.Count(b, []byte("\n")))
+	}
+	if l, err := audit.ParseLine(bytes.TrimSuffix(b, []byte("\n"))); err != nil || !strings.HasPrefix(l.Who.Name, "a\nb") {
+		t.Errorf("read back as %+v, %v", l, err)
+	}
+}
+
+func verify(lines [][]byte, anchors []audit.Anchor) (audit.Trail, error) {
+	v := audit.NewVerifier(anchors)
+	for i, l := range lines {
+		if err := v.Line("000001.jsonl", i+1, l); err != nil {
+			break
+		}
+	}
+	return v.End()
+}
+
+func anchor(lines [][]byte, seq int) audit.Anchor {
+	return audit.Anchor{Coordinator: "n1", ServerID: "n1/1", Seq: uint64(seq), Hash: audit.HashLine(lines[seq-1]), Index: uint64(1000 + seq)}
+}
+
+// Every way in which a trail can be other than it was written is found at its place.
+func TestVerifierNamesThePlace(t *testing.T) {
+	edit := func(line int, old, new string) func([][]byte) [][]byte {
+		return func(l [][]byte) [][]byte {
+			l[line-1] = bytes.Replace(l[line-1], []byte(old), []byte(new), 1)
+			return l
+		}
+	}
+	rewritten := func(l [][]byte) [][]byte { // by one who knows how to make a chain
+		var c audit.Chain
+		for i := range l {
+			e := refusal(0)
+			e.Target = "somebody else"
+			l[i] = bytes.TrimSuffix(c.Append(nil, "n1", e), []byte("\n"))
+		}
+		return l
+	}
+	for name, c := range map[string]struct {
+		do   func([][]byte) [][]byte
+		line int
+		kind audit.Kind
+	}{
+		"changed":               {edit(4, `"n4"`, `"n5"`), 4, audit.Changed},
+		"the last but one":      {edit(9, `"n4"`, `"n5"`), 9, audit.Changed},
+		"first changed":         {edit(1, `"n4"`, `"n5"`), 1, audit.Changed},
+		"prev changed":          {func(l [][]byte) [][]byte { l[4][10] ^= 1; return l }, 5, audit.Changed},
+		"first prev changed":    {edit(1, "0000", "1111"), 1, audit.Changed},
+		"no JSON":               {edit(6, `"seq"`, `"seq`), 6, audit.Changed},
+		"another number":        {edit(7, `"seq":7`, `"seq":8`), 7, audit.Changed},
+		"one missing":           {func(l [][]byte) [][]byte { return slices.Delete(l, 4, 5) }, 5, audit.Missing},
+		"two swapped":           {func(l [][]byte) [][]byte { l[3], l[4] = l[4], l[3]; return l }, 4, audit.Missing},
+		"one twice":             {func(l [][]byte) [][]byte { return slices.Insert(l, 4, l[3]) }, 5, audit.OutOfOrder},
+		"cut before the anchor": {func(l [][]byte) [][]byte { return l[:7] }, 7, audit.Cut},
+		"empty":                 {func([][]byte) [][]byte { return nil }, 0, audit.Cut},
+		"written anew":          {rewritten, 3, audit.NotAnchored},
+	} {
+		lines, _ := trail(10)
+		anchors := []audit.Anchor{anchor(lines, 8), anchor(lines, 3)}
+		if got, err := verify(lines, anchors); err != nil || got.Lines != 10 || got.Anchors != 2 || got.First != 1 || got.Last != 10 || got.Coordinator != "n1" {
+			t.Fatalf("as written: %+v, %v", got, err)
+		}
+		_, err := verify(c.do(lines), anchors)
+		var f *audit.Fault
+		if !errors.As(err, &f) {
+			t.Errorf("%s: found nothing: %v", name, err)
+			continue
+		}
+		if f.Line != c.line || f.Kind != c.kind || c.line > 0 && f.File != "000001.jsonl" {
+			t.Errorf("%s: got %v, want it %s at line %d", name, f, c.kind, c.line)
+		}
+	}
+}
+
+// Every byte of every line but the last is held by the chain, and that of the last by its anchor.
+func TestVerifierFindsEveryByte(t *testing.T) {
+	lines, _ := trail(4)
+	anchors := []audit.Anchor{anchor(lines, 4)}
+	for i := range lines {
+		for k := range lines[i] {
+			lines[i][k] ^= 1
+			_, err := verify(lines, anchors)
+			var f *audit.Fault
+			if !errors.As(err, &f) || f.Line != i+1 {
+				t.Fatalf("byte %d of line %d: got %v", k, i+1, err)
+			}
+			lines[i][k] ^= 1
+		}
+	}
+}
+
+// A trail of which the oldest files are gone is held to the anchors that are left; a new disk has a trail of its own,
+// and that of the old one is still held to what was said of it.
+func TestVerifierOfPartsAndOfEarlierServers(t *testing.T) {
+	lines, _ := trail(10)
+	anchors := []audit.Anchor{anchor(lines, 2), anchor(lines, 8)}
+	if got, err := verify(lines[4:], anchors); err != nil || got.Anchors != 1 || got.First != 5 {
+		t.Errorf("the end of a trail: %+v, %v", got, err)
+	}
+	var c audit.Chain
+	second := [][]byte{bytes.TrimSuffix(c.Append(nil, "n1", refusal(time.Hour)), []byte("\n"))}
+	anchors = append(anchors, audit.Anchor{Coordinator: "n1", ServerID: "n1/2", Seq: 1, Hash: c.Hash, Index: 2000})
+	if got, err := verify(second, anchors); err != nil || got.ServerID != "n1/2" || got.Replaced != "" || got.Anchors != 1 {
+		t.Errorf("the new disk: %+v, %v", got, err)
+	}
+	if got, err := verify(lines, anchors); err != nil || got.ServerID != "n1/1" || got.Replaced != "n1/2" || got.Anchors != 2 {
+		t.Errorf("the old disk: %+v, %v", got, err)
+	}
+}
+
+// Equal refusals within a minute are one event, from whatever port they come; others are not held up by them.
+func TestEqualRefusalsAreOne(t *testing.T) {
+	var m audit.Merger
+	for i := range 50 {
+		e := refusal(time.Duration(i) * time.Second)
+		e.Who.Remote, e.RequestID = fmt.Sprintf("10.0.0.7:%d", 1000+i), fmt.Sprint(i)
+		if out := m.Add(e); len(out) != 0 {
+			t.Fatalf("refusal %d gave out %v", i, out)
+		}
+	}
+	other := refusal(10 * time.Second)
+	other.Who.Token = "t_2"
+	m.Add(other)
+	if out := m.Due(t0.Add(59 * time.Second)); len(out) != 0 {
+		t.Errorf("before the minute is over: %v", out)
+	}
+	if at, ok := m.Next(); !ok || !at.Equal(t0.Add(time.Minute)) {
+		t.Errorf("the next is at %v, %v", at, ok)
+	}
+	out := m.Due(t0.Add(time.Minute))
+	if len(out) != 1 || out[0].Times != 50 || out[0].RequestID != "0" || out[0].Who.Remote != "10.0.0.7:1000" {
+		t.Errorf("after a minute: %+v", out)
+	}
+	m.Add(refusal(61 * time.Second))
+	if out := m.Take(audit.Done); len(out) != 0 {
+		t.Errorf("refusals were taken as done: %v", out)
+	}
+	if out := m.All(); len(out) != 2 || out[0].Who.Token != "t_2" || out[0].Times > 1 {
+		t.Errorf("the rest: %+v", out)
+	}
+	if _, ok := m.Next(); ok {
+		t.Error("something is held after all was taken")
+	}
+}
+
+// A minute begins with the first refusal, and is never made longer by more of them.
+func TestMinuteIsNotMadeLonger(t *testing.T) {
+	var m audit.Merger
+	m.Add(refusal(0))
+	if out := m.Add(refusal(time.Minute)); len(out) != 1 || out[0].Times > 1 || !out[0].At.Equal(t0) {
+		t.Errorf("the first minute: %+v", out)
+	}
+	if out := m.All(); len(out) != 1 || !out[0].At.Equal(t0.Add(time.Minute)) {
+		t.Errorf("the second: %+v", out)
+	}
+}
+
+// Whoever makes up ever new refusals costs lines, not memory.
+func TestMergerIsBounded(t *testing.T) {
+	var m audit.Merger
+	given := 0
+	for i := range 5000 {
+		e := refusal(0)
+		e.Target = fmt.Sprint(i)
+		given += len(m.Add(e))
+	}
+	if held := len(m.All()); held > 1024 || held+given != 5000 {
+		t.Errorf("%d held and %d given out", held, given)
+	}
+}
+
+func FuzzParseLine(f *testing.F) {
+	lines, _ := trail(2)
+	f.Add(lines[0])
+	f.Add([]byte(`{"prev":"","seq":-1}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if l, err := audit.ParseLine(raw); err == nil && (l.Seq == 0 || len(l.Prev) != len(audit.Zero)) {
+			t.Errorf("%q was read as %+v", raw, l)
+		}
+	})
+}
+
+// Whatever stands in the files, the verifier says one thing, and says it again.
+func FuzzVerifier(f *testing.F) {
+	lines, _ := trail(5)
+	f.Add(bytes.Join(lines, []byte("\n")), uint64(3))
+	f.Fuzz(func(t *testing.T, raw []byte, seq uint64) {
+		in := bytes.Split(raw, []byte("\n"))
+		anchors := []audit.Anchor{{Coordinator: "n1", ServerID: "n1/1", Seq: seq, Hash: audit.HashLine(in[0])}}
+		first, err := verify(in, anchors)
+		again, errAgain := verify(in, anchors)
+		if first != again || (err == nil) != (errAgain == nil) {
+			t.Errorf("%+v, %v, then %+v, %v", first, err, again, errAgain)
+		}
+		if err == nil && first.Lines != len(in) {
+			t.Errorf("%d of %d lines were counted", first.Lines, len(in))
+		}
+	})
+}
