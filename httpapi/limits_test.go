@@ -201,3 +201,41 @@ func TestCloseBeforeServe(t *testing.T) {
 		t.Error("a door without Control was made")
 	}
 }
+
+// Who announces a body that nobody reads, and withholds it, is answered at once, and its
+// connection keeps nobody out; what comes late of the body is no request.
+func TestWithheldBodies(t *testing.T) {
+	t.Parallel()
+	for what, head := range map[string]string{
+		"an unknown path":    "POST /v1/nothing HTTP/1.1\r\n",
+		"a foreign page":     "POST /v1/components HTTP/1.1\r\nOrigin: http://evil.example\r\n",
+		"a wrong type":       "POST /v1/components HTTP/1.1\r\nContent-Type: text/plain\r\n",
+		"a read with a body": "GET /v1/status HTTP/1.1\r\n",
+		"a body too large":   "POST /v1/components HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n",
+		"chunks":             "POST /v1/nothing HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			const conns = 4
+			d := serve(t, func(c *httpapi.Config) { c.MaxConns, c.ReadTimeout, c.WriteTimeout = conns, time.Hour, time.Hour })
+			if !strings.Contains(head, "Length") && !strings.Contains(head, "chunked") {
+				head += "Content-Length: 100\r\n"
+			}
+			for i := range 2 * conns {
+				c := dial(t, d.addr)
+				_, _ = io.WriteString(c, head+"Host: x\r\n\r\n")
+				answer := make([]byte, 9)
+				if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 " {
+					t.Fatalf("connection %d was answered %q, %v", i, answer, err)
+				}
+				if i == 0 {
+					_, _ = io.WriteString(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+					if rest, _ := io.ReadAll(c); strings.Contains(string(rest), "HTTP/1.1") {
+						t.Errorf("its body was answered, too: %q", rest)
+					}
+				}
+			}
+			d.do("GET", "/v1/status", "", "Connection", "close").wantStatus(200)
+		})
+	}
+}

@@ -57,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, mux: rest.NewMux(), ids: rest.NewRequestIDs()}
 	s.server = rest.NewServer(rest.ServerConfig{
-		Handler: s, Logger: cfg.Logger, MaxConns: cfg.MaxConns, HeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		Handler: s, Logger: cfg.Logger, MaxConns: cfg.MaxConns, Brief: true, HeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, WriteTimeout: 10 * time.Minute, // a profile runs as long as asked
 	})
 	s.probes()
@@ -114,6 +114,7 @@ func (s *Server) profiles() {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	s.ids.SetHeader(w.Header(), r)
+	rest.Unread(w, r)
 	if err := rest.CheckOrigin(r, nil); err != nil {
 		rest.WriteProblem(w, err)
 		return

@@ -31,16 +31,20 @@ type server struct {
 	client *http.Client
 }
 
-func serve(t *testing.T, h *health) *server {
+func serve(t *testing.T, h *health, change ...func(*ops.Config)) *server {
 	t.Helper()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector())
-	s, err := ops.New(ops.Config{
+	cfg := ops.Config{
 		Live:      func() error { return h.live },
 		Ready:     func() (bool, string) { return h.ready, "catching up: 7 of 9" },
 		Started:   func() bool { return h.started },
 		Gatherers: []prometheus.Gatherer{metrics},
-	})
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := ops.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,5 +146,31 @@ func TestNoServerWithoutProbes(t *testing.T) {
 	t.Parallel()
 	if _, err := ops.New(ops.Config{}); err == nil {
 		t.Error("a server without probes was made")
+	}
+}
+
+// Neither callers who withhold a body that they announced nor such who read no answer
+// keep a probe out.
+func TestBusyCallersKeepNoProbeOut(t *testing.T) {
+	t.Parallel()
+	const conns = 8
+	s := serve(t, &health{}, func(c *ops.Config) { c.MaxConns = conns })
+	for what, request := range map[string]string{
+		"bodies withheld": "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n",
+		"answers unread":  strings.Repeat("GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+	} {
+		for range 2 * conns {
+			c, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+			_, _ = io.WriteString(c, request)
+		}
+		t.Log(what)
+		for range 5 {
+			s.get("/livez", 200, func(r *http.Request) { r.Close = true })
+		}
 	}
 }

@@ -43,6 +43,9 @@ func (rq *Request) writeError(err error) {
 	if rq.w.Committed {
 		return
 	}
+	if rq.r.ContentLength != 0 && !rq.bodyRead {
+		Unread(rq.w, rq.r)
+	}
 	rq.ensureFreshness()
 	WriteProblem(rq.w, err)
 }

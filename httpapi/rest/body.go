@@ -39,7 +39,7 @@ func (rq *Request) ReadBody() error {
 	if n > limit {
 		return tooLarge(limit)
 	}
-	rq.body = rq.in.Bytes()
+	rq.body, rq.bodyRead = rq.in.Bytes(), true
 	return rq.checkCaller()
 }
 

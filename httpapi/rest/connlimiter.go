@@ -10,10 +10,12 @@ import (
 // connLimiter bounds the connections of one port. When it is full, a new one
 // takes the place of the one that has been idle for longest; when none is idle,
 // the new one is closed at once. So no number of idle connections keeps
-// anybody out.
+// anybody out. A connection whose request is refused, or whose body nobody
+// reads, counts as idle: see yield.
 type connLimiter struct {
 	net.Listener
 	limit int
+	brief bool // see ServerConfig.Brief
 
 	mu        sync.Mutex
 	conns     map[net.Conn]*list.Element // nil element: active
@@ -21,8 +23,8 @@ type connLimiter struct {
 	displaced uint64                     // closed because the port was full, ever
 }
 
-func newConnLimiter(l net.Listener, limit int) *connLimiter {
-	return &connLimiter{Listener: l, limit: limit, conns: map[net.Conn]*list.Element{}, idle: list.New()}
+func newConnLimiter(l net.Listener, limit int, brief bool) *connLimiter {
+	return &connLimiter{Listener: l, limit: limit, brief: brief, conns: map[net.Conn]*list.Element{}, idle: list.New()}
 }
 
 // Accept waits for a connection there is room for.
@@ -73,7 +75,9 @@ func (c *connLimiter) track(conn net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateActive:
-		if e != nil {
+		if e != nil && c.brief {
+			c.idle.MoveToBack(e)
+		} else if e != nil {
 			c.idle.Remove(e)
 			c.conns[conn] = nil
 		}
@@ -86,6 +90,17 @@ func (c *connLimiter) track(conn net.Conn, state http.ConnState) {
 			c.idle.Remove(e)
 		}
 		delete(c.conns, conn)
+	}
+}
+
+// yield lets a connection be displaced like an idle one although its request is
+// not over: that goes on for as long as its caller likes and does nothing for
+// anybody else. Its next request is judged anew.
+func (c *connLimiter) yield(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, known := c.conns[conn]; known && e == nil {
+		c.conns[conn] = c.idle.PushBack(conn)
 	}
 }
 

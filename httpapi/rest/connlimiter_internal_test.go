@@ -32,7 +32,7 @@ func closed(c net.Conn) bool {
 func TestLimitDisplacesTheLongestIdle(t *testing.T) {
 	t.Parallel()
 	ours, theirs := conns(t, 6)
-	l := newConnLimiter(nil, 3)
+	l := newConnLimiter(nil, 3, false)
 	for _, c := range ours[:3] {
 		if !l.admit(c) {
 			t.Fatal("a connection within the limit was refused")

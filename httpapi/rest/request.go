@@ -28,6 +28,7 @@ type Request struct {
 	body         []byte
 	in           bytes.Buffer // backs body
 	out          bytes.Buffer // the answer while it is made
+	bodyRead     bool         // to its end
 	freshnessSet bool
 }
 
@@ -37,6 +38,9 @@ func (rq *Request) handle() (err error) {
 		return err
 	}
 	if rq.route.MaxBody == 0 {
+		if rq.r.ContentLength != 0 {
+			Unread(rq.w, rq.r)
+		}
 		if err := rq.checkCaller(); err != nil {
 			return err
 		}
@@ -55,7 +59,7 @@ func (rq *Request) headOnly() bool { return rq.r.Method == http.MethodHead }
 const maxPooledBuffer = 64 << 10
 
 func (rq *Request) release() {
-	rq.route, rq.echo, rq.w, rq.r, rq.freshnessSet, rq.body, rq.principal = nil, nil, nil, nil, false, nil, control.Principal{}
+	rq.route, rq.echo, rq.w, rq.r, rq.freshnessSet, rq.bodyRead, rq.body, rq.principal = nil, nil, nil, nil, false, false, nil, control.Principal{}
 	clear(rq.params)
 	rq.params = rq.params[:0]
 	if rq.in.Cap() > maxPooledBuffer {

@@ -143,6 +143,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers a request that reached no handler.
 func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	Unread(w, r)
 	rt.freshness.set(w.Header(), rt.cfg.Coordinator.Now(), rt.cfg.Coordinator.ClusterID())
 	rt.metrics.unrouted(r.Method, WriteProblem(w, err))
 }

@@ -22,6 +22,10 @@ type ServerConfig struct {
 	TLS      *tls.Config // of every connection; nil: none
 	Logger   *slog.Logger
 	MaxConns int // connections on the port
+	// Brief says that every request is answered at once: when the port is full, the
+	// connection that has asked for nothing for longest gives way, busy or not, so that
+	// neither callers who read no answer nor such who owe a body keep a probe out.
+	Brief bool
 
 	HeaderTimeout time.Duration // of a request's headers
 	ReadTimeout   time.Duration // of a whole request
@@ -34,6 +38,7 @@ type Server struct {
 	http     *http.Server
 	tls      *tls.Config
 	maxConns int
+	brief    bool
 
 	mu      sync.Mutex // guards limiter and closed
 	limiter *connLimiter
@@ -42,20 +47,47 @@ type Server struct {
 
 // NewServer returns a server that answers once Serve is called.
 func NewServer(cfg ServerConfig) *Server {
-	return &Server{
-		tls: cfg.TLS, maxConns: cfg.MaxConns,
-		http: &http.Server{
-			Handler:           cfg.Handler,
-			ReadHeaderTimeout: cfg.HeaderTimeout,
-			ReadTimeout:       cfg.ReadTimeout,
-			WriteTimeout:      cfg.WriteTimeout,
-			IdleTimeout:       cfg.IdleTimeout,
-			MaxHeaderBytes:    MaxHeader,
-			ConnContext:       hangup.WithConn,
-			ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	s := &Server{tls: cfg.TLS, maxConns: cfg.MaxConns, brief: cfg.Brief}
+	s.http = &http.Server{
+		Handler:           cfg.Handler,
+		ReadHeaderTimeout: cfg.HeaderTimeout,
+		ReadTimeout:       cfg.ReadTimeout,
+		WriteTimeout:      cfg.WriteTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    MaxHeader,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(hangup.WithConn(ctx, conn), serverKey{}, s)
 		},
+		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// serverKey is that of a connection's Server in the context of its requests.
+type serverKey struct{}
+
+// Unread is called before the answer to a request whose body is not read, or not to its
+// end. net/http would wait for the rest of a body before it answers: the answer goes at
+// once instead and the connection is closed behind it, after the rest had a short time to
+// come. Meanwhile the connection counts as idle. So a caller who withholds a body that it
+// announced holds nothing.
+//
+// The connection is not used again, since what comes late of the body would be taken for a
+// request: full duplex, net/http's own way to answer early, allows that.
+func Unread(w http.ResponseWriter, r *http.Request) {
+	if s, ok := r.Context().Value(serverKey{}).(*Server); ok {
+		s.mu.Lock()
+		limiter := s.limiter
+		s.mu.Unlock()
+		limiter.yield(hangup.Conn(r.Context()))
+	}
+	if r.ContentLength != 0 {
+		w.Header()["Connection"] = connectionClose
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime)) // a recorder in a test has none
 	}
 }
+
+var connectionClose = []string{"close"}
 
 // Serve answers connections of l until Close; it then returns nil. It is
 // called once and owns l.
@@ -68,7 +100,7 @@ func (s *Server) Serve(l net.Listener) error {
 		s.mu.Unlock()
 		return l.Close()
 	}
-	s.limiter = newConnLimiter(l, s.maxConns)
+	s.limiter = newConnLimiter(l, s.maxConns, s.brief)
 	s.http.ConnState = s.limiter.track
 	s.mu.Unlock()
 	err := s.http.Serve(s.limiter)
