@@ -37,6 +37,9 @@ type Config struct {
 	Addrs []string
 	// Token, if not empty, is sent as bearer token.
 	Token string
+	// TokenFile, if not empty, is the file that holds the token: its first line that is no comment. It is read again now
+	// and then, so that a token can be replaced. Token must be empty then.
+	TokenFile string
 	// TLS, if not nil, makes https the scheme of addresses that name none. LoadTLS builds one from files.
 	TLS *tls.Config
 	// Timeout bounds one call over all addresses where the caller's context has no deadline; streams are not bounded by
@@ -55,11 +58,12 @@ type Config struct {
 
 // Client asks coordinators. It is safe for concurrent use and keeps connections open until Close.
 type Client struct {
-	cfg   Config
-	http  *http.Client
-	addrs *addrList
-	owned *http.Transport // nil when the caller brought the HTTP client
-	last  *atomic.Pointer[CallError]
+	cfg    Config
+	http   *http.Client
+	addrs  *addrList
+	tokens *tokenSource
+	owned  *http.Transport // nil when the caller brought the HTTP client
+	last   *atomic.Pointer[CallError]
 }
 
 // New checks cfg; it connects to nobody yet.
@@ -77,6 +81,10 @@ func New(cfg Config) (*Client, error) {
 		cfg.UserAgent = "folkmoot-client"
 	}
 	c := &Client{cfg: cfg, http: cfg.HTTPClient, last: &atomic.Pointer[CallError]{}}
+	var err error
+	if c.tokens, err = newTokenSource(cfg.Token, cfg.TokenFile); err != nil {
+		return nil, fmt.Errorf("token file: %w", err)
+	}
 	bases := make([]string, 0, len(cfg.Addrs))
 	for _, a := range cfg.Addrs {
 		base, err := baseURL(a, cfg.TLS != nil)

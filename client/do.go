@@ -281,8 +281,8 @@ func (c *Client) build(ctx context.Context, base string, r request, payload []by
 		req.Header.Set("Accept", "application/json")
 	}
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	if c.cfg.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
+	if token := c.tokens.current(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if r.session != "" {
 		req.Header.Set("X-Session", r.session)

@@ -271,7 +271,7 @@ func inTime(late *awake.Timer, limit time.Duration, err error) error {
 
 // signInFrame appends a request for the session to dst.
 func (l *link) signInFrame(dst []byte, in wire.SignIn, key string) (conversation [16]byte, frame []byte, err error) {
-	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.cfg.Token, Address: hangup.LocalAddr(l.conn)})
+	params, err := json.Marshal(wire.Hello{SignIn: in, Key: key, Token: l.n.tokens.current(), Address: hangup.LocalAddr(l.conn)})
 	if err != nil {
 		return conversation, nil, wire.Invalid("", "sign-in: %v", err)
 	}

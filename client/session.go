@@ -26,6 +26,8 @@ type Component struct {
 	SignIn wire.SignIn
 	// Token, if not empty, is shown at the sign-in.
 	Token string
+	// TokenFile, if not empty, is the file that holds the token; it is read again now and then. Token must be empty then.
+	TokenFile string
 	// TLS, if not nil, is spoken; LoadTLS builds one from files.
 	TLS *tls.Config
 	// Dialer, if not nil, makes the connections to addresses, TLS apart; default TCP. It returns when ctx ends.
@@ -57,11 +59,12 @@ type Component struct {
 // Session is one signed-in component on a native session: it stays signed in, moves to another coordinator when its own
 // goes away, and says what became of every message. It is safe for concurrent use.
 type Session struct {
-	cfg   Component
-	log   *slog.Logger
-	inbox chan wire.Message
-	done  chan struct{} // closed when it is over for good
-	wg    sync.WaitGroup
+	cfg    Component
+	tokens *tokenSource
+	log    *slog.Logger
+	inbox  chan wire.Message
+	done   chan struct{} // closed when it is over for good
+	wg     sync.WaitGroup
 
 	ctx     context.Context // of everything; ended by Close or a final loss
 	cancel  context.CancelCauseFunc
@@ -117,8 +120,12 @@ func Dial(ctx context.Context, cfg Component) (*Session, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	tokens, err := newTokenSource(cfg.Token, cfg.TokenFile)
+	if err != nil {
+		return nil, wire.Invalid("token", "token file: %v", err)
+	}
 	n := &Session{
-		cfg: cfg, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, maxInbox),
+		cfg: cfg, tokens: tokens, log: cfg.Logger.With("component", cfg.SignIn.Name), inbox: make(chan wire.Message, maxInbox),
 		done: make(chan struct{}), methods: map[string]Method{},
 		watches: watches{lock: make(chan struct{}, 1), all: map[*watch]bool{}},
 	}

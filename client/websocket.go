@@ -26,7 +26,7 @@ import (
 // client's own addresses, with its token, TLS and connections. Addrs, Token, TLS and Dialer of cfg must be empty. The
 // session does not learn the addresses of other coordinators.
 func (c *Client) Dial(ctx context.Context, cfg Component) (*Session, error) {
-	if len(cfg.Addrs) > 0 || cfg.Token != "" || cfg.TLS != nil || cfg.Dialer != nil {
+	if len(cfg.Addrs) > 0 || cfg.Token != "" || cfg.TokenFile != "" || cfg.TLS != nil || cfg.Dialer != nil {
 		return nil, wire.Invalid("addrs", "addresses, token, TLS and dialer of a session over REST are those of the client: leave them out")
 	}
 	cfg.Addrs, cfg.Dialer, cfg.webSocket, cfg.silent = c.Addrs(), c.dialWebSocket, true, c.cfg.Silent

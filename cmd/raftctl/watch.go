@@ -88,7 +88,13 @@ func (a *app) list(ctx context.Context, r readFlags, every time.Duration, get fe
 		return a.explainBehind(ctx, r, err)
 	}
 	if !r.watch {
-		return a.show(a.out, v)
+		if err := a.show(a.out, v); err != nil {
+			return err
+		}
+		if meta.Filtered && (a.flags.output == "table" || a.flags.output == "wide") {
+			fmt.Fprintln(a.err, "only what this token may read")
+		}
+		return nil
 	}
 	next := r.read()
 	var last string

@@ -2,8 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/folkmoot/folkmoot/client"
 )
@@ -20,7 +18,7 @@ type Client struct {
 func (c *Client) Declare(s *Set) {
 	s.StringVar(&c.Addr, "addr", client.DefaultAddr, "coordinators, host:port,...: tried in turn")
 	s.StringVar(&c.Token, "token", "", "bearer token (better: --token-file)")
-	s.StringVar(&c.TokenFile, "token-file", "", "file that holds the bearer token")
+	s.StringVar(&c.TokenFile, "token-file", "", "file that holds the bearer token: its first line that is no comment (#); read again when it changes")
 	s.StringVar(&c.CA, "ca", "", "PEM file of the CA to trust; makes https the default")
 	s.StringVar(&c.Cert, "cert", "", "PEM file of the client certificate")
 	s.StringVar(&c.Key, "key", "", "PEM file of the client key")
@@ -34,17 +32,18 @@ func (c *Client) Declare(s *Set) {
 // Config returns the configuration of a client. It reads the files that c names;
 // its errors name the flag.
 func (c *Client) Config() (client.Config, error) {
-	token := c.Token
-	if token == "" && c.TokenFile != "" {
-		b, err := os.ReadFile(c.TokenFile)
-		if err != nil {
+	file := c.TokenFile
+	switch {
+	case c.Token != "":
+		file = ""
+	case file != "":
+		if _, err := client.ReadTokenFile(file); err != nil {
 			return client.Config{}, fmt.Errorf("--token-file: %w", err)
 		}
-		token = strings.TrimSpace(string(b))
 	}
 	tls, err := client.LoadTLS(c.CA, c.Cert, c.Key)
 	if err != nil {
 		return client.Config{}, fmt.Errorf("--ca/--cert/--key: %w", err)
 	}
-	return client.Config{Addrs: client.SplitAddrs(c.Addr), Token: token, TLS: tls}, nil
+	return client.Config{Addrs: client.SplitAddrs(c.Addr), Token: c.Token, TokenFile: file, TLS: tls}, nil
 }
