@@ -31,6 +31,7 @@ type Node struct {
 	proposer *propose.Proposer // of all writes
 	port     *peer.Port
 	raft     *raftnode.Node
+	admitter atomic.Pointer[raftnode.Node] // raft, once it can tell who is a member
 	router   *router.Router
 	egress   *router.Egress // the router's; doors of foreign protocols register there
 	control  *usecases.UseCases

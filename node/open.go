@@ -16,6 +16,7 @@ import (
 	raftdisk "github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Open takes the data directory and the ports and starts the node. It returns
@@ -128,7 +129,7 @@ func listen(flag, addr string) (net.Listener, error) {
 }
 
 func (o *opener) bindPeerPort() (err error) {
-	cfg := peer.Config{Addr: o.cfg.PeerAddr, Advertise: o.cfg.Advertise, Self: func() peer.Hello { return raftnode.PeerHello(o.identity) }, Logger: o.log}
+	cfg := peer.Config{Addr: o.cfg.PeerAddr, Advertise: o.cfg.Advertise, Self: func() peer.Hello { return raftnode.PeerHello(o.identity) }, Admit: o.admit, Logger: o.log}
 	if host, _, err := net.SplitHostPort(o.cfg.PeerAddr); err == nil && o.cfg.Advertise == "" && isHostname(host) {
 		cfg.Advertise = o.cfg.PeerAddr
 	}
@@ -143,6 +144,17 @@ func (o *opener) bindPeerPort() (err error) {
 		return fmt.Errorf("%s: %w", flags, err)
 	}
 	return nil
+}
+
+// admit tells the peer port whom it may take. Until the configuration is known that is nobody.
+func (n *Node) admit(kind peer.Kind, method string, from peer.Hello) error {
+	if r := n.admitter.Load(); r != nil {
+		return r.Admit(kind, method, from)
+	}
+	if kind == peer.KindCall && method == "" {
+		return nil
+	}
+	return wire.NotTried("%s is starting", n.cfg.ID)
 }
 
 func (o *opener) openRaft(ctx context.Context) (err error) {
@@ -160,6 +172,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)
 	}
+	o.admitter.Store(o.raft)
 	o.onRollback(func() { o.raft.Close(context.WithoutCancel(ctx)) })
 	o.proposer = propose.New(o.raft, nil)
 	return nil

@@ -2,7 +2,10 @@ package raftnode
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/member"
@@ -98,6 +101,30 @@ func (n *Node) OnConfigChange(f func(ctx context.Context)) { n.members.OnConfigC
 // questions, and when it was last heard: it answered, or asked itself. A
 // coordinator that restarts is the same.
 func (n *Node) Alive(id string) (alive bool, last time.Time) { return n.members.Alive(id) }
+
+// Admit is for peer.Config: raft streams, links and calls are for servers of the newest configuration. Any other may say
+// hello and ask to join.
+func (n *Node) Admit(kind peer.Kind, method string, from peer.Hello) error {
+	return n.members.Admit(kind, method, from)
+}
+
+// closeRefused closes the streams of servers that have left the configuration, soon after it has changed.
+func (n *Node) closeRefused() {
+	tick := time.NewTicker(n.cfg.Ping)
+	defer tick.Stop()
+	var last []raft.Server
+	for {
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+		if now := n.raft.GetConfiguration().Configuration().Servers; !slices.Equal(now, last) {
+			last = now
+			n.cfg.Port.CloseRefused()
+		}
+	}
+}
 
 // PeerHello is what the peer port says about the coordinator of an identity, now.
 func PeerHello(id *disk.Identity) peer.Hello {

@@ -182,6 +182,9 @@ func (n *Node) startLoops() {
 	n.members.Start()
 	n.spawn(n.contactLoop)
 	n.spawn(n.catchUpOnce)
+	if n.cfg.Port != nil {
+		n.spawn(n.closeRefused)
+	}
 	n.WhileLeading("autopilot", n.members.Autopilot)
 	s := n.raft.GetConfiguration().Configuration()
 	n.log.Info("coordinator started", "server", n.serverID, "address", n.self.Address, "cluster", n.identity.Cluster(),

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,16 +19,24 @@ import (
 // socketServer is a coordinator with real files and a real port on loopback.
 type socketServer struct {
 	*server
-	t    *testing.T
-	port *peer.Port
+	t        *testing.T
+	port     *peer.Port
+	admitter atomic.Pointer[raftnode.Node] // Node, once it is open
 }
 
-func listen(t *testing.T, id *disk.Identity, addr string) *peer.Port {
-	t.Helper()
+func (r *socketServer) listen(id *disk.Identity, addr string) *peer.Port {
+	r.t.Helper()
+	r.admitter.Store(nil)
+	admit := func(kind peer.Kind, method string, from peer.Hello) error {
+		if n := r.admitter.Load(); n != nil {
+			return n.Admit(kind, method, from)
+		}
+		return wire.NotTried("starting")
+	}
 	var p *peer.Port
 	var err error
-	eventually(t, "the port is free", func() bool {
-		p, err = peer.Listen(peer.Config{Addr: addr, Self: func() peer.Hello { return raftnode.PeerHello(id) }})
+	eventually(r.t, "the port is free", func() bool {
+		p, err = peer.Listen(peer.Config{Addr: addr, Self: func() peer.Hello { return raftnode.PeerHello(id) }, Admit: admit})
 		return err == nil
 	})
 	return p
@@ -38,7 +47,7 @@ func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 	r.t.Helper()
 	id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 	must(r.t, err)
-	r.port = listen(r.t, id, addr)
+	r.port = r.listen(id, addr)
 	r.addr, r.machine = r.port.Advertise(), &recordingMachine{}
 	c := r.cfg
 	c.Identity, c.Port, c.Machine = id, r.port, r.machine
@@ -50,6 +59,7 @@ func (r *socketServer) start(addr string, edit func(*raftnode.Config)) {
 		r.port.Close()
 		r.t.Fatalf("open %s: %v", r.cfg.ID, err)
 	}
+	r.admitter.Store(r.Node)
 }
 
 func (r *socketServer) stop() {
@@ -82,7 +92,7 @@ func startThreeSockets(t *testing.T, edit func(*raftnode.Config)) []*socketServe
 		r := newSocketServer(t, fmt.Sprint("n", i+1))
 		id, err := disk.OpenIdentity(r.cfg.Dir, r.cfg.ID)
 		must(t, err)
-		r.port = listen(t, id, "127.0.0.1:0")
+		r.port = r.listen(id, "127.0.0.1:0")
 		r.addr, r.machine = r.port.Advertise(), &recordingMachine{}
 		join = append(join, r.addr)
 		all, ids = append(all, r), append(ids, id)
@@ -96,6 +106,7 @@ func startThreeSockets(t *testing.T, edit func(*raftnode.Config)) []*socketServe
 		n, err := raftnode.Open(context.Background(), c)
 		must(t, err)
 		r.Node = n
+		r.admitter.Store(n)
 	}
 	allReady(t, all)
 	return all

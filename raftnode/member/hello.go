@@ -42,6 +42,8 @@ type Hello struct {
 	// NewerRun, in an answer, is a newer process of the server that asked: it has
 	// asked as well, a moment ago.
 	NewerRun *disk.Peer `json:"newer,omitempty"`
+	// Servers are the server ids of the speaker's newest configuration.
+	Servers []string `json:"servers,omitempty"`
 	// Unreachable is said by the leader: the server ids of members that get
 	// nothing of the log, since it does not reach them.
 	Unreachable []string `json:"unreached,omitempty"`
@@ -63,6 +65,7 @@ func (m *Manager) buildHello(to string) Hello {
 		Applied:  m.host.AppliedIndex(),
 		NonVoter: m.staysNonVoter(),
 		Known:    m.identity.Peers(),
+		Servers:  m.serverIDs(),
 	}
 	if f := m.founderSetSeen.Load(); f != nil {
 		h.FounderSet = *f
@@ -95,10 +98,18 @@ func StateName(s raft.RaftState) string {
 }
 
 // handleHello answers a hello with the own one.
-func (m *Manager) handleHello(_ context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+func (m *Manager) handleHello(_ context.Context, from peer.Hello, body []byte) ([]byte, error) {
 	var h Hello
 	if err := json.Unmarshal(body, &h); err != nil {
 		return nil, wire.Invalid("hello", "%v", err)
+	}
+	if h.ServerID != from.ServerID {
+		return nil, wire.Refuse(wire.CodeForbidden, "a hello of %q on a connection of %q", h.ServerID, from.ServerID)
+	}
+	if m.admitted(from) {
+		m.admission.record(from, h)
+	} else {
+		h.Known = nil // of a stranger only where it is itself
 	}
 	m.merge(h)
 	if h.Empty && m.founderCalls.changed(h) && h.ServerID != m.serverID {

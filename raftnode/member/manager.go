@@ -86,6 +86,7 @@ type Manager struct {
 	peers        peerHealth
 	founderCalls founderCalls
 	liveRuns     liveRuns
+	admission    admission
 
 	changeLock     chan struct{} // held by the one membership change under way
 	discoverNow    chan struct{} // wakes discoveryLoop

@@ -111,10 +111,13 @@ func (m *Manager) forwardChange(ctx context.Context, addr string, o membershipRe
 }
 
 // handleChange serves requests; one that has made its hop goes no further.
-func (m *Manager) handleChange(ctx context.Context, _ peer.Hello, body []byte) ([]byte, error) {
+func (m *Manager) handleChange(ctx context.Context, from peer.Hello, body []byte) ([]byte, error) {
 	var o membershipRequest
 	if err := json.Unmarshal(body, &o); err != nil {
 		return nil, wire.Invalid("order", "%v", err)
+	}
+	if err := m.admitChange(from, o); err != nil {
+		return nil, err
 	}
 	var done membershipResponse
 	var err error

@@ -185,14 +185,8 @@ func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id st
 	if no := g.validate(own, id); no != nil {
 		return no
 	}
-	if p.cfg.Admit != nil {
-		if err := p.cfg.Admit(kind, g.Hello); err != nil {
-			var no *wire.Error
-			if !errors.As(err, &no) {
-				no = wire.Refuse(wire.CodeForbidden, "%v", err)
-			}
-			return no
-		}
+	if no := p.admit(kind, "", g.Hello); no != nil {
+		return no
 	}
 	if kind == KindRaft && !p.raft.streams.hasRoom() || kind == KindLink && !p.links.hasRoom() {
 		return wire.NotTried("%s takes no %s streams at the moment", own.name(), kind)
@@ -210,10 +204,45 @@ func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id st
 		return wire.Refuse(wire.CodeBusy, "%s has %d connections of %s, the most it takes", own.name(), p.perPeer[peer], peer)
 	}
 	p.removePending(e)
-	e.accepted, e.peer = true, peer
+	e.accepted, e.peer, e.kind, e.from = true, peer, kind, g.Hello
 	p.accepted++
 	p.perPeer[peer]++
 	return nil
+}
+
+// admit asks Config.Admit; its error is that of a refusal.
+func (p *Port) admit(kind Kind, method string, from Hello) *wire.Error {
+	if p.cfg.Admit == nil {
+		return nil
+	}
+	err := p.cfg.Admit(kind, method, from)
+	if err == nil {
+		return nil
+	}
+	var no *wire.Error
+	if !errors.As(err, &no) {
+		no = wire.Refuse(wire.CodeForbidden, "%v", err)
+	}
+	return no
+}
+
+// CloseRefused closes the raft streams and links, accepted or dialed, of those that
+// Config.Admit refuses by now.
+func (p *Port) CloseRefused() {
+	p.mu.Lock()
+	streams := make([]*socketEntry, 0, len(p.conns))
+	for e := range p.conns {
+		if e.kind == KindRaft || e.kind == KindLink {
+			streams = append(streams, e)
+		}
+	}
+	p.mu.Unlock()
+	for _, e := range streams {
+		if no := p.admit(e.kind, "", e.from); no != nil {
+			p.log.Warn("a connection of one that is not admitted any more is closed", "kind", e.kind, "from", e.from.name(), "reason", no)
+			e.close()
+		}
+	}
 }
 
 // Stats counts what came to the port.

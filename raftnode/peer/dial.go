@@ -58,10 +58,18 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 	if err == nil && !release() {
 		err = ctx.Err() // the deadline of the past is, or will be, set
 	}
+	if err == nil && kind == KindLink {
+		if no := p.admit(kind, "", hello); no != nil { // a raft stream wants one server by its id
+			err = no
+		}
+	}
 	if err != nil {
 		e.close()
 		return fail(err)
 	}
+	p.mu.Lock()
+	e.kind, e.from = kind, hello
+	p.mu.Unlock()
 	p.resetBackoff(hello, addr)
 	return c, hello, nil
 }

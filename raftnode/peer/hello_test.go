@@ -13,7 +13,7 @@ import (
 // that say why, and never reaches Accept or a handler.
 func TestHelloRefused(t *testing.T) {
 	t.Parallel()
-	admit := func(kind peer.Kind, from peer.Hello) error {
+	admit := func(_ peer.Kind, _ string, from peer.Hello) error {
 		if from.ID == "removed" {
 			return errors.New("removed is no member any more")
 		}

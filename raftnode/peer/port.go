@@ -28,10 +28,12 @@ type Config struct {
 	// Self is asked for the own Hello at every new connection and every call;
 	// it must be quick. A Version of 0 is sent as wire.Version.
 	Self func() Hello
-	// Admit may refuse another coordinator after its Hello was checked, for
-	// example one that was removed. The text of its error is sent to the other
-	// side. Nil admits everybody.
-	Admit  func(kind Kind, from Hello) error
+	// Admit may refuse another coordinator, for example one that was removed. It is
+	// asked after the Hello of every connection was checked, with no method; before
+	// the handler of every call, with its method; and for a link that was dialed.
+	// It must be quick. The text of its error is sent to the other side. Nil admits
+	// everybody.
+	Admit  func(kind Kind, method string, from Hello) error
 	Logger *slog.Logger
 	Limits Limits
 }

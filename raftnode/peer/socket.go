@@ -15,6 +15,8 @@ type socketEntry struct {
 	once     sync.Once
 	accepted bool   // counted in port.taken and port.perPeer[peer]; guarded by port.mu
 	peer     string // server id of the other side; guarded by port.mu
+	kind     Kind   // 0 before the greeting; set once, under port.mu
+	from     Hello  // of the other side; set with kind
 	closed   bool   // shut; guarded by port.mu
 	onClose  func() // called once after the socket was closed, may be nil; guarded by port.mu
 }

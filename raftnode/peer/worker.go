@@ -98,7 +98,11 @@ func (d *worker) startHandler(f frame) error {
 		return d.respond(f.id, nil, wire.Refuse(wire.CodeBusy, "%d calls run on this connection, the most it takes", d.port.limits.MaxHandlers))
 	}
 	d.wg.Go(func() {
-		body, err := d.port.handle(ctx, d.from, f.method, f.body)
+		var body []byte
+		err := d.port.admit(KindCall, f.method, d.from)
+		if err == nil {
+			body, err = d.port.handle(ctx, d.from, f.method, f.body)
+		}
 		// It counts as running until the answer has room: what waits is bounded.
 		_ = d.respond(f.id, body, err)
 		cancel()
