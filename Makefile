@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test storm fuzz fmt lint generate vulns build bench release snapshot ci clean
+.PHONY: help demo dev test storm fuzz fmt lint generate vulns build image bench release snapshot ci clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ vulns: ## known weaknesses of dependencies, where their database can be reached
 
 build: ## bin/coordinator bin/raftctl bin/worker
 	go build -trimpath -o bin/ ./cmd/...
+
+IMAGE = folkmoot:latest
+PLATFORMS = linux/amd64,linux/arm64
+
+image: ## bin/folkmoot.tar: the container image, without Docker: make image IMAGE=name:tag VERSION=v0.1.0
+	go -C tools run ./image -o ../bin/folkmoot.tar -name "$(IMAGE)" -version "$(VERSION)" -platforms "$(PLATFORMS)"
 
 bench: ## beside etcd, in one run: docs/performance.md says what was seen
 	go -C bench run . -help
