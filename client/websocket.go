@@ -53,7 +53,9 @@ func (c *Client) dialWebSocket(ctx context.Context, base string) (net.Conn, erro
 		}
 		res.Body.Close()
 	}
-	c.last.Store(ce)
+	if ctx.Err() == nil { // that the caller's time is over says nothing
+		c.last.Store(ce)
+	}
 	return nil, ce
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,7 +106,24 @@ func TestSessionOverRESTIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, and the last failure is %v, want %q in both", tc.addr, err, last, tc.says)
 		}
 	}
-	c := dial(t, client.Config{})
+	// What cut the last attempt off is the caller's time alone: the failure before says why.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var asked atomic.Int32
+	busy, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			refuse(w, 503, wire.CodeUnavailable, "no leader is known")
+			return
+		}
+		cancel()
+		<-r.Context().Done()
+	})
+	c := dial(t, client.Config{Addrs: []string{busy.URL}})
+	_, err := c.Dial(ctx, client.Component{SignIn: wire.SignIn{Name: "laser"}})
+	if last := c.LastFailure(); err == nil || last == nil || !strings.Contains(last.Error(), "no leader is known") {
+		t.Errorf("cut off: %v, and the last failure is %v, want the one before", err, last)
+	}
+	c = dial(t, client.Config{})
 	if _, err := c.Dial(t.Context(), client.Component{Addrs: []string{"n1:7370"}}); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("with addresses of its own: %v, want invalid", err)
 	}
