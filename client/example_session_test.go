@@ -32,7 +32,7 @@ func doors() (addrs []string, stop func()) {
 func ExampleDial() {
 	addrs, stop := doors()
 	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	laser, err := client.Dial(ctx, client.Component{
@@ -71,7 +71,7 @@ func ExampleDial() {
 func ExampleSession_Send() {
 	addrs, stop := doors()
 	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	gui, err := client.Dial(ctx, client.Component{Addrs: addrs, SignIn: wire.SignIn{Name: "gui"}, Inbox: true})
 	if err != nil {
@@ -97,7 +97,7 @@ func ExampleSession_Send() {
 func ExampleSession_Watch() {
 	addrs, stop := doors()
 	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	gui, err := client.Dial(ctx, client.Component{Addrs: addrs, SignIn: wire.SignIn{Name: "gui"}})
 	if err != nil {

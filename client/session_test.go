@@ -49,7 +49,7 @@ func run(cfg node.Config) (addrs node.Addrs, stop func(), err error) {
 	return n.Addrs(), func() {
 		cancel()
 		<-ran
-		end, done := context.WithTimeout(context.Background(), 20*time.Second)
+		end, done := context.WithTimeout(context.Background(), time.Minute)
 		defer done()
 		if err := n.Close(end); err != nil {
 			fmt.Fprintln(os.Stderr, "close:", err)
@@ -75,7 +75,7 @@ func component(t *testing.T, name string, c client.Component) *client.Session {
 		t.Fatalf("sign in %s: %v", name, err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = n.Close(ctx)
 	})
@@ -172,7 +172,7 @@ func TestSessionOutcomes(t *testing.T) {
 func TestSessionDirectory(t *testing.T) {
 	addr := started(t)
 	gui := component(t, "gui", client.Component{Addrs: []string{addr}})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	news, err := gui.Watch(ctx)
 	if err != nil {
@@ -404,7 +404,7 @@ func TestSessionSilentLink(t *testing.T) {
 	laser := component(t, "laser", c)
 	life, before := laser.Context(), laser.Welcome()
 	w.silence(true)
-	for end := time.Now().Add(10 * time.Second); !laser.Welcome().Resumed; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !laser.Welcome().Resumed; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a silent way was not left for another")
 		}
@@ -486,7 +486,7 @@ func TestSessionRejoin(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	w.redirect(addr)
-	for end := time.Now().Add(20 * time.Second); laser.Context().Err() != nil; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); laser.Context().Err() != nil; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it did not sign in anew")
 		}

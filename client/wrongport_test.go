@@ -31,7 +31,7 @@ func closingPort(t *testing.T, says string) string {
 			}
 			go func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(10 * time.Second))
+				conn.SetDeadline(time.Now().Add(time.Minute))
 				if _, err := conn.Read(make([]byte, 64<<10)); err == nil {
 					io.WriteString(conn, says)
 				}

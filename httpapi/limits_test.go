@@ -17,7 +17,7 @@ import (
 func gauge(t *testing.T, api *httpapi.API, name string, want float64) {
 	t.Helper()
 	var got float64
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		families, err := api.Metrics().Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func serve(t *testing.T, change ...func(*httpapi.Config)) *testServer {
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	d.api, d.addr, d.client = api, l.Addr().String(), &http.Client{Transport: transport, Timeout: 2 * time.Minute} // a busy machine under the race detector is slow
 	d.close = sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		return errors.Join(api.Close(ctx), <-served)
 	})

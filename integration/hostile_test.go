@@ -25,7 +25,7 @@ func TestStormHostileCallers(t *testing.T) {
 	t.Parallel()
 	// The timeouts are long: a leader that is lost here is lost by what is thrown,
 	// not by a machine that is busy.
-	c := newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s")
+	c := newCluster(t, 3, steadyLeader...)
 	leco := ports(t, 1)[0]
 	c.nodes[0].args = append(c.nodes[0].args, "--leco-addr", leco)
 	for _, p := range c.nodes {
@@ -95,7 +95,7 @@ func (p *process) use() (u use) {
 func TestStormFewOpenFiles(t *testing.T) {
 	storm.Only(t)
 	t.Parallel()
-	c := newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s")
+	c := newCluster(t, 3, steadyLeader...)
 	victim, leco := c.nodes[0], ports(t, 1)[0]
 	victim.openFiles = 640
 	victim.args = append(victim.args, "--leco-addr", leco)

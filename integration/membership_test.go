@@ -29,10 +29,11 @@ func (c *cluster) tells(events ...string) {
 // back and is removed; all of it by the operator's tool.
 func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--grace", "2s")
+	flags := append([]string{"--grace", "2s"}, steadyLeader...)
+	c := startCluster(t, 3, flags...)
 	c.checkMemberLists()
 
-	n4 := c.join("n4", "--grace", "2s")
+	n4 := c.join("n4", flags...)
 	n4.start()
 	c.ctl(0, "wait", "member/n4", "--timeout", "60s")
 	c.ctl(0, "wait", "member/n4=voter", "--timeout", "60s") // once it has been well for a while
@@ -78,7 +79,7 @@ func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 	n4.kill()
 	n4.start() // it is asked for nothing and asks for nothing
 	n4.says("removed")
-	n5 := c.join("n5", "--namespace", "n4")
+	n5 := c.join("n5", append([]string{"--namespace", "n4"}, steadyLeader...)...)
 	n5.start()
 	c.ctl(0, "wait", "member/n5=alive", "--timeout", "60s")
 	eventually(t, "n5 to take its place", func(ctx ctx) error {

@@ -249,7 +249,7 @@ func TestThreeNodesBehindLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := conn.Write([]byte("Rhello")); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func (w *network) lone(addr string) *fakeCalls {
 
 func closeNode(t *testing.T, n *raftnode.Node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := n.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)
@@ -438,7 +438,7 @@ func flip(t *testing.T, whole, path, text string) int {
 		return 1
 	}
 	defer closeNode(t, n)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := n.Ready(ctx, raftnode.Strict, 0); err != nil || d.text() != text {
 		t.Errorf("bit %#x at %d of %s: opened, but %v and the machine holds %.60q of %.60q", bit, at, path, err, d.text(), text)

@@ -381,7 +381,7 @@ func (s *server) stop() {
 		return
 	}
 	s.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		s.w.t.Errorf("close %s: %v", s.cfg.ID, err)
@@ -455,7 +455,7 @@ func addrs(servers ...*server) (list []string) {
 // write proposes and must succeed.
 func write(t *testing.T, s *server, command string) uint64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	index, value, err := s.Propose(ctx, []byte(command))
 	if err != nil {

@@ -170,7 +170,7 @@ func TestUnreadReported(t *testing.T) {
 	}
 	n[1].Detach(box.Session(), "lease ran out")
 
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	got, err := sender.Receive(ctx, 0, 10)
 	if err != nil || len(got) != 1 {

@@ -305,7 +305,7 @@ func text(from, to, s string) wire.Message {
 // sends expects an outcome.
 func (n *node) sends(t testing.TB, m wire.Message, want router.Outcome, code wire.Code) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	got, err := n.Send(ctx, m)
 	if got != want || wire.CodeOf(err) != code {
@@ -316,7 +316,7 @@ func (n *node) sends(t testing.TB, m wire.Message, want router.Outcome, code wir
 // reads expects messages after a number.
 func reads(t testing.TB, m *router.Mailbox, after uint64, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for len(want) > 0 {
 		got, err := m.Receive(ctx, after, len(want))

@@ -11,7 +11,7 @@ func touch(name string) error { return os.WriteFile(name, nil, 0o600) }
 // poll waits for a file that a part makes.
 func poll(t *testing.T, name string) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		if _, err := os.Stat(name); err == nil {
 			return

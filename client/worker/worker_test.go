@@ -65,7 +65,7 @@ func (c *cluster) update(do func()) {
 // until waits until the state is as wanted.
 func (c *cluster) until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		c.mu.Lock()
 		ok, changed := holds(), c.changed

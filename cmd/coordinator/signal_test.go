@@ -40,7 +40,7 @@ func TestHangUpReloadsAndEndsNobody(t *testing.T) {
 		}
 	}
 	hang() // while the node is still opening
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(log.String(), "SIGHUP"); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(log.String(), "SIGHUP"); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no word of the signal in the log")
 		}

@@ -98,7 +98,7 @@ func (s *testNode) open(set settings) {
 	served := make(chan error, 1)
 	go func() { served <- door.Serve(l) }()
 	s.end = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.hub.Close(ctx); err != nil {
 			t.Errorf("close the hub of %s: %v", s.id, err)
@@ -252,7 +252,7 @@ func (s *testNode) handshake(t testing.TB, conn net.Conn, ping time.Duration) *t
 	g := &testClient{t: t, conn: conn}
 	r := bufio.NewReaderSize(conn, 64<<10)
 	var b [wire.PreambleSize]byte
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err = io.ReadFull(r, b[:])
 	must(t, err)
 	p, err := wire.ParsePreamble(b[:])
@@ -279,7 +279,7 @@ func (g *testClient) signIn(h wire.Hello) {
 
 func (g *testClient) write(b []byte) {
 	g.t.Helper()
-	_ = g.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	_ = g.conn.SetWriteDeadline(time.Now().Add(time.Minute))
 	_, err := g.conn.Write(b)
 	must(g.t, err)
 }
@@ -294,7 +294,7 @@ func (g *testClient) send(m wire.Message) {
 // next returns the next frame; chunks are put together.
 func (g *testClient) next() (wire.Message, error) {
 	g.t.Helper()
-	_ = g.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = g.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		m, err := g.in.Next()
 		if err != nil || m.To != "" || m.Type != wire.TypeChunk {

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"net"
 	"slices"
 	"strings"
@@ -35,14 +36,14 @@ func TestLongMessageOverASlowLink(t *testing.T) {
 
 // Over a WebSocket too, where a text session gets each message in one piece and
 // the coordinator's pings wait behind it. The session lives as long: its lease
-// is shorter than that takes.
+// is shorter than that takes, and long enough for a busy machine.
 func TestLongMessageOverASlowWebSocket(t *testing.T) {
 	t.Parallel()
 	w := newTestCluster(t, settings{limits: session.Limits{Write: time.Second}}, "n1")
 	n1 := w.nodes["n1"]
 	url := n1.serveWS(t)
-	slow := dialWS(t, "http://"+slowlink.To(t, strings.TrimPrefix(url, "http://"), 1<<20))
-	slow.signIn("slow", `,"lease":"5s"`)
+	slow := dialWS(t, "http://"+slowlink.To(t, strings.TrimPrefix(url, "http://"), 512<<10))
+	slow.signIn("slow", `,"lease":"12s"`)
 	gui := n1.signIn(t, "gui")
 	const size = 8 << 20
 	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, size)}})
@@ -50,7 +51,7 @@ func TestLongMessageOverASlowWebSocket(t *testing.T) {
 		t.Errorf("%d frames came from %q; the hub counts %v", len(s.Payload), s.From, n1.hub.Counts())
 	}
 	if _, live := n1.machine.View().Registry.Session("n1.slow"); !live {
-		t.Error("its session has ended meanwhile")
+		t.Errorf("its session has ended meanwhile; the hub counts %v", n1.hub.Counts())
 	}
 }
 
@@ -63,7 +64,12 @@ func TestWebSocketThatReadsNothing(t *testing.T) {
 	slow.signIn("slow", "")
 	gui := n1.signIn(t, "gui")
 	gui.send(wire.Message{To: "slow", Conversation: [16]byte{1}, Payload: [][]byte{make([]byte, 15<<20)}})
-	for end := time.Now().Add(20 * time.Second); n1.hub.Counts()["slow"] == 0; time.Sleep(10 * time.Millisecond) {
+	// It answers pings until the message begins to come: it is to be cut off for what it does not read of that.
+	reading, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	_, _, err := slow.conn.Reader(reading)
+	must(t, err)
+	for end := time.Now().Add(2 * time.Minute); n1.hub.Counts()["slow"] == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it was not cut off: %v", n1.hub.Counts())
 		}

@@ -311,7 +311,7 @@ func TestWebSocketStrangers(t *testing.T) {
 	if why, code := second.bye(); why.Code != wire.CodeUnavailable || code != websocket.StatusGoingAway {
 		t.Errorf("one connection too many got %+v and closed with %v", why, code)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go func() { _ = n1.hub.Close(ctx) }()
 	if why, code := p.bye(); why.Code != wire.CodeUnavailable || code != websocket.StatusGoingAway {

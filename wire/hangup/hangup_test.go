@@ -47,7 +47,7 @@ func TestPeerClosed(t *testing.T) {
 			t.Errorf("%s: PeerClosed before the peer closed", what)
 		}
 		leave(there)
-		for end := time.Now().Add(10 * time.Second); !hangup.PeerClosed(here); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); !hangup.PeerClosed(here); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s: the close was not seen", what)
 			}

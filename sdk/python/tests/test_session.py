@@ -152,14 +152,14 @@ class Messages(Base):
             await gui.send("n1.gui", b"x", timeout=0.1)
 
     async def test_too_much_under_way_is_busy(self) -> None:
-        gui = await self.sign_in("gui")
+        gui = await self.sign_in("gui", lease=120.0)  # a busy machine takes long for 4096 posts
         self.cluster.at("n1").no_outcomes = True
         for _ in range(4096):
             gui.post("n1.gui", b"x", timeout=0.5)
         with self.assertRaises(folkmoot.Busy):
             gui.post("n1.gui", b"x")
         self.cluster.at("n1").no_outcomes = False
-        await gui.send("n1.gui", b"there is room again when the others are given up")
+        await gui.send("n1.gui", b"there is room again when the others are given up", timeout=60)
 
     async def test_large_messages_go_in_chunks_and_keep_their_order(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
