@@ -42,6 +42,9 @@ type Fresh struct {
 	// StaleMs bounds the age of the view: so long ago it certainly was the newest.
 	// -1 when this coordinator does not know.
 	StaleMs int64
+	// Filtered: the principal does not see all there is, so that something may
+	// have been left out.
+	Filtered bool
 }
 
 // ReadTimeout bounds the round of a read, and LongestWait what Read.Wait may be.
