@@ -41,7 +41,11 @@ type Event struct {
 	Index     uint64 // of the write; 0: none
 	RequestID string // ""; not known
 	Times     int    // how many equal ones the line stands for; 0 and 1 are one
+	Read      bool   // it changed nothing, and is not in the line: equal ones become one line, as refusals do
 }
+
+// Merges reports whether equal events within a minute become one line.
+func (e *Event) Merges() bool { return e.Outcome == Refused || e.Read }
 
 // Who asked. All fields may be empty.
 type Who struct {
