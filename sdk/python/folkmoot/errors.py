@@ -13,12 +13,23 @@ class Error(Exception):
 
     code = "internal"
 
-    def __init__(self, message: str, *, code: str = "", field: str = "", retry_after: float = 0.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        field: str = "",
+        retry_after: float = 0.0,
+        needs: str = "",
+        token: str = "",
+    ) -> None:
         super().__init__(message)
         self.code = code or type(self).code
         self.message = message
         self.field = field  #: which part of the request is wrong, if one is
         self.retry_after = retry_after  #: seconds after which a repeat makes sense; 0 when nobody can tell
+        self.needs = needs  #: of a forbidden request: the grant that it needs, like jobs:write@lab1
+        self.token = token  #: with needs: the id of the token that lacks it
 
 
 class Refused(Error):
@@ -107,6 +118,8 @@ def from_wire(error: Any) -> Error:
         code=code,
         field=str(members.get("field", "")),
         retry_after=nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else 0.0,
+        needs=str(members.get("needs", "")),
+        token=str(members.get("token", "")),
     )
 
 

@@ -16,6 +16,7 @@ from .directory import Door, from_json, parse_duration
 from .errors import Busy, Error, MethodError, NotTried, Refused, SessionLost, Unknown, from_coordinator, lost
 from .frame import Message, new_conversation
 from .timing import within
+from .tokenfile import Token
 
 COORDINATOR = "COORDINATOR"
 MAX_IN_FLIGHT = 4096  # messages without an outcome
@@ -35,7 +36,7 @@ class Config:
     namespace: str = ""
     session: str = ""
     secret: str = ""
-    token: str = ""
+    token: Token = field(default_factory=Token)
     labels: Mapping[str, str] = field(default_factory=lambda: {})
     place: Mapping[str, str] = field(default_factory=lambda: {})
     lease: float = 10.0
@@ -285,7 +286,7 @@ class Link:
         params.update(attempt=attempt, address=connection.local_address)
         params.update({"session": session, "secret": secret} if session else {"key": self._key})
         params.update(
-            token=c.token, labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots
+            token=c.token.current(), labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots
         )
         request = _request("sign_in", {k: v for k, v in params.items() if v})
         request.sender = ""

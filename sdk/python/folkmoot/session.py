@@ -37,6 +37,7 @@ from .jsonrpc import Params
 from .link import Config, Link, fail_with
 from .methods import Methods, Reply
 from .timing import within
+from .tokenfile import Path, Token
 
 Frame = Union[bytes, bytearray, memoryview, str]  # one frame of a payload; a str goes as UTF-8
 
@@ -537,6 +538,7 @@ def connect(
     session: str = "",
     secret: str = "",
     token: str = "",
+    token_file: Optional[Path] = None,
     labels: Optional[Mapping[str, str]] = None,
     place: Optional[Mapping[str, str]] = None,
     lease: float = 10.0,
@@ -552,7 +554,8 @@ def connect(
 
     ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many
     seconds pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of
-    before the name is taken over. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds
+    before the name is taken over. ``token`` is shown where tokens are asked for; ``token_file`` is a file that has one,
+    as its first line that is no comment, and is read again for every sign-in. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds
     NotTried, or Unknown if one may have: then the name is free when its lease ends.
     """
     if isinstance(addresses, str):
@@ -560,7 +563,7 @@ def connect(
     if not addresses:
         raise ValueError("no address of a coordinator is given")
     config = Config(
-        list(addresses), name, namespace, session, secret, token, labels or {}, place or {}, lease, runtimes, slots,
+        list(addresses), name, namespace, session, secret, Token(token, token_file), labels or {}, place or {}, lease, runtimes, slots,
         ping or max(1, min(2, int(lease / 4))), tls,
     )  # fmt: skip
 

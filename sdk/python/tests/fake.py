@@ -40,6 +40,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.coordinators: List[Coordinator] = []
+        self.tokens: List[str] = []  # of the sign-ins
         self.rows: Dict[str, Row] = {}
         self.keys: Dict[str, Row] = {}
         self.jobs: Dict[str, Dict[str, Any]] = {}
@@ -85,6 +86,7 @@ class Cluster:
                 p.send_events()
 
     def sign_in(self, peer: Peer, p: Dict[str, Any]) -> Dict[str, Any]:
+        self.tokens.append(p.get("token", ""))
         namespace = p.get("namespace") or peer.home.id
         full = f"{namespace}.{p['name']}"
         row, resumed = self.rows.get(full) or self.keys.get(p.get("key", "")), False
