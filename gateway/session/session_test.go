@@ -293,11 +293,11 @@ func TestDeadPeer(t *testing.T) {
 	}
 	silent := time.Now()
 	g.bye()
-	if d := time.Since(silent); d < 2*time.Second || d > 15*time.Second {
+	if d := time.Since(silent); d < 2*time.Second || d > time.Minute {
 		t.Errorf("a silent connection was closed after %v, want about 3 s", d)
 	}
 	for n1.machine.View().Registry.Len() > 0 {
-		if time.Since(start) > 20*time.Second {
+		if time.Since(start) > 2*time.Minute {
 			t.Fatal("the session did not end")
 		}
 		time.Sleep(20 * time.Millisecond)
