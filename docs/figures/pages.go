@@ -56,7 +56,7 @@ var pages = []page{
 		{"as it is after that time (at most %ns;", of("control/work.longestJobWait/s")},
 		{"one message has at most %s. The coordinator sends WebSocket pings every %t;", of("gateway/ws.maxText", "wire.DefaultPing")},
 
-		{"| %n at once, %t each, %s a frame |", of("gateway/session.Silent", "gateway/session.SignIn", "wire.MaxFirst")},
+		{"| %n at once, %t each, %s a frame; of more, the oldest of the host that has most is closed |", of("gateway/session.Silent", "gateway/session.SignIn", "wire.MaxFirst")},
 		{"| connections | %n |", of("gateway/session.Connections")},
 		{"| %n bytes of 0x20 to 0x7E without a dot; %n |", of("wire.MaxName", "wire.MaxFullName")},
 		{"| %s, %n payload frames |", of("wire.MaxMessage", "wire.MaxFrames")},

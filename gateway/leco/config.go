@@ -64,6 +64,10 @@ type Config struct {
 	// or CRITICAL; nil: nothing changes.
 	SetLogLevel func(level string)
 
+	// Strangers (1024) bounds the connections on which nobody is signed in; a new one takes
+	// the place of an old one (wire/pending).
+	Strangers int
+
 	Transport zmtp.Config // limits; Socket is not read
 	Logger    *slog.Logger
 }
@@ -95,6 +99,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Answer, 60*time.Millisecond)
 	def(&c.Provisional, 15*time.Second)
 	def(&c.Stale, 1200*time.Millisecond)
+	if c.Strangers <= 0 {
+		c.Strangers = 1024
+	}
 	if c.Advertise == "" {
 		c.Advertise = c.Listener.Addr().String()
 	}

@@ -26,6 +26,7 @@ type peerConn struct {
 	// Guarded by the door's mu.
 	registrations map[string]*registration // by plain name
 	node          *node                    // whose connection it is
+	stranger      bool                     // it is in the door's strangers
 }
 
 // sender is who sent one message, after it was authenticated.
@@ -47,6 +48,7 @@ func (d *Door) serve(conn *zmtp.Conn) {
 	c := &peerConn{door: d, conn: conn, registrations: map[string]*registration{}, senders: map[string]*registration{}, routes: map[string]destination{}}
 	d.mu.Lock()
 	d.conns[c] = struct{}{}
+	d.judgeStranger(c)
 	d.mu.Unlock()
 	defer d.closeConn(c)
 	nudge := time.AfterFunc(d.cfg.Nudge, c.nudge)
@@ -64,6 +66,26 @@ func (d *Door) serve(conn *zmtp.Conn) {
 		c.spoke.Store(true)
 		d.counts.add(cMessages)
 		c.handleMessage(frames, err)
+	}
+}
+
+// judgeStranger notes whether nobody is signed in on a connection. When there are too many of
+// those, one is closed: they keep no component out, however long they stay. mu is held.
+func (d *Door) judgeStranger(c *peerConn) {
+	_, open := d.conns[c]
+	stranger := open && len(c.registrations) == 0 && c.node == nil
+	if stranger == c.stranger {
+		return
+	}
+	c.stranger = stranger
+	if !stranger {
+		d.strangers.Remove(c)
+		return
+	}
+	if evicted, full := d.strangers.Add(c, c.conn.RemoteAddr()); full {
+		evicted.stranger = false
+		d.counts.add(cDisplaced)
+		d.spawn(evicted.conn.Close) // Close waits for the writer
 	}
 }
 
@@ -230,6 +252,7 @@ func (d *Door) requestsMethod(m *wire.Message, methods ...string) bool {
 func (d *Door) closeConn(c *peerConn) {
 	d.mu.Lock()
 	delete(d.conns, c)
+	d.judgeStranger(c)
 	var fences []registry.Fence
 	for _, reg := range c.registrations {
 		if reg.fence.Session != "" {

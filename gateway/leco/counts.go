@@ -21,12 +21,13 @@ const (
 	cNudges
 	cExpired    // silent for too long
 	cQueueFull  // answers that a full connection had no room for
+	cDisplaced  // connections without anybody signed in, closed for newer ones
 	numCounters // how many there are
 )
 
 var countNames = [numCounters]string{
 	"messages", "heartbeats", "malformed", "not_signed_in", "duplicate_name", "foreign_sender", "node_unknown", "receiver_unknown",
-	"undelivered", "too_large", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard",
+	"undelivered", "too_large", "bad_content", "sign_ins", "provisional", "taken_back", "nudges", "expired", "unheard", "displaced_connections",
 }
 
 type counts [numCounters]atomic.Uint64

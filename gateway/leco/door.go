@@ -14,6 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/pending"
 )
 
 // Door is one coordinator as LECO sees it. All methods are safe for concurrent
@@ -41,6 +42,7 @@ type Door struct {
 	registrations map[string]*registration // by plain name: who is signed in over this door
 	nodes         map[string]*node         // foreign coordinators by namespace
 	links         map[string]*link         // to them, by address
+	strangers     *pending.Set[*peerConn]  // of conns, those on which nobody is signed in
 	// pendingRegistrations counts those whose sign-in is granted or asked for, not written.
 	pendingRegistrations int
 }
@@ -56,7 +58,7 @@ func Open(cfg Config) (*Door, error) {
 		cfg: cfg, cluster: cfg.Cluster, log: cfg.Logger, id: self.ID,
 		namespace: self.Namespace, full: registry.FullName(self.Namespace, wire.Coordinator),
 		reaper: reaper{wake: make(chan struct{}, 1)}, changed: make(chan struct{}, 1), warnLimit: rate.NewLimiter(1, 5),
-		conns: map[*peerConn]struct{}{}, registrations: map[string]*registration{}, nodes: map[string]*node{}, links: map[string]*link{},
+		strangers: pending.New[*peerConn](cfg.Strangers), conns: map[*peerConn]struct{}{}, registrations: map[string]*registration{}, nodes: map[string]*node{}, links: map[string]*link{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	transport := cfg.Transport

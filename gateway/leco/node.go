@@ -81,6 +81,7 @@ func (d *Door) nodeFor(namespace string) *node {
 // detachLocked separates a node from the connection that it dialled; mu is held.
 func (d *Door) detachLocked(n *node, c *peerConn) {
 	c.node = nil
+	d.judgeStranger(c)
 	if n.in == c {
 		n.in = nil
 	}
@@ -150,6 +151,7 @@ func (d *Door) coordinatorSignIn(from sender, _ *wire.Message) (any, error) {
 	}
 	n = d.nodeFor(from.namespace)
 	n.in, from.conn.node = from.conn, n
+	d.judgeStranger(from.conn)
 	d.mu.Unlock()
 	d.log.Info("a foreign LECO coordinator signed in", "namespace", from.namespace, "from", from.conn.conn.RemoteAddr())
 	return nil, nil

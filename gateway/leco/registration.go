@@ -73,6 +73,7 @@ func (d *Door) unregister(reg *registration) {
 	if reg.conn.registrations[reg.name] == reg {
 		delete(reg.conn.registrations, reg.name)
 	}
+	d.judgeStranger(reg.conn)
 }
 
 // signIn gives the sender its name on this connection. A name that is free
@@ -144,6 +145,7 @@ func (d *Door) register(from sender) (*registration, error) {
 		return nil, notSignedIn()
 	}
 	d.registrations[reg.name], from.conn.registrations[reg.name] = reg, reg
+	d.judgeStranger(from.conn)
 	d.pendingRegistrations++
 	return reg, nil
 }

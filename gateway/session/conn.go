@@ -33,6 +33,9 @@ type Line interface {
 // Options say what is special about a connection.
 type Options struct {
 	Whole bool // long frames are written in one piece
+	// Abort closes the connection at once, for one that gives way to others before anybody
+	// has signed in on it; nil is the line's Close.
+	Abort func()
 	// Principal, if given, is who the door let in; else a sign-in brings the token.
 	Principal *control.Principal
 }
@@ -53,7 +56,6 @@ type Conn struct {
 	broken atomic.Bool                  // a write failed
 	direct bool                         // the reader's: the client has no proxy before it, and says so
 
-	hasSpoken       bool              // guarded by the hub's mu
 	names           map[string]string // the reader's: completed names
 	chunks          wire.Reassembler  // the reader's
 	renewed         time.Time         // the reader's
@@ -85,6 +87,9 @@ type Conn struct {
 }
 
 func newConn(h *Hub, line Line, from control.Credentials, o Options) *Conn {
+	if o.Abort == nil {
+		o.Abort = line.Close
+	}
 	c := &Conn{hub: h, line: line, from: from, opts: o}
 	c.room = sync.NewCond(&c.mu)
 	c.chunker.whole = o.Whole

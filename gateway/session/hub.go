@@ -13,6 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/pending"
 )
 
 // Control is what the sessions need of the coordinator; *usecases.UseCases are
@@ -37,7 +38,7 @@ type Config struct {
 // Limits bound what connections may take. A zero field takes its default.
 type Limits struct {
 	Connections  int           // 20,000
-	Silent       int           // 64: connections that have not asked to sign in yet
+	Silent       int           // 64: connections that have not asked to sign in yet; a new one takes an old one's place
 	SignIns      int           // 1024: sign-ins under way
 	SignIn       time.Duration // 5 s: from the connection to the sign-in
 	Write        time.Duration // 5 s: a write without progress ends the connection
@@ -82,7 +83,7 @@ type Hub struct {
 
 	mu     sync.Mutex
 	conns  map[*Conn]bool
-	silent int // of conns, those that have not asked to sign in yet
+	silent *pending.Set[*Conn] // of conns, those that have not asked to sign in yet
 	closed bool
 
 	counts     struct{ refused, forged, slow, dead, broken atomic.Uint64 }
@@ -95,6 +96,7 @@ func New(cfg Config) *Hub {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
+	h.silent = pending.New[*Conn](h.limits.Silent)
 	h.signIns = make(chan struct{}, h.limits.SignIns)
 	return h
 }
@@ -103,39 +105,45 @@ func New(cfg Config) *Hub {
 func (h *Hub) Limits() Limits { return h.limits }
 
 // Begin adds a connection, with what is known of its client. Its reader gives every frame to Frame, and
-// calls Finish when there will be none any more. Errors: unavailable, when
-// there are too many or this coordinator stops.
+// calls Finish when there will be none any more. Of too many on which nobody has signed in
+// an older one gives way. Errors: unavailable, when there are too many or this coordinator
+// stops.
 func (h *Hub) Begin(line Line, from control.Credentials, o Options) (*Conn, *wire.Error) {
+	c, evicted, refused := h.begin(line, from, o)
+	if evicted != nil {
+		h.counts.refused.Add(1)
+		evicted.End(nil)
+		evicted.opts.Abort()
+	}
+	return c, refused
+}
+
+// begin is Begin without the end of the connection that gives way.
+func (h *Hub) begin(line Line, from control.Credentials, o Options) (c, evicted *Conn, why *wire.Error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var why *wire.Error
 	switch {
 	case h.closed:
-		return nil, wire.NotTried("this coordinator stops")
+		return nil, nil, wire.NotTried("this coordinator stops")
 	case len(h.conns) >= h.limits.Connections:
 		why = wire.NotTried("there are %d connections here: go to another coordinator", len(h.conns))
-	case h.silent >= h.limits.Silent:
-		why = wire.NotTried("%d connections here have not signed in: try again, or elsewhere", h.silent)
 	}
 	if why != nil {
 		h.counts.refused.Add(1)
-		return nil, why
+		return nil, nil, why
 	}
-	c := newConn(h, line, from, o)
+	c = newConn(h, line, from, o)
 	h.conns[c] = true
-	h.silent++
+	evicted, _ = h.silent.Add(c, from.Remote)
 	h.wg.Add(1)
-	return c, nil
+	return c, evicted, nil
 }
 
 // markSpoken removes a connection from the silent ones.
 func (h *Hub) markSpoken(c *Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !c.hasSpoken {
-		c.hasSpoken = true
-		h.silent--
-	}
+	h.silent.Remove(c)
 }
 
 func (h *Hub) remove(c *Conn) {

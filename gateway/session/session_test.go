@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -522,5 +523,29 @@ func TestHTTPAtTheDoor(t *testing.T) {
 		if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "this is the port of native sessions") {
 			t.Errorf("%s: %s %q, %v; want 400 and what this port is", method, res.Status, body, err)
 		}
+	}
+}
+
+// Connections that say nothing, or nothing after their preamble, keep nobody out: the oldest
+// of too many is closed at once.
+func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	w := newTestCluster(t, settings{limits: session.Limits{SignIn: time.Hour, Silent: 8}}, "n1")
+	n1 := w.nodes["n1"]
+	first := n1.dial(t, time.Minute)
+	for i := range 200 {
+		conn, err := net.Dial("tcp", n1.addr)
+		must(t, err)
+		t.Cleanup(func() { conn.Close() })
+		if i%4 == 0 {
+			n1.dial(t, time.Minute)
+		}
+	}
+	if b, err := io.ReadAll(first.raw); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest connection is still open, after %q", b)
+	}
+	n1.signIn(t, "native")
+	if got := n1.hub.Counts()["refused"]; got < 40 {
+		t.Errorf("%d connections were refused, want about 42", got)
 	}
 }

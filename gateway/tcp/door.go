@@ -19,6 +19,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/flow"
 	"github.com/folkmoot/folkmoot/wire/hangup"
+	"github.com/folkmoot/folkmoot/wire/pending"
 	"github.com/folkmoot/folkmoot/wire/trywrite"
 )
 
@@ -27,22 +28,22 @@ type Config struct {
 	Hub    *session.Hub
 	TLS    *tls.Config // nil: plain TCP
 	Logger *slog.Logger
-	// Unread bounds the connections whose first bytes are awaited: 64.
+	// Unread bounds the connections whose first bytes are awaited: 64. A new one takes the
+	// place of an old one (wire/pending).
 	Unread int
 }
 
 // Door takes native sessions in.
 type Door struct {
-	hub      *session.Hub
-	tls      *tls.Config
-	log      *slog.Logger
-	greeting chan struct{}
-	wg       sync.WaitGroup
+	hub *session.Hub
+	tls *tls.Config
+	log *slog.Logger
+	wg  sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]bool
-	pending   map[net.Conn]bool // not yet in the hub
+	pending   *pending.Set[net.Conn] // not yet in the hub
 }
 
 // New returns a Door that listens nowhere yet.
@@ -54,8 +55,7 @@ func New(cfg Config) *Door {
 		cfg.Unread = 64
 	}
 	return &Door{
-		hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, greeting: make(chan struct{}, cfg.Unread),
-		listeners: map[net.Listener]bool{}, pending: map[net.Conn]bool{},
+		hub: cfg.Hub, tls: cfg.TLS, log: cfg.Logger, listeners: map[net.Listener]bool{}, pending: pending.New[net.Conn](cfg.Unread),
 	}
 }
 
@@ -94,22 +94,17 @@ func (d *Door) Serve(l net.Listener) error {
 	}
 }
 
-// admit starts a connection, unless too many are silent.
+// admit starts a connection; if too many are silent, another one gives way.
 func (d *Door) admit(conn net.Conn) {
-	select {
-	case d.greeting <- struct{}{}:
-	default:
-		conn.Close()
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		<-d.greeting
 		conn.Close()
 		return
 	}
-	d.pending[conn] = true
+	if evicted, full := d.pending.Add(conn, conn.RemoteAddr().String()); full {
+		evicted.Close()
+	}
 	d.wg.Go(func() { d.serve(conn) })
 }
 
@@ -121,7 +116,7 @@ func (d *Door) Close() {
 	for l := range d.listeners {
 		l.Close()
 	}
-	for c := range d.pending {
+	for _, c := range d.pending.All() {
 		c.Close()
 	}
 	d.mu.Unlock()
@@ -134,15 +129,14 @@ func (d *Door) serve(conn net.Conn) {
 	late := awake.AfterFunc(d.hub.Limits().SignIn, func() { _ = conn.SetReadDeadline(time.Now()) })
 	defer late.Stop()
 	line, ping, err := d.handshake(conn)
-	<-d.greeting
 	d.mu.Lock()
-	delete(d.pending, conn)
+	d.pending.Remove(conn)
 	closed := d.closed
 	d.mu.Unlock()
 	if err != nil || closed {
 		return
 	}
-	c, refused := d.hub.Begin(line, control.Credentials{Door: control.DoorNative, Remote: conn.RemoteAddr().String()}, session.Options{})
+	c, refused := d.hub.Begin(line, control.Credentials{Door: control.DoorNative, Remote: conn.RemoteAddr().String()}, session.Options{Abort: func() { conn.Close() }})
 	if refused != nil {
 		_ = line.Write(wire.AppendBye(nil, refused))
 		line.Close()

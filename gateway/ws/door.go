@@ -65,7 +65,7 @@ func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Princip
 	case err != nil:
 		return
 	}
-	c, refused := d.hub.Begin(l, control.Credentials{Door: control.DoorNative, Remote: r.RemoteAddr}, session.Options{Whole: l.text, Principal: &who})
+	c, refused := d.hub.Begin(l, control.Credentials{Door: control.DoorNative, Remote: r.RemoteAddr}, session.Options{Whole: l.text, Abort: func() { t.socket.fail(net.ErrClosed) }, Principal: &who})
 	if refused != nil {
 		l.refuse(refused)
 		return

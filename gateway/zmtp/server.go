@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/pending"
 )
 
 // Server accepts peers at one address. A peer that is silent, hostile or slow
@@ -22,7 +24,7 @@ type Server struct {
 	mu      sync.Mutex
 	closed  bool
 	conns   map[net.Conn]struct{}
-	pending []net.Conn // of them in the handshake, oldest first
+	pending *pending.Set[net.Conn] // of them in the handshake
 	wg      sync.WaitGroup
 }
 
@@ -30,7 +32,8 @@ type Server struct {
 // its handshake on; the connection is closed when it returns. Serve does not
 // block and owns l.
 func Serve(l net.Listener, cfg Config, handle func(*Conn)) *Server {
-	s := &Server{cfg: cfg.withDefaults(), l: l, handle: handle, conns: map[net.Conn]struct{}{}}
+	cfg = cfg.withDefaults()
+	s := &Server{cfg: cfg, l: l, handle: handle, conns: map[net.Conn]struct{}{}, pending: pending.New[net.Conn](cfg.MaxPending)}
 	s.wg.Go(s.accept)
 	return s
 }
@@ -107,11 +110,9 @@ func (s *Server) admit(conn net.Conn) bool {
 		return false
 	}
 	s.conns[conn] = struct{}{}
-	if len(s.pending) >= s.cfg.MaxPending {
-		s.pending[0].Close()
-		s.pending = s.pending[1:]
+	if evicted, full := s.pending.Add(conn, conn.RemoteAddr().String()); full {
+		evicted.Close()
 	}
-	s.pending = append(s.pending, conn)
 	s.wg.Go(func() { s.serve(conn) })
 	return true
 }
@@ -136,12 +137,7 @@ func (s *Server) serve(conn net.Conn) {
 func (s *Server) handshakeDone(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, p := range s.pending {
-		if p == conn {
-			s.pending = append(s.pending[:i], s.pending[i+1:]...)
-			return
-		}
-	}
+	s.pending.Remove(conn)
 }
 
 func (s *Server) remove(conn net.Conn) {
