@@ -2,30 +2,41 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Right is what a use case asks of its principal. A write of X contains the
 // read of X.
-type Right string
+type Right = access.Right
 
-// The rights.
+// The rights that use cases ask for.
 const (
-	ComponentsRead  Right = "components:read"
-	ComponentsWrite Right = "components:write" // sign in, and keep, take over and end one's own session
-	MessagesSend    Right = "messages:send"
-	JobsRead        Right = "jobs:read"
-	JobsWrite       Right = "jobs:write"
-	ClusterRead     Right = "cluster:read"
-	ClusterWrite    Right = "cluster:write"
-	Admin           Right = "admin"
-	AnyRight        Right = "any" // whatever the principal may do else
+	ComponentsRead  = access.ComponentsRead
+	ComponentsWrite = access.ComponentsWrite // sign in, and keep, take over and end one's own session
+	MessagesSend    = access.MessagesSend
+	ServicesRead    = access.ServicesRead
+	LocksRead       = access.LocksRead
+	FlowsRead       = access.FlowsRead
+	JobsRead        = access.JobsRead
+	JobsWrite       = access.JobsWrite
+	JobsWork        = access.JobsWork // offer runtimes, and be given parts of jobs
+	ClusterRead     = access.ClusterRead
+	ClusterWrite    = access.ClusterWrite
+	Admin           = access.Admin
+	AnyRight        = Right("any") // whatever the principal may do else
 )
 
-// Thing is what a right is asked for. The zero value is the whole cluster.
+// DefaultNamespace is that of what has none of its own: of a job that names
+// none, and of a lock or flow without a dot in its name.
+const DefaultNamespace = "default"
+
+// Thing is what a right is asked for. The zero value is the whole cluster: a
+// right of namespaces is then needed in one of them, whichever it is.
 type Thing struct {
 	Namespace string // "" is every one, or one that only the row knows
 	ID        string // of a job, a member, ...; or the full name of a component
@@ -37,14 +48,127 @@ func ComponentThing(full string) Thing {
 	return Thing{Namespace: namespace, ID: full}
 }
 
-// Authorize refuses what a principal may not do: the one place where that is
-// decided, called once by each use case. Whoever a door let in may do
-// everything. Errors: unauthorized.
-func (a *Authenticator) Authorize(who Principal, _ Right, _ Thing) error {
-	if a.asks(who.from.Door) && !who.admitted {
-		return wire.Refuse(wire.CodeUnauthorized, "this needs a token that is known here")
+// permission is what a principal may do now.
+type permission struct {
+	all    bool // everything
+	grants access.Grants
+}
+
+// allows reports whether a right is held for a thing.
+func (p permission) allows(right Right, thing Thing) bool {
+	switch {
+	case p.all || right == AnyRight:
+		return true
+	case thing.Namespace == "" && right.Scope()&access.OfCluster == 0:
+		names, all := p.grants.Namespaces(right)
+		return all || len(names) > 0
+	}
+	return p.grants.Allow(right, thing.Namespace)
+}
+
+// Authorize refuses what a principal may not do now: the one place where that is
+// decided, called once by each use case. The grants are those that its token has
+// in the view of now. Errors: unauthorized (a token is asked for, and this one is
+// not valid), forbidden (with what is needed).
+func (a *Authenticator) Authorize(who Principal, right Right, thing Thing) error {
+	may, err := a.permissionOf(who)
+	if err != nil {
+		return err
+	}
+	if !may.allows(right, thing) {
+		return forbidden(who, right, thing)
 	}
 	return nil
+}
+
+// AuthorizeRow is Authorize for a row whose namespace the request does not name.
+// Who may not even read it gets gone, the error for a row that is not there, so
+// that nobody learns that it is.
+func (a *Authenticator) AuthorizeRow(who Principal, right Right, row Thing, gone error) error {
+	may, err := a.permissionOf(who)
+	switch {
+	case err != nil:
+		return err
+	case may.allows(right, row):
+		return nil
+	case may.allows(readOf(right), row):
+		return forbidden(who, right, row)
+	}
+	return gone
+}
+
+// readOf is the right to read what another right changes.
+func readOf(right Right) Right {
+	if resource, write := strings.CutSuffix(string(right), ":write"); write {
+		return Right(resource + ":read")
+	}
+	return right
+}
+
+// forbidden is the refusal of what a principal lacks. Its namespace is one that
+// the caller has sent, or may read.
+func forbidden(who Principal, right Right, thing Thing) *wire.Error {
+	need := access.Grant{Right: right, Namespace: thing.Namespace}
+	if need.Namespace == "" && right.Scope()&access.OfCluster == 0 {
+		need.Namespace = access.Everywhere
+	}
+	if len(need.Namespace) > wire.MaxName {
+		need.Namespace = need.Namespace[:wire.MaxName]
+	}
+	e := wire.Refuse(wire.CodeForbidden, "this needs %s, which nobody has at this door", need)
+	if who.token != "" {
+		e = wire.Refuse(wire.CodeForbidden, "this needs %s, which token %s has not", need, who.token)
+	}
+	e.Needs, e.Token = need.String(), who.token
+	return e
+}
+
+// Sight is of which namespaces a principal may read the rows.
+type Sight struct {
+	all   bool
+	names []string // sorted
+}
+
+// All reports whether that is every namespace.
+func (s Sight) All() bool { return s.all }
+
+// Sees reports whether a row of this namespace may be read.
+func (s Sight) Sees(namespace string) bool {
+	if s.all {
+		return true
+	}
+	_, found := slices.BinarySearch(s.names, namespace)
+	return found
+}
+
+// Readable returns of which namespaces a principal may read what a right is for:
+// lists, watches, events and counts leave out all others. Errors: unauthorized,
+// forbidden (it may read nothing of it at all).
+func (a *Authenticator) Readable(who Principal, right Right) (Sight, error) {
+	may, err := a.permissionOf(who)
+	switch {
+	case err != nil:
+		return Sight{}, err
+	case may.all:
+		return Sight{all: true}, nil
+	case right.Scope() == access.OfCluster:
+		if !may.allows(right, Thing{}) {
+			return Sight{}, forbidden(who, right, Thing{})
+		}
+		return Sight{all: true}, nil
+	}
+	names, all := may.grants.Namespaces(right)
+	if !all && len(names) == 0 {
+		return Sight{}, forbidden(who, right, Thing{})
+	}
+	return Sight{all: all, names: names}, nil
+}
+
+// Filtered reports whether there may be something of a right that the principal
+// does not see.
+func (a *Authenticator) Filtered(who Principal, right Right) bool {
+	sight, err := a.Readable(who, right)
+	return err != nil || !sight.All()
 }
 
 // AuthorizeSession is Authorize for what a session asks by its secret, for itself.

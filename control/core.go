@@ -77,7 +77,7 @@ func New(cfg Config) (*Core, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Core{
-		Authenticator: cfg.Authenticator,
+		Authenticator: cfg.Authenticator.of(cfg.Machine, cfg.Now, cfg.Self.Namespace),
 		machine:       cfg.Machine, replica: cfg.Replica, writes: cfg.Proposer, peers: cfg.Peers, self: cfg.Self, bounds: cfg.Bounds.withDefaults(),
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(),
 	}, nil

@@ -59,27 +59,29 @@ func isClusterID(s string) bool {
 // goroutine and needs no closing.
 type Cursor struct {
 	core   *Core
+	who    Principal
 	at     Position
-	topics map[string]bool // nil: all
+	topics []string // as asked for; none: all
+	sight  feedSight
 }
 
 // Events returns a cursor behind the place after, or behind all there is when
-// after is nil. No topics means all. Errors: invalid (topic).
+// after is nil. No topics means all of which the principal may read something.
+// Errors: invalid (topic), unauthorized, forbidden (it may read nothing of a
+// topic, or of any).
 func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor, error) {
 	if err := c.Authorize(who, AnyRight, Thing{}); err != nil {
 		return nil, err
 	}
-	cur := &Cursor{core: c}
 	for _, t := range topics {
-		switch t {
-		case wire.TopicComponent, wire.TopicJob, wire.TopicMember, wire.TopicService, wire.TopicLock, wire.TopicFlow:
-		default:
+		if _, known := topicRights[t]; !known {
 			return nil, wire.Invalid("topic", "no topic %.40q", t)
 		}
-		if cur.topics == nil {
-			cur.topics = map[string]bool{}
-		}
-		cur.topics[t] = true
+	}
+	cur := &Cursor{core: c, who: who, topics: topics}
+	var err error
+	if cur.sight, err = c.feedSight(who, topics); err != nil {
+		return nil, err
 	}
 	if after != nil {
 		cur.at = *after
@@ -89,19 +91,29 @@ func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor,
 	return cur, nil
 }
 
+// Filtered reports whether the principal does not see all events of the cursor's
+// topics.
+func (cur *Cursor) Filtered() bool { return cur.sight.filtered }
+
 // Next blocks until there are events, ctx ends (its error) or the cursor's place
 // is none that the feed can go on from: it fell behind, or the place is not of
 // this cluster's history. Then lagged is true, the events between are lost to
 // it, and it goes on from now: the caller lists again what it watches, at least
 // as new as At, and then calls Next again.
+// It also ends once the principal's token is not valid any more: unauthorized.
 func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, err error) {
+	ctx, release := cur.core.Hold(ctx, cur.who)
+	defer release()
 	feed := cur.core.machine.Feed()
 	for {
 		changed := feed.Changed()
+		if cur.sight, err = cur.core.feedSight(cur.who, cur.topics); err != nil {
+			return nil, false, err
+		}
 		known, unsure := cur.core.knows(ctx, cur.at.Cluster, cur.at.Index)
 		if unsure != nil {
 			if !Sleep(ctx, unsurePause) {
-				return nil, false, ctx.Err()
+				return nil, false, context.Cause(ctx)
 			}
 			continue
 		}
@@ -121,7 +133,7 @@ func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, 
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, false, ctx.Err()
+			return nil, false, context.Cause(ctx)
 		}
 	}
 }
@@ -171,11 +183,12 @@ func (cur *Cursor) now() {
 	cur.at.Cluster = cur.core.ClusterID()
 }
 
-// chosen returns the events of the cursor's topics as everybody may see them.
+// chosen returns the events of the cursor's topics that its principal may read.
 func (cur *Cursor) chosen(events []fsm.Event) []wire.Event {
 	chosen := make([]wire.Event, 0, len(events))
+	view := cur.core.machine.View()
 	for i := range events {
-		if cur.topics == nil || cur.topics[events[i].Topic] {
+		if cur.sight.sees(view, &events[i]) {
 			chosen = append(chosen, events[i].Public())
 		}
 	}

@@ -57,7 +57,7 @@ var may = map[string]struct {
 	"router/route":       {[]string{"router/lockorder"}, "which coordinators have links, and the routes over them: ids in, routes out"},
 	"router/link":        {[]string{"wire", "wire/awake", "wire/flow", "wire/trywrite", "router/lockorder"}, "bytes between two coordinators: it knows neither names nor routes"},
 	"router":             {[]string{"wire", "wire/jsonrpc", "router/link", "router/lockorder", "router/route"}, "reads names and headers; the directory is an interface"},
-	"control":            {[]string{"wire", "registry", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router"}, "the core of the use cases: who, may they, is there room, from which state, with what outcome"},
+	"control":            {[]string{"wire", "access", "registry", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router"}, "the core of the use cases: who, may they, is there room, from which state, with what outcome"},
 	"control/home":       {[]string{"wire", "wire/jsonrpc", "registry", "registry/lease", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router", "control"}, "what hangs on the sessions at home here: mail, leases, deliveries, logs"},
 	"control/directory":  {[]string{"wire", "registry", "raftnode", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},
 	"control/work":       {[]string{"wire", "wire/strictjson", "registry", "jobs", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},

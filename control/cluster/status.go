@@ -11,12 +11,15 @@ import (
 )
 
 // Status describes this coordinator. It answers at once, from what is here,
-// also without a leader.
+// also without a leader. Components and jobs that the principal may not read are not
+// counted.
 func (c *Cluster) Status(_ context.Context, who control.Principal) (wire.Status, error) {
 	if err := c.Authorize(who, control.ClusterRead, control.Thing{}); err != nil {
 		return wire.Status{}, err
 	}
-	return c.Own(), nil
+	s := c.Own()
+	err := c.leaveOut(&s, who)
+	return s, err
 }
 
 // Own is Status for the coordinator itself.

@@ -16,10 +16,10 @@ func (d *Directory) Enter(ctx context.Context, who control.Principal, in wire.Si
 	if in.Namespace == "" {
 		in.Namespace = d.Self().Namespace
 	}
-	if err := d.Authorize(who, control.ComponentsWrite, control.Thing{Namespace: in.Namespace}); err != nil {
+	if err := d.authorizeSignIn(who, in); err != nil {
 		return nil, out, false, err
 	}
-	if row, ok := d.atHomeAlready(in); ok {
+	if row, ok := d.atHomeAlready(who, in); ok {
 		if err := d.Replica().WaitInTouch(ctx); err != nil {
 			return nil, out, false, err
 		}
@@ -49,8 +49,9 @@ func (d *Directory) Enter(ctx context.Context, who control.Principal, in wire.Si
 // atHomeAlready returns the session that in wants to go on with, if it is at
 // home here and its secret is right. All else is for the log to judge: also an
 // attempt that is late, and one with others between it and the last that was
-// carried out, which must not be carried out after it.
-func (d *Directory) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
+// carried out, which must not be carried out after it. So is one by another token,
+// which the session belongs to from then on.
+func (d *Directory) atHomeAlready(who control.Principal, in wire.SignIn) (registry.Session, bool) {
 	if in.Session == "" || len(in.Secret) > 256 {
 		return registry.Session{}, false
 	}
@@ -58,7 +59,7 @@ func (d *Directory) atHomeAlready(in wire.SignIn) (registry.Session, bool) {
 		return registry.Session{}, false
 	}
 	row, err := control.CheckSecret(d.State().Registry, in.Session, in.Secret)
-	if err != nil || row.Home != d.Self().ID || row.FullName != registry.FullName(in.Namespace, in.Name) {
+	if err != nil || row.Home != d.Self().ID || row.FullName != registry.FullName(in.Namespace, in.Name) || !d.SameToken(who, row) {
 		return registry.Session{}, false
 	}
 	if in.Attempt > 0 && in.Attempt != row.Attempt+1 {

@@ -33,10 +33,20 @@ func (d *Directory) SignIn(ctx context.Context, who control.Principal, in wire.S
 	if in.Namespace == "" {
 		in.Namespace = d.Self().Namespace
 	}
-	if err := d.Authorize(who, control.ComponentsWrite, control.Thing{Namespace: in.Namespace}); err != nil {
+	if err := d.authorizeSignIn(who, in); err != nil {
 		return wire.SignedIn{}, err
 	}
 	return d.signIn(ctx, who, in, key)
+}
+
+// authorizeSignIn refuses a sign-in that its principal may not make: a worker must
+// be one that parts of some namespace may go to.
+func (d *Directory) authorizeSignIn(who control.Principal, in wire.SignIn) error {
+	err := d.Authorize(who, control.ComponentsWrite, control.Thing{Namespace: in.Namespace})
+	if err == nil && (len(in.Runtimes) > 0 || in.Slots > 0) {
+		err = d.Authorize(who, control.JobsWork, control.Thing{})
+	}
+	return err
 }
 
 // signIn is SignIn for who may, with the namespace.
@@ -76,6 +86,11 @@ func (d *Directory) signIn(ctx context.Context, who control.Principal, in wire.S
 		return wire.SignedIn{}, err
 	}
 	d.home.Reconcile(row.FullName, row.ID)
+	if err := d.Authorize(who, control.AnyRight, control.Thing{}); err != nil {
+		// Its token ended meanwhile, perhaps before the session was there to end with it.
+		_, _ = d.home.EndSession(ctx, row)
+		return wire.SignedIn{}, err
+	}
 	if err := d.leased(ctx, row); err != nil {
 		return wire.SignedIn{}, err
 	}

@@ -14,12 +14,15 @@ func (d *Directory) Workers(ctx context.Context, who control.Principal, r contro
 	if err := d.Authorize(who, control.ComponentsRead, control.Thing{}); err != nil {
 		return wire.Workers{}, control.Fresh{}, err
 	}
-	view, fresh, err := d.ViewOf(ctx, r, control.Part{Resource: fsm.Workers})
+	view, sight, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.Workers})
 	if err != nil {
 		return wire.Workers{}, fresh, err
 	}
 	list := wire.Workers{Workers: []wire.Worker{}}
 	for s := range view.Registry.Workers() {
+		if !sight.Sees(s.Namespace) {
+			continue
+		}
 		runtimes := s.Runtimes
 		if runtimes == nil {
 			runtimes = []string{}

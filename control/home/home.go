@@ -38,6 +38,9 @@ type Home struct {
 	dispatched dispatched
 	sends      sends
 	logs       *partLogs
+
+	tokensWake chan struct{}      // has followTokens look
+	tokensSeen control.TokenState // by the goroutine that follows the feed
 }
 
 // New returns a Home that answers at once; Run must be running for mailboxes,
@@ -53,7 +56,7 @@ func New(cfg Config) (*Home, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control/home: %w", err)
 	}
-	h := &Home{Core: cfg.Core, mail: cfg.Mail, logs: logs}
+	h := &Home{Core: cfg.Core, mail: cfg.Mail, logs: logs, tokensWake: make(chan struct{}, 1)}
 	h.leases = lease.New(lease.Config{Propose: lease.Through(h.Proposer(), h.Self().ID), Logger: cfg.Core.Log()})
 	if h.Peers() != nil {
 		h.handlePeers()
@@ -67,6 +70,7 @@ func (h *Home) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.leases.Run(ctx) })
 	g.Go(func() error { return h.follow(ctx) })
+	g.Go(func() error { return h.followTokens(ctx) })
 	err := g.Wait()
 	h.closeMailboxes()
 	return err

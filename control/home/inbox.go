@@ -49,18 +49,21 @@ func (h *Home) Inbox(ctx context.Context, who control.Principal, full string) (*
 // answer is empty and no error. Waiting does not renew the lease: a component
 // whose connection stays open but that does not beat any more is gone. Errors:
 // not_found (the session ended, with the reason), conflict (another reader
-// took over), unavailable (its home is not reached).
+// took over), unavailable (its home is not reached), unauthorized (the token of
+// its reader ended).
 func (b *Inbox) Receive(ctx context.Context, after uint64, limit int) ([]wire.Received, error) {
 	if limit <= 0 || limit > MaxReceive {
 		limit = MaxReceive
 	}
+	ctx, release := b.home.Hold(ctx, b.who)
+	defer release()
 	for {
 		got, err := b.once(ctx, after, limit)
 		switch {
 		case len(got) > 0:
 			return got, nil
 		case ctx.Err() != nil:
-			return nil, nil
+			return nil, b.home.Authorize(b.who, control.AnyRight, control.Thing{})
 		case err != nil:
 			return nil, err
 		}

@@ -151,6 +151,7 @@ func (h *Home) follow(ctx context.Context) error {
 			at = control.Position{Index: events[i].Index, Seq: events[i].Seq}
 		}
 		h.deliver()
+		h.noticeTokens()
 		if len(events) > 0 {
 			continue
 		}

@@ -32,8 +32,11 @@ const (
 // message), busy, too_large, unavailable, unknown (it may have been
 // delivered).
 func (h *Home) Send(ctx context.Context, who control.Principal, in wire.SendMessage, key string) (wire.Sent, error) {
-	s, err := h.AuthorizeSession(ctx, who, control.MessagesSend)
+	s, err := h.AuthorizeSession(ctx, who, control.AnyRight)
 	if err != nil {
+		return wire.Sent{}, err
+	}
+	if err := h.authorizeSend(who, s, in.To); err != nil {
 		return wire.Sent{}, err
 	}
 	if in.From != "" && in.From != s.FullName {
@@ -57,6 +60,16 @@ func (h *Home) Send(ctx context.Context, who control.Principal, in wire.SendMess
 		}
 		return h.send(ctx, s, in, key)
 	})
+}
+
+// authorizeSend refuses a message that a session's principal may not send. The
+// COORDINATOR of its home judges what it is asked for itself.
+func (h *Home) authorizeSend(who control.Principal, s registry.Session, to string) error {
+	full, err := h.Receiver(s.Namespace, to)
+	if err != nil || full == h.Name() || to == wire.Coordinator {
+		return err
+	}
+	return h.Authorize(who, control.MessagesSend, control.ComponentThing(full))
 }
 
 // send is Send at the session's home.

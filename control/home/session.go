@@ -2,6 +2,7 @@ package home
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func (s *Session) Coordinator() string { return s.home.Name() }
 // Renew lets the lease run anew: a look-up in a map. It reports whether the
 // session is still at home here; Gone says why not.
 func (s *Session) Renew() bool {
+	if s.home.Authorize(s.who, control.AnyRight, control.Thing{}) != nil {
+		return false
+	}
 	if s.home.leases.Renew(s.row.ID) {
 		return true
 	}
@@ -76,11 +80,14 @@ func (s *Session) Promise() bool {
 }
 
 // Gone says why the session is not to be served here any more: not_found with
-// the reason if it ended, conflict if it moved, unavailable if this coordinator
-// stops.
+// the reason if it ended, unauthorized if its token did, conflict if it moved,
+// unavailable if this coordinator stops.
 func (s *Session) Gone() *wire.Error {
 	row, ok := s.home.State().Registry.SessionByID(s.row.ID)
+	var refusal *wire.Error
 	switch {
+	case ok && errors.As(s.home.Authorize(s.who, control.AnyRight, control.Thing{}), &refusal):
+		return refusal
 	case !ok:
 		reason := "it is not known any more"
 		if e, ended := s.home.State().Registry.Ended(s.row.ID); ended {
@@ -126,8 +133,14 @@ func (s *Session) Address(to string) (full string, here bool, err error) {
 // Post sends a message in the session's name, whatever its From says, to a
 // receiver that Address completed, with PostTime from now on, which may be a
 // moment ago. done (not nil) is called exactly once, perhaps before Post returns,
-// and must not wait. The payload is borrowed; see router.PostOptions.
+// and must not wait; its error is forbidden, with what is needed, when the session's
+// token has not the right to send there. The payload is borrowed; see
+// router.PostOptions.
 func (s *Session) Post(m wire.Message, now time.Time, write router.WriteMode, done func(router.Outcome, error)) {
+	if err := s.home.Authorize(s.who, control.MessagesSend, control.ComponentThing(m.To)); err != nil {
+		done(router.Refused, err)
+		return
+	}
 	m.From = s.row.FullName
 	s.home.mail.PostWith(m, router.PostOptions{Now: now, Timeout: PostTime, Borrowed: true, Write: write}, done)
 }
@@ -136,7 +149,8 @@ func (s *Session) Post(m wire.Message, now time.Time, write router.WriteMode, do
 // receiver's home that does not know it as at home here any more refuses its
 // messages: the connection learns the reason when it ends.
 func (s *Session) Outcome(err error) error {
-	if wire.CodeOf(err) == wire.CodeForbidden {
+	var refusal *wire.Error
+	if errors.As(err, &refusal) && refusal.Code == wire.CodeForbidden && refusal.Needs == "" {
 		return notAtHome(s.row.FullName)
 	}
 	return err

@@ -116,12 +116,8 @@ func (c *Coordinator) reply(ctx context.Context, own string, m wire.Message) {
 // and the longest that its request may travel to the component's mailbox.
 const requestTimeout = 10 * time.Second
 
-// request is Request after its checks.
+// request is Request after its checks; to is a full name.
 func (c *Coordinator) request(ctx context.Context, to, method string, params json.RawMessage) (json.RawMessage, error) {
-	to, err := c.home.Receiver(c.Self().Namespace, to)
-	if err != nil {
-		return nil, err
-	}
 	conversation, err := c.NewConversation()
 	if err != nil {
 		return nil, err

@@ -45,9 +45,15 @@ func (c *Coordinator) Serves(to string) (bool, error) {
 // unknown (no answer in time); an error answer of the component is conflict
 // with its text.
 func (c *Coordinator) Request(ctx context.Context, who control.Principal, to, method string, params json.RawMessage) (json.RawMessage, error) {
-	if err := c.Authorize(who, control.MessagesSend, control.ComponentThing(to)); err != nil {
+	to, err := c.home.Receiver(c.Self().Namespace, to)
+	if refused := c.Authorize(who, control.MessagesSend, control.ComponentThing(to)); refused != nil {
+		return nil, refused
+	}
+	if err != nil {
 		return nil, err
 	}
+	ctx, release := c.Hold(ctx, who)
+	defer release()
 	if who.Secret() != "" {
 		if _, err := c.SecretsSession(ctx, who.Secret()); err != nil {
 			return nil, err
@@ -64,5 +70,16 @@ func (c *Coordinator) Request(ctx context.Context, who control.Principal, to, me
 
 // CallAs is Call for a session that a door knows by its connection.
 func (c *Coordinator) CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error) {
-	return c.call(ctx, asSession(s), method, params)
+	return c.call(ctx, c.asSession(s), method, params)
+}
+
+// AuthorizeMethod refuses a method that a door carries out itself to who may not
+// ask for it, by what the door knows of the caller. Errors: those of Authenticate
+// and Authorize.
+func (c *Coordinator) AuthorizeMethod(from control.Credentials, method string) error {
+	who, err := c.Authenticate(from)
+	if err != nil {
+		return err
+	}
+	return c.Authorize(who, rightFor(method), control.Thing{})
 }

@@ -154,8 +154,8 @@ var table = map[string]method{
 	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace.").needs(control.ClusterWrite),
 	"remove_expired_addresses": byDoor(need("expiration_time", "number")).
 		leco("Forget who was silent for three times as many seconds, and ask who was for as many.").needs(control.Admin),
-	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.").needs(control.Admin),
-	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop.").needs(control.Admin),
+	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.").needs(control.ClusterWrite),
+	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop.").needs(control.ClusterWrite),
 }
 
 // caller is who asks for a method: a principal, and the session that it asks for.
@@ -165,7 +165,7 @@ type caller struct {
 }
 
 // asSession is the caller of what a session asks over its mailbox or its connection.
-func asSession(s registry.Session) caller { return caller{control.AsSession(s), s} }
+func (c *Coordinator) asSession(s registry.Session) caller { return caller{c.AsSession(s), s} }
 
 // rightFor is what a principal needs for a method; AnyRight if there is no such method.
 func rightFor(name string) control.Right {

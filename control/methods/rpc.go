@@ -19,14 +19,14 @@ func (c *Coordinator) serve(ctx context.Context, s registry.Session, content []b
 	case err != nil:
 		return c.encode(s, badRequest(jsonrpc.CodeParse, err))
 	case !batch:
-		return c.encode(s, c.serveOne(ctx, asSession(s), elements[0], own))
+		return c.encode(s, c.serveOne(ctx, c.asSession(s), elements[0], own))
 	case len(elements) == 0 || len(elements) > jsonrpc.MaxBatch:
 		return c.encode(s, badRequest(jsonrpc.CodeInvalidRequest, errBatchSize))
 	}
 	var answers []json.RawMessage
 	complete := true
 	for _, one := range elements {
-		if r := c.serveOne(ctx, asSession(s), one, own); r != nil {
+		if r := c.serveOne(ctx, c.asSession(s), one, own); r != nil {
 			body := c.encode(s, r)
 			complete = complete && body != nil
 			answers = append(answers, body)

@@ -23,6 +23,8 @@ func (w *Work) AwaitJob(ctx context.Context, who control.Principal, id string, w
 	if wait < 0 || wait > longestJobWait {
 		return wire.Job{}, wire.Invalid("wait", "wait is at most %v", longestJobWait)
 	}
+	ctx, release := w.Hold(ctx, who)
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, wait+control.ReadTimeout)
 	defer cancel()
 	view, _, err := w.View(ctx, control.Read{})
@@ -36,15 +38,21 @@ func (w *Work) AwaitJob(ctx context.Context, who control.Principal, id string, w
 		if latest := w.State(); latest.Index > view.Index {
 			view = latest
 		}
-		j, err := jobOf(view, id)
-		if err != nil || wait == 0 || jobs.Final(j.State) {
-			return jobWire(view, j, true), err
+		j, err := w.jobFor(view, who, control.JobsRead, id)
+		if err != nil {
+			return wire.Job{}, err
+		}
+		if wait == 0 || jobs.Final(j.State) {
+			return jobWire(view, j, true), nil
 		}
 		select {
 		case <-changed:
 		case <-over.C:
 			return jobWire(view, j, true), nil
 		case <-ctx.Done():
+			if err := w.Authorize(who, control.AnyRight, control.Thing{}); err != nil {
+				return wire.Job{}, err
+			}
 			return wire.Job{}, wire.NotTried("the wait was given up: %v", ctx.Err())
 		}
 	}
@@ -67,7 +75,7 @@ func (w *Work) EndedResults(ctx context.Context, who control.Principal, id strin
 	if err != nil {
 		return nil, false, err
 	}
-	if _, err := jobOf(view, id); err != nil {
+	if _, err := w.jobFor(view, who, control.JobsRead, id); err != nil {
 		return nil, false, err
 	}
 	list, size := []wire.PartResult{}, 0

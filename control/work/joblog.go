@@ -33,7 +33,7 @@ func (w *Work) PartLog(ctx context.Context, who control.Principal, job string, q
 		return home.LogChunk{}, wire.Invalid("offset", "part, attempt and offset are not below 0")
 	}
 	part, err := control.Certain(ctx, w.Core, func(view *fsm.State) (jobs.Part, error) {
-		if _, err := jobOf(view, job); err != nil {
+		if _, err := w.jobFor(view, who, control.JobsRead, job); err != nil {
 			return jobs.Part{}, err
 		}
 		part, ok := view.Jobs.Part(job, q.Part)
@@ -64,7 +64,7 @@ func (w *Work) JobLogs(ctx context.Context, who control.Principal, job string, p
 	if err := w.Authorize(who, control.JobsRead, control.Thing{ID: job}); err != nil {
 		return nil, err
 	}
-	view, err := w.withJob(ctx, job)
+	view, err := w.withJob(ctx, who, job)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +74,12 @@ func (w *Work) JobLogs(ctx context.Context, who control.Principal, job string, p
 		}
 	}
 	return func(yield func(home.LogChunk, error) bool) {
+		ctx, release := w.Hold(ctx, who)
+		defer release()
 		t := &tail{work: w, job: job, only: part, at: map[int]LogQuery{}, done: map[int]bool{}}
 		for {
 			view := w.State()
-			j, err := jobOf(view, job)
+			j, err := w.jobFor(view, who, control.JobsRead, job)
 			if err != nil {
 				yield(home.LogChunk{}, err)
 				return
@@ -89,25 +91,25 @@ func (w *Work) JobLogs(ctx context.Context, who control.Principal, job string, p
 			select {
 			case <-time.After(logPoll):
 			case <-ctx.Done():
-				yield(home.LogChunk{}, ctx.Err())
+				yield(home.LogChunk{}, context.Cause(ctx))
 				return
 			}
 		}
 	}, nil
 }
 
-// withJob returns a view that has the job; one that it does not know yet is
-// looked for once more in a fresh one.
-func (w *Work) withJob(ctx context.Context, job string) (*fsm.State, error) {
+// withJob returns a view that has the job, for a principal; one that it does not
+// know yet is looked for once more in a fresh one.
+func (w *Work) withJob(ctx context.Context, who control.Principal, job string) (*fsm.State, error) {
 	view := w.State()
-	if _, err := jobOf(view, job); err == nil {
+	if _, err := w.jobFor(view, who, control.JobsRead, job); err == nil {
 		return view, nil
 	}
 	view, _, err := w.View(ctx, control.Read{})
 	if err != nil {
 		return nil, err
 	}
-	_, err = jobOf(view, job)
+	_, err = w.jobFor(view, who, control.JobsRead, job)
 	return view, err
 }
 
@@ -169,7 +171,7 @@ func (t *tail) round(ctx context.Context, view *fsm.State, last bool, yield func
 		}
 		for {
 			if ctx.Err() != nil {
-				yield(home.LogChunk{}, ctx.Err())
+				yield(home.LogChunk{}, context.Cause(ctx))
 				return false
 			}
 			chunk, more, err := t.work.readLog(ctx, part, q)

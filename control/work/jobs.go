@@ -21,7 +21,7 @@ import (
 // busy (no room, see Bounds), unavailable, unknown (repeat with the same id or
 // key).
 func (w *Work) Submit(ctx context.Context, who control.Principal, in wire.SubmitJob, key string) (wire.Job, uint64, error) {
-	if err := w.Authorize(who, control.JobsWrite, control.Thing{ID: in.ID}); err != nil {
+	if err := w.Authorize(who, control.JobsWrite, control.Thing{Namespace: namespaceOf(in), ID: in.ID}); err != nil {
 		return wire.Job{}, 0, err
 	}
 	if err := control.CheckKey(key); err != nil {
@@ -67,6 +67,10 @@ func (w *Work) CancelJob(ctx context.Context, who control.Principal, id, reason 
 	if !control.PlainText(reason, 1024) {
 		return wire.Job{}, 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
+	_, err := control.Certain(ctx, w.Core, func(view *fsm.State) (jobs.Job, error) { return w.jobFor(view, who, control.JobsWrite, id) })
+	if err != nil {
+		return wire.Job{}, 0, err
+	}
 	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, who.Name(), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
@@ -82,11 +86,14 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 		return wire.Job{}, 0, err
 	}
 	was, err := control.Certain(ctx, w.Core, func(view *fsm.State) (wire.Job, error) {
-		j, err := jobOf(view, id)
+		j, err := w.jobFor(view, who, control.JobsWrite, id)
 		if err == nil && !jobs.Final(j.State) {
 			err = wire.Refuse(wire.CodeConflict, "job %s is %s: cancel it first, only a job that has ended is forgotten", id, j.State)
 		}
-		return jobWire(view, j, false), err
+		if err != nil {
+			return wire.Job{}, err
+		}
+		return jobWire(view, j, false), nil
 	})
 	if err != nil {
 		return wire.Job{}, 0, err
@@ -126,7 +133,7 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 	if err := checkState(f.State, jobStates); err != nil {
 		return wire.Jobs{}, control.Fresh{}, err
 	}
-	view, fresh, err := w.ViewOf(ctx, r, control.Part{Resource: fsm.Jobs})
+	view, sight, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, control.Part{Resource: fsm.Jobs})
 	if err != nil {
 		return wire.Jobs{}, fresh, err
 	}
@@ -136,6 +143,9 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 		rows = view.Jobs.JobsAfter(p.After)
 	}
 	for j := range rows {
+		if !sight.Sees(control.NamespaceOfJob(j)) {
+			continue
+		}
 		w := jobWire(view, j, false)
 		if f.State != "" && w.State != f.State || f.Name != "" && w.Name != f.Name || f.Group != "" && w.Group != f.Group {
 			continue
@@ -154,11 +164,11 @@ func (w *Work) Job(ctx context.Context, who control.Principal, r control.Read, i
 	if err := w.Authorize(who, control.JobsRead, control.Thing{ID: id}); err != nil {
 		return wire.Job{}, control.Fresh{}, err
 	}
-	view, fresh, err := w.ViewOf(ctx, r, onJob(id))
+	view, _, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, onJob(id))
 	if err != nil {
 		return wire.Job{}, fresh, err
 	}
-	j, err := jobOf(view, id)
+	j, err := w.jobFor(view, who, control.JobsRead, id)
 	if err != nil {
 		return wire.Job{}, fresh, err
 	}
@@ -185,11 +195,11 @@ func (w *Work) Parts(ctx context.Context, who control.Principal, r control.Read,
 			return wire.Parts{}, control.Fresh{}, wire.Invalid("after", "after is the number of a part, not %.40q", p.After)
 		}
 	}
-	view, fresh, err := w.ViewOf(ctx, r, onJob(id))
+	view, _, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, onJob(id))
 	if err != nil {
 		return wire.Parts{}, fresh, err
 	}
-	job, err := jobOf(view, id)
+	job, err := w.jobFor(view, who, control.JobsRead, id)
 	if err != nil {
 		return wire.Parts{}, fresh, err
 	}
@@ -208,6 +218,9 @@ func (w *Work) Parts(ctx context.Context, who control.Principal, r control.Read,
 	}
 	return list, fresh, nil
 }
+
+// namespaceOf is the namespace that a job is submitted to.
+func namespaceOf(wire.SubmitJob) string { return control.DefaultNamespace }
 
 // jobWire is a job as it is answered; full adds script and args.
 func jobWire(view *fsm.State, j jobs.Job, full bool) wire.Job {
@@ -233,10 +246,17 @@ func partsAfter(view *fsm.State, job string, after int) iter.Seq[jobs.Part] {
 	return view.Jobs.PartsAfter(job, after)
 }
 
-func jobOf(view *fsm.State, id string) (jobs.Job, error) {
+// jobFor returns a job of a view for a principal that has the right for its
+// namespace. One that the principal may not even read is not there for it. Errors:
+// not_found, forbidden, unauthorized.
+func (w *Work) jobFor(view *fsm.State, who control.Principal, right control.Right, id string) (jobs.Job, error) {
+	gone := wire.Refuse(wire.CodeNotFound, "no job %.130q", id)
 	j, ok := view.Jobs.Job(id)
 	if !ok {
-		return j, wire.Refuse(wire.CodeNotFound, "no job %.130q", id)
+		return j, gone
+	}
+	if err := w.AuthorizeRow(who, right, control.Thing{Namespace: control.NamespaceOfJob(j), ID: id}, gone); err != nil {
+		return jobs.Job{}, err
 	}
 	return j, nil
 }

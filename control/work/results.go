@@ -40,14 +40,16 @@ func (w *Work) Results(ctx context.Context, who control.Principal, r control.Rea
 	if err := checkState(q.State, finalStates); err != nil {
 		return nil, control.Fresh{}, err
 	}
-	view, fresh, err := w.ViewOf(ctx, r, onJob(id))
+	view, _, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, onJob(id))
 	if err != nil {
 		return nil, fresh, err
 	}
-	if _, err := jobOf(view, id); err != nil {
+	if _, err := w.jobFor(view, who, control.JobsRead, id); err != nil {
 		return nil, fresh, err
 	}
 	return func(yield func(wire.PartResult, error) bool) {
+		ctx, release := w.Hold(ctx, who)
+		defer release()
 		next := &reader{job: id, query: q, part: -1}
 		for {
 			changed := w.Feed().Changed()
@@ -62,11 +64,11 @@ func (w *Work) Results(ctx context.Context, who control.Principal, r control.Rea
 				case <-changed:
 					view = w.State()
 				case <-ctx.Done():
-					yield(wire.PartResult{}, ctx.Err())
+					yield(wire.PartResult{}, context.Cause(ctx))
 					return
 				}
 			}
-			if _, err := jobOf(view, id); err != nil {
+			if _, err := w.jobFor(view, who, control.JobsRead, id); err != nil {
 				yield(wire.PartResult{}, err)
 				return
 			}
