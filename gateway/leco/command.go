@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
@@ -83,6 +84,10 @@ func (d *Door) call(from sender, m *wire.Message, rq request) (any, error) {
 		return nil, notSignedIn()
 	}
 	if handle, ok := handlers[rq.Method]; ok {
+		by := control.Credentials{Door: control.DoorLECO, Remote: from.conn.conn.RemoteAddr(), Name: from.full}
+		if err := d.cluster.AuthorizeMethod(by, rq.Method); err != nil {
+			return nil, err
+		}
 		return handle(d, from, m, rq.Params)
 	}
 	if rq.Method == "rpc.discover" {

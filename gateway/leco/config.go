@@ -25,6 +25,8 @@ type Cluster interface {
 	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*home.Session, wire.SignedIn, bool, error)
 	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
 	Post(m wire.Message, o router.PostOptions, done func(error))
+	// AuthorizeMethod is asked before the door carries out a method itself.
+	AuthorizeMethod(from control.Credentials, method string) error
 	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/leco"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -526,6 +527,43 @@ func TestShutDown(t *testing.T) {
 	if got := s.names(); got != "" {
 		t.Errorf("after the door closed its components stay: %q", got)
 	}
+}
+
+// While tokens are asked for, who comes in by the door, which has no place for one,
+// signs in, sends and looks up, and does nothing to the coordinator.
+func TestDoorWhileTokensAreAskedFor(t *testing.T) {
+	t.Parallel()
+	tokens, err := control.NewAuthenticator([]string{control.HashToken("one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openWith(t, "n1", tokens, func(c *leco.Config) {
+		c.ShutDown = func(by string) { t.Errorf("%s stopped the coordinator", by) }
+		c.SetLogLevel = func(level string) { t.Errorf("the log level was set to %s", level) }
+	})
+	p, other := s.component("CA"), s.component("CB")
+	for method, params := range map[string]any{
+		"shut_down": nil, "set_log_level": map[string]any{"level": "DEBUG"}, "add_nodes": map[string]any{"nodes": map[string]string{"n7": "127.0.0.1:1"}},
+		"record_components": map[string]any{"components": []string{"X"}}, "remove_expired_addresses": map[string]any{"expiration_time": 0},
+		"jobs.submit": map[string]any{"runtime": "sh", "script": "true"}, "jobs.get": map[string]any{"id": "j1"}, "jobs.cancel": map[string]any{"id": "j1"},
+	} {
+		m := p.ask("COORDINATOR", method, params)
+		if m.code() == 0 || !strings.Contains(m.raw, "this needs ") {
+			t.Errorf("%s: got %s, want it refused with what it needs", method, m.raw)
+		}
+	}
+	foreign := connect(t, s.door.Addr(), "n7.COORDINATOR")
+	if m := foreign.ask("COORDINATOR", "coordinator_sign_in", nil); m.code() == 0 || !strings.Contains(m.raw, "this needs cluster:write") {
+		t.Errorf("coordinator_sign_in: got %s, want it refused", m.raw)
+	}
+	p.result("null", "COORDINATOR", "pong", nil)
+	p.result(`["CA","CB"]`, "COORDINATOR", "send_local_components", nil)
+	p.result(`{"n1":"`+s.door.Addr()+`"}`, "COORDINATOR", "send_nodes", nil)
+	p.say("CB", "a message", "{}")
+	if m := other.next(); m.from != "n1.CA" {
+		t.Errorf("CB got %s from %s, want CA's message", m.raw, m.from)
+	}
+	p.result("null", "COORDINATOR", "sign_out", nil)
 }
 
 // A request that tells a member or a param twice is refused, and it is named.

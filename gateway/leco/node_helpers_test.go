@@ -87,6 +87,12 @@ func (r *replica) WaitInTouch(context.Context) error { return nil }
 // open starts a coordinator of this namespace.
 func open(t *testing.T, namespace string, change ...func(*leco.Config)) *testNode {
 	t.Helper()
+	return openWith(t, namespace, nil, change...)
+}
+
+// openWith is open for a coordinator that asks for these tokens.
+func openWith(t *testing.T, namespace string, tokens *control.Authenticator, change ...func(*leco.Config)) *testNode {
+	t.Helper()
 	s := &testNode{t: t, machine: fsm.New()}
 	s.log = &replica{machine: s.machine}
 	self := registry.Coordinator{ID: namespace, ServerID: namespace + "/1", Namespace: namespace, PeerAddr: "127.0.0.1:1", Level: 1, Version: "test"}
@@ -94,7 +100,7 @@ func open(t *testing.T, namespace string, change ...func(*leco.Config)) *testNod
 	egress := new(router.Egress)
 	mail := router.Open(router.Config{Self: namespace, Directory: control.NewDirectory(s.machine, s.log), Egress: egress})
 	t.Cleanup(mail.Close)
-	c, err := usecases.New(usecases.Config{Machine: s.machine, Replica: s.log, Mail: home.MailOf(mail), Self: self})
+	c, err := usecases.New(usecases.Config{Machine: s.machine, Replica: s.log, Mail: home.MailOf(mail), Self: self, Authenticator: tokens})
 	if err != nil {
 		t.Fatal(err)
 	}
