@@ -507,7 +507,7 @@ func TestSessionOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const token = "a token of twenty bytes or more"
+	const token = "a token of thirty-two bytes or more"
 	if err := os.WriteFile(filepath.Join(dir, "tokens"), []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

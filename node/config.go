@@ -45,7 +45,7 @@ type Config struct {
 	Worker    bool     // run a worker for job parts in this process
 	Slots     int      // parts at once of that worker; default one for each processor
 	Insecure  bool     // allow addresses off loopback without TLS and tokens
-	TokenFile string   // bearer tokens for REST, one a line
+	TokenFile string   // bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes
 
 	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
 	HTTPCert, HTTPKey         string // TLS on REST

@@ -3,7 +3,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,25 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/httpapi/ops"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
-
-// authenticator knows the tokens of --token-file and that of the own worker,
-// which never leaves this process.
-func (n *Node) authenticator() (*control.Authenticator, error) {
-	tokens, err := loadTokens(n.cfg.TokenFile)
-	if err != nil {
-		return nil, err
-	}
-	if len(tokens) > 0 {
-		n.workerToken = rand.Text()
-		tokens = append(tokens, control.HashToken(n.workerToken))
-	}
-	return control.NewAuthenticator(tokens)
-}
 
 // A door gets one of so many shares of the files that are not reserved.
 const (

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
@@ -40,9 +41,12 @@ type Node struct {
 	leco     lecoDoor
 	native   nativeDoors
 	disk     *diskMonitor
+	tokens   *tokenFile // nil: none
+
+	authenticator *control.Authenticator
 
 	listeners     struct{ http, ops net.Listener }
-	workerToken   string        // of the own worker, when REST asks for tokens
+	workerToken   string        // of the own worker
 	certificate   []byte        // of the own REST door, DER
 	stopRequested chan struct{} // closed by stop
 	stopOnce      sync.Once

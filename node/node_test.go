@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net"
@@ -30,7 +31,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-const token = "a-token-that-nobody-guesses"
+const token = "a-token-that-nobody-guesses-in-time"
 
 // freeAddrs returns addresses of loopback that nobody listened on just now.
 func freeAddrs(t *testing.T, n int) (addrs []string) {
@@ -451,6 +452,30 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		}
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error naming %s", err, want)
+		}
+	}
+}
+
+// A token file that cannot be used is refused before anything is written: a typo founds no cluster.
+func TestABadTokenFileFoundsNothing(t *testing.T) {
+	dir := t.TempDir()
+	short := filepath.Join(dir, "short")
+	if err := os.WriteFile(short, []byte("too-short\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(dir, "typo"), short, dir} {
+		data := filepath.Join(dir, "data")
+		n, err := node.Open(t.Context(), node.Config{ID: "n1", DataDir: data, TokenFile: file, Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			n.Close(t.Context())
+			t.Fatalf("%s: opened", file)
+		}
+		var usage *node.ConfigError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--token-file "+file) {
+			t.Errorf("%s: got %v, want a usage error naming flag and file", file, err)
+		}
+		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the data directory was touched: %v", file, err)
 		}
 	}
 }

@@ -37,6 +37,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}}
 	o.warn()
 	for _, step := range []func(context.Context) error{
+		o.openTokens,  // before anything is written: a typo founds no cluster
 		o.openDataDir, // first: it says who we are and refuses a second process
 		o.bindPorts,   // before they are announced, since port 0 takes any
 		o.openRaft,    // with state of its own it votes from here on
@@ -194,13 +195,9 @@ func (o *opener) openRouter(context.Context) error {
 	return nil
 }
 
-func (o *opener) openControl(context.Context) error {
-	authenticator, err := o.authenticator()
-	if err != nil {
-		return err
-	}
+func (o *opener) openControl(context.Context) (err error) {
 	o.control, err = usecases.New(usecases.Config{
-		Authenticator: authenticator,
+		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
 		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe,
 		Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},

@@ -38,6 +38,7 @@ func (n *Node) Run(ctx context.Context) error {
 	part("control", n.control.Run)
 	part("announce", n.announce)
 	part("disk", n.disk.run)
+	part("token file", n.watchTokens)
 	workerDone := make(chan struct{})
 	part("worker", func(ctx context.Context) error {
 		defer close(workerDone)

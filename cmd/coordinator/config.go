@@ -66,7 +66,7 @@ func (s *serveSettings) declareDoors() {
 	s.StringVar(&c.LECOLogAddr, "leco-log-addr", "", "LECO's log channel: publishers here, 127.0.0.1:11098 by custom, subscribers at the port below (default: none)")
 	s.BoolVar(&c.LECOShutDown, "leco-shut-down", false, "LECO's shut_down stops this coordinator also when --leco-addr is not on loopback")
 	s.BoolVar(&c.Insecure, "insecure", false, "allow addresses off loopback without TLS and tokens")
-	s.StringVar(&c.TokenFile, "token-file", "", "bearer tokens for REST, one a line")
+	s.StringVar(&c.TokenFile, "token-file", "", "bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes")
 	s.StringVar(&c.PeerCA, "peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
 	s.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this coordinator")
 	s.StringVar(&c.PeerKey, "peer-key", "", "its key")
