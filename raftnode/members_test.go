@@ -132,6 +132,64 @@ func TestEmptyDiskIsANewServer(t *testing.T) {
 	})
 }
 
+// What is known of a server that was replaced is forgotten: it does not come back
+// with every hello, to be written to disk and dropped again.
+func TestReplacedServersAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		said := &logBuffer{}
+		logged := withConfig(func(c *raftnode.Config) { c.Logger = slog.New(slog.NewTextHandler(said, nil)) })
+		all := startThree(w, quickPromotion, logged)
+		defer func() { stopAll(all) }()
+		all[2].stop()
+		all[2] = w.addServer("n3", quickPromotion, logged, withConfig(func(c *raftnode.Config) { c.Join = []string{"n1:1", "n2:1"} }))
+		eventually(t, "n3 votes again", func() bool { m, _ := member(t, all[0], "n3"); return m.Suffrage == "voter" && ready(all[2]) })
+		time.Sleep(time.Minute) // a record outlives its server by 35 s
+		before := said.count("learnt where a coordinator is")
+		time.Sleep(time.Minute)
+		if more := said.count("learnt where a coordinator is") - before; more > 0 {
+			t.Errorf("in a minute in which nothing changed, %d times somebody learnt where a coordinator is", more)
+		}
+	})
+}
+
+// Restarted one after the other, whoever leads at first and in whatever order,
+// three change their leader at most twice: one that stops hands over to the one
+// that was started last, whose turn is over.
+func TestRolloutChangesLeadersTwice(t *testing.T) {
+	t.Parallel()
+	for first := range 3 {
+		for _, order := range [][]int{{2, 1, 0}, {0, 1, 2}} {
+			synctestNetwork(t, func(t *testing.T, w *network) {
+				all := startThree(w)
+				defer func() { stopAll(all) }()
+				leader, _ := leaderOf(t, all)
+				if leader != all[first] {
+					if err := leader.transferTo(all[first].cfg.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				leader, _ = leaderOf(t, all)
+				changes := 0
+				for _, n := range order {
+					all[n].stop()
+					all[n].start()
+					eventually(t, "all are ready", func() bool { return !slices.ContainsFunc(all, func(s *server) bool { return !ready(s) }) })
+					now, _ := leaderOf(t, all)
+					if now != leader {
+						changes++
+					}
+					leader = now
+					time.Sleep(5 * time.Second) // all have heard of the restart
+				}
+				if changes > 2 {
+					t.Errorf("restarted in the order %v, with n%d leading at first: %d changes of the leader", order, first+1, changes)
+				}
+			})
+		}
+	}
+}
+
 // An id that is in use by a living coordinator is not given to another.
 func TestSecondOfTheSameIDIsRefused(t *testing.T) {
 	t.Parallel()

@@ -217,7 +217,11 @@ func (n *Node) close(ctx context.Context) error {
 	// A leader that vanishes costs everybody an election timeout.
 	if n.raft.State() == raft.Leader && n.members.OtherVoters() > 0 && n.failure.Load() == nil {
 		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
-		if err := n.handOver(hand, ""); err != nil {
+		err := n.handOver(hand, n.members.Successor())
+		if err != nil && n.raft.State() == raft.Leader {
+			err = n.handOver(hand, "") // to whoever has the whole log
+		}
+		if err != nil {
 			n.log.Warn("leadership could not be handed over", "error", err)
 		}
 		cancel()

@@ -79,16 +79,19 @@ func (m *Manager) promotable(serverID string) bool {
 // pruneNonMembers drops the records of servers that are no members and have
 // not been heard of for a while.
 func (m *Manager) pruneNonMembers() {
-	keep := func(id string) bool {
-		if _, ok := m.Server(id); ok {
-			return true
-		}
-		k, ok := m.peers.lookup(id)
-		return ok && m.peers.clock.Now()-k.answeredClock < 10*m.peers.timeout
-	}
-	if err := m.identity.PrunePeers(keep); err != nil {
+	if err := m.identity.PrunePeers(m.memberOrHeard); err != nil {
 		m.failStorage(err)
 	}
-	m.peers.prune(keep)
-	m.host.PruneUnreachable(keep)
+	m.peers.prune(m.memberOrHeard)
+	m.host.PruneUnreachable(m.memberOrHeard)
+}
+
+// memberOrHeard reports whether a server is a member, or has been heard of lately:
+// it may be about to join.
+func (m *Manager) memberOrHeard(serverID string) bool {
+	if _, ok := m.Server(serverID); ok {
+		return true
+	}
+	k, ok := m.peers.lookup(serverID)
+	return ok && m.peers.clock.Now()-k.answeredClock < 10*m.peers.timeout
 }

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -159,7 +160,12 @@ func (m *Manager) merge(h Hello) {
 	if own := m.identity.Cluster(); own != "" && h.Cluster != "" && own != h.Cluster {
 		return
 	}
-	added, err := m.identity.MergePeers(append(h.Known, h.Peer))
+	known := h.Known
+	if m.raft.State() == raft.Leader {
+		// The leader drops what is no member any more; from others it would come back at every hello.
+		known = slices.DeleteFunc(slices.Clone(known), func(p disk.Peer) bool { return !m.memberOrHeard(p.ServerID) })
+	}
+	added, err := m.identity.MergePeers(append(known, h.Peer))
 	if err != nil {
 		m.failStorage(err)
 		return

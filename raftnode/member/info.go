@@ -83,3 +83,20 @@ func (m *Manager) findMember(id string) (raft.Server, error) {
 	}
 	return raft.Server{}, wire.Refuse(wire.CodeNotFound, "%q is no member of the cluster", id)
 }
+
+// Successor is the server id of the voter to which a leader that stops hands over:
+// of those that are well the one that was started last; "" if none is. Where all
+// are restarted one after the other, that is one whose turn is over, so that
+// leadership changes at most twice.
+func (m *Manager) Successor() (serverID string) {
+	newest := ""
+	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
+		id := string(s.ID)
+		k, ok := m.peers.lookup(id)
+		if !ok || id == m.serverID || s.Suffrage != raft.Voter || !m.Info(s).Healthy || k.hello.Run <= newest {
+			continue
+		}
+		serverID, newest = id, k.hello.Run
+	}
+	return serverID
+}
