@@ -76,7 +76,7 @@ func command(host string, started *bool) *cobra.Command {
 	cmd.Version = version.Line("worker")
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.Flags().AddFlagSet(s.FlagSet)
-	cmd.AddCommand(configCommand(host), &cobra.Command{
+	cmd.AddCommand(configCommand(host), installCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs, Example: "  worker version",
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.Line("worker")) },
 	})
