@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test storm fuzz fmt lint generate vulns build image bench release snapshot ci clean
+.PHONY: help demo dev test storm fuzz fmt lint generate vulns build image manifests bench release snapshot ci clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ PLATFORMS = linux/amd64,linux/arm64
 
 image: ## bin/folkmoot.tar: the container image, without Docker: make image IMAGE=name:tag VERSION=v0.1.0
 	go -C tools run ./image -o ../bin/folkmoot.tar -name "$(IMAGE)" -version "$(VERSION)" -platforms "$(PLATFORMS)"
+
+manifests: ## deploy/k8s rendered, and judged as an API server does
+	go -C deploy/check test -count=1 ./...
 
 bench: ## beside etcd, in one run: docs/performance.md says what was seen
 	go -C bench run . -help
