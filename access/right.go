@@ -4,6 +4,9 @@ package access
 
 import "slices"
 
+// Level is the level of the cluster from which on there are tokens in the state.
+const Level = 2
+
 // Right is one thing that a token may be allowed. The set is closed, and the log
 // is judged by it: a new one comes with a new level of the cluster.
 type Right string

@@ -116,7 +116,7 @@ func (w *testCluster) start(id string) {
 // apply carries one command out everywhere.
 func (w *testCluster) apply(kind string, body any) wire.Result {
 	w.t.Helper()
-	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	command, err := fsm.Encode(kind, time.Now(), fsm.Author{By: "test"}, body)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -41,8 +41,9 @@ var catalogue = map[string]command{
 
 // command is one line of the catalogue.
 type command struct {
-	level  int // the cluster's level from which on it is offered
-	decode func(entry) error
+	level int // the cluster's level from which on it is offered
+	// decode returns the level that the body needs, at least 1.
+	decode func(entry) (level int, err error)
 	run    func(*txn, entry) (any, error)
 }
 
@@ -51,27 +52,34 @@ func tableHandler[T, C, R any](level int, table func(*txn) *T, do func(*T, C, ti
 	return handler(level, func(tx *txn, c C, at time.Time) (R, error) { return do(table(tx), c, at) })
 }
 
-// handler ties a command to what carries it out.
+// handler ties a command to what carries it out. A body with fields that a later
+// level brought has a method MinLevel.
 func handler[C, R any](level int, do func(*txn, C, time.Time) (R, error)) command {
 	bodies := sync.Pool{New: func() any { return new(C) }}
-	decode := func(e entry) (c C, err error) {
+	decode := func(e entry) (c C, level int, err error) {
 		body := bodies.Get().(*C)
-		err = decodeBody(e.body, body)
+		err, level = decodeBody(e.body, body), 1
+		if l, ok := any(body).(interface{ MinLevel() int }); ok && err == nil {
+			level = l.MinLevel()
+		}
 		c = *body
 		*body = *new(C)
 		bodies.Put(body)
-		return c, err
+		return c, level, err
 	}
 	return command{
 		level: level,
-		decode: func(e entry) error {
-			_, err := decode(e)
-			return err
+		decode: func(e entry) (int, error) {
+			_, level, err := decode(e)
+			return level, err
 		},
 		run: func(tx *txn, e entry) (any, error) {
-			c, err := decode(e)
-			if err != nil {
+			c, level, err := decode(e)
+			switch {
+			case err != nil:
 				return nil, &stopError{errUndecodable(e.kind, err)}
+			case level > tx.Level:
+				return nil, errLevel(&tx.State, e.kind, level)
 			}
 			return do(tx, c, e.at)
 		},

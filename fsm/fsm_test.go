@@ -26,7 +26,7 @@ var t0 = time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC)
 
 func encode(tb testing.TB, kind string, at time.Time, body any) []byte {
 	tb.Helper()
-	line, err := fsm.Encode(kind, at, "test", body)
+	line, err := fsm.Encode(kind, at, fsm.Author{By: "test"}, body)
 	if err != nil {
 		tb.Fatalf("encode %s: %v", kind, err)
 	}

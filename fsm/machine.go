@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -147,8 +148,8 @@ func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	if !ok {
 		return nil, &stopError{errUnknownKind(e.kind)}
 	}
-	if err := checkLevel(&tx.State, c, e.kind); err != nil {
-		return nil, err
+	if level := c.levelOf(e); level > tx.Level {
+		return nil, errLevel(&tx.State, e.kind, level)
 	}
 	before := tx.begin()
 	if value, err = c.run(tx, e); err == nil {
@@ -159,11 +160,17 @@ func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	return value, err
 }
 
-func checkLevel(s *State, c command, kind []byte) error {
-	if c.level > s.Level {
-		return wire.Refuse(wire.CodeConflict, "command %q needs level %d; the cluster is at level %d", kind, c.level, s.Level)
+// levelOf is the level that the command needs, but for what its body does.
+func (c command) levelOf(e entry) int {
+	if len(e.token) > 0 {
+		return max(c.level, access.Level)
 	}
-	return nil
+	return c.level
+}
+
+// errLevel refuses what the cluster's level does not offer yet.
+func errLevel(s *State, kind []byte, level int) error {
+	return wire.Refuse(wire.CodeConflict, "command %q needs level %d; the cluster is at level %d: raftctl level raise", kind, level, s.Level)
 }
 
 func errUnknownKind(kind []byte) error {
@@ -215,10 +222,17 @@ func (m *Machine) Check(line []byte) error {
 	if !ok {
 		return wire.Invalid("kind", "unknown command %q", e.kind)
 	}
-	if err := c.decode(e); err != nil {
+	if err := e.eachNeed(func(access.Grant) bool { return true }); err != nil {
+		return wire.Invalid("needs", "%v", err)
+	}
+	level, err := c.decode(e)
+	if err != nil {
 		return wire.Invalid("body", "%v", err)
 	}
-	return checkLevel(m.View(), c, e.kind)
+	if level, s := max(level, c.levelOf(e)), m.View(); level > s.Level {
+		return errLevel(s, e.kind, level)
+	}
+	return nil
 }
 
 func errUndecodable(kind []byte, err error) error {

@@ -160,10 +160,10 @@ func TestEncode(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if _, err := fsm.Encode("k", t0, "", strings.Repeat("x", wire.MaxCommand)); wire.CodeOf(err) != wire.CodeTooLarge {
+	if _, err := fsm.Encode("k", t0, fsm.Author{}, strings.Repeat("x", wire.MaxCommand)); wire.CodeOf(err) != wire.CodeTooLarge {
 		t.Errorf("a huge body: %v, want too_large", err)
 	}
-	if _, err := fsm.Encode("k", t0, "", func() {}); wire.CodeOf(err) != wire.CodeInvalid {
+	if _, err := fsm.Encode("k", t0, fsm.Author{}, func() {}); wire.CodeOf(err) != wire.CodeInvalid {
 		t.Errorf("a body that is no JSON: %v, want invalid", err)
 	}
 }

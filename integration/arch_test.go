@@ -43,7 +43,7 @@ var may = map[string]struct {
 	"jobs":               {[]string{"wire", "wire/strictjson"}, "pure domain"},
 	"audit":              {[]string{"wire"}, "pure: the form of a trail, and the table of its anchors"},
 	"audit/trail":        {[]string{"audit"}, "hands: the files of a trail"},
-	"fsm":                {[]string{"wire", "wire/indexwait", "registry", "jobs"}, "ties the domains to the log"},
+	"fsm":                {[]string{"wire", "wire/indexwait", "access", "registry", "jobs"}, "ties the domains to the log"},
 	"fsm/propose":        {[]string{"wire", "fsm"}, "hands: the way of all writes into the log"},
 	"registry/lease":     {[]string{"wire", "wire/awake", "registry", "fsm", "fsm/propose"}, "hands: reads views, proposes expiry"},
 	"jobs/dispatch":      {[]string{"wire", "jobs", "fsm", "fsm/propose"}, "hands: reads views, proposes assignments"},

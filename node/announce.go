@@ -110,6 +110,6 @@ const proposeTimeout = 5 * time.Second
 func (n *Node) propose(ctx context.Context, kind string, body any) error {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	_, _, err := propose.Do[any](ctx, n.proposer, kind, n.cfg.ID, body)
+	_, _, err := propose.Do[any](ctx, n.proposer, kind, propose.System(n.cfg.ID), body)
 	return err
 }

@@ -42,6 +42,9 @@ func (c *SignIn) DecodeFast(body []byte) bool {
 	if s.accept(`,"keep":true`) {
 		c.Keep = true
 	}
+	if s.accept(`,"token":`) {
+		c.Token = s.quoted()
+	}
 	s.expect('}')
 	return !s.failed && len(s.rest) == 0
 }
@@ -75,6 +78,9 @@ func (c SignIn) AppendFast(b []byte) ([]byte, bool) {
 	}
 	if c.Keep {
 		w.raw(`,"keep":true`)
+	}
+	if c.Token != "" {
+		w.text(`,"token":`, c.Token)
 	}
 	w.raw(`}`)
 	return w.b, !w.failed
@@ -132,6 +138,9 @@ func (s *Session) DecodeFast(body []byte) bool {
 	if r.accept(`,"attempt":`) {
 		s.Attempt = r.unsigned()
 	}
+	if r.accept(`,"token":`) {
+		s.Token = r.quoted()
+	}
 	r.expect('}')
 	return !r.failed && len(r.rest) == 0
 }
@@ -162,6 +171,9 @@ func (s Session) AppendFast(b []byte) ([]byte, bool) {
 	w.b = strconv.AppendUint(append(w.b, `","index":`...), s.Index, 10)
 	if s.Attempt != 0 {
 		w.b = strconv.AppendUint(append(w.b, `,"attempt":`...), s.Attempt, 10)
+	}
+	if s.Token != "" {
+		w.text(`,"token":`, s.Token)
 	}
 	w.raw(`}`)
 	return w.b, !w.failed

@@ -21,6 +21,8 @@ var usual = []registry.SignIn{
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Place: wire.Place{Host: "h"}},
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", TakeOver: true, Attempt: 12, Keep: true},
 	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Attempt: 1},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Token: "t_1f"},
+	{Name: "q", Namespace: "n1", Session: "s1", SecretHash: "ab", Home: "n2", Keep: true, Token: "file:012345678901"},
 }
 
 // The usual sign-ins are read quickly, each as encoding/json reads it.
@@ -59,6 +61,7 @@ func TestQuickWritesTheUsual(t *testing.T) {
 			{SecretHash: text},
 			{Home: text},
 			{Kind: text},
+			{Token: text},
 			{Labels: registry.Labels{{text, ""}}},
 			{Labels: registry.Labels{{"k", text}}},
 			{Place: wire.Place{Host: text}},
@@ -77,6 +80,7 @@ var usualSessions = []registry.Session{
 	{Since: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)},
 	{Labels: registry.Labels{{"a", "1"}, {"b", ""}}, Place: wire.Place{Host: "h", Group: "g"}, Runtimes: []string{"sh", "python3"}, Slots: 4, Since: time.Date(9999, 12, 31, 23, 59, 59, 5e8, time.UTC)},
 	{Place: wire.Place{Group: "g"}, Slots: -1, Lease: -1, Since: time.Unix(0, 0).UTC()},
+	{Token: "t_1f", Attempt: 3, Since: time.Unix(0, 0).UTC()},
 }
 
 // A session is read and written quickly as encoding/json does it, and others
@@ -108,6 +112,7 @@ func TestQuickSession(t *testing.T) {
 			{SecretHash: text},
 			{Home: text},
 			{Kind: text},
+			{Token: text},
 			{Labels: registry.Labels{{text, ""}}},
 			{Labels: registry.Labels{{"k", text}}},
 			{Place: wire.Place{Host: text}},
@@ -153,7 +158,7 @@ func TestQuickSession(t *testing.T) {
 func TestQuickSessionKnowsEveryField(t *testing.T) {
 	s := registry.Session{
 		FullName: "a", Name: "b", Namespace: "c", ID: "d", SecretHash: "e", Home: "f", Kind: "g", Epoch: 1, Labels: registry.Labels{{"k", "v"}},
-		Place: wire.Place{Host: "h", Group: "i"}, Lease: 2, Runtimes: []string{"j"}, Slots: 3, Since: time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC), Index: 4, Attempt: 5,
+		Place: wire.Place{Host: "h", Group: "i"}, Lease: 2, Runtimes: []string{"j"}, Slots: 3, Since: time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC), Index: 4, Attempt: 5, Token: "t_1",
 	}
 	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {

@@ -38,6 +38,9 @@ func (c SignIn) Validate() error {
 	if err := checkText("kind", c.Kind, wire.MaxName); err != nil {
 		return err
 	}
+	if err := checkText("token", c.Token, wire.MaxName); err != nil {
+		return err
+	}
 	switch {
 	case c.Lease < 0 || c.Lease > MaxLease:
 		return wire.Invalid("lease", "lease %s is not within 0s..%s", c.Lease, MaxLease)

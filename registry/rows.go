@@ -52,6 +52,10 @@ type Session struct {
 	Index      uint64        `json:"index"` // of its last change
 	// Attempt is the last numbered one of its sign-ins that was carried out.
 	Attempt uint64 `json:"attempt,omitempty"`
+	// Token is the token that the session belongs to, and ends with: the id of one
+	// of the state (t_...), "file:" and the first 12 digits of the SHA-256 of one of
+	// a coordinator's file, or "" if none was asked for.
+	Token string `json:"token,omitempty"`
 }
 
 // Ended is what is remembered of a session that is gone.

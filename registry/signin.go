@@ -30,6 +30,8 @@ type SignIn struct {
 	// Keep, of a take-over: labels, place, lease, runtimes and slots that are not
 	// named stay as they were.
 	Keep bool `json:"keep,omitempty"`
+	// Token is that of the session's row, also of one that is taken over.
+	Token string `json:"token,omitempty"`
 }
 
 // SignIn refuses with name_taken when somebody else has the name, forbidden
@@ -128,7 +130,7 @@ func (s *Session) inherit(old *Session, c *SignIn) {
 }
 
 func sameAttributes(a, b *Session) bool {
-	return a.Attempt == b.Attempt && a.Kind == b.Kind && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
+	return a.Attempt == b.Attempt && a.Kind == b.Kind && a.Token == b.Token && a.Place == b.Place && a.Lease == b.Lease && a.Slots == b.Slots &&
 		slices.Equal(a.Runtimes, b.Runtimes) && slices.Equal(a.Labels, b.Labels)
 }
 
@@ -144,6 +146,7 @@ func (t *Table) putSession(s *Session) {
 		t.changed.Workers = t.index
 		t.workers.set(t.owner, s)
 	}
+	t.addToToken(s)
 }
 
 func (t *Table) removeSession(s *Session) {
@@ -157,6 +160,7 @@ func (t *Table) removeSession(s *Session) {
 		t.changed.Workers = t.index
 		t.workers.remove(t.owner, s)
 	}
+	t.removeFromToken(s)
 }
 
 // newSession is the row a sign-in asks for, of epoch 1.
@@ -201,7 +205,7 @@ func (s *Session) copyTexts(c *SignIn) {
 	keep(c.Name)
 	s.FullName = all.String()
 	s.Namespace, s.Name = s.FullName[:len(c.Namespace)], s.FullName[len(c.Namespace)+1:]
-	s.ID, s.SecretHash = keep(c.Session), keep(c.SecretHash)
+	s.ID, s.SecretHash, s.Token = keep(c.Session), keep(c.SecretHash), keep(c.Token)
 	s.Place = wire.Place{Host: keep(c.Place.Host), Group: keep(c.Place.Group)}
 	s.Labels, s.Runtimes = nil, nil
 	if len(c.Labels) > 0 {
@@ -220,12 +224,12 @@ func (s *Session) copyTexts(c *SignIn) {
 
 // Bytes is how many bytes of text a sign-in puts into the table.
 func (c *SignIn) Bytes() int64 {
-	return textBytes(len(c.Namespace)+1+len(c.Name)+len(c.Session)+len(c.SecretHash), c.Place, c.Labels, c.Runtimes)
+	return textBytes(len(c.Namespace)+1+len(c.Name)+len(c.Session)+len(c.SecretHash)+len(c.Token), c.Place, c.Labels, c.Runtimes)
 }
 
 // Bytes is how many bytes of text a session has in the table.
 func (s *Session) Bytes() int64 {
-	return textBytes(len(s.FullName)+len(s.ID)+len(s.SecretHash), s.Place, s.Labels, s.Runtimes)
+	return textBytes(len(s.FullName)+len(s.ID)+len(s.SecretHash)+len(s.Token), s.Place, s.Labels, s.Runtimes)
 }
 
 func textBytes(n int, p wire.Place, labels Labels, runtimes []string) int64 {

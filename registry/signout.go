@@ -86,13 +86,17 @@ func (t *Table) Remove(c Remove, at time.Time) (Session, error) {
 
 // endSession removes a session, keeps the reason and emits the event.
 func (t *Table) endSession(s *Session, kind, reason string, at time.Time) *Ended {
+	if kind == EventRemoved {
+		return t.endInto(&t.writableCold().removed, s, kind, reason, at)
+	}
+	return t.endInto(&t.writableCold().ended, s, kind, reason, at)
+}
+
+// endInto is endSession that says where the session is remembered.
+func (t *Table) endInto(list *tombstones, s *Session, kind, reason string, at time.Time) *Ended {
 	t.removeSession(s)
 	e := &Ended{ID: s.ID, FullName: s.FullName, Home: s.Home, Kind: kind, Reason: reason, At: at, Index: t.index, Attempt: s.Attempt}
-	if kind == EventRemoved {
-		t.writableCold().removed.put(e)
-	} else {
-		t.writableCold().ended.put(e)
-	}
+	list.put(e)
 	t.emit(wire.TopicComponent, kind, s.FullName, reason, at).Ended = e
 	return e
 }

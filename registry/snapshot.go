@@ -74,7 +74,7 @@ func (t *Table) loadSession(s *Session) error {
 		return fmt.Errorf("session %s or its name %s is there twice", s.ID, s.FullName)
 	}
 	s.copyTexts(&SignIn{
-		Namespace: s.Namespace, Name: s.Name, Session: s.ID, SecretHash: s.SecretHash,
+		Namespace: s.Namespace, Name: s.Name, Session: s.ID, SecretHash: s.SecretHash, Token: s.Token,
 		Place: s.Place, Labels: s.Labels, Runtimes: s.Runtimes,
 	})
 	s.Kind = intern(s.Kind)

@@ -16,16 +16,18 @@ type Table struct {
 	events []Event
 	writes int
 
-	owner     *owner // of the nodes this copy may change
-	sessions  tree
-	workers   tree // Slots > 0
-	ids       trie
-	homes     []home // in order
-	bytes     int64  // of all sessions' texts
-	ownsHomes bool   // homes is of this copy alone
-	cold      *coldRows
-	ownsCold  bool // rest is of this copy alone
-	changed   Changed
+	owner      *owner // of the nodes this copy may change
+	sessions   tree
+	workers    tree // Slots > 0
+	ids        trie
+	homes      []home // in order
+	bytes      int64  // of all sessions' texts
+	ownsHomes  bool   // homes is of this copy alone
+	tokens     *tokenIndex
+	ownsTokens bool // tokens is of this copy alone
+	cold       *coldRows
+	ownsCold   bool // rest is of this copy alone
+	changed    Changed
 }
 
 // Changed is at which index the rows of a kind changed last, since the table
@@ -51,7 +53,7 @@ var noColdRows coldRows // read only
 func (t *Table) Next(index uint64) *Table {
 	return &Table{
 		index: index, owner: new(owner), cold: t.cold,
-		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, bytes: t.bytes, changed: t.changed,
+		sessions: t.sessions, workers: t.workers, ids: t.ids, homes: t.homes, bytes: t.bytes, tokens: t.tokens, changed: t.changed,
 	}
 }
 

@@ -14,11 +14,18 @@ func (t *Table) Verify() error {
 
 func (t *Table) verifySessions() error {
 	sessions, workers, bytes := 0, 0, int64(0)
-	homes := map[string]int{}
+	homes, tokens := map[string]int{}, map[string]int{}
 	for s := range t.Sessions() {
 		sessions++
 		homes[s.Home]++
 		bytes += s.Bytes()
+		if s.Token != "" {
+			tokens[s.Token]++
+			of := t.ofToken(s.Token)
+			if row, ok := of.get(s.FullName); !ok || row.ID != s.ID {
+				return fmt.Errorf("session %s of %s is not found by its token %s", s.ID, s.FullName, s.Token)
+			}
+		}
 		if byID, ok := t.ids.get(s.ID); !ok || byID.FullName != s.FullName {
 			return fmt.Errorf("session %s of %s is not found by its id", s.ID, s.FullName)
 		}
@@ -46,7 +53,7 @@ func (t *Table) verifySessions() error {
 			return fmt.Errorf("home %s has %d sessions, but %d are counted", h.id, homes[h.id], h.sessions)
 		}
 	}
-	return nil
+	return t.verifyTokens(tokens)
 }
 
 func (r *coldRows) verifyCoordinators() (err error) {

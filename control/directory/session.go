@@ -47,7 +47,7 @@ func (d *Directory) RemoveComponent(ctx context.Context, who control.Principal, 
 		if !live {
 			return 0, wire.Refuse(wire.CodeNotFound, "%.600q is not signed in", full)
 		}
-		_, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindRemove, who.Name(),
+		_, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindRemove, propose.Author{By: who.Name()},
 			registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 		if wire.CodeOf(err) == wire.CodeNotFound {
 			continue // it ended in between, and another may be signed in

@@ -81,7 +81,7 @@ func (d *Directory) signIn(ctx context.Context, who control.Principal, in wire.S
 	if err := d.AdmitSession(ctx, command); err != nil {
 		return wire.SignedIn{}, err
 	}
-	row, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindSignIn, who.Name(), command)
+	row, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindSignIn, propose.Author{By: who.Name()}, command)
 	if err != nil {
 		return wire.SignedIn{}, err
 	}

@@ -102,7 +102,7 @@ func (h *Home) Post(m wire.Message, o router.PostOptions, done func(error)) {
 // EndSessions ends sessions whose connections are gone, in one write. Fences
 // that are stale by then change nothing. Errors: unavailable, unknown.
 func (h *Home) EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error {
-	ended, _, err := propose.Do[[]string](ctx, h.Proposer(), registry.KindExpire, h.Self().ID, registry.Expire{Sessions: sessions, Reason: reason})
+	ended, _, err := propose.Do[[]string](ctx, h.Proposer(), registry.KindExpire, propose.System(h.Self().ID), registry.Expire{Sessions: sessions, Reason: reason})
 	for _, full := range ended {
 		h.Reconcile(full, "")
 	}

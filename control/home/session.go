@@ -195,7 +195,7 @@ func (h *Home) SignOutAs(ctx context.Context, who control.Principal, s registry.
 
 // EndSession is SignOutAs for who may.
 func (h *Home) EndSession(ctx context.Context, s registry.Session) (uint64, error) {
-	_, index, err := propose.Do[struct{}](ctx, h.Proposer(), registry.KindSignOut, s.FullName, registry.SignOut{FullName: s.FullName, Session: s.ID, Final: true})
+	_, index, err := propose.Do[struct{}](ctx, h.Proposer(), registry.KindSignOut, propose.Author{By: s.FullName}, registry.SignOut{FullName: s.FullName, Session: s.ID, Final: true})
 	if err == nil {
 		h.Reconcile(s.FullName, s.ID)
 	}

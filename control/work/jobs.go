@@ -43,7 +43,7 @@ func (w *Work) Submit(ctx context.Context, who control.Principal, in wire.Submit
 	if err := w.AdmitJob(ctx, id, spec); err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindSubmit, who.Name(), jobs.Submit{
+	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindSubmit, propose.Author{By: who.Name()}, jobs.Submit{
 		ID: id, Spec: spec, By: who.Name(), ResultQuota: w.Bounds().JobResultBytes,
 	})
 	if err != nil {
@@ -71,7 +71,7 @@ func (w *Work) CancelJob(ctx context.Context, who control.Principal, id, reason 
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, who.Name(), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, propose.Author{By: who.Name()}, jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
 	}
@@ -98,7 +98,7 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	_, index, err := propose.Do[struct{}](ctx, w.Proposer(), jobs.KindForget, who.Name(), jobs.Forget{ID: id})
+	_, index, err := propose.Do[struct{}](ctx, w.Proposer(), jobs.KindForget, propose.Author{By: who.Name()}, jobs.Forget{ID: id})
 	return was, index, err
 }
 

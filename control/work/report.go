@@ -87,7 +87,7 @@ func report[L any](ctx context.Context, w *Work, s registry.Session, kind string
 		if err != nil {
 			return wire.PartVerdicts{}, index, err
 		}
-		verdicts, at, err := propose.Do[[]jobs.Verdict](ctx, w.Proposer(), kind, s.FullName, command(lines[:n]))
+		verdicts, at, err := propose.Do[[]jobs.Verdict](ctx, w.Proposer(), kind, propose.Author{By: s.FullName}, command(lines[:n]))
 		if err != nil {
 			return wire.PartVerdicts{}, at, err
 		}

@@ -41,13 +41,21 @@ func New(log Log, now func() time.Time) *Proposer {
 	return &Proposer{log: log, now: now}
 }
 
+// Author is who asks for a command: its name in the log, and the token that must
+// still have the rights when the command is carried out.
+type Author = fsm.Author
+
+// System is the author of what a coordinator does by itself: no token is asked
+// for.
+func System(by string) Author { return Author{By: by} }
+
 // Do carries one command through the log, after this binary's limits are asked,
-// and returns its reply and its index. by says who asked. It blocks for at most
-// Timeout. The error is always a *wire.Error: a refusal, which changed nothing,
-// unavailable (not tried), or unknown.
-func Do[R any](ctx context.Context, p *Proposer, kind, by string, body any) (R, uint64, error) {
+// and returns its reply and its index. It blocks for at most Timeout. The error
+// is always a *wire.Error: a refusal, which changed nothing, unavailable (not
+// tried), or unknown.
+func Do[R any](ctx context.Context, p *Proposer, kind string, author Author, body any) (R, uint64, error) {
 	var none R
-	command, err := p.encode(kind, by, body)
+	command, err := p.encode(kind, author, body)
 	if err != nil {
 		return none, 0, p.count(err)
 	}
@@ -68,11 +76,11 @@ func Do[R any](ctx context.Context, p *Proposer, kind, by string, body any) (R, 
 }
 
 // encode writes a command that is within the limits.
-func (p *Proposer) encode(kind, by string, body any) ([]byte, error) {
+func (p *Proposer) encode(kind string, author Author, body any) ([]byte, error) {
 	if err := fsm.Validate(body); err != nil {
 		return nil, err
 	}
-	command, err := fsm.Encode(kind, p.now(), by, body)
+	command, err := fsm.Encode(kind, p.now(), author, body)
 	if err != nil && wire.CodeOf(err) == wire.CodeInternal {
 		err = wire.Invalid("", "%v", err) // it never left: nothing is unknown about it
 	}

@@ -50,7 +50,7 @@ func TestOutcomes(t *testing.T) {
 	} {
 		before := p.Outcomes()
 		value, answer = c.value, c.answer
-		_, _, err := propose.Do[string](t.Context(), p, fsm.KindFound, "test", c.body)
+		_, _, err := propose.Do[string](t.Context(), p, fsm.KindFound, propose.System("test"), c.body)
 		if wire.CodeOf(err) != c.code {
 			t.Errorf("%s: %v, want code %q", c.name, err, c.code)
 		}
@@ -77,7 +77,7 @@ func TestTimeout(t *testing.T) {
 				ctx = context.Background()
 			}
 			began := time.Now()
-			_, _, err := propose.Do[string](ctx, p, fsm.KindFound, "test", fsm.Found{Cluster: "c1"})
+			_, _, err := propose.Do[string](ctx, p, fsm.KindFound, propose.System("test"), fsm.Found{Cluster: "c1"})
 			cancel()
 			if took := time.Since(began); took != want || wire.CodeOf(err) != wire.CodeUnknown {
 				t.Errorf("ended after %v with %v, want unknown after %v", took, err, want)

@@ -138,7 +138,7 @@ func listen(t *testing.T, addr string) net.Listener {
 // propose writes a command past the door.
 func (s *testNode) propose(kind string, body any) {
 	s.t.Helper()
-	command, err := fsm.Encode(kind, time.Unix(0, 0), "test", body)
+	command, err := fsm.Encode(kind, time.Unix(0, 0), fsm.Author{By: "test"}, body)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func must(t testing.TB, err error) {
 
 func (w *testCluster) apply(t testing.TB, kind string, body any) wire.Result {
 	t.Helper()
-	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	command, err := fsm.Encode(kind, time.Now(), fsm.Author{By: "test"}, body)
 	must(t, err)
 	return w.commit("", command)
 }

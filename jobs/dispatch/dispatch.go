@@ -230,7 +230,7 @@ func (d *dispatcher) backoff(ctx context.Context, err error) time.Duration {
 func write[R any](ctx context.Context, d *dispatcher, kind string, body any) (R, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proposeTimeout, fmt.Errorf("%s took longer than %v", kind, proposeTimeout))
 	defer cancel()
-	reply, _, err := propose.Do[R](ctx, d.Proposer, kind, "dispatch", body)
+	reply, _, err := propose.Do[R](ctx, d.Proposer, kind, propose.System("dispatch"), body)
 	return reply, err
 }
 

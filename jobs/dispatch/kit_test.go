@@ -53,7 +53,7 @@ func (l *log) apply(command []byte) wire.Result {
 // commit applies what others propose; a refusal ends the test.
 func (l *log) commit(kind string, body any) any {
 	l.t.Helper()
-	command, err := fsm.Encode(kind, time.Now().Add(l.wall), "test", body)
+	command, err := fsm.Encode(kind, time.Now().Add(l.wall), fsm.Author{By: "test"}, body)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ type Propose func(ctx context.Context, sessions []registry.Fence, reason string)
 // coordinator that judges.
 func Through(p *propose.Proposer, by string) Propose {
 	return func(ctx context.Context, sessions []registry.Fence, reason string) error {
-		_, _, err := propose.Do[[]string](ctx, p, registry.KindExpire, by, registry.Expire{Sessions: sessions, Reason: reason})
+		_, _, err := propose.Do[[]string](ctx, p, registry.KindExpire, propose.System(by), registry.Expire{Sessions: sessions, Reason: reason})
 		return err
 	}
 }

@@ -41,7 +41,7 @@ func newCluster(t *testing.T, ids ...string) *cluster {
 
 func (c *cluster) apply(kind string, body any) any {
 	c.t.Helper()
-	command, err := fsm.Encode(kind, time.Now(), "test", body)
+	command, err := fsm.Encode(kind, time.Now(), fsm.Author{By: "test"}, body)
 	if err != nil {
 		c.t.Fatal(err)
 	}
