@@ -322,6 +322,8 @@ func TestWatch(t *testing.T) {
 	f := coordinator(t, map[string]any{"GET /components": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n++; n > 3 {
 			cancel()
+			<-r.Context().Done() // no answer before the watch has ended
+			return
 		}
 		w.Header().Set("X-Index", fmt.Sprint(n))
 		w.Header().Set("X-Cluster", "c1")
