@@ -285,9 +285,8 @@ class Link:
         params: Dict[str, Any] = {"name": c.name, "lease": c.lease, "namespace": w.get("namespace", c.namespace)}
         params.update(attempt=attempt, address=connection.local_address)
         params.update({"session": session, "secret": secret} if session else {"key": self._key})
-        params.update(
-            token=c.token.current(), labels=dict(c.labels), place=dict(c.place), runtimes=list(c.runtimes), slots=c.slots
-        )
+        params.update(token=c.token.current(), labels=dict(c.labels), place=dict(c.place))
+        params.update(runtimes=list(c.runtimes), slots=c.slots)
         request = _request("sign_in", {k: v for k, v in params.items() if v})
         request.sender = ""
         encoded = frame.encode(request)

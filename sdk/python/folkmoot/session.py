@@ -555,16 +555,17 @@ def connect(
     ``lease`` is how many seconds (3 to 86,400) the name stays ours when nothing is heard of us; ``ping`` is how many
     seconds pass between two signs of life (default: 2, less for a short lease). With ``session`` and ``secret`` of
     before the name is taken over. ``token`` is shown where tokens are asked for; ``token_file`` is a file that has one,
-    as its first line that is no comment, and is read again for every sign-in. Raises NameTaken or Refused; when no coordinator took it within ``timeout`` seconds
-    NotTried, or Unknown if one may have: then the name is free when its lease ends.
+    as its first line that is no comment, and is read again for every sign-in. Raises NameTaken or Refused; when no
+    coordinator took it within ``timeout`` seconds NotTried, or Unknown if one may have: then the name is free when its
+    lease ends.
     """
     if isinstance(addresses, str):
         addresses = [a.strip() for a in addresses.split(",") if a.strip()]
     if not addresses:
         raise ValueError("no address of a coordinator is given")
     config = Config(
-        list(addresses), name, namespace, session, secret, Token(token, token_file), labels or {}, place or {}, lease, runtimes, slots,
-        ping or max(1, min(2, int(lease / 4))), tls,
+        list(addresses), name, namespace, session, secret, Token(token, token_file), labels or {}, place or {}, lease,
+        runtimes, slots, ping or max(1, min(2, int(lease / 4))), tls,
     )  # fmt: skip
 
     async def open() -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Optional, Union
 
@@ -9,11 +10,11 @@ Path = Union[str, "os.PathLike[str]"]
 
 
 def read_token_file(path: Path) -> str:
-    """Returns the first line of a file that is neither blank nor a comment (#). Raises OSError, or ValueError that names
-    the file."""
+    """Returns the first line of a file that is neither blank nor a comment (#). Raises OSError, or ValueError that
+    names the file."""
     with open(path, encoding="utf-8", errors="replace") as f:
-        for line in f:
-            line = line.strip()
+        for raw in f:
+            line = raw.strip()
             if not line or line.startswith("#"):
                 continue
             if line.startswith("sha256:"):
@@ -25,8 +26,8 @@ def read_token_file(path: Path) -> str:
 
 
 class Token:
-    """A token, or the file that holds it, which is read again for every sign-in: whoever replaces a token need not start
-    its users anew."""
+    """A token, or the file that holds it, which is read again for every sign-in: whoever replaces a token need not
+    start its users anew."""
 
     def __init__(self, token: str = "", file: Optional[Path] = None) -> None:
         if token and file is not None:
@@ -37,8 +38,6 @@ class Token:
     def current(self) -> str:
         """The token, or "". A file that cannot be read any more leaves the token that it held."""
         if self._file is not None:
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 self._token = read_token_file(self._file)
-            except (OSError, ValueError):
-                pass
         return self._token

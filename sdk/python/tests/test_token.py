@@ -27,7 +27,8 @@ class TokenFile(Base):
     async def test_the_first_line_that_is_no_comment_is_the_token(self) -> None:
         self.write("# for the lab\n\n  fmt_abc \nfmt_second\n")
         self.assertEqual(read_token_file(self.path), "fmt_abc")
-        wrong = {"": "holds no token", "# none\n": "holds no token", "sha256:00\n": "only the hash", "a b": "is no token"}
+        none = "holds no token"
+        wrong = {"": none, "# none\n": none, "sha256:00\n": "only the hash", "a b": "is no token"}
         for text, why in wrong.items():
             self.write(text)
             with self.assertRaisesRegex(ValueError, why) as caught:
