@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,8 @@ type process struct {
 	name            string
 	program         string
 	args            []string
-	openFiles       int // that it may have; 0 is as many as the test
+	openFiles       int      // that it may have; 0 is as many as the test
+	wrap            []string // a command that runs the program, which is added to it
 	http, peer, ops string
 	component       string // native sessions; the same at every start, as a coordinator's row has it
 	data            string
@@ -159,6 +161,9 @@ func (p *process) start() {
 	if p.openFiles > 0 {
 		limited := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.openFiles)
 		p.cmd = exec.Command("sh", append([]string{"-c", limited, p.cmd.Path}, p.args...)...)
+	}
+	if len(p.wrap) > 0 {
+		p.cmd = exec.Command(p.wrap[0], slices.Concat(p.wrap[1:], []string{p.cmd.Path}, p.args)...)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = cleanEnv()

@@ -1,0 +1,424 @@
+package integration_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// statefulSet plays with processes what a StatefulSet does with the pods of
+// deploy/k8s/base: each has a name, which leads to another address after every
+// start, and a disk, which stays. What the processes are told is what the
+// manifest says.
+type statefulSet struct {
+	*cluster
+	etc       string // what the processes see as /etc: their names are in its hosts
+	manifest  []string
+	endpoints atomic.Pointer[[]string] // of the Service: pods that are not being deleted
+}
+
+const (
+	podNamespace  = "lab"
+	clusterDomain = "cluster.local"
+	peersService  = "folkmoot-peers." + podNamespace + ".svc." + clusterDomain
+)
+
+// newStatefulSet prepares a set of pods, none of which is there yet.
+func newStatefulSet(t *testing.T) *statefulSet {
+	t.Helper()
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("names of pods need a mount namespace, which cannot be made here: %v %s", err, out)
+	}
+	s := &statefulSet{cluster: &cluster{t: t, dir: t.TempDir()}, etc: t.TempDir(), manifest: baseArgs(t)}
+	for name, text := range map[string]string{"nsswitch.conf": "hosts: files\n", "resolv.conf": ""} {
+		if err := os.WriteFile(filepath.Join(s.etc, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.publish()
+	return s
+}
+
+// baseArgs are the arguments of the container in deploy/k8s/base.
+func baseArgs(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile("../deploy/k8s/base/statefulset.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct{ Args []string }
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(b, &set); err != nil || len(set.Spec.Template.Spec.Containers) != 1 {
+		t.Fatalf("%d containers, %v", len(set.Spec.Template.Spec.Containers), err)
+	}
+	return set.Spec.Template.Spec.Containers[0].Args
+}
+
+// publish writes the names of the pods that there are: each its own, and all of
+// them that of the headless Service, ready or not.
+func (s *statefulSet) publish(leaving ...*process) {
+	s.t.Helper()
+	hosts, endpoints := "127.0.0.1 localhost\n", []string{}
+	for _, p := range s.nodes {
+		if !p.running() {
+			continue
+		}
+		ip, _, _ := net.SplitHostPort(p.http)
+		hosts += fmt.Sprintf("%s %s.%s\n%s %s\n", ip, p.name, peersService, ip, peersService)
+		if !slices.Contains(leaving, p) {
+			endpoints = append(endpoints, p.http)
+		}
+	}
+	s.endpoints.Store(&endpoints)
+	partial := filepath.Join(s.etc, "hosts.new")
+	if err := errors.Join(os.WriteFile(partial, []byte(hosts), 0o600), os.Rename(partial, filepath.Join(s.etc, "hosts"))); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// create starts the pods with these ordinals, each at an address of its own that
+// no pod had before.
+func (s *statefulSet) create(ordinals ...int) {
+	s.t.Helper()
+	for _, n := range ordinals {
+		p := s.pod(n)
+		ip := podAddress(s.t)
+		p.http, p.component, p.ops = ip+":7380", ip+":7370", ip+":7390"
+		p.peer = fmt.Sprintf("%s.%s:7300", p.name, peersService)
+		expand := strings.NewReplacer(
+			"$(POD_NAME)", p.name, "$(POD_NAMESPACE)", podNamespace, "$(CLUSTER_DOMAIN)", clusterDomain, "$(BOOTSTRAP_EXPECT)", "3",
+			"addr=:", "addr="+ip+":", "/var/lib/folkmoot/data", p.data,
+		)
+		p.args = nil
+		for _, arg := range s.manifest {
+			p.args = append(p.args, expand.Replace(arg))
+		}
+		p.start()
+	}
+	s.publish()
+}
+
+// pod is the one with that ordinal, which need not be there.
+func (s *statefulSet) pod(ordinal int) *process {
+	s.t.Helper()
+	for n := len(s.nodes); n <= ordinal; n++ {
+		name := fmt.Sprintf("folkmoot-%d", n)
+		p := &process{t: s.t, name: name, program: "coordinator", data: filepath.Join(s.dir, name, "data"), log: &logFile{}}
+		p.wrap = []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc && exec env GODEBUG=netdns=go "$@"`, s.etc}
+		s.nodes = append(s.nodes, p)
+		s.t.Cleanup(p.end)
+	}
+	return s.nodes[ordinal]
+}
+
+// delete ends pods as kubectl delete pod does: no client is sent to them any
+// more, SIGTERM, and their names are gone once they have ended.
+func (s *statefulSet) delete(ordinals ...int) {
+	s.t.Helper()
+	var ending []*process
+	for _, n := range ordinals {
+		ending = append(ending, s.pod(n))
+	}
+	s.publish(ending...)
+	for _, p := range ending {
+		p.signal(syscall.SIGTERM)
+	}
+	for _, p := range ending {
+		if code := p.wait(); code != 0 {
+			s.t.Errorf("%s ended with %d after SIGTERM\n%s", p.name, code, p.tail())
+		}
+	}
+	s.publish()
+}
+
+// nextPod counts the addresses of pods.
+var nextPod atomic.Int64
+
+// podAddress returns an address of loopback at which all ports of a pod are free.
+func podAddress(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		n := nextPod.Add(1)
+		ip := fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, n/250, n%250+1)
+		free := true
+		for _, port := range []string{"7300", "7370", "7380", "7390"} {
+			l, err := net.Listen("tcp", net.JoinHostPort(ip, port))
+			if free = free && err == nil; err == nil {
+				l.Close()
+			}
+		}
+		if free {
+			return ip
+		}
+	}
+	t.Fatal("no address is free")
+	return ""
+}
+
+// probes asks the kubelet's questions: the statuses of /startupz, /livez and /readyz.
+func (p *process) probes(ctx context.Context) (startup, live, ready int, err error) {
+	for path, status := range map[string]*int{"/startupz": &startup, "/livez": &live, "/readyz": &ready} {
+		rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ops+path, nil)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		rs, err := plain.Do(rq)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		rs.Body.Close()
+		*status = rs.StatusCode
+	}
+	return startup, live, ready, nil
+}
+
+// unready waits until pods say that nobody should count on them, and checks that
+// none ever asks for a restart.
+func (s *statefulSet) unready(why string, ordinals ...int) {
+	s.t.Helper()
+	for _, n := range ordinals {
+		p := s.pod(n)
+		eventually(s.t, p.name+" to be unready: "+why, func(ctx ctx) error {
+			startup, live, ready, err := p.probes(ctx)
+			if err == nil && (startup != 200 || live != 200) {
+				s.t.Fatalf("%s: %s asks for a restart: startup %d, live %d", why, p.name, startup, live)
+			}
+			if err == nil && ready != 503 {
+				err = fmt.Errorf("readiness is %d", ready)
+			}
+			return err
+		})
+	}
+}
+
+// whole waits until all pods are voters that count on each other, and ready for
+// the kubelet.
+func (s *statefulSet) whole(voters int) {
+	s.t.Helper()
+	s.waitHealthy(voters)
+	for _, p := range s.nodes {
+		if !p.running() {
+			continue
+		}
+		eventually(s.t, p.name+" to be ready", func(ctx ctx) error {
+			startup, live, ready, err := p.probes(ctx)
+			if err == nil && (startup != 200 || live != 200 || ready != 200) {
+				err = fmt.Errorf("startup %d, live %d, ready %d", startup, live, ready)
+			}
+			return err
+		})
+	}
+}
+
+// writer is a client of the Service that signs components in, one after the
+// other, and tries each until it is told that it is in.
+type writer struct {
+	set  *statefulSet
+	stop context.CancelFunc
+	done sync.WaitGroup
+	mu   sync.Mutex
+	in   []string
+}
+
+func (s *statefulSet) write() *writer {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	w := &writer{set: s, stop: cancel}
+	w.done.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			w.signIn(ctx, fmt.Sprintf("w%d", n), client.NewKey())
+		}
+	})
+	s.t.Cleanup(func() { cancel(); w.done.Wait() })
+	return w
+}
+
+func (w *writer) signIn(ctx context.Context, name, key string) {
+	for try := 0; ctx.Err() == nil; try++ {
+		at := *w.set.endpoints.Load()
+		if len(at) == 0 {
+			continue
+		}
+		c, err := client.New(client.Config{Addrs: []string{at[try%len(at)]}, Timeout: 10 * time.Second})
+		if err != nil {
+			w.set.t.Error(err)
+			return
+		}
+		in, _, err := c.SignIn(ctx, wire.SignIn{Namespace: "folkmoot-0", Name: name, Lease: wire.Duration(10 * time.Minute)}, key)
+		c.Close()
+		if err == nil {
+			w.mu.Lock()
+			w.in = append(w.in, in.FullName)
+			w.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (w *writer) written() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.in)
+}
+
+// more waits until the writer was told of further writes than before.
+func (w *writer) more() {
+	w.set.t.Helper()
+	before := len(w.written())
+	eventually(w.set.t, "the writer to go on", func(ctx) error {
+		if n := len(w.written()); n <= before {
+			return fmt.Errorf("%d writes", n)
+		}
+		return nil
+	})
+}
+
+// finish ends the writer and checks that nothing is lost that it was told is in.
+func (w *writer) finish() {
+	w.set.t.Helper()
+	w.more()
+	w.stop()
+	w.done.Wait()
+	there := map[string]bool{}
+	for page := (client.Page{Limit: 10_000}); ; {
+		all, _, err := w.set.api().Components(w.set.t.Context(), client.Components{Page: page, Read: client.Read{Consistency: "strict"}})
+		if err != nil {
+			w.set.t.Fatal(err)
+		}
+		for _, c := range all.Components {
+			there[c.FullName] = true
+		}
+		if page.After = all.Next; page.After == "" {
+			break
+		}
+	}
+	for _, name := range w.written() {
+		if !there[name] {
+			w.set.t.Errorf("%s was signed in and is lost", name)
+		}
+	}
+}
+
+// rollout restarts the pods as kubectl rollout restart does: the highest ordinal
+// first, the next one once it is ready.
+func (s *statefulSet) rollout(w *writer) {
+	s.t.Helper()
+	for n := len(s.nodes) - 1; n >= 0; n-- {
+		s.delete(n)
+		w.more() // the others go on
+		s.create(n)
+		s.whole(len(s.nodes))
+		w.more()
+	}
+}
+
+// said counts how often the pods have logged some words.
+func (s *statefulSet) said(words string) (n int) {
+	for _, p := range s.nodes {
+		n += strings.Count(p.log.String(), words)
+	}
+	return n
+}
+
+// What a StatefulSet does to its pods, in the order of a bad day: one of the
+// founders is late; all are restarted under a client that writes; all are deleted
+// at once, and no address stays; two of three are lost; and the volume of ordinal
+// 0 is, while the others are away.
+func TestStatefulSet(t *testing.T) {
+	t.Parallel()
+	s := newStatefulSet(t)
+	s.create(0, 1)
+	for _, n := range []int{0, 1} {
+		s.pod(n).says("not in a cluster yet")
+	}
+	s.unready("one of three founders is late", 0, 1)
+	s.create(2)
+	s.whole(3)
+	cluster := s.clusterID()
+	laser := s.signIn(s.pod(0), "laser", 10*time.Minute)
+
+	w := s.write()
+	w.more()
+	handed, timeouts := s.said("leadership was handed over"), s.said("heartbeat timeout reached")
+	s.rollout(w)
+	handed, timeouts = s.said("leadership was handed over")-handed, s.said("heartbeat timeout reached")-timeouts
+	// A machine that is too busy may need elections of its own.
+	if handed > 2+timeouts {
+		t.Errorf("leadership was handed over %d times in a rollout restart, want at most 2 (%d elections by timeouts)", handed, timeouts)
+	}
+	w.finish()
+
+	s.delete(0, 1, 2)
+	s.create(0, 1, 2)
+	s.whole(3)
+	s.has(laser.FullName, "folkmoot-0")
+
+	lost := s.member("folkmoot-0").ServerID
+	for _, n := range []int{1, 2} {
+		s.pod(n).kill()
+	}
+	s.publish()
+	s.unready("the majority is gone", 0)
+	s.delete(0)
+	if err := os.RemoveAll(s.pod(0).data); err != nil {
+		t.Fatal(err)
+	}
+	s.create(0)
+	s.pod(0).says("not in a cluster yet")
+	s.unready("its volume is lost and nobody is there", 0)
+	if st, _, err := s.pod(0).api().Status(t.Context()); err != nil || st.ClusterID != "" {
+		t.Errorf("an empty ordinal 0 belongs to cluster %q, %v", st.ClusterID, err)
+	}
+	s.create(1, 2)
+	s.whole(3)
+	if now := s.member("folkmoot-0").ServerID; now == lost {
+		t.Errorf("folkmoot-0 came back as %s with an empty disk", now)
+	}
+	s.tells("promoted folkmoot-0")
+	if now := s.clusterID(); now != cluster {
+		t.Errorf("the cluster was %s and is %s", cluster, now)
+	}
+	s.has(laser.FullName, "folkmoot-0")
+	s.agree()
+}
+
+// clusterID is that of all pods.
+func (s *statefulSet) clusterID() (id string) {
+	s.t.Helper()
+	for _, p := range s.nodes {
+		st, _, err := p.api().Status(s.t.Context())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if id == "" {
+			id = st.ClusterID
+		}
+		if st.ClusterID == "" || st.ClusterID != id {
+			s.t.Errorf("%s belongs to cluster %q, another to %q", p.name, st.ClusterID, id)
+		}
+	}
+	return id
+}
