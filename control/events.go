@@ -188,7 +188,7 @@ func (cur *Cursor) chosen(events []fsm.Event) []wire.Event {
 	chosen := make([]wire.Event, 0, len(events))
 	view := cur.core.machine.View()
 	for i := range events {
-		if cur.sight.sees(view, &events[i]) {
+		if !events[i].Internal() && cur.sight.sees(view, &events[i]) {
 			chosen = append(chosen, events[i].Public())
 		}
 	}

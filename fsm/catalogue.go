@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 )
@@ -22,9 +23,16 @@ var catalogue = map[string]command{
 	KindRaiseLevel: handler(1, (*txn).raiseLevel),
 	KindGroup:      handler(1, (*txn).writeGroup),
 
+	access.KindCreate:    tableHandler(2, (*txn).access, (*access.Table).Create),
+	access.KindRevoke:    tableHandler(2, (*txn).access, (*access.Table).Revoke),
+	access.KindExpire:    tableHandler(2, (*txn).access, (*access.Table).Expire),
+	access.KindTouch:     tableHandler(2, (*txn).access, (*access.Table).Touch),
+	access.KindInvite:    tableHandler(2, (*txn).access, (*access.Table).Invite),
+	access.KindUseInvite: tableHandler(2, (*txn).access, (*access.Table).UseInvite),
+
 	registry.KindAnnounce: handler(1, (*txn).announce),
 	registry.KindForget:   tableHandler(1, (*txn).registry, (*registry.Table).Forget),
-	registry.KindSignIn:   tableHandler(1, (*txn).registry, (*registry.Table).SignIn),
+	registry.KindSignIn:   handler(1, (*txn).signIn),
 	registry.KindSignOut:  tableHandler(1, (*txn).registry, (*registry.Table).SignOut),
 	registry.KindExpire:   tableHandler(1, (*txn).registry, (*registry.Table).Expire),
 	registry.KindRemove:   tableHandler(1, (*txn).registry, (*registry.Table).Remove),

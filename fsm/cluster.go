@@ -16,6 +16,9 @@ func (tx *txn) emit(kind, key string, at time.Time) {
 // Found gives the cluster its id, once.
 type Found struct {
 	Cluster string `json:"cluster"`
+	// Level is that of the cluster from then on, 0: 1. The proposer knows of every
+	// server that its binary knows it; an older one does not know this field.
+	Level int `json:"level,omitempty"`
 }
 
 // Validate says what is wrong with the itx. The error is a *wire.Error of code
@@ -23,6 +26,9 @@ type Found struct {
 func (c Found) Validate() error {
 	if c.Cluster == "" || len(c.Cluster) > wire.MaxName {
 		return wire.Invalid("cluster", "a cluster's id has 1 to %d bytes, not %d", wire.MaxName, len(c.Cluster))
+	}
+	if c.Level < 0 || c.Level > Level {
+		return wire.Invalid("level", "level %d is not within 1..%d", c.Level, Level)
 	}
 	return nil
 }
@@ -35,8 +41,10 @@ func (tx *txn) found(c Found, at time.Time) (string, error) {
 		return tx.ClusterID, nil
 	case tx.ClusterID != "":
 		return "", wire.Refuse(wire.CodeConflict, "this is cluster %s already", tx.ClusterID)
+	case c.Level > tx.maxLevel:
+		return "", &stopError{fmt.Errorf("level %d: this binary is too old, it knows level %d", c.Level, tx.maxLevel)}
 	}
-	tx.ClusterID = c.Cluster
+	tx.ClusterID, tx.Level = c.Cluster, max(tx.Level, c.Level)
 	tx.emit("founded", c.Cluster, at)
 	return tx.ClusterID, nil
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"iter"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 )
@@ -39,7 +40,8 @@ type table interface {
 
 // Places of the domains in the list.
 const (
-	registryDomain = iota
+	accessDomain = iota
+	registryDomain
 	clusterDomain
 	jobsDomain
 	domainCount
@@ -49,6 +51,7 @@ const (
 // command of one does to others it does to those further down. A new one is a
 // field of State, a place, and a line here.
 var domains = [domainCount]domain{
+	accessDomain:   domainOf(func(s *State) **access.Table { return &s.Access }, accessEvent),
 	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent),
 	clusterDomain:  {table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {}},
 	jobsDomain:     domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),

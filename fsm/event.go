@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -15,6 +16,8 @@ import (
 type Event struct {
 	wire.Event // without Data
 
+	Token       *access.Token     // without its Hash
+	TokenGone   *access.Gone      // without its Hash
 	Session     *registry.Session // without its SecretHash
 	Ended       *registry.Ended
 	Coordinator *registry.Coordinator
@@ -23,6 +26,14 @@ type Event struct {
 	Group       *Group     // of EventElected, without its servers
 	Server      *Server
 }
+
+func accessEvent(e *access.Event) Event {
+	return Event{Event: e.Event, Token: e.Token, TokenGone: e.Gone}
+}
+
+// Internal reports whether the event is for the coordinators alone: nobody outside
+// is told of it.
+func (e *Event) Internal() bool { return e.Topic == access.Topic }
 
 func registryEvent(e *registry.Event) Event {
 	return Event{Event: e.Event, Session: e.Session, Ended: e.Ended, Coordinator: e.Coordinator}
@@ -64,6 +75,8 @@ func (e *Event) weight() int {
 	switch {
 	case e.Session != nil:
 		n += int(e.Session.Bytes())
+	case e.Token != nil:
+		n += len(e.Token.Name) + 32*len(e.Token.Grants)
 	case e.Part != nil:
 		n += len(e.Part.Error) + len(e.Part.Worker) + len(e.Part.Session)
 		for _, worker := range e.Part.FailedBy {

@@ -13,13 +13,13 @@ import (
 // Kinds of the catalogue, in order.
 func Kinds() []string { return slices.Sorted(maps.Keys(catalogue)) }
 
-// AddTestCommand makes m a newer binary: one that knows level 2 and its command
-// "test.shout".
+// AddTestCommand makes m a newer binary: one that knows level Level+1 and its
+// command "test.shout".
 func (m *Machine) AddTestCommand() {
 	type shout struct{ Word string }
-	m.maxLevel = 2
+	m.maxLevel = Level + 1
 	m.kinds = maps.Clone(m.kinds)
-	m.kinds["test.shout"] = handler(2, func(_ *txn, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
+	m.kinds["test.shout"] = handler(Level+1, func(_ *txn, c shout, _ time.Time) (string, error) { return c.Word + "!", nil })
 }
 
 // AddFailingCommands teaches m commands that change a table before they are refused.
@@ -59,6 +59,10 @@ func (m *Machine) FeedKeeps() (events, bytes int) { return m.feed.count, m.feed.
 func (e Event) Raw() wire.Event {
 	out := e.Event
 	switch {
+	case e.Token != nil:
+		out.Data = e.Token
+	case e.TokenGone != nil:
+		out.Data = e.TokenGone
 	case e.Session != nil:
 		out.Data = e.Session
 	case e.Ended != nil:

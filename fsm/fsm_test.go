@@ -35,7 +35,7 @@ func encode(tb testing.TB, kind string, at time.Time, body any) []byte {
 
 func announce(id string) registry.Announce {
 	return registry.Announce{Coordinator: registry.Coordinator{
-		ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", Level: fsm.Level,
+		ID: id, ServerID: id + "/1", Namespace: id, PeerAddr: id + ":7300", Level: 1,
 	}}
 }
 
@@ -54,6 +54,22 @@ func apply(tb testing.TB, m *fsm.Machine, kind string, body any) any {
 		tb.Fatalf("%s %+v was refused: %v", kind, body, r[0].Err)
 	}
 	return r[0].Value
+}
+
+// newest is announce of a coordinator that knows all levels of this binary.
+func newest(id string) registry.Announce {
+	c := announce(id)
+	c.Coordinator.Level = fsm.Level
+	return c
+}
+
+// atNewestLevel is founded at the highest level.
+func atNewestLevel(tb testing.TB) *fsm.Machine {
+	tb.Helper()
+	m := fsm.New()
+	apply(tb, m, registry.KindAnnounce, newest("n1"))
+	apply(tb, m, fsm.KindRaiseLevel, fsm.RaiseLevel{Level: fsm.Level})
+	return m
 }
 
 // founded is a machine with coordinator n1.

@@ -76,7 +76,7 @@ func FuzzRestore(f *testing.F) {
 				t.Errorf("restored and written again:\n%s\nonce more:\n%s", one, two)
 			}
 		}
-		if m.View().Level != fsm.Level {
+		if level := m.View().Level; level < 1 || level > fsm.Level {
 			t.Errorf("the level became %d", m.View().Level)
 		}
 	})

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -26,8 +28,9 @@ type randomLog struct {
 func generateLog(tb testing.TB, seed uint64, entries int) [][][]byte {
 	s := &randomLog{t: tb, r: rand.New(rand.NewPCG(seed, 1)), machine: fsm.New()}
 	for _, id := range []string{"n0", "n1", "n2"} {
-		s.add(encode(tb, registry.KindAnnounce, s.clock(), announce(id)))
+		s.add(encode(tb, registry.KindAnnounce, s.clock(), newest(id)))
 	}
+	s.add(encode(tb, fsm.KindRaiseLevel, s.clock(), fsm.RaiseLevel{Level: fsm.Level}))
 	for range entries {
 		var lines [][]byte
 		for range s.r.IntN(5) {
@@ -55,8 +58,24 @@ func (s *randomLog) line() []byte {
 	if s.r.IntN(3) == 0 {
 		kind = []string{registry.KindSignIn, jobs.KindSubmit, jobs.KindAssign, jobs.KindFinish}[s.r.IntN(4)]
 	}
-	return encode(s.t, kind, s.clock(), s.body(kind))
+	line, err := fsm.Encode(kind, s.clock(), s.author(), s.body(kind))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return line
 }
+
+// author is nobody's token mostly.
+func (s *randomLog) author() fsm.Author {
+	a := fsm.Author{By: "test"}
+	if s.machine.View().Level >= access.Level && s.often(20) {
+		a.Token = s.token()
+		a.Needs = access.Grants{{Right: access.JobsWrite, Namespace: s.one("default", "lab")}, {Right: access.ClusterWrite}}[:s.r.IntN(3)]
+	}
+	return a
+}
+
+func (s *randomLog) token() string { return fmt.Sprint(access.IDPrefix, s.r.IntN(6)) }
 
 func (s *randomLog) clock() time.Time {
 	zone := time.FixedZone("", s.r.IntN(24)*3600-12*3600)
@@ -70,9 +89,12 @@ func (s *randomLog) body(kind string) any {
 	name, session := fmt.Sprint("c", s.r.IntN(8)), fmt.Sprint("s", s.r.IntN(16))
 	home, job := fmt.Sprint("n", s.r.IntN(4)), fmt.Sprint("j", s.r.IntN(6))
 	reason := s.one("", "lease ran out", "a \"ghost\" <&>\u2028")
+	if strings.HasPrefix(kind, "access.") {
+		return s.accessBody(kind)
+	}
 	switch kind {
 	case fsm.KindFound:
-		return fsm.Found{Cluster: s.one("", "c1", "c1", "c2")}
+		return fsm.Found{Cluster: s.one("", "c1", "c1", "c2"), Level: s.r.IntN(fsm.Level + 1)}
 	case fsm.KindRaiseLevel:
 		return fsm.RaiseLevel{Level: s.r.IntN(3) - 1}
 	case fsm.KindGroup:
@@ -86,7 +108,7 @@ func (s *randomLog) body(kind string) any {
 		c := announce(fmt.Sprint("n", s.r.IntN(5)))
 		c.Coordinator.ServerID += s.one("", "", "b")
 		c.Coordinator.Namespace = s.one(c.Coordinator.ID, c.Coordinator.ID, "n1", "lab", "a.b")
-		c.Coordinator.Level = s.r.IntN(3)
+		c.Coordinator.Level = s.r.IntN(fsm.Level + 2)
 		return c
 	case registry.KindForget:
 		return registry.Forget{ID: home, ServerID: home + s.one("/1", "/1b", "")}
@@ -100,6 +122,9 @@ func (s *randomLog) body(kind string) any {
 		}
 		if s.often(5) {
 			c.Name = s.one("", ".", "COORDINATOR", "a\x00b", "\xff\xfe")
+		}
+		if s.machine.View().Level >= access.Level && s.often(40) {
+			c.Token = s.one(s.token(), s.token(), "file:0123456789ab")
 		}
 		return c
 	case registry.KindSignOut:
@@ -120,6 +145,39 @@ func (s *randomLog) body(kind string) any {
 		return registry.Remove{FullName: home + "." + name, Session: s.one("", session), Reason: reason}
 	}
 	return s.jobBody(kind, job, session, reason)
+}
+
+func (s *randomLog) accessBody(kind string) any {
+	id, hash := s.token(), fmt.Sprint("h", s.r.IntN(9))
+	switch kind {
+	case access.KindCreate:
+		c := access.Create{ID: id, Hash: hash, Name: s.one("", "ann"), CreatedBy: s.one("", "t_1")}
+		for _, g := range (access.Grants{{Right: access.Admin}, {Right: access.Write, Namespace: "default"}, {Right: access.JobsWork, Namespace: "*"}}) {
+			if s.often(60) {
+				c.Grants = append(c.Grants, g)
+			}
+		}
+		if s.often(60) {
+			c.Expires = s.clock()
+		}
+		return c
+	case access.KindRevoke:
+		return access.Revoke{ID: id}
+	case access.KindExpire:
+		c, _ := s.machine.View().Access.Over(s.clock(), 2)
+		if s.often(20) {
+			c.Tokens, c.Invites = append(c.Tokens, id), append(c.Invites, hash)
+		}
+		return c
+	case access.KindTouch:
+		return access.Touch{Used: []access.Use{{Token: id, At: s.clock().Add(time.Duration(s.r.IntN(9)) * time.Hour)}, {Token: s.token(), At: s.clock()}}}
+	case access.KindInvite:
+		return access.Invite{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Expires: s.clock(), CreatedBy: "t_1"}
+	case access.KindUseInvite:
+		return access.UseInvite{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Use: s.one("u1", "u2", "")}
+	}
+	s.t.Fatalf("no random command of kind %s", kind)
+	return nil
 }
 
 func (s *randomLog) live() (registry.Session, bool) {

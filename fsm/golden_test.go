@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -69,6 +70,21 @@ func examples() map[string][]command {
 		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 		{Job: "j1", Part: 1, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 	}}}
+	hash := registry.HashSecret("secret of a token")
+	owned := registry.SignIn{
+		Name: "laser", Namespace: "n1", Session: "s1", SecretHash: registry.HashSecret("secret"), Home: "n1", Kind: "native", Token: "t_1",
+	}
+	knows2 := announce("n1")
+	knows2.Coordinator.Level = 2
+	var (
+		aware  = command{registry.KindAnnounce, knows2}
+		found2 = command{fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2}}
+		create = command{access.KindCreate, access.Create{
+			ID: "t_1", Hash: hash, Name: "ann", CreatedBy: "t_0", Expires: t0.Add(time.Hour),
+			Grants: access.Grants{{Right: access.JobsWrite, Namespace: "lab1"}, {Right: access.ClusterRead}},
+		}}
+		invite = command{access.KindInvite, access.Invite{Hash: hash, ID: "n4", CreatedBy: "t_0", Expires: t0.Add(time.Hour)}}
+	)
 	bounded := submit
 	bounded.ResultQuota = 12
 	expire := command{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
@@ -89,6 +105,16 @@ func examples() map[string][]command {
 			{fsm.KindGroup, fsm.Group{Term: 2, Leader: "n1", ServerID: "n1/1", Servers: []fsm.Server{{"n1", "n1/1", "voter"}, {"n2", "n2/1", "nonvoter"}}}},
 			{fsm.KindGroup, fsm.Group{Term: 3, Leader: "n2", ServerID: "n2/1", Servers: []fsm.Server{{"n1", "n1/1", "nonvoter"}, {"n2", "n2/1", "voter"}}}},
 		},
+		fsm.KindFound + "+level": {found2},
+		access.KindCreate:        {found2, create},
+		access.KindRevoke:        {found2, aware, create, {registry.KindSignIn, owned}, {access.KindRevoke, access.Revoke{ID: "t_1"}}},
+		access.KindExpire:        {found2, create, invite, {access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_2"}, Invites: []string{hash}}}},
+		access.KindTouch:         {found2, create, {access.KindTouch, access.Touch{Used: []access.Use{{Token: "t_1", At: t0}}}}},
+		access.KindInvite:        {found2, invite},
+		access.KindUseInvite:     {found2, invite, {access.KindUseInvite, access.UseInvite{Hash: hash, ID: "n4", Use: "u1"}}},
+
+		registry.KindSignIn + "+token": {found2, aware, create, {registry.KindSignIn, owned}},
+
 		registry.KindAnnounce:            {ann},
 		registry.KindForget:              {ann, in, {registry.KindForget, registry.Forget{ID: "n1", ServerID: "n1/1"}}},
 		registry.KindSignIn:              {ann, ann2, in, {registry.KindSignIn, moved}},

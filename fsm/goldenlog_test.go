@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -87,8 +88,11 @@ func TestGoldenLogs(t *testing.T) {
 			t.Fatalf("%s is there: what was written down is never written again; take another name", file)
 		}
 		entries := recorded
-		if *newLog == "larger-limits" {
+		switch *newLog {
+		case "larger-limits":
 			entries = largerLimits
+		case "level2":
+			entries = levelTwo
 		}
 		if err := os.WriteFile(file, writeLog(entries(t)), 0o644); err != nil {
 			t.Fatal(err)
@@ -164,6 +168,82 @@ func (r *recorder) entry(commands ...command) {
 		}
 	}
 	r.entries = append(r.entries, lines)
+}
+
+// levelTwo is a log of a cluster that was founded at level 2: tokens, what they
+// ask for, and what hangs on them.
+func levelTwo(t *testing.T) [][][]byte {
+	r := &recorder{t: t, machine: fsm.New()}
+	first := announce("n1")
+	first.Coordinator.Level = 2
+	second := announce("n2")
+	second.Coordinator.Level = 2
+	r.entry(command{fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2}})
+	r.entry(command{registry.KindAnnounce, first}, command{registry.KindAnnounce, second})
+	token := func(n int, expires time.Time, grants ...string) command {
+		gs, err := access.ParseGrants(grants)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return command{access.KindCreate, access.Create{
+			ID: fmt.Sprint("t_", n), Hash: registry.HashSecret(fmt.Sprint("token ", n)), Name: "a \"token\" <&>", Grants: gs, CreatedBy: "file:0123456789ab", Expires: expires,
+		}}
+	}
+	r.entry(token(1, time.Time{}, "admin"), token(2, t0.Add(time.Hour), "write@n1", "jobs:work@*", "cluster:read"), token(3, t0.Add(2*time.Hour), `jobs:read@odd "<name>`))
+	r.entry(command{access.KindInvite, access.Invite{Hash: registry.HashSecret("join"), ID: "n4", Expires: t0.Add(time.Minute), CreatedBy: "t_1"}})
+	r.entry(command{access.KindUseInvite, access.UseInvite{Hash: registry.HashSecret("join"), ID: "n4", Use: "u1"}})
+	owned := func(name, token string) registry.SignIn {
+		c := worker(name)
+		c.Token = token
+		return c
+	}
+	r.entry(command{registry.KindSignIn, owned("a", "t_2")}, command{registry.KindSignIn, owned("b", "t_2")}, command{registry.KindSignIn, owned("c", "t_1")},
+		command{registry.KindSignIn, owned("good", "file:0123456789ab")})
+	r.submit("held", 0, wire.SubmitJob{Items: items(3)})
+	r.give("held", 0, "a")
+	r.start(r.give("held", 1, "b"))
+	over := owned("b", "t_1") // which it belongs to from then on
+	over.TakeOver, over.Home = true, "n2"
+	r.entry(command{registry.KindSignIn, over})
+	r.asked("t_1", "admin")
+	r.asked("t_2", "components:write@n1", "jobs:work@lab")
+	r.asked("t_2", "components:write@n2") // forbidden
+	r.asked("t_9", "components:read@n1")  // unknown
+	r.asked("t_3", `jobs:read@odd "<name>`)
+	r.entry(command{access.KindTouch, access.Touch{Used: []access.Use{{Token: "t_1", At: t0.Add(3 * time.Hour)}, {Token: "t_9", At: t0}}}})
+	r.entry(command{access.KindRevoke, access.Revoke{ID: "t_2"}})
+	r.asked("t_2", "components:write@n1") // gone
+	r.entry(command{access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_3"}, Invites: []string{registry.HashSecret("join")}}})
+	var many []command
+	for n := 10; n < 1020; n++ { // more than are remembered
+		many = append(many, token(n, time.Time{}, "read@n1"), command{access.KindRevoke, access.Revoke{ID: fmt.Sprint("t_", n)}})
+	}
+	r.entry(many...)
+	r.chance()
+	return r.entries
+}
+
+// asked appends an entry of one sign-in for which a token asks. It may be refused.
+func (r *recorder) asked(token string, needs ...string) {
+	r.t.Helper()
+	var gs access.Grants
+	for _, s := range needs {
+		var g access.Grant
+		if err := g.UnmarshalText([]byte(s)); err != nil {
+			r.t.Fatal(err)
+		}
+		gs = append(gs, g)
+	}
+	n := len(r.entries)
+	line, err := fsm.Encode(registry.KindSignIn, t0.Add(time.Duration(n)*time.Second), fsm.Author{By: "ann", Token: token, Needs: gs}, worker(fmt.Sprint("asked", n)))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.machine.Check(line); err != nil {
+		r.t.Fatalf("%s: %v", line, err)
+	}
+	r.machine.Apply(r.machine.View().Index+1, [][]byte{line})
+	r.entries = append(r.entries, [][]byte{line})
 }
 
 func (r *recorder) cluster() {
@@ -359,6 +439,11 @@ func (r *recorder) chance() {
 	s := &randomLog{t: r.t, r: rand.New(rand.NewPCG(12, 1)), machine: r.machine}
 	for range 120 {
 		line := s.line()
+		if r.machine.Check(line) != nil {
+			r.entries = append(r.entries, nil) // no leader takes it
+			r.machine.Apply(r.machine.View().Index+1, nil)
+			continue
+		}
 		result := r.machine.Apply(r.machine.View().Index+1, [][]byte{line})[0]
 		if code := wire.CodeOf(asError(result.Err)); code == wire.CodeInvalid {
 			r.entries = append(r.entries, nil) // no door lets it through

@@ -148,7 +148,7 @@ func TestOtherLimitsSameStates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, overlay := t.TempDir(), struct{ Replace map[string]string }{map[string]string{}}
-			for i, file := range []string{"../wire/doc.go", "../registry/limits.go", "../jobs/limits.go"} {
+			for i, file := range []string{"../wire/doc.go", "../access/limits.go", "../registry/limits.go", "../jobs/limits.go"} {
 				abs, err := filepath.Abs(file)
 				if err != nil {
 					t.Fatal(err)

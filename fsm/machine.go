@@ -17,7 +17,8 @@ import (
 // Level is the highest level of commands this binary knows. The replicated
 // level is raised to it, by a command, once every coordinator knows it.
 // 1: the first release, 2026-11.
-const Level = 1
+// 2: tokens, and namespaces of jobs, 2026-12.
+const Level = 2
 
 // State is everything the cluster agrees on, as of Index. It is frozen: read
 // it from any goroutine, for as long as you like, and change nothing.
@@ -26,6 +27,7 @@ type State struct {
 	ClusterID string // "" until the cluster is founded
 	Level     int
 	Group     Group // raft's, as a leader wrote it down last
+	Access    *access.Table
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
@@ -64,7 +66,7 @@ func New() *Machine {
 }
 
 func empty() *State {
-	return &State{Level: 1, Registry: new(registry.Table), Jobs: new(jobs.Table)}
+	return &State{Level: 1, Access: new(access.Table), Registry: new(registry.Table), Jobs: new(jobs.Table)}
 }
 
 // View returns the state as of the last entry applied.
@@ -151,6 +153,9 @@ func (m *Machine) applyOne(tx *txn, line []byte) (value any, err error) {
 	if level := c.levelOf(e); level > tx.Level {
 		return nil, errLevel(&tx.State, e.kind, level)
 	}
+	if err := tx.judge(e); err != nil {
+		return nil, err
+	}
 	before := tx.begin()
 	if value, err = c.run(tx, e); err == nil {
 		tx.commit()
@@ -166,6 +171,43 @@ func (c command) levelOf(e entry) int {
 		return max(c.level, access.Level)
 	}
 	return c.level
+}
+
+// judge refuses a command whose token is gone, or has not all the rights that the
+// command needs. The error is a *wire.Error of code unauthorized or forbidden, or
+// a reason to stop.
+func (tx *txn) judge(e entry) error {
+	if len(e.token) == 0 {
+		return nil
+	}
+	id := string(e.token)
+	token, ok := tx.Access.Token(id)
+	if !ok {
+		return errNoToken(tx.Access, id)
+	}
+	var missing *wire.Error
+	err := e.eachNeed(func(need access.Grant) bool {
+		if !token.Grants.Allow(need.Right, need.Namespace) {
+			missing = wire.Refuse(wire.CodeForbidden, "token %s has no grant %s", id, need)
+			missing.Needs, missing.Token = need.String(), id
+		}
+		return missing == nil
+	})
+	switch {
+	case err != nil:
+		return &stopError{errUndecodable(e.kind, err)}
+	case missing != nil:
+		return missing
+	}
+	return nil
+}
+
+// errNoToken says what became of a token that is not in the table.
+func errNoToken(t *access.Table, id string) error {
+	if gone, ok := t.Gone(id); ok {
+		return wire.Refuse(wire.CodeUnauthorized, "%s", gone.Text())
+	}
+	return wire.Refuse(wire.CodeUnauthorized, "there is no token %.80s", id)
 }
 
 // errLevel refuses what the cluster's level does not offer yet.

@@ -112,7 +112,7 @@ func TestAnOlderSnapshotDoesNotTakeTheStateBack(t *testing.T) {
 	if events, lagged := m.Feed().Since(index, seq); len(events) > 0 || lagged {
 		t.Errorf("emitted %d events again, lagged %v; want none", len(events), lagged)
 	}
-	apply(t, m, registry.KindAnnounce, announce("n9")) // and on it goes
+	apply(t, m, registry.KindAnnounce, newest("n9")) // and on it goes
 }
 
 func TestCheck(t *testing.T) {
@@ -171,54 +171,55 @@ func TestEncode(t *testing.T) {
 // A command of a new level is offered once the cluster is at that level, and
 // that is possible once every coordinator knows it.
 func TestLevels(t *testing.T) {
+	const next = fsm.Level + 1
 	shout := []byte(`{"v":1,"kind":"test.shout","at":"2026-11-02T15:04:05Z","by":"","body":{"Word":"hey"}}`)
-	raise := encode(t, fsm.KindRaiseLevel, t0, fsm.RaiseLevel{Level: 2})
+	raise := encode(t, fsm.KindRaiseLevel, t0, fsm.RaiseLevel{Level: next})
 	m := fsm.New()
 	m.AddTestCommand()
 	index := uint64(0)
 	run := func(line []byte) wire.Result { index++; return m.Apply(index, [][]byte{line})[0] }
-	level2 := func(id string) []byte {
+	aware := func(id string) []byte {
 		c := announce(id)
-		c.Coordinator.Level = 2
+		c.Coordinator.Level = next
 		return encode(t, registry.KindAnnounce, t0, c)
 	}
 
 	if r := run(raise); wire.CodeOf(r.Err) != wire.CodeConflict {
 		t.Errorf("raise with no coordinator known: %v, want conflict", r.Err)
 	}
-	run(level2("n1"))
+	run(aware("n1"))
 	run(encode(t, registry.KindAnnounce, t0, announce("n2")))
 	if r := run(raise); wire.CodeOf(r.Err) != wire.CodeConflict || !strings.Contains(r.Err.Message, "n2") {
 		t.Errorf("raise past n2: %v, want a conflict that names it", r.Err)
 	}
 	if err := m.Check(shout); wire.CodeOf(err) != wire.CodeConflict {
-		t.Errorf("Check of a command of level 2 at level 1: %v, want conflict", err)
+		t.Errorf("Check of a command of the next level at level 1: %v, want conflict", err)
 	}
 	if r := run(shout); wire.CodeOf(r.Err) != wire.CodeConflict {
-		t.Errorf("a command of level 2 at level 1: %+v, want conflict", r)
+		t.Errorf("a command of the next level at level 1: %+v, want conflict", r)
 	}
-	run(level2("n2"))
+	run(aware("n2"))
 	for range 2 {
-		if r := run(raise); r.Value != 2 || m.View().Level != 2 {
-			t.Fatalf("raise: %+v, level %d; want 2", r, m.View().Level)
+		if r := run(raise); r.Value != next || m.View().Level != next {
+			t.Fatalf("raise: %+v, level %d; want %d", r, m.View().Level, next)
 		}
 	}
 	if r := run(shout); r.Value != "hey!" {
-		t.Errorf("a command of level 2 at level 2: %+v, want hey!", r)
+		t.Errorf("a command of the next level at that level: %+v, want hey!", r)
 	}
 	if r := run(encode(t, registry.KindAnnounce, t0, announce("n3"))); wire.CodeOf(r.Err) != wire.CodeConflict {
-		t.Errorf("a coordinator of level 1 in a cluster of level 2: %+v, want conflict", r)
+		t.Errorf("a coordinator of level 1 in a cluster of the next level: %+v, want conflict", r)
 	}
 
 	// An old binary neither follows nor takes the snapshot.
 	old, why := patient(t)
-	old.Apply(2, [][]byte{level2("n1")})
+	old.Apply(2, [][]byte{aware("n1")})
 	old.Apply(3, [][]byte{raise})
-	if !strings.Contains(*why, "log 3: level 2: this binary is too old") {
-		t.Errorf("an old binary stopped because %q, want level 2", *why)
+	if !strings.Contains(*why, fmt.Sprintf("log 3: level %d: this binary is too old", next)) {
+		t.Errorf("an old binary stopped because %q, want level %d", *why, next)
 	}
-	if err := fsm.New().Restore(bytes.NewReader(snapshot(t, m))); err == nil || !strings.Contains(err.Error(), "level 2") {
-		t.Errorf("an old binary restores a snapshot of level 2: %v", err)
+	if err := fsm.New().Restore(bytes.NewReader(snapshot(t, m))); err == nil || !strings.Contains(err.Error(), fmt.Sprint("level ", next)) {
+		t.Errorf("an old binary restores a snapshot of the next level: %v", err)
 	}
 }
 

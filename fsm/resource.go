@@ -11,6 +11,7 @@ const (
 	AddressBook           // both of them
 	Workers               // components that run parts, and the parts they hold
 	Jobs                  // jobs and parts
+	Tokens                // tokens and join tokens
 	resources
 )
 
@@ -27,6 +28,8 @@ func (s *State) Changed(r Resource) uint64 {
 		return max(s.loaded, reg.Sessions, reg.Coordinators)
 	case Workers:
 		return max(s.loaded, reg.Workers, job.Holds)
+	case Tokens:
+		return max(s.loaded, s.Access.Changed())
 	case Jobs:
 		return max(s.loaded, job.Jobs)
 	default:

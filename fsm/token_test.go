@@ -7,6 +7,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -102,5 +103,133 @@ func TestNoTokensAtLevelOne(t *testing.T) {
 		if r[0].Err == nil || r[0].Err.Code != wire.CodeConflict || m.View().Fingerprint() != before {
 			t.Errorf("%s is carried out: %+v", what, r[0])
 		}
+	}
+}
+
+// A command is judged at its place in the log: by the token that is there then,
+// and what it may then.
+func TestACommandIsJudgedByItsToken(t *testing.T) {
+	m := atNewestLevel(t)
+	apply(t, m, access.KindCreate, access.Create{
+		ID: "t_1", Hash: registry.HashSecret("1"), Grants: access.Grants{{Right: access.Write, Namespace: "n1"}, {Right: access.ClusterRead}},
+	})
+	by := func(token string, session string, needs ...string) []byte {
+		gs, err := access.ParseGrants(needs)
+		if err != nil && len(needs) > 0 {
+			t.Fatal(err)
+		}
+		line, err := fsm.Encode(registry.KindSignIn, t0, fsm.Author{By: "ann", Token: token, Needs: gs}, signIn(session, session))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return line
+	}
+	revoke := encode(t, access.KindRevoke, t0, access.Revoke{ID: "t_1"})
+	lines := [][]byte{
+		by("t_1", "a", "components:write@n1"),
+		by("t_1", "b", "components:write@n1", "jobs:work@n1", "cluster:read"),
+		by("t_1", "c"),
+		by("t_1", "d", "components:write@n1", "components:write@n2"),
+		by("t_1", "e", "cluster:write"),
+		by("t_1", "f", "jobs:read@*"),
+		by("t_2", "g"),
+		revoke,
+		by("t_1", "h", "components:write@n1"),
+		by("", "i", "admin"), // nobody's token: the needs are not asked for
+	}
+	want := []string{"", "", "", "forbidden components:write@n2", "forbidden cluster:write", "forbidden jobs:read@*", "unauthorized ", "", "unauthorized ", ""}
+	for _, share := range []bool{true, false} {
+		m := restored(t, snapshot(t, m))
+		if !share {
+			m.CopyPerCommand()
+		}
+		for i, r := range m.Apply(m.View().Index+1, lines) {
+			got := ""
+			if r.Err != nil {
+				got = string(r.Err.Code) + " " + r.Err.Needs
+				if r.Err.Code == wire.CodeForbidden && r.Err.Token != "t_1" {
+					t.Errorf("line %d does not name the token: %+v", i, r.Err)
+				}
+			}
+			if got != want[i] {
+				t.Errorf("line %d is answered %q (%v), want %q", i, got, r.Err, want[i])
+			}
+		}
+		if n := m.View().Registry.Len(); n != 4 {
+			t.Errorf("%d sessions, want 4", n)
+		}
+	}
+}
+
+// The entry that ends a token ends its sessions, and puts their parts back.
+func TestTheEndOfATokenEndsItsSessions(t *testing.T) {
+	for kind, body := range map[string]any{
+		access.KindRevoke: access.Revoke{ID: "t_1"},
+		access.KindExpire: access.Expire{Tokens: []string{"t_1"}},
+	} {
+		m := atNewestLevel(t)
+		hash := registry.HashSecret("1")
+		apply(t, m, access.KindCreate, access.Create{ID: "t_1", Hash: hash, Grants: access.Grants{{Right: access.Admin}}, Expires: t0})
+		own := func(name, token string) registry.SignIn {
+			c := signIn(name, "s-"+name)
+			c.Token = token
+			return c
+		}
+		apply(t, m, registry.KindSignIn, own("w", "t_1"))
+		apply(t, m, registry.KindSignIn, own("v", "t_1"))
+		apply(t, m, registry.KindSignIn, own("file", "file:0123456789ab"))
+		apply(t, m, registry.KindSignIn, own("none", ""))
+		apply(t, m, jobs.KindSubmit, jobs.Submit{ID: "j1", Spec: spec(t)})
+		apply(t, m, jobs.KindAssign, jobs.Assign{Assignments: []jobs.Assignment{
+			{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.w", Session: "s-w", Home: "n1"},
+		}})
+		index, seq := m.Feed().Last()
+		apply(t, m, kind, body)
+		events, _ := m.Feed().Since(index, seq)
+		var got []string
+		for _, e := range events {
+			got = append(got, e.Topic+" "+e.Kind+" "+e.Key+" "+e.Reason)
+			if e.Internal() != (e.Topic == access.Topic) {
+				t.Errorf("%s %s is internal: %v", e.Topic, e.Kind, e.Internal())
+			}
+		}
+		if len(got) != 4 || !strings.HasPrefix(got[0], "token ") || got[1] != "component removed n1.v token revoked" ||
+			got[2] != "component removed n1.w token revoked" || !strings.HasPrefix(got[3], "job "+jobs.EventPartRequeued) {
+			t.Errorf("%s tells %q", kind, got)
+		}
+		if p, _ := m.View().Jobs.Part("j1", 0); p.State != jobs.Waiting || p.Vanished != 0 || m.View().Registry.Len() != 2 {
+			t.Errorf("after %s the part is %s, vanished %d, with %d sessions", kind, p.State, p.Vanished, m.View().Registry.Len())
+		}
+		// A sign-in that comes behind it in the log does not begin a session of it.
+		r := m.Apply(m.View().Index+1, [][]byte{encode(t, registry.KindSignIn, t0, own("late", "t_1"))})
+		if r[0].Err == nil || r[0].Err.Code != wire.CodeUnauthorized {
+			t.Errorf("after %s a session of the token: %+v", kind, r[0])
+		}
+	}
+}
+
+// A cluster whose founders all know a level is founded at it; an older binary
+// stops at that, as at any level beyond its own.
+func TestFoundAtALevel(t *testing.T) {
+	m := fsm.New()
+	apply(t, m, fsm.KindFound, fsm.Found{Cluster: "c1", Level: fsm.Level})
+	if m.View().Level != fsm.Level {
+		t.Errorf("level %d", m.View().Level)
+	}
+	apply(t, m, fsm.KindFound, fsm.Found{Cluster: "c1"}) // again, from a leader that knew less
+	if m.View().Level != fsm.Level {
+		t.Errorf("level %d after it was founded again", m.View().Level)
+	}
+	if line := string(encode(t, fsm.KindFound, t0, fsm.Found{Cluster: "c1"})); strings.Contains(line, "level") {
+		t.Errorf("at level 1 an older binary must read %s", line)
+	}
+	beyond := encode(t, fsm.KindFound, t0, fsm.Found{Cluster: "c1", Level: fsm.Level + 1})
+	old, why := patient(t)
+	old.Apply(2, [][]byte{beyond})
+	if !strings.Contains(*why, "this binary is too old") {
+		t.Errorf("an older binary goes on: %q", *why)
+	}
+	if err := fsm.Validate(fsm.Found{Cluster: "c1", Level: fsm.Level + 1}); wire.CodeOf(err) != wire.CodeInvalid {
+		t.Errorf("level %d may be proposed: %v", fsm.Level+1, err)
 	}
 }

@@ -2,8 +2,10 @@ package fsm
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 )
@@ -29,6 +31,11 @@ type savepoint struct {
 type copied struct {
 	own    bool
 	writes int
+}
+
+func (tx *txn) access() *access.Table {
+	tx.own(accessDomain)
+	return tx.Access
 }
 
 func (tx *txn) registry() *registry.Table {
@@ -83,9 +90,25 @@ func (tx *txn) commit() {
 			if ended := tx.log[n].Ended; ended != nil {
 				tx.release(ended, tx.log[n].At)
 			}
+			if gone := tx.log[n].TokenGone; gone != nil && tx.Registry.SessionsOfToken(gone.ID) > 0 {
+				tx.registry().EndToken(gone.ID, reasonRevoked, tx.log[n].At)
+			}
 		}
 		tx.copies[i].writes = domains[i].table(&tx.State).Writes()
 	}
+}
+
+// reasonRevoked is why a session ended whose token is gone.
+const reasonRevoked = "token revoked"
+
+// signIn is that of the registry, for a token that is there.
+func (tx *txn) signIn(c registry.SignIn, at time.Time) (registry.Session, error) {
+	if strings.HasPrefix(c.Token, access.IDPrefix) {
+		if _, ok := tx.Access.Token(c.Token); !ok {
+			return registry.Session{}, errNoToken(tx.Access, c.Token)
+		}
+	}
+	return tx.registry().SignIn(c, at)
 }
 
 // release takes from the jobs what hangs on a session that has ended.

@@ -97,7 +97,7 @@ var only = map[string][]string{
 	"github.com/hashicorp/raft-wal":            {"raftnode/disk"},
 	"go.etcd.io/bbolt":                         {"raftnode/disk"},
 	"github.com/labstack/echo/v4":              {"httpapi/rest"},
-	"github.com/tidwall/btree":                 {"registry", "jobs"},
+	"github.com/tidwall/btree":                 {"access", "registry", "jobs"},
 	"github.com/prometheus/client_golang":      {"node", "httpapi/rest", "httpapi/ops"},
 	"github.com/spf13/cobra":                   {"cmd/clipage", "cmd/coordinator", "cmd/raftctl", "cmd/worker"},
 	"github.com/jedib0t/go-pretty/v6":          {"cmd/coordinator", "cmd/raftctl"},
