@@ -85,6 +85,7 @@ func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 	}
 	opened(n)
 	defer context.AfterFunc(ctx, func() { c.Logger.Info("coordinator stops", "reason", context.Cause(ctx)) })()
+	limitMemory()
 	tuned := make(chan struct{})
 	go func() {
 		defer close(tuned)
