@@ -44,6 +44,8 @@ type process struct {
 	http, peer, ops string
 	component       string // native sessions; the same at every start, as a coordinator's row has it
 	data            string
+	token           string // that its clients send; "" is none
+	before          use    // what it took before it was abused
 	log             *logFile
 	cmd             *exec.Cmd
 	done            chan struct{}
@@ -272,7 +274,7 @@ func apiOf(t *testing.T, at ...*process) *client.Client {
 	for _, p := range at {
 		addrs = append(addrs, p.http)
 	}
-	c, err := client.New(client.Config{Addrs: addrs, Timeout: patience})
+	c, err := client.New(client.Config{Addrs: addrs, Token: at[0].token, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

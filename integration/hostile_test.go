@@ -70,8 +70,9 @@ func TestStormHostileCallers(t *testing.T) {
 
 // use is what a process takes of the machine.
 type use struct {
-	heap  int // bytes
-	files int
+	heap       int // bytes
+	files      int
+	goroutines int
 }
 
 func (p *process) use() (u use) {
@@ -82,6 +83,11 @@ func (p *process) use() (u use) {
 		p.t.Fatalf("the heap of %s is %v, %v", p.name, heap, err)
 	}
 	u.heap = int(heap)
+	goroutines, err := p.metric(p.t.Context(), "go_goroutines")
+	if err != nil || goroutines == 0 {
+		p.t.Fatalf("the goroutines of %s are %v, %v", p.name, goroutines, err)
+	}
+	u.goroutines = int(goroutines)
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Fatal(err)

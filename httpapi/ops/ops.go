@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -103,11 +104,28 @@ func (s *Server) metrics() {
 }
 
 func (s *Server) profiles() {
-	s.mux.Handle("/debug/pprof/*", http.HandlerFunc(pprof.Index), http.MethodGet)
-	s.mux.Handle("/debug/pprof/cmdline", http.HandlerFunc(pprof.Cmdline), http.MethodGet)
-	s.mux.Handle("/debug/pprof/profile", http.HandlerFunc(pprof.Profile), http.MethodGet)
-	s.mux.Handle("/debug/pprof/symbol", http.HandlerFunc(pprof.Symbol), http.MethodGet)
-	s.mux.Handle("/debug/pprof/trace", http.HandlerFunc(pprof.Trace), http.MethodGet)
+	for path, profile := range map[string]http.HandlerFunc{
+		"*": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		s.mux.Handle("/debug/pprof/"+path, bounded(profile), http.MethodGet)
+	}
+}
+
+// longestProfile is how many seconds a profile may run: net/http/pprof itself lets it run for
+// as long as asked, and only one can at a time.
+const longestProfile = 600
+
+// bounded refuses a profile that would run for too long.
+func bounded(profile http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := r.URL.Query().Get("seconds"); text != "" {
+			if seconds, err := strconv.ParseFloat(text, 64); err != nil || !(seconds >= 0 && seconds <= longestProfile) {
+				rest.WriteProblem(w, wire.Invalid("seconds", "a profile runs for at most %d seconds", longestProfile))
+				return
+			}
+		}
+		profile(w, r)
+	})
 }
 
 // ServeHTTP is what every request passes before it is routed.

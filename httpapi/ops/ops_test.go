@@ -127,6 +127,9 @@ func TestProbesMetricsAndProfiles(t *testing.T) {
 	}
 	s.get("/debug/pprof/", 200)
 	s.get("/debug/pprof/goroutine?debug=1", 200)
+	for _, path := range []string{"profile?seconds=601", "trace?seconds=1e30", "heap?seconds=NaN", "profile?seconds=-1"} {
+		s.refused("/debug/pprof/"+path, 400, wire.CodeInvalid)
+	}
 	s.refused("/v1/status", 404, wire.CodeNotFound)
 	s.refused("/livez", 405, wire.CodeInvalid, func(r *http.Request) { r.Method = "POST" })
 }
