@@ -43,6 +43,7 @@ type fake struct {
 	lastWho  control.Principal
 	lastCall json.RawMessage
 	refusal  error // of the next call
+	filtered bool  // the caller does not see all
 	sign     func(wire.SignIn) error
 }
 
@@ -77,7 +78,7 @@ func (f *fake) fresh(consistency string) control.Fresh {
 	if consistency == "" {
 		consistency = "default"
 	}
-	return control.Fresh{Index: f.index, Leader: "n1", Consistency: consistency, StaleMs: f.stale}
+	return control.Fresh{Index: f.index, Leader: "n1", Consistency: consistency, StaleMs: f.stale, Filtered: f.filtered}
 }
 
 // read waits as control does.

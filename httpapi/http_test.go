@@ -256,6 +256,96 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Tokens are taken from one header alone: elsewhere they are refused, and the text says where they belong.
+func TestTokenInAQueryOrACookieIsRefused(t *testing.T) {
+	t.Parallel()
+	token := "fmt_" + strings.Repeat("x", 43)
+	d := serve(t, func(c *httpapi.Config) {
+		known, err := control.NewAuthenticator([]string{control.HashToken(token)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Control.(*fake).Authenticator, c.AnyHost = known, true
+	})
+	for path, headers := range map[string][]string{
+		"/v1/status?token=" + token:                   nil,
+		"/v1/status?access_token=none-of-ours-at-all": nil,
+		"/v1/nothing?x=" + token:                      nil,
+		"/v1/status":                                  {"Cookie", "token=" + token},
+		"/v1/call/n1.laser/pong?a=%66mt_" + token[4:]: {"X-Session", "none"},
+		"/v1/session?access_token=" + token:           {"Upgrade", "websocket", "Connection", "Upgrade"},
+	} {
+		p := d.do("GET", path, "", headers...).wantProblem(401, wire.CodeUnauthorized, "")
+		if !strings.Contains(p.Detail, "never taken from a") || !strings.Contains(p.Detail, "Authorization: Bearer") {
+			t.Errorf("%s: %q does not say where a token belongs", path, p.Detail)
+		}
+		if strings.Contains(p.Detail, token[10:]) {
+			t.Errorf("%s: the answer has the token: %q", path, p.Detail)
+		}
+	}
+	// Who is let in is told so, too, and that the token is lost.
+	for path, field := range map[string]string{
+		"/v1/call/n1.laser/pong?a=1&b=" + token:       "b",
+		"/v1/call/n1.laser/pong?b=%66mt_" + token[4:]: "b",
+		"/v1/status?token=" + token:                   "token",
+	} {
+		p := d.do("GET", path, "", "Authorization", "Bearer "+token).wantProblem(400, wire.CodeInvalid, field)
+		if !strings.Contains(p.Detail, "revoke") || strings.Contains(p.Detail, token[10:]) {
+			t.Errorf("%s: %q", path, p.Detail)
+		}
+	}
+	p := d.do("GET", "/v1/status?access_token=abc", "", "Authorization", "Bearer "+token).wantProblem(400, wire.CodeInvalid, "access_token")
+	if !strings.Contains(p.Detail, "Authorization: Bearer") {
+		t.Errorf("%q does not say where a token belongs", p.Detail)
+	}
+}
+
+// Who presents no known token gets its answer before the body is read, whatever the path.
+func TestUnauthorizedBeforeTheBodyIsRead(t *testing.T) {
+	t.Parallel()
+	d := serve(t, func(c *httpapi.Config) {
+		known, err := control.NewAuthenticator([]string{control.HashToken("one")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Control.(*fake).Authenticator, c.AnyHost = known, true
+	})
+	for _, path := range []string{"/v1/jobs", "/v1/nothing"} {
+		conn, err := net.Dial("tcp", d.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{", path)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil) // though the body never comes
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("%s: got %d, %q", path, res.StatusCode, res.Header.Get("WWW-Authenticate"))
+		}
+	}
+}
+
+// A forbidden caller learns what it lacks, and which of its tokens lacks it; a list of which it does not see all says so.
+func TestForbiddenAndFiltered(t *testing.T) {
+	t.Parallel()
+	d := serve(t)
+	d.fake.refusal = &wire.Error{Code: wire.CodeForbidden, Message: "no", Needs: "jobs:read@lab1", Token: "t_1"}
+	if p := d.do("GET", "/v1/jobs", "").wantProblem(403, wire.CodeForbidden, ""); p.Needs != "jobs:read@lab1" || p.Token != "t_1" {
+		t.Errorf("needs %q, token %q", p.Needs, p.Token)
+	}
+	for _, filtered := range []string{"", "true"} {
+		d.fake.filtered = filtered != ""
+		for _, path := range []string{"/v1/components", "/v1/namespaces", "/v1/workers", "/v1/jobs", "/v1/jobs?filter=name==a"} {
+			if got := d.do("GET", path, "").wantStatus(200).header.Get("X-Filtered"); got != filtered {
+				t.Errorf("%s: X-Filtered is %q, want %q", path, got, filtered)
+			}
+		}
+	}
+}
+
 // Pages of other sites are kept out; programs and this coordinator's own pages
 // are not.
 func TestForeignPages(t *testing.T) {

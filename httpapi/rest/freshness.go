@@ -20,6 +20,7 @@ var (
 	noBuffering = []string{"no"}
 	zeroMs      = []string{"0"}
 	noLeader    = []string{""}
+	filtered    = []string{"true"}
 	consistency = map[string][]string{"stale": {"stale"}, "default": {"default"}, "strict": {"strict"}}
 )
 
@@ -92,9 +93,16 @@ func (rq *Request) ensureFreshness() {
 	}
 }
 
+// Filtered says in the headers that the caller does not see all there is, so that
+// something may have been left out. It must be called before anything is written.
+func (rq *Request) Filtered() { rq.w.Header()["X-Filtered"] = filtered }
+
 // FreshFrom sets the headers of a read, whether it succeeded or not, and returns
 // its error.
 func (rq *Request) FreshFrom(f control.Fresh, err error) error {
+	if err == nil && f.Filtered {
+		rq.Filtered()
+	}
 	if err == nil || f.Index > 0 {
 		rq.setFreshness(f)
 	}

@@ -56,6 +56,8 @@ func (p Params) parse(raw string, known []string) (Params, error) {
 			return p, wire.Invalid(strings.ToValidUTF8(Clip(name), "?"), "the query parameter %q is malformed", Clip(name))
 		case len(p) == maxParams:
 			return p, wire.Invalid("", "there are more than %d query parameters", maxParams)
+		case known != nil && !slices.Contains(known, name) && slices.Contains(tokenNames, strings.ToLower(name)):
+			return p, wire.Invalid(name, "unknown query parameter %q; if it was to be a token: %s", name, onlyHeader)
 		case known != nil && !slices.Contains(known, name):
 			return p, wire.Invalid(Clip(name), "unknown query parameter %q", Clip(name))
 		case p.Has(name) && !slices.Contains(repeatable, name):

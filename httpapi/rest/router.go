@@ -165,10 +165,13 @@ func (rt *Router) routingError(err error, c echo.Context) {
 // handler's panic is an internal fault of this request alone.
 func (rt *Router) serve(route *Route, c echo.Context) {
 	start := time.Now()
-	principal, err := rt.authenticate(c.Request())
-	if err != nil {
-		rt.refuse(c.Response().Writer, c.Request(), err)
-		return
+	var principal control.Principal
+	if route.Right != RightJoin { // else its handler judges the token
+		var err error
+		if principal, err = rt.authenticate(c.Request()); err != nil {
+			rt.refuse(c.Response().Writer, c.Request(), err)
+			return
+		}
 	}
 	rq := rt.requests.Get().(*Request)
 	rq.route, rq.echo, rq.w, rq.r, rq.principal = route, c, c.Response(), c.Request(), principal
