@@ -46,6 +46,9 @@ type Config struct {
 	Slots     int      // parts at once of that worker; default one for each processor
 	Insecure  bool     // allow addresses off loopback without TLS and tokens
 	TokenFile string   // bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes
+	// OpenDoors names the doors whose protocol has no lock (leco) and that other
+	// machines may reach all the same.
+	OpenDoors []string
 
 	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
 	HTTPCert, HTTPKey         string // TLS on REST

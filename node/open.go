@@ -75,7 +75,7 @@ func (o *opener) rollback() {
 // warn logs what an operator should mend though the node opens.
 func (o *opener) warn() {
 	if reason := o.cfg.insecureReason(); reason != "" {
-		o.log.Warn("running with --insecure", "open", reason)
+		o.log.Warn("other machines reach ports without a lock", "open", reason)
 	}
 	if o.files < warnBelowFiles {
 		o.log.Warn("few files may be open (ulimit -n): the doors take fewer connections", "files", o.files, "http", connLimit(o.files, httpFiles, httpapi.DefaultConns))

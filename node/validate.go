@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
 // Validate returns the first setting that cannot work, by its flag's name.
 func (c Config) Validate() error {
 	for _, check := range []func() error{
-		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkListeners, c.checkAdvertise, c.checkSecurity,
+		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkListeners, c.checkAdvertise, c.checkOpenDoors, c.checkSecurity,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -171,8 +172,8 @@ func (c Config) checkSecurity() error {
 		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
 	}
 	for _, a := range c.lecoAddrs() {
-		if a.addr != "" && !isLoopback(a.addr) {
-			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --insecure", a.flag, a.addr)
+		if a.addr != "" && !isLoopback(a.addr) && !slices.Contains(c.OpenDoors, doorLECO) {
+			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --open-doors leco", a.flag, a.addr)
 		}
 	}
 	if !isLoopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
@@ -181,14 +182,33 @@ func (c Config) checkSecurity() error {
 	return nil
 }
 
-// insecureReason says which port is not secured because of --insecure; "" is none.
+// doorLECO is the door for LECO by its name in --open-doors.
+const doorLECO = "leco"
+
+func (c Config) checkOpenDoors() error {
+	for _, door := range c.OpenDoors {
+		if door != doorLECO {
+			return fmt.Errorf("--open-doors %q: the only door without a lock is leco", door)
+		}
+	}
+	return nil
+}
+
+// insecureReason says which ports other machines reach without a lock, because of
+// --insecure or of --open-doors; "" is none.
 func (c Config) insecureReason() string {
+	var open []string
 	secure := c
 	secure.Insecure = false
 	if err := secure.checkSecurity(); err != nil {
-		return err.Error()
+		open = append(open, err.Error())
 	}
-	return ""
+	for _, a := range c.lecoAddrs() {
+		if a.addr != "" && !isLoopback(a.addr) && slices.Contains(c.OpenDoors, doorLECO) {
+			open = append(open, fmt.Sprintf("%s %s is reachable from other machines and LECO has no lock: --open-doors leco", a.flag, a.addr))
+		}
+	}
+	return strings.Join(open, "; ")
 }
 
 // allOrNone refuses some of the files that only work together.

@@ -381,7 +381,7 @@ type Status struct {
 	HeapBytes      uint64            `json:"heap_bytes"`
 	MessageCounts  map[string]uint64 `json:"messages"` // as router.Stats counts them, by name, since the start
 	WriteCounts    map[string]uint64 `json:"writes"`   // by outcome, since the start
-	InsecureReason string            `json:"insecure,omitempty"`
+	InsecureReason string            `json:"insecure_reason,omitempty"`
 	SlowConsumers  *SlowConsumers    `json:"slow_consumers,omitempty"`
 	Disk           *DiskSpace        `json:"disk,omitempty"`
 }

@@ -67,6 +67,7 @@ func (s *serveSettings) declareDoors() {
 	s.BoolVar(&c.LECOShutDown, "leco-shut-down", false, "LECO's shut_down stops this coordinator also when --leco-addr is not on loopback")
 	s.BoolVar(&c.Insecure, "insecure", false, "allow addresses off loopback without TLS and tokens")
 	s.StringVar(&c.TokenFile, "token-file", "", "bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes")
+	s.StringSliceVar(&c.OpenDoors, "open-doors", nil, "doors without a lock that other machines may reach: leco")
 	s.StringVar(&c.PeerCA, "peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
 	s.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this coordinator")
 	s.StringVar(&c.PeerKey, "peer-key", "", "its key")
