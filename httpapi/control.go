@@ -28,6 +28,8 @@ type UseCases interface {
 	ClusterID() string
 	// Authenticate is asked once for each request, before its body is read.
 	Authenticate(from control.Credentials) (control.Principal, error)
+	// Filtered tells whether there may be rows of a right that who does not see.
+	Filtered(who control.Principal, right control.Right) bool
 
 	SignIn(ctx context.Context, who control.Principal, in wire.SignIn, key string) (wire.SignedIn, error)
 	SignOut(ctx context.Context, who control.Principal, full string) (uint64, error)
@@ -73,4 +75,5 @@ type Inbox interface {
 type Cursor interface {
 	Next(ctx context.Context) (events []wire.Event, lagged bool, err error)
 	At() control.Position
+	Filtered() bool // there may be events that the principal does not see
 }

@@ -37,6 +37,9 @@ func (a *API) events(rq *rest.Request) error {
 		if err != nil {
 			return err
 		}
+		if cursor.Filtered() {
+			rq.Filtered()
+		}
 		s, err := rq.StartEvents(cursor.At().String())
 		if err != nil {
 			return nil // the reader is gone

@@ -522,6 +522,11 @@ func (f *fake) Events(_ control.Principal, topics []string, after *control.Posit
 	return c, nil
 }
 
+func (c *cursor) Filtered() bool { return c.f.filtered }
+
+// Filtered hides the Authenticator's: the fake's caller sees what the test says.
+func (f *fake) Filtered(control.Principal, control.Right) bool { return f.filtered }
+
 func (c *cursor) At() control.Position { return c.at }
 
 func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {

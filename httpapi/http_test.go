@@ -338,10 +338,13 @@ func TestForbiddenAndFiltered(t *testing.T) {
 	}
 	for _, filtered := range []string{"", "true"} {
 		d.fake.filtered = filtered != ""
-		for _, path := range []string{"/v1/components", "/v1/namespaces", "/v1/workers", "/v1/jobs", "/v1/jobs?filter=name==a"} {
+		for _, path := range []string{"/v1/components", "/v1/namespaces", "/v1/workers", "/v1/jobs", "/v1/jobs?filter=name==a", "/v1/status"} {
 			if got := d.do("GET", path, "").wantStatus(200).header.Get("X-Filtered"); got != filtered {
 				t.Errorf("%s: X-Filtered is %q, want %q", path, got, filtered)
 			}
+		}
+		if got := d.stream("/v1/events").res.Header.Get("X-Filtered"); got != filtered {
+			t.Errorf("/v1/events: X-Filtered is %q, want %q", got, filtered)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -247,10 +248,16 @@ func deliveryFailure(to string, err error) []byte {
 		Code    wire.Code `json:"code"`
 		Message string    `json:"message"`
 		To      string    `json:"to"`
+		Needs   string    `json:"needs,omitempty"`
+		Token   string    `json:"token,omitempty"`
 	}
 	code, known := jsonrpc.CodeServer, wire.CodeOf(err)
 	if known == wire.CodeNotFound {
 		code = jsonrpc.CodeReceiverUnknown
 	}
-	return encodeError(nil, jsonrpc.NewError(code, err.Error(), data{known, err.Error(), to}))
+	d := data{Code: known, Message: err.Error(), To: to}
+	if refusal := (*wire.Error)(nil); errors.As(err, &refusal) {
+		d.Needs, d.Token = refusal.Needs, refusal.Token
+	}
+	return encodeError(nil, jsonrpc.NewError(code, err.Error(), d))
 }

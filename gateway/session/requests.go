@@ -187,10 +187,10 @@ func (c *Conn) authenticate(token string) (control.Principal, error) {
 	from := c.from
 	from.Token = token
 	who, err := c.hub.control.Authenticate(from)
-	if err != nil {
-		return who, wire.Refuse(wire.CodeUnauthorized, "a sign-in here needs a token that is known")
+	if err != nil && token == "" {
+		err = wire.Refuse(wire.CodeUnauthorized, "a sign-in here needs a token, and none was sent")
 	}
-	return who, nil
+	return who, err
 }
 
 // attach attaches the session and its mailbox, behind the answer to its sign-in.
