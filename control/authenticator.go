@@ -3,8 +3,8 @@ package control
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,20 +26,23 @@ func HashToken(token string) string {
 // those of its token file, that of its own worker, and those of the state. The
 // zero value asks for none.
 type Authenticator struct {
-	local *localTokens      // shared by copies; nil: none
-	view  func() *fsm.State // nil: no state
+	local *localTokens // shared by copies; nil: none
+	state stateTokens  // nil: no state
+	view  func() *fsm.State
 	now   func() time.Time
 	own   string // namespace of this coordinator
 	holds *holds
 }
 
-// localTokens are the tokens that only this coordinator knows.
+// localTokens are the tokens that only this coordinator knows, by their hashes.
 type localTokens struct {
-	// mu makes changes one after the other; set and changed are replaced under it.
+	// mu makes changes one after the other, and guards all but set.
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
-	worker  string        // id of the own worker's; "": none
-	set     atomic.Pointer[localSet]
+	file    [][sha256.Size]byte
+	worker  [][sha256.Size]byte // of the own worker, at most one
+
+	set atomic.Pointer[localSet]
 }
 
 // localSet is immutable.
@@ -49,88 +52,82 @@ type localSet struct {
 	ids    map[string]bool
 }
 
+func newLocalTokens() *localTokens {
+	l := &localTokens{changed: make(chan struct{})}
+	l.set.Store(new(localSet))
+	return l
+}
+
+// change makes a change and the set that comes of it.
+func (l *localTokens) change(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do()
+	next := &localSet{asked: len(l.file) > 0, byHash: map[[sha256.Size]byte]string{}, ids: map[string]bool{}}
+	for _, sum := range slices.Concat(l.file, l.worker) {
+		id := localTokenID(sum)
+		next.byHash[sum], next.ids[id] = id, true
+	}
+	l.set.Store(next)
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
 // NewAuthenticator returns an Authenticator that knows tokens by their hashes (see
 // HashToken), each of which may do everything here. Without any, none is asked
-// for until there is one in the state.
+// for until there is one in the state. Errors name the hash that is none.
 func NewAuthenticator(tokenHashes []string) (*Authenticator, error) {
-	a := &Authenticator{local: &localTokens{changed: make(chan struct{})}, now: time.Now, holds: new(holds)}
-	if err := a.SetFile(tokenHashes); err != nil {
-		return nil, err
-	}
-	return a, nil
+	a := &Authenticator{local: newLocalTokens()}
+	return a, a.SetFile(tokenHashes)
 }
 
 // of returns the Authenticator of one coordinator, with the tokens of a.
 func (a *Authenticator) of(machine *fsm.Machine, now func() time.Time, namespace string) *Authenticator {
 	local := a.local
 	if local == nil {
-		local = &localTokens{changed: make(chan struct{})}
-		local.set.Store(new(localSet))
+		local = newLocalTokens()
 	}
-	return &Authenticator{local: local, view: machine.View, now: now, own: namespace, holds: new(holds)}
+	return &Authenticator{local: local, state: tokensOf(machine), view: machine.View, now: now, own: namespace, holds: new(holds)}
 }
 
 // SetFile replaces the tokens of the token file: what is not among them any more
 // opens nothing from now on. Errors name the hash that is none; nothing changes
 // then.
 func (a *Authenticator) SetFile(tokenHashes []string) error {
-	next := &localSet{asked: len(tokenHashes) > 0, byHash: map[[sha256.Size]byte]string{}, ids: map[string]bool{}}
-	for i, h := range tokenHashes {
-		if err := next.add(h); err != nil {
-			return fmt.Errorf("token hash %d: %w", i+1, err)
-		}
+	sums, err := parseHashes(tokenHashes)
+	if err == nil {
+		a.local.change(func() { a.local.file = sums })
 	}
-	return a.local.replace(func() error {
-		if a.local.worker == "" {
-			return nil
-		}
-		return next.add(a.local.worker)
-	}, next)
+	return err
 }
 
 // SetWorker makes the token of this coordinator's own worker known, which may do
-// everything. It does not make the doors ask for tokens.
+// everything. It does not make the doors ask for tokens. Errors: it is no hash.
 func (a *Authenticator) SetWorker(tokenHash string) error {
-	old := a.local.set.Load()
-	next := &localSet{asked: old.asked, byHash: map[[sha256.Size]byte]string{}, ids: map[string]bool{}}
-	for sum := range old.byHash {
-		if err := next.add(hex.EncodeToString(sum[:])); err != nil {
-			return err
+	sums, err := parseHashes([]string{tokenHash})
+	if err == nil {
+		a.local.change(func() { a.local.worker = sums })
+	}
+	return err
+}
+
+func parseHashes(tokenHashes []string) ([][sha256.Size]byte, error) {
+	sums := make([][sha256.Size]byte, len(tokenHashes))
+	for i, h := range tokenHashes {
+		raw, err := hex.DecodeString(h)
+		if err != nil || len(raw) != sha256.Size {
+			return nil, fmt.Errorf("token hash %d is not a SHA-256 in hex", i+1)
 		}
+		sums[i] = [sha256.Size]byte(raw)
 	}
-	return a.local.replace(func() error {
-		a.local.worker = tokenHash
-		return next.add(tokenHash)
-	}, next)
-}
-
-func (l *localTokens) replace(complete func() error, next *localSet) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := complete(); err != nil {
-		return err
-	}
-	l.set.Store(next)
-	close(l.changed)
-	l.changed = make(chan struct{})
-	return nil
-}
-
-func (s *localSet) add(tokenHash string) error {
-	raw, err := hex.DecodeString(tokenHash)
-	if err != nil || len(raw) != sha256.Size {
-		return errors.New("that is not a SHA-256 in hex")
-	}
-	id := fileTokenID(tokenHash)
-	s.byHash[[sha256.Size]byte(raw)], s.ids[id] = id, true
-	return nil
+	return sums, nil
 }
 
 // fileToken begins the id of a token that is not in the state: the first hex
 // digits of its hash follow.
 const fileToken = "file:"
 
-func fileTokenID(tokenHash string) string { return fileToken + tokenHash[:12] }
+func localTokenID(sum [sha256.Size]byte) string { return fileToken + hex.EncodeToString(sum[:6]) }
 
 // TokensChanged is closed at the next change of the tokens that only this
 // coordinator knows.
@@ -174,7 +171,7 @@ func (a *Authenticator) identify(token string) (string, error) {
 			return id, nil
 		}
 	}
-	row, ok := a.tokenByHash(hex.EncodeToString(sum[:]))
+	row, ok := a.tokens().byHash(hex.EncodeToString(sum[:]))
 	if !ok {
 		return "", nil
 	}
@@ -189,9 +186,17 @@ func (a *Authenticator) inTime(row stateToken) error {
 	return nil
 }
 
+// tokens are those of the state.
+func (a *Authenticator) tokens() stateTokens {
+	if a.state == nil {
+		return noTokens{}
+	}
+	return a.state
+}
+
 // asks reports whether tokens are asked for: there is a file of them here, or
 // there are tokens in the state.
-func (a *Authenticator) asks() bool { return a.fileAsks() || a.stateAsks() }
+func (a *Authenticator) asks() bool { return a.fileAsks() || a.tokens().asked() }
 
 func (a *Authenticator) fileAsks() bool { return a.local != nil && a.local.set.Load().asked }
 
@@ -214,7 +219,7 @@ func (a *Authenticator) permissionOf(who Principal) (permission, error) {
 	if a.local.set.Load().ids[who.token] {
 		return permission{all: true}, nil
 	}
-	row, ok := a.tokenByID(who.token)
+	row, ok := a.tokens().byID(who.token)
 	if !ok {
 		return permission{}, wire.Refuse(wire.CodeUnauthorized, "token %s is not valid any more", who.token)
 	}
@@ -248,25 +253,34 @@ func fixedGrants(own string) access.Grants {
 // AsSession is the principal of a session that asks over its mailbox or its
 // connection, where no secret is needed. It has the grants of the session's token.
 func (a *Authenticator) AsSession(s registry.Session) Principal {
-	return Principal{from: Credentials{Door: Door(s.Kind), Name: s.FullName}, token: tokenOf(s), session: true, admitted: true}
+	return Principal{from: Credentials{Door: Door(s.Kind), Name: s.FullName}, token: s.Token, session: true, admitted: true}
+}
+
+// SessionToken is the token that a session which the principal signs in belongs to:
+// "" if none is asked for, and while the cluster's level has no place for it.
+func (a *Authenticator) SessionToken(who Principal) string {
+	if a.view().Level < access.Level || !a.asks() {
+		return ""
+	}
+	return who.token
 }
 
 // SameToken reports whether a session belongs to the principal's token.
 func (a *Authenticator) SameToken(who Principal, s registry.Session) bool {
-	return tokenOf(s) == a.sessionToken(who)
+	return s.Token == a.SessionToken(who)
 }
 
 // Lost says why a session must end: its token is not valid any more, or a token is
 // asked for and it has none; "" if neither. Sessions of tokens in the state end
 // with them, by the log.
 func (a *Authenticator) Lost(s registry.Session) string {
-	if Door(s.Kind).withoutTokens() || isStateToken(tokenOf(s)) {
+	if Door(s.Kind).withoutTokens() || isStateToken(s.Token) {
 		return ""
 	}
 	switch _, err := a.permissionOf(a.AsSession(s)); {
 	case err == nil:
 		return ""
-	case tokenOf(s) == "":
+	case s.Token == "":
 		return "a token is asked for by now"
 	}
 	return "token revoked"
@@ -280,7 +294,7 @@ type TokenState struct {
 
 // TokenState returns the one of now.
 func (a *Authenticator) TokenState() TokenState {
-	now := TokenState{state: a.stateChanged()}
+	now := TokenState{state: a.tokens().changed()}
 	if a.local != nil {
 		now.local = a.local.set.Load()
 	}

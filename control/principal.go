@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 
+	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 )
 
@@ -53,6 +55,17 @@ func (p Principal) Name() string {
 // Token is the id of the principal's token: t_... of one in the state, file:... of
 // one that only this coordinator knows; "" if it has none.
 func (p Principal) Token() string { return p.token }
+
+// Author is the principal as the author of a command that needs a right in a
+// namespace ("": of the cluster): its token is judged once more at the command's
+// place in the log.
+func (p Principal) Author(right Right, namespace string) propose.Author {
+	a := propose.Author{By: p.Name()}
+	if isStateToken(p.token) {
+		a.Token, a.Needs = p.token, access.Grants{{Right: right, Namespace: namespace}}
+	}
+	return a
+}
 
 // Remote is the address that the principal asks from; "" is not known.
 func (p Principal) Remote() string { return p.from.Remote }

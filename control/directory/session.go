@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
@@ -19,7 +20,7 @@ func (d *Directory) SignOut(ctx context.Context, who control.Principal, full str
 	if err != nil {
 		return 0, err
 	}
-	return d.home.EndSession(ctx, s)
+	return d.home.EndSession(ctx, home.SignsOut(who, s), s)
 }
 
 // RemoveComponent ends a session against its will. It stays removed: its
@@ -47,7 +48,7 @@ func (d *Directory) RemoveComponent(ctx context.Context, who control.Principal, 
 		if !live {
 			return 0, wire.Refuse(wire.CodeNotFound, "%.600q is not signed in", full)
 		}
-		_, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindRemove, propose.Author{By: who.Name()},
+		_, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindRemove, who.Author(control.Admin, control.ComponentThing(full).Namespace),
 			registry.Remove{FullName: full, Session: row.ID, Reason: reason})
 		if wire.CodeOf(err) == wire.CodeNotFound {
 			continue // it ended in between, and another may be signed in

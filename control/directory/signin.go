@@ -76,19 +76,19 @@ func (d *Directory) signIn(ctx context.Context, who control.Principal, in wire.S
 		Name: in.Name, Namespace: in.Namespace, Session: session, SecretHash: registry.HashSecret(secret),
 		Home: d.Self().ID, Kind: string(who.Door()), Labels: registry.LabelsOf(in.Labels), Place: in.Place, Lease: time.Duration(in.Lease),
 		Runtimes: in.Runtimes, Slots: in.Slots, TakeOver: over, Keep: over,
-		Attempt: in.Attempt,
+		Attempt: in.Attempt, Token: d.SessionToken(who),
 	}
 	if err := d.AdmitSession(ctx, command); err != nil {
 		return wire.SignedIn{}, err
 	}
-	row, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindSignIn, propose.Author{By: who.Name()}, command)
+	row, index, err := propose.Do[registry.Session](ctx, d.Proposer(), registry.KindSignIn, who.Author(control.ComponentsWrite, in.Namespace), command)
 	if err != nil {
 		return wire.SignedIn{}, err
 	}
 	d.home.Reconcile(row.FullName, row.ID)
 	if err := d.Authorize(who, control.AnyRight, control.Thing{}); err != nil {
 		// Its token ended meanwhile, perhaps before the session was there to end with it.
-		_, _ = d.home.EndSession(ctx, row)
+		_ = d.home.EndSessions(ctx, []registry.Fence{row.Fence()}, "token revoked")
 		return wire.SignedIn{}, err
 	}
 	if err := d.leased(ctx, row); err != nil {

@@ -190,12 +190,17 @@ func (h *Home) SignOutAs(ctx context.Context, who control.Principal, s registry.
 	if err := h.Authorize(who, control.ComponentsWrite, control.ComponentThing(s.FullName)); err != nil {
 		return 0, err
 	}
-	return h.EndSession(ctx, s)
+	return h.EndSession(ctx, SignsOut(who, s), s)
+}
+
+// SignsOut is a principal as the author of its session's sign-out.
+func SignsOut(who control.Principal, s registry.Session) propose.Author {
+	return who.ForSession(s).Author(control.ComponentsWrite, s.Namespace)
 }
 
 // EndSession is SignOutAs for who may.
-func (h *Home) EndSession(ctx context.Context, s registry.Session) (uint64, error) {
-	_, index, err := propose.Do[struct{}](ctx, h.Proposer(), registry.KindSignOut, propose.Author{By: s.FullName}, registry.SignOut{FullName: s.FullName, Session: s.ID, Final: true})
+func (h *Home) EndSession(ctx context.Context, by propose.Author, s registry.Session) (uint64, error) {
+	_, index, err := propose.Do[struct{}](ctx, h.Proposer(), registry.KindSignOut, by, registry.SignOut{FullName: s.FullName, Session: s.ID, Final: true})
 	if err == nil {
 		h.Reconcile(s.FullName, s.ID)
 	}

@@ -43,7 +43,7 @@ func (w *Work) Submit(ctx context.Context, who control.Principal, in wire.Submit
 	if err := w.AdmitJob(ctx, id, spec); err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindSubmit, propose.Author{By: who.Name()}, jobs.Submit{
+	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindSubmit, who.Author(control.JobsWrite, namespaceOf(in)), jobs.Submit{
 		ID: id, Spec: spec, By: who.Name(), ResultQuota: w.Bounds().JobResultBytes,
 	})
 	if err != nil {
@@ -67,11 +67,11 @@ func (w *Work) CancelJob(ctx context.Context, who control.Principal, id, reason 
 	if !control.PlainText(reason, 1024) {
 		return wire.Job{}, 0, wire.Invalid("reason", "a reason is at most 1024 bytes of plain text")
 	}
-	_, err := control.Certain(ctx, w.Core, func(view *fsm.State) (jobs.Job, error) { return w.jobFor(view, who, control.JobsWrite, id) })
+	known, err := control.Certain(ctx, w.Core, func(view *fsm.State) (jobs.Job, error) { return w.jobFor(view, who, control.JobsWrite, id) })
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, propose.Author{By: who.Name()}, jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, who.Author(control.JobsWrite, control.NamespaceOfJob(known)), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
 	}
@@ -85,6 +85,7 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 	if err := w.Authorize(who, control.JobsWrite, control.Thing{ID: id}); err != nil {
 		return wire.Job{}, 0, err
 	}
+	namespace := ""
 	was, err := control.Certain(ctx, w.Core, func(view *fsm.State) (wire.Job, error) {
 		j, err := w.jobFor(view, who, control.JobsWrite, id)
 		if err == nil && !jobs.Final(j.State) {
@@ -93,12 +94,13 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 		if err != nil {
 			return wire.Job{}, err
 		}
+		namespace = control.NamespaceOfJob(j)
 		return jobWire(view, j, false), nil
 	})
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	_, index, err := propose.Do[struct{}](ctx, w.Proposer(), jobs.KindForget, propose.Author{By: who.Name()}, jobs.Forget{ID: id})
+	_, index, err := propose.Do[struct{}](ctx, w.Proposer(), jobs.KindForget, who.Author(control.JobsWrite, namespace), jobs.Forget{ID: id})
 	return was, index, err
 }
 

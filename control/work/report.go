@@ -42,7 +42,7 @@ func (w *Work) StartParts(ctx context.Context, who control.Principal, s registry
 	for i, p := range in.Parts {
 		lines[i] = jobs.RefOf(p, s.ID)
 	}
-	return report(ctx, w, s, jobs.KindStart, lines, func(part []jobs.Ref) any { return jobs.Start{Parts: part} })
+	return report(ctx, w, reporter(who, s), jobs.KindStart, lines, func(part []jobs.Ref) any { return jobs.Start{Parts: part} })
 }
 
 // FinishParts records what parts came to. Results and errors as of StartParts.
@@ -61,7 +61,7 @@ func (w *Work) FinishParts(ctx context.Context, who control.Principal, s registr
 			lines[i].OK, lines[i].Result, lines[i].Error = false, nil, why
 		}
 	}
-	return report(ctx, w, s, jobs.KindFinish, lines, func(part []jobs.PartDone) any {
+	return report(ctx, w, reporter(who, s), jobs.KindFinish, lines, func(part []jobs.PartDone) any {
 		return jobs.Finish{Parts: part, ResultQuota: w.Bounds().ResultBytes}
 	})
 }
@@ -77,9 +77,14 @@ func noResult(result json.RawMessage) string {
 	return ""
 }
 
+// reporter is a worker as the author of its reports.
+func reporter(who control.Principal, s registry.Session) propose.Author {
+	return who.ForSession(s).Author(control.ComponentsWrite, s.Namespace)
+}
+
 // report carries the lines through the log in as few commands as hold them.
 // When one fails, those before it stay: a repeat of the whole is harmless.
-func report[L any](ctx context.Context, w *Work, s registry.Session, kind string, lines []L, command func([]L) any) (wire.PartVerdicts, uint64, error) {
+func report[L any](ctx context.Context, w *Work, by propose.Author, kind string, lines []L, command func([]L) any) (wire.PartVerdicts, uint64, error) {
 	out := wire.PartVerdicts{Parts: make([]wire.PartVerdict, 0, len(lines))}
 	var index uint64
 	for len(lines) > 0 {
@@ -87,7 +92,7 @@ func report[L any](ctx context.Context, w *Work, s registry.Session, kind string
 		if err != nil {
 			return wire.PartVerdicts{}, index, err
 		}
-		verdicts, at, err := propose.Do[[]jobs.Verdict](ctx, w.Proposer(), kind, propose.Author{By: s.FullName}, command(lines[:n]))
+		verdicts, at, err := propose.Do[[]jobs.Verdict](ctx, w.Proposer(), kind, by, command(lines[:n]))
 		if err != nil {
 			return wire.PartVerdicts{}, at, err
 		}
