@@ -117,6 +117,10 @@ func (r *rows) removeInvite(row *Invitation) {
 func (t *Table) Len() int     { return t.view().tokens.Len() }
 func (t *Table) Invited() int { return t.view().invites.Len() }
 
+// Asked reports whether tokens are asked for: there is one, or there was one, so
+// that nobody comes in because the last one has expired.
+func (t *Table) Asked() bool { return t.Len() > 0 || t.view().gone.order.Len() > 0 }
+
 // Token returns the token of an id.
 func (t *Table) Token(id string) (Token, bool) { return deref(t.view().tokens.Get(id)) }
 

@@ -87,7 +87,7 @@ func (a *Authenticator) of(machine *fsm.Machine, now func() time.Time, namespace
 	if local == nil {
 		local = newLocalTokens()
 	}
-	return &Authenticator{local: local, state: tokensOf(machine), view: machine.View, now: now, own: namespace, holds: new(holds)}
+	return &Authenticator{local: local, state: tokensIn{machine}, view: machine.View, now: now, own: namespace, holds: new(holds)}
 }
 
 // SetFile replaces the tokens of the token file: what is not among them any more
@@ -163,7 +163,8 @@ func (a *Authenticator) Authenticate(from Credentials) (Principal, error) {
 
 // identify returns the id of a token, "" if it is not known. It looks it up by its
 // hash: what the time of that tells is about hashes, which open nothing, and it
-// does not depend on how many tokens there are. Errors: unauthorized (expired).
+// does not depend on how many tokens there are. Errors: unauthorized (it was revoked,
+// or has expired).
 func (a *Authenticator) identify(token string) (string, error) {
 	sum := sha256.Sum256([]byte(token))
 	if a.local != nil {
@@ -171,8 +172,12 @@ func (a *Authenticator) identify(token string) (string, error) {
 			return id, nil
 		}
 	}
-	row, ok := a.tokens().byHash(hex.EncodeToString(sum[:]))
+	hash := hex.EncodeToString(sum[:])
+	row, ok := a.tokens().byHash(hash)
 	if !ok {
+		if why, was := a.tokens().goneHash(hash); was {
+			return "", wire.Refuse(wire.CodeUnauthorized, "%s", why)
+		}
 		return "", nil
 	}
 	return row.ID, a.inTime(row)

@@ -37,7 +37,6 @@ type testCluster struct {
 
 	lastCommand   []byte                 // the command that was committed last
 	authenticator *control.Authenticator // of coordinators that start
-	tokens        control.TestTokens     // of the state, for coordinators that start
 	bounds        control.Bounds         // of coordinators that start
 	cutOff        map[string]bool        // coordinators that are out of touch with the log
 
@@ -103,7 +102,6 @@ func (w *testCluster) start(id string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	control.UseTokens(c.Core.Authenticator, &w.tokens)
 	s.UseCases = c
 	done := make(chan error, 1)
 	go func() { done <- c.Run(context.Background()) }()

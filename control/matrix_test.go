@@ -3,7 +3,6 @@ package control_test
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,6 +164,21 @@ var matrix = map[string]want{
 	}},
 	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error { return n.Promote(t.Context(), who, "") }},
 	"Demote":  {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error { return n.Demote(t.Context(), who, "") }},
+	"CreateToken": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.CreateToken(t.Context(), who, wire.NewToken{}, ""))
+	}},
+	"TokenList": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.TokenList(t.Context(), who, control.Read{}, control.Page{}))
+	}},
+	"TokenByID": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.TokenByID(t.Context(), who, control.Read{}, "t_nobody"))
+	}},
+	"RevokeToken": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.RevokeToken(t.Context(), who, "t_nobody"))
+	}},
+	"OwnToken": {"any", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.OwnToken(t.Context(), who))
+	}},
 	"Transfer": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.Transfer(t.Context(), who, wire.Transfer{}))
 	}},
@@ -196,26 +210,30 @@ func TestMatrix(t *testing.T) {
 				t.Errorf("%s takes a principal: %v; in the matrix: %v", name, asks, listed)
 			}
 		}
-		list := []control.TestToken{
-			{ID: "t_old", Secret: "expired", Grants: access.Grants{{Right: access.Admin}}, Expires: time.Now().Add(time.Hour)},
-			{ID: "t_gone", Secret: "revoked", Grants: access.Grants{{Right: access.Admin}}},
+		w.newestLevel()
+		list := []access.Create{
+			{ID: "t_old", Hash: control.HashToken("secret of t_old"), Grants: access.Grants{{Right: access.Admin}}, Expires: time.Now().Add(time.Hour)},
+			{ID: "t_gone", Hash: control.HashToken("secret of t_gone"), Grants: access.Grants{{Right: access.Admin}}},
 		}
 		for _, right := range access.Rights() {
 			for _, at := range []string{"", "n1", "default", "elsewhere", "*"} {
 				g := access.Grant{Right: right, Namespace: at}
 				if _, err := access.ParseGrant(g.String()); err == nil {
-					list = append(list, control.TestToken{ID: "t_" + g.String(), Secret: "secret of " + g.String(), Grants: access.Grants{g}})
+					id := "t_" + g.String()
+					list = append(list, access.Create{ID: id, Hash: control.HashToken("secret of " + id), Grants: access.Grants{g}})
 				}
 			}
 		}
-		w.tokens.Set(list...)
+		for _, c := range list {
+			noError(t, resultError(w.apply(access.KindCreate, c)))
+		}
 		whos := map[string]control.Principal{"nobody": {}, "file": n1.bearer(t, "of-the-file")}
 		for _, k := range list {
-			whos[k.ID] = n1.bearer(t, k.Secret)
+			whos[k.ID] = n1.bearer(t, "secret of "+k.ID)
 		}
-		w.tokens.Set(slices.Concat(list[:1], list[2:])...)
+		noError(t, resultError(w.apply(access.KindRevoke, access.Revoke{ID: "t_gone"})))
 		time.Sleep(2 * time.Hour)
-		for secret, says := range map[string]string{"": "not known", "wrong": "not known", "revoked": "not known", "expired": "t_old expired at ", file: "not known"} {
+		for secret, says := range map[string]string{"": "not known", "wrong": "not known", "secret of t_gone": "t_gone was revoked", "secret of t_old": "t_old expired at ", file: "not known"} {
 			_, err := n1.Authenticate(control.Credentials{Token: secret})
 			refused(t, err, wire.CodeUnauthorized, says)
 		}
@@ -291,9 +309,9 @@ func TestWhatOneNamespaceSees(t *testing.T) {
 		n2.worker(t, "worker")
 		n1.submit(t, "j1", 1)
 		w.askFor("n1", "of-the-file") // so that sessions without a token stay
-		w.tokens.Set(control.TestToken{ID: "t_1", Secret: "one", Grants: access.Grants{
-			{Right: access.Read, Namespace: "n1"}, {Right: access.ClusterRead},
-		}}, control.TestToken{ID: "t_2", Secret: "two", Grants: access.Grants{{Right: access.JobsRead, Namespace: "default"}}})
+		w.newestLevel()
+		w.create("one", "read@n1", "cluster:read")
+		w.create("two", "jobs:read@default")
 		one, two := n1.bearer(t, "one"), n1.bearer(t, "two")
 		cursor, err := n1.Events(one, nil, &control.Position{})
 		noError(t, err)
@@ -349,7 +367,8 @@ func TestSessionsWithoutATokenEnd(t *testing.T) {
 		native := n1.signIn(t, "laser")
 		_, err := n1.SignIn(t.Context(), present(control.Credentials{Door: control.DoorLECO}), wire.SignIn{Name: "camera"}, "")
 		noError(t, err)
-		w.tokens.Set(control.TestToken{ID: "t_1", Secret: "one", Grants: access.Grants{{Right: access.Admin}}})
+		w.newestLevel()
+		w.create("one", "admin")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		ended, gone := n1.State().Registry.Ended(native.Session)

@@ -67,6 +67,10 @@ func (p Principal) Author(right Right, namespace string) propose.Author {
 	return a
 }
 
+// Seed is what stands for the bearer of the principal's token, and cannot be
+// guessed; the zero value if it presented none.
+func (p Principal) Seed() [32]byte { return p.seed }
+
 // Remote is the address that the principal asks from; "" is not known.
 func (p Principal) Remote() string { return p.from.Remote }
 

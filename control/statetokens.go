@@ -20,6 +20,8 @@ type stateToken struct {
 type stateTokens interface {
 	byHash(hash string) (stateToken, bool)
 	byID(id string) (stateToken, bool)
+	// goneHash says what became of a token that is not in the state any more.
+	goneHash(hash string) (string, bool)
 	// asked reports whether tokens are asked for, since there is one in the state.
 	asked() bool
 	// changed is the index at which they changed last.
@@ -31,16 +33,34 @@ type noTokens struct{}
 
 func (noTokens) byHash(string) (stateToken, bool) { return stateToken{}, false }
 func (noTokens) byID(string) (stateToken, bool)   { return stateToken{}, false }
+func (noTokens) goneHash(string) (string, bool)   { return "", false }
 func (noTokens) asked() bool                      { return false }
 func (noTokens) changed() uint64                  { return 0 }
 
-// tokensOf returns the tokens in the state of a machine.
-func tokensOf(*fsm.Machine) stateTokens { return noTokens{} }
+// tokensIn are the tokens in the state of a machine.
+type tokensIn struct{ machine *fsm.Machine }
 
-// tokenPrefix begins the id of a token of the state.
-const tokenPrefix = "t_"
+func (t tokensIn) table() *access.Table { return t.machine.View().Access }
 
-func isStateToken(id string) bool { return strings.HasPrefix(id, tokenPrefix) }
+func (t tokensIn) byHash(hash string) (stateToken, bool) {
+	row, ok := t.table().TokenByHash(hash)
+	return stateToken{row.ID, row.Grants, row.Expires}, ok
+}
+
+func (t tokensIn) byID(id string) (stateToken, bool) {
+	row, ok := t.table().Token(id)
+	return stateToken{row.ID, row.Grants, row.Expires}, ok
+}
+
+func (t tokensIn) goneHash(hash string) (string, bool) {
+	gone, ok := t.table().GoneByHash(hash)
+	return gone.Text(), ok
+}
+
+func (t tokensIn) asked() bool     { return t.table().Asked() }
+func (t tokensIn) changed() uint64 { return t.table().Changed() }
+
+func isStateToken(id string) bool { return strings.HasPrefix(id, access.IDPrefix) }
 
 // NamespaceOfJob is the namespace of a job.
 func NamespaceOfJob(jobs.Job) string { return DefaultNamespace }

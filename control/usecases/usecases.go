@@ -16,6 +16,7 @@ import (
 	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/control/methods"
+	"github.com/folkmoot/folkmoot/control/tokens"
 	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
@@ -51,6 +52,7 @@ type UseCases struct {
 	*work.Work
 	*cluster.Cluster
 	*methods.Coordinator
+	*tokens.Tokens
 
 	// mu guards running, cancel and closed.
 	mu      sync.Mutex
@@ -77,6 +79,7 @@ func New(cfg Config) (*UseCases, error) {
 	d, w := directory.New(core, h), work.New(core, h)
 	return &UseCases{
 		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe), Coordinator: methods.New(core, h, d, w),
+		Tokens: tokens.New(core),
 	}, nil
 }
 
