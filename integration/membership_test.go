@@ -2,7 +2,10 @@ package integration_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,17 +58,9 @@ func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 	}
 	c.ctl(0, "wait", "member/n4=gone")
 	c.leave(n4)
-	eventually(t, "n4 to know that it is out", func(ctx ctx) error {
-		st, _, err := n4.api().Status(ctx)
-		if err != nil {
-			return err
-		}
-		if st.Ready || !strings.Contains(st.ReadyReason, "removed") {
-			return fmt.Errorf("it is ready: %t, %q", st.Ready, st.ReadyReason)
-		}
-		return nil
-	})
-	n4.says("removed")
+	if code := n4.wait(); code != 5 {
+		t.Errorf("removed, n4 ended with %d, want 5\n%s", code, n4.tail())
+	}
 	// Its sessions end, its row goes, and so its namespace is free.
 	c.ctl(0, "wait", "component/"+laser.FullName+"=gone")
 	eventually(t, "the namespace n4 to be free", func(ctx ctx) error {
@@ -76,9 +71,11 @@ func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 		return err
 	})
 	before := c.terms()
-	n4.kill()
-	n4.start() // it is asked for nothing and asks for nothing
-	n4.says("removed")
+	n4.start()
+	if code := n4.wait(); code != 5 {
+		t.Errorf("started again, n4 ended with %d, want 5", code)
+	}
+	n4.says("--when-removed rejoin")
 	n5 := c.join("n5", append([]string{"--namespace", "n4"}, steadyLeader...)...)
 	n5.start()
 	c.ctl(0, "wait", "member/n5=alive", "--timeout", "60s")
@@ -107,6 +104,73 @@ func TestAFourthCoordinatorComesAndGoes(t *testing.T) {
 		}
 	}
 	c.agree()
+}
+
+// A removed coordinator that is to join again stays until it is started anew, and
+// is a new server then; also when it was removed while it was away.
+func TestARemovedCoordinatorJoinsAgain(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	n4 := c.join("n4", "--when-removed", "rejoin", "--bootstrap-expect", "3")
+	n4.start()
+	servers := map[string]bool{}
+	joined := func() {
+		t.Helper()
+		c.ctl(0, "wait", "member/n4=alive", "--timeout", "60s")
+		eventually(t, "n4 to be ready", func(ctx ctx) error {
+			st, _, err := n4.api().Status(ctx)
+			if err == nil && !st.Ready {
+				err = errors.New(st.ReadyReason)
+			}
+			servers[st.ServerID] = true
+			return err
+		})
+	}
+	joined()
+	c.ctl(0, "members", "remove", "n4", "--yes")
+	eventually(t, "n4 to know that it is out", func(ctx ctx) error {
+		st, _, err := n4.api().Status(ctx)
+		if err == nil && (st.Ready || !strings.Contains(st.ReadyReason, "removed")) {
+			err = fmt.Errorf("it is ready: %t, %q", st.Ready, st.ReadyReason)
+		}
+		return err
+	})
+	n4.says("joins as a new one at its next start")
+	if a := n4.probe("/readyz"); a.status != 503 || !strings.Contains(a.body, "removed") {
+		t.Errorf("/readyz: %d %s", a.status, a.body)
+	}
+	if a := n4.probe("/livez"); a.status != 200 {
+		t.Errorf("/livez: %d %s", a.status, a.body)
+	}
+	n4.stop()
+	n4.start()
+	joined()
+	n4.stop()
+	c.ctl(0, "members", "remove", "n4", "--yes")
+	n4.start()
+	c.ctl(0, "wait", "member/n4=alive", "--timeout", "60s")
+	joined()
+	aside, err := filepath.Glob(filepath.Join(n4.data, "removed-*", "local.db"))
+	if err != nil || len(aside) != 2 || len(servers) != 3 {
+		t.Errorf("set aside were %v (%v), and n4 was %d servers, want 2 and 3", aside, err, len(servers))
+	}
+	c.waitHealthy(4)
+	c.agree()
+}
+
+// probe asks the operator's port.
+func (p *process) probe(path string) answer {
+	p.t.Helper()
+	rs, err := plain.Get("http://" + p.ops + path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer rs.Body.Close()
+	text, err := io.ReadAll(rs.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return answer{rs.StatusCode, rs.Header, string(text)}
 }
 
 // checkMemberLists reads the list of members in every shape it is offered in.

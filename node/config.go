@@ -68,6 +68,14 @@ type Config struct {
 	SnapshotThreshold      uint64
 	TrailingLogs           uint64
 
+	// Drain is how long requests are still served, at the end of Run's context, while
+	// readiness says no already. Negative: 5 s, or none while every port is on
+	// loopback; 0: none.
+	Drain time.Duration
+	// WhenRemoved is what follows from a removal from the cluster: WhenRemovedExit (""),
+	// or WhenRemovedRejoin.
+	WhenRemoved string
+
 	Grace time.Duration // how long a lost coordinator's sessions wait before they expire, if their own leases are not longer; default 10 s
 
 	Logger *slog.Logger // default slog.Default
@@ -84,14 +92,26 @@ type Config struct {
 const (
 	StatusStorage    = 3 // the storage failed, or the log is not understood
 	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory
+	StatusRemoved    = 5 // this coordinator was removed from the cluster
+	StatusDisk       = 6 // the volume of the data directory is full to the critical bound
+)
+
+// What Config.WhenRemoved may be.
+const (
+	WhenRemovedExit   = "exit"   // Run ends with a *RemovedError, and so does every later Open
+	WhenRemovedRejoin = "rejoin" // the node stays, not ready; the next Open sets its data aside and joins as a new server
 )
 
 // FatalStatus is the exit status for an error that Config.Fatal is called with, or
-// that Open returns because a newer process runs as this coordinator.
+// that Open or Run returns because this coordinator must not run.
 func FatalStatus(err error) int {
 	var superseded *raftnode.SupersededError
-	if errors.As(err, &superseded) {
+	var removed *RemovedError
+	switch {
+	case errors.As(err, &superseded):
 		return StatusSuperseded
+	case errors.As(err, &removed):
+		return StatusRemoved
 	}
 	return StatusStorage
 }
@@ -104,8 +124,22 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// defaultGrace is that of Config.Grace.
-const defaultGrace = 10 * time.Second
+// defaultGrace is that of Config.Grace, defaultDrain that of Config.Drain off loopback.
+const (
+	defaultGrace = 10 * time.Second
+	defaultDrain = 5 * time.Second
+)
+
+// allOnLoopback reports whether no port of this coordinator is reached from other
+// machines: then no balancer has to learn of its end.
+func (c Config) allOnLoopback() bool {
+	for _, a := range []string{c.HTTPAddr, c.PeerAddr, c.OpsAddr, c.ComponentAddr, c.LECOAddr, c.LECODataAddr, c.LECOLogAddr} {
+		if a != "" && !isLoopback(a) {
+			return false
+		}
+	}
+	return true
+}
 
 // withDefaults returns c with every empty field filled in.
 func (c Config) withDefaults() (Config, error) {
@@ -127,6 +161,12 @@ func (c Config) withDefaults() (Config, error) {
 	c.Topology = cmp.Or(c.Topology, "mesh")
 	c.Version = cmp.Or(c.Version, "dev")
 	c.Grace = cmp.Or(c.Grace, defaultGrace)
+	c.WhenRemoved = cmp.Or(c.WhenRemoved, WhenRemovedExit)
+	if c.Drain < 0 {
+		if c.Drain = 0; !c.allOnLoopback() {
+			c.Drain = defaultDrain
+		}
+	}
 	if c.Expect == 0 && len(c.Join) == 0 {
 		c.Expect = 1
 	}

@@ -4,8 +4,11 @@ import "github.com/folkmoot/folkmoot/wire"
 
 // ready tells whether clients and disruption budgets may count on this node.
 func (n *Node) ready() (bool, string) {
-	if n.closing.Load() {
-		return false, "this coordinator is shutting down"
+	switch {
+	case n.membership.isOut():
+		return false, "removed from the cluster"
+	case n.closing.Load():
+		return false, "this coordinator is stopping"
 	}
 	if ok, reason := n.raft.Health(); !ok {
 		return false, reason

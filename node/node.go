@@ -50,6 +50,10 @@ type Node struct {
 	certificate   []byte        // of the own REST door, DER
 	stopRequested chan struct{} // closed by stop
 	stopOnce      sync.Once
+	hurried       chan struct{} // closed by Hurry
+	hurryOnce     sync.Once
+	draining      atomic.Bool // Hurry would cut something short
+	membership    *membership
 	closing       atomic.Bool // set before anything is closed, so that readiness ends first
 	groupMu       sync.Mutex  // held by recordGroup
 

@@ -33,7 +33,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	o := opener{Node: &Node{
 		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
-		stopRequested: make(chan struct{}),
+		stopRequested: make(chan struct{}), hurried: make(chan struct{}), membership: newMembership(),
 	}}
 	o.warn()
 	for _, step := range []func(context.Context) error{
@@ -83,7 +83,10 @@ func (o *opener) warn() {
 }
 
 func (o *opener) openDataDir(context.Context) (err error) {
-	if o.identity, err = raftdisk.OpenIdentity(o.cfg.DataDir, o.cfg.ID); err != nil {
+	if err = o.takeIdentity(); err != nil {
+		if isRemoved(err) {
+			return err
+		}
 		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)
 	}
 	o.onRollback(func() {
@@ -168,7 +171,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 		HeartbeatTimeout: o.cfg.HeartbeatTimeout, ElectionTimeout: o.cfg.ElectionTimeout,
 		DisableFastElection: o.cfg.DisableFastElection, DisableCommitInjection: o.cfg.DisableCommitInjection,
 		SnapshotInterval: o.cfg.SnapshotInterval, SnapshotThreshold: o.cfg.SnapshotThreshold, TrailingLogs: o.cfg.TrailingLogs,
-		Logger: o.log, Fatal: o.cfg.Fatal,
+		OnRemoved: o.membership.change, Logger: o.log, Fatal: o.cfg.Fatal,
 	})
 	if err != nil {
 		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)

@@ -13,20 +13,20 @@ import (
 // Run ends.
 const doorsTimeout = 20 * time.Second
 
+// handOverTimeout is how long a leader that stops tries to give leadership away
+// before its doors close.
+const handOverTimeout = 5 * time.Second
+
 // Run serves until ctx ends or a part of the node fails; its error names the
-// part. Close must follow.
-func (n *Node) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// part. At the end of ctx the node is not ready at once, goes on serving for
+// Config.Drain or until Hurry, hands leadership over and closes its doors. A
+// *RemovedError says that this coordinator was removed, a *ReopenError that it is
+// to be opened anew. Close must follow.
+func (n *Node) Run(asked context.Context) error {
+	// The parts outlive asked: they serve while the node drains.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		select {
-		case <-n.stopRequested:
-			cancel()
-		case <-ctx.Done():
-		}
-		return nil
-	})
 	part := func(name string, run func(context.Context) error) {
 		g.Go(func() error {
 			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -51,12 +51,70 @@ func (n *Node) Run(ctx context.Context) error {
 	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })
 	part("native sessions", func(context.Context) error { return n.serveNative() })
 	g.Go(func() error {
-		<-ctx.Done()
+		reason := n.awaitEnd(asked, ctx)
 		n.closing.Store(true)
+		if ctx.Err() == nil {
+			n.drain(ctx, reason)
+		}
+		cancel()
 		<-workerDone // it signs out through the door
-		return n.closeDoors(context.WithoutCancel(ctx))
+		return errors.Join(reason, n.closeDoors(context.WithoutCancel(ctx)))
 	})
 	return g.Wait()
+}
+
+// awaitEnd returns when the node is to end: as it was asked to, nil, or because of its
+// removal; or when running ends, since a part of it failed.
+func (n *Node) awaitEnd(asked, running context.Context) error {
+	ctx, cancel := context.WithCancel(running)
+	defer cancel()
+	defer context.AfterFunc(asked, cancel)()
+	removed := make(chan error, 1)
+	go func() { removed <- n.watchMembership(ctx) }()
+	select {
+	case <-asked.Done():
+	case <-n.stopRequested:
+	case <-running.Done():
+	case reason := <-removed:
+		return reason
+	}
+	cancel()
+	return <-removed
+}
+
+// drain goes on serving, so that those who send requests here can learn from
+// the readiness that this coordinator stops, and hands leadership over.
+func (n *Node) drain(ctx context.Context, reason error) {
+	if n.cfg.Drain == 0 {
+		return // Close hands leadership over
+	}
+	n.log.Info("stopping: not ready any more, requests are still served", "for", n.cfg.Drain)
+	wait := time.NewTimer(n.cfg.Drain)
+	if isRemoved(reason) {
+		wait.Reset(min(n.cfg.Drain, defaultDrain))
+	}
+	defer wait.Stop()
+	n.draining.Store(true)
+	defer n.draining.Store(false)
+	select {
+	case <-wait.C:
+	case <-n.hurried:
+	case <-ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	if err := n.raft.HandOver(ctx); err != nil {
+		n.log.Warn("leadership could not be handed over", "err", err)
+	}
+}
+
+// Hurry ends the draining of a node whose Run was asked to end: what is under way
+// is still finished. False says that it was not draining. It may be called from
+// any goroutine, at any time.
+func (n *Node) Hurry() bool {
+	n.hurryOnce.Do(func() { close(n.hurried) })
+	return n.draining.Load()
 }
 
 // closeDoors ends the doors before all else, since the parts of Run wait for

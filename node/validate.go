@@ -61,11 +61,23 @@ func (c Config) checkCluster() error {
 	if c.Expect > 1 && len(c.Join) == 0 {
 		return fmt.Errorf("--bootstrap-expect %d needs --join with the addresses of the others", c.Expect)
 	}
+	switch c.WhenRemoved {
+	case "", WhenRemovedExit:
+	case WhenRemovedRejoin:
+		if len(c.Join) == 0 {
+			return errors.New("--when-removed rejoin needs --join with addresses of the others: a coordinator joins through one of them")
+		}
+	default:
+		return fmt.Errorf("--when-removed %q: exit or rejoin", c.WhenRemoved)
+	}
 	if c.Slots < 0 || c.Slots > 1024 {
 		return fmt.Errorf("--slots %d: 0 to 1024", c.Slots)
 	}
 	return nil
 }
+
+// maxDrain bounds Config.Drain: whoever ends processes does not wait for longer.
+const maxDrain = 10 * time.Minute
 
 func (c Config) checkTimes() error {
 	for _, t := range []struct {
@@ -80,6 +92,9 @@ func (c Config) checkTimes() error {
 		if t.d != 0 && (t.d < 10*time.Millisecond || t.d > time.Hour) {
 			return fmt.Errorf("%s %s: 10ms to 1h", t.flag, t.d)
 		}
+	}
+	if c.Drain > maxDrain {
+		return fmt.Errorf("--drain %s: at most %s", c.Drain, maxDrain)
 	}
 	return nil
 }

@@ -105,6 +105,11 @@ type Config struct {
 	QueueCount int // proposals that may wait at the leader: 65536; then busy
 	QueueBytes int // bytes of them: 64 MiB
 
+	// OnRemoved is called when the leader has said that this server is out of the
+	// cluster (true), or in it again (false), which is then on disk. It does not block.
+	// Nil: nobody is told.
+	OnRemoved func(removed bool)
+
 	Logger *slog.Logger
 	// Fatal ends the process; it is called once, with the first error of the
 	// storage or a *SupersededError. If it returns, the goroutine that met an error

@@ -177,6 +177,31 @@ func (r *leaderTerm) startTask(t task) {
 	})
 }
 
+// shouldHandOver reports whether this server leads and another could.
+func (n *Node) shouldHandOver() bool {
+	return n.raft.State() == raft.Leader && n.members.OtherVoters() > 0 && n.failure.Load() == nil
+}
+
+// handOverPause is the pause between two tries to hand leadership over.
+const handOverPause = 100 * time.Millisecond
+
+// HandOver gives leadership away, to the best follower, and tries again until that
+// is done or ctx ends: its error is then the last try's. Nil, too, when this server does not lead, or
+// nobody else has a vote. For a server that will stop: it goes on as a follower.
+func (n *Node) HandOver(ctx context.Context) (err error) {
+	for n.shouldHandOver() {
+		if err = n.handOver(ctx, ""); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return nil
+}
+
 // handOver gives leadership to the server with that id, or to the best
 // follower if it is "". After nil this server does not lead any more.
 func (n *Node) handOver(ctx context.Context, serverID string) error {

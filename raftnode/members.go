@@ -56,6 +56,12 @@ func (h memberHost) DisableElections(disabled bool) {
 	h.n.updateTimeouts(func(t *electionTimeouts) { t.electionsDisabled = disabled })
 }
 
+func (h memberHost) Removed(removed bool) {
+	if f := h.n.cfg.OnRemoved; f != nil {
+		f(removed)
+	}
+}
+
 func (h memberHost) MarkReachable(serverID string) { h.n.unreachable.markReachable(serverID) }
 
 func (h memberHost) MarkUnreachable(serverID string) { h.n.unreachable.markUnreachable(serverID) }

@@ -470,12 +470,21 @@ func TestRefusedMembershipChanges(t *testing.T) {
 func TestRemovedServer(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
-		all := startThree(w, quickPromotion)
+		news := map[string]chan bool{}
+		all := startThree(w, quickPromotion, func(s *server) {
+			told := make(chan bool, 4)
+			news[s.cfg.ID] = told
+			s.cfg.OnRemoved = func(removed bool) { told <- removed }
+		})
 		defer func() { stopAll(all) }()
 		gone, others := leaderOf(t, all)
 		write(t, gone, "one")
+		told := news[gone.cfg.ID]
 		if err := gone.RemoveMember(background, gone.cfg.ID); err != nil {
 			t.Fatalf("remove the leader: %v", err)
+		}
+		if removed := <-told; !removed {
+			t.Error("it was told that it is a member again")
 		}
 		eventually(t, "it knows", func() bool { ok, why := gone.Health(); return !ok && why == "removed from the cluster" })
 		write(t, others[0], "two")
@@ -501,6 +510,9 @@ func TestRemovedServer(t *testing.T) {
 			m, _ := member(t, leader, gone.cfg.ID)
 			return ready(gone) && m.Suffrage == "voter"
 		})
+		if removed := <-told; removed || len(told) > 0 {
+			t.Errorf("added again it was told removed: %t, and %d more", removed, len(told))
+		}
 		requireEqualState(t, all)
 	})
 }

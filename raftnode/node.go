@@ -215,7 +215,7 @@ func (n *Node) close(ctx context.Context) error {
 	// Not ready from now on, so that no client comes that would have to be refused.
 	n.draining.Store(true)
 	// A leader that vanishes costs everybody an election timeout.
-	if n.raft.State() == raft.Leader && n.members.OtherVoters() > 0 && n.failure.Load() == nil {
+	if n.shouldHandOver() {
 		hand, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeout+time.Second)
 		err := n.handOver(hand, n.members.Successor())
 		if err != nil && n.raft.State() == raft.Leader {

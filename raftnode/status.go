@@ -130,6 +130,10 @@ func (n *Node) Health() (ready bool, reason string) {
 	return true, ""
 }
 
+// CaughtUp reports whether this server has, since its start, once had all that was
+// committed when it looked: it was a member then, and in touch with a leader.
+func (n *Node) CaughtUp() bool { return n.caughtUp.Load() }
+
 // fatalReason says what ended this node.
 func fatalReason(err error) error {
 	var by *member.SupersededError

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"time"
 
 	"github.com/folkmoot/folkmoot/cmd/settings"
 	"github.com/folkmoot/folkmoot/cmd/version"
@@ -49,7 +51,41 @@ func (s *serveSettings) declareCoordinator() {
 	s.IntVar(&c.Slots, "slots", 0, "parts at once of that worker (default: one for each processor)")
 	settings.BytesVar(s.FlagSet, &c.JobResultBytes, "job-result-bytes", "16MiB", "results of one job together, with the error texts of its parts: a part beyond it fails as result_quota")
 	settings.BytesVar(s.FlagSet, &c.ResultBytes, "result-bytes", "256MiB", "the same for all jobs that are kept; the same at all coordinators, which hold them in memory")
+	c.Drain = autoDrain
+	s.Var((*drainValue)(&c.Drain), "drain", "how long requests are still served at the end, while /readyz says no already; auto: 5s, or 0s while every port is on loopback")
+	s.StringVar(&c.WhenRemoved, "when-removed", node.WhenRemovedExit, "what follows from a removal from the cluster: exit (status 5), or rejoin: stay, and join as new at the next start")
 	s.DurationVar(&c.Grace, "grace", 0, "how long the sessions of a lost coordinator wait before they expire, if their own leases are not longer (default 10s)")
+}
+
+// drainValue is a node.Config.Drain as a flag.
+type drainValue time.Duration
+
+// autoDrain leaves it to the node.
+const autoDrain = -1
+
+// String implements pflag.Value.
+func (v *drainValue) String() string {
+	if *v < 0 {
+		return "auto"
+	}
+	return time.Duration(*v).String()
+}
+
+// Type implements pflag.Value.
+func (v *drainValue) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (v *drainValue) Set(text string) error {
+	if text == "auto" {
+		*v = autoDrain
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		err = errors.New("a time that is not negative, or auto")
+	}
+	*v = drainValue(d)
+	return err
 }
 
 func (s *serveSettings) declareDoors() {

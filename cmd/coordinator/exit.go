@@ -11,16 +11,18 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitCode is 2 for a wrong command line, 4 while another process runs as this
-// coordinator, else 1. A storage that fails later ends the process with 3.
+// exitCode is 2 for a wrong command line or configuration, 4 while another
+// process runs as this coordinator, 5 for one that was removed, else 1. A
+// storage that fails later ends the process with 3.
 func exitCode(err error) int {
 	var usage usageError
 	var config *node.ConfigError
 	if errors.As(err, &usage) || errors.As(err, &config) {
 		return 2
 	}
-	if node.FatalStatus(err) == node.StatusSuperseded {
-		return node.StatusSuperseded
+	switch status := node.FatalStatus(err); status {
+	case node.StatusSuperseded, node.StatusRemoved:
+		return status
 	}
 	return 1
 }

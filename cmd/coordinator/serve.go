@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -75,14 +76,30 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// serve opens a node, passes it to opened and runs it until ctx ends.
+// serve opens a node, passes it to opened and runs it until ctx ends; one that was
+// removed from its cluster may be opened anew.
 func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
+	for {
+		err := serveOnce(ctx, c, opened)
+		var reopen *node.ReopenError
+		if !errors.As(err, &reopen) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		c.Logger.Info("opening anew", "reason", err)
+	}
+}
+
+func serveOnce(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	n, err := node.Open(ctx, c)
 	if err != nil {
 		return err
 	}
+	defer hurryAtSecondSignal(ctx, c.Logger, n.Hurry)()
 	opened(n)
 	defer context.AfterFunc(ctx, func() { c.Logger.Info("coordinator stops", "reason", context.Cause(ctx)) })()
 	limitMemory()

@@ -201,6 +201,7 @@ func (m *Manager) applyMembership(h Hello) {
 		m.log.Info("this server is a member again", "server", m.serverID)
 	}
 	m.host.DisableElections(removed)
+	m.host.Removed(removed)
 }
 
 // HelloAll says hello to some servers and returns what they answer, by server id.

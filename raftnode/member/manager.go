@@ -33,6 +33,9 @@ type Host interface {
 	Fail(err error)
 	// DisableElections has this server never campaign, or campaign again.
 	DisableElections(disabled bool)
+	// Removed is told when the leader has said that this server is out of the cluster, or in it again, once that is on disk.
+	// It does not block.
+	Removed(removed bool)
 	// MarkReachable notes a sign of life of a server, MarkUnreachable a request to it that failed.
 	MarkReachable(serverID string)
 	MarkUnreachable(serverID string)
