@@ -9,10 +9,7 @@ import (
 	"net"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/folkmoot/folkmoot/httpapi"
-	"github.com/folkmoot/folkmoot/httpapi/ops"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
@@ -37,13 +34,6 @@ func (o *opener) openHTTPDoors(context.Context) error {
 			Logger: o.log, TLS: tlsConfig, MaxConns: connLimit(o.files, httpFiles, httpapi.DefaultConns),
 			AnyHost: tlsConfig != nil || o.cfg.TokenFile != "" || !isLoopback(o.listeners.http.Addr().String()), Hosts: o.httpHosts(),
 		},
-	})
-	if err != nil {
-		return err
-	}
-	o.ops, err = ops.New(ops.Config{
-		Live: o.raft.Live, Ready: o.ready, Started: o.raft.Started, Logger: o.log, MaxConns: connLimit(o.files, opsFiles, ops.DefaultConns),
-		Gatherers: []prometheus.Gatherer{o.metrics(), o.api.Metrics(), libraryMetrics()}, NoProfiles: !isLoopback(o.listeners.ops.Addr().String()),
 	})
 	return err
 }

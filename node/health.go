@@ -5,6 +5,8 @@ import "github.com/folkmoot/folkmoot/wire"
 // ready tells whether clients and disruption budgets may count on this node.
 func (n *Node) ready() (bool, string) {
 	switch {
+	case !n.opened.Load():
+		return n.startedUp()
 	case n.membership.isOut():
 		return false, "removed from the cluster"
 	case n.closing.Load():

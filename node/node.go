@@ -41,6 +41,7 @@ type Node struct {
 	leco     lecoDoor
 	native   nativeDoors
 	disk     *diskMonitor
+	watchdog *watchdog
 	tokens   *tokenFile // nil: none
 
 	authenticator *control.Authenticator
@@ -48,6 +49,8 @@ type Node struct {
 	listeners     struct{ http, ops net.Listener }
 	workerToken   string        // of the own worker
 	certificate   []byte        // of the own REST door, DER
+	opened        atomic.Bool   // all of the above is set
+	opsEnded      <-chan error  // of serving the operator's port
 	stopRequested chan struct{} // closed by stop
 	stopOnce      sync.Once
 	hurried       chan struct{} // closed by Hurry

@@ -39,8 +39,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	for _, step := range []func(context.Context) error{
 		o.openTokens,  // before anything is written: a typo founds no cluster
 		o.openDataDir, // first: it says who we are and refuses a second process
-		o.bindPorts,   // before they are announced, since port 0 takes any
-		o.openRaft,    // with state of its own it votes from here on
+		o.openOperatorPort,
+		o.bindPorts, // before they are announced, since port 0 takes any
+		o.openRaft,  // with state of its own it votes from here on
 		o.openRouter,
 		o.openControl,
 		o.openHTTPDoors,
@@ -51,6 +52,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
+	o.watchdog = newWatchdog(o.log, o.pulses()...)
+	o.opened.Store(true)
 	return o.Node, nil
 }
 
@@ -104,10 +107,6 @@ func (o *opener) bindPorts(ctx context.Context) (err error) {
 		return err
 	}
 	o.onRollback(func() { o.listeners.http.Close() })
-	if o.listeners.ops, err = listen("--ops-addr", o.cfg.OpsAddr); err != nil {
-		return err
-	}
-	o.onRollback(func() { o.listeners.ops.Close() })
 	if err := o.bindPeerPort(); err != nil {
 		return err
 	}

@@ -48,7 +48,8 @@ func (n *Node) Run(asked context.Context) error {
 		return n.runWorker(ctx)
 	})
 	part("api", func(context.Context) error { return n.api.Serve(n.listeners.http) })
-	part("ops", func(context.Context) error { return n.ops.Serve(n.listeners.ops) })
+	part("ops", n.watchOperatorPort)
+	part("watchdog", n.watchdog.run)
 	part("native sessions", func(context.Context) error { return n.serveNative() })
 	g.Go(func() error {
 		reason := n.awaitEnd(asked, ctx)
@@ -108,6 +109,9 @@ func (n *Node) drain(ctx context.Context, reason error) {
 		n.log.Warn("leadership could not be handed over", "err", err)
 	}
 }
+
+// StopTime is how long Run may go on after it was asked to end.
+func (n *Node) StopTime() time.Duration { return n.cfg.Drain + handOverTimeout + doorsTimeout }
 
 // Hurry ends the draining of a node whose Run was asked to end: what is under way
 // is still finished. False says that it was not draining. It may be called from

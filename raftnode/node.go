@@ -31,6 +31,7 @@ type Node struct {
 	machine        Machine
 	failStop       *disk.FailStop
 	applied        *appliedIndex
+	progress       progress
 	transport      *transport
 	calls          Calls
 	raft           *raft.Raft
@@ -156,7 +157,7 @@ func (n *Node) startRaft() (err error) {
 		rc.HeartbeatTimeout, rc.ElectionTimeout = disabledTimeout, disabledTimeout
 		n.timeouts.electionsDisabled = true
 	}
-	machine := &replica{machine: n.machine, progress: n.applied}
+	machine := &replica{machine: n.machine, applied: n.applied, progress: &n.progress}
 	err = disk.RecoverFaults(n.cfg.Dir, func() (err error) {
 		n.raft, err = raft.NewRaft(rc, machine, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.transport)
 		return err

@@ -23,7 +23,8 @@ type applyResult struct {
 // machine's index has no holes but a term's first, empty entry.
 type replica struct {
 	machine  Machine
-	progress *appliedIndex
+	applied  *appliedIndex
+	progress *progress
 }
 
 // Apply is for one entry; raft uses ApplyBatch.
@@ -31,6 +32,7 @@ func (r *replica) Apply(l *raft.Log) any { return r.ApplyBatch([]*raft.Log{l})[0
 
 // ApplyBatch hands every entry to the machine and records how far it is.
 func (r *replica) ApplyBatch(logs []*raft.Log) []any {
+	defer r.progress.begin()()
 	answers := make([]any, len(logs))
 	for i, l := range logs {
 		var commands [][]byte
@@ -42,26 +44,31 @@ func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 			panic(fmt.Sprintf("log %d: the machine answered %d of %d commands", l.Index, len(results), len(commands)))
 		}
 		answers[i] = applyResult{term: l.Term, results: results}
+		r.progress.moved.Add(1)
 	}
 	last := logs[len(logs)-1]
-	r.progress.advance(last.Index, last.Term)
+	r.applied.advance(last.Index, last.Term)
 	return answers
 }
 
 // Snapshot freezes the machine; it is written beside later entries.
-func (r *replica) Snapshot() (raft.FSMSnapshot, error) { return frozen{r.machine.Freeze()}, nil }
+func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
+	defer r.progress.begin()()
+	return frozen{r.machine.Freeze()}, nil
+}
 
 // Restore replaces the machine's state by a snapshot.
 func (r *replica) Restore(in io.ReadCloser) error {
 	defer in.Close()
+	defer r.progress.begin()()
 	meta, ok := disk.SnapshotMetaOf(in)
 	if !ok {
 		return errors.New("a snapshot came without its place in the log")
 	}
-	if err := r.machine.Restore(in); err != nil {
+	if err := r.machine.Restore(progressReader{in, r.progress}); err != nil {
 		return fmt.Errorf("restore snapshot %s: %w", meta.ID, err)
 	}
-	r.progress.advance(meta.Index, meta.Term)
+	r.applied.advance(meta.Index, meta.Term)
 	return nil
 }
 

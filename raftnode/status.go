@@ -143,10 +143,6 @@ func fatalReason(err error) error {
 	return fmt.Errorf("the storage failed: %w", err)
 }
 
-// Started reports whether the data directory is open and raft runs: always, once
-// Open has returned.
-func (n *Node) Started() bool { return true }
-
 // Live returns why this process cannot go on by itself and had better be
 // started anew; a missing leader is no reason.
 func (n *Node) Live() error {

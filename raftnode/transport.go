@@ -29,6 +29,7 @@ type transport struct {
 	snapshotsSent *snapshotsSent // what became of snapshots and appends
 	unreachable   *unreachablePeers
 	log           *slog.Logger
+	progress      *progress
 	closing       context.Context // no request is held after it: raft's end waits for them
 	// stillNeeded reports whether a request of the leader of term to a server is still of use.
 	stillNeeded func(id raft.ServerID, term uint64) bool
@@ -56,7 +57,7 @@ var (
 
 func newTransport(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *transport {
 	q := &transport{
-		preVoteTransport: t, resolve: where, snapshotsSent: &n.snapshotsSent, unreachable: &n.unreachable, log: n.log,
+		preVoteTransport: t, resolve: where, snapshotsSent: &n.snapshotsSent, unreachable: &n.unreachable, progress: &n.progress, log: n.log,
 		closing: n.ctx, stillNeeded: n.stillNeeded, consumer: make(chan raft.RPC),
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
@@ -194,6 +195,9 @@ func (q *transport) forward() {
 	for {
 		select {
 		case rpc := <-in:
+			if rpc.Reader != nil { // a snapshot: raft's loop does nothing else while it is received
+				rpc.Reader = progressReader{rpc.Reader, q.progress}
+			}
 			select {
 			case q.consumer <- rpc:
 			case <-q.ctx.Done():

@@ -20,9 +20,9 @@ import (
 
 // Config is what an operator's server is made of.
 type Config struct {
-	Live    func() error                       // nil error: the process need not be restarted
-	Ready   func() (ready bool, reason string) // whether it can serve requests now
-	Started func() bool                        // whether it has come up
+	Live    func() error                         // nil error: the process need not be restarted
+	Ready   func() (ready bool, reason string)   // whether it can serve requests now
+	Started func() (started bool, reason string) // whether it has come up
 	// Gatherers are served together as /metrics.
 	Gatherers []prometheus.Gatherer
 	// NoProfiles answers 404 to /debug/pprof: a port that other machines reach has
@@ -80,7 +80,7 @@ func (s *Server) probes() {
 		return true, ""
 	})
 	probe("/readyz", s.cfg.Ready)
-	probe("/startupz", func() (bool, string) { return s.cfg.Started(), "still starting" })
+	probe("/startupz", s.cfg.Started)
 }
 
 // probeHandler answers 200 "ok", or 503 with the reason.

@@ -38,7 +38,7 @@ func serve(t *testing.T, h *health, change ...func(*ops.Config)) *server {
 	cfg := ops.Config{
 		Live:      func() error { return h.live },
 		Ready:     func() (bool, string) { return h.ready, "catching up: 7 of 9" },
-		Started:   func() bool { return h.started },
+		Started:   func() (bool, string) { return h.started, "reading the snapshot" },
 		Gatherers: []prometheus.Gatherer{metrics},
 	}
 	for _, c := range change {
@@ -117,9 +117,13 @@ func TestProbesMetricsAndProfiles(t *testing.T) {
 	if p := s.refused("/readyz", 503, wire.CodeUnavailable); p.Detail != "catching up: 7 of 9" {
 		t.Errorf("not ready since %q", p.Detail)
 	}
-	s.refused("/startupz", 503, wire.CodeUnavailable)
+	if p := s.refused("/startupz", 503, wire.CodeUnavailable); p.Detail != "reading the snapshot" {
+		t.Errorf("not started since %q", p.Detail)
+	}
 	h.live, h.ready, h.started = errors.New("the disk hangs"), true, true
-	s.refused("/livez", 503, wire.CodeUnavailable)
+	if p := s.refused("/livez", 503, wire.CodeUnavailable); p.Detail != "the disk hangs" {
+		t.Errorf("not alive since %q", p.Detail)
+	}
 	s.get("/readyz", 200)
 	s.get("/startupz", 200)
 	if body := s.get("/metrics", 200); !strings.Contains(body, "go_goroutines") {

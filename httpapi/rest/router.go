@@ -141,6 +141,16 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.echo.ServeHTTP(w, r)
 }
 
+// Beat passes a request of nobody through what every request needs: its route is
+// looked up, and how fresh an answer would be. It is counted nowhere. For a watchdog:
+// it returns unless one of these hangs.
+func (rt *Router) Beat() {
+	c := rt.echo.AcquireContext()
+	defer rt.echo.ReleaseContext(c)
+	rt.echo.Router().Find(http.MethodGet, rt.cfg.Prefix+"/status", c)
+	rt.freshness.set(http.Header{}, rt.cfg.Coordinator.Now(), rt.cfg.Coordinator.ClusterID())
+}
+
 // refuse answers a request that reached no handler.
 func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	Unread(w, r)
