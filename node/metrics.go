@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -43,6 +45,12 @@ var (
 	termDesc       = desc("term", "Raft term.")
 	changesDesc    = desc("leader_changes_total", "Leader changes seen by this process.")
 	readyDesc      = desc("ready", "Whether clients may count on this coordinator.")
+	buildDesc      = desc("build_info", "1; the labels say which build this is, and which level of commands the cluster is at.", "version", "level")
+	knownDesc      = desc("leader_known", "Whether this coordinator knows a leader.")
+	contactDesc    = desc("last_contact_seconds", "Time since the leader was last heard here; 0 at the leader, absent while none was ever heard.")
+	healthyDesc    = desc("member_healthy", "Whether a member is well, as this coordinator sees it: it answers, knows a leader and has nearly all of the log.", "coordinator")
+	votersDesc     = desc("voters", "Members with a vote, in the newest configuration that is known here.")
+	membersDesc    = desc("members", "All members, in the newest configuration that is known here.")
 	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
 	channelDesc    = desc("leco_channel_total", "What LECO's data and log channels have seen.", "channel", "what")
 	nativeDesc     = desc("native_total", "What the doors for native sessions have seen: connections refused, forged senders, connections cut off as slow, dead or broken.", "what")
@@ -60,7 +68,7 @@ var (
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
-		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, lecoDesc, channelDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
 	} {
 		out <- d
@@ -75,8 +83,14 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	st := c.n.control.Own()
 	to := samples{out}
+	own := c.n.raft.Status()
 	to.raft(&st)
-	to.snapshots(c.n.raft.Status().SnapshotsSent)
+	to.group(&own)
+	if members, err := c.n.raft.Members(context.Background()); err == nil { // it asks nobody
+		to.members(members)
+	}
+	to.gauge(buildDesc, 1, st.Version, strconv.Itoa(st.Level))
+	to.snapshots(own.SnapshotsSent)
 	to.state(&st)
 	to.messages(&st)
 	to.disk(st.Disk)
@@ -106,6 +120,28 @@ func (s samples) raft(st *wire.Status) {
 	s.gauge(toleranceDesc, float64(st.Tolerance))
 	for outcome, count := range st.WriteCounts {
 		s.counter(writesDesc, count, outcome)
+	}
+}
+
+// group samples who leads and how many there are.
+func (s samples) group(own *raftnode.Status) {
+	s.gauge(knownDesc, boolValue(own.Leader != ""))
+	if own.LastContact >= 0 {
+		s.gauge(contactDesc, own.LastContact.Seconds())
+	}
+	s.gauge(votersDesc, float64(own.Voters))
+	s.gauge(membersDesc, float64(own.Members))
+}
+
+// members samples the health of each. While a coordinator's disk is replaced it may
+// have two servers for a moment: it is well if one of them is.
+func (s samples) members(all []raftnode.MemberInfo) {
+	healthy := map[string]bool{}
+	for _, m := range all {
+		healthy[m.ID] = healthy[m.ID] || m.Healthy
+	}
+	for id, well := range healthy {
+		s.gauge(healthyDesc, boolValue(well), id)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/node"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
@@ -98,7 +99,7 @@ func ready(t *testing.T, nodes ...*node.Node) {
 // One alone opens, answers, runs a job by its own worker, and leaves nothing
 // behind when it closes.
 func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
-	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), Worker: true, Slots: 1})
+	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), Worker: true, Slots: 1, Version: "v1.2.3"})
 	ready(t, n)
 	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}})
 	if err != nil {
@@ -125,7 +126,7 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 	// log store's and the Raft library's among them.
 	for path, want := range map[string][]string{
 		"/livez": {"ok"}, "/readyz": {"ok"}, "/startupz": {"ok"},
-		"/metrics": {`folkmoot_writes_total{outcome="done"}`, `folkmoot_jobs{state="done"} 1`, `folkmoot_message_refusals_total{code="busy"} 0`, "folkmoot_links_opened_total 0", "folkmoot_http_requests_total", "folkmoot_is_leader 1", `folkmoot_slow_consumers_total{door="native"} 0`, `folkmoot_native_total{what="slow"} 0`, "folkmoot_native_connections ", "folkmoot_disk_free_bytes ", "folkmoot_disk_low ", "raft_boltdb_", "raft_commitTime", "go_goroutines"},
+		"/metrics": {`folkmoot_writes_total{outcome="done"}`, `folkmoot_jobs{state="done"} 1`, `folkmoot_message_refusals_total{code="busy"} 0`, "folkmoot_links_opened_total 0", "folkmoot_http_requests_total", "folkmoot_is_leader 1", "folkmoot_leader_known 1", "folkmoot_last_contact_seconds 0", `folkmoot_member_healthy{coordinator="solo"} 1`, "folkmoot_voters 1", "folkmoot_members 1", fmt.Sprintf(`folkmoot_build_info{level="%d",version="v1.2.3"} 1`, fsm.Level), `folkmoot_slow_consumers_total{door="native"} 0`, `folkmoot_native_total{what="slow"} 0`, "folkmoot_native_connections ", "folkmoot_disk_free_bytes ", "folkmoot_disk_low ", "raft_boltdb_", "raft_commitTime", "go_goroutines"},
 	} {
 		resp, err := http.Get("http://" + n.Addrs().Ops + path)
 		if err != nil {
