@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"sync/atomic"
+	"sync"
 	"syscall"
 )
 
@@ -12,7 +12,8 @@ import (
 // is closed or from an operator: it asks for the files to be read again.
 type hangUps struct {
 	log    *slog.Logger
-	reload atomic.Pointer[func()]
+	mu     sync.Mutex // held while reload is called
+	reload func()
 	hung   chan os.Signal
 	done   chan struct{}
 	ended  chan struct{}
@@ -32,17 +33,24 @@ func (h *hangUps) run() {
 		select {
 		case <-h.hung:
 			h.log.Info("SIGHUP: files are read again; to end a coordinator use SIGTERM")
-			if reload := h.reload.Load(); reload != nil {
-				(*reload)()
+			h.mu.Lock()
+			if h.reload != nil {
+				h.reload()
 			}
+			h.mu.Unlock()
 		case <-h.done:
 			return
 		}
 	}
 }
 
-// call has f called at each signal from now on, one call at a time.
-func (h *hangUps) call(f func()) { h.reload.Store(&f) }
+// call has f called at each signal from now on, one call at a time; nil ends that, and
+// waits for a call that is under way.
+func (h *hangUps) call(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reload = f
+}
 
 // stop waits for a call that is under way.
 func (h *hangUps) stop() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -30,12 +31,9 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			hangUps := newHangUps(c.Logger)
-			defer hangUps.stop()
-			return serve(cmd.Context(), c, func(n *node.Node) {
-				hangUps.call(n.Reload)
-				fmt.Fprintln(cmd.OutOrStdout(), ready(n.Addrs()))
-			})
+			p := process{c: c, supervisor: newSupervisor(c.Logger), hangUps: newHangUps(c.Logger), out: cmd.OutOrStdout()}
+			defer p.hangUps.stop()
+			return p.serve(cmd.Context())
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -76,11 +74,19 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// serve opens a node, passes it to opened and runs it until ctx ends; one that was
-// removed from its cluster may be opened anew.
-func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
+// process is a coordinator as a process of its own.
+type process struct {
+	c          node.Config
+	supervisor supervisor
+	hangUps    *hangUps
+	out        io.Writer
+}
+
+// serve opens a node and runs it until ctx ends; one that was removed from its
+// cluster may be opened anew.
+func (p *process) serve(ctx context.Context) error {
 	for {
-		err := serveOnce(ctx, c, opened)
+		err := p.serveOnce(ctx)
 		var reopen *node.ReopenError
 		if !errors.As(err, &reopen) {
 			return err
@@ -88,20 +94,28 @@ func serve(ctx context.Context, c node.Config, opened func(*node.Node)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		c.Logger.Info("opening anew", "reason", err)
+		p.c.Logger.Info("opening anew", "reason", err)
 	}
 }
 
-func serveOnce(ctx context.Context, c node.Config, opened func(*node.Node)) error {
+func (p *process) serveOnce(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	n, err := node.Open(ctx, c)
+	opened := p.supervisor.opening()
+	n, err := node.Open(ctx, p.c)
+	opened()
 	if err != nil {
 		return err
 	}
-	defer hurryAtSecondSignal(ctx, c.Logger, n.Hurry)()
-	opened(n)
-	defer context.AfterFunc(ctx, func() { c.Logger.Info("coordinator stops", "reason", context.Cause(ctx)) })()
+	defer hurryAtSecondSignal(ctx, p.c.Logger, n.Hurry)()
+	p.hangUps.call(func() { p.supervisor.reload(n.Reload) })
+	defer p.hangUps.call(nil)
+	fmt.Fprintln(p.out, ready(n.Addrs()))
+	defer p.supervisor.opened(n)()
+	defer context.AfterFunc(ctx, func() {
+		p.c.Logger.Info("coordinator stops", "reason", context.Cause(ctx))
+		p.supervisor.stopping(n.StopTime() + shutdownLimit)
+	})()
 	limitMemory()
 	tuned := make(chan struct{})
 	go func() {
