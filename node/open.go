@@ -24,20 +24,13 @@ import (
 // file, the address or the flag that is wrong; the last is a *ConfigError. ctx
 // bounds the opening only.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	cfg, err := cfg.withDefaults()
+	o, err := newOpener(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.Validate(); err != nil {
-		return nil, &ConfigError{err}
-	}
-	o := opener{Node: &Node{
-		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
-		stopRequested: make(chan struct{}), hurried: make(chan struct{}), membership: newMembership(),
-	}}
 	o.warn()
 	for _, step := range []func(context.Context) error{
-		o.openTokens,  // before anything is written: a typo founds no cluster
+		o.readFiles,   // before anything is written: a typo founds no cluster
 		o.openDataDir, // first: it says who we are and refuses a second process
 		o.openOperatorPort,
 		o.bindPorts, // before they are announced, since port 0 takes any
@@ -55,6 +48,44 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	o.watchdog = newWatchdog(o.log, o.pulses()...)
 	o.opened.Store(true)
 	return o.Node, nil
+}
+
+// Check returns what Open would refuse of cfg before it touches the data directory
+// or a port: a setting that cannot work, or a file that cannot be used. Nothing is
+// written, and a running coordinator with the same settings is not disturbed. The
+// error names the flag.
+func Check(cfg Config) error {
+	o, err := newOpener(cfg)
+	if err != nil {
+		return err
+	}
+	return o.readFiles(context.Background())
+}
+
+// newOpener completes cfg, or refuses it as a *ConfigError.
+func newOpener(cfg Config) (*opener, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	return &opener{Node: &Node{
+		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
+		stopRequested: make(chan struct{}), hurried: make(chan struct{}), membership: newMembership(),
+	}}, nil
+}
+
+// readFiles reads every file that a setting names.
+func (o *opener) readFiles(ctx context.Context) error {
+	if err := o.openTokens(ctx); err != nil {
+		return err
+	}
+	if _, err := o.httpTLS(); err != nil {
+		return &ConfigError{err}
+	}
+	return nil
 }
 
 // opener opens the parts of a node one after the other; each step relies on

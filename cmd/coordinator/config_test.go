@@ -164,3 +164,64 @@ func TestReadyNamesEveryPort(t *testing.T) {
 		t.Errorf("with LECO's doors: %s", got)
 	}
 }
+
+// config check refuses what serve refuses, in the same words and with the same status, and neither touches the data
+// directory: a typo founds no cluster.
+func TestConfigCheckRefusesAsServeDoes(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	weak := write(t, "short\n")
+	for want, args := range map[string][]string{
+		"--id":            {"--id", "a.b"},
+		"--token-file":    {"--token-file", missing},
+		"too easy":        {"--token-file", weak},
+		"--http-cert":     {"--http-cert", missing, "--http-key", missing},
+		"--topology":      {"--topology", "file:" + missing},
+		"--when-removed":  {"--when-removed", "rejoin"},
+		"--drain":         {"--drain", "1h"},
+		"--peer-addr":     {"--peer-addr", "0.0.0.0:7300"},
+		"--http-addr":     {"--http-addr", "192.0.2.1:7380"},
+		"unknown setting": {"--config", write(t, "htp-addr: x\n")},
+	} {
+		dir := filepath.Join(t.TempDir(), "data")
+		args = append([]string{"--log-level", "error", "--data-dir", dir}, args...)
+		var said [2]string
+		for i, command := range [][]string{{"config", "check"}, {"serve"}} {
+			var out, errs bytes.Buffer
+			if code := run(context.Background(), append(command, args...), nil, &out, &errs); code != 2 {
+				t.Errorf("%v %v: exit %d, want 2; said %s", command, args, code, errs.String())
+			}
+			said[i] = errs.String()
+		}
+		if !strings.Contains(said[0], want) || said[0] != said[1] {
+			t.Errorf("%v: check said %q, serve %q, want both the same with %q", args, said[0], said[1], want)
+		}
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%v: the data directory was made (%v)", args, err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	var out, errs bytes.Buffer
+	good := write(t, strings.Repeat("x", 40)+"\n")
+	if code := run(context.Background(), []string{"config", "check", "--data-dir", dir, "--token-file", good}, nil, &out, &errs); code != 0 || !strings.Contains(out.String(), "can be used") {
+		t.Errorf("a good one: exit %d, %s%s", code, out.String(), errs.String())
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("config check made the data directory (%v)", err)
+	}
+}
+
+// --drain is a time, or left to the node.
+func TestDrainFlag(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": -1, "auto": -1, "0s": 0, "7s": 7 * time.Second} {
+		var args []string
+		if text != "" {
+			args = []string{"--drain", text}
+		}
+		if _, c, err := loaded(t, nil, args...); err != nil || c.Drain != want {
+			t.Errorf("--drain %q: %s, %v, want %s", text, c.Drain, err, want)
+		}
+	}
+	if err := newServeSettings().Parse([]string{"--drain", "-1s"}); err == nil {
+		t.Error("a negative time to drain was taken")
+	}
+}
