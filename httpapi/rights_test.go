@@ -11,9 +11,8 @@ import (
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
-// rightOf is the table of docs/tokens.md: what each operation needs, and where its
-// namespace comes from. A route that is not in it fails the test below: decide who may
-// call it, and write it into both.
+// rightOf is what each operation needs, and where its namespace comes from. A route that
+// is not in it fails the test below: decide who may call it, and write it here.
 var rightOf = map[string]struct {
 	right control.Right
 	scope rest.Scope
