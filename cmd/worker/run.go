@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,9 +41,25 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			fmt.Fprintln(stderr, "See worker --help.")
 			return exitUsage
 		}
+		if hint := tokenHint(err); hint != "" {
+			fmt.Fprintln(stderr, hint)
+		}
 		return exitRefused
 	}
 	return exitDone
+}
+
+// tokenHint says what to do about a refusal that a token is to blame for; "" is another error.
+func tokenHint(err error) string {
+	refusal := (*wire.Error)(nil)
+	switch errors.As(err, &refusal); {
+	case refusal == nil:
+	case refusal.Code == wire.CodeUnauthorized:
+		return "give a token that is known there by --token-file or FOLKMOOT_TOKEN_FILE; worker config show --origin tells which is used"
+	case refusal.Needs != "":
+		return fmt.Sprintf("token %s has no grant for %s: a worker needs components:write and jobs:work, or write, of its namespace", refusal.Token, refusal.Needs)
+	}
+	return ""
 }
 
 // command returns the whole command line. It sets started once the settings

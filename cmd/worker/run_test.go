@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -174,5 +175,22 @@ func TestSignIn(t *testing.T) {
 	}
 	if code := run(t.Context(), strings.Fields("--name bad --runtimes sh --addr "+s.URL), strings.NewReader(""), &out, &errs); code != exitRefused {
 		t.Errorf("a refused sign-in: exit %d, want 1", code)
+	}
+}
+
+// Who is refused for want of a token, or of a grant, is told which.
+func TestRefusalForWantOfATokenSaysSo(t *testing.T) {
+	for want, refusal := range map[string]*wire.Error{
+		"--token-file":                         wire.Refuse(wire.CodeUnauthorized, "no"),
+		"token t_1 has no grant for jobs:work": {Code: wire.CodeForbidden, Message: "no", Needs: "jobs:work@lab1", Token: "t_1"},
+	} {
+		if got := tokenHint(fmt.Errorf("sign in: %w", refusal)); !strings.Contains(got, want) {
+			t.Errorf("%v: %q does not say %q", refusal.Code, got, want)
+		}
+	}
+	for _, other := range []error{errors.New("no"), wire.Refuse(wire.CodeForbidden, "removed by an operator")} {
+		if got := tokenHint(other); got != "" {
+			t.Errorf("%v: %q", other, got)
+		}
 	}
 }
