@@ -12,6 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/control/work"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -378,19 +379,55 @@ func TestSessionsWithoutATokenEnd(t *testing.T) {
 	}, "n1")
 }
 
-// BenchmarkAuthorize is one decision with as many tokens as a state has.
+// BenchmarkAuthorize is what one message costs of it, with as many tokens as a state has; BenchmarkAuthenticate what one
+// request costs.
 func BenchmarkAuthorize(b *testing.B) {
-	tokens, err := control.NewAuthenticator([]string{control.HashToken("one")})
-	if err != nil {
-		b.Fatal(err)
-	}
-	who, err := tokens.Authenticate(control.Credentials{Token: "one"})
+	core := tenThousandTokens(b)
+	who, err := core.Authenticate(control.Credentials{Token: "secret 5000"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if err := tokens.Authorize(who, control.MessagesSend, control.ComponentThing("lab1.laser")); err != nil {
+		if err := core.Authorize(who, control.MessagesSend, control.ComponentThing("lab1.laser")); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	core := tenThousandTokens(b)
+	for b.Loop() {
+		if _, err := core.Authenticate(control.Credentials{Token: "secret 5000"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// tenThousandTokens is a coordinator whose state has as many tokens as may be.
+func tenThousandTokens(b *testing.B) *control.Core {
+	b.Helper()
+	machine, self := fsm.New(), registry.Coordinator{ID: "n1", ServerID: "n1/1", Namespace: "n1", PeerAddr: "n1:7300", Level: fsm.Level}
+	index := uint64(0)
+	apply := func(kind string, body any) {
+		command, err := fsm.Encode(kind, time.Unix(0, 0), fsm.Author{By: "bench"}, body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		index++
+		if r := machine.Apply(index, [][]byte{command})[0]; r.Err != nil {
+			b.Fatal(r.Err)
+		}
+	}
+	apply(registry.KindAnnounce, registry.Announce{Coordinator: self})
+	apply(fsm.KindRaiseLevel, fsm.RaiseLevel{Level: fsm.Level})
+	for i := range access.MaxTokens {
+		apply(access.KindCreate, access.Create{
+			ID: fmt.Sprint("t_", i), Hash: control.HashToken(fmt.Sprint("secret ", i)), Grants: access.Grants{{Right: access.Write, Namespace: "lab1"}},
+		})
+	}
+	core, err := control.New(control.Config{Machine: machine, Replica: replica{}, Self: self})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return core
 }
