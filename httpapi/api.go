@@ -37,6 +37,7 @@ func New(cfg Config) (*API, error) {
 	a.statusRoutes()
 	a.eventRoutes()
 	a.sessionRoutes()
+	a.tokenRoutes()
 	a.contractRoutes()
 	return a, nil
 }

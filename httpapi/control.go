@@ -55,6 +55,12 @@ type UseCases interface {
 	JobLogs(ctx context.Context, who control.Principal, job string, part int, follow bool) (iter.Seq2[home.LogChunk, error], error)
 	Workers(ctx context.Context, who control.Principal, r control.Read) (wire.Workers, control.Fresh, error)
 
+	CreateToken(ctx context.Context, who control.Principal, in wire.NewToken, key string) (wire.Token, error)
+	TokenList(ctx context.Context, who control.Principal, r control.Read, p control.Page) (wire.Tokens, control.Fresh, error)
+	TokenByID(ctx context.Context, who control.Principal, r control.Read, id string) (wire.Token, control.Fresh, error)
+	OwnToken(ctx context.Context, who control.Principal) (wire.Token, error)
+	RevokeToken(ctx context.Context, who control.Principal, id string) (uint64, error)
+
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
 	AddMember(ctx context.Context, who control.Principal, in wire.AddMember) (wire.Member, error)
 	RemoveMember(ctx context.Context, who control.Principal, id string) error

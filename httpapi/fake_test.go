@@ -556,3 +556,52 @@ func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
 		}
 	}
 }
+
+// The fake's tokens are one: t_1.
+func (f *fake) tokenRow(id string) (wire.Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.takeRefusal(); err != nil {
+		return wire.Token{}, err
+	}
+	if id != "t_1" {
+		return wire.Token{}, wire.Refuse(wire.CodeNotFound, "no token %q", id)
+	}
+	return wire.Token{ID: id, Name: "ops", Grants: []string{"admin"}, Created: t0, CreatedBy: "n1.gui", Expires: &t0, LastUsed: &t0}, nil
+}
+
+func (f *fake) CreateToken(_ context.Context, _ control.Principal, in wire.NewToken, key string) (wire.Token, error) {
+	t, err := f.tokenRow("t_1")
+	f.mu.Lock()
+	f.lastKey = key
+	f.mu.Unlock()
+	t.Token, t.Name, t.Grants, t.Index, t.Expires, t.LastUsed = "fmt_secret", in.Name, in.Grants, 9, nil, nil
+	return t, err
+}
+
+func (f *fake) TokenList(ctx context.Context, _ control.Principal, r control.Read, _ control.Page) (wire.Tokens, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	if err != nil {
+		return wire.Tokens{}, fresh, err
+	}
+	t, err := f.tokenRow("t_1")
+	return wire.Tokens{Tokens: []wire.Token{t}}, fresh, err
+}
+
+func (f *fake) TokenByID(ctx context.Context, _ control.Principal, r control.Read, id string) (wire.Token, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	if err != nil {
+		return wire.Token{}, fresh, err
+	}
+	t, err := f.tokenRow(id)
+	return t, fresh, err
+}
+
+func (f *fake) OwnToken(context.Context, control.Principal) (wire.Token, error) {
+	return f.tokenRow("t_1")
+}
+
+func (f *fake) RevokeToken(_ context.Context, _ control.Principal, id string) (uint64, error) {
+	_, err := f.tokenRow(id)
+	return 9, err
+}

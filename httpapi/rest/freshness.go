@@ -100,7 +100,7 @@ func (rq *Request) Filtered() { rq.w.Header()["X-Filtered"] = filtered }
 // FreshFrom sets the headers of a read, whether it succeeded or not, and returns
 // its error.
 func (rq *Request) FreshFrom(f control.Fresh, err error) error {
-	if err == nil && f.Filtered {
+	if err == nil && f.Filtered && rq.route.Scope == ScopeRows { // a row that is answered is answered whole
 		rq.Filtered()
 	}
 	if err == nil || f.Index > 0 {

@@ -1,0 +1,46 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// CreateToken makes a token. The answer is the only one that has its secret. Asked again after an unknown outcome, within
+// this call, it is the same token.
+func (c *Client) CreateToken(ctx context.Context, in wire.NewToken) (wire.Token, Meta, error) {
+	var out wire.Token
+	meta, err := c.do(ctx, request{method: http.MethodPost, path: "/tokens", body: in, key: NewKey()}, &out)
+	return out, meta, err
+}
+
+// Tokens lists the tokens of the cluster's state by id, one page a call.
+func (c *Client) Tokens(ctx context.Context, p Page, r Read) (wire.Tokens, Meta, error) {
+	var out wire.Tokens
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: "/tokens", query: r.into(p.into(url.Values{})), extra: r.Wait}, &out)
+	return out, meta, err
+}
+
+// Token looks a token up by its id. Errors: not_found.
+func (c *Client) Token(ctx context.Context, id string, r Read) (wire.Token, Meta, error) {
+	var out wire.Token
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: tokenPath(id), query: r.into(url.Values{}), extra: r.Wait}, &out)
+	return out, meta, err
+}
+
+// RevokeToken revokes a token by its id; the sessions that signed in with it end. Errors: not_found (also of one that was
+// revoked before).
+func (c *Client) RevokeToken(ctx context.Context, id string) (Meta, error) {
+	return c.do(ctx, request{method: http.MethodDelete, path: tokenPath(id)}, nil)
+}
+
+// TokenSelf tells what the client's own token is and may do.
+func (c *Client) TokenSelf(ctx context.Context) (wire.Token, Meta, error) {
+	var out wire.Token
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: "/tokens/self"}, &out)
+	return out, meta, err
+}
+
+func tokenPath(id string) string { return "/tokens/" + url.PathEscape(id) }
