@@ -281,14 +281,15 @@ func (n *Node) handleReadIndex(ctx context.Context, from peer.Hello, body []byte
 	return json.Marshal(m)
 }
 
-// catchUpOnce notes when this server has, for the first time since its start,
-// all that was committed when it looked.
+// catchUpOnce notes when this server, a member, has for the first time since its
+// start all that was committed when it looked.
 func (n *Node) catchUpOnce() {
 	for {
 		ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
 		_, err := n.Ready(ctx, Strict, 0)
 		cancel()
-		if err == nil {
+		// One that was removed while it was away may still be sent the end of the log, its removal in it.
+		if err == nil && n.members.IsMember() {
 			n.caughtUp.Store(true)
 			return
 		}
