@@ -32,6 +32,7 @@ type Authenticator struct {
 	now   func() time.Time
 	own   string // namespace of this coordinator
 	holds *holds
+	uses  *uses // nil where there is no state
 }
 
 // localTokens are the tokens that only this coordinator knows, by their hashes.
@@ -87,7 +88,7 @@ func (a *Authenticator) of(machine *fsm.Machine, now func() time.Time, namespace
 	if local == nil {
 		local = newLocalTokens()
 	}
-	return &Authenticator{local: local, state: tokensIn{machine}, view: machine.View, now: now, own: namespace, holds: new(holds)}
+	return &Authenticator{local: local, state: tokensIn{machine}, view: machine.View, now: now, own: namespace, holds: new(holds), uses: new(uses)}
 }
 
 // SetFile replaces the tokens of the token file: what is not among them any more
@@ -231,6 +232,7 @@ func (a *Authenticator) permissionOf(who Principal) (permission, error) {
 	if err := a.inTime(row); err != nil {
 		return permission{}, err
 	}
+	a.uses.note(row.ID, a.now())
 	return permission{grants: row.Grants}, nil
 }
 

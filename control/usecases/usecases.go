@@ -62,7 +62,8 @@ type UseCases struct {
 }
 
 // New returns use cases that answer at once; Run must be running for mailboxes,
-// leases and part logs to be kept and for COORDINATOR to answer. It registers the
+// leases and part logs to be kept, for COORDINATOR to answer, and for the state to
+// learn when tokens were used. It registers the
 // peer methods "control.*" at Peers.
 func New(cfg Config) (*UseCases, error) {
 	core, err := control.New(control.Config{
@@ -101,6 +102,7 @@ func (u *UseCases) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.Home.Run(ctx) })
 	g.Go(func() error { return u.Coordinator.Run(ctx) })
+	g.Go(func() error { return u.Tokens.Run(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
