@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 // loops are raft's, as the test has them.
 type loops struct {
+	mu    sync.Mutex
 	hang  bool // the loop answers nothing
 	count uint64
 	busy  bool
@@ -22,20 +24,37 @@ type loops struct {
 
 // mux is a call of the mux.
 func (l *loops) mux() {
-	if l.muxHangs {
+	l.mu.Lock()
+	hangs := l.muxHangs
+	l.mu.Unlock()
+	if hangs {
 		<-l.release
 	}
 }
 
 func (l *loops) Beat(ctx context.Context) error {
-	if l.hang {
+	l.mu.Lock()
+	hang := l.hang
+	l.mu.Unlock()
+	if hang {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	return nil
 }
 
-func (l *loops) Progress() (uint64, bool) { return l.count, l.busy }
+func (l *loops) Progress() (uint64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count, l.busy
+}
+
+// change changes what the loops do.
+func (l *loops) change(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
 
 // watch runs a watchdog over loops in fake time.
 func watch(t *testing.T, test func(l *loops, w *watchdog, log *bytes.Buffer)) {
@@ -83,7 +102,7 @@ func TestTheWatchdogFindsALoopThatStandsStill(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watch(t, func(l *loops, w *watchdog, log *bytes.Buffer) {
 				time.Sleep(time.Minute)
-				still(l, true)
+				l.change(func() { still(l, true) })
 				time.Sleep(watchdogLimit - 2*watchdogInterval)
 				synctest.Wait()
 				if err := w.live(); err != nil {
@@ -98,7 +117,7 @@ func TestTheWatchdogFindsALoopThatStandsStill(t *testing.T) {
 				if said := log.String(); strings.Count(said, "stands still") != 1 || !strings.Contains(said, "watchdog_internal_test.go") {
 					t.Errorf("logged: %s", said)
 				}
-				still(l, false)
+				l.change(func() { still(l, false) })
 				time.Sleep(3 * watchdogInterval)
 				synctest.Wait()
 				if err := w.live(); err != nil {
@@ -112,10 +131,10 @@ func TestTheWatchdogFindsALoopThatStandsStill(t *testing.T) {
 // A long log that is applied, or a snapshot that is read, is no reason to start anew.
 func TestTheWatchdogLetsWorkGoOn(t *testing.T) {
 	watch(t, func(l *loops, w *watchdog, _ *bytes.Buffer) {
-		l.hang, l.busy = true, true
+		l.change(func() { l.hang, l.busy = true, true })
 		for range 100 {
 			time.Sleep(watchdogLimit / 2)
-			l.count++
+			l.change(func() { l.count++ })
 			synctest.Wait()
 			if err := w.live(); err != nil {
 				t.Fatal(err)
