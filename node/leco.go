@@ -79,7 +79,7 @@ func (n *Node) openLECODoor(context.Context) (err error) {
 	conns := connLimit(n.files, lecoFiles, maxLECOConns)
 	c := leco.Config{
 		Cluster: n.control, Egress: n.egress, Listener: n.leco.listener, Advertise: n.addrs.LECO, Peers: n.cfg.LECOPeers, Logger: n.log.With("door", "leco"),
-		Strangers: min(maxLECOPending, max(1, conns/2)), Transport: zmtp.Config{MaxConns: conns, MaxPending: min(maxLECOPending, conns)},
+		Strangers: min(maxLECOPending, max(1, conns/2)), Transport: zmtp.Config{Unfinished: n.unfinished, MaxConns: conns, MaxPending: min(maxLECOPending, conns)},
 	}
 	if n.cfg.LECOShutDown || isLoopback(n.cfg.LECOAddr) {
 		c.ShutDown = func(string) { n.stop() }

@@ -31,7 +31,7 @@ func (n *Node) listenNative() (err error) {
 // openNative makes the doors; REST has the WebSocket one, and its certificate is
 // that of this one too.
 func (n *Node) openNative(tlsConfig *tls.Config) {
-	n.native.hub = session.New(session.Config{Control: n.control, Logger: n.log.With("door", "native")})
+	n.native.hub = session.New(session.Config{Control: n.control, Logger: n.log.With("door", "native"), Unfinished: n.unfinished})
 	n.native.door = tcp.New(tcp.Config{Hub: n.native.hub, TLS: tlsConfig, Logger: n.log.With("door", "native")})
 	n.native.ws = ws.New(n.native.hub)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/router"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Node is one coordinator, put together. Open makes it answer, Run keeps it
@@ -40,9 +41,11 @@ type Node struct {
 	ops      *ops.Server
 	leco     lecoDoor
 	native   nativeDoors
-	disk     *diskMonitor
-	watchdog *watchdog
-	tokens   *tokenFile // nil: none
+	// unfinished is what the doors together hold of messages that have begun to come.
+	unfinished *unfinished.Budget
+	disk       *diskMonitor
+	watchdog   *watchdog
+	tokens     *tokenFile // nil: none
 
 	authenticator *control.Authenticator
 

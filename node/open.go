@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Open takes the data directory and the ports and starts the node. It returns
@@ -74,6 +75,7 @@ func newOpener(cfg Config) (*opener, error) {
 	return &opener{Node: &Node{
 		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
 		stopRequested: make(chan struct{}), hurried: make(chan struct{}), membership: newMembership(),
+		unfinished: unfinished.New(unfinishedBytes(memoryLimit())),
 	}}, nil
 }
 

@@ -114,11 +114,37 @@ func AppendChunk(dst []byte, transfer uint32, frame []byte, at int) ([]byte, int
 // Reassembler joins the chunks of one connection to whole frames. It is not safe
 // for concurrent use; the zero value works.
 type Reassembler struct {
+	// Begin, if given, is called for each frame that begins to come, so that what is held of
+	// all together can be bounded.
+	Begin func() Held
+
 	partial map[uint32]*transfer
 	names   Names
 }
 
+// Held is what counts the bytes that are held of one frame (wire/unfinished.Message).
+type Held interface {
+	Grow(n int) bool // false: it has to be given up
+	End()            // may be called again
+}
+
+// Drop forgets what has begun and not ended, at the end of the connection.
+func (r *Reassembler) Drop() {
+	for id := range r.partial {
+		r.forget(id)
+	}
+}
+
+// forget forgets one transfer, if it has begun.
+func (r *Reassembler) forget(id uint32) {
+	if known := r.partial[id]; known != nil && known.held != nil {
+		known.held.End()
+	}
+	delete(r.partial, id)
+}
+
 type transfer struct {
+	held  Held // nil: nobody counts
 	frame []byte
 	total int
 }
@@ -139,7 +165,7 @@ func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 	case flags&^(ChunkFirst|ChunkLast|ChunkAbort) != 0:
 		return m, false, Invalid("chunk", "a chunk has unknown flags %d", flags)
 	case flags&ChunkAbort != 0:
-		delete(r.partial, chunk.ID)
+		r.forget(chunk.ID)
 		return m, false, nil
 	case flags&ChunkFirst == 0 && known == nil:
 		return m, false, Invalid("chunk", "transfer %d has not begun", chunk.ID)
@@ -158,6 +184,9 @@ func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 			return m, false, Refuse(CodeBusy, "more than %d frames come in chunks at once", MaxTransfers)
 		}
 		known = &transfer{total: int(total)}
+		if r.Begin != nil {
+			known.held = r.Begin()
+		}
 		if r.partial == nil {
 			r.partial = map[uint32]*transfer{}
 		}
@@ -169,7 +198,11 @@ func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 		return m, false, Invalid("chunk", "transfer %d is longer than its %d bytes", chunk.ID, known.total)
 	}
 	if need := len(known.frame) + len(piece); need > cap(known.frame) {
-		larger := make([]byte, len(known.frame), min(known.total, max(need, 2*cap(known.frame))))
+		room := min(known.total, max(need, 2*cap(known.frame)))
+		if known.held != nil && !known.held.Grow(room-cap(known.frame)) {
+			return m, false, Refuse(CodeBusy, "too much is held here of frames that have begun, and this one began first: send it again")
+		}
+		larger := make([]byte, len(known.frame), room)
 		copy(larger, known.frame)
 		known.frame = larger
 	}
@@ -177,7 +210,7 @@ func (r *Reassembler) Add(chunk *Message) (m Message, whole bool, err error) {
 	if flags&ChunkLast == 0 {
 		return m, false, nil
 	}
-	delete(r.partial, chunk.ID)
+	r.forget(chunk.ID)
 	m, n, err := ParseFrame(known.frame, &r.names)
 	switch {
 	case err != nil:

@@ -25,6 +25,7 @@ import (
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,6 +59,8 @@ type settings struct {
 	router router.Limits
 	tokens []string
 	tls    *tls.Config
+	// unfinished bounds what comes at once.
+	unfinished *unfinished.Budget
 }
 
 func newTestCluster(t testing.TB, s settings, ids ...string) *testCluster {
@@ -93,7 +96,7 @@ func (s *testNode) open(set settings) {
 	must(t, err)
 	running := make(chan error, 1)
 	go func() { running <- s.control.Run(context.Background()) }()
-	s.hub = session.New(session.Config{Control: s.control, Limits: set.limits})
+	s.hub = session.New(session.Config{Control: s.control, Limits: set.limits, Unfinished: set.unfinished})
 	door := tcp.New(tcp.Config{Hub: s.hub, TLS: set.tls})
 	served := make(chan error, 1)
 	go func() { served <- door.Serve(l) }()

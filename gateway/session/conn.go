@@ -13,6 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Line is a connection as sessions see it. Write writes whole frames, or the rest
@@ -92,6 +93,7 @@ func newConn(h *Hub, line Line, from control.Credentials, o Options) *Conn {
 	}
 	c := &Conn{hub: h, line: line, from: from, opts: o}
 	c.room = sync.NewCond(&c.mu)
+	c.chunks.Begin = func() wire.Held { return c.BeginMessage() }
 	c.chunker.whole = o.Whole
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -102,6 +104,14 @@ func (c *Conn) SignedIn() bool { return c.live.Load() != nil }
 
 // Ended reports whether the connection is over: further frames are ignored.
 func (c *Conn) Ended() bool { return c.ctx.Err() != nil }
+
+// BeginMessage counts a long message that begins to come, among those of all connections. The
+// connection of the one that has to go is ended.
+func (c *Conn) BeginMessage() *unfinished.Message {
+	return c.hub.unfinished.Begin(func() {
+		c.End(wire.Refuse(wire.CodeBusy, "too much is held here of messages that have begun, and one of yours began first: send it again"))
+	})
+}
 
 // Alive counts as a sign of life that is no frame.
 func (c *Conn) Alive() {
@@ -144,6 +154,7 @@ func (c *Conn) Finish(err error) {
 		}
 	}
 	c.End(why)
+	c.chunks.Drop()
 	c.mu.Lock()
 	c.finished = true
 	c.mu.Unlock()

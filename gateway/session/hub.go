@@ -14,6 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/pending"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Control is what the sessions need of the coordinator; *usecases.UseCases are
@@ -33,6 +34,8 @@ type Config struct {
 	Control Control
 	Logger  *slog.Logger
 	Limits  Limits
+	// Unfinished bounds what is held of messages that have begun to come; nil: nothing does.
+	Unfinished *unfinished.Budget
 }
 
 // Limits bound what connections may take. A zero field takes its default.
@@ -79,7 +82,9 @@ type Hub struct {
 	log     *slog.Logger
 	limits  Limits
 	signIns chan struct{}
-	wg      sync.WaitGroup // one for each connection that has begun
+
+	unfinished *unfinished.Budget
+	wg         sync.WaitGroup // one for each connection that has begun
 
 	mu     sync.Mutex
 	conns  map[*Conn]bool
@@ -92,7 +97,7 @@ type Hub struct {
 
 // New returns a Hub without connections.
 func New(cfg Config) *Hub {
-	h := &Hub{control: cfg.Control, log: cfg.Logger, limits: cfg.Limits.withDefaults(), conns: map[*Conn]bool{}}
+	h := &Hub{control: cfg.Control, log: cfg.Logger, limits: cfg.Limits.withDefaults(), unfinished: cfg.Unfinished, conns: map[*Conn]bool{}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

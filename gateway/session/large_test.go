@@ -1,12 +1,16 @@
 package session_test
 
 import (
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // nextWithin is next for what may take long.
@@ -98,5 +102,68 @@ func TestLargeMessagesDoNotDelayShortOnes(t *testing.T) {
 	t.Logf("%d short messages: half within %v, 99 %% within %v; %d large ones within %v", len(short), half, most, rounds, large)
 	if half > large/40 || most > large/2 {
 		t.Errorf("half of the short messages took %v and 99 %% %v, while the large ones take %v: want below a fortieth of that, and below half", half, most, large)
+	}
+}
+
+// Long messages that begin and never end do not add up: of too many the one that began first
+// ends its connection, whichever way it comes, and one that comes quickly gets through.
+func TestMessagesWithoutEndAreBounded(t *testing.T) {
+	t.Parallel()
+	const limit = 8 << 20
+	budget := unfinished.New(limit)
+	w := newTestCluster(t, settings{unfinished: budget}, "n1")
+	n1 := w.nodes["n1"]
+	url := n1.serveWS(t)
+	piece := make([]byte, wire.MaxPiece)
+	stuck := make(chan string, 40)
+	signIn := func(name string) *testClient {
+		p := n1.dial(t, time.Minute)
+		p.signIn(wire.Hello{SignIn: wire.SignIn{Name: name, Lease: wire.Duration(10 * time.Minute)}})
+		return p
+	}
+	begin := map[string]func(name string) *testClient{
+		"chunks": func(name string) *testClient {
+			p := signIn(name)
+			head := []byte{wire.ChunkFirst, 0x02, 0, 0, 0}
+			for range 3 << 20 / wire.MaxPiece {
+				b, err := wire.AppendFrame(nil, &wire.Message{Type: wire.TypeChunk, ID: 1, Payload: [][]byte{head, piece}})
+				must(t, err)
+				p.write(b)
+				head = []byte{0}
+			}
+			return p
+		},
+		"a frame": func(name string) *testClient {
+			p := signIn(name)
+			p.write(append([]byte{0x02, 0, 0, 0}, make([]byte, 3<<20)...))
+			return p
+		},
+	}
+	for way, of := range begin {
+		for i := range 8 {
+			p := of(fmt.Sprint(way[:1], way[2:3], i))
+			go func() { stuck <- string(p.bye().Code) }()
+		}
+		for range 4 {
+			if code := <-stuck; code != string(wire.CodeBusy) {
+				t.Errorf("%s without end: a connection ended with %q, want busy", way, code)
+			}
+		}
+	}
+	page := dialWS(t, url)
+	page.signIn("page", "")
+	body := make([]byte, 3<<20)
+	writer, err := page.conn.Writer(t.Context(), websocket.MessageBinary)
+	must(t, err)
+	_, err = writer.Write(body)
+	must(t, err)
+
+	from, to := n1.signIn(t, "from"), n1.signIn(t, "to")
+	from.send(wire.Message{To: "n1.to", ID: 1, Payload: [][]byte{make([]byte, 5<<20)}})
+	if m := to.message(); m.Size() != 5<<20 {
+		t.Errorf("a message of %d bytes came", m.Size())
+	}
+	if used, given := budget.Counts(); used > limit || given < 8 {
+		t.Errorf("%d bytes are held and %d messages were given up, want at most %d, and at least 8", used, given, limit)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/folkmoot/folkmoot/gateway/session"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Sizes of what a connection reads through. An idle one has a small buffer; one
@@ -42,16 +43,18 @@ type reader struct {
 	frameBegan time.Time // of the frame that is not complete; zero: none is
 	smallReads int       // small reads in a row
 
-	signInTimer *awake.Timer // ends reading if nobody signs in
-	liveness    awake.Reader // of the connection, once somebody is signed in
-	timeChecked time.Time    // when the time of the frame was last checked
-	signedIn    bool         // a session has been signed in
+	begin       func() *unfinished.Message // counts a long frame
+	signInTimer *awake.Timer               // ends reading if nobody signs in
+	liveness    awake.Reader               // of the connection, once somebody is signed in
+	timeChecked time.Time                  // when the time of the frame was last checked
+	signedIn    bool                       // a session has been signed in
 }
 
 // read gives every frame to c until the connection ends: nil if the other side
 // closed it between two frames.
 func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) error {
 	rd := newReader(l, late, wire.DeadAfter*ping)
+	rd.begin = c.BeginMessage
 	rd.liveness.Ended = func() error {
 		if c.Ended() {
 			return os.ErrDeadlineExceeded
@@ -77,7 +80,8 @@ func (l *line) read(c *session.Conn, late *awake.Timer, ping time.Duration) erro
 }
 
 func newReader(l *line, late *awake.Timer, dead time.Duration) *reader {
-	return &reader{line: l, buf: make([]byte, smallBuffer), signInTimer: late, liveness: awake.Reader{Conn: l.conn, Limit: dead}}
+	uncounted := func() *unfinished.Message { return nil }
+	return &reader{begin: uncounted, line: l, buf: make([]byte, smallBuffer), signInTimer: late, liveness: awake.Reader{Conn: l.conn, Limit: dead}}
 }
 
 // next waits for one frame.
@@ -126,12 +130,18 @@ func (rd *reader) parse(n int) (wire.Message, error) {
 // readLong reads a frame that does not fit the buffer. It never holds more than
 // twice what has come.
 func (rd *reader) readLong(c connState, n int) (wire.Message, error) {
+	held := rd.begin()
+	defer held.End()
 	b := make([]byte, min(n, 2*largeBuffer))
 	have := copy(b, rd.buf[rd.start:rd.end])
 	rd.start, rd.end = 0, 0
 	for have < n {
 		if have == len(b) {
-			grown := make([]byte, min(n, 2*len(b)))
+			room := min(n, 2*len(b))
+			if !held.Grow(room - len(b)) {
+				return wire.Message{}, wire.Refuse(wire.CodeBusy, "too much is held here of frames that have begun, and this one began first: send it again")
+			}
+			grown := make([]byte, room)
 			copy(grown, b)
 			b = grown
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/folkmoot/folkmoot/wire/awake"
 	"github.com/folkmoot/folkmoot/wire/hangup"
 	"github.com/folkmoot/folkmoot/wire/textframe"
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Protocol is the sub-protocol that both sides name.
@@ -54,7 +56,7 @@ func (d *Door) Serve(w http.ResponseWriter, r *http.Request, who control.Princip
 	begun, limit := time.Now(), d.hub.Limits().SignIn
 
 	silent := awake.AfterFunc(limit, func() { _ = conn.Close(websocket.StatusPolicyViolation, "no sign-in") })
-	kind, raw, err := l.readMessage(wire.MaxFirst)
+	kind, raw, err := l.readMessage(wire.MaxFirst, nil)
 	silent.Stop()
 	l.text = kind == websocket.MessageText
 	refused := (*wire.Error)(nil)
@@ -125,7 +127,7 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 		if l.text && c.SignedIn() {
 			limit = maxText
 		}
-		kind, next, err := l.readMessage(limit)
+		kind, next, err := l.readMessage(limit, c.BeginMessage)
 		switch status := websocket.CloseStatus(err); {
 		case err == nil && (kind == websocket.MessageText) != l.text:
 			return wire.Invalid("frame", "a session is all text or all binary")
@@ -143,17 +145,43 @@ func (l *line) read(c *session.Conn, raw []byte) error {
 	}
 }
 
-// readMessage reads one message of at most limit bytes.
-func (l *line) readMessage(limit int) (websocket.MessageType, []byte, error) {
+// readMessage reads one message of at most limit bytes; begin counts a long one.
+func (l *line) readMessage(limit int, begin func() *unfinished.Message) (websocket.MessageType, []byte, error) {
 	kind, r, err := l.conn.Reader(context.Background()) // what a peer that died said last is found out by ping
 	if err != nil {
 		return kind, nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	b, err := readAll(io.LimitReader(r, int64(limit)+1), begin)
 	if err == nil && len(b) > limit {
 		err = wire.Refuse(wire.CodeTooLarge, "a frame is above the limit here of %d bytes: cut it in several, or send the place where its content is, or take binary frames or the port of native sessions", limit)
 	}
 	return kind, b, err
+}
+
+// readAll is io.ReadAll that counts what it holds of a long message.
+func readAll(r io.Reader, begin func() *unfinished.Message) ([]byte, error) {
+	var held *unfinished.Message
+	defer func() { held.End() }()
+	b := make([]byte, 0, 512)
+	for {
+		if len(b) == cap(b) {
+			if cap(b) >= wire.MaxWhole && held == nil && begin != nil {
+				held = begin()
+			}
+			if !held.Grow(cap(b)) {
+				return nil, wire.Refuse(wire.CodeBusy, "too much is held here of messages that have begun, and this one began first: send it again")
+			}
+			b = slices.Grow(b, cap(b))
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
 }
 
 // parse reads one message of the WebSocket.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Config is one side's terms. The zero value of every field but Socket works.
@@ -19,6 +21,8 @@ type Config struct {
 	// What is above them is skipped, and Receive says so (TooLarge).
 	MaxMessage int
 	MaxFrames  int
+	// Unfinished bounds what all connections hold of messages that have begun; nil: nothing does.
+	Unfinished *unfinished.Budget
 	// MaxQueue (8 MiB) bounds what waits to be sent on one connection; one
 	// message more is taken. Beyond it Send answers ErrFull.
 	MaxQueue int

@@ -71,6 +71,7 @@ func handshake(conn net.Conn, cfg Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, conn: conn, done: make(chan struct{}), flow: flow.NewWriter(conn, cfg.Patience)}
 	c.out.init(cfg.MaxQueue)
 	c.in.r = bufio.NewReaderSize(monitoredConn{c}, 16<<10)
+	c.in.unfinished, c.in.giveUp = cfg.Unfinished, func() { c.close(protocolErrorf("too much of messages has begun, and its own first")) }
 	minor, err := readGreeting(c.in.r)
 	if err != nil {
 		return nil, err

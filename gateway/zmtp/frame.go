@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/unfinished"
 )
 
 // Flags of a frame (RFC 23/ZMTP 3.0, RFC 37/ZMTP 3.1).
@@ -88,6 +90,10 @@ type reader struct {
 	r    *bufio.Reader
 	last int // bytes of the last message: a guess at the next
 
+	unfinished *unfinished.Budget
+	giveUp     func()              // ends the connection
+	held       *unfinished.Message // of the message that comes, once it is long
+
 	inMessage    bool      // a message or command has begun and not ended
 	waitingSince time.Time // when the reader first waited for the piece of it that is due; zero: it has not
 
@@ -141,7 +147,14 @@ func (r *reader) body(buf []byte, n int) ([]byte, error) {
 		step := min(n, readStep)
 		start := len(buf)
 		if need := start + step; need > cap(buf) {
-			larger := make([]byte, start, max(need, min(2*start, start+n)))
+			room := max(need, min(2*start, start+n))
+			if room > readStep && r.held == nil {
+				r.held = r.unfinished.Begin(r.giveUp)
+			}
+			if !r.held.Grow(room - cap(buf)) {
+				return buf, protocolErrorf("too much of messages has begun, and this one first")
+			}
+			larger := make([]byte, start, room)
 			copy(larger, buf)
 			buf = larger
 		}
@@ -164,6 +177,10 @@ func (r *reader) message(maxBytes, maxFrames int, onCommand func(command []byte)
 	if err := r.skip(onCommand); err != nil {
 		return nil, err
 	}
+	defer func() {
+		r.held.End()
+		r.held = nil
+	}()
 	buf := make([]byte, 0, min(max(r.last, 64), readStep))
 	var few [16]int
 	ends := few[:0]

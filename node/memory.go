@@ -1,0 +1,30 @@
+package node
+
+import (
+	"math"
+	"runtime/debug"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Bounds of what the doors hold of messages that have begun to come and not ended: a quarter
+// of the memory that this process is granted, but room for two of the longest messages and
+// not more than 1 GiB.
+const (
+	leastUnfinished = 2 * (wire.MaxMessage + 1<<20)
+	mostUnfinished  = 1 << 30
+)
+
+// unfinishedBytes returns that bound for the limit that the garbage collector keeps to.
+func unfinishedBytes(memory int64) int64 {
+	return max(leastUnfinished, min(memory/4, mostUnfinished))
+}
+
+// memoryLimit returns how many bytes the garbage collector keeps to: what the program has set
+// by what the system grants it, or GOMEMLIMIT. Without one there is no bound.
+func memoryLimit() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit > 0 {
+		return limit
+	}
+	return math.MaxInt64
+}
