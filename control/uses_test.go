@@ -53,7 +53,7 @@ func TestWhenTokensWereUsed(t *testing.T) {
 		}
 
 		// In the next hour once more; what cannot be written now is written later, with the hour of the use.
-		time.Sleep(10 * time.Minute)
+		look(10, 1)
 		ask()
 		gone := n1.bearer(t, "gone")
 		noError(t, n1.Authorize(gone, control.ComponentsRead, control.Thing{}))
