@@ -63,4 +63,4 @@ func (t tokensIn) changed() uint64 { return t.table().Changed() }
 func isStateToken(id string) bool { return strings.HasPrefix(id, access.IDPrefix) }
 
 // NamespaceOfJob is the namespace of a job.
-func NamespaceOfJob(jobs.Job) string { return DefaultNamespace }
+func NamespaceOfJob(j jobs.Job) string { return j.InNamespace() }

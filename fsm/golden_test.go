@@ -85,6 +85,8 @@ func examples() map[string][]command {
 		}}
 		invite = command{access.KindInvite, access.Invite{Hash: hash, ID: "n4", CreatedBy: "t_0", Expires: t0.Add(time.Hour)}}
 	)
+	ofLab := submit
+	ofLab.Spec.Namespace = "lab1"
 	bounded := submit
 	bounded.ResultQuota = 12
 	expire := command{registry.KindExpire, registry.Expire{Sessions: []registry.Fence{{FullName: "n1.laser", Session: "s1", Epoch: 1}}, Reason: "lease ran out"}}
@@ -113,6 +115,7 @@ func examples() map[string][]command {
 		access.KindInvite:        {found2, invite},
 		access.KindUseInvite:     {found2, invite, {access.KindUseInvite, access.UseInvite{Hash: hash, ID: "n4", Use: "u1"}}},
 
+		jobs.KindSubmit + "+namespace": {found2, {jobs.KindSubmit, ofLab}},
 		registry.KindSignIn + "+token": {found2, aware, create, {registry.KindSignIn, owned}},
 
 		registry.KindAnnounce:            {ann},

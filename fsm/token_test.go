@@ -91,7 +91,11 @@ func TestNoTokensAtLevelOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	job := jobs.Submit{ID: "j1", Spec: spec(t)}
+	job.Spec.Namespace = "lab1"
 	for what, line := range map[string][]byte{
+		"a job with a namespace":  encode(t, jobs.KindSubmit, t0, job),
+		"a token":                 encode(t, access.KindCreate, t0, access.Create{ID: "t_1", Hash: "h", Grants: access.Grants{{Right: access.Admin}}}),
 		"a token in the envelope": envelope,
 		"a session with a token":  encode(t, registry.KindSignIn, t0, withToken),
 	} {

@@ -47,7 +47,7 @@ var may = map[string]struct {
 	"fsm":                {[]string{"wire", "wire/indexwait", "access", "registry", "jobs"}, "ties the domains to the log"},
 	"fsm/propose":        {[]string{"wire", "fsm"}, "hands: the way of all writes into the log"},
 	"registry/lease":     {[]string{"wire", "wire/awake", "registry", "fsm", "fsm/propose"}, "hands: reads views, proposes expiry"},
-	"jobs/dispatch":      {[]string{"wire", "jobs", "fsm", "fsm/propose"}, "hands: reads views, proposes assignments"},
+	"jobs/dispatch":      {[]string{"wire", "access", "registry", "jobs", "fsm", "fsm/propose"}, "hands: reads views, proposes assignments"},
 	"jobs/work":          {[]string{"wire", "wire/strictjson"}, "the worker's side runs far from any coordinator"},
 	"raftnode/peer":      {[]string{"wire", "wire/awake", "wire/flow"}, "a port carries bytes"},
 	"raftnode/disk":      {[]string{"wire", "wire/awake"}, "files of one data directory: it knows neither the group nor the network"},

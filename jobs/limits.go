@@ -150,6 +150,14 @@ func (s Spec) Validate() error {
 			return wire.Invalid(f[0], "the %s is longer than %d bytes or not UTF-8", f[0], wire.MaxName)
 		}
 	}
+	if strings.ContainsAny(s.Namespace, ".@*?") || s.Namespace != strings.TrimSpace(s.Namespace) {
+		return wire.Invalid("namespace", "namespace %.80q is none: it has no '.', '@', '*' or '?' in it, and no blank at either end", s.Namespace)
+	}
+	for i := range len(s.Namespace) {
+		if c := s.Namespace[i]; c < 0x20 || c > 0x7E || len(s.Namespace) > wire.MaxName {
+			return wire.Invalid("namespace", "namespace %.80q is longer than %d bytes or not printable ASCII", s.Namespace, wire.MaxName)
+		}
+	}
 	if len(s.Labels) > wire.MaxLabels {
 		return wire.Invalid("labels", "%d labels are too many: at most %d", len(s.Labels), wire.MaxLabels)
 	}

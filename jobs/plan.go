@@ -16,17 +16,19 @@ type Worker struct {
 	Labels                  map[string]string
 	// Suspect is a worker that no part waits for.
 	Suspect bool
+	// May says whether it may work for jobs of a namespace; nil: for all.
+	May func(namespace string) bool
 }
 
 // Plan says which waiting part should go to which worker: at most limit
 // assignments, in the order they are to be carried out. Jobs come by priority,
 // then submission; jobs of one group one at a time; no job has more than its
 // Parallel parts at work; a part goes to the worker that has the job's runtime
-// and labels and the smallest share of its slots in use, though not again to
-// the one that last had it if there is another. A part that failed waits for a
-// worker that has not failed it as long as there is one, busy or not. rests
-// says of a part whose last attempt failed that it is not to be tried again
-// yet; nil: none rests. Plan changes nothing.
+// and labels, may work for its namespace, and has the smallest share of its
+// slots in use, though not again to the one that last had it if there is
+// another. A part that failed waits for a worker that has not failed it as long
+// as there is one, busy or not. rests says of a part whose last attempt failed
+// that it is not to be tried again yet; nil: none rests. Plan changes nothing.
 func Plan(t *Table, workers []Worker, limit int, rests func(Part) bool) []Assignment {
 	pl := newPlanner(t, workers)
 	pl.rests = rests
@@ -130,14 +132,15 @@ func (pl *planner) planJob(plan []Assignment, r *record, limit int) []Assignment
 
 // eligible returns the workers that can run the job.
 func (pl *planner) eligible(j Job) []*candidate {
-	key := j.Runtime
+	namespace := j.InNamespace()
+	key := j.Runtime + "\x00" + namespace
 	for k, v := range sorted(j.Labels) {
 		key += "\x00" + k + "\x00" + v
 	}
 	list, ok := pl.eligibleBy[key]
 	if !ok {
 		for _, s := range pl.candidates {
-			if slices.Contains(s.Runtimes, j.Runtime) && hasLabels(s.Labels, j.Labels) {
+			if slices.Contains(s.Runtimes, j.Runtime) && hasLabels(s.Labels, j.Labels) && (s.May == nil || s.May(namespace)) {
 				list = append(list, s)
 			}
 		}

@@ -2,11 +2,13 @@ package jobs_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 func planned(t *testing.T, situation string, got []string, want string) {
@@ -143,4 +145,33 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("after %d failures 20 parts wait %d different times, want nearly 20", failures, len(seen))
 		}
 	}
+}
+
+// A part goes to no worker that may not work for the namespace of its job, however
+// free it is, and waits rather than go there.
+func TestPlanKeepsToNamespaces(t *testing.T) {
+	tab := new(jobs.Table)
+	for i, namespace := range []string{"lab1", "lab2", "", jobs.DefaultNamespace} {
+		tab = tab.Next(uint64(i + 1))
+		spec, err := jobs.Check(wire.SubmitJob{Runtime: "sh", Script: "cat", Range: &wire.Range{To: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec.Namespace = namespace
+		job, err := tab.Submit(jobs.Submit{ID: fmt.Sprint("j", i), Spec: spec}, t0)
+		if err != nil || job.Namespace == jobs.DefaultNamespace {
+			t.Fatalf("%+v, %v", job, err)
+		}
+	}
+	only := func(name string, slots int, namespaces ...string) jobs.Worker {
+		w := worker(name, slots)
+		w.May = func(namespace string) bool { return slices.Contains(namespaces, namespace) }
+		return w
+	}
+	planned(t, "nobody may", carryOut(t, tab, 9, only("x", 9), only("y", 9, "lab")), "")
+	planned(t, "one may work for lab2", carryOut(t, tab, 9, only("x", 9, "lab2"), only("y", 9)), "j1/0>x j1/1>x")
+	planned(t, "one for lab1 with one slot", carryOut(t, tab, 9, only("v", 1, "lab1"), only("y", 9, "lab2")), "j0/0>v")
+	planned(t, "one for the jobs that name none", carryOut(t, tab, 9, only("x", 9, "default"), only("y", 9)), "j2/0>x j2/1>x j3/0>x j3/1>x")
+	planned(t, "one for all", carryOut(t, tab, 9, worker("z", 9)), "j0/1>z")
+	sound(t, tab)
 }

@@ -27,6 +27,20 @@ type Spec struct {
 	// is given up. It is not the submitter's choice; jobs of before have 0, for
 	// LossLimit alone.
 	MaxLosses int `json:"max_losses,omitempty"`
+	// Namespace says who may see the job, change it and work for it; "" is
+	// DefaultNamespace, which is never written down. See InNamespace.
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// DefaultNamespace is that of a job that names none.
+const DefaultNamespace = "default"
+
+// InNamespace is the namespace of the job.
+func (s Spec) InNamespace() string {
+	if s.Namespace == "" {
+		return DefaultNamespace
+	}
+	return s.Namespace
 }
 
 // Parts returns how many parts the job has.

@@ -7,8 +7,23 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
+// namespaceLevel is the level from which on jobs have a namespace.
+const namespaceLevel = 2
+
+// MinLevel is the level that the command needs: older binaries know no namespaces
+// of jobs.
+func (c *Submit) MinLevel() int {
+	if c.Spec.Namespace != "" {
+		return namespaceLevel
+	}
+	return 1
+}
+
 // Submit takes a job in. It costs the same for one part as for 100,000.
 func (t *Table) Submit(c Submit, at time.Time) (Job, error) {
+	if c.Spec.Namespace == DefaultNamespace {
+		c.Spec.Namespace = ""
+	}
 	if r, ok := t.jobs.Get(c.ID); ok {
 		if !r.job.Spec.same(c.Spec) {
 			return Job{}, wire.Refuse(wire.CodeConflict, "there is a job %s with other content", c.ID)

@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
+	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -183,13 +186,28 @@ func (d *dispatcher) workers(view *fsm.State, now time.Time) (list []jobs.Worker
 		if !alive || d.deadlines.avoided(s.ID, now) {
 			continue
 		}
+		may, ok := rightsOf(view, s)
+		if !ok {
+			continue
+		}
 		health := view.Jobs.Health(s.FullName)
 		list = append(list, jobs.Worker{
 			FullName: s.FullName, Session: s.ID, Home: s.Home, Runtimes: s.Runtimes, Labels: s.Labels.Map(),
-			Slots: d.retries.slots(health, s.ID, s.Slots, now), Suspect: health.Suspect(),
+			Slots: d.retries.slots(health, s.ID, s.Slots, now), Suspect: health.Suspect(), May: may,
 		})
 	}
 	return list
+}
+
+// rightsOf says for which namespaces a session may work: what the grants of its
+// token say, or all (nil) if it has none of the state. ok is false if the token
+// is gone.
+func rightsOf(view *fsm.State, s registry.Session) (may func(namespace string) bool, ok bool) {
+	if !strings.HasPrefix(s.Token, access.IDPrefix) {
+		return nil, true
+	}
+	token, ok := view.Access.Token(s.Token)
+	return func(namespace string) bool { return token.Grants.Allow(access.JobsWork, namespace) }, ok
 }
 
 // assign proposes a plan in as few commands as hold it.

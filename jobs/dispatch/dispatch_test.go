@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/jobs/dispatch"
@@ -300,4 +301,31 @@ func TestNeeds(t *testing.T) {
 	if err := dispatch.Run(context.Background(), dispatch.Config{}); err == nil {
 		t.Error("Run without a machine ends well")
 	}
+}
+
+// A worker is given parts of the namespaces that its token has jobs:work of; when
+// the token is gone they go to another, and to nobody who may not.
+func TestPartsFollowTheRights(t *testing.T) {
+	lead(t, func(l *log) {
+		l.tokens("jobs:work@default", "jobs:work@lab1", "write@default")
+		l.owned("a", "t_1", 9)
+		l.submit("j", 2)
+		after(time.Minute)
+		l.part("j", 0, jobs.Waiting, 0, "")
+		l.owned("b", "t_0", 9)
+		after(5 * time.Millisecond)
+		l.part("j", 0, jobs.Assigned, 1, "n1.b")
+		l.start("j", 0)
+		l.start("j", 1)
+		l.commit(access.KindRevoke, access.Revoke{ID: "t_0"})
+		after(time.Minute)
+		l.part("j", 0, jobs.Waiting, 1, "n1.b")
+		l.owned("c", "t_2", 1)
+		after(5 * time.Millisecond)
+		l.part("j", 0, jobs.Assigned, 2, "n1.c")
+		l.part("j", 1, jobs.Waiting, 1, "n1.b")
+		l.owned("d", "file:0123456789ab", 1) // what a file's token may is everything
+		after(5 * time.Millisecond)
+		l.part("j", 1, jobs.Assigned, 2, "n1.d")
+	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs"
@@ -102,6 +103,30 @@ func (l *log) with(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f()
+}
+
+// tokens takes the log to the newest level and creates tokens t_0, t_1, ... with one
+// grant each.
+func (l *log) tokens(grants ...string) {
+	l.t.Helper()
+	l.commit(fsm.KindFound, fsm.Found{Cluster: "c1", Level: fsm.Level})
+	for i, s := range grants {
+		g, err := access.ParseGrants([]string{s})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		id := fmt.Sprint("t_", i)
+		l.commit(access.KindCreate, access.Create{ID: id, Hash: registry.HashSecret(id), Grants: g})
+	}
+}
+
+// owned is worker with a token.
+func (l *log) owned(name, token string, slots int) {
+	l.t.Helper()
+	l.commit(registry.KindSignIn, registry.SignIn{
+		Name: name, Namespace: "n1", Session: name, SecretHash: registry.HashSecret(name), Home: "n1", Kind: "native",
+		Lease: 15 * time.Second, Runtimes: []string{"sh"}, Slots: slots, Token: token,
+	})
 }
 
 // worker signs a worker in with slots, at a home.
