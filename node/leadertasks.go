@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs/dispatch"
 	"github.com/folkmoot/folkmoot/raftnode"
@@ -17,6 +18,7 @@ import (
 // an election won and ends with the leadership.
 func (n *Node) registerLeaderTasks() {
 	n.raft.WhileLeading("cluster id", n.recordClusterID)
+	n.raft.WhileLeading("expired tokens", n.expireTokens)
 	n.raft.WhileLeading("group", n.recordGroupChanges)
 	n.raft.WhileLeading("lost homes", n.expireLostHomes)
 	n.raft.WhileLeading("removed members", n.forgetRemovedMembers)
@@ -42,14 +44,29 @@ func (n *Node) dispatchJobs(ctx context.Context) error {
 	})
 }
 
-// clusterIDRetry is the wait between attempts to record the cluster's id.
-const clusterIDRetry = 200 * time.Millisecond
+// clusterIDRetry is the wait between attempts to record the cluster's id, and
+// levelPatience how long a new leader waits for every founder to have said which
+// level it knows. A cluster of which one says nothing begins at level 1, which
+// every binary knows.
+const (
+	clusterIDRetry = 200 * time.Millisecond
+	levelPatience  = 10 * time.Second
+)
 
-// recordClusterID writes the cluster's id into the state, once in its life.
+// recordClusterID writes the cluster's id into the state, once in its life, and
+// the highest level that all founders know.
 func (n *Node) recordClusterID(ctx context.Context) error {
+	began := time.Now()
 	for n.machine.View().ClusterID == "" {
-		if err := n.propose(ctx, fsm.KindFound, fsm.Found{Cluster: n.raft.ClusterID()}); err == nil {
-			break
+		level, known := n.raft.CommonLevel()
+		if known || time.Since(began) > levelPatience {
+			found := fsm.Found{Cluster: n.raft.ClusterID()}
+			if known && level > 1 { // an older binary does not know the field
+				found.Level = level
+			}
+			if err := n.propose(ctx, fsm.KindFound, found); err == nil {
+				break
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -59,6 +76,30 @@ func (n *Node) recordClusterID(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// expiryInterval is how often the leader looks for tokens whose time is over.
+const expiryInterval = time.Second
+
+// expireTokens ends tokens and join tokens whose time is over by this clock. The
+// doors have refused them since; with the token its sessions end.
+func (n *Node) expireTokens(ctx context.Context) error {
+	tick := time.NewTicker(expiryInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		over, some := n.machine.View().Access.Over(time.Now(), access.MaxOver)
+		if !some {
+			continue
+		}
+		if err := n.propose(ctx, access.KindExpire, over); err != nil {
+			n.log.Debug("tokens that have expired are ended at the next look", "error", err)
+		}
+	}
 }
 
 // groupInterval is how often the leader checks whether the recorded group still

@@ -106,6 +106,16 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	resp0, err := http.Get("http://" + n.Addrs().HTTP + "/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status wire.Status
+	err = json.NewDecoder(resp0.Body).Decode(&status)
+	resp0.Body.Close()
+	if err != nil || status.Level != fsm.Level {
+		t.Errorf("a cluster that is founded by this binary alone is at level %d (%v), want %d", status.Level, err, fsm.Level)
+	}
 	job, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: "echo $((ITEM + 1))", Items: rawItems("1", "2", "3")})
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,7 @@ type Config struct {
 	Expect    int    // found a cluster once this many empty coordinators have found each other; 0: never
 	NonVoter  bool   // stay without a vote
 	Version   string // this build, shown in Members
+	Level     int    // the highest level of commands that this build's machine knows; 0: 1
 
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and

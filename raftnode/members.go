@@ -28,7 +28,7 @@ func (n *Node) memberConfig() member.Config {
 		},
 		Identity: n.identity, Calls: n.calls, Logger: n.log,
 		Join: c.Join, Announced: c.Announced, Resolve: c.Inject.Resolve,
-		Expect: c.Expect, NonVoter: c.NonVoter,
+		Expect: c.Expect, NonVoter: c.NonVoter, Level: c.Level,
 		Ping: c.Ping, Stabilize: c.Stabilize, MaxLag: c.MaxLag,
 	}
 }
@@ -102,6 +102,10 @@ func (n *Node) Transfer(ctx context.Context, to string) (past uint64, err error)
 // OnConfigChange has f called after every change of the configuration that this
 // server made as the leader, before it makes another one. ctx is of who asked.
 func (n *Node) OnConfigChange(f func(ctx context.Context)) { n.members.OnConfigChange(f) }
+
+// CommonLevel is the highest level of commands that the binaries of all servers of
+// the group know; known is false while one of them has not said.
+func (n *Node) CommonLevel() (level int, known bool) { return n.members.CommonLevel() }
 
 // Alive reports whether the coordinator id has lately answered this node's
 // questions, and when it was last heard: it answered, or asked itself. A

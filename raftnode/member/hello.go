@@ -35,6 +35,7 @@ type Hello struct {
 	Commit     uint64      `json:"commit"`
 	Applied    uint64      `json:"applied"`
 	NonVoter   bool        `json:"observer,omitempty"` // is to stay without a vote
+	Level      int         `json:"level,omitempty"`    // the highest level of commands that the binary knows; 0: 1
 	Known      []disk.Peer `json:"known,omitempty"`
 	// NotMember is said by the leader to a server that is not in its
 	// configuration, Ours to one that is.
@@ -65,6 +66,7 @@ func (m *Manager) buildHello(to string) Hello {
 		Commit:   m.raft.CommitIndex(),
 		Applied:  m.host.AppliedIndex(),
 		NonVoter: m.staysNonVoter(),
+		Level:    m.cfg.Level,
 		Known:    m.identity.Peers(),
 		Servers:  m.serverIDs(),
 	}

@@ -64,6 +64,7 @@ type Config struct {
 	Announced func() []string // addresses at which members were last known to be, by the machine's state; nil: none
 	Expect    int             // found a cluster once this many empty coordinators have found each other; 0: never
 	NonVoter  bool            // stay without a vote
+	Level     int             // the highest level of commands that this binary knows; 0: 1
 	// Resolve turns a join address into the addresses to try; nil: by DNS.
 	Resolve func(ctx context.Context, addr string) []string
 

@@ -153,5 +153,23 @@ func (m *Manager) LastHello(serverID string) (h Hello, ok bool) {
 	return k.hello, ok
 }
 
+// CommonLevel is the highest level of commands that the binaries of all servers of
+// the group know, as each said in its last hello; known is false while one has
+// said none.
+func (m *Manager) CommonLevel() (level int, known bool) {
+	level = max(m.cfg.Level, 1)
+	for _, s := range m.List() {
+		if s.ServerID == m.serverID {
+			continue
+		}
+		h, ok := m.LastHello(s.ServerID)
+		if !ok || h.ServerID != s.ServerID {
+			return 0, false
+		}
+		level = min(level, max(h.Level, 1))
+	}
+	return level, true
+}
+
 // RecordCall notes that a server asks, which counts as heard: see Alive.
 func (m *Manager) RecordCall(serverID string) { m.peers.recordCall(serverID) }
