@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -33,7 +34,7 @@ const (
 
 // DefaultNamespace is that of what has none of its own: of a job that names
 // none, and of a lock or flow without a dot in its name.
-const DefaultNamespace = "default"
+const DefaultNamespace = jobs.DefaultNamespace
 
 // Thing is what a right is asked for. The zero value is the whole cluster: a
 // right of namespaces is then needed in one of them, whichever it is.

@@ -3,6 +3,7 @@ package control
 import (
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -75,7 +76,11 @@ func namespaceOfEvent(view *fsm.State, e *fsm.Event) string {
 	case wire.TopicComponent:
 		return ComponentThing(e.Key).Namespace
 	case wire.TopicJob:
-		if j, ok := view.Jobs.Job(e.Key); ok {
+		if e.Job != nil {
+			return jobs.Spec{Namespace: e.Job.Namespace}.InNamespace()
+		}
+		// Of a part only the job has it, and under its id there may be another job by now.
+		if j, ok := view.Jobs.Job(e.Key); ok && j.SubmitIndex <= e.Index {
 			return NamespaceOfJob(j)
 		}
 	}

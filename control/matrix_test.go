@@ -99,8 +99,8 @@ var matrix = map[string]want{
 	"Doors": {"any", "", false, func(_ *testing.T, n *testNode, who control.Principal) error { return ignore(n.Doors(who)) }},
 	"Nodes": {"any", "", false, func(_ *testing.T, n *testNode, who control.Principal) error { return ignore(n.Nodes(who)) }},
 
-	"Submit": {"jobs:write", "default", false, func(t *testing.T, n *testNode, who control.Principal) error {
-		return ignore2(n.Submit(t.Context(), who, wire.SubmitJob{}, ""))
+	"Submit": {"jobs:write", "n1", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.Submit(t.Context(), who, wire.SubmitJob{Namespace: "n1"}, ""))
 	}},
 	"CancelJob": {"jobs:write", "default", true, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore2(n.CancelJob(t.Context(), who, "j1", ""))

@@ -59,6 +59,9 @@ func Check(in wire.SubmitJob) (Spec, error) {
 		Parallel: in.Parallel, MaxAttempts: in.MaxAttempts, Timeout: in.Timeout, PartTimeout: in.PartTimeout, Keep: in.Keep,
 		MaxLosses: DefaultLosses,
 	}
+	if in.Namespace != DefaultNamespace {
+		s.Namespace = in.Namespace
+	}
 	if in.Priority != nil {
 		s.Priority = *in.Priority
 	}

@@ -148,7 +148,7 @@ func (j Job) Wire(full bool) wire.Job {
 	w := wire.Job{
 		ID: j.ID, Name: j.Name, State: j.State, Reason: j.Reason, Runtime: j.Runtime, Priority: j.Priority,
 		Group: j.Group, Parallel: j.Parallel, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout,
-		PartTimeout: j.PartTimeout, Labels: j.Labels, Keep: j.Keep,
+		PartTimeout: j.PartTimeout, Labels: j.Labels, Keep: j.Keep, Namespace: j.Namespace,
 		Parts: wire.PartCounts{
 			Total: j.Total, Waiting: j.Waiting(), Assigned: c.Assigned, Running: c.Running, Done: c.Done,
 			Failed: c.Failed, Cancelled: c.Cancelled, Lost: c.Lost, Retries: c.Retries,

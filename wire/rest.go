@@ -147,6 +147,8 @@ type SubmitJob struct {
 	PartTimeout Duration          `json:"part_timeout,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"` // a worker must carry all of them
 	Keep        Duration          `json:"keep,omitempty"`   // how long after its end; default 24h
+	// Namespace says who may see the job, change it and work for it; "" is "default".
+	Namespace string `json:"namespace,omitempty"`
 	// Known to the contract, refused by name until they are served.
 	Split  json.RawMessage `json:"split,omitempty"`
 	Reduce json.RawMessage `json:"reduce,omitempty"`
@@ -203,6 +205,7 @@ type Job struct {
 	PartTimeout Duration          `json:"part_timeout"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Keep        Duration          `json:"keep"`
+	Namespace   string            `json:"namespace,omitempty"` // "" is "default"
 	Parts       PartCounts        `json:"parts"`
 	// ResultBytes are the bytes of its parts' results and error texts, in an
 	// answer; ResultQuota is what they may be together.

@@ -17,11 +17,11 @@ import (
 
 // runFlags are a job on the command line.
 type runFlags struct {
-	runtime, items, itemsFile, shortDuration, id, name, group string
-	args, labels                                              []string
-	priority, parallel, attempts                              int
-	timeout, partTimeout, keep                                time.Duration
-	follow                                                    bool
+	runtime, items, itemsFile, shortDuration, id, name, group, namespace string
+	args, labels                                                         []string
+	priority, parallel, attempts                                         int
+	timeout, partTimeout, keep                                           time.Duration
+	follow                                                               bool
 }
 
 func (a *app) jobsRunCmd() *cobra.Command {
@@ -66,6 +66,7 @@ func (a *app) jobsRunCmd() *cobra.Command {
 	f.DurationVar(&r.timeout, "job-timeout", 0, "end of the whole job (default: none)")
 	f.DurationVar(&r.partTimeout, "part-timeout", time.Minute, "end of one try of a part")
 	f.DurationVar(&r.keep, "keep", 24*time.Hour, "how long to keep the job after its end")
+	f.StringVar(&r.namespace, "namespace", "", "who may see the job, change it and work for it (default: default)")
 	f.BoolVarP(&r.follow, "follow", "f", false, "wait for the end and print the results")
 	cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"python3", "sh"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -74,6 +75,7 @@ func (a *app) jobsRunCmd() *cobra.Command {
 func (r runFlags) job(a *app, file, script string, changed func(flag string) bool) (wire.SubmitJob, error) {
 	job := wire.SubmitJob{
 		ID: r.id, Name: r.name, Runtime: r.runtime, Script: script, Group: r.group, Parallel: r.parallel, Timeout: wire.Duration(r.timeout),
+		Namespace: r.namespace,
 	}
 	if err := r.limits(&job, changed); err != nil {
 		return job, err

@@ -222,7 +222,7 @@ func (w *Work) Parts(ctx context.Context, who control.Principal, r control.Read,
 }
 
 // namespaceOf is the namespace that a job is submitted to.
-func namespaceOf(wire.SubmitJob) string { return control.DefaultNamespace }
+func namespaceOf(in wire.SubmitJob) string { return jobs.Spec{Namespace: in.Namespace}.InNamespace() }
 
 // jobWire is a job as it is answered; full adds script and args.
 func jobWire(view *fsm.State, j jobs.Job, full bool) wire.Job {

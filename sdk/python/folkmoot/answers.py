@@ -115,6 +115,7 @@ class Job(TypedDict, total=False):
     part_timeout: str
     labels: Dict[str, str]
     keep: str
+    namespace: str
     parts: Parts
     result_bytes: int
     result_quota: int
