@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/node"
-	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -499,11 +500,12 @@ func TestSessionRejoin(t *testing.T) {
 // Over TLS and with a token all is the same; without either nobody gets in.
 func TestSessionOverTLS(t *testing.T) {
 	dir := t.TempDir()
-	ca, err := peer.NewCA("test", time.Hour)
+	ca, err := authority.New("test", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := ca.WriteMember(dir, "n1", time.Hour)
+	files := certfile.In(dir)
+	err = files.Issue(ca, authority.Leaf{Role: authority.RoleMember, ID: "n1", Life: time.Hour}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,13 @@ type Config struct {
 	OpenDoors []string
 
 	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
-	HTTPCert, HTTPKey         string // TLS on REST
+	HTTPCert, HTTPKey         string // TLS on REST and native sessions
+
+	// TLSDir holds ca.pem, cert.pem and key.pem for all three ports, where the single files above are not given. With
+	// ca-key.pem in it this coordinator signs certificates, its own too.
+	TLSDir       string
+	TLSHosts     []string // further names and addresses in certificates that it makes or asks for
+	HTTPClientCA string   // authorities of a certificate that whoever calls REST or native sessions must show
 
 	// Topology says which coordinators have links: mesh (default), ring, tree,
 	// grid, or file:PATH with a line "n1: n2 n3" for each. The same at all.

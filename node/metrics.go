@@ -11,8 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -61,6 +63,9 @@ var (
 	diskFreeDesc   = desc("disk_free_bytes", "Bytes that this coordinator may still write to the volume of its data directory.")
 	diskSizeDesc   = desc("disk_size_bytes", "Size of the volume of the data directory.")
 	diskLowDesc    = desc("disk_low", "Whether the volume of the data directory is nearly full.")
+	expiryDesc     = desc("certificate_expiry_timestamp_seconds", "When the certificate of a port ends, in seconds since 1970.", "port")
+	reloadDesc     = desc("tls_reload_failures_total", "Changed certificate files that could not be used: the old ones stay.")
+	refusedDesc    = desc("peer_refused_total", "Connections, and calls of those that are no members, refused at the peer port, by reason.", "reason")
 	toleranceDesc  = desc("failure_tolerance", "Healthy voters that may fail now before writes stop; -1 when nobody can tell.")
 )
 
@@ -70,6 +75,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
+		expiryDesc, reloadDesc, refusedDesc,
 	} {
 		out <- d
 	}
@@ -94,6 +100,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.state(&st)
 	to.messages(&st)
 	to.disk(st.Disk)
+	to.certificates(&c.n.certs)
+	to.refusals(c.n.port.Refused())
 	to.nativeDoors(c.n.native.hub.Counts())
 	to.lecoDoor(&c.n.leco)
 }
@@ -187,6 +195,26 @@ func (s samples) disk(d *wire.DiskSpace) {
 	s.gauge(diskFreeDesc, float64(d.Free))
 	s.gauge(diskSizeDesc, float64(d.Size))
 	s.gauge(diskLowDesc, boolValue(d.Low))
+}
+
+func (s samples) certificates(c *certificates) {
+	for port, w := range map[string]*certfile.Watcher{"peer": c.peer, "http": c.http, "component": c.http} {
+		if w != nil {
+			s.gauge(expiryDesc, float64(w.Current().Leaf.NotAfter.Unix()), port)
+		}
+	}
+	failures := uint64(0)
+	for _, w := range c.watchers() {
+		failures += w.Failures()
+	}
+	s.counter(reloadDesc, failures)
+}
+
+// refusals samples every reason, so that a first refusal is seen as an increase.
+func (s samples) refusals(by map[peer.Reason]uint64) {
+	for _, reason := range peer.Reasons() {
+		s.counter(refusedDesc, by[reason], string(reason))
+	}
 }
 
 func (s samples) nativeDoors(counts map[string]uint64) {

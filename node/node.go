@@ -50,8 +50,8 @@ type Node struct {
 	authenticator *control.Authenticator
 
 	listeners     struct{ http, ops net.Listener }
-	workerToken   string        // of the own worker
-	certificate   []byte        // of the own REST door, DER
+	workerToken   string // of the own worker
+	certs         certificates
 	opened        atomic.Bool   // all of the above is set
 	opsEnded      <-chan error  // of serving the operator's port
 	stopRequested chan struct{} // closed by stop

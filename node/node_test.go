@@ -25,10 +25,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/node"
-	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -193,7 +194,7 @@ func rawItems(items ...string) (out []json.RawMessage) {
 // works, the own worker included.
 func TestThreeNodesBehindLocks(t *testing.T) {
 	dir := t.TempDir()
-	ca, err := peer.NewCA("test", time.Hour)
+	ca, err := authority.New("test", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,8 @@ func TestThreeNodesBehindLocks(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, id+"-keys"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		files, err := ca.WriteMember(filepath.Join(dir, id+"-keys"), id, time.Hour)
+		files := certfile.In(filepath.Join(dir, id+"-keys"))
+		err = files.Issue(ca, authority.Leaf{Role: authority.RoleMember, ID: id, Life: time.Hour}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func (o *opener) readFiles(ctx context.Context) error {
 	if err := o.openTokens(ctx); err != nil {
 		return err
 	}
-	if _, err := o.httpTLS(); err != nil {
+	if err := o.readCertificates(); err != nil {
 		return &ConfigError{err}
 	}
 	return nil
@@ -132,7 +132,7 @@ func (o *opener) openDataDir(context.Context) (err error) {
 	})
 	o.disk = &diskMonitor{dir: o.cfg.DataDir, space: volumeSpace, log: o.log}
 	o.disk.check()
-	return nil
+	return o.openCertificates()
 }
 
 func (o *opener) bindPorts(ctx context.Context) (err error) {
@@ -169,15 +169,11 @@ func (o *opener) bindPeerPort() (err error) {
 	if host, _, err := net.SplitHostPort(o.cfg.PeerAddr); err == nil && o.cfg.Advertise == "" && isHostname(host) {
 		cfg.Advertise = o.cfg.PeerAddr
 	}
-	if o.cfg.PeerCA != "" {
-		cfg.TLS = &peer.TLSFiles{CA: o.cfg.PeerCA, Cert: o.cfg.PeerCert, Key: o.cfg.PeerKey}
+	if o.certs.peer != nil {
+		cfg.TLS = o.certs.peer.Current
 	}
 	if o.port, err = peer.Listen(cfg); err != nil {
-		flags := "--peer-addr " + o.cfg.PeerAddr
-		if cfg.TLS != nil {
-			flags += " with --peer-ca, --peer-cert and --peer-key"
-		}
-		return fmt.Errorf("%s: %w", flags, err)
+		return fmt.Errorf("--peer-addr %s: %w", o.cfg.PeerAddr, err)
 	}
 	return nil
 }
@@ -210,6 +206,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 	}
 	o.admitter.Store(o.raft)
 	o.onRollback(func() { o.raft.Close(context.WithoutCancel(ctx)) })
+	o.port.Handle(methodSign, o.handleSign)
 	o.proposer = propose.New(o.raft, nil)
 	return nil
 }

@@ -39,6 +39,10 @@ func (n *Node) Run(asked context.Context) error {
 	part("announce", n.announce)
 	part("disk", n.disk.run)
 	part("token file", n.watchTokens)
+	for _, w := range n.certs.watchers() {
+		part("certificates", func(ctx context.Context) error { w.Run(ctx); return nil })
+	}
+	part("certificate", n.renewCertificate)
 	workerDone := make(chan struct{})
 	part("worker", func(ctx context.Context) error {
 		defer close(workerDone)

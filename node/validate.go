@@ -103,8 +103,18 @@ func (c Config) checkFiles() error {
 	if err := allOrNone("--peer-ca, --peer-cert and --peer-key", c.PeerCA, c.PeerCert, c.PeerKey); err != nil {
 		return err
 	}
+	if len(c.TLSHosts) > 0 && c.TLSDir == "" {
+		return errors.New("--tls-hosts needs --tls-dir: they are names in the certificates that are made there")
+	}
+	if c.HTTPClientCA != "" && !c.httpHasTLS() {
+		return errors.New("--http-client-ca needs --tls-dir, or --http-cert and --http-key")
+	}
 	return allOrNone("--http-cert and --http-key", c.HTTPCert, c.HTTPKey)
 }
+
+func (c Config) peerHasTLS() bool { return c.PeerCA != "" || c.TLSDir != "" }
+
+func (c Config) httpHasTLS() bool { return c.HTTPCert != "" || c.TLSDir != "" }
 
 // addrFlag is an address with its flag.
 type addrFlag struct{ flag, addr string }
@@ -180,19 +190,19 @@ func (c Config) checkSecurity() error {
 	if c.Insecure {
 		return nil
 	}
-	if !isLoopback(c.PeerAddr) && c.PeerCA == "" {
-		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
+	if !isLoopback(c.PeerAddr) && !c.peerHasTLS() {
+		return fmt.Errorf("--peer-addr %s is reachable from other machines: give --tls-dir, or --peer-ca, --peer-cert and --peer-key, or --insecure", c.PeerAddr)
 	}
-	if !isLoopback(c.HTTPAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
-		return fmt.Errorf("--http-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.HTTPAddr)
+	if !isLoopback(c.HTTPAddr) && (!c.httpHasTLS() || c.TokenFile == "") {
+		return fmt.Errorf("--http-addr %s is reachable from other machines: give --tls-dir (or --http-cert and --http-key) and --token-file, or --insecure", c.HTTPAddr)
 	}
 	for _, a := range c.lecoAddrs() {
 		if a.addr != "" && !isLoopback(a.addr) && !slices.Contains(c.OpenDoors, doorLECO) {
 			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --open-doors leco", a.flag, a.addr)
 		}
 	}
-	if !isLoopback(c.ComponentAddr) && (c.HTTPCert == "" || c.TokenFile == "") {
-		return fmt.Errorf("--component-addr %s is reachable from other machines: give --http-cert, --http-key and --token-file, or --insecure", c.ComponentAddr)
+	if !isLoopback(c.ComponentAddr) && (!c.httpHasTLS() || c.TokenFile == "") {
+		return fmt.Errorf("--component-addr %s is reachable from other machines: give --tls-dir (or --http-cert and --http-key) and --token-file, or --insecure", c.ComponentAddr)
 	}
 	return nil
 }

@@ -58,9 +58,9 @@ func (n *Node) runWorkerOnce(ctx context.Context) error {
 	}
 	scheme := "http://"
 	cfg := client.Config{Token: n.workerToken}
-	if n.cfg.HTTPCert != "" {
+	if n.certs.http != nil {
 		scheme = "https://"
-		cfg.TLS = n.ownDoorTLS()
+		cfg.TLS = n.certs.ownDoorTLS()
 	}
 	cfg.Addrs = []string{scheme + n.listeners.http.Addr().String()}
 	c, err := client.New(cfg)

@@ -104,11 +104,14 @@ func (s *serveSettings) declareDoors() {
 	s.BoolVar(&c.Insecure, "insecure", false, "allow addresses off loopback without TLS and tokens")
 	s.StringVar(&c.TokenFile, "token-file", "", "bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes")
 	s.StringSliceVar(&c.OpenDoors, "open-doors", nil, "doors without a lock that other machines may reach: leco")
-	s.StringVar(&c.PeerCA, "peer-ca", "", "CA of the coordinators: mutual TLS on the peer port")
+	s.StringVar(&c.TLSDir, "tls-dir", "", "ca.pem, cert.pem and key.pem for the peer port, REST and native sessions; with ca-key.pem in it this coordinator signs certificates")
+	s.StringSliceVar(&c.TLSHosts, "tls-hosts", nil, "further names and addresses in certificates that this coordinator makes for itself")
+	s.StringVar(&c.PeerCA, "peer-ca", "", "CA of the coordinators: mutual TLS on the peer port (before --tls-dir)")
 	s.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this coordinator")
 	s.StringVar(&c.PeerKey, "peer-key", "", "its key")
-	s.StringVar(&c.HTTPCert, "http-cert", "", "certificate for REST and native sessions")
+	s.StringVar(&c.HTTPCert, "http-cert", "", "certificate for REST and native sessions (before --tls-dir)")
 	s.StringVar(&c.HTTPKey, "http-key", "", "its key")
+	s.StringVar(&c.HTTPClientCA, "http-client-ca", "", "authorities of a certificate that whoever calls REST or native sessions must show as well; it is never a name")
 }
 
 func (s *serveSettings) declareRaft() {
@@ -132,6 +135,7 @@ func (s *serveSettings) config(environ []string) (node.Config, error) {
 	c := s.node
 	c.DisableFastElection, c.DisableCommitInjection = !s.fastElection, !s.injectCommits
 	c.Join, c.HTTPHosts, c.LECOPeers = settings.Trimmed(c.Join), settings.Trimmed(c.HTTPHosts), settings.Trimmed(c.LECOPeers)
+	c.TLSHosts = settings.Trimmed(c.TLSHosts)
 	c.Version = version.Short()
 	var err error
 	if c.Logger, c.LogLevel, err = s.log.Open(os.Stderr); err != nil {

@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/gateway/session"
-	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -432,9 +433,10 @@ func TestManyConversations(t *testing.T) {
 
 // The door speaks TLS where it has a certificate, and only that.
 func TestTLS(t *testing.T) {
-	ca, err := peer.NewCA("test", time.Hour)
+	ca, err := authority.New("test", time.Hour)
 	must(t, err)
-	files, err := ca.WriteMember(t.TempDir(), "n1", time.Hour)
+	files := certfile.In(t.TempDir())
+	err = files.Issue(ca, authority.Leaf{Role: authority.RoleMember, ID: "n1", Life: time.Hour}, nil)
 	must(t, err)
 	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
 	must(t, err)

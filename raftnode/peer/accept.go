@@ -105,12 +105,7 @@ func (p *Port) handleConn(e *socketEntry) {
 	c, kind, from, err := p.handshake(e)
 	if err != nil {
 		e.close()
-		p.mu.Lock()
-		p.refused++
-		p.mu.Unlock()
-		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // EOF: a probe that only tried the port
-			p.refusalLog.warn(p.log, "peer connection refused", "remote", e.tcp.RemoteAddr().String(), "error", err)
-		}
+		p.recordRefused(e, err)
 		return
 	}
 	p.resetBackoff(from, "")
@@ -124,6 +119,19 @@ func (p *Port) handleConn(e *socketEntry) {
 	}
 }
 
+// recordRefused counts a connection that came to nothing, and says so.
+func (p *Port) recordRefused(e *socketEntry, err error) {
+	r := Refused{Remote: e.tcp.RemoteAddr().String(), Certificate: e.certificate, Reason: reasonOf(err), Err: err}
+	p.refusals.count(r.Reason)
+	if p.ctx.Err() != nil || errors.Is(err, io.EOF) { // EOF: a probe that only tried the port
+		return
+	}
+	p.refusalLog.warn(p.log, "peer connection refused", "remote", r.Remote, "certificate", r.Certificate, "reason", r.Reason, "error", err)
+	if p.cfg.OnRefused != nil {
+		p.cfg.OnRefused(r)
+	}
+}
+
 // handshake does TLS and the acceptor's side of the greeting.
 func (p *Port) handshake(e *socketEntry) (conn, Kind, Hello, error) {
 	fail := func(err error) (conn, Kind, Hello, error) { return nil, 0, Hello{}, err }
@@ -132,17 +140,23 @@ func (p *Port) handshake(e *socketEntry) (conn, Kind, Hello, error) {
 	}
 	var c conn = &plainConn{TCPConn: e.tcp, entry: e}
 	id := ""
-	if p.certificates != nil {
+	if p.cfg.TLS != nil {
 		ctx, cancel := context.WithDeadline(p.ctx, e.opened.Add(p.limits.HelloTimeout))
 		defer cancel()
-		t := tls.Server(e.tcp, p.certificates.server())
+		config := serverTLS(p.cfg.TLS())
+		verify := config.VerifyConnection
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			e.certificate = nameIn(s)
+			return verify(s)
+		}
+		t := tls.Server(e.tcp, config)
 		if err := t.HandshakeContext(ctx); err != nil {
 			var plain tls.RecordHeaderError
 			if errors.As(err, &plain) && plain.Conn != nil && isKind(plain.RecordHeader[0]) {
 				no := wire.Refuse(wire.CodeForbidden, "this port speaks TLS only")
 				_ = writeGreeting(e.tcp, refused, no)
 				closeAfterDrain(e.tcp)
-				return fail(errors.New("a coordinator without TLS"))
+				return fail(refuse(ReasonPlain, "a coordinator without TLS"))
 			}
 			return fail(fmt.Errorf("tls: %w", err))
 		}
@@ -151,63 +165,71 @@ func (p *Port) handshake(e *socketEntry) (conn, Kind, Hello, error) {
 	}
 	var first [1]byte
 	if _, err := io.ReadFull(c, first[:]); err != nil {
-		return fail(fmt.Errorf("no first byte: %w", err))
+		return fail(protocolError(fmt.Errorf("no first byte: %w", err)))
 	}
 	kind := Kind(first[0])
 	switch {
 	case isKind(first[0]):
 	case first[0] == 0x16:
-		return fail(errors.New("it speaks TLS, this port does not"))
+		return fail(refuse(ReasonProtocol, "it speaks TLS, this port does not"))
 	default:
-		return fail(fmt.Errorf("no coordinator: first byte 0x%02x", first[0]))
+		return fail(refuse(ReasonProtocol, "no coordinator: first byte 0x%02x", first[0]))
 	}
 	var g greeting
 	if err := readGreeting(c, &g); err != nil {
-		return fail(err)
+		return fail(protocolError(err))
 	}
 	own := p.ownHello()
-	if no := p.admitConn(e, kind, g, own, id); no != nil {
+	if why, no := p.admitConn(e, kind, g, own, id); no != nil {
 		_ = writeGreeting(c, refused, no)
 		closeAfterDrain(c)
-		return fail(no)
+		return fail(withReason(why, no))
 	}
 	if err := writeGreeting(c, accepted, own); err != nil {
-		return fail(fmt.Errorf("answer hello: %w", err))
+		return fail(protocolError(fmt.Errorf("answer hello: %w", err)))
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
-		return fail(err)
+		return fail(protocolError(err))
 	}
 	return c, kind, g.Hello, nil
 }
 
+// protocolError has an error after the handshake counted as one of the protocol, unless it is only late.
+func protocolError(err error) error {
+	if reasonOf(err) == ReasonTimeout {
+		return err
+	}
+	return &RefusedError{ReasonProtocol, err}
+}
+
 // admitConn decides whether to accept a connection, and counts it if so.
-func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id string) *wire.Error {
-	if no := g.validate(own, id); no != nil {
-		return no
+func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id string) (Reason, *wire.Error) {
+	if why, no := g.validate(own, id); no != nil {
+		return why, no
 	}
 	if no := p.admit(kind, "", g.Hello); no != nil {
-		return no
+		return ReasonNotMember, no
 	}
 	if kind == KindRaft && !p.raft.streams.hasRoom() || kind == KindLink && !p.links.hasRoom() {
-		return wire.NotTried("%s takes no %s streams at the moment", own.name(), kind)
+		return ReasonBusy, wire.NotTried("%s takes no %s streams at the moment", own.name(), kind)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e.closed {
-		return wire.NotTried("%s is closing", own.name())
+		return ReasonBusy, wire.NotTried("%s is closing", own.name())
 	}
 	if p.accepted >= p.limits.MaxConns {
-		return wire.Refuse(wire.CodeBusy, "%s has %d connections, the most it takes", own.name(), p.accepted)
+		return ReasonBusy, wire.Refuse(wire.CodeBusy, "%s has %d connections, the most it takes", own.name(), p.accepted)
 	}
 	peer := g.name()
 	if p.perPeer[peer] >= p.limits.MaxPerPeer {
-		return wire.Refuse(wire.CodeBusy, "%s has %d connections of %s, the most it takes", own.name(), p.perPeer[peer], peer)
+		return ReasonBusy, wire.Refuse(wire.CodeBusy, "%s has %d connections of %s, the most it takes", own.name(), p.perPeer[peer], peer)
 	}
 	p.removePending(e)
 	e.accepted, e.peer, e.kind, e.from = true, peer, kind, g.Hello
 	p.accepted++
 	p.perPeer[peer]++
-	return nil
+	return "", nil
 }
 
 // admit asks Config.Admit; its error is that of a refusal.
@@ -257,7 +279,11 @@ type Stats struct {
 func (p *Port) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Stats{Accepted: p.accepted, Pending: len(p.pending), Refused: p.refused, Evicted: p.evicted}
+	refused := uint64(0)
+	for _, n := range p.Refused() {
+		refused += n
+	}
+	return Stats{Accepted: p.accepted, Pending: len(p.pending), Refused: refused, Evicted: p.evicted}
 }
 
 // closeAfterDrain ends the sending half and reads what still comes, at most one hello

@@ -45,8 +45,8 @@ func (p *Port) dial(ctx context.Context, kind Kind, addr, want string) (conn, He
 
 	var c conn = &plainConn{TCPConn: tcp, entry: e}
 	id := ""
-	if p.certificates != nil {
-		t := tls.Client(tcp, p.certificates.client())
+	if p.cfg.TLS != nil {
+		t := tls.Client(tcp, clientTLS(p.cfg.TLS()))
 		if err := t.HandshakeContext(ctx); err != nil {
 			e.close()
 			return fail(fmt.Errorf("tls: %w", err))

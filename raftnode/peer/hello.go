@@ -128,14 +128,14 @@ func readGreeting(r io.Reader, v any) error {
 
 // validate refuses a dialer whose greeting does not fit the own hello. id is the
 // name in its certificate, "" without TLS.
-func (g greeting) validate(own Hello, id string) *wire.Error {
+func (g greeting) validate(own Hello, id string) (Reason, *wire.Error) {
 	switch {
 	case g.Version < 1:
-		return wire.Invalid("version", "hello without a version")
+		return ReasonProtocol, wire.Invalid("version", "hello without a version")
 	case g.Version > own.Version:
-		return wire.Refuse(wire.CodeForbidden, "%s speaks peer version %d, %s only up to %d: upgrade it first", g.name(), g.Version, own.name(), own.Version)
+		return ReasonProtocol, wire.Refuse(wire.CodeForbidden, "%s speaks peer version %d, %s only up to %d: upgrade it first", g.name(), g.Version, own.name(), own.Version)
 	case !own.is(g.Want):
-		return wire.Refuse(wire.CodeForbidden, "wanted %s, but this is %s", g.Want, own.name())
+		return ReasonProtocol, wire.Refuse(wire.CodeForbidden, "wanted %s, but this is %s", g.Want, own.name())
 	}
 	return sameCluster(g.Hello, own, id)
 }
@@ -160,14 +160,14 @@ func Foreign(err error) (said string, ok bool) {
 }
 
 // sameCluster is the part of the check that both sides make.
-func sameCluster(other, own Hello, id string) *wire.Error {
+func sameCluster(other, own Hello, id string) (Reason, *wire.Error) {
 	switch {
 	case other.Cluster != "" && own.Cluster != "" && other.Cluster != own.Cluster:
-		return wire.Refuse(wire.CodeForbidden, foreignPrefix+"%s belongs to cluster %s, %s to %s"+foreignAdvice, other.name(), other.Cluster, own.name(), own.Cluster)
+		return ReasonCluster, wire.Refuse(wire.CodeForbidden, foreignPrefix+"%s belongs to cluster %s, %s to %s"+foreignAdvice, other.name(), other.Cluster, own.name(), own.Cluster)
 	case id != "" && other.ID != id:
-		return wire.Refuse(wire.CodeForbidden, "%q says hello with the certificate of %q", other.ID, id)
+		return ReasonID, wire.Refuse(wire.CodeForbidden, "%q says hello with the certificate of %q", other.ID, id)
 	}
-	return nil
+	return "", nil
 }
 
 // dialHandshake is the dialer's side of the greeting. The error is a *wire.Error
@@ -206,7 +206,7 @@ func dialHandshake(c net.Conn, kind Kind, own Hello, want, id string, deadline t
 	if !other.is(want) {
 		return Hello{}, wire.Refuse(wire.CodeForbidden, "wanted %s, but %s answered", want, other.name())
 	}
-	if no := sameCluster(other, own, id); no != nil {
+	if _, no := sameCluster(other, own, id); no != nil {
 		return Hello{}, no
 	}
 	return other, c.SetDeadline(time.Time{})

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -23,8 +24,11 @@ type Config struct {
 	// address when empty, which is an error when Addr means every interface.
 	// Its port 0 stands for the bound port.
 	Advertise string
-	// TLS names the files of mutual TLS; nil speaks in plain text.
-	TLS *TLSFiles
+	// TLS is asked before every handshake for the certificate and the authorities of mutual TLS, which CheckOwn has
+	// accepted; it must be quick. Nil speaks in plain text.
+	TLS func() *certfile.Content
+	// OnRefused, if not nil, is told of every connection that is refused. It must be quick.
+	OnRefused func(Refused)
 	// Self is asked for the own Hello at every new connection and every call;
 	// it must be quick. A Version of 0 is sent as wire.Version.
 	Self func() Hello
@@ -93,12 +97,11 @@ type Handler func(ctx context.Context, from Hello, body []byte) ([]byte, error)
 // Port is a listening port and everything dialed from it. Its methods may be
 // called from any goroutine.
 type Port struct {
-	cfg          Config
-	limits       Limits
-	log          *slog.Logger
-	certificates *certificates // nil without TLS
-	listener     net.Listener
-	advertise    string
+	cfg       Config
+	limits    Limits
+	log       *slog.Logger
+	listener  net.Listener
+	advertise string
 
 	raft  *RaftLayer
 	links *streamQueue
@@ -116,12 +119,12 @@ type Port struct {
 	pending  []*socketEntry            // handshake under way, oldest first
 	accepted int                       // accepted, handshake done
 	perPeer  map[string]int            // accepted, handshake done, by server id
-	refused  uint64
 	evicted  uint64
 
 	dialersMu sync.Mutex // locked before a dialer's own mutex, that before mu
 	dialers   map[string]*dialer
 
+	refusals   refusals
 	refusalLog rateLimitedLog
 }
 
@@ -143,11 +146,9 @@ func Listen(cfg Config) (*Port, error) {
 		dialers: map[string]*dialer{},
 	}
 	if cfg.TLS != nil {
-		k, err := loadCertificates(*cfg.TLS, p.log)
-		if err != nil {
-			return nil, fmt.Errorf("peer port: %w", err)
+		if err := CheckOwn(cfg.TLS(), ""); err != nil {
+			return nil, fmt.Errorf("peer port: own certificate: %w", err)
 		}
-		p.certificates = k
 	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
 	l, err := lc.Listen(context.Background(), "tcp", cfg.Addr)

@@ -382,7 +382,6 @@ func TestListenRefuses(t *testing.T) {
 		{"needs an address to advertise", peer.Config{Addr: ":0", Self: self}},
 		{"Self is missing", peer.Config{Addr: "127.0.0.1:0"}},
 		{"advertise", peer.Config{Addr: "127.0.0.1:0", Advertise: "n1", Self: self}},
-		{"no such file", peer.Config{Addr: "127.0.0.1:0", Self: self, TLS: &peer.TLSFiles{CA: "none", Cert: "none", Key: "none"}}},
 	} {
 		p, err := peer.Listen(c.cfg)
 		if err == nil {

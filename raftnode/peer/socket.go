@@ -17,8 +17,10 @@ type socketEntry struct {
 	peer     string // server id of the other side; guarded by port.mu
 	kind     Kind   // 0 before the greeting; set once, under port.mu
 	from     Hello  // of the other side; set with kind
-	closed   bool   // shut; guarded by port.mu
-	onClose  func() // called once after the socket was closed, may be nil; guarded by port.mu
+	// certificate is the name in that of an accepted connection; the handshake's own
+	certificate string
+	closed      bool   // shut; guarded by port.mu
+	onClose     func() // called once after the socket was closed, may be nil; guarded by port.mu
 }
 
 // trackSocket takes note of an open socket; false (and the socket closed) when the

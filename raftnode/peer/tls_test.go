@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/url"
@@ -16,13 +17,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-func authority(t *testing.T, cluster string) *peer.CA {
+func authorityOf(t *testing.T, cluster string) *authority.CA {
 	t.Helper()
-	ca, err := peer.NewCA(cluster, time.Hour)
+	ca, err := authority.New(cluster, time.Hour)
 	if err != nil {
 		t.Fatalf("authority of %s: %v", cluster, err)
 	}
@@ -40,17 +43,17 @@ func must[T any](t *testing.T) func(T, error) T {
 }
 
 // secure starts a port with a member's certificate of ca in a folder of its own.
-func secure(t *testing.T, ca *peer.CA, id string) (*peer.Port, string) {
+func secure(t *testing.T, ca *authority.CA, id string) (*peer.Port, string) {
 	t.Helper()
 	dir := t.TempDir()
-	files := must[peer.TLSFiles](t)(ca.WriteMember(dir, id, time.Hour))
-	return open(t, id, func(c *peer.Config) { c.TLS = &files }), dir
+	files := writeMember(t, ca, dir, id)
+	return open(t, id, func(c *peer.Config) { c.TLS = watch(t, files) }), dir
 }
 
 // Members of one authority reach each other in all three ways.
 func TestTLSMembers(t *testing.T) {
 	t.Parallel()
-	ca := authority(t, "c1")
+	ca := authorityOf(t, "c1")
 	n1, _ := secure(t, ca, "n1")
 	n2, _ := secure(t, ca, "n2")
 	n2.Handle("echo", echo)
@@ -84,38 +87,44 @@ func TestTLSMembers(t *testing.T) {
 // handshake ends before a byte of the protocol.
 func TestTLSRefused(t *testing.T) {
 	t.Parallel()
-	ca := authority(t, "c1")
+	ca := authorityOf(t, "c1")
 	n2, _ := secure(t, ca, "n2")
 	uri := func(s string) *url.URL { return must[*url.URL](t)(url.Parse(s)) }
 	member := uri("spiffe://c1/member/n1")
-	for situation, cert := range map[string]tls.Certificate{
-		"another authority":         signed(t, authority(t, "c1"), both, member),
-		"another cluster's":         signed(t, ca, both, uri("spiffe://c2/member/n1")),
-		"a component's":             signed(t, ca, both, uri("spiffe://c1/component/n1")),
-		"two URIs":                  signed(t, ca, both, member, uri("spiffe://c1/component/n1")),
-		"two member URIs":           signed(t, ca, both, member, uri("spiffe://c1/member/n2")),
-		"no URI":                    signed(t, ca, both),
-		"no id":                     signed(t, ca, both, uri("spiffe://c1/member/")),
-		"a path too long":           signed(t, ca, both, uri("spiffe://c1/member/n1/x")),
-		"another scheme":            signed(t, ca, both, uri("https://c1/member/n1")),
-		"a query":                   signed(t, ca, both, uri("spiffe://c1/member/n1?x")),
-		"a role in another case":    signed(t, ca, both, uri("spiffe://c1/Member/n1")),
-		"for servers only":          signed(t, ca, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, member),
-		"none":                      {},
-		"the authority's own":       own(t, ca),
-		"issued as a component":     issued(t, ca, "component", "n1"),
-		"issued with a nested name": issued(t, ca, "member", "n1/x"),
+	for situation, c := range map[string]struct {
+		cert   tls.Certificate
+		reason peer.Reason
+	}{
+		"another authority":      {signed(t, authorityOf(t, "c1"), both, member), peer.ReasonUnknownAuthority},
+		"another cluster's":      {signed(t, ca, both, uri("spiffe://c2/member/n1")), peer.ReasonCluster},
+		"a component's":          {signed(t, ca, both, uri("spiffe://c1/component/n1")), peer.ReasonRole},
+		"two URIs":               {signed(t, ca, both, member, uri("spiffe://c1/component/n1")), peer.ReasonURIs},
+		"two member URIs":        {signed(t, ca, both, member, uri("spiffe://c1/member/n2")), peer.ReasonURIs},
+		"no URI":                 {signed(t, ca, both), peer.ReasonURIs},
+		"no id":                  {signed(t, ca, both, uri("spiffe://c1/member/")), peer.ReasonURIs},
+		"a path too long":        {signed(t, ca, both, uri("spiffe://c1/member/n1/x")), peer.ReasonURIs},
+		"another scheme":         {signed(t, ca, both, uri("https://c1/member/n1")), peer.ReasonURIs},
+		"a query":                {signed(t, ca, both, uri("spiffe://c1/member/n1?x")), peer.ReasonURIs},
+		"a role in another case": {signed(t, ca, both, uri("spiffe://c1/Member/n1")), peer.ReasonRole},
+		"for servers only":       {signed(t, ca, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, member), peer.ReasonPurpose},
+		"none":                   {tls.Certificate{}, peer.ReasonNoCertificate},
+		"the authority's own":    {rootOf(t, ca), peer.ReasonURIs},
+		"issued as a component":  {issued(t, ca, "component", "n1", time.Hour), peer.ReasonRole},
+		"issued as a client":     {issued(t, ca, authority.RoleClient, "n1", time.Hour), peer.ReasonRole},
+		"expired":                {issued(t, ca, authority.RoleMember, "n1", -time.Second), peer.ReasonExpired},
+		"signed by itself":       {rootOf(t, authorityOf(t, "c1")), peer.ReasonSelfSigned},
 	} {
 		t.Run(situation, func(t *testing.T) {
-			c, err := tls.Dial("tcp", n2.Addr(), &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true})
-			if err != nil {
-				return // refused in the handshake already
+			before := n2.Refused()[c.reason]
+			conn, err := tls.Dial("tcp", n2.Addr(), &tls.Config{Certificates: []tls.Certificate{c.cert}, InsecureSkipVerify: true})
+			if err == nil { // else it is refused in the handshake already
+				defer conn.Close()
+				conn.Write(hello('C', peer.Hello{Version: wire.Version, ID: "n1", Cluster: "c1"}))
+				if got := wantEnd(t, situation, conn); len(got) > 0 {
+					t.Errorf("certificate: got %q from the port, want nothing", got)
+				}
 			}
-			defer c.Close()
-			c.Write(hello('C', peer.Hello{Version: wire.Version, ID: "n1", Cluster: "c1"}))
-			if got := wantEnd(t, situation, c); len(got) > 0 {
-				t.Errorf("certificate: got %q from the port, want nothing", got)
-			}
+			eventually(t, "it is counted as "+string(c.reason), func() bool { return n2.Refused()[c.reason] == before+1 })
 		})
 	}
 	if got := n2.Stats().Accepted; got != 0 {
@@ -133,18 +142,19 @@ func TestTLSRefused(t *testing.T) {
 	if _, err := tls.Dial("tcp", n2.Addr(), &tls.Config{MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true}); err == nil {
 		t.Error("TLS 1.2: got no error")
 	}
+	eventually(t, "that is counted", func() bool { return n2.Refused()[peer.ReasonTLS] == 1 })
 }
 
 // The dialer is as strict as the acceptor, and names are not borrowed.
 func TestTLSDialer(t *testing.T) {
 	t.Parallel()
-	ca := authority(t, "c1")
+	ca := authorityOf(t, "c1")
 	n1, _ := secure(t, ca, "n1")
-	stranger, _ := secure(t, authority(t, "c1"), "n2")
+	stranger, _ := secure(t, authorityOf(t, "c1"), "n2")
 	_, _, err := n1.DialLink(within(t, 10*time.Second), stranger.Addr(), "n2")
 	wantText(t, "an acceptor of another authority", err, "unknown authority")
 
-	l := must[net.Listener](t)(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{issued(t, ca, "component", "n2")}}))
+	l := must[net.Listener](t)(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{issued(t, ca, "component", "n2", time.Hour)}}))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -162,8 +172,8 @@ func TestTLSDialer(t *testing.T) {
 	l.Close()
 	<-done
 
-	files := must[peer.TLSFiles](t)(ca.WriteMember(t.TempDir(), "n3", time.Hour))
-	liar := open(t, "n1", func(c *peer.Config) { c.TLS = &files })
+	files := writeMember(t, ca, t.TempDir(), "n3")
+	liar := open(t, "n1", func(c *peer.Config) { c.TLS = watch(t, files) })
 	n2, _ := secure(t, ca, "n2")
 	_, _, err = liar.DialLink(within(t, 10*time.Second), n2.Addr(), "")
 	wantText(t, "n3 that says it is n1", err, `"n1" says hello with the certificate of "n3"`)
@@ -173,7 +183,7 @@ func TestTLSDialer(t *testing.T) {
 func TestTLSAndPlain(t *testing.T) {
 	t.Parallel()
 	n1 := open(t, "n1")
-	n2, _ := secure(t, authority(t, "c1"), "n2")
+	n2, _ := secure(t, authorityOf(t, "c1"), "n2")
 	_, _, err := n1.DialLink(within(t, 10*time.Second), n2.Addr(), "")
 	wantText(t, "a plain client at a TLS port", err, "this port speaks TLS only")
 	_, _, err = n2.DialLink(within(t, 10*time.Second), n1.Addr(), "")
@@ -190,7 +200,7 @@ func TestTLSAndPlain(t *testing.T) {
 // by way of trusting both. Bad files change nothing.
 func TestTLSRotation(t *testing.T) {
 	t.Parallel()
-	before, after := authority(t, "c1"), authority(t, "c1")
+	before, after := authorityOf(t, "c1"), authorityOf(t, "c1")
 	n1, dir1 := secure(t, before, "n1")
 	n2, dir2 := secure(t, before, "n2")
 	reach := func(situation string) {
@@ -212,7 +222,7 @@ func TestTLSRotation(t *testing.T) {
 		return c.ConnectionState().PeerCertificates[0].SerialNumber
 	}
 	old := serial(n1)
-	must[peer.TLSFiles](t)(before.WriteMember(dir1, "n1", time.Hour))
+	writeMember(t, before, dir1, "n1")
 	if now := serial(n1); now.Cmp(old) == 0 {
 		t.Error("a new leaf was written: the old one is still shown")
 	}
@@ -232,14 +242,14 @@ func TestTLSRotation(t *testing.T) {
 	for _, dir := range []string{dir1, dir2} {
 		write(t, dir+"/ca.pem", append(append([]byte{}, rootBefore...), rootAfter...))
 	}
-	must[peer.TLSFiles](t)(before.WriteMember(dir1, "n1", time.Hour))
+	writeMember(t, before, dir1, "n1")
 	write(t, dir1+"/ca.pem", append(append([]byte{}, rootBefore...), rootAfter...))
 	reach("both trust both")
-	must[peer.TLSFiles](t)(after.WriteMember(dir2, "n2", time.Hour))
+	writeMember(t, after, dir2, "n2")
 	write(t, dir2+"/ca.pem", append(append([]byte{}, rootBefore...), rootAfter...))
 	reach("n2 has a leaf of the new authority")
-	must[peer.TLSFiles](t)(after.WriteMember(dir1, "n1", time.Hour))
-	must[peer.TLSFiles](t)(after.WriteMember(dir2, "n2", time.Hour))
+	writeMember(t, after, dir1, "n1")
+	writeMember(t, after, dir2, "n2")
 	reach("only the new authority is left")
 	stale, _ := secure(t, before, "n3")
 	_, _, err := stale.DialLink(within(t, 10*time.Second), n1.Addr(), "")
@@ -252,13 +262,13 @@ func TestTLSRotation(t *testing.T) {
 // of them fails.
 func TestTLSCallsAreMadeAnew(t *testing.T) {
 	t.Parallel()
-	ca := authority(t, "c1")
-	files := must[peer.TLSFiles](t)(ca.WriteMember(t.TempDir(), "n1", time.Hour))
-	n1 := open(t, "n1", limits(peer.Limits{MaxAge: 20 * time.Millisecond}), func(c *peer.Config) { c.TLS = &files })
-	theirs := must[peer.TLSFiles](t)(ca.WriteMember(t.TempDir(), "n2", time.Hour))
+	ca := authorityOf(t, "c1")
+	files := writeMember(t, ca, t.TempDir(), "n1")
+	n1 := open(t, "n1", limits(peer.Limits{MaxAge: 20 * time.Millisecond}), func(c *peer.Config) { c.TLS = watch(t, files) })
+	theirs := writeMember(t, ca, t.TempDir(), "n2")
 	var connections atomic.Int64
 	n2 := open(t, "n2", func(c *peer.Config) {
-		c.TLS = &theirs
+		c.TLS = watch(t, theirs)
 		c.Admit = func(_ peer.Kind, method string, _ peer.Hello) error {
 			if method == "" {
 				connections.Add(1)
@@ -278,46 +288,17 @@ func TestTLSCallsAreMadeAnew(t *testing.T) {
 	eventually(t, "at most the newest connection is left", func() bool { return n2.Stats().Accepted <= 1 })
 }
 
-// An authority that was written to files issues for the same cluster again.
-func TestLoadCA(t *testing.T) {
-	t.Parallel()
-	ca := authority(t, "c1")
-	cert, key, err := ca.PEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := peer.LoadCA(cert, key)
-	if err != nil || again.Cluster() != "c1" {
-		t.Fatalf("load: got %v, %v", again, err)
-	}
-	n1, _ := secure(t, ca, "n1")
-	n2, _ := secure(t, again, "n2")
-	c, _, err := n1.DialLink(within(t, 10*time.Second), n2.Addr(), "n2")
-	if err != nil {
-		t.Fatalf("link between members of both: %v", err)
-	}
-	c.Close()
-	_, other, _ := authority(t, "c1").PEM()
-	for situation, pair := range map[string][2][]byte{"nothing": {nil, nil}, "another's key": {cert, other}, "swapped": {key, cert}} {
-		if _, err := peer.LoadCA(pair[0], pair[1]); err == nil {
-			t.Errorf("load of %s: got no error", situation)
-		}
-	}
-	for _, name := range []string{"", "a/b", "a b", "a@b", "a?b", "a#b"} {
-		if _, err := peer.NewCA(name, time.Hour); err == nil {
-			t.Errorf("authority of cluster %q: got no error", name)
-		}
-	}
-}
-
 // A port does not start with a certificate that others would refuse.
 func TestTLSListenRefuses(t *testing.T) {
 	t.Parallel()
-	ca := authority(t, "c1")
-	dir := t.TempDir()
-	files := must[peer.TLSFiles](t)(ca.WriteMember(dir, "n1", time.Hour))
+	ca := authorityOf(t, "c1")
+	files := writeMember(t, ca, t.TempDir(), "n1")
 	listen := func() error {
-		p, err := peer.Listen(peer.Config{Addr: "127.0.0.1:0", TLS: &files, Self: func() peer.Hello { return peer.Hello{} }})
+		w, err := certfile.Open("peer", own(files), slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		p, err := peer.Listen(peer.Config{Addr: "127.0.0.1:0", TLS: w.Current, Self: func() peer.Hello { return peer.Hello{} }})
 		if err == nil {
 			p.Close()
 		}
@@ -326,12 +307,16 @@ func TestTLSListenRefuses(t *testing.T) {
 	if err := listen(); err != nil {
 		t.Fatalf("good files: %v", err)
 	}
-	cert, key, _ := ca.Issue("component", "n1", time.Hour)
+	cert, key, _ := ca.Issue(authority.Leaf{Role: "component", ID: "n1", Life: time.Hour})
 	write(t, files.Cert, cert)
 	wantText(t, "certificate without its key", listen(), "private key")
 	write(t, files.Key, key)
 	wantText(t, "component's certificate", listen(), `role "component"`)
-	cert, key, _ = ca.Issue("member", "n1", -time.Second)
+	cert, key, _ = ca.Issue(authority.Leaf{Role: authority.RoleMember, ID: "n2", Life: time.Hour})
+	write(t, files.Cert, cert)
+	write(t, files.Key, key)
+	wantText(t, "another's certificate", listen(), `certificate of spiffe://c1/member/n2, and this coordinator is "n1"`)
+	cert, key, _ = ca.Issue(authority.Leaf{Role: authority.RoleMember, ID: "n1", Life: -time.Second})
 	write(t, files.Cert, cert)
 	write(t, files.Key, key)
 	wantText(t, "expired certificate", listen(), "expired")
@@ -343,13 +328,39 @@ func TestTLSListenRefuses(t *testing.T) {
 	wantText(t, "three empty files", listen(), "no certificate in it")
 }
 
+// own is the files of n1's certificate.
+func own(f certfile.Files) certfile.Source {
+	return certfile.Source{CA: f.CA, Pairs: []certfile.Pair{f.Pair}, Check: func(c *certfile.Content) error { return peer.CheckOwn(c, "n1") }}
+}
+
+// watch reads the files before every handshake.
+func watch(t *testing.T, f certfile.Files) func() *certfile.Content {
+	t.Helper()
+	source := own(f)
+	source.Check = func(c *certfile.Content) error { return peer.CheckOwn(c, "") }
+	w := must[*certfile.Watcher](t)(certfile.Open("peer", source, slog.New(slog.DiscardHandler)))
+	return func() *certfile.Content {
+		_ = w.Reload()
+		return w.Current()
+	}
+}
+
+func writeMember(t *testing.T, ca *authority.CA, dir, id string) certfile.Files {
+	t.Helper()
+	files := certfile.In(dir)
+	if err := files.Issue(ca, authority.Leaf{Role: authority.RoleMember, ID: id, Life: time.Hour}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 var both = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 
 // signed is a certificate of ca with any URIs, as a careless authority would
 // issue it.
-func signed(t *testing.T, ca *peer.CA, usage []x509.ExtKeyUsage, uris ...*url.URL) tls.Certificate {
+func signed(t *testing.T, ca *authority.CA, usage []x509.ExtKeyUsage, uris ...*url.URL) tls.Certificate {
 	t.Helper()
-	root := own(t, ca)
+	root := rootOf(t, ca)
 	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), URIs: uris, ExtKeyUsage: usage,
@@ -359,7 +370,7 @@ func signed(t *testing.T, ca *peer.CA, usage []x509.ExtKeyUsage, uris ...*url.UR
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func own(t *testing.T, ca *peer.CA) tls.Certificate {
+func rootOf(t *testing.T, ca *authority.CA) tls.Certificate {
 	t.Helper()
 	cert, key, err := ca.PEM()
 	if err != nil {
@@ -368,9 +379,9 @@ func own(t *testing.T, ca *peer.CA) tls.Certificate {
 	return must[tls.Certificate](t)(tls.X509KeyPair(cert, key))
 }
 
-func issued(t *testing.T, ca *peer.CA, role, id string) tls.Certificate {
+func issued(t *testing.T, ca *authority.CA, role, id string, life time.Duration) tls.Certificate {
 	t.Helper()
-	cert, key, err := ca.Issue(role, id, time.Hour)
+	cert, key, err := ca.Issue(authority.Leaf{Role: role, ID: id, Life: life})
 	if err != nil {
 		t.Fatal(err)
 	}

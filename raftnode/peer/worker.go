@@ -100,7 +100,9 @@ func (d *worker) startHandler(f frame) error {
 	d.wg.Go(func() {
 		var body []byte
 		err := d.port.admit(KindCall, f.method, d.from)
-		if err == nil {
+		if err != nil {
+			d.port.refusals.count(ReasonNotMember)
+		} else {
 			body, err = d.port.handle(ctx, d.from, f.method, f.body)
 		}
 		// It counts as running until the answer has room: what waits is bounded.

@@ -1,0 +1,221 @@
+// Package certfile is the PEM files of certificates, keys and authorities on disk: read, checked, and read again when
+// they change.
+package certfile
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/folkmoot/folkmoot/certfile/authority"
+)
+
+// Pair names the files of a certificate, with its chain, and of its key.
+type Pair struct{ Cert, Key string }
+
+// Source says which files belong together.
+type Source struct {
+	CA    string // authorities, one or more; "" none
+	Pairs []Pair // where a certificate may be; of those that can be used, the one that ends last is. None: authorities alone
+	// Check refuses content that is no use, beyond what files can have wrong in themselves; nil: nothing.
+	Check func(*Content) error
+}
+
+// Content is what the files hold. It does not change.
+type Content struct {
+	Certificate tls.Certificate
+	Leaf        *x509.Certificate   // of Certificate; nil without pairs
+	From        Pair                // where Certificate was
+	Authorities []*x509.Certificate // nil without CA
+	Roots       *x509.CertPool      // of Authorities
+}
+
+// Chain is the certificate and what stands between it and an authority.
+func (c *Content) Chain() []*x509.Certificate {
+	out := []*x509.Certificate{c.Leaf}
+	for _, der := range c.Certificate.Certificate[1:] {
+		if x, err := x509.ParseCertificate(der); err == nil {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Issuer is the authority that signed the certificate; nil if it is not among Authorities.
+func (c *Content) Issuer() *x509.Certificate {
+	for _, a := range c.Authorities {
+		if c.Leaf != nil && c.Chain()[len(c.Chain())-1].CheckSignatureFrom(a) == nil {
+			return a
+		}
+	}
+	return nil
+}
+
+// ErrNoPair says that there is no certificate at all, not even a bad one.
+var ErrNoPair = errors.New("no certificate")
+
+// ExpiredError is a certificate whose time is over.
+type ExpiredError struct {
+	File string
+	End  time.Time
+}
+
+func (e *ExpiredError) Error() string {
+	return fmt.Sprintf("%s: the certificate has expired on %s", e.File, e.End.UTC().Format(time.RFC3339))
+}
+
+// Load reads the files. The error names the file that is wrong.
+func (s Source) Load() (*Content, error) {
+	c, problem, _ := s.load()
+	if c == nil {
+		return nil, problem
+	}
+	return c, nil
+}
+
+// load returns the content, what is wrong with files beside it that are not used, and a mark of all bytes read.
+func (s Source) load() (best *Content, problem error, mark [sha256.Size]byte) {
+	sum := sha256.New()
+	defer func() { sum.Sum(mark[:0]) }()
+	read := func(name string) ([]byte, error) {
+		b, err := os.ReadFile(name)
+		fmt.Fprintf(sum, "%s %d %t\n", name, len(b), err == nil)
+		sum.Write(b)
+		return b, err
+	}
+	var shared Content
+	if s.CA != "" {
+		text, err := read(s.CA)
+		if err == nil {
+			shared.Authorities, err = authority.Certificates(text)
+		}
+		if err != nil {
+			return nil, named(s.CA, err), mark
+		}
+		shared.Roots = x509.NewCertPool()
+		for _, a := range shared.Authorities {
+			shared.Roots.AddCert(a)
+		}
+	}
+	if len(s.Pairs) == 0 {
+		return &shared, s.check(&shared), mark
+	}
+	var problems []error
+	for _, p := range s.Pairs {
+		c := shared
+		err := c.readPair(p, read, sum.Write)
+		if errors.Is(err, ErrNoPair) {
+			continue
+		}
+		if err == nil {
+			err = s.check(&c)
+		}
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if best == nil || c.Leaf.NotAfter.After(best.Leaf.NotAfter) {
+			best = &c
+		}
+	}
+	if best == nil && len(problems) == 0 {
+		return nil, fmt.Errorf("%s: %w", s.Pairs[0].Cert, ErrNoPair), mark
+	}
+	if best != nil { // one that has ended beside one that has not is an old one
+		problems = slicesWithout[*ExpiredError](problems)
+	}
+	return best, errors.Join(problems...), mark
+}
+
+func (s Source) check(c *Content) error {
+	if s.Check == nil {
+		return nil
+	}
+	err := s.Check(c)
+	if err != nil && c.From.Cert != "" {
+		return named(c.From.Cert, err)
+	}
+	return err
+}
+
+// slicesWithout drops the errors of one type.
+func slicesWithout[E error](list []error) (rest []error) {
+	for _, err := range list {
+		var e E
+		if !errors.As(err, &e) {
+			rest = append(rest, err)
+		}
+	}
+	return rest
+}
+
+// readPair reads a certificate and its key. ErrNoPair: both files are missing.
+func (c *Content) readPair(p Pair, read func(string) ([]byte, error), note func([]byte) (int, error)) error {
+	cert, certErr := read(p.Cert)
+	key, keyErr := read(p.Key)
+	switch {
+	case errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w", p.Cert, ErrNoPair)
+	case certErr != nil:
+		return named(p.Cert, certErr)
+	case keyErr != nil:
+		return named(p.Key, keyErr)
+	}
+	closed := CheckKeyFile(p.Key)
+	_, _ = note([]byte(fmt.Sprint(closed))) // a change of the mode alone is a change
+	if closed != nil {
+		return closed
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("%s and %s: %w", p.Cert, p.Key, err)
+	}
+	c.Certificate, c.Leaf, c.From = pair, pair.Leaf, p
+	switch now := time.Now(); {
+	case now.After(c.Leaf.NotAfter):
+		return &ExpiredError{p.Cert, c.Leaf.NotAfter}
+	case now.Before(c.Leaf.NotBefore):
+		return fmt.Errorf("%s: the certificate is not valid before %s: is this host's clock right?", p.Cert, c.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// named puts the file's name before an error that does not have it.
+func named(file string, err error) error {
+	if strings.Contains(err.Error(), file) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// CheckKeyFile refuses a key that others than its owner and its group can read or write.
+func CheckKeyFile(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return fmt.Errorf("%s: the key is open to everybody on this host (mode %04o): chmod 0600, or 0440 for a group", name, mode)
+	}
+	return nil
+}
+
+// Write replaces a file by a temporary one beside it, for its owner only: a reader sees the old text or the new one.
+func Write(name string, text []byte) error {
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,50 @@
+package certfile
+
+import (
+	"path/filepath"
+
+	"github.com/folkmoot/folkmoot/certfile/authority"
+)
+
+// Files names the files of one directory: the authorities, and a certificate with its key.
+type Files struct {
+	CA string
+	Pair
+}
+
+// The names of the files in a directory.
+const (
+	CAFile    = "ca.pem"
+	CAKeyFile = "ca-key.pem"
+	CertFile  = "cert.pem"
+	KeyFile   = "key.pem"
+)
+
+// In names the files of a directory.
+func In(dir string) Files {
+	return Files{CA: filepath.Join(dir, CAFile), Pair: Pair{filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)}}
+}
+
+// Write replaces the certificate and its key.
+func (p Pair) Write(cert, key []byte) error {
+	if err := Write(p.Key, key); err != nil {
+		return err
+	}
+	return Write(p.Cert, cert)
+}
+
+// Issue makes a certificate and writes the files: it, its key, and the authorities that its owner is to trust; nil
+// are the one that signs.
+func (f Files) Issue(ca *authority.CA, l authority.Leaf, trust []byte) error {
+	cert, key, err := ca.Issue(l)
+	if err != nil {
+		return err
+	}
+	if trust == nil {
+		trust = authority.EncodeCertificate(ca.Certificate().Raw)
+	}
+	if err := Write(f.CA, trust); err != nil {
+		return err
+	}
+	return f.Pair.Write(cert, key)
+}
