@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // certificates is what the ports are encrypted with. The files are read before the data directory is touched, and
@@ -139,6 +140,22 @@ func (o *opener) openCertificates() (err error) {
 	return err
 }
 
+// peerInfo is what the peer port shows and trusts; nil without TLS.
+func (c *certificates) peerInfo() *wire.MemberCertificate {
+	if c.peer == nil {
+		return nil
+	}
+	now := c.peer.Current()
+	info := &wire.MemberCertificate{Expires: now.Leaf.NotAfter.UTC()}
+	if issuer := now.Issuer(); issuer != nil {
+		info.Issuer = authority.Fingerprint(issuer)
+	}
+	for _, a := range now.Authorities {
+		info.Trusts = append(info.Trusts, authority.Fingerprint(a))
+	}
+	return info
+}
+
 // certificateHosts are the names and addresses in a certificate that this coordinator makes or asks for.
 func (c Config) certificateHosts() (authority.Hosts, error) {
 	list := append([]string{"localhost", "127.0.0.1", "::1"}, c.TLSHosts...)
@@ -164,7 +181,7 @@ func (c *certificates) doorTLS() *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			own := c.http.Current()
-			config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own.Certificate}}
+			config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{withIssuer(own)}}
 			if c.clients != nil {
 				config.ClientAuth = tls.RequireAnyClientCert
 				config.VerifyConnection = c.verifyClient(own)
@@ -172,6 +189,16 @@ func (c *certificates) doorTLS() *tls.Config {
 			return config, nil
 		},
 	}
+}
+
+// withIssuer is a certificate with the cluster's authority that signed it in its chain: whoever has a join token knows
+// that by its SHA-256 alone.
+func withIssuer(c *certfile.Content) tls.Certificate {
+	pair := c.Certificate
+	if issuer := c.Issuer(); issuer != nil && len(pair.Certificate) == 1 {
+		pair.Certificate = [][]byte{pair.Certificate[0], issuer.Raw}
+	}
+	return pair
 }
 
 // verifyClient is the second lock, --http-client-ca. A certificate opens it and is never a name: chains are verified
@@ -274,7 +301,7 @@ func (o *ownCertificate) read() (issue bool, err error) {
 	case ca != nil && (!o.given() || errors.As(err, &expired)):
 		return true, nil
 	case errors.Is(err, certfile.ErrNoPair):
-		return false, fmt.Errorf("%w: make them by raftctl ca issue or ca request, or put %s there and this coordinator makes its own", err, certfile.CAKeyFile)
+		return false, fmt.Errorf("%w: make them by raftctl ca issue, or put %s there and this coordinator makes its own", err, certfile.CAKeyFile)
 	}
 	return false, err
 }

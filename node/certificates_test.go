@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/node"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 func newAuthority(t *testing.T) *authority.CA {
@@ -288,6 +290,20 @@ func TestRenewalByAnotherMember(t *testing.T) {
 	if name, err := authority.NameOf(leaf); err != nil || name.String() != "spiffe://lab/member/n2" {
 		t.Errorf("it is that of %v, %v", name, err)
 	}
+	eventually(t, "each member tells of its certificate and whom it trusts", func() bool {
+		mark := authority.Fingerprint(ca.Certificate())
+		resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: trusting(ca), DisableKeepAlives: true}}).Get("https://" + nodes[0].Addrs().HTTP + "/v1/members")
+		must(t, err)
+		defer resp.Body.Close()
+		var got wire.Members
+		must(t, json.NewDecoder(resp.Body).Decode(&got))
+		for _, m := range got.Members {
+			if c := m.Certificate; c == nil || c.Issuer != mark || len(c.Trusts) != 1 || c.Trusts[0] != mark || !c.Expires.Equal(ca.Certificate().NotAfter) {
+				return false
+			}
+		}
+		return len(got.Members) == 2
+	})
 	if got := metric(t, nodes[1], `folkmoot_certificate_expiry_timestamp_seconds{port="peer"}`); len(got) != 1 || !strings.Contains(got[0], "e+09") {
 		t.Errorf("metric of its end: %q", got)
 	}

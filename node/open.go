@@ -195,7 +195,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 	}
 	o.raft, err = raftnode.Open(ctx, raftnode.Config{
 		ID: o.cfg.ID, Dir: o.cfg.DataDir, Identity: o.identity, Port: o.port, Machine: o.machine,
-		Join: o.cfg.Join, Announced: o.peerAddrs, Expect: o.cfg.Expect, NonVoter: o.cfg.NonVoter, Level: fsm.Level, Version: o.cfg.Version, LogStore: o.cfg.LogStore,
+		Join: o.cfg.Join, Announced: o.peerAddrs, Expect: o.cfg.Expect, NonVoter: o.cfg.NonVoter, Level: fsm.Level, Version: o.cfg.Version, Certificate: o.certs.peerInfo, LogStore: o.cfg.LogStore,
 		HeartbeatTimeout: o.cfg.HeartbeatTimeout, ElectionTimeout: o.cfg.ElectionTimeout,
 		DisableFastElection: o.cfg.DisableFastElection, DisableCommitInjection: o.cfg.DisableCommitInjection,
 		SnapshotInterval: o.cfg.SnapshotInterval, SnapshotThreshold: o.cfg.SnapshotThreshold, TrailingLogs: o.cfg.TrailingLogs,

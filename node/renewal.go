@@ -13,14 +13,8 @@ import (
 )
 
 // methodSign asks another coordinator to sign a certificate for the one that asks. The body is the request in PEM,
-// the answer a signature. Version 1: 2026-11.
+// the answer JSON. Version 1: 2026-11.
 const methodSign = "node.sign"
-
-// signature is a signed certificate in PEM, and the authorities of whoever signed it.
-type signature struct {
-	Certificate string `json:"certificate"`
-	CA          string `json:"ca"`
-}
 
 // The pauses of renewal.
 const (
@@ -120,7 +114,7 @@ func (n *Node) askMember(ctx context.Context, addr string, request []byte, keep 
 	if err != nil {
 		return err
 	}
-	var signed signature
+	var signed wire.SignedCertificate
 	if err := json.Unmarshal(body, &signed); err != nil {
 		return err
 	}
@@ -141,24 +135,24 @@ func (n *Node) handleSign(_ context.Context, from peer.Hello, body []byte) ([]by
 }
 
 // sign makes a certificate for a member. Of the request only the key and the hosts are taken.
-func (c *certificates) sign(id string, request []byte) (signature, error) {
+func (c *certificates) sign(id string, request []byte) (wire.SignedCertificate, error) {
 	ca, err := c.signer()
 	if err != nil {
-		return signature{}, err
+		return wire.SignedCertificate{}, err
 	}
 	key, hosts, err := authority.ParseRequest(request)
 	if err != nil {
-		return signature{}, wire.Invalid("csr", "%v", err)
+		return wire.SignedCertificate{}, wire.Invalid("csr", "%v", err)
 	}
 	cert, err := ca.Sign(key, authority.Leaf{Role: authority.RoleMember, ID: id, Hosts: hosts, Life: leafLife})
 	if err != nil {
-		return signature{}, wire.Invalid("id", "%v", err)
+		return wire.SignedCertificate{}, wire.Invalid("id", "%v", err)
 	}
 	var trust []byte
 	for _, a := range c.own.watcher.Current().Authorities {
 		trust = append(trust, authority.EncodeCertificate(a.Raw)...)
 	}
-	return signature{Certificate: string(cert), CA: string(trust)}, nil
+	return wire.SignedCertificate{Certificate: string(cert), CA: string(trust)}, nil
 }
 
 // signer is the own authority; unavailable without one.

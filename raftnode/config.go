@@ -76,6 +76,8 @@ type Config struct {
 	NonVoter  bool   // stay without a vote
 	Version   string // this build, shown in Members
 	Level     int    // the highest level of commands that this build's machine knows; 0: 1
+	// Certificate is what the peer port shows and trusts now, shown in Members; nil: nothing.
+	Certificate func() *wire.MemberCertificate
 
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and

@@ -313,6 +313,21 @@ type Member struct {
 	LastContactMs float64 `json:"last_contact_ms"` // since it last answered the coordinator asked; -1: never
 	Version       string  `json:"version"`
 	Healthy       bool    `json:"healthy"`
+	// Certificate is that of its peer port; nil without TLS, and while it is not known.
+	Certificate *MemberCertificate `json:"certificate,omitempty"`
+}
+
+// MemberCertificate is what a coordinator shows at its peer port, and whom it trusts there.
+type MemberCertificate struct {
+	Expires time.Time `json:"expires"`
+	Issuer  string    `json:"issuer"` // SHA-256 of the authority that signed it, in hex
+	Trusts  []string  `json:"trusts"` // of all authorities that it trusts
+}
+
+// SignedCertificate is a signed certificate in PEM: the certificate, and the authorities to trust.
+type SignedCertificate struct {
+	Certificate string `json:"certificate"`
+	CA          string `json:"ca"`
 }
 
 // Members is the answer of GET /v1/members.

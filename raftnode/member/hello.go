@@ -46,6 +46,8 @@ type Hello struct {
 	NewerRun *disk.Peer `json:"newer,omitempty"`
 	// Servers are the server ids of the speaker's newest configuration.
 	Servers []string `json:"servers,omitempty"`
+	// Certificate is that of the speaker's peer port, with TLS.
+	Certificate *wire.MemberCertificate `json:"certificate,omitempty"`
 	// Unreachable is said by the leader: the server ids of members that get
 	// nothing of the log, since it does not reach them.
 	Unreachable []string `json:"unreached,omitempty"`
@@ -69,6 +71,9 @@ func (m *Manager) buildHello(to string) Hello {
 		Level:    m.cfg.Level,
 		Known:    m.identity.Peers(),
 		Servers:  m.serverIDs(),
+	}
+	if m.cfg.Certificate != nil {
+		h.Certificate = m.cfg.Certificate()
 	}
 	if f := m.founderSetSeen.Load(); f != nil {
 		h.FounderSet = *f

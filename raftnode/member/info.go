@@ -23,6 +23,7 @@ type Info struct {
 	LastContact           time.Duration // since its last answer to this node; -1: never
 	Version               string
 	Boot                  uint64
+	Certificate           *wire.MemberCertificate // of its peer port; nil if that is not known
 }
 
 // List is raft's newest configuration, with what this server itself has
@@ -59,6 +60,7 @@ func (m *Manager) Info(s raft.Server) Info {
 		info.State = h.State
 	}
 	info.LastIndex, info.AppliedIndex, info.Version, info.Boot, info.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.NonVoter
+	info.Certificate = h.Certificate
 	info.Healthy = info.Alive && h.Leader != "" && h.Last+m.cfg.MaxLag >= m.raft.CommitIndex() && !m.isUnreachable(id)
 	return info
 }

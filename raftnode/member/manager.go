@@ -13,6 +13,7 @@ import (
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Host is the node around a Manager.
@@ -65,6 +66,8 @@ type Config struct {
 	Expect    int             // found a cluster once this many empty coordinators have found each other; 0: never
 	NonVoter  bool            // stay without a vote
 	Level     int             // the highest level of commands that this binary knows; 0: 1
+	// Certificate is what the peer port shows and trusts now; nil: nothing.
+	Certificate func() *wire.MemberCertificate
 	// Resolve turns a join address into the addresses to try; nil: by DNS.
 	Resolve func(ctx context.Context, addr string) []string
 
