@@ -72,15 +72,15 @@ func (e *ExpiredError) Error() string {
 
 // Load reads the files. The error names the file that is wrong.
 func (s Source) Load() (*Content, error) {
-	c, problem, _ := s.load()
+	c, _, problem := s.load()
 	if c == nil {
 		return nil, problem
 	}
 	return c, nil
 }
 
-// load returns the content, what is wrong with files beside it that are not used, and a mark of all bytes read.
-func (s Source) load() (best *Content, problem error, mark [sha256.Size]byte) {
+// load returns the content, a mark of all bytes read, and what is wrong with files beside it that are not used.
+func (s Source) load() (best *Content, mark [sha256.Size]byte, problem error) {
 	sum := sha256.New()
 	defer func() { sum.Sum(mark[:0]) }()
 	read := func(name string) ([]byte, error) {
@@ -96,7 +96,7 @@ func (s Source) load() (best *Content, problem error, mark [sha256.Size]byte) {
 			shared.Authorities, err = authority.Certificates(text)
 		}
 		if err != nil {
-			return nil, named(s.CA, err), mark
+			return nil, mark, named(s.CA, err)
 		}
 		shared.Roots = x509.NewCertPool()
 		for _, a := range shared.Authorities {
@@ -104,7 +104,7 @@ func (s Source) load() (best *Content, problem error, mark [sha256.Size]byte) {
 		}
 	}
 	if len(s.Pairs) == 0 {
-		return &shared, s.check(&shared), mark
+		return &shared, mark, s.check(&shared)
 	}
 	var problems []error
 	for _, p := range s.Pairs {
@@ -125,12 +125,12 @@ func (s Source) load() (best *Content, problem error, mark [sha256.Size]byte) {
 		}
 	}
 	if best == nil && len(problems) == 0 {
-		return nil, fmt.Errorf("%s: %w", s.Pairs[0].Cert, ErrNoPair), mark
+		return nil, mark, fmt.Errorf("%s: %w", s.Pairs[0].Cert, ErrNoPair)
 	}
 	if best != nil { // one that has ended beside one that has not is an old one
 		problems = slicesWithout[*ExpiredError](problems)
 	}
-	return best, errors.Join(problems...), mark
+	return best, mark, errors.Join(problems...)
 }
 
 func (s Source) check(c *Content) error {

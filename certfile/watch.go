@@ -33,7 +33,7 @@ type Watcher struct {
 
 // Open reads the files for the first time: anything wrong is an error. name is what the log calls them.
 func Open(name string, s Source, log *slog.Logger) (*Watcher, error) {
-	c, problem, mark := s.load()
+	c, mark, problem := s.load()
 	if c == nil || len(s.Pairs) < 2 && problem != nil {
 		return nil, problem
 	}
@@ -82,7 +82,7 @@ func (w *Watcher) Reload() error { return w.look(true) }
 // look takes changed files into use, or says what is wrong with them.
 func (w *Watcher) look(certain bool) error {
 	w.mu.Lock()
-	c, problem, mark := w.source.load()
+	c, mark, problem := w.source.load()
 	if mark == w.mark {
 		w.bad, w.said = [sha256.Size]byte{}, time.Time{}
 		w.mu.Unlock()

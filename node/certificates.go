@@ -29,7 +29,8 @@ type certificates struct {
 	own     *ownCertificate   // --tls-dir; nil: not given
 	issue   bool              // own has to make its first certificate
 
-	renewNow chan struct{} // wakes renewCertificate
+	renewNow  chan struct{} // wakes renewCertificate
+	reconnect chan struct{} // wakes renewConnections
 }
 
 // watchers are all of them, each once.
@@ -45,7 +46,7 @@ func (c *certificates) watchers() (all []*certfile.Watcher) {
 // readCertificates reads all files that the flags name, and makes nothing yet.
 func (o *opener) readCertificates() error {
 	c := &o.certs
-	c.renewNow = make(chan struct{}, 1)
+	c.renewNow, c.reconnect = make(chan struct{}, 1), make(chan struct{}, 1)
 	if o.cfg.TLSDir != "" {
 		hosts, err := o.cfg.certificateHosts()
 		if err != nil {

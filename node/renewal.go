@@ -177,9 +177,38 @@ func (c *certificates) reload() error {
 	for _, w := range c.watchers() {
 		errs = append(errs, w.Reload())
 	}
-	select {
-	case c.renewNow <- struct{}{}:
-	default:
+	for _, wake := range []chan struct{}{c.renewNow, c.reconnect} {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// peerConnectionAge is how old a connection to another coordinator may be. It has the certificates of its beginning.
+const peerConnectionAge = 45 * time.Minute
+
+// renewConnections makes connections to other coordinators anew when they are old, or when certificates were read again
+// because somebody asked for it. No request fails for it.
+func (n *Node) renewConnections(ctx context.Context) error {
+	if n.certs.peer == nil {
+		return nil
+	}
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		var before time.Time
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			before = time.Now().Add(-peerConnectionAge)
+		case <-n.certs.reconnect:
+			before = time.Now()
+			n.port.Renew()
+		}
+		n.raft.RenewStreams(before)
+		n.router.RenewLinks(before)
+	}
 }

@@ -43,6 +43,7 @@ func (n *Node) Run(asked context.Context) error {
 		part("certificates", func(ctx context.Context) error { w.Run(ctx); return nil })
 	}
 	part("certificate", n.renewCertificate)
+	part("peer connections", n.renewConnections)
 	workerDone := make(chan struct{})
 	part("worker", func(ctx context.Context) error {
 		defer close(workerDone)

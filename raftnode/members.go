@@ -136,6 +136,19 @@ func (n *Node) closeRefused() {
 	}
 }
 
+// RenewStreams has raft's streams that were opened from here before a moment made anew, so that a new certificate comes
+// into use. A request that waits on one is repeated on another; a snapshot that is being sent is not disturbed.
+func (n *Node) RenewStreams(before time.Time) {
+	if n.cfg.Inject.Streams == nil {
+		return
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if id := string(s.ID); id != n.serverID && !n.transport.snapshots.to(id) {
+			n.cfg.Inject.Streams.CloseStreams(id, before)
+		}
+	}
+}
+
 // PeerHello is what the peer port says about the coordinator of an identity, now.
 func PeerHello(id *disk.Identity) peer.Hello {
 	r := id.Record()

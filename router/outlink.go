@@ -19,6 +19,7 @@ type outLink struct {
 	cancel context.CancelFunc // ends run
 	ended  chan struct{}      // closed when run has returned
 	redial *link.Redial
+	renew  chan struct{} // capacity 1: make the connection anew
 
 	// seen counts the verdicts unknownTo and moved that were read on this
 	// connection. It is raised with the shard's mu of the stream held, before
@@ -30,6 +31,7 @@ type outLink struct {
 	// other way round.
 	outbox         *link.Outbox[entry]
 	up             bool
+	opened         time.Time // when it was up last
 	version        byte      // that the other end speaks; 0 until it has told
 	closed         bool      // run has ended: look for another link
 	err            string    // why it is not up
@@ -57,7 +59,7 @@ func (r *Router) linkTo(id string) *outLink {
 	ctx, cancel := context.WithCancel(r.ctx)
 	l = &outLink{
 		r: r, id: id, cancel: cancel, ended: make(chan struct{}), err: "connecting",
-		redial: link.NewRedial(r.limits.BackoffMin, r.limits.BackoffMax),
+		redial: link.NewRedial(r.limits.BackoffMin, r.limits.BackoffMax), renew: make(chan struct{}, 1),
 	}
 	l.outbox = link.NewOutbox(link.OutboxConfig[entry]{
 		Peer: id, Ping: r.limits.Ping,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/folkmoot/folkmoot/router/link"
 )
@@ -27,6 +28,9 @@ func (l *outLink) run(ctx context.Context) {
 			l.outbox.Mu.Unlock()
 			l.pumpWaiting() // those who wait find another route, or that there is none
 			return
+		}
+		if errors.Is(err, errRenewed) {
+			continue
 		}
 		l.outbox.Mu.Lock()
 		l.err, l.dialFailed = err.Error(), !dialled
@@ -70,7 +74,11 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 	l.seen.Store(0)
 	l.outbox.Mu.Lock()
 	l.outbox.Connect(c, link.Identity{Instance: l.r.instance, Number: number})
-	l.up, l.err, l.dialFailed, l.version = true, "", false, 0
+	l.up, l.err, l.dialFailed, l.version, l.opened = true, "", false, 0, time.Now()
+	select {
+	case <-l.renew: // this one is new
+	default:
+	}
 	l.outbox.Mu.Unlock()
 	l.r.stats.inc(cLinksOpened)
 	l.r.log.Info("link up", "to", l.id, "number", number)
@@ -81,6 +89,14 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 		cancel(l.outbox.WriteLoop(ctx, c.Writer))
 		c.Close()
 	}()
+	madeWay := make(chan struct{})
+	go func() {
+		defer close(madeWay)
+		if err := l.makeWay(ctx); err != nil {
+			cancel(err)
+			c.Close()
+		}
+	}()
 	l.pumpWaiting()
 	good, err = l.readLoop(c)
 	cancel(err) // the first reason stays
@@ -88,6 +104,7 @@ func (l *outLink) serve(parent context.Context, conn net.Conn, number uint64) (g
 		c.Close() // at once: nobody is left to say bye to
 	}
 	<-wrote
+	<-madeWay
 	if err = context.Cause(ctx); parent.Err() != nil {
 		err = errStopping
 	}

@@ -100,7 +100,7 @@ func newCallConn(p *Port, addr string, own, to Hello) *callConn {
 func (l *callConn) usable(own Hello) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.ended && !l.retiring && time.Since(l.opened) < l.port.limits.MaxAge && l.ownHello == own
+	return !l.ended && !l.retiring && time.Since(l.opened) < l.port.limits.MaxAge && l.opened.After(l.port.renewed()) && l.ownHello == own
 }
 
 // retire refuses new calls and closes the connection once the last one is answered.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile"
@@ -124,6 +125,8 @@ type Port struct {
 	dialersMu sync.Mutex // locked before a dialer's own mutex, that before mu
 	dialers   map[string]*dialer
 
+	renewal atomic.Pointer[time.Time] // of Renew; nil: never
+
 	refusals   refusals
 	refusalLog rateLimitedLog
 }
@@ -197,6 +200,21 @@ func (p *Port) Advertise() string { return p.advertise }
 // handler. A method without a handler is answered unavailable.
 func (p *Port) Handle(method string, h func(ctx context.Context, from Hello, body []byte) ([]byte, error)) {
 	p.handlers.Store(method, Handler(h))
+}
+
+// Renew has call connections that were opened before now made anew, each when the next call comes: a new certificate is
+// to be used. No call fails for it.
+func (p *Port) Renew() {
+	now := time.Now()
+	p.renewal.Store(&now)
+}
+
+// renewed is when Renew was called last.
+func (p *Port) renewed() (at time.Time) {
+	if t := p.renewal.Load(); t != nil {
+		at = *t
+	}
+	return at
 }
 
 // Close closes every connection, dialed or accepted, including the streams that
