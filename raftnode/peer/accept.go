@@ -121,9 +121,12 @@ func (p *Port) handleConn(e *socketEntry) {
 
 // recordRefused counts a connection that came to nothing, and says so.
 func (p *Port) recordRefused(e *socketEntry, err error) {
+	if errors.Is(err, io.EOF) { // a probe that only tried the port
+		return
+	}
 	r := Refused{Remote: e.tcp.RemoteAddr().String(), Certificate: e.certificate, Reason: reasonOf(err), Err: err}
 	p.refusals.count(r.Reason)
-	if p.ctx.Err() != nil || errors.Is(err, io.EOF) { // EOF: a probe that only tried the port
+	if p.ctx.Err() != nil {
 		return
 	}
 	p.refusalLog.warn(p.log, "peer connection refused", "remote", r.Remote, "certificate", r.Certificate, "reason", r.Reason, "error", err)
@@ -271,7 +274,7 @@ func (p *Port) CloseRefused() {
 type Stats struct {
 	Accepted int    // connections accepted and open now
 	Pending  int    // connections open now whose handshake is under way
-	Refused  uint64 // connections that never came to anything, since the start
+	Refused  uint64 // connections refused since the start; one that only tried the port does not count
 	Evicted  uint64 // those of them closed early to make room
 }
 
