@@ -72,6 +72,25 @@ func (c *Client) Digest(ctx context.Context, index uint64) (wire.Digest, Meta, e
 	return out, meta, err
 }
 
+// Level tells the cluster's level, and which one each member knows.
+func (c *Client) Level(ctx context.Context, r Read) (wire.Level, Meta, error) {
+	var out wire.Level
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: "/level", query: r.into(url.Values{}), extra: r.Wait}, &out)
+	return out, meta, err
+}
+
+// RaiseLevel raises the cluster's level, to the highest that the coordinator asked knows if to is 0; there is no way back.
+// One that is raised already is done. Errors: conflict (a coordinator, which is named, does not know the level).
+func (c *Client) RaiseLevel(ctx context.Context, to int) (wire.RaisedLevel, Meta, error) {
+	var in wire.RaiseLevel
+	if to != 0 {
+		in.Level = &to
+	}
+	var out wire.RaisedLevel
+	meta, err := c.do(ctx, request{method: http.MethodPost, path: "/level", body: in, repeat: harmless}, &out)
+	return out, meta, err
+}
+
 // membershipExtra is granted to changes of membership, which wait for a newcomer to catch up.
 const membershipExtra = DefaultAttempt
 

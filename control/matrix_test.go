@@ -157,6 +157,12 @@ var matrix = map[string]want{
 	"Digest": {"cluster:read", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore2(n.Digest(t.Context(), who, control.Read{}))
 	}},
+	"Level": {"cluster:read", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.Level(t.Context(), who, control.Read{}))
+	}},
+	"RaiseLevel": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.RaiseLevel(t.Context(), who, wire.RaiseLevel{Level: new(int)}))
+	}},
 	"AddMember": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.AddMember(t.Context(), who, wire.AddMember{}))
 	}},

@@ -70,6 +70,8 @@ type UseCases interface {
 	Leader(ctx context.Context, who control.Principal) (wire.Leader, error)
 	Status(ctx context.Context, who control.Principal) (wire.Status, error)
 	Digest(ctx context.Context, who control.Principal, r control.Read) (wire.Digest, control.Fresh, error)
+	Level(ctx context.Context, who control.Principal, r control.Read) (wire.Level, control.Fresh, error)
+	RaiseLevel(ctx context.Context, who control.Principal, in wire.RaiseLevel) (wire.RaisedLevel, error)
 }
 
 // Inbox is the mailbox of one session, as *home.Inbox is one.

@@ -459,6 +459,19 @@ func (f *fake) Digest(ctx context.Context, _ control.Principal, r control.Read) 
 	return wire.Digest{Index: fresh.Index, Digest: "00ff"}, fresh, err
 }
 
+func (f *fake) Level(ctx context.Context, _ control.Principal, r control.Read) (wire.Level, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Level{Level: 1, Known: 2, Members: []wire.MemberLevel{{ID: "n1", ServerID: "n1/a", Level: 2, Version: "v1"}}}, fresh, err
+}
+
+func (f *fake) RaiseLevel(_ context.Context, _ control.Principal, in wire.RaiseLevel) (wire.RaisedLevel, error) {
+	to := 2
+	if in.Level != nil {
+		to = *in.Level
+	}
+	return wire.RaisedLevel{Before: 1, Level: to, Index: 9}, f.takeRefusal()
+}
+
 type box struct {
 	f    *fake
 	full string

@@ -20,6 +20,8 @@ func (a *API) memberRoutes() {
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.Demote)})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.leader})
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/level", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.level})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/level", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.raiseLevel})
 }
 
 var memberFields = rest.Fields[wire.Member]{
@@ -107,13 +109,8 @@ var transferFields = strictjson.FieldsOf[wire.Transfer]()
 // transfer takes no body at all for {}. It answers the new leader.
 func (a *API) transfer(rq *rest.Request) error {
 	var in wire.Transfer
-	if err := rq.ReadBody(); err != nil {
+	if err := decodeIfAny(rq, transferFields, &in); err != nil {
 		return err
-	}
-	if rq.Body() != nil {
-		if err := rest.DecodeStrict(rq.Body(), transferFields, &in); err != nil {
-			return err
-		}
 	}
 	return withinChangeTimeout(rq, func(ctx context.Context) error {
 		l, err := a.control.Transfer(ctx, rq.Principal(), in)
@@ -122,4 +119,30 @@ func (a *API) transfer(rq *rest.Request) error {
 		}
 		return rq.JSON(http.StatusOK, l)
 	})
+}
+
+// decodeIfAny decodes a body, and takes none at all for {}.
+func decodeIfAny(rq *rest.Request, fields strictjson.Fields, in any) error {
+	if err := rq.ReadBody(); err != nil || rq.Body() == nil {
+		return err
+	}
+	return rest.DecodeStrict(rq.Body(), fields, in)
+}
+
+func (a *API) level(rq *rest.Request) error { return rest.Read(rq, a.control.Level) }
+
+var raiseLevelFields = strictjson.FieldsOf[wire.RaiseLevel]()
+
+// raiseLevel takes no body at all for {}. It answers the level before and after.
+func (a *API) raiseLevel(rq *rest.Request) error {
+	var in wire.RaiseLevel
+	if err := decodeIfAny(rq, raiseLevelFields, &in); err != nil {
+		return err
+	}
+	out, err := a.control.RaiseLevel(rq.Context(), rq.Principal(), in)
+	if err != nil {
+		return err
+	}
+	rq.WrittenAt(out.Index)
+	return rq.JSON(http.StatusOK, out)
 }

@@ -64,7 +64,7 @@ var may = map[string]struct {
 	"control/home":       {[]string{"wire", "wire/jsonrpc", "registry", "registry/lease", "jobs", "fsm", "fsm/propose", "raftnode", "raftnode/peer", "router", "control"}, "what hangs on the sessions at home here: mail, leases, deliveries, logs"},
 	"control/directory":  {[]string{"wire", "registry", "raftnode", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},
 	"control/work":       {[]string{"wire", "wire/strictjson", "registry", "jobs", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},
-	"control/cluster":    {[]string{"wire", "registry", "jobs", "fsm", "raftnode", "control", "control/home"}, "use cases import the core and home, not each other"},
+	"control/cluster":    {[]string{"wire", "registry", "jobs", "fsm", "fsm/propose", "raftnode", "control", "control/home"}, "use cases import the core and home, not each other"},
 	"control/tokens":     {[]string{"wire", "access", "fsm", "fsm/propose", "control"}, "use cases import the core: tokens hang on no session's home"},
 	"control/methods":    {[]string{"wire", "wire/jsonrpc", "registry", "fsm/propose", "router", "control", "control/home", "control/directory", "control/work"}, "COORDINATOR: the use cases by JSON-RPC, one table for all doors"},
 	"control/usecases":   {[]string{"wire", "registry", "fsm", "fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods", "control/tokens"}, "puts the use cases together, for the node and for tests of doors"},

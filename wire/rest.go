@@ -441,6 +441,34 @@ type Digest struct {
 	Digest string `json:"digest"`
 }
 
+// Level is the answer of GET /v1/level: what commands the cluster offers, and what
+// its members know.
+type Level struct {
+	Level   int           `json:"level"`
+	Known   int           `json:"known"` // the highest that all members know: it can be raised to that
+	Members []MemberLevel `json:"members"`
+}
+
+// MemberLevel is the highest level that one member's binary knows.
+type MemberLevel struct {
+	ID       string `json:"id"`
+	ServerID string `json:"server_id"`
+	Level    int    `json:"level"` // 0: it has not said yet
+	Version  string `json:"version,omitempty"`
+}
+
+// RaiseLevel is the body of POST /v1/level.
+type RaiseLevel struct {
+	Level *int `json:"level,omitempty"` // default: the highest that the coordinator asked knows
+}
+
+// RaisedLevel is the answer of POST /v1/level: the level before and after.
+type RaisedLevel struct {
+	Before int    `json:"before"`
+	Level  int    `json:"level"`
+	Index  uint64 `json:"index"`
+}
+
 // Beat answers a heartbeat: the lease runs anew from now.
 type Beat struct {
 	FullName string   `json:"full_name"`

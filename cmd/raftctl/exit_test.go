@@ -32,6 +32,8 @@ func TestExitCodes(t *testing.T) {
 		"POST /members/n2/demote":  map[string]string{"id": "n2"},
 		"DELETE /components/n1.y":  map[string]any{"full_name": "n1.y", "index": 5},
 		"POST /leader/transfer":    wire.Leader{ID: "n2", Term: 5},
+		"POST /level":              wire.RaisedLevel{Before: 1, Level: 2, Index: 9},
+		"GET /level":               wire.Level{Level: 1, Known: 2, Members: []wire.MemberLevel{{ID: "n1", ServerID: "n1/a", Level: 2}, {ID: "n2", ServerID: "n2/a"}}},
 	})
 	for _, tc := range []struct {
 		cmd    string
@@ -48,6 +50,10 @@ func TestExitCodes(t *testing.T) {
 		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
 		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},
 		{"leader transfer --to n2", exitDone, "n2 leads, in term 5\n", ""},
+		{"level raise", exitDone, "level 1 before, 2 now\n", ""},
+		{"level raise --to 2 -o name", exitDone, "level/2\n", ""},
+		{"level raise --to 0", exitUsage, "", "at least 1"},
+		{"level get -o name", exitDone, "level/1\n", ""},
 		{"members remove n9 --yes", exitFailed, "", "raftctl members remove: DELETE /v1/members/n9 at " + hostOf(f) + ": conflict: it is the last voter"},
 		{"components get n1.none", exitFailed, "", "not_found"},
 		{"jobs list", exitFailed, "", "token"},
