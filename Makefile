@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test storm fuzz fmt lint generate vulns build image manifests bench release snapshot ci clean
+.PHONY: help demo dev test storm fuzz fmt lint generate vulns build image manifests chart bench release snapshot ci clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ image: ## bin/folkmoot.tar: the container image, without Docker: make image IMAG
 
 manifests: ## deploy/k8s rendered, and judged as an API server does
 	go -C deploy/check test -count=1 ./...
+
+chart: ## deploy/helm made anew from deploy/k8s
+	go -C deploy/check run ./cmd/chart
 
 bench: ## beside etcd, in one run: docs/performance.md says what was seen
 	go -C bench run . -help
