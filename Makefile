@@ -11,7 +11,7 @@ dev: ## three coordinators in one process, until interrupted
 	go run ./cmd/coordinator dev
 
 test: ## all tests, with the race detector
-	go test -race ./...
+	go test -race -timeout 20m ./...
 
 storm: ## the long tests: faults and hostile input for many seconds
 	go test -race -tags storm -p 1 -run '^TestStorm' ./integration ./raftnode ./router
