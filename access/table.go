@@ -161,19 +161,6 @@ func (t *Table) Invitations() iter.Seq[Invitation] {
 	}
 }
 
-// NextExpiry returns when the next token or join token expires; false is never.
-func (t *Table) NextExpiry() (time.Time, bool) {
-	_, first, ok := t.view().expiring.Min()
-	switch {
-	case !ok:
-		return time.Time{}, false
-	case first.token != nil:
-		return first.token.Expires, true
-	default:
-		return first.invite.Expires, true
-	}
-}
-
 // Over returns the command that ends what has expired at a time, at most limit of
 // them; false is nothing has.
 func (t *Table) Over(now time.Time, limit int) (c Expire, any bool) {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
@@ -70,7 +71,7 @@ func (t *Table) Create(c Create, at time.Time) (Token, error) {
 	}
 	r := t.view()
 	if old, ok := r.tokens.Get(c.ID); ok {
-		if old.Hash == c.Hash && old.Name == c.Name && old.Grants.equal(c.Grants) {
+		if old.Hash == c.Hash && old.Name == c.Name && slices.Equal(old.Grants, c.Grants) {
 			return *old, nil // applied before
 		}
 		return Token{}, wire.Refuse(wire.CodeConflict, "token %s is there already, with other terms", c.ID)
@@ -173,19 +174,6 @@ func (t *Table) end(row *Token, kind string, at time.Time) Gone {
 func (k Token) public() *Token {
 	k.Hash = ""
 	return &k
-}
-
-// equal reports whether two lists are the same, in order.
-func (gs Grants) equal(o Grants) bool {
-	if len(gs) != len(o) {
-		return false
-	}
-	for i := range gs {
-		if gs[i] != o[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // utc makes equal times equal bytes.

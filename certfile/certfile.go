@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,7 +129,7 @@ func (s Source) load() (best *Content, mark [sha256.Size]byte, problem error) {
 		return nil, mark, fmt.Errorf("%s: %w", s.Pairs[0].Cert, ErrNoPair)
 	}
 	if best != nil { // one that has ended beside one that has not is an old one
-		problems = slicesWithout[*ExpiredError](problems)
+		problems = slices.DeleteFunc(problems, func(err error) bool { return errors.As(err, new(*ExpiredError)) })
 	}
 	return best, mark, errors.Join(problems...)
 }
@@ -142,17 +143,6 @@ func (s Source) check(c *Content) error {
 		return named(c.From.Cert, err)
 	}
 	return err
-}
-
-// slicesWithout drops the errors of one type.
-func slicesWithout[E error](list []error) (rest []error) {
-	for _, err := range list {
-		var e E
-		if !errors.As(err, &e) {
-			rest = append(rest, err)
-		}
-	}
-	return rest
 }
 
 // readPair reads a certificate and its key. ErrNoPair: both files are missing.

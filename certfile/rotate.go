@@ -14,8 +14,11 @@ import (
 // nextKeyFile is the key of the authority that a rotation brings, until it signs.
 const nextKeyFile = "ca-key-next.pem"
 
-// AuthorityLife is that of an authority that is made in files.
-const AuthorityLife = 10 * 365 * 24 * time.Hour
+// How long what is made is valid, unless somebody says otherwise.
+const (
+	AuthorityLife = 10 * 365 * 24 * time.Hour
+	LeafLife      = 90 * 24 * time.Hour // a member's certificate
+)
 
 // Authority is one in a directory: ca.pem, and ca-key.pem. Its methods change the files; each change is one rename.
 type Authority struct{ Dir string }

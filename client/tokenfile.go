@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // ReadTokenFile returns the token that a file holds: its first line that is neither blank nor a comment (#). Its errors
@@ -20,7 +22,7 @@ func ReadTokenFile(path string) (string, error) {
 		switch {
 		case line == "" || strings.HasPrefix(line, "#"):
 			continue
-		case strings.HasPrefix(line, "sha256:"):
+		case strings.HasPrefix(line, wire.TokenHashPrefix):
 			return "", fmt.Errorf("%s holds only the hash of a token: coordinators can use it, a client needs the token itself", path)
 		case strings.ContainsFunc(line, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 			return "", fmt.Errorf("%s: the first line that is no comment is no token: it has a blank, or what is no plain character", path)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,8 @@ func HashToken(token string) string {
 // those of its token file, that of its own worker, and those of the state. The
 // zero value asks for none.
 type Authenticator struct {
-	local *localTokens // shared by copies; nil: none
-	state stateTokens  // nil: no state
-	view  func() *fsm.State
+	local *localTokens      // shared by copies; nil: none
+	view  func() *fsm.State // nil: no state
 	now   func() time.Time
 	own   string // namespace of this coordinator
 	holds *holds
@@ -88,7 +88,7 @@ func (a *Authenticator) of(machine *fsm.Machine, now func() time.Time, namespace
 	if local == nil {
 		local = newLocalTokens()
 	}
-	return &Authenticator{local: local, state: tokensIn{machine}, view: machine.View, now: now, own: namespace, holds: new(holds), uses: new(uses)}
+	return &Authenticator{local: local, view: machine.View, now: now, own: namespace, holds: new(holds), uses: new(uses)}
 }
 
 // SetFile replaces the tokens of the token file: what is not among them any more
@@ -174,10 +174,10 @@ func (a *Authenticator) identify(token string) (string, error) {
 		}
 	}
 	hash := hex.EncodeToString(sum[:])
-	row, ok := a.tokens().byHash(hash)
+	row, ok := a.tokens().TokenByHash(hash)
 	if !ok {
-		if why, was := a.tokens().goneHash(hash); was {
-			return "", wire.Refuse(wire.CodeUnauthorized, "%s", why)
+		if gone, was := a.tokens().GoneByHash(hash); was {
+			return "", wire.Refuse(wire.CodeUnauthorized, "%s", gone.Text())
 		}
 		return "", nil
 	}
@@ -185,24 +185,29 @@ func (a *Authenticator) identify(token string) (string, error) {
 }
 
 // inTime refuses a token that has expired.
-func (a *Authenticator) inTime(row stateToken) error {
+func (a *Authenticator) inTime(row access.Token) error {
 	if !row.Expires.IsZero() && !a.now().Before(row.Expires) {
 		return wire.Refuse(wire.CodeUnauthorized, "token %s expired at %s", row.ID, row.Expires.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// tokens are those of the state.
-func (a *Authenticator) tokens() stateTokens {
-	if a.state == nil {
-		return noTokens{}
+// tokens are those of the state of now.
+func (a *Authenticator) tokens() *access.Table {
+	if a.view == nil {
+		return &noTokens
 	}
-	return a.state
+	return a.view().Access
 }
+
+// noTokens are those of an Authenticator without a state. It is never written.
+var noTokens access.Table
+
+func isStateToken(id string) bool { return strings.HasPrefix(id, access.IDPrefix) }
 
 // asks reports whether tokens are asked for: there is a file of them here, or
 // there are tokens in the state.
-func (a *Authenticator) asks() bool { return a.fileAsks() || a.tokens().asked() }
+func (a *Authenticator) asks() bool { return a.fileAsks() || a.tokens().Asked() }
 
 func (a *Authenticator) fileAsks() bool { return a.local != nil && a.local.set.Load().asked }
 
@@ -225,7 +230,7 @@ func (a *Authenticator) permissionOf(who Principal) (permission, error) {
 	if a.local.set.Load().ids[who.token] {
 		return permission{all: true}, nil
 	}
-	row, ok := a.tokens().byID(who.token)
+	row, ok := a.tokens().Token(who.token)
 	if !ok {
 		return permission{}, wire.Refuse(wire.CodeUnauthorized, "token %s is not valid any more", who.token)
 	}
@@ -301,7 +306,7 @@ type TokenState struct {
 
 // TokenState returns the one of now.
 func (a *Authenticator) TokenState() TokenState {
-	now := TokenState{state: a.tokens().changed()}
+	now := TokenState{state: a.tokens().Changed()}
 	if a.local != nil {
 		now.local = a.local.set.Load()
 	}

@@ -1,6 +1,9 @@
 package control
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
@@ -37,7 +40,7 @@ func (a *Authenticator) feedSight(who Principal, topics []string) (feedSight, er
 	sees := feedSight{topics: make(map[string]Sight, len(topicRights))}
 	named := len(topics) > 0
 	if !named {
-		topics = allTopics
+		topics = slices.Collect(maps.Keys(topicRights))
 	}
 	for _, topic := range topics {
 		sight, err := a.Readable(who, topicRights[topic])
@@ -56,9 +59,6 @@ func (a *Authenticator) feedSight(who Principal, topics []string) (feedSight, er
 	}
 	return sees, nil
 }
-
-// allTopics are those that are read when none is named.
-var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember, wire.TopicService, wire.TopicLock, wire.TopicFlow}
 
 // sees reports whether an event may be read.
 func (s feedSight) sees(view *fsm.State, e *fsm.Event) bool {
@@ -81,7 +81,7 @@ func namespaceOfEvent(view *fsm.State, e *fsm.Event) string {
 		}
 		// Of a part only the job has it, and under its id there may be another job by now.
 		if j, ok := view.Jobs.Job(e.Key); ok && j.SubmitIndex <= e.Index {
-			return NamespaceOfJob(j)
+			return j.InNamespace()
 		}
 	}
 	return ""

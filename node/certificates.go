@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,13 +160,13 @@ func (c *certificates) peerInfo() *wire.MemberCertificate {
 
 // certificateHosts are the names and addresses in a certificate that this coordinator makes or asks for.
 func (c Config) certificateHosts() (authority.Hosts, error) {
-	list := append([]string{"localhost", "127.0.0.1", "::1"}, c.TLSHosts...)
+	list := slices.Clone(c.TLSHosts)
 	for _, addr := range []string{c.Advertise, c.HTTPAddr, c.PeerAddr} {
 		if host, _, err := net.SplitHostPort(addr); err == nil && !listensEverywhere(addr) {
 			list = append(list, host)
 		}
 	}
-	h, err := authority.ParseHosts(list)
+	h, err := authority.MemberHosts(list)
 	if err != nil {
 		return h, fmt.Errorf("--tls-hosts: %w", err)
 	}
@@ -255,31 +256,14 @@ func (o *ownCertificate) source() certfile.Source {
 	return certfile.Source{CA: o.dir.CA, Pairs: []certfile.Pair{o.dir.Pair, o.data.Pair}, Check: checkMember(o.id)}
 }
 
-// leafLife is that of a certificate that a coordinator makes.
-const leafLife = 90 * 24 * time.Hour
-
 // authority reads the authority's key; nil without one.
 func (o *ownCertificate) authority() (*authority.CA, error) {
-	name := filepath.Join(filepath.Dir(o.dir.CA), certfile.CAKeyFile)
-	key, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	dir := filepath.Dir(o.dir.CA)
+	if _, err := os.Stat(filepath.Join(dir, certfile.CAKeyFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := certfile.CheckKeyFile(name); err != nil {
-		return nil, err
-	}
-	trust, err := os.ReadFile(o.dir.CA)
-	if err != nil {
-		return nil, err
-	}
-	ca, err := authority.Load(trust, key)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s: %w", o.dir.CA, name, err)
-	}
-	return ca, nil
+	ca, _, err := certfile.Authority{Dir: dir}.Load()
+	return ca, err
 }
 
 // given reports whether the directory has a certificate of its own.
@@ -353,7 +337,7 @@ func (o *ownCertificate) makeFirst() error {
 
 // issueBy makes a certificate and keeps it in the data directory.
 func (o *ownCertificate) issueBy(ca *authority.CA) error {
-	cert, key, err := ca.Issue(authority.Leaf{Role: authority.RoleMember, ID: o.id, Hosts: o.hosts, Life: leafLife})
+	cert, key, err := ca.Issue(authority.Leaf{Role: authority.RoleMember, ID: o.id, Hosts: o.hosts, Life: certfile.LeafLife})
 	if err != nil {
 		return err
 	}

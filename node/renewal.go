@@ -144,7 +144,7 @@ func (c *certificates) sign(id string, request []byte) (wire.SignedCertificate, 
 	if err != nil {
 		return wire.SignedCertificate{}, wire.Invalid("csr", "%v", err)
 	}
-	cert, err := ca.Sign(key, authority.Leaf{Role: authority.RoleMember, ID: id, Hosts: hosts, Life: leafLife})
+	cert, err := ca.Sign(key, authority.Leaf{Role: authority.RoleMember, ID: id, Hosts: hosts, Life: certfile.LeafLife})
 	if err != nil {
 		return wire.SignedCertificate{}, wire.Invalid("id", "%v", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Bounds of a token file.
@@ -21,10 +23,6 @@ const (
 	minToken     = 32 // characters of a token
 	maxTokenFile = 1 << 20
 )
-
-// hashedToken begins a line of a token file that has a token's SHA-256 in hex
-// instead of the token.
-const hashedToken = "sha256:"
 
 // parseTokens returns the hashes of the bearer tokens of a file, one a line; blank
 // lines and lines that begin with # are skipped. No error has a token in it.
@@ -49,9 +47,9 @@ func parseTokens(text []byte) (hashes []string, err error) {
 }
 
 func tokenHash(line string) (string, error) {
-	if digits, hashed := strings.CutPrefix(line, hashedToken); hashed {
+	if digits, hashed := strings.CutPrefix(line, wire.TokenHashPrefix); hashed {
 		if raw, err := hex.DecodeString(digits); err != nil || len(raw) != 32 {
-			return "", fmt.Errorf("behind %s come the 64 hex digits of a token's SHA-256", hashedToken)
+			return "", fmt.Errorf("behind %s come the 64 hex digits of a token's SHA-256", wire.TokenHashPrefix)
 		}
 		return strings.ToLower(digits), nil
 	}

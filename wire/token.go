@@ -2,6 +2,13 @@ package wire
 
 import "time"
 
+// What tokens look like, by their beginnings.
+const (
+	TokenPrefix     = "fmt_"    // one of the state, or made for a token file
+	JoinTokenPrefix = "fmj_"    // one with which a coordinator gets its certificate
+	TokenHashPrefix = "sha256:" // a line of a token file that has only the SHA-256 of a token, in hex
+)
+
 // NewToken is what a token is made of: the body of POST /v1/tokens.
 type NewToken struct {
 	Name   string   `json:"name,omitempty"` // for people; it opens nothing

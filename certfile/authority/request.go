@@ -78,6 +78,11 @@ func (h Hosts) check() error {
 	return nil
 }
 
+// MemberHosts is ParseHosts for a coordinator, which is called as localhost, too.
+func MemberHosts(more []string) (Hosts, error) {
+	return ParseHosts(append([]string{"localhost", "127.0.0.1", "::1"}, more...))
+}
+
 // ParseHosts sorts names and addresses; doubles are left out.
 func ParseHosts(list []string) (h Hosts, err error) {
 	seen := map[string]bool{}

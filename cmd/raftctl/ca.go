@@ -87,7 +87,7 @@ func (l *leafFlags) names() (authority.Hosts, error) {
 	if !memberID.MatchString(l.id) {
 		return authority.Hosts{}, usage("--id %q: letters, digits, - and _, at most 63, starting with a letter or digit", l.id)
 	}
-	hosts, err := authority.ParseHosts(append([]string{"localhost", "127.0.0.1", "::1"}, l.hosts...))
+	hosts, err := authority.MemberHosts(l.hosts)
 	if err != nil {
 		return hosts, usage("--hosts: %v", err)
 	}
@@ -155,7 +155,7 @@ func (a *app) caIssueCmd() *cobra.Command {
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the authority")
 	l.define(cmd)
 	cmd.Flags().StringVar(&role, "role", authority.RoleMember, "member (a coordinator), or client (for --http-client-ca)")
-	cmd.Flags().DurationVar(&ttl, "ttl", 90*24*time.Hour, "how long it is valid")
+	cmd.Flags().DurationVar(&ttl, "ttl", certfile.LeafLife, "how long it is valid")
 	_ = cmd.MarkFlagRequired("dir")
 	return cmd
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 func (a *app) tokensCmd() *cobra.Command {
@@ -27,7 +29,7 @@ func (a *app) tokensNewCmd() *cobra.Command {
 			token := newSecret()
 			if hash {
 				sum := sha256.Sum256([]byte(token))
-				fmt.Fprintln(a.err, "sha256:"+hex.EncodeToString(sum[:]))
+				fmt.Fprintln(a.err, wire.TokenHashPrefix+hex.EncodeToString(sum[:]))
 			}
 			_, err := fmt.Fprintln(a.out, token)
 			return err
@@ -41,5 +43,5 @@ func (a *app) tokensNewCmd() *cobra.Command {
 func newSecret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return "fmt_" + base64.RawURLEncoding.EncodeToString(b[:])
+	return wire.TokenPrefix + base64.RawURLEncoding.EncodeToString(b[:])
 }

@@ -66,7 +66,7 @@ func countJobs(s *wire.Status, view *fsm.State, seen control.Sight) {
 		size.MaxInputBytes, size.MaxResultBytes = s.JobSize.MaxInputBytes, s.JobSize.MaxResultBytes
 	}
 	for j := range view.Jobs.Jobs() {
-		if !seen.Sees(control.NamespaceOfJob(j)) {
+		if !seen.Sees(j.InNamespace()) {
 			continue
 		}
 		has := view.Jobs.SizeOf(j.ID)

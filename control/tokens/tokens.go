@@ -22,9 +22,6 @@ type Tokens struct {
 // New returns the use cases.
 func New(core *control.Core) *Tokens { return &Tokens{core} }
 
-// secretPrefix begins the secret of every token.
-const secretPrefix = "fmt_"
-
 // openKey is how long a key is at least while no token is asked for: then it alone
 // stands for the secret.
 const openKey = 32
@@ -116,12 +113,12 @@ func (k *Tokens) room(ctx context.Context, id string) error {
 // stands for, when the same bearer uses it.
 func mint(who control.Principal, key string) (id, secret string) {
 	if key == "" {
-		return access.IDPrefix + encodeHex(random())[:16], secretPrefix + encode(random())
+		return access.IDPrefix + encodeHex(random())[:16], wire.TokenPrefix + encode(random())
 	}
 	seed := who.Seed()
 	name := control.Digest("folkmoot token id v1", key, string(seed[:]))
 	own := control.Digest("folkmoot token secret v1", key, string(seed[:]))
-	return access.IDPrefix + encodeHex(name)[:16], secretPrefix + encode(own)
+	return access.IDPrefix + encodeHex(name)[:16], wire.TokenPrefix + encode(own)
 }
 
 func random() (b [32]byte) {

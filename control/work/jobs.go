@@ -71,7 +71,7 @@ func (w *Work) CancelJob(ctx context.Context, who control.Principal, id, reason 
 	if err != nil {
 		return wire.Job{}, 0, err
 	}
-	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, who.Author(control.JobsWrite, control.NamespaceOfJob(known)), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
+	job, index, err := propose.Do[jobs.Job](ctx, w.Proposer(), jobs.KindCancel, who.Author(control.JobsWrite, known.InNamespace()), jobs.Cancel{ID: id, Reason: reason, State: "cancelled"})
 	if err != nil {
 		return wire.Job{}, index, err
 	}
@@ -94,7 +94,7 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 		if err != nil {
 			return wire.Job{}, err
 		}
-		namespace = control.NamespaceOfJob(j)
+		namespace = j.InNamespace()
 		return jobWire(view, j, false), nil
 	})
 	if err != nil {
@@ -145,7 +145,7 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 		rows = view.Jobs.JobsAfter(p.After)
 	}
 	for j := range rows {
-		if !sight.Sees(control.NamespaceOfJob(j)) {
+		if !sight.Sees(j.InNamespace()) {
 			continue
 		}
 		w := jobWire(view, j, false)
@@ -257,7 +257,7 @@ func (w *Work) jobFor(view *fsm.State, who control.Principal, right control.Righ
 	if !ok {
 		return j, gone
 	}
-	if err := w.AuthorizeRow(who, right, control.Thing{Namespace: control.NamespaceOfJob(j), ID: id}, gone); err != nil {
+	if err := w.AuthorizeRow(who, right, control.Thing{Namespace: j.InNamespace(), ID: id}, gone); err != nil {
 		return jobs.Job{}, err
 	}
 	return j, nil

@@ -52,7 +52,7 @@ func (rq *Request) Bearer() (string, error) {
 }
 
 // tokenPrefixes begin the tokens that are made here.
-var tokenPrefixes = []string{"fmt_", "fmj_"}
+var tokenPrefixes = []string{wire.TokenPrefix, wire.JoinTokenPrefix}
 
 // tokenInQuery returns the name of the first query parameter whose value is a token of
 // ours, by its looks; "" if there is none. The name is not unescaped.
