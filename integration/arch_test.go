@@ -51,7 +51,7 @@ var may = map[string]struct {
 	"jobs/work":          {[]string{"wire", "wire/strictjson"}, "the worker's side runs far from any coordinator"},
 	"certfile":           {[]string{"certfile/authority"}, "files of certificates: it knows no node and no network"},
 	"certfile/authority": {nil, "signs certificates and reads names in them"},
-	"raftnode/peer":      {[]string{"wire", "wire/awake", "wire/flow", "certfile", "certfile/authority"}, "a port carries bytes"},
+	"raftnode/peer":      {[]string{"wire", "wire/awake", "wire/flow", "wire/pending", "certfile", "certfile/authority"}, "a port carries bytes"},
 	"raftnode/disk":      {[]string{"wire", "wire/awake"}, "files of one data directory: it knows neither the group nor the network"},
 	"raftnode/outcome":   {[]string{"wire"}, "what raft's answers mean: for the node's writes and for changes of the membership"},
 	"raftnode/member":    {[]string{"wire", "wire/awake", "raftnode/disk", "raftnode/outcome", "raftnode/peer"}, "who belongs to the group: it knows neither the log's content nor its reads and writes"},

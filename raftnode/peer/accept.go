@@ -51,51 +51,16 @@ func (p *Port) acceptLoop() {
 }
 
 // addPending puts e among the connections whose handshake is under way. When there are too
-// many it returns the one that has to go: the oldest of the host that holds
-// most of them. So a flood of silent connections costs a real one nothing: it
-// needs only a few milliseconds, and the flood makes room for it.
+// many it returns the one that has to go.
 func (p *Port) addPending(e *socketEntry) (evicted *socketEntry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending = append(p.pending, e)
-	if len(p.pending) <= p.limits.MaxPending {
-		return nil
+	evicted, full := p.pending.Add(e, e.tcp.RemoteAddr().String())
+	if full {
+		evicted.closed = true // it is not admitted any more
+		p.evicted++
 	}
-	count := make(map[string]int, 4)
-	busiest := ""
-	for _, w := range p.pending {
-		h := w.host()
-		if count[h]++; count[h] > count[busiest] {
-			busiest = h
-		}
-	}
-	for i, w := range p.pending {
-		if w.host() == busiest {
-			p.pending = append(p.pending[:i], p.pending[i+1:]...)
-			w.closed = true // it is not admitted any more
-			p.evicted++
-			return w
-		}
-	}
-	return nil
-}
-
-// removePending removes e from the pending connections. The caller holds p.mu.
-func (p *Port) removePending(e *socketEntry) {
-	for i, w := range p.pending {
-		if w == e {
-			p.pending = append(p.pending[:i], p.pending[i+1:]...)
-			return
-		}
-	}
-}
-
-func (e *socketEntry) host() string {
-	a, ok := e.tcp.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return ""
-	}
-	return a.IP.String()
+	return evicted
 }
 
 // handleConn does the handshake and hands the connection over by its kind. A
@@ -228,7 +193,7 @@ func (p *Port) admitConn(e *socketEntry, kind Kind, g greeting, own Hello, id st
 	if p.perPeer[peer] >= p.limits.MaxPerPeer {
 		return ReasonBusy, wire.Refuse(wire.CodeBusy, "%s has %d connections of %s, the most it takes", own.name(), p.perPeer[peer], peer)
 	}
-	p.removePending(e)
+	p.pending.Remove(e)
 	e.accepted, e.peer, e.kind, e.from = true, peer, kind, g.Hello
 	p.accepted++
 	p.perPeer[peer]++
@@ -286,7 +251,7 @@ func (p *Port) Stats() Stats {
 	for _, n := range p.Refused() {
 		refused += n
 	}
-	return Stats{Accepted: p.accepted, Pending: len(p.pending), Refused: refused, Evicted: p.evicted}
+	return Stats{Accepted: p.accepted, Pending: p.pending.Len(), Refused: refused, Evicted: p.evicted}
 }
 
 // closeAfterDrain ends the sending half and reads what still comes, at most one hello

@@ -14,6 +14,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/pending"
 )
 
 // Config says where a Port listens, how it is reached and who it is. Self is
@@ -116,10 +117,10 @@ type Port struct {
 
 	mu       sync.Mutex
 	closed   bool
-	conns    map[*socketEntry]struct{} // every socket, until it is closed
-	pending  []*socketEntry            // handshake under way, oldest first
-	accepted int                       // accepted, handshake done
-	perPeer  map[string]int            // accepted, handshake done, by server id
+	conns    map[*socketEntry]struct{}  // every socket, until it is closed
+	pending  *pending.Set[*socketEntry] // handshake under way
+	accepted int                        // accepted, handshake done
+	perPeer  map[string]int             // accepted, handshake done, by server id
 	evicted  uint64
 
 	dialersMu sync.Mutex // locked before a dialer's own mutex, that before mu
@@ -140,9 +141,11 @@ func Listen(cfg Config) (*Port, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limits := cfg.Limits.withDefaults()
 	p := &Port{
 		cfg:     cfg,
-		limits:  cfg.Limits.withDefaults(),
+		limits:  limits,
+		pending: pending.New[*socketEntry](limits.MaxPending),
 		log:     cfg.Logger,
 		conns:   map[*socketEntry]struct{}{},
 		perPeer: map[string]int{},

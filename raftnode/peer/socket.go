@@ -44,7 +44,7 @@ func (e *socketEntry) close() {
 		p := e.port
 		p.mu.Lock()
 		delete(p.conns, e)
-		p.removePending(e)
+		p.pending.Remove(e)
 		if e.accepted {
 			p.accepted--
 			if p.perPeer[e.peer]--; p.perPeer[e.peer] == 0 {
