@@ -166,6 +166,8 @@ func sameCluster(other, own Hello, id string) (Reason, *wire.Error) {
 		return ReasonCluster, wire.Refuse(wire.CodeForbidden, foreignPrefix+"%s belongs to cluster %s, %s to %s"+foreignAdvice, other.name(), other.Cluster, own.name(), own.Cluster)
 	case id != "" && other.ID != id:
 		return ReasonID, wire.Refuse(wire.CodeForbidden, "%q says hello with the certificate of %q", other.ID, id)
+	case id != "" && other.ServerID != "" && !strings.HasPrefix(other.ServerID, id+"/"):
+		return ReasonID, wire.Refuse(wire.CodeForbidden, "server %q says hello with the certificate of %q", other.ServerID, id)
 	}
 	return "", nil
 }

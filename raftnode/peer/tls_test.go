@@ -138,6 +138,15 @@ func TestTLSRefused(t *testing.T) {
 	if _, err := io.ReadFull(c, first); err != nil || first[0] != '+' {
 		t.Errorf("a good certificate: got %q, %v; want +", first, err)
 	}
+	// A server's id belongs to the coordinator of its certificate, too.
+	borrowed := must[*tls.Conn](t)(tls.Dial("tcp", n2.Addr(), &tls.Config{Certificates: []tls.Certificate{signed(t, ca, both, member)}, InsecureSkipVerify: true}))
+	defer borrowed.Close()
+	before := n2.Refused()[peer.ReasonID]
+	borrowed.Write(hello('C', peer.Hello{Version: wire.Version, ID: "n1", ServerID: "n3/1f", Cluster: "c1"}))
+	if _, err := io.ReadFull(borrowed, first); err != nil || first[0] == '+' {
+		t.Errorf("n1's certificate under n3's server id: got %q, %v; want a refusal", first, err)
+	}
+	eventually(t, "that is counted", func() bool { return n2.Refused()[peer.ReasonID] == before+1 })
 	// An older version of TLS is not spoken.
 	if _, err := tls.Dial("tcp", n2.Addr(), &tls.Config{MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true}); err == nil {
 		t.Error("TLS 1.2: got no error")
