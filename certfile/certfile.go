@@ -8,8 +8,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -85,7 +87,7 @@ func (s Source) load() (best *Content, mark [sha256.Size]byte, problem error) {
 	sum := sha256.New()
 	defer func() { sum.Sum(mark[:0]) }()
 	read := func(name string) ([]byte, error) {
-		b, err := os.ReadFile(name)
+		b, err := readFile(name)
 		fmt.Fprintf(sum, "%s %d %t\n", name, len(b), err == nil)
 		sum.Write(b)
 		return b, err
@@ -176,6 +178,23 @@ func (c *Content) readPair(p Pair, read func(string) ([]byte, error), note func(
 	return nil
 }
 
+// maxFile bounds a file of certificates or a key.
+const maxFile = 1 << 20
+
+// readFile reads a file of at most maxFile bytes.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s: more than %d bytes, which no certificate file has", name, maxFile)
+	}
+	return b, err
+}
+
 // named puts the file's name before an error that does not have it.
 func named(file string, err error) error {
 	if strings.Contains(err.Error(), file) {
@@ -207,5 +226,17 @@ func Write(name string, text []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// syncDir makes what was renamed in a directory last.
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -2,6 +2,7 @@ package certfile
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
 )
@@ -25,8 +26,11 @@ func In(dir string) Files {
 	return Files{CA: filepath.Join(dir, CAFile), Pair: Pair{filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)}}
 }
 
-// Write replaces the certificate and its key.
+// Write replaces the certificate and its key; at once, if one file holds both.
 func (p Pair) Write(cert, key []byte) error {
+	if p.Cert == p.Key {
+		return Write(p.Cert, slices.Concat(cert, key))
+	}
 	if err := Write(p.Key, key); err != nil {
 		return err
 	}

@@ -55,14 +55,14 @@ func (a Authority) Load() (ca *authority.CA, trust []byte, err error) {
 }
 
 func (a Authority) load(keyFile string) (ca *authority.CA, trust []byte, err error) {
-	key, err := os.ReadFile(a.file(keyFile))
+	key, err := readFile(a.file(keyFile))
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := CheckKeyFile(a.file(keyFile)); err != nil {
 		return nil, nil, err
 	}
-	if trust, err = os.ReadFile(a.file(CAFile)); err != nil {
+	if trust, err = readFile(a.file(CAFile)); err != nil {
 		return nil, nil, err
 	}
 	if ca, err = authority.Load(trust, key); err != nil {

@@ -53,7 +53,7 @@ func (o *opener) readCertificates() error {
 		if err != nil {
 			return err
 		}
-		c.own = &ownCertificate{id: o.cfg.ID, dir: certfile.In(o.cfg.TLSDir), data: certfile.In(filepath.Join(o.cfg.DataDir, "tls")), hosts: hosts, log: o.log}
+		c.own = &ownCertificate{id: o.cfg.ID, dir: certfile.In(o.cfg.TLSDir), data: ownPair(o.cfg.DataDir), hosts: hosts, log: o.log}
 		if c.issue, err = c.own.read(); err != nil {
 			return fmt.Errorf("--tls-dir %s: %w", o.cfg.TLSDir, err)
 		}
@@ -244,16 +244,23 @@ func (c *certificates) ownDoorTLS() *tls.Config {
 // ownCertificate is that of --tls-dir: from there, or from DATA/tls, where this coordinator keeps what it made or was
 // given.
 type ownCertificate struct {
-	id        string
-	dir, data certfile.Files
-	hosts     authority.Hosts
-	log       *slog.Logger
-	watcher   *certfile.Watcher
+	id      string
+	dir     certfile.Files
+	data    certfile.Pair
+	hosts   authority.Hosts
+	log     *slog.Logger
+	watcher *certfile.Watcher
+}
+
+// ownPair is one file, so that a certificate and its key are replaced together.
+func ownPair(dataDir string) certfile.Pair {
+	name := filepath.Join(dataDir, "tls", "own.pem")
+	return certfile.Pair{Cert: name, Key: name}
 }
 
 // source prefers neither place: the certificate that ends later is used.
 func (o *ownCertificate) source() certfile.Source {
-	return certfile.Source{CA: o.dir.CA, Pairs: []certfile.Pair{o.dir.Pair, o.data.Pair}, Check: checkMember(o.id)}
+	return certfile.Source{CA: o.dir.CA, Pairs: []certfile.Pair{o.dir.Pair, o.data}, Check: checkMember(o.id)}
 }
 
 // authority reads the authority's key; nil without one.
@@ -348,10 +355,20 @@ func (o *ownCertificate) issueBy(ca *authority.CA) error {
 	return nil
 }
 
-// keep writes a certificate to the data directory.
+// keep writes a certificate to the data directory, in place of the one before, if this
+// coordinator could use it now.
 func (o *ownCertificate) keep(cert, key []byte) error {
 	if err := os.MkdirAll(filepath.Dir(o.data.Cert), 0o700); err != nil {
 		return err
 	}
-	return o.data.Write(cert, key)
+	try := certfile.Pair{Cert: o.data.Cert + ".try", Key: o.data.Key + ".try"}
+	if err := try.Write(cert, key); err != nil {
+		return err
+	}
+	source := o.source()
+	source.Pairs = []certfile.Pair{try}
+	if _, err := source.Load(); err != nil {
+		return errors.Join(fmt.Errorf("the new certificate is not used: %w", err), os.Remove(try.Cert))
+	}
+	return errors.Join(o.data.Write(cert, key), os.Remove(try.Cert))
 }

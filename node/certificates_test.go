@@ -231,7 +231,7 @@ func TestOwnAuthority(t *testing.T) {
 			t.Errorf("the own certificate: %v", err)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(data, "tls", "key.pem")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(data, "tls", "own.pem")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the own key: %v, %v", info, err)
 	}
 	if life := time.Until(first.NotAfter); life > 24*time.Hour {
