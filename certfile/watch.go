@@ -23,11 +23,12 @@ type Watcher struct {
 	log     *slog.Logger
 	current atomic.Pointer[Content]
 
+	failures atomic.Uint64 // read while mu is held over files that take long
+
 	mu       sync.Mutex
 	mark     [sha256.Size]byte // of the bytes last looked at and settled
 	bad      [sha256.Size]byte // of those that cannot be used, seen once
 	said     time.Time         // when bad was logged; zero: not yet
-	failures uint64
 	onChange []func(*Content)
 }
 
@@ -40,6 +41,7 @@ func Open(name string, s Source, log *slog.Logger) (*Watcher, error) {
 	w := &Watcher{name: name, source: s, log: log, mark: mark}
 	w.current.Store(c)
 	if problem != nil {
+		w.mark = [sha256.Size]byte{} // looked at again: its time may come
 		log.Warn("a certificate is not usable, another is used", "of", name, "used", c.From.Cert, "error", problem)
 	}
 	return w, nil
@@ -50,9 +52,7 @@ func (w *Watcher) Current() *Content { return w.current.Load() }
 
 // Failures counts how often changed files could not be used.
 func (w *Watcher) Failures() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failures
+	return w.failures.Load()
 }
 
 // OnChange has f called with every new content, in the goroutine that found it.
@@ -97,7 +97,9 @@ func (w *Watcher) look(certain bool) error {
 		w.log.Warn("changed certificate files are not usable, the old ones stay in use", "of", w.name, "error", problem)
 		return problem
 	}
-	w.mark = mark
+	if w.mark = mark; problem != nil {
+		w.mark = [sha256.Size]byte{} // looked at again: its time may come
+	}
 	w.current.Store(c)
 	told := w.onChange
 	w.mu.Unlock()
@@ -128,6 +130,6 @@ func (w *Watcher) countBad(mark [sha256.Size]byte, certain bool) bool {
 		return false
 	}
 	w.said = time.Now()
-	w.failures++
+	w.failures.Add(1)
 	return true
 }

@@ -176,3 +176,43 @@ func TestLaterCertificateIsUsed(t *testing.T) {
 		t.Errorf("none at all: got %v", err)
 	}
 }
+
+// A certificate that could not be used beside another is looked at again: its time may come without a change of its
+// file.
+func TestARejectedCertificateIsLookedAtAgain(t *testing.T) {
+	ca := newCA(t)
+	a, b := certfile.In(t.TempDir()), certfile.In(t.TempDir())
+	must(t, a.Issue(ca, member("n1", time.Hour), nil))
+	must(t, b.Issue(ca, member("n1", 2*time.Hour), nil))
+	early := true
+	source := certfile.Source{CA: a.CA, Pairs: []certfile.Pair{a.Pair, b.Pair}, Check: func(c *certfile.Content) error {
+		if early && c.From == b.Pair {
+			return errors.New("its time has not come")
+		}
+		return nil
+	}}
+	w, err := certfile.Open("test", source, slog.New(slog.DiscardHandler))
+	must(t, err)
+	for range 3 {
+		_ = w.Reload()
+	}
+	if got := w.Current().From; got != a.Pair {
+		t.Errorf("while the later one is rejected: got %v", got)
+	}
+	early = false
+	must(t, w.Reload())
+	if got := w.Current().From; got != b.Pair {
+		t.Errorf("once it is good: got %v, want the later one", got)
+	}
+}
+
+// More than a certificate file can have is not read.
+func TestHugeFilesAreRefused(t *testing.T) {
+	ca := newCA(t)
+	a := certfile.In(t.TempDir())
+	must(t, a.Issue(ca, member("n1", time.Hour), nil))
+	must(t, os.Truncate(a.Cert, 2<<20))
+	if _, err := (certfile.Source{CA: a.CA, Pairs: []certfile.Pair{a.Pair}}).Load(); err == nil || !strings.Contains(err.Error(), "bytes") {
+		t.Errorf("a certificate of 2 MiB: got %v", err)
+	}
+}
