@@ -186,6 +186,9 @@ func (m *Manager) assignRole(ctx context.Context, addr, serverID string, nonVote
 		return err
 	}
 	if _, err := m.calls.Call(ctx, addr, methodVote, body); err != nil {
+		if e := outcome.UnknownUnlessCoded(err); wire.CodeOf(e) == wire.CodeUnknown {
+			return e // it may have taken note
+		}
 		return wire.Refuse(wire.CodeConflict, "%s did not take note of its new role, so nothing was changed: %v", disk.CoordinatorID(serverID), err)
 	}
 	return nil

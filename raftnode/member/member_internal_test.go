@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // All founders must work out the same cluster id, in whichever order they list
@@ -42,6 +44,32 @@ func TestFounders(t *testing.T) {
 	}
 	if clusterID(servers) != clusterID(moved) {
 		t.Error("a founder at another address makes another cluster")
+	}
+}
+
+// callFunc answers every call to another coordinator.
+type callFunc func() ([]byte, error)
+
+func (f callFunc) Call(context.Context, string, string, []byte) ([]byte, error) { return f() }
+
+// Whether a server took note of its new role is unknown when the call may have
+// arrived; only what certainly did not changes nothing.
+func TestOutcomeOfANewRole(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		code wire.Code
+	}{
+		{nil, ""},
+		{wire.NotTried("no connection"), wire.CodeConflict},
+		{wire.Refuse(wire.CodeInvalid, "not for n1"), wire.CodeConflict},
+		{wire.Unknown(errors.New("the link is lost")), wire.CodeUnknown},
+		{errors.New("connection reset"), wire.CodeUnknown},
+	} {
+		m := &Manager{calls: callFunc(func() ([]byte, error) { return nil, c.err })}
+		if err := m.assignRole(t.Context(), "a:1", "a/1", true); wire.CodeOf(err) != c.code {
+			t.Errorf("%v: got %v, want code %q", c.err, err, c.code)
+		}
 	}
 }
 
