@@ -80,7 +80,7 @@ func (in *inLink) serve(ctx context.Context, cancel context.CancelFunc) error {
 	}
 	var p link.ProtocolError
 	if errors.As(err, &p) {
-		in.inbox.Enqueue(link.AppendFrame(nil, link.KindBye, []byte(p)))
+		_ = in.inbox.Enqueue(link.AppendFrame(nil, link.KindBye, []byte(p))) // one that does not read is told nothing
 	}
 	cancel()
 	<-wrote

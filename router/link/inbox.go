@@ -59,7 +59,9 @@ func (in *Inbox) Next() (kind byte, body []byte, err error) {
 			if err != nil {
 				return 0, nil, err
 			}
-			in.Enqueue(pong)
+			if err := in.Enqueue(pong); err != nil {
+				return 0, nil, err
+			}
 		case KindBye:
 			return 0, nil, fmt.Errorf("coordinator %s said bye: %q", in.peer, body)
 		default:
@@ -68,12 +70,17 @@ func (in *Inbox) Next() (kind byte, body []byte, err error) {
 	}
 }
 
-// Enqueue appends one frame for the writer. It takes Mu.
-func (in *Inbox) Enqueue(frame []byte) {
+// Enqueue appends one frame for the writer. It takes Mu. The error is of a dialler
+// that does not read: nothing is appended then.
+func (in *Inbox) Enqueue(frame []byte) error {
 	in.Mu.Lock()
+	defer in.Mu.Unlock()
+	if err := in.hasRoom(); err != nil {
+		return err
+	}
 	in.out = append(in.out, frame...)
-	in.Mu.Unlock()
 	in.Wake()
+	return nil
 }
 
 // Wake wakes the writer. It does not block.
@@ -128,6 +135,11 @@ func (in *Inbox) frameBatch() error {
 		rest = rest[n:]
 	}
 	in.batch = in.batch[:0]
+	return in.hasRoom()
+}
+
+// hasRoom refuses a dialler that does not read; Mu is held.
+func (in *Inbox) hasRoom() error {
 	if len(in.out) > maxOutcomes {
 		return Malformed("coordinator %s does not read its outcomes: %d bytes wait", in.peer, len(in.out))
 	}

@@ -76,3 +76,25 @@ func TestInboxIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// So is one that sends pings and reads no pongs.
+func TestPongsAreBounded(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	conn, stop := link.NewConn(t.Context(), b, time.Second)
+	defer stop()
+	defer conn.Close()
+	in := link.NewInbox(conn, "n1")
+	pong := make([]byte, 1000)
+	for n := range 10_000 {
+		err := in.Enqueue(pong)
+		var p link.ProtocolError
+		if errors.As(err, &p) && n > 1000 {
+			return
+		}
+		if err != nil {
+			t.Fatalf("after %d pongs: %v", n, err)
+		}
+	}
+	t.Error("10 MB of pongs wait for one that does not read")
+}
