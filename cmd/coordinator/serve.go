@@ -85,6 +85,7 @@ type process struct {
 // serve opens a node and runs it until ctx ends; one that was removed from its
 // cluster may be opened anew.
 func (p *process) serve(ctx context.Context) error {
+	limitMemory() // before anything is bounded by it
 	for {
 		err := p.serveOnce(ctx)
 		var reopen *node.ReopenError
@@ -98,8 +99,8 @@ func (p *process) serve(ctx context.Context) error {
 	}
 }
 
-func (p *process) serveOnce(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
+func (p *process) serveOnce(asked context.Context) error {
+	ctx, stop := context.WithCancel(asked)
 	defer stop()
 	opened := p.supervisor.opening()
 	n, err := node.Open(ctx, p.c)
@@ -112,11 +113,7 @@ func (p *process) serveOnce(ctx context.Context) error {
 	defer p.hangUps.call(nil)
 	fmt.Fprintln(p.out, ready(n.Addrs()))
 	defer p.supervisor.opened(n)()
-	defer context.AfterFunc(ctx, func() {
-		p.c.Logger.Info("coordinator stops", "reason", context.Cause(ctx))
-		p.supervisor.stopping(n.StopTime() + shutdownLimit)
-	})()
-	limitMemory()
+	defer p.sayWhenAsked(asked, n)()
 	tuned := make(chan struct{})
 	go func() {
 		defer close(tuned)
@@ -131,4 +128,21 @@ func (p *process) serveOnce(ctx context.Context) error {
 		err = closeErr
 	}
 	return err
+}
+
+// sayWhenAsked says that the process stops once it is asked to, and not when a node
+// ends for another reason: it may be opened anew. The function that it returns
+// takes that back, or waits until it is said.
+func (p *process) sayWhenAsked(asked context.Context, n *node.Node) func() {
+	said := make(chan struct{})
+	takeBack := context.AfterFunc(asked, func() {
+		defer close(said)
+		p.c.Logger.Info("coordinator stops", "reason", context.Cause(asked))
+		p.supervisor.stopping(n.StopTime() + shutdownLimit)
+	})
+	return func() {
+		if !takeBack() {
+			<-said
+		}
+	}
 }
