@@ -274,12 +274,14 @@ type rateLimitedLog struct {
 
 func (c *rateLimitedLog) warn(log *slog.Logger, text string, args ...any) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := time.Now()
 	if now.Before(c.next) {
 		c.suppressed++
+		c.mu.Unlock()
 		return
 	}
-	log.Warn(text, append(args, "not_logged", c.suppressed)...)
+	suppressed := c.suppressed
 	c.next, c.suppressed = now.Add(time.Second), 0
+	c.mu.Unlock() // a log that takes nothing holds up this caller alone
+	log.Warn(text, append(args, "not_logged", suppressed)...)
 }
