@@ -30,9 +30,9 @@ type Message struct {
 	at     *list.Element // nil: it is over
 }
 
-// Begin counts a message from now on. giveUp is called once, by a goroutine of its own, if the
-// message has to go: it ends the connection by which the message comes and does not wait for
-// its reader.
+// Begin counts a message from now on. giveUp is called once, within Grow of this or another
+// message, if the message has to go: it ends the connection by which the message comes, and
+// waits neither for its reader nor for what Grow is called under.
 func (b *Budget) Begin(giveUp func()) *Message {
 	if b == nil {
 		return nil
@@ -50,19 +50,28 @@ func (m *Message) Grow(n int) bool {
 	if m == nil {
 		return true
 	}
-	b := m.budget
+	late, held := m.budget.grow(m, int64(n))
+	for _, m := range late {
+		m.giveUp()
+	}
+	return held
+}
+
+// grow counts n more bytes of m, and returns the messages that have to go for them, and
+// whether m is none of them.
+func (b *Budget) grow(m *Message, n int64) (late []*Message, held bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m.at == nil {
-		return false
+		return nil, false
 	}
-	m.bytes += int64(n)
-	for b.used += int64(n); b.used > b.limit; b.given++ {
+	m.bytes += n
+	for b.used += n; b.used > b.limit; b.given++ {
 		oldest := b.held.Front().Value.(*Message)
 		oldest.end()
-		go oldest.giveUp()
+		late = append(late, oldest)
 	}
-	return m.at != nil
+	return late, m.at != nil
 }
 
 // End says that the message has come, or never will. It may be called again.
