@@ -115,6 +115,9 @@ func lineBefore(f io.ReaderAt, end int64) (start int64, line []byte, err error) 
 		}
 		newline := bytes.LastIndexByte(block, '\n')
 		if newline < 0 && from > 0 {
+			if end-from > audit.MaxLine+searchBlock {
+				return 0, nil, fmt.Errorf("no line of a trail ends at byte %d: more than %d bytes without a newline stand before it", end, audit.MaxLine)
+			}
 			continue
 		}
 		start = from + int64(newline) + 1

@@ -164,7 +164,10 @@ func (t *Trail) Record(e audit.Event) {
 
 // accept puts an event in the queue if there is room; mu is held.
 func (t *Trail) accept(e audit.Event) {
-	if t.closing || len(t.pending) >= maxPending || t.bytes+e.Size() > maxPendingBytes {
+	if t.closing {
+		return // nothing after Close is kept
+	}
+	if len(t.pending) >= maxPending || t.bytes+e.Size() > maxPendingBytes {
 		t.lost += max(1, e.Times)
 		return
 	}
