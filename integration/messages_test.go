@@ -202,8 +202,11 @@ func TestAnInboxResumes(t *testing.T) {
 	if got := poll(4); fmt.Sprint(got) != "[5 6]" {
 		t.Errorf("polled after 4: %v", got)
 	}
+	if got := poll(5); fmt.Sprint(got) != "[6]" {
+		t.Errorf("polled after 5: %v", got)
+	}
 	if got := poll(0); fmt.Sprint(got) != "[6]" {
-		t.Errorf("polled from the start, of which the stream acknowledged 5: %v", got)
+		t.Errorf("polled from the start, of which the poll before acknowledged 5: %v", got)
 	}
 	// A poll that waits is answered by the next message.
 	next := make(chan []string, 1)
