@@ -1,10 +1,12 @@
 package integration_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,7 +20,22 @@ func TestMain(m *testing.M) {
 	if at := os.Getenv("FOLKMOOT_TEST_COMPONENT"); at != "" {
 		beComponent(at)
 	}
+	waitTogether()
 	os.Exit(buildAndRun(m))
+}
+
+// waitTogether lets at least four tests run at a time, unless -parallel says
+// otherwise: they wait for processes more than they compute.
+func waitTogether() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given || runtime.GOMAXPROCS(0) >= 4 {
+		return
+	}
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 }
 
 func buildAndRun(m *testing.M) int {
