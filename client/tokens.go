@@ -30,8 +30,8 @@ func (c *Client) Token(ctx context.Context, id string, r Read) (wire.Token, Meta
 	return out, meta, err
 }
 
-// RevokeToken revokes a token by its id; the sessions that signed in with it end. Errors: not_found (also of one that was
-// revoked before).
+// RevokeToken revokes a token by its id; the sessions that signed in with it end. One that is revoked
+// already is done. Errors: not_found.
 func (c *Client) RevokeToken(ctx context.Context, id string) (Meta, error) {
 	return c.do(ctx, request{method: http.MethodDelete, path: tokenPath(id)}, nil)
 }

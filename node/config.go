@@ -99,7 +99,6 @@ const (
 	StatusStorage    = 3 // the storage failed, or the log is not understood
 	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory
 	StatusRemoved    = 5 // this coordinator was removed from the cluster
-	StatusDisk       = 6 // the volume of the data directory is full to the critical bound
 )
 
 // What Config.WhenRemoved may be.

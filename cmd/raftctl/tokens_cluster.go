@@ -40,7 +40,7 @@ func (a *app) tokensCreateCmd() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&in.Grants, "grant", nil, "RIGHT@NAMESPACE or RIGHT, several by comma or told several times")
-	f.StringVar(&in.Name, "name", "", "what it is for: shown in lists and in the audit")
+	f.StringVar(&in.Name, "name", "", "what it is for: shown in lists")
 	f.DurationVar(&ttl, "ttl", 0, "how long it lasts; without it, until it is revoked")
 	return cmd
 }

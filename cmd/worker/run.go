@@ -57,7 +57,7 @@ func tokenHint(err error) string {
 	case refusal.Code == wire.CodeUnauthorized:
 		return "give a token that is known there by --token-file or FOLKMOOT_TOKEN_FILE; worker config show --origin tells which is used"
 	case refusal.Needs != "":
-		return fmt.Sprintf("token %s has no grant for %s: a worker needs components:write and jobs:work, or write, of its namespace", refusal.Token, refusal.Needs)
+		return fmt.Sprintf("token %s has no grant for %s: a worker needs components:write in the namespace that it signs in under, by default that of the coordinator, and jobs:work in those of its jobs", refusal.Token, refusal.Needs)
 	}
 	return ""
 }

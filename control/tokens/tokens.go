@@ -1,4 +1,4 @@
-// Package tokens holds the use cases about the tokens in the state: to make, list and end them, and join tokens.
+// Package tokens holds the use cases about the tokens in the state: to make, list, show and revoke them.
 package tokens
 
 import (
