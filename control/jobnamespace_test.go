@@ -1,8 +1,10 @@
 package control_test
 
 import (
+	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/work"
@@ -75,7 +77,9 @@ func TestJobsOfNamespaces(t *testing.T) {
 		for _, who := range []control.Principal{one, two} {
 			cursor, err := n1.Events(who, []string{wire.TopicJob}, &control.Position{})
 			noError(t, err)
-			events, _, err := cursor.Next(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			events, _, err := cursor.Next(ctx)
+			cancel()
 			noError(t, err)
 			for _, e := range events {
 				seen[who.Token()+" "+e.Kind]++
