@@ -33,6 +33,16 @@ type statefulSet struct {
 	etc       string // what the processes see as /etc: their names are in its hosts
 	manifest  []string
 	endpoints atomic.Pointer[[]string] // of the Service: pods that are not being deleted
+	apart     *apart                   // a pod that can be cut off; nil: none
+}
+
+// apart is a pod whose ways to the others, and theirs to it, lead through relays.
+type apart struct {
+	*way
+	pod *process
+	etc string              // its own names: those of the others lead to relays
+	in  *relay              // the others' way to it
+	out map[*process]*relay // its way to each of them
 }
 
 const (
@@ -47,14 +57,36 @@ func newStatefulSet(t *testing.T) *statefulSet {
 	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
 		t.Skipf("names of pods need a mount namespace, which cannot be made here: %v %s", err, out)
 	}
-	s := &statefulSet{cluster: &cluster{t: t, dir: t.TempDir()}, etc: t.TempDir(), manifest: baseArgs(t)}
+	s := &statefulSet{cluster: &cluster{t: t, dir: t.TempDir()}, etc: newEtc(t), manifest: baseArgs(t)}
+	s.publish()
+	return s
+}
+
+// newEtc is an /etc in which names are found in the file hosts alone.
+func newEtc(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
 	for name, text := range map[string]string{"nsswitch.conf": "hosts: files\n", "resolv.conf": ""} {
-		if err := os.WriteFile(filepath.Join(s.etc, name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.publish()
-	return s
+	return dir
+}
+
+// setApart has a pod, which is not there yet, reach the others through relays, and
+// be reached so.
+func (s *statefulSet) setApart(ordinal int) {
+	s.t.Helper()
+	g := openWay()
+	s.apart = &apart{way: g, etc: newEtc(s.t), in: newRelay(s.t, g), out: map[*process]*relay{}}
+	s.apart.pod = s.pod(ordinal)
+	s.apart.pod.wrap = inEtc(s.apart.etc)
+}
+
+// inEtc runs a program that sees a directory as /etc.
+func inEtc(dir string) []string {
+	return []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc && exec env GODEBUG=netdns=go "$@"`, dir}
 }
 
 // baseArgs are the arguments of the container in deploy/k8s/base.
@@ -83,22 +115,55 @@ func baseArgs(t *testing.T) []string {
 // them that of the headless Service, ready or not.
 func (s *statefulSet) publish(leaving ...*process) {
 	s.t.Helper()
-	hosts, endpoints := "127.0.0.1 localhost\n", []string{}
+	endpoints := []string{}
 	for _, p := range s.nodes {
-		if !p.running() {
-			continue
-		}
-		ip, _, _ := net.SplitHostPort(p.http)
-		hosts += fmt.Sprintf("%s %s.%s\n%s %s\n", ip, p.name, peersService, ip, peersService)
-		if !slices.Contains(leaving, p) {
+		if p.running() && !slices.Contains(leaving, p) {
 			endpoints = append(endpoints, p.http)
 		}
 	}
 	s.endpoints.Store(&endpoints)
-	partial := filepath.Join(s.etc, "hosts.new")
-	if err := errors.Join(os.WriteFile(partial, []byte(hosts), 0o600), os.Rename(partial, filepath.Join(s.etc, "hosts"))); err != nil {
+	s.writeHosts(s.etc, func(p *process) string {
+		if s.apart != nil && p == s.apart.pod {
+			s.apart.in.leadsTo(p.ip())
+			return s.apart.in.ip
+		}
+		return p.ip()
+	})
+	if s.apart != nil {
+		s.writeHosts(s.apart.etc, func(p *process) string {
+			if p == s.apart.pod {
+				return p.ip()
+			}
+			if s.apart.out[p] == nil {
+				s.apart.out[p] = newRelay(s.t, s.apart.way)
+			}
+			s.apart.out[p].leadsTo(p.ip())
+			return s.apart.out[p].ip
+		})
+	}
+}
+
+// writeHosts writes the file hosts of an /etc, in which each pod that there is has
+// an address.
+func (s *statefulSet) writeHosts(etc string, address func(*process) string) {
+	s.t.Helper()
+	hosts := "127.0.0.1 localhost\n"
+	for _, p := range s.nodes {
+		if p.running() {
+			ip := address(p)
+			hosts += fmt.Sprintf("%s %s.%s\n%s %s\n", ip, p.name, peersService, ip, peersService)
+		}
+	}
+	partial := filepath.Join(etc, "hosts.new")
+	if err := errors.Join(os.WriteFile(partial, []byte(hosts), 0o600), os.Rename(partial, filepath.Join(etc, "hosts"))); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// ip is the address of a pod.
+func (p *process) ip() string {
+	ip, _, _ := net.SplitHostPort(p.http)
+	return ip
 }
 
 // create starts the pods with these ordinals, each at an address of its own that
@@ -129,7 +194,7 @@ func (s *statefulSet) pod(ordinal int) *process {
 	for n := len(s.nodes); n <= ordinal; n++ {
 		name := fmt.Sprintf("folkmoot-%d", n)
 		p := &process{t: s.t, name: name, program: "coordinator", data: filepath.Join(s.dir, name, "data"), log: &logFile{}}
-		p.wrap = []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc && exec env GODEBUG=netdns=go "$@"`, s.etc}
+		p.wrap = inEtc(s.etc)
 		s.nodes = append(s.nodes, p)
 		s.t.Cleanup(p.end)
 	}
@@ -304,6 +369,14 @@ func (w *writer) finish() {
 	w.more()
 	w.stop()
 	w.done.Wait()
+	if lost := w.lost(); len(lost) > 0 {
+		w.set.t.Errorf("of %d components that were signed in %d are lost: %q", len(w.written()), len(lost), lost)
+	}
+}
+
+// lost are the writes that the writer was told of and that are not there.
+func (w *writer) lost() (names []string) {
+	w.set.t.Helper()
 	there := map[string]bool{}
 	for page := (client.Page{Limit: 10_000}); ; {
 		all, _, err := w.set.api().Components(w.set.t.Context(), client.Components{Page: page, Read: client.Read{Consistency: "strict"}})
@@ -319,9 +392,10 @@ func (w *writer) finish() {
 	}
 	for _, name := range w.written() {
 		if !there[name] {
-			w.set.t.Errorf("%s was signed in and is lost", name)
+			names = append(names, name)
 		}
 	}
+	return names
 }
 
 // rollout restarts the pods as kubectl rollout restart does: the highest ordinal
@@ -337,14 +411,28 @@ func (s *statefulSet) rollout(w *writer) {
 	}
 }
 
-// said counts how often the pods have logged some words.
-func (s *statefulSet) said(words string) (n int) {
-	for _, p := range s.nodes {
-		n += strings.Count(p.log.String(), words)
+// said counts how often the pods with these ordinals have logged some words.
+func (s *statefulSet) said(words string, ordinals ...int) (n int) {
+	for _, o := range ordinals {
+		n += s.pod(o).said(words)
 	}
 	return n
 }
 
+// said counts how often it has logged some words.
+func (p *process) said(words string) int { return strings.Count(p.log.String(), words) }
+
+// What deploy/k8s promises, and what shows it:
+//
+//	all pods deleted at once, no address stays   TestStatefulSet
+//	rollout restart under a client that writes   TestStatefulSet
+//	a founder that is late                       TestStatefulSet
+//	the majority lost, no probe restarts         TestStatefulSet; for a minute TestStormNoQuorumNoRestart
+//	a lost volume, no second cluster             TestStatefulSet
+//	a pod that loses all others                  TestStatefulSetCutPod
+//	3 to 5, to 3, and to 5 again                 TestStormStatefulSetScales
+//	a Secret replaced, nothing restarted         TestRotationUnderLoad of node, TestChangedFilesAreUsed of certfile
+//
 // What a StatefulSet does to its pods, in the order of a bad day: one of the
 // founders is late; all are restarted under a client that writes; all are deleted
 // at once, and no address stays; two of three are lost; and the volume of ordinal
@@ -364,14 +452,20 @@ func TestStatefulSet(t *testing.T) {
 
 	w := s.write()
 	w.more()
-	handed, timeouts := s.said("leadership was handed over"), s.said("heartbeat timeout reached")
+	handed, timeouts := s.said("leadership was handed over", 0, 1, 2), s.said("heartbeat timeout reached", 0, 1, 2)
 	s.rollout(w)
-	handed, timeouts = s.said("leadership was handed over")-handed, s.said("heartbeat timeout reached")-timeouts
+	handed, timeouts = s.said("leadership was handed over", 0, 1, 2)-handed, s.said("heartbeat timeout reached", 0, 1, 2)-timeouts
 	// A machine that is too busy may need elections of its own.
 	if handed > 2+timeouts {
 		t.Errorf("leadership was handed over %d times in a rollout restart, want at most 2 (%d elections by timeouts)", handed, timeouts)
 	}
 	w.finish()
+	// Were one lost, it would be seen.
+	victim := w.written()[0]
+	s.ctl(0, "components", "remove", victim, "--yes")
+	if lost := w.lost(); !slices.Equal(lost, []string{victim}) {
+		t.Errorf("%s is gone, and lost are %q", victim, lost)
+	}
 
 	s.delete(0, 1, 2)
 	s.create(0, 1, 2)
@@ -405,6 +499,62 @@ func TestStatefulSet(t *testing.T) {
 	}
 	s.has(laser.FullName, "folkmoot-0")
 	s.agree()
+}
+
+// A pod that loses all others, first as a follower and then as the leader: the
+// others go on under a client that writes through all three, and nothing that
+// was acknowledged is lost. It says that nobody should count on it, asks for no
+// restart, and raises no term, so that its return ends nobody's leadership.
+func TestStatefulSetCutPod(t *testing.T) {
+	t.Parallel()
+	s := newStatefulSet(t)
+	s.setApart(2)
+	s.create(0, 1, 2)
+	s.whole(3)
+	lonely := s.pod(2)
+	w := s.write()
+	for _, lead := range []string{"folkmoot-0", lonely.name} {
+		s.ctl(0, "leader", "transfer", "--to", lead, "--addr", lonely.http)
+		s.ctl(0, "wait", "leader="+lead, "--addr", lonely.http)
+		w.more()
+		term, campaigns := s.termOf(lonely), lonely.said("restarting election")
+		s.apart.cut()
+		s.unready("it is cut off", 2)
+		w.more()
+		eventually(t, "the lonely one to look for votes in vain, twice", func(ctx) error {
+			if n := lonely.said("restarting election") - campaigns; n < 2 {
+				return fmt.Errorf("%d times", n)
+			}
+			return nil
+		})
+		if now := s.termOf(lonely); now != term {
+			t.Errorf("alone, %s raised its term from %d to %d", lonely.name, term, now)
+		}
+		led := s.termOf(s.pod(0))
+		if _, live, _, err := lonely.probes(t.Context()); err != nil || live != 200 {
+			t.Errorf("cut off, %s asks for a restart: live %d, %v", lonely.name, live, err)
+		}
+		timeouts := s.said("heartbeat timeout reached", 0, 1)
+		s.apart.heal()
+		s.whole(3)
+		// A machine that is too busy may need elections of its own.
+		if now := s.termOf(s.pod(0)); now != led && s.said("heartbeat timeout reached", 0, 1) == timeouts {
+			t.Errorf("the return of %s ended the term %d: it is %d", lonely.name, led, now)
+		}
+		w.more()
+	}
+	w.finish()
+	s.agree()
+}
+
+// termOf is the term that a pod is in.
+func (s *statefulSet) termOf(p *process) uint64 {
+	s.t.Helper()
+	st, _, err := p.api().Status(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return st.Term
 }
 
 // From 3 to 5, to 3, and to 5 again, under a client that writes: pods that are
