@@ -7,19 +7,19 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// graves remembers the last KeepGone tokens that are gone, in order.
-type graves struct {
+// tombstones remembers the last KeepGone tokens that are gone, in order.
+type tombstones struct {
 	byID   btree.Map[string, uint64]
 	byHash btree.Map[string, uint64]
 	order  btree.Map[uint64, *Gone]
 	next   uint64 // place of the next one; only the order counts, so it is in no snapshot
 }
 
-func (g *graves) copy() graves {
-	return graves{byID: *g.byID.Copy(), byHash: *g.byHash.Copy(), order: *g.order.Copy(), next: g.next}
+func (g *tombstones) copy() tombstones {
+	return tombstones{byID: *g.byID.Copy(), byHash: *g.byHash.Copy(), order: *g.order.Copy(), next: g.next}
 }
 
-func (g *graves) get(id string) (Gone, bool) {
+func (g *tombstones) get(id string) (Gone, bool) {
 	at, ok := g.byID.Get(id)
 	if !ok {
 		return Gone{}, false
@@ -28,7 +28,7 @@ func (g *graves) get(id string) (Gone, bool) {
 }
 
 // put adds a row at the end.
-func (g *graves) put(row *Gone) {
+func (g *tombstones) put(row *Gone) {
 	g.byID.Set(row.ID, g.next)
 	g.byHash.Set(row.Hash, g.next)
 	g.order.Set(g.next, row)
@@ -43,13 +43,13 @@ func (g *graves) put(row *Gone) {
 	}
 }
 
-func (g *graves) all() iter.Seq[Gone] {
+func (g *tombstones) all() iter.Seq[Gone] {
 	return func(yield func(Gone) bool) {
 		g.order.Scan(func(_ uint64, row *Gone) bool { return yield(*row) })
 	}
 }
 
-func (g *graves) load(decode func(any) error) error {
+func (g *tombstones) load(decode func(any) error) error {
 	row := new(Gone)
 	if err := decode(row); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (g *graves) load(decode func(any) error) error {
 	return nil
 }
 
-func (g *graves) verify() (err error) {
+func (g *tombstones) verify() (err error) {
 	g.order.Scan(func(at uint64, row *Gone) bool {
 		if by, ok := g.byID.Get(row.ID); !ok || by != at || at >= g.next {
 			err = fmt.Errorf("token %s, which is gone, is not found by its id", row.ID)

@@ -2,7 +2,10 @@
 // namespace.
 package access
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Level is the level of the cluster from which on there are tokens in the state.
 const Level = 2
@@ -95,6 +98,14 @@ func (r Right) Scope() Scope {
 func (r Right) Contains(other Right) bool {
 	i := index(r)
 	return i >= 0 && index(other) >= 0 && contained[i]&(1<<index(other)) != 0
+}
+
+// Read is the right to read what r changes; r itself if it changes nothing.
+func (r Right) Read() Right {
+	if resource, write := strings.CutSuffix(string(r), ":write"); write {
+		return Right(resource + ":read")
+	}
+	return r
 }
 
 func index(r Right) int {

@@ -31,7 +31,7 @@ type rows struct {
 	invites btree.Map[string, *Invitation] // by hash
 	// expiring are what has an end, in its order.
 	expiring btree.Map[string, expiring]
-	gone     graves
+	gone     tombstones
 }
 
 // expiring is one of the two.
@@ -117,9 +117,9 @@ func (r *rows) removeInvite(row *Invitation) {
 func (t *Table) Len() int     { return t.view().tokens.Len() }
 func (t *Table) Invited() int { return t.view().invites.Len() }
 
-// Asked reports whether tokens are asked for: there is one, or there was one, so
+// Required reports whether tokens are asked for: there is one, or there was one, so
 // that nobody comes in because the last one has expired.
-func (t *Table) Asked() bool { return t.Len() > 0 || t.view().gone.order.Len() > 0 }
+func (t *Table) Required() bool { return t.Len() > 0 || t.view().gone.order.Len() > 0 }
 
 // Token returns the token of an id.
 func (t *Table) Token(id string) (Token, bool) { return deref(t.view().tokens.Get(id)) }
@@ -161,9 +161,9 @@ func (t *Table) Invitations() iter.Seq[Invitation] {
 	}
 }
 
-// Over returns the command that ends what has expired at a time, at most limit of
+// Expired returns the command that ends what has expired at a time, at most limit of
 // them; false is nothing has.
-func (t *Table) Over(now time.Time, limit int) (c Expire, any bool) {
+func (t *Table) Expired(now time.Time, limit int) (c Expire, any bool) {
 	left := limit
 	t.view().expiring.Scan(func(_ string, e expiring) bool {
 		switch {

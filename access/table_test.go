@@ -160,20 +160,20 @@ func TestTokens(t *testing.T) {
 // one without an end is never ended so.
 func TestExpiry(t *testing.T) {
 	h := &fixture{T: t, table: new(access.Table)}
-	if c, any := h.table.Over(t0, 9); any {
+	if c, any := h.table.Expired(t0, 9); any {
 		t.Errorf("in an empty table there expires %+v", c)
 	}
 	do(h, (*access.Table).Create, create(1, t0.Add(3*time.Hour)))
 	do(h, (*access.Table).Create, create(2, t0.Add(time.Hour).In(time.FixedZone("", 7200))))
 	do(h, (*access.Table).Create, create(3, time.Time{}))
 	do(h, (*access.Table).Invite, access.Invite{Hash: hash(9), ID: "n4", Expires: t0.Add(2 * time.Hour)})
-	if c, any := h.table.Over(t0.Add(time.Hour-1), 9); any {
+	if c, any := h.table.Expired(t0.Add(time.Hour-1), 9); any {
 		t.Errorf("too early: %+v", c)
 	}
-	if c, _ := h.table.Over(t0.Add(9*time.Hour), 2); !cmp.Equal(c, access.Expire{Tokens: []string{"t_0002"}, Invites: []string{hash(9)}}) {
+	if c, _ := h.table.Expired(t0.Add(9*time.Hour), 2); !cmp.Equal(c, access.Expire{Tokens: []string{"t_0002"}, Invites: []string{hash(9)}}) {
 		t.Errorf("the first two are %+v", c)
 	}
-	c, _ := h.table.Over(t0.Add(9*time.Hour), 9)
+	c, _ := h.table.Expired(t0.Add(9*time.Hour), 9)
 	c.Tokens = append(c.Tokens, "t_0003", "t_0004")
 	if ended := do(h, (*access.Table).Expire, c); !slices.Equal(ended, []string{"t_0002", "t_0001"}) {
 		t.Errorf("ended %q", ended)

@@ -25,11 +25,10 @@ type Watcher struct {
 
 	failures atomic.Uint64 // read while mu is held over files that take long
 
-	mu       sync.Mutex
-	mark     [sha256.Size]byte // of the bytes last looked at and settled
-	bad      [sha256.Size]byte // of those that cannot be used, seen once
-	said     time.Time         // when bad was logged; zero: not yet
-	onChange []func(*Content)
+	mu   sync.Mutex
+	mark [sha256.Size]byte // of the bytes last looked at and settled
+	bad  [sha256.Size]byte // of those that cannot be used, seen once
+	said time.Time         // when bad was logged; zero: not yet
 }
 
 // Open reads the files for the first time: anything wrong is an error. name is what the log calls them.
@@ -53,13 +52,6 @@ func (w *Watcher) Current() *Content { return w.current.Load() }
 // Failures counts how often changed files could not be used.
 func (w *Watcher) Failures() uint64 {
 	return w.failures.Load()
-}
-
-// OnChange has f called with every new content, in the goroutine that found it.
-func (w *Watcher) OnChange(f func(*Content)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.onChange = append(w.onChange, f)
 }
 
 // Run looks at the files until ctx ends.
@@ -101,7 +93,6 @@ func (w *Watcher) look(certain bool) error {
 		w.mark = [sha256.Size]byte{} // looked at again: its time may come
 	}
 	w.current.Store(c)
-	told := w.onChange
 	w.mu.Unlock()
 	if problem != nil {
 		w.log.Warn("a changed certificate is not usable, another is used", "of", w.name, "error", problem)
@@ -111,9 +102,6 @@ func (w *Watcher) look(certain bool) error {
 		args = append(args, "certificate", c.From.Cert, "expires", c.Leaf.NotAfter.UTC())
 	}
 	w.log.Info("changed certificate files are in use", args...)
-	for _, f := range told {
-		f(c)
-	}
 	return problem
 }
 

@@ -207,7 +207,7 @@ func isStateToken(id string) bool { return strings.HasPrefix(id, access.IDPrefix
 
 // asks reports whether tokens are asked for: there is a file of them here, or
 // there are tokens in the state.
-func (a *Authenticator) asks() bool { return a.fileAsks() || a.tokens().Asked() }
+func (a *Authenticator) asks() bool { return a.fileAsks() || a.tokens().Required() }
 
 func (a *Authenticator) fileAsks() bool { return a.local != nil && a.local.set.Load().asked }
 

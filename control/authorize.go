@@ -92,18 +92,10 @@ func (a *Authenticator) AuthorizeRow(who Principal, right Right, row Thing, gone
 		return err
 	case may.allows(right, row):
 		return nil
-	case may.allows(readOf(right), row):
+	case may.allows(right.Read(), row):
 		return forbidden(who, right, row)
 	}
 	return gone
-}
-
-// readOf is the right to read what another right changes.
-func readOf(right Right) Right {
-	if resource, write := strings.CutSuffix(string(right), ":write"); write {
-		return Right(resource + ":read")
-	}
-	return right
 }
 
 // forbidden is the refusal of what a principal lacks. Its namespace is one that
@@ -124,17 +116,17 @@ func forbidden(who Principal, right Right, thing Thing) *wire.Error {
 	return e
 }
 
-// Sight is of which namespaces a principal may read the rows.
-type Sight struct {
+// VisibleNamespaces is of which namespaces a principal may read the rows.
+type VisibleNamespaces struct {
 	all   bool
 	names []string // sorted
 }
 
 // All reports whether that is every namespace.
-func (s Sight) All() bool { return s.all }
+func (s VisibleNamespaces) All() bool { return s.all }
 
-// Sees reports whether a row of this namespace may be read.
-func (s Sight) Sees(namespace string) bool {
+// Include reports whether a row of this namespace may be read.
+func (s VisibleNamespaces) Include(namespace string) bool {
 	if s.all {
 		return true
 	}
@@ -145,31 +137,31 @@ func (s Sight) Sees(namespace string) bool {
 // Readable returns of which namespaces a principal may read what a right is for:
 // lists, watches, events and counts leave out all others. Errors: unauthorized,
 // forbidden (it may read nothing of it at all).
-func (a *Authenticator) Readable(who Principal, right Right) (Sight, error) {
+func (a *Authenticator) Readable(who Principal, right Right) (VisibleNamespaces, error) {
 	may, err := a.permissionOf(who)
 	switch {
 	case err != nil:
-		return Sight{}, err
+		return VisibleNamespaces{}, err
 	case may.all:
-		return Sight{all: true}, nil
+		return VisibleNamespaces{all: true}, nil
 	case right.Scope() == access.OfCluster:
 		if !may.allows(right, Thing{}) {
-			return Sight{}, forbidden(who, right, Thing{})
+			return VisibleNamespaces{}, forbidden(who, right, Thing{})
 		}
-		return Sight{all: true}, nil
+		return VisibleNamespaces{all: true}, nil
 	}
 	names, all := may.grants.Namespaces(right)
 	if !all && len(names) == 0 {
-		return Sight{}, forbidden(who, right, Thing{})
+		return VisibleNamespaces{}, forbidden(who, right, Thing{})
 	}
-	return Sight{all: all, names: names}, nil
+	return VisibleNamespaces{all: all, names: names}, nil
 }
 
 // Filtered reports whether there may be something of a right that the principal
 // does not see.
 func (a *Authenticator) Filtered(who Principal, right Right) bool {
-	sight, err := a.Readable(who, right)
-	return err != nil || !sight.All()
+	visible, err := a.Readable(who, right)
+	return err != nil || !visible.All()
 }
 
 // AuthorizeSession is Authorize for what a session asks by its secret, for itself.

@@ -58,11 +58,11 @@ func isClusterID(s string) bool {
 // Cursor reads the feed of this coordinator from a place on. It is for one
 // goroutine and needs no closing.
 type Cursor struct {
-	core   *Core
-	who    Principal
-	at     Position
-	topics []string // as asked for; none: all
-	sight  feedSight
+	core    *Core
+	who     Principal
+	at      Position
+	topics  []string // as asked for; none: all
+	visible visibleEvents
 }
 
 // Events returns a cursor behind the place after, or behind all there is when
@@ -80,7 +80,7 @@ func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor,
 	}
 	cur := &Cursor{core: c, who: who, topics: topics}
 	var err error
-	if cur.sight, err = c.feedSight(who, topics); err != nil {
+	if cur.visible, err = c.eventsVisibleTo(who, topics); err != nil {
 		return nil, err
 	}
 	if after != nil {
@@ -93,7 +93,7 @@ func (c *Core) Events(who Principal, topics []string, after *Position) (*Cursor,
 
 // Filtered reports whether the principal does not see all events of the cursor's
 // topics.
-func (cur *Cursor) Filtered() bool { return cur.sight.filtered }
+func (cur *Cursor) Filtered() bool { return cur.visible.filtered }
 
 // Next blocks until there are events, ctx ends (its error) or the cursor's place
 // is none that the feed can go on from: it fell behind, or the place is not of
@@ -107,7 +107,7 @@ func (cur *Cursor) Next(ctx context.Context) (events []wire.Event, lagged bool, 
 	feed := cur.core.machine.Feed()
 	for {
 		changed := feed.Changed()
-		if cur.sight, err = cur.core.feedSight(cur.who, cur.topics); err != nil {
+		if cur.visible, err = cur.core.eventsVisibleTo(cur.who, cur.topics); err != nil {
 			return nil, false, err
 		}
 		known, unsure := cur.core.knows(ctx, cur.at.Cluster, cur.at.Index)
@@ -188,7 +188,7 @@ func (cur *Cursor) chosen(events []fsm.Event) []wire.Event {
 	chosen := make([]wire.Event, 0, len(events))
 	view := cur.core.machine.View()
 	for i := range events {
-		if !events[i].Internal() && cur.sight.sees(view, &events[i]) {
+		if !events[i].Internal() && cur.visible.shows(view, &events[i]) {
 			chosen = append(chosen, events[i].Public())
 		}
 	}

@@ -95,19 +95,19 @@ func (c *Core) ViewOf(ctx context.Context, r Read, p Part) (*fsm.State, Fresh, e
 // ViewFor is ViewOf for a principal that has the right: what it may read of it is
 // judged once more behind the wait, which also ends when its token does. Errors
 // also: unauthorized, forbidden.
-func (c *Core) ViewFor(ctx context.Context, who Principal, right Right, r Read, p Part) (*fsm.State, Sight, Fresh, error) {
+func (c *Core) ViewFor(ctx context.Context, who Principal, right Right, r Read, p Part) (*fsm.State, VisibleNamespaces, Fresh, error) {
 	if r.Wait > 0 {
 		held, release := c.Hold(ctx, who)
 		defer release()
 		ctx = held
 	}
 	view, fresh, err := c.ViewOf(ctx, r, p)
-	sight, refusal := c.Readable(who, right)
+	visible, refusal := c.Readable(who, right)
 	if refusal != nil {
-		return nil, sight, fresh, refusal
+		return nil, visible, fresh, refusal
 	}
-	fresh.Filtered = !sight.All()
-	return view, sight, fresh, err
+	fresh.Filtered = !visible.All()
+	return view, visible, fresh, err
 }
 
 // changed blocks until a part of the state has changed after the index that was

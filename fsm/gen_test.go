@@ -164,7 +164,7 @@ func (s *randomLog) accessBody(kind string) any {
 	case access.KindRevoke:
 		return access.Revoke{ID: id}
 	case access.KindExpire:
-		c, _ := s.machine.View().Access.Over(s.clock(), 2)
+		c, _ := s.machine.View().Access.Expired(s.clock(), 2)
 		if s.often(20) {
 			c.Tokens, c.Invites = append(c.Tokens, id), append(c.Invites, hash)
 		}

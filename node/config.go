@@ -46,7 +46,7 @@ type Config struct {
 	Slots     int      // parts at once of that worker; default one for each processor
 	Insecure  bool     // allow addresses off loopback without TLS and tokens
 	TokenFile string   // bearer tokens that may do everything here, one a line (or sha256:HEX); read again when it changes
-	// OpenDoors names the doors whose protocol has no lock (leco) and that other
+	// OpenDoors names the doors whose protocol has no tokens (leco) and that other
 	// machines may reach all the same.
 	OpenDoors []string
 

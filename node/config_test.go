@@ -64,7 +64,7 @@ func TestOffLoopbackNeedsLocks(t *testing.T) {
 	}
 }
 
-// The operator's port has no lock and needs none: off loopback it serves probes and metrics alone.
+// The operator's port asks for no token: off loopback it serves probes and metrics alone.
 func TestOpsPortOffLoopbackNeedsNoLock(t *testing.T) {
 	c := good()
 	c.OpsAddr = ":7390"

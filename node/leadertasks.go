@@ -92,7 +92,7 @@ func (n *Node) expireTokens(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		over, some := n.machine.View().Access.Over(time.Now(), access.MaxOver)
+		over, some := n.machine.View().Access.Expired(time.Now(), access.MaxOver)
 		if !some {
 			continue
 		}

@@ -24,9 +24,9 @@ func (o *opener) openOperatorPort(context.Context) (err error) {
 		o.listeners.ops.Close()
 		return err
 	}
-	ended := make(chan error, 1)
+	server, listener, ended := o.ops, o.listeners.ops, make(chan error, 1)
 	o.opsEnded = ended
-	go func(serve func() error) { ended <- serve() }(func() error { return o.ops.Serve(o.listeners.ops) })
+	go func() { ended <- server.Serve(listener) }()
 	o.onRollback(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // nobody waits for a probe

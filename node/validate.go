@@ -198,7 +198,7 @@ func (c Config) checkSecurity() error {
 	}
 	for _, a := range c.lecoAddrs() {
 		if a.addr != "" && !isLoopback(a.addr) && !slices.Contains(c.OpenDoors, doorLECO) {
-			return fmt.Errorf("%s %s is reachable from other machines and LECO has no lock: keep it on loopback, or give --open-doors leco", a.flag, a.addr)
+			return fmt.Errorf("%s %s is reachable from other machines and LECO has no tokens: keep it on loopback, or give --open-doors leco", a.flag, a.addr)
 		}
 	}
 	if !isLoopback(c.ComponentAddr) && (!c.httpHasTLS() || c.TokenFile == "") {
@@ -230,7 +230,7 @@ func (c Config) insecureReason() string {
 	}
 	for _, a := range c.lecoAddrs() {
 		if a.addr != "" && !isLoopback(a.addr) && slices.Contains(c.OpenDoors, doorLECO) {
-			open = append(open, fmt.Sprintf("%s %s is reachable from other machines and LECO has no lock: --open-doors leco", a.flag, a.addr))
+			open = append(open, fmt.Sprintf("%s %s is reachable from other machines and LECO has no tokens: --open-doors leco", a.flag, a.addr))
 		}
 	}
 	return strings.Join(open, "; ")

@@ -29,18 +29,18 @@ func (c *Cluster) leaveOut(s *wire.Status, who control.Principal) error {
 }
 
 // seen is what a principal may read for a right; nothing, if it has not the right.
-func (c *Cluster) seen(who control.Principal, right control.Right) (control.Sight, error) {
-	sight, err := c.Readable(who, right)
+func (c *Cluster) seen(who control.Principal, right control.Right) (control.VisibleNamespaces, error) {
+	visible, err := c.Readable(who, right)
 	if wire.CodeOf(err) == wire.CodeForbidden {
 		err = nil
 	}
-	return sight, err
+	return visible, err
 }
 
-func (c *Cluster) countComponents(s *wire.Status, view *fsm.State, seen control.Sight) {
+func (c *Cluster) countComponents(s *wire.Status, view *fsm.State, seen control.VisibleNamespaces) {
 	s.Components, s.LocalSessions, s.Workers = 0, 0, 0
 	for row := range view.Registry.Sessions() {
-		if !seen.Sees(row.Namespace) {
+		if !seen.Include(row.Namespace) {
 			continue
 		}
 		s.Components++
@@ -51,14 +51,14 @@ func (c *Cluster) countComponents(s *wire.Status, view *fsm.State, seen control.
 			s.Workers++
 		}
 	}
-	if slow := s.SlowConsumers; slow != nil && slow.Last != "" && !seen.Sees(control.ComponentThing(slow.Last).Namespace) {
+	if slow := s.SlowConsumers; slow != nil && slow.Last != "" && !seen.Include(control.ComponentThing(slow.Last).Namespace) {
 		hidden := *slow
 		hidden.Last, hidden.Remote = "", ""
 		s.SlowConsumers = &hidden
 	}
 }
 
-func countJobs(s *wire.Status, view *fsm.State, seen control.Sight) {
+func countJobs(s *wire.Status, view *fsm.State, seen control.VisibleNamespaces) {
 	s.Jobs = byState(jobs.StateCounts{})
 	size := wire.JobSize{}
 	if s.JobSize != nil {
@@ -66,7 +66,7 @@ func countJobs(s *wire.Status, view *fsm.State, seen control.Sight) {
 		size.MaxInputBytes, size.MaxResultBytes = s.JobSize.MaxInputBytes, s.JobSize.MaxResultBytes
 	}
 	for j := range view.Jobs.Jobs() {
-		if !seen.Sees(j.InNamespace()) {
+		if !seen.Include(j.InNamespace()) {
 			continue
 		}
 		has := view.Jobs.SizeOf(j.ID)

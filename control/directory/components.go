@@ -35,7 +35,7 @@ func (d *Directory) Components(ctx context.Context, who control.Principal, r con
 	if err != nil {
 		return wire.Components{}, control.Fresh{}, err
 	}
-	view, sight, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.Components})
+	view, visible, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.Components})
 	if err != nil {
 		return wire.Components{}, fresh, err
 	}
@@ -44,7 +44,7 @@ func (d *Directory) Components(ctx context.Context, who control.Principal, r con
 		if !strings.HasPrefix(s.FullName, f.first()) && s.FullName > f.first() {
 			break // rows are in order: nothing with this prefix follows
 		}
-		if !sight.Sees(s.Namespace) || !f.has(s) || match != nil && !match.MatchString(s.FullName) {
+		if !visible.Include(s.Namespace) || !f.has(s) || match != nil && !match.MatchString(s.FullName) {
 			continue
 		}
 		if len(list.Components) == limit {
@@ -61,12 +61,12 @@ func (d *Directory) Component(ctx context.Context, who control.Principal, r cont
 	if err := d.Authorize(who, control.ComponentsRead, control.ComponentThing(full)); err != nil {
 		return wire.Component{}, control.Fresh{}, err
 	}
-	view, sight, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, onComponent(full))
+	view, visible, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, onComponent(full))
 	if err != nil {
 		return wire.Component{}, fresh, err
 	}
 	s, ok := view.Registry.Session(full)
-	if !ok || !sight.Sees(s.Namespace) {
+	if !ok || !visible.Include(s.Namespace) {
 		return wire.Component{}, fresh, wire.Refuse(wire.CodeNotFound, "no component %.600q", full)
 	}
 	return s.Wire(), fresh, nil
@@ -90,12 +90,12 @@ func (d *Directory) Lookup(ctx context.Context, who control.Principal, full stri
 // principal may read, as this coordinator knows them now. Errors: those of
 // Authorize.
 func (d *Directory) Names(who control.Principal) (map[string][]string, error) {
-	sight, err := d.Readable(who, control.ComponentsRead)
+	visible, err := d.Readable(who, control.ComponentsRead)
 	if err != nil {
 		return nil, err
 	}
 	names := map[string][]string{}
-	for namespace, n := range addressBook(d.State().Registry, sight) {
+	for namespace, n := range addressBook(d.State().Registry, visible) {
 		names[namespace] = n.Components
 	}
 	return names, nil
@@ -118,24 +118,24 @@ func (d *Directory) Namespaces(ctx context.Context, who control.Principal, r con
 	if err := d.Authorize(who, control.ComponentsRead, control.Thing{}); err != nil {
 		return nil, control.Fresh{}, err
 	}
-	view, sight, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.AddressBook})
+	view, visible, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.AddressBook})
 	if err != nil {
 		return nil, fresh, err
 	}
-	return addressBook(view.Registry, sight), fresh, nil
+	return addressBook(view.Registry, visible), fresh, nil
 }
 
 // addressBook lists the namespaces of a state that may be read, with the plain
 // names in each.
-func addressBook(t *registry.Table, sight control.Sight) map[string]wire.Namespace {
+func addressBook(t *registry.Table, visible control.VisibleNamespaces) map[string]wire.Namespace {
 	book := map[string]wire.Namespace{}
 	for co := range t.Coordinators() {
-		if sight.Sees(co.Namespace) {
+		if visible.Include(co.Namespace) {
 			book[co.Namespace] = wire.Namespace{Coordinator: co.ID, Components: []string{}}
 		}
 	}
 	for s := range t.Sessions() {
-		if !sight.Sees(s.Namespace) {
+		if !visible.Include(s.Namespace) {
 			continue
 		}
 		n := book[s.Namespace]

@@ -14,13 +14,13 @@ func (d *Directory) Workers(ctx context.Context, who control.Principal, r contro
 	if err := d.Authorize(who, control.ComponentsRead, control.Thing{}); err != nil {
 		return wire.Workers{}, control.Fresh{}, err
 	}
-	view, sight, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.Workers})
+	view, visible, fresh, err := d.ViewFor(ctx, who, control.ComponentsRead, r, control.Part{Resource: fsm.Workers})
 	if err != nil {
 		return wire.Workers{}, fresh, err
 	}
 	list := wire.Workers{Workers: []wire.Worker{}}
 	for s := range view.Registry.Workers() {
-		if !sight.Sees(s.Namespace) {
+		if !visible.Include(s.Namespace) {
 			continue
 		}
 		runtimes := s.Runtimes

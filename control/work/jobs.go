@@ -135,7 +135,7 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 	if err := checkState(f.State, jobStates); err != nil {
 		return wire.Jobs{}, control.Fresh{}, err
 	}
-	view, sight, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, control.Part{Resource: fsm.Jobs})
+	view, visible, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, control.Part{Resource: fsm.Jobs})
 	if err != nil {
 		return wire.Jobs{}, fresh, err
 	}
@@ -145,7 +145,7 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 		rows = view.Jobs.JobsAfter(p.After)
 	}
 	for j := range rows {
-		if !sight.Sees(j.InNamespace()) {
+		if !visible.Include(j.InNamespace()) {
 			continue
 		}
 		w := jobWire(view, j, false)

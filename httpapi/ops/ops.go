@@ -25,8 +25,8 @@ type Config struct {
 	Started func() (started bool, reason string) // whether it has come up
 	// Gatherers are served together as /metrics.
 	Gatherers []prometheus.Gatherer
-	// NoProfiles answers 404 to /debug/pprof: a port that other machines reach has
-	// no lock, and profiles show what is in memory and cost time.
+	// NoProfiles answers 404 to /debug/pprof: a port that other machines reach asks
+	// for no token, and profiles show what is in memory and cost time.
 	NoProfiles bool
 	Logger     *slog.Logger // default: discard
 	MaxConns   int          // default DefaultConns

@@ -20,53 +20,53 @@ var topicRights = map[string]Right{
 	wire.TopicFlow:      FlowsRead,
 }
 
-// feedSight is what a principal may read of the feed.
-type feedSight struct {
-	all      bool             // everything of every topic
-	topics   map[string]Sight // by topic; one that is not in it is not read
-	filtered bool             // something may be left out
+// visibleEvents is what a principal may read of the feed.
+type visibleEvents struct {
+	all      bool                         // everything of every topic
+	topics   map[string]VisibleNamespaces // by topic; one that is not in it is not read
+	filtered bool                         // something may be left out
 }
 
-// feedSight returns what a principal may read of topics; none are all. Errors:
+// eventsVisibleTo returns what a principal may read of topics; none are all. Errors:
 // unauthorized, forbidden (nothing of one that is named, or of any).
-func (a *Authenticator) feedSight(who Principal, topics []string) (feedSight, error) {
+func (a *Authenticator) eventsVisibleTo(who Principal, topics []string) (visibleEvents, error) {
 	may, err := a.permissionOf(who)
 	switch {
 	case err != nil:
-		return feedSight{}, err
+		return visibleEvents{}, err
 	case may.all && len(topics) == 0:
-		return feedSight{all: true}, nil
+		return visibleEvents{all: true}, nil
 	}
-	sees := feedSight{topics: make(map[string]Sight, len(topicRights))}
+	shows := visibleEvents{topics: make(map[string]VisibleNamespaces, len(topicRights))}
 	named := len(topics) > 0
 	if !named {
 		topics = slices.Collect(maps.Keys(topicRights))
 	}
 	for _, topic := range topics {
-		sight, err := a.Readable(who, topicRights[topic])
+		visible, err := a.Readable(who, topicRights[topic])
 		switch {
 		case err != nil && named:
-			return feedSight{}, err
+			return visibleEvents{}, err
 		case err != nil:
-			sees.filtered = true
+			shows.filtered = true
 			continue
 		}
-		sees.topics[topic] = sight
-		sees.filtered = sees.filtered || !sight.All()
+		shows.topics[topic] = visible
+		shows.filtered = shows.filtered || !visible.All()
 	}
-	if len(sees.topics) == 0 {
-		return feedSight{}, forbidden(who, access.Read, Thing{})
+	if len(shows.topics) == 0 {
+		return visibleEvents{}, forbidden(who, access.Read, Thing{})
 	}
-	return sees, nil
+	return shows, nil
 }
 
-// sees reports whether an event may be read.
-func (s feedSight) sees(view *fsm.State, e *fsm.Event) bool {
+// shows reports whether an event may be read.
+func (s visibleEvents) shows(view *fsm.State, e *fsm.Event) bool {
 	if s.all {
 		return true
 	}
-	sight, read := s.topics[e.Topic]
-	return read && (sight.All() || sight.Sees(namespaceOfEvent(view, e)))
+	visible, read := s.topics[e.Topic]
+	return read && (visible.All() || visible.Include(namespaceOfEvent(view, e)))
 }
 
 // namespaceOfEvent is the namespace of what an event is about; "" is that of
