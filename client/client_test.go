@@ -312,6 +312,10 @@ func TestQueries(t *testing.T) {
 			})
 			return err
 		}, "/v1/components?after=n1.a&consistency=strict&index=7&label=role%3Dcam&limit=5&match=%5En1&namespace=n1&prefix=n1.l&wait=30s"},
+		{func() error {
+			_, _, err := c.Jobs(t.Context(), client.Jobs{State: "done", Group: "g", Namespace: "lab1", Filter: "name == a"})
+			return err
+		}, "/v1/jobs?filter=name+%3D%3D+a&group=g&namespace=lab1&state=done"},
 		{func() error { _, _, err := c.Component(t.Context(), "n1.a/b c", client.Read{}); return err }, "/v1/components/n1.a%2Fb%20c"},
 		{func() error { _, _, err := c.Digest(t.Context(), 12); return err }, "/v1/digest?index=12"},
 		{func() error { _, _, err := c.Level(t.Context(), client.Read{Consistency: "strict"}); return err }, "/v1/level?consistency=strict"},

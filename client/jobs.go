@@ -10,9 +10,10 @@ import (
 
 // Jobs selects jobs; empty fields select all.
 type Jobs struct {
-	State  string
-	Group  string
-	Filter string
+	State     string
+	Group     string
+	Namespace string // which the token must be allowed to read; without one the list has all that it may read
+	Filter    string
 	Page
 	Read
 }
@@ -40,6 +41,7 @@ func (c *Client) Jobs(ctx context.Context, sel Jobs) (wire.Jobs, Meta, error) {
 	q := sel.Read.into(sel.Page.into(url.Values{}))
 	set(q, "state", sel.State)
 	set(q, "group", sel.Group)
+	set(q, "namespace", sel.Namespace)
 	set(q, "filter", sel.Filter)
 	var out wire.Jobs
 	meta, err := c.do(ctx, request{method: http.MethodGet, path: "/jobs", query: q, extra: sel.Wait}, &out)

@@ -1,8 +1,11 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +61,36 @@ func TestJobsOfNamespaces(t *testing.T) {
 			}
 			if !slices.Equal(ids, want) || fresh.Filtered == (who == root) {
 				t.Errorf("%s sees the jobs %v, filtered %v; want %v", who.Token(), ids, fresh.Filtered, want)
+			}
+		}
+		for _, one := range []struct {
+			who       control.Principal
+			namespace string
+			want      string // its jobs, or what is said instead
+		}{
+			{one, "lab1", "j1"},
+			{one, "lab2", "jobs:read@lab2"},
+			{one, "default", "jobs:read@default"},
+			{one, "nowhere", "jobs:read@nowhere"},
+			{one, "*", "jobs:read@*"},
+			{other, "default", "j0"},
+			{root, "lab2", "j2"},
+			{root, "default", "j0"},
+			{root, "nowhere", ""},
+			{root, "*", "invalid"},
+			{root, "lab1.a", "invalid"},
+		} {
+			list, fresh, err := n1.Jobs(t.Context(), one.who, control.Read{}, work.JobFilter{Namespace: one.namespace}, control.Page{})
+			var got []string
+			for _, j := range list.Jobs {
+				got = append(got, j.ID)
+			}
+			var refusal *wire.Error
+			if errors.As(err, &refusal) {
+				got = []string{cmp.Or(refusal.Needs, string(refusal.Code))}
+			}
+			if said := strings.Join(got, " "); said != one.want || err == nil && fresh.Filtered == (one.who == root) {
+				t.Errorf("the jobs of %s for %s: %q, filtered %v; want %q: %v", one.namespace, one.who.Token(), said, fresh.Filtered, one.want, err)
 			}
 		}
 		_, _, err = n1.Job(t.Context(), two, control.Read{}, "j1")

@@ -321,7 +321,7 @@ func (f *fake) Jobs(ctx context.Context, _ control.Principal, r control.Read, c 
 	defer f.mu.Unlock()
 	list := wire.Jobs{Jobs: []wire.Job{}}
 	for _, j := range f.jobs {
-		if c.State == "" || c.State == j.State {
+		if (c.State == "" || c.State == j.State) && (c.Namespace == "" || c.Namespace == j.Namespace) {
 			list.Jobs = append(list.Jobs, j)
 		}
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 
 func (a *API) jobRoutes() {
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/jobs", Right: control.JobsWrite, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.submit})
-	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs", Right: control.JobsRead, Scope: rest.ScopeRows, Params: rest.With(rest.ListParams, "state", "name", "group"), Handle: a.jobs})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs", Right: control.JobsRead, Scope: rest.ScopeRows, Params: rest.With(rest.ListParams, "state", "name", "group", "namespace"), Handle: a.jobs})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id", Right: control.JobsRead, Scope: rest.ScopeRow, Params: rest.ReadParams, Handle: a.job})
 	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/jobs/:id", Right: control.JobsWrite, Scope: rest.ScopeRow, Params: []string{"reason", "forget"}, Handle: a.endJob})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/jobs/:id/parts", Right: control.JobsRead, Scope: rest.ScopeRow, Params: rest.With(rest.ListParams, "state"), Handle: a.parts})
@@ -79,12 +80,13 @@ func (a *API) job(rq *rest.Request) error {
 }
 
 var jobFields = rest.Fields[wire.Job]{
-	"id":      func(j *wire.Job) string { return j.ID },
-	"name":    func(j *wire.Job) string { return j.Name },
-	"state":   func(j *wire.Job) string { return j.State },
-	"runtime": func(j *wire.Job) string { return j.Runtime },
-	"group":   func(j *wire.Job) string { return j.Group },
-	"by":      func(j *wire.Job) string { return j.By },
+	"id":        func(j *wire.Job) string { return j.ID },
+	"name":      func(j *wire.Job) string { return j.Name },
+	"state":     func(j *wire.Job) string { return j.State },
+	"runtime":   func(j *wire.Job) string { return j.Runtime },
+	"group":     func(j *wire.Job) string { return j.Group },
+	"by":        func(j *wire.Job) string { return j.By },
+	"namespace": func(j *wire.Job) string { return cmp.Or(j.Namespace, control.DefaultNamespace) },
 }
 
 func jobLabels(j *wire.Job) map[string]string { return j.Labels }
@@ -99,7 +101,7 @@ func (a *API) jobs(rq *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	selection := work.JobFilter{State: p.Get("state"), Name: p.Get("name"), Group: p.Get("group")}
+	selection := work.JobFilter{State: p.Get("state"), Name: p.Get("name"), Group: p.Get("group"), Namespace: p.Get("namespace")}
 	return rq.Blocking(r.Wait, func(ctx context.Context) error {
 		rows, next, err := filter.Collect(page, func(p control.Page) ([]wire.Job, string, error) {
 			list, fresh, err := a.control.Jobs(ctx, rq.Principal(), r, selection, p)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,19 @@ func TestLists(t *testing.T) {
 	d.do("GET", "/v1/jobs?filter=runtime==sh&state=queued", "").wantStatus(200).decode(&jobs)
 	if len(jobs.Jobs) != 1 || jobs.Jobs[0].ID != "a" {
 		t.Errorf("filtered jobs: %+v", jobs)
+	}
+	d.do("POST", "/v1/jobs", `{"id":"c","runtime":"sh","script":"true","namespace":"lab1"}`).wantStatus(202)
+	for query, want := range map[string]string{"?namespace=lab1": "c", "?filter=namespace==lab1": "c", "?filter=namespace==default": "ab", "?namespace=": "abc"} {
+		var ids []string
+		var jobs wire.Jobs
+		d.do("GET", "/v1/jobs"+query, "").wantStatus(200).decode(&jobs)
+		for _, j := range jobs.Jobs {
+			ids = append(ids, j.ID)
+		}
+		slices.Sort(ids)
+		if got := strings.Join(ids, ""); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
 	}
 }
 

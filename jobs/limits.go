@@ -124,6 +124,20 @@ func checkInterpreter(runtime, script string) error {
 		"that line, or leave it out", strings.TrimSpace(asks))
 }
 
+// CheckNamespace says why a name is none of a namespace of jobs; "" is one that
+// was not given. Errors: invalid.
+func CheckNamespace(name string) error {
+	if strings.ContainsAny(name, ".@*?") || name != strings.TrimSpace(name) {
+		return wire.Invalid("namespace", "namespace %.80q is none: it has no '.', '@', '*' or '?' in it, and no blank at either end", name)
+	}
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c > 0x7E || len(name) > wire.MaxName {
+			return wire.Invalid("namespace", "namespace %.80q is longer than %d bytes or not printable ASCII", name, wire.MaxName)
+		}
+	}
+	return nil
+}
+
 // Validate says which field of a spec is wrong.
 func (s Spec) Validate() error {
 	switch {
@@ -153,13 +167,8 @@ func (s Spec) Validate() error {
 			return wire.Invalid(f[0], "the %s is longer than %d bytes or not UTF-8", f[0], wire.MaxName)
 		}
 	}
-	if strings.ContainsAny(s.Namespace, ".@*?") || s.Namespace != strings.TrimSpace(s.Namespace) {
-		return wire.Invalid("namespace", "namespace %.80q is none: it has no '.', '@', '*' or '?' in it, and no blank at either end", s.Namespace)
-	}
-	for i := range len(s.Namespace) {
-		if c := s.Namespace[i]; c < 0x20 || c > 0x7E || len(s.Namespace) > wire.MaxName {
-			return wire.Invalid("namespace", "namespace %.80q is longer than %d bytes or not printable ASCII", s.Namespace, wire.MaxName)
-		}
+	if err := CheckNamespace(s.Namespace); err != nil {
+		return err
 	}
 	if len(s.Labels) > wire.MaxLabels {
 		return wire.Invalid("labels", "%d labels are too many: at most %d", len(s.Labels), wire.MaxLabels)

@@ -29,9 +29,13 @@ type operation struct {
 	RightNoSession string          `json:"x-right-without-session"`
 	Scope          string          `json:"x-scope"`
 	Body           json.RawMessage `json:"requestBody"`
+	Parameters     []struct {
+		Name, In string
+	} `json:"parameters"`
 
 	method, path string
 	noSession    bool // it is asked without X-Session
+	named        bool // it is asked for the rows of one namespace
 }
 
 // contract is the part of the OpenAPI document that the matrix is made from.
@@ -44,7 +48,8 @@ type contract struct {
 	} `json:"components"`
 }
 
-// operations returns all of a contract; one that has another right without a session is there twice.
+// operations returns all of a contract; one that has another right without a session is there twice, and so is one that
+// lists the rows of a namespace if that is named.
 func (c *contract) operations(t *testing.T) (all []operation) {
 	t.Helper()
 	for path, methods := range c.Paths {
@@ -61,6 +66,12 @@ func (c *contract) operations(t *testing.T) (all []operation) {
 				op.Right, op.noSession = op.RightNoSession, true
 				all = append(all, op)
 			}
+			for _, p := range op.Parameters {
+				if p.In == "query" && p.Name == "namespace" {
+					op.named = true
+					all = append(all, op)
+				}
+			}
 		}
 	}
 	return all
@@ -69,6 +80,9 @@ func (c *contract) operations(t *testing.T) (all []operation) {
 func (o *operation) String() string {
 	if o.noSession {
 		return o.method + " " + o.path + " without X-Session"
+	}
+	if o.named {
+		return o.method + " " + o.path + "?namespace="
 	}
 	return o.method + " " + o.path
 }
@@ -131,7 +145,7 @@ func namespaceOf(op *operation, asked string) string {
 	switch {
 	case clustered:
 		return ""
-	case op.Scope == "rows":
+	case op.Scope == "rows" && !op.named:
 		return "?"
 	}
 	return asked
@@ -208,6 +222,9 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 		id = m.job
 	}
 	path := strings.NewReplacer("{full}", m.namespace+".nobody", "{id}", id, "{method}", "pong").Replace(op.path)
+	if op.named {
+		path += "?namespace=" + m.namespace
+	}
 	var body io.Reader
 	if op.Body != nil {
 		text, ok := bodies[op.ID]

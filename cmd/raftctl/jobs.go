@@ -30,7 +30,7 @@ func (a *app) jobsListCmd() *cobra.Command {
 		Use: "list", Short: "List jobs, the newest first", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Long: "Lists jobs, the newest first, one line each. On a terminal the columns that do not fit are left out and the reason is\n" +
 			"cut; it is whole in a pipe and by -o wide. -o json is the REST answer, which is in the order of the ids.",
-		Example: "  raftctl jobs list\n  raftctl jobs list --limit 10\n  raftctl jobs list --state running --watch",
+		Example: "  raftctl jobs list\n  raftctl jobs list --namespace lab1 --limit 10\n  raftctl jobs list --state running --watch",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.list(cmd.Context(), r, 0, func(ctx context.Context, read client.Read) (answer, client.Meta, error) {
 				rows, meta, err := a.allJobs(ctx, sel, read)
@@ -45,6 +45,7 @@ func (a *app) jobsListCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&sel.State, "state", "", "only in this state")
 	f.StringVar(&sel.Group, "group", "", "only of this group")
+	f.StringVar(&sel.Namespace, "namespace", "", "only of this namespace, which the token must be allowed to read")
 	f.IntVar(&sel.Limit, "limit", 0, "at most so many, the newest; with --after a page by id; 0 is all")
 	f.StringVar(&sel.After, "after", "", "only ids after this one")
 	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"queued", "running", "done", "failed", "cancelled"}, cobra.ShellCompDirectiveNoFileComp))
@@ -87,7 +88,7 @@ func (a *app) allJobs(ctx context.Context, sel client.Jobs, read client.Read) ([
 func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 	heads := []string{"id", "name", "state", "done", "failed", "retries", "age", "took", "reason"}
 	if wide {
-		heads = append(heads, "runtime", "priority", "group", "waiting", "running", "by", "index")
+		heads = append(heads, "runtime", "namespace", "priority", "group", "waiting", "running", "by", "index")
 	}
 	t := a.table(heads...).numbers("done", "failed", "retries", "age", "took", "priority", "waiting", "running", "index")
 	if !wide {
@@ -103,7 +104,7 @@ func (a *app) jobsTable(rows []wire.Job, wide bool) *table {
 			j.Parts.Retries, a.age(j.Submitted), a.elapsed(j), reason,
 		}
 		if wide {
-			cells = append(cells, j.Runtime, j.Priority, j.Group, j.Parts.Waiting, j.Parts.Running+j.Parts.Assigned, j.By, j.Index)
+			cells = append(cells, j.Runtime, cmp.Or(j.Namespace, "default"), j.Priority, j.Group, j.Parts.Waiting, j.Parts.Running+j.Parts.Assigned, j.By, j.Index)
 		}
 		t.row(cells...)
 	}
@@ -190,6 +191,9 @@ func (a *app) jobTable(j wire.Job, failed reasons, wide bool) *table {
 	t.row("job", j.ID)
 	if j.Name != "" {
 		t.row("name", j.Name)
+	}
+	if j.Namespace != "" {
+		t.row("namespace", j.Namespace)
 	}
 	t.row("state", stateColor(j.State))
 	if j.Reason != "" {

@@ -55,7 +55,7 @@ func TestJobsRun(t *testing.T) {
 		{`--items "a,b","c",[4],null`, map[string]any{"runtime": "python3", "items": []any{"a,b", "c", []any{4.0}, nil}}},
 		{`--items {"a":1},plain,"x"`, map[string]any{"runtime": "python3", "items": []any{map[string]any{"a": 1.0}, "plain", "x"}}},
 		{"--items 1 --max-attempts 1 --part-timeout 5s --keep 1h", map[string]any{"runtime": "python3", "items": []any{1.0}, "max_attempts": 1.0, "part_timeout": "5s", "keep": "1h0m0s"}},
-		{"--items [[1],[2]] --runtime sh --id j7", map[string]any{"runtime": "sh", "id": "j7", "items": []any{[]any{1.0}, []any{2.0}}}},
+		{"--items [[1],[2]] --runtime sh --id j7 --namespace lab1", map[string]any{"runtime": "sh", "id": "j7", "namespace": "lab1", "items": []any{[]any{1.0}, []any{2.0}}}},
 		{
 			"--range 0:100:10 --args k=v --args n=3 --label host=lab1 --priority 0 --job-timeout 10m",
 			map[string]any{

@@ -27,14 +27,19 @@ func TestNewTokenAsksNobody(t *testing.T) {
 
 // A refusal for want of a right says which token lacks what, and how it gets that.
 func TestForbiddenSaysWhatIsMissing(t *testing.T) {
+	asked := ""
 	f := coordinator(t, map[string]any{
 		"GET /jobs": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = r.URL.RawQuery
 			w.WriteHeader(http.StatusForbidden)
 			lines(`{"status":403,"code":"forbidden","detail":"no","request_id":"r7","needs":"jobs:read@lab1","token":"t_1"}`)(w, r)
 		}),
 		"GET /leader": problem(http.StatusUnauthorized, wire.CodeUnauthorized, "no token"),
 	})
-	code, _, stderr := raftctl(t, f, "jobs", "list")
+	code, _, stderr := raftctl(t, f, "jobs", "list", "--namespace", "lab1")
+	if asked != "namespace=lab1" {
+		t.Errorf("it asked for %q, want the jobs of lab1 alone", asked)
+	}
 	if code != exitFailed || !strings.Contains(stderr, "t_1") || !strings.Contains(stderr, "--grant jobs:read@lab1") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}

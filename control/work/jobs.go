@@ -105,7 +105,7 @@ func (w *Work) ForgetJob(ctx context.Context, who control.Principal, id string) 
 }
 
 // JobFilter chooses jobs; the zero value chooses all.
-type JobFilter struct{ State, Name, Group string }
+type JobFilter struct{ State, Name, Group, Namespace string }
 
 // States of a job, of a part, and of a part that has ended.
 var (
@@ -123,9 +123,11 @@ func checkState(state string, states []string) error {
 	return nil
 }
 
-// Jobs lists jobs by id, without their scripts. Errors: invalid, unavailable.
+// Jobs lists jobs by id, without their scripts: those of f.Namespace, which the
+// principal must be allowed to read, or without one all that it may read. Errors:
+// forbidden, invalid, unavailable.
 func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, f JobFilter, p control.Page) (wire.Jobs, control.Fresh, error) {
-	if err := w.Authorize(who, control.JobsRead, control.Thing{}); err != nil {
+	if err := w.Authorize(who, control.JobsRead, control.Thing{Namespace: f.Namespace}); err != nil {
 		return wire.Jobs{}, control.Fresh{}, err
 	}
 	limit, err := p.Size()
@@ -133,6 +135,9 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 		return wire.Jobs{}, control.Fresh{}, err
 	}
 	if err := checkState(f.State, jobStates); err != nil {
+		return wire.Jobs{}, control.Fresh{}, err
+	}
+	if err := jobs.CheckNamespace(f.Namespace); err != nil {
 		return wire.Jobs{}, control.Fresh{}, err
 	}
 	view, visible, fresh, err := w.ViewFor(ctx, who, control.JobsRead, r, control.Part{Resource: fsm.Jobs})
@@ -145,7 +150,7 @@ func (w *Work) Jobs(ctx context.Context, who control.Principal, r control.Read, 
 		rows = view.Jobs.JobsAfter(p.After)
 	}
 	for j := range rows {
-		if !visible.Include(j.InNamespace()) {
+		if !visible.Include(j.InNamespace()) || f.Namespace != "" && f.Namespace != j.InNamespace() {
 			continue
 		}
 		w := jobWire(view, j, false)

@@ -366,7 +366,7 @@ class Session:
     async def submit(self, script: str, *, runtime: str = "python3", id: str = "", **spec: Any) -> Job:
         """Hands a job in: ``items=[...]``, or any other iterable of what JSON knows, or ``range={"from": 0, "to": 1000,
         "chunk": 50}``, and what else POST /v1/jobs takes (args, name, priority, parallel, max_attempts, part_timeout,
-        labels, ...). The same id twice is the same job."""
+        labels, namespace, ...). The same id twice is the same job."""
         if "items" in spec:
             spec["items"] = _items(spec["items"])
         if isinstance(spec.get("range"), range):
