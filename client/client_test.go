@@ -56,7 +56,7 @@ func TestUnavailableIsAskedAtTheNextCoordinator(t *testing.T) {
 	none, a := coordinator(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, 503, wire.CodeUnavailable, "no leader") })
 	live, b := coordinator(t, func(w http.ResponseWriter, r *http.Request) { say(w, 201, wire.Member{ID: "n4"}) })
 	c := dial(t, client.Config{Addrs: []string{none.URL, live.URL}})
-	m, _, err := c.AddMember(t.Context(), wire.AddMember{Address: "n4:7300"})
+	m, _, err := c.AddMember(t.Context(), wire.AddMember{Address: "n4:7300"}, client.MemberChange{})
 	if err != nil || m.ID != "n4" {
 		t.Fatalf("add member, 503 at the first: got %+v, %v", m, err)
 	}
@@ -73,7 +73,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		_, err := c.RemoveMember(ctx, "n4")
+		_, _, err := c.RemoveMember(ctx, "n4", client.MemberChange{})
 		wantCode(t, err, wire.CodeUnavailable, "remove member, nobody can")
 		if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "refused") {
 			t.Errorf("error %v: want the deadline or the refused dial as cause", err)
@@ -104,7 +104,7 @@ func TestErrorNamesTheMissingLeader(t *testing.T) {
 			return err
 		}},
 		{"a write", func(ctx context.Context, c *client.Client) error {
-			_, err := c.RemoveMember(ctx, "n4")
+			_, _, err := c.RemoveMember(ctx, "n4", client.MemberChange{})
 			return err
 		}},
 		{"a write that may be repeated", func(ctx context.Context, c *client.Client) error {
@@ -132,7 +132,7 @@ func TestSilenceErrorIsReadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 		c := remote(t, client.Config{Addrs: []string{"hung"}, Attempt: 2 * time.Second, Timeout: 3 * time.Second}, map[string]http.HandlerFunc{"hung": hung})
-		_, err := c.RemoveMember(t.Context(), "n4")
+		_, _, err := c.RemoveMember(t.Context(), "n4", client.MemberChange{})
 		wantCode(t, err, wire.CodeUnknown, "a write, the coordinator hangs")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -170,7 +170,7 @@ func TestUnknownIsRepeatedOnlyWithAnID(t *testing.T) {
 	})
 	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}})
 
-	_, err := c.RemoveMember(t.Context(), "n4")
+	_, _, err := c.RemoveMember(t.Context(), "n4", client.MemberChange{})
 	wantCode(t, err, wire.CodeUnknown, "remove member")
 	if a.times() != 1 || b.times() != 0 {
 		t.Fatalf("remove member of unknown outcome: asked %d and %d times, want 1 and 0", a.times(), b.times())
@@ -267,7 +267,7 @@ func TestForeignAnswers(t *testing.T) {
 		c := remote(t, client.Config{Addrs: []string{"proxy"}, Timeout: 200 * time.Millisecond}, map[string]http.HandlerFunc{
 			"proxy": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
 		})
-		_, err := c.RemoveMember(t.Context(), "n4")
+		_, _, err := c.RemoveMember(t.Context(), "n4", client.MemberChange{})
 		wantCode(t, err, wire.CodeUnknown, "write through a proxy that answers 502")
 		_, _, err = c.Leader(t.Context())
 		wantCode(t, err, wire.CodeUnavailable, "read through a proxy that answers 502")

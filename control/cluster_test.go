@@ -265,18 +265,26 @@ func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
 	return []raftnode.MemberInfo{{ID: "n1", ServerID: "n1/1"}, {ID: "n2", ServerID: "n2/1"}}, nil
 }
 
-func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
-	return raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, nil
+func (s replica) ConfigIndex() uint64 { return 7 }
+
+func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{Member: raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, Index: 9}, nil
 }
 
-func (s replica) RemoveMember(_ context.Context, id string) error {
+func (s replica) RemoveMember(_ context.Context, id string, on control.MemberChange) (raftnode.MemberChanged, error) {
 	if id != "n2" {
-		return wire.Refuse(wire.CodeNotFound, "no member %s", id)
+		return raftnode.MemberChanged{}, wire.Refuse(wire.CodeNotFound, "no member %s", id)
 	}
-	return nil
+	return raftnode.MemberChanged{Index: on.Index + 1}, nil
 }
-func (s replica) Promote(context.Context, string) error { return nil }
-func (s replica) Demote(context.Context, string) error  { return nil }
+
+func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, nil
+}
+
+func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, nil
+}
 
 // Transfer gives leadership up in term 3, unless n1, who leads, is named.
 func (s replica) Transfer(_ context.Context, to string) (uint64, error) {

@@ -164,13 +164,18 @@ var matrix = map[string]want{
 		return ignore(n.RaiseLevel(t.Context(), who, wire.RaiseLevel{Level: new(int)}))
 	}},
 	"AddMember": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
-		return ignore(n.AddMember(t.Context(), who, wire.AddMember{}))
+		_, _, err := n.AddMember(t.Context(), who, wire.AddMember{}, anyConfig)
+		return err
 	}},
 	"RemoveMember": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
-		return n.RemoveMember(t.Context(), who, "")
+		return ignore(n.RemoveMember(t.Context(), who, "", anyConfig))
 	}},
-	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error { return n.Promote(t.Context(), who, "") }},
-	"Demote":  {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error { return n.Demote(t.Context(), who, "") }},
+	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.Promote(t.Context(), who, "", anyConfig))
+	}},
+	"Demote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.Demote(t.Context(), who, "", anyConfig))
+	}},
 	"CreateToken": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.CreateToken(t.Context(), who, wire.NewToken{}, ""))
 	}},
@@ -437,3 +442,6 @@ func tenThousandTokens(b *testing.B) *control.Core {
 	}
 	return core
 }
+
+// anyConfig is a change whatever the configuration is by then.
+var anyConfig control.MemberChange

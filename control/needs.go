@@ -16,10 +16,11 @@ type Replica interface {
 	Ready(ctx context.Context, c raftnode.Consistency, index uint64) (raftnode.Freshness, error)
 	LeaderInfo() (id, serverID, addr string, term uint64)
 	Members(ctx context.Context) ([]raftnode.MemberInfo, error)
-	AddMember(ctx context.Context, addr string, nonVoter bool) (raftnode.MemberInfo, error)
-	RemoveMember(ctx context.Context, id string) error
-	Promote(ctx context.Context, id string) error
-	Demote(ctx context.Context, id string) error
+	ConfigIndex() uint64
+	AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (raftnode.MemberChanged, error)
+	RemoveMember(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
+	Promote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
+	Demote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
 	Transfer(ctx context.Context, to string) (past uint64, err error)
 	Status() raftnode.Status
 	Health() (ready bool, reason string)
@@ -27,6 +28,9 @@ type Replica interface {
 	InTouch() bool
 	WaitInTouch(ctx context.Context) error
 }
+
+// MemberChange says on which conditions the membership is changed.
+type MemberChange = raftnode.MemberChange
 
 // Peers is the calls between coordinators; *peer.Port is one.
 type Peers interface {

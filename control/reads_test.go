@@ -214,10 +214,17 @@ func TestClusterReads(t *testing.T) {
 		if leader != (wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 3}) {
 			t.Errorf("the leader is %+v", leader)
 		}
-		_, err = n1.AddMember(t.Context(), anyone, wire.AddMember{Address: "n9"})
+		_, _, err = n1.AddMember(t.Context(), anyone, wire.AddMember{Address: "n9"}, anyConfig)
 		refused(t, err, wire.CodeInvalid, "host:port")
-		refused(t, n1.RemoveMember(t.Context(), anyone, ""), wire.CodeInvalid, "missing")
-		refused(t, n1.RemoveMember(t.Context(), anyone, "n7"), wire.CodeNotFound, "n7")
+		_, err = n1.RemoveMember(t.Context(), anyone, "", anyConfig)
+		refused(t, err, wire.CodeInvalid, "missing")
+		_, err = n1.RemoveMember(t.Context(), anyone, "n7", anyConfig)
+		refused(t, err, wire.CodeNotFound, "n7")
+		done, err := n1.RemoveMember(t.Context(), anyone, "n2", control.MemberChange{Index: members.ConfigIndex})
+		noError(t, err)
+		if done != (wire.ChangedMember{ID: "n2", ConfigIndex: 8}) {
+			t.Errorf("removed from the configuration %d: %+v", members.ConfigIndex, done)
+		}
 		_, err = n1.Transfer(t.Context(), anyone, wire.Transfer{})
 		refused(t, err, wire.CodeUnknown, "")
 		a, _, err := n1.Digest(t.Context(), anyone, control.Read{})

@@ -62,10 +62,10 @@ type UseCases interface {
 	RevokeToken(ctx context.Context, who control.Principal, id string) (uint64, error)
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
-	AddMember(ctx context.Context, who control.Principal, in wire.AddMember) (wire.Member, error)
-	RemoveMember(ctx context.Context, who control.Principal, id string) error
-	Promote(ctx context.Context, who control.Principal, id string) error
-	Demote(ctx context.Context, who control.Principal, id string) error
+	AddMember(ctx context.Context, who control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error)
+	RemoveMember(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
+	Promote(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
+	Demote(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
 	Transfer(ctx context.Context, who control.Principal, in wire.Transfer) (wire.Leader, error)
 	Leader(ctx context.Context, who control.Principal) (wire.Leader, error)
 	Status(ctx context.Context, who control.Principal) (wire.Status, error)

@@ -418,13 +418,24 @@ func (f *fake) Members(ctx context.Context, _ control.Principal, r control.Read)
 	fresh, err := f.read(ctx, r)
 	second := member
 	second.ID, second.ServerID, second.State = "n2", "n2/2", "follower"
-	return wire.Members{Members: []wire.Member{member, second}}, fresh, err
+	return wire.Members{ConfigIndex: configIndex, Members: []wire.Member{member, second}}, fresh, err
 }
 
-func (f *fake) AddMember(_ context.Context, _ control.Principal, in wire.AddMember) (wire.Member, error) {
+// configIndex is that of the configuration, which no change of the fake changes.
+const configIndex = 41
+
+func (f *fake) AddMember(_ context.Context, _ control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error) {
 	m := member
 	m.Address = in.Address
-	return m, nil
+	_, err := f.changeOf("n1", c)
+	return m, configIndex, err
+}
+
+func (f *fake) changeOf(id string, c control.MemberChange) (wire.ChangedMember, error) {
+	if c.Index != 0 && c.Index != configIndex {
+		return wire.ChangedMember{}, wire.Refuse(wire.CodeConflict, "the configuration is that of index %d, not %d", configIndex, c.Index)
+	}
+	return wire.ChangedMember{ID: id, ConfigIndex: configIndex}, f.known(id)
 }
 
 func (f *fake) known(id string) error {
@@ -434,13 +445,17 @@ func (f *fake) known(id string) error {
 	return nil
 }
 
-func (f *fake) RemoveMember(_ context.Context, _ control.Principal, id string) error {
-	return f.known(id)
+func (f *fake) RemoveMember(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+	return f.changeOf(id, c)
 }
 
-func (f *fake) Promote(_ context.Context, _ control.Principal, id string) error { return f.known(id) }
+func (f *fake) Promote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+	return f.changeOf(id, c)
+}
 
-func (f *fake) Demote(_ context.Context, _ control.Principal, id string) error { return f.known(id) }
+func (f *fake) Demote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+	return f.changeOf(id, c)
+}
 
 func (f *fake) Transfer(context.Context, control.Principal, wire.Transfer) (wire.Leader, error) {
 	return wire.Leader{ID: "n1", Term: 3}, nil

@@ -14,10 +14,10 @@ import (
 
 func (a *API) memberRoutes() {
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/members", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ListParams, Handle: a.members})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.addMember})
-	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.RemoveMember)})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.Promote)})
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.changeMember(a.control.Demote)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: casParams, MaxBody: MaxBody, Handle: a.addMember})
+	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: forceParams, Handle: a.changeMember(a.control.RemoveMember)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: casParams, Handle: a.changeMember(a.control.Promote)})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: forceParams, Handle: a.changeMember(a.control.Demote)})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.leader})
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/level", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.level})
@@ -54,31 +54,61 @@ func (a *API) addMember(rq *rest.Request) error {
 	if err := rq.Decode(addMemberFields, &in); err != nil {
 		return err
 	}
+	change, err := changeParams(rq, "")
+	if err != nil {
+		return err
+	}
 	return withinChangeTimeout(rq, func(ctx context.Context) error {
-		m, err := a.control.AddMember(ctx, rq.Principal(), in)
+		m, index, err := a.control.AddMember(ctx, rq.Principal(), in, change)
 		if err != nil {
 			return err
 		}
+		rq.WrittenAt(index)
 		return rq.JSON(http.StatusCreated, m)
 	})
 }
 
-// changedMember is the answer to a change of membership.
-type changedMember struct {
-	ID string `json:"id"`
+// Query parameters of changes of the membership: the configuration that is changed, and
+// whether to take a vote away though too few are left that can be reached.
+var (
+	casParams   = []string{"cas"}
+	forceParams = rest.With(casParams, "force")
+)
+
+// changeParams reads the conditions of a change of the member id. Errors: invalid.
+func changeParams(rq *rest.Request, id string) (c control.MemberChange, err error) {
+	p := rq.Params()
+	if c.Index, err = p.Index("cas"); err != nil {
+		return c, err
+	}
+	if p.Has("force") {
+		if c.Force = p.Get("force") == id; !c.Force {
+			return c, wire.Invalid("force", "to change the member %s by force its id is given again: force=%s, not %.80q", id, id, p.Get("force"))
+		}
+	}
+	return c, nil
 }
 
-func (a *API) changeMember(change func(context.Context, control.Principal, string) error) func(*rest.Request) error {
+// memberChange changes the member id.
+type memberChange = func(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
+
+func (a *API) changeMember(do memberChange) func(*rest.Request) error {
 	return func(rq *rest.Request) error {
 		id, err := rq.PathParam("id")
 		if err != nil {
 			return err
 		}
+		change, err := changeParams(rq, id)
+		if err != nil {
+			return err
+		}
 		return withinChangeTimeout(rq, func(ctx context.Context) error {
-			if err := change(ctx, rq.Principal(), id); err != nil {
+			done, err := do(ctx, rq.Principal(), id, change)
+			if err != nil {
 				return err
 			}
-			return rq.JSON(http.StatusOK, changedMember{id})
+			rq.WrittenAt(done.ConfigIndex)
+			return rq.JSON(http.StatusOK, done)
 		})
 	}
 }

@@ -237,7 +237,17 @@ func TestMembershipThroughAFollower(t *testing.T) {
 	}
 	ctl(0, "members", "add", n4.peer, "--non-voter") // told twice
 	ctl(0, "wait", "member/n4=alive")
-	ctl(0, "members", "promote", "n4")
+	said := ctl(0, "members", "promote", "n4")
+	var list wire.Members
+	if err := json.Unmarshal([]byte(ctl(0, "members", "list", "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if want := regexp.MustCompile(fmt.Sprintf(`(?s)before: .*n4 nonvoter \(configuration \d+\)\nafter:  .*n4 voter \(configuration %d\)`, list.ConfigIndex)); !want.MatchString(said) {
+		t.Errorf("promote said %q, want %s", said, want)
+	}
+	if a := at.ask("POST", fmt.Sprintf("/v1/members/n4/demote?cas=%d", list.ConfigIndex-1), ""); a.status != 409 || !strings.Contains(a.body, fmt.Sprintf("of index %d by now", list.ConfigIndex)) {
+		t.Errorf("a change of another configuration: %d %s", a.status, a.body)
+	}
 	ctl(0, "wait", "member/n4=voter", "--timeout", "1s")
 	ctl(0, "members", "demote", "n4")
 	ctl(0, "wait", "member/n4=nonvoter", "--timeout", "1s")

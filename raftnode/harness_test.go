@@ -559,3 +559,26 @@ func (s *server) transferTo(id string) error {
 	_, err := s.Transfer(context.Background(), id)
 	return err
 }
+
+// anyConfig is a change whatever the configuration is by then.
+var anyConfig raftnode.MemberChange
+
+func (s *server) AddMember(ctx context.Context, addr string, nonVoter bool) (raftnode.MemberInfo, error) {
+	done, err := s.Node.AddMember(ctx, addr, nonVoter, anyConfig)
+	return done.Member, err
+}
+
+func (s *server) RemoveMember(ctx context.Context, id string) error {
+	_, err := s.Node.RemoveMember(ctx, id, anyConfig)
+	return err
+}
+
+func (s *server) Promote(ctx context.Context, id string) error {
+	_, err := s.Node.Promote(ctx, id, anyConfig)
+	return err
+}
+
+func (s *server) Demote(ctx context.Context, id string) error {
+	_, err := s.Node.Demote(ctx, id, anyConfig)
+	return err
+}

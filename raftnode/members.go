@@ -15,6 +15,12 @@ import (
 // MemberInfo is one server of the group as this node sees it.
 type MemberInfo = member.Info
 
+// MemberChange says on which conditions the membership is changed, MemberChanged what it is then.
+type (
+	MemberChange  = member.Change
+	MemberChanged = member.Changed
+)
+
 // SupersededError ends a process whose data directory runs elsewhere as well.
 type SupersededError = member.SupersededError
 
@@ -50,6 +56,8 @@ func (h memberHost) Spawn(f func()) bool { return h.n.spawn(f) }
 
 func (h memberHost) AppliedIndex() uint64 { return h.n.AppliedIndex() }
 
+func (h memberHost) ConfigIndex() uint64 { return h.n.ConfigIndex() }
+
 func (h memberHost) Fail(err error) { h.n.failStop.Fail(err) }
 
 func (h memberHost) DisableElections(disabled bool) {
@@ -74,22 +82,32 @@ func (h memberHost) HeldServers() []string { return h.n.unreachable.held.servers
 // heard of each server. It asks nobody and so never fails while others do.
 func (n *Node) Members(context.Context) ([]MemberInfo, error) { return n.members.List(), nil }
 
+// ConfigIndex is the index of the newest configuration that is committed, as far as this node's machine is; 0: it has
+// seen none yet.
+func (n *Node) ConfigIndex() uint64 { return n.replica.config.Load() }
+
 // AddMember takes in the coordinator that runs at addr, without a vote at
 // first: unless it is to stay so, it gets one when it has been well for a
 // while. Adding a member again is no error.
-func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool) (MemberInfo, error) {
-	return n.members.Add(ctx, addr, nonVoter)
+func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (MemberChanged, error) {
+	return n.members.Add(ctx, addr, nonVoter, c)
 }
 
 // RemoveMember removes the coordinator id (or the server of that server id)
 // from the cluster for good. Conflict when the cluster could not go on.
-func (n *Node) RemoveMember(ctx context.Context, id string) error { return n.members.Remove(ctx, id) }
+func (n *Node) RemoveMember(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+	return n.members.Remove(ctx, id, c)
+}
 
 // Promote gives the coordinator id a vote.
-func (n *Node) Promote(ctx context.Context, id string) error { return n.members.Promote(ctx, id) }
+func (n *Node) Promote(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+	return n.members.Promote(ctx, id, c)
+}
 
 // Demote takes the vote of the coordinator id, until Promote.
-func (n *Node) Demote(ctx context.Context, id string) error { return n.members.Demote(ctx, id) }
+func (n *Node) Demote(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+	return n.members.Demote(ctx, id, c)
+}
 
 // Transfer hands leadership to the coordinator to, or to the best follower
 // when it is "". After nil the leader is one of a term later than past; who it

@@ -3,6 +3,7 @@ package raftnode_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/wire"
@@ -462,6 +465,113 @@ func TestRefusedMembershipChanges(t *testing.T) {
 		must("demote the last", leader.Demote(background, leader.cfg.ID), wire.CodeConflict, "last vote")
 		must("transfer to nobody", leader.transferTo(""), wire.CodeConflict, "no other voter")
 		write(t, leader, "one")
+	})
+}
+
+// A change that was decided in sight of another configuration is refused, by whichever
+// server it is asked of, and says what the configuration is now; of two that were
+// decided at the same time one is carried out.
+func TestChangesAreForOneConfiguration(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		first := leader.ConfigIndex()
+		if first == 0 {
+			t.Fatal("the leader knows no configuration")
+		}
+		id := others[1].cfg.ID
+		for _, at := range []*server{leader, others[0]} {
+			for _, change := range []func(context.Context, string, raftnode.MemberChange) (raftnode.MemberChanged, error){at.Node.RemoveMember, at.Node.Promote, at.Node.Demote} {
+				_, err := change(background, id, raftnode.MemberChange{Index: first + 7})
+				if text := fmt.Sprintf("of index %d by now, and this change is for that of %d", first, first+7); wire.CodeOf(err) != wire.CodeConflict || !strings.Contains(err.Error(), text) {
+					t.Errorf("got %v, want a conflict with %q", err, text)
+				}
+			}
+		}
+		var done [2]raftnode.MemberChanged
+		var errs [2]error
+		var both sync.WaitGroup
+		for i, at := range []*server{leader, others[0]} {
+			both.Go(func() {
+				done[i], errs[i] = at.Node.Demote(background, others[i].cfg.ID, raftnode.MemberChange{Index: first})
+			})
+		}
+		both.Wait()
+		winner := 0
+		if errs[0] != nil {
+			winner = 1
+		}
+		if errs[winner] != nil || wire.CodeOf(errs[1-winner]) != wire.CodeConflict {
+			t.Fatalf("two changes of one configuration: %v, %v", errs[0], errs[1])
+		}
+		eventually(t, "all know the new configuration", func() bool {
+			return all[0].ConfigIndex() == done[winner].Index && all[1].ConfigIndex() == done[winner].Index && all[2].ConfigIndex() == done[winner].Index
+		})
+		if done[winner].Index <= first {
+			t.Errorf("the configuration of %d became that of %d", first, done[winner].Index)
+		}
+		if _, err := leader.Node.Promote(background, others[winner].cfg.ID, raftnode.MemberChange{Index: done[winner].Index}); err != nil {
+			t.Errorf("the change after it: %v", err)
+		}
+		// Raft judges, too, in the words that are translated.
+		err := raftnode.Raft(leader.Node).DemoteVoter(raft.ServerID(others[0].ServerID()), 1, 0).Error()
+		if err == nil || !strings.HasPrefix(err.Error(), "configuration changed since 1 (latest is ") {
+			t.Errorf("raft says %v", err)
+		}
+	})
+}
+
+// A configuration's index outlives a restart from a snapshot.
+func TestConfigIndexOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		id := others[1].cfg.ID
+		if err := leader.Demote(background, id); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it has its vote again", func() bool { return leader.Promote(background, id) == nil })
+		want := leader.ConfigIndex()
+		for i := range 20 {
+			write(t, leader, fmt.Sprint(i))
+		}
+		if err := raftnode.Raft(leader.Node).Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		leader.stop()
+		leader.start()
+		eventually(t, "it knows the configuration", func() bool { return leader.ConfigIndex() == want })
+	})
+}
+
+// By force a vote is taken though too few are left; never the last one.
+func TestForcedChange(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		others[1].stop()
+		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
+		if err := leader.RemoveMember(background, others[0].cfg.ID); wire.CodeOf(err) != wire.CodeConflict {
+			t.Fatalf("without force: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(background, 5*time.Second)
+		defer cancel()
+		_, err := leader.Node.RemoveMember(ctx, others[0].cfg.ID, raftnode.MemberChange{Force: true})
+		if wire.CodeOf(err) != wire.CodeUnknown {
+			t.Errorf("by force: %v, want unknown: those that are left cannot agree", err)
+		}
+		others[1].start()
+		eventually(t, "it is out once the third is back", func() bool {
+			list, err := others[1].Members(background)
+			return err == nil && len(list) == 2
+		})
+		eventually(t, "there is a leader", func() bool { return leader.IsLeader() || others[1].IsLeader() })
 	})
 }
 

@@ -31,6 +31,7 @@ type Node struct {
 	machine        Machine
 	failStop       *disk.FailStop
 	applied        *appliedIndex
+	replica        *replica
 	progress       progress
 	transport      *transport
 	calls          Calls
@@ -157,9 +158,9 @@ func (n *Node) startRaft() (err error) {
 		rc.HeartbeatTimeout, rc.ElectionTimeout = disabledTimeout, disabledTimeout
 		n.timeouts.electionsDisabled = true
 	}
-	machine := &replica{machine: n.machine, applied: n.applied, progress: &n.progress}
+	n.replica = &replica{machine: n.machine, applied: n.applied, progress: &n.progress}
 	err = disk.RecoverFaults(n.cfg.Dir, func() (err error) {
-		n.raft, err = raft.NewRaft(rc, machine, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.transport)
+		n.raft, err = raft.NewRaft(rc, n.replica, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.transport)
 		return err
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -25,6 +26,7 @@ type replica struct {
 	machine  Machine
 	applied  *appliedIndex
 	progress *progress
+	config   atomic.Uint64 // index of the newest configuration that it was shown
 }
 
 // Apply is for one entry; raft uses ApplyBatch.
@@ -42,6 +44,9 @@ func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 		results := r.machine.Apply(l.Index, commands)
 		if len(results) != len(commands) {
 			panic(fmt.Sprintf("log %d: the machine answered %d of %d commands", l.Index, len(results), len(commands)))
+		}
+		if l.Type == raft.LogConfiguration {
+			r.config.Store(l.Index)
 		}
 		answers[i] = applyResult{term: l.Term, results: results}
 		r.progress.moved.Add(1)
@@ -68,6 +73,7 @@ func (r *replica) Restore(in io.ReadCloser) error {
 	if err := r.machine.Restore(progressReader{in, r.progress}); err != nil {
 		return fmt.Errorf("restore snapshot %s: %w", meta.ID, err)
 	}
+	r.config.Store(meta.ConfigurationIndex)
 	r.applied.advance(meta.Index, meta.Term)
 	return nil
 }

@@ -332,8 +332,18 @@ type SignedCertificate struct {
 
 // Members is the answer of GET /v1/members.
 type Members struct {
-	Members []Member `json:"members"`
-	Next    string   `json:"next,omitempty"` // with a limit: ?after= of the next page
+	// ConfigIndex is the index of the log at which the membership was changed last: ?cas= of
+	// the next change. 0: the coordinator asked does not know it yet.
+	ConfigIndex uint64   `json:"config_index"`
+	Members     []Member `json:"members"`
+	Next        string   `json:"next,omitempty"` // with a limit: ?after= of the next page
+}
+
+// ChangedMember is the answer to DELETE /v1/members/{id}, promote and demote.
+type ChangedMember struct {
+	ID string `json:"id"`
+	// ConfigIndex is that of GET /v1/members after the change; 0: the leader is of an older version.
+	ConfigIndex uint64 `json:"config_index,omitempty"`
 }
 
 // AddMember is the body of POST /v1/members: the peer address of a running

@@ -19,6 +19,7 @@ import (
 func TestExitCodes(t *testing.T) {
 	f := coordinator(t, map[string]any{
 		"GET /leader":              wire.Leader{ID: "n1"},
+		"GET /members":             wire.Members{ConfigIndex: 41, Members: []wire.Member{{ID: "n1", Suffrage: "voter"}, {ID: "n2", Suffrage: "nonvoter"}}},
 		"DELETE /members/n9":       problem(409, wire.CodeConflict, "it is the last voter"),
 		"DELETE /components/n1.x":  problem(504, wire.CodeUnknown, "leadership lost"),
 		"POST /members":            problem(503, wire.CodeUnavailable, "no leader"),
@@ -46,7 +47,8 @@ func TestExitCodes(t *testing.T) {
 		{"jobs forget j2 -y", exitDone, "job j2 forgotten\n", ""},
 		{"jobs forget j2", exitUsage, "", "--yes"},
 		{"jobs forget nobody -y", exitFailed, "", "not_found"},
-		{"members demote n2", exitDone, "member n2 demoted\n", ""},
+		{"members demote n2", exitDone, "member n2 demoted\nbefore: n1 voter, n2 nonvoter (configuration 41)\nafter:  n1 voter, n2 nonvoter (configuration 41)\n", ""},
+		{"members demote n2 --force n1", exitUsage, "", "--force n2"},
 		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
 		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},
 		{"leader transfer --to n2", exitDone, "n2 leads, in term 5\n", ""},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,57 +63,112 @@ func (a *app) membersTable(rows []wire.Member, wide bool) *table {
 	return t
 }
 
+// memberChange is one change of the membership, with what to print of it.
+type memberChange struct {
+	question string // asked before it is done; "": none
+	force    bool
+	do       func(ctx context.Context, on client.MemberChange) (name, said string, meta client.Meta, err error)
+}
+
+// changeMembers carries a change out on the membership that was in sight when it was
+// decided, and prints that before and after.
+func (a *app) changeMembers(cmd *cobra.Command, change memberChange) error {
+	before, err := a.membersNow(cmd, 0)
+	if err != nil {
+		return err
+	}
+	if change.question != "" {
+		if err := a.confirm(change.question); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := a.limited(cmd)
+	defer cancel()
+	name, said, meta, err := change.do(ctx, client.MemberChange{Index: before.ConfigIndex, Force: change.force})
+	if err != nil {
+		return err
+	}
+	if err := a.done(meta.Body, name, "%s", said); err != nil || a.flags.output != "table" && a.flags.output != "wide" {
+		return err
+	}
+	after, err := a.membersNow(cmd, meta.Index)
+	if err != nil {
+		return fmt.Errorf("it is done, but what it has left is not known: %w", err)
+	}
+	_, err = fmt.Fprintf(a.out, "before: %s\nafter:  %s\n", membersLine(before), membersLine(after))
+	return err
+}
+
+// membersNow lists the members as of an index of the log or later.
+func (a *app) membersNow(cmd *cobra.Command, index uint64) (wire.Members, error) {
+	ctx, cancel := a.limited(cmd)
+	defer cancel()
+	m, _, err := a.client.Members(ctx, client.Read{Index: index})
+	return m, err
+}
+
+// membersLine is a membership in a line.
+func membersLine(m wire.Members) string {
+	var all []string
+	for _, row := range m.Members {
+		all = append(all, row.ID+" "+row.Suffrage)
+	}
+	return fmt.Sprintf("%s (configuration %d)", strings.Join(all, ", "), m.ConfigIndex)
+}
+
 func (a *app) membersAddCmd() *cobra.Command {
 	var nonVoter bool
 	cmd := &cobra.Command{
 		Use: "add PEER-ADDRESS", Short: "Take a running coordinator into the cluster", Args: cobra.ExactArgs(1),
 		Example: "  raftctl members add n4:7300\n  raftctl members add n4:7300 --non-voter",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := a.limited(cmd)
-			defer cancel()
-			m, meta, err := a.client.AddMember(ctx, wire.AddMember{Address: args[0], NonVoter: nonVoter})
-			if err != nil {
-				return err
-			}
-			return a.done(meta.Body, "member/"+m.ID, "member %s (%s) at %s is in, as %s", m.ID, m.ServerID, m.Address, m.Suffrage)
+			return a.changeMembers(cmd, memberChange{do: func(ctx context.Context, on client.MemberChange) (name, said string, meta client.Meta, err error) {
+				m, meta, err := a.client.AddMember(ctx, wire.AddMember{Address: args[0], NonVoter: nonVoter}, on)
+				return "member/" + m.ID, fmt.Sprintf("member %s (%s) at %s is in, as %s", m.ID, m.ServerID, m.Address, m.Suffrage), meta, err
+			}})
 		},
 	}
 	cmd.Flags().BoolVar(&nonVoter, "non-voter", false, "let it replicate and route, never vote")
 	return cmd
 }
 
-func (a *app) membersRemoveCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "remove ID", Short: "Take a coordinator out of the cluster", Aliases: []string{"rm"}, Args: cobra.ExactArgs(1),
-		Example:           "  raftctl members remove n4 --yes",
-		ValidArgsFunction: a.completeMembers,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.confirm("remove member " + args[0]); err != nil {
-				return err
-			}
-			ctx, cancel := a.limited(cmd)
-			defer cancel()
-			meta, err := a.client.RemoveMember(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return a.done(meta.Body, "member/"+args[0], "member %s is out", args[0])
-		},
+// changeFunc changes one member.
+type changeFunc = func(c *client.Client, ctx context.Context, id string, on client.MemberChange) (wire.ChangedMember, client.Meta, error)
+
+// changeMember is a command that changes one member. What it has done is said by format,
+// of the id.
+func (a *app) changeMember(cmd *cobra.Command, format string, do changeFunc) *cobra.Command {
+	var force string
+	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), a.completeMembers
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		id := args[0]
+		forced := cmd.Flags().Changed("force")
+		if forced && force != id {
+			return usage("--force %s: to change the member %s by force give its id again: --force %s", force, id, id)
+		}
+		change := memberChange{force: forced, do: func(ctx context.Context, on client.MemberChange) (name, said string, meta client.Meta, err error) {
+			_, meta, err = do(a.client, ctx, id, on)
+			return "member/" + id, fmt.Sprintf(format, id), meta, err
+		}}
+		if cmd.Name() == "remove" {
+			change.question = "remove member " + id
+		}
+		return a.changeMembers(cmd, change)
 	}
+	if cmd.Name() != "promote" {
+		cmd.Flags().StringVar(&force, "force", "", "`ID` again: take it away though too few voters are left that answer; nothing is written until more are back")
+		cmd.RegisterFlagCompletionFunc("force", a.completeMembers)
+	}
+	return cmd
 }
 
-func (a *app) membersVoteCmd(verb, short string, do func(*client.Client, context.Context, string) (client.Meta, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1), Example: "  raftctl members " + verb + " n4",
-		ValidArgsFunction: a.completeMembers,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := a.limited(cmd)
-			defer cancel()
-			meta, err := do(a.client, ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return a.done(meta.Body, "member/"+args[0], "member %s %sd", args[0], verb)
-		},
-	}
+func (a *app) membersRemoveCmd() *cobra.Command {
+	return a.changeMember(&cobra.Command{
+		Use: "remove ID", Short: "Take a coordinator out of the cluster", Aliases: []string{"rm"},
+		Example: "  raftctl members remove n4 --yes",
+	}, "member %s is out", (*client.Client).RemoveMember)
+}
+
+func (a *app) membersVoteCmd(verb, short string, do changeFunc) *cobra.Command {
+	return a.changeMember(&cobra.Command{Use: verb + " ID", Short: short, Example: "  raftctl members " + verb + " n4"}, "member %s "+verb+"d", do)
 }

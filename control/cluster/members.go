@@ -10,6 +10,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -29,11 +30,12 @@ func (c *Cluster) Members(ctx context.Context, who control.Principal, r control.
 	if err != nil {
 		return wire.Members{}, fresh, err
 	}
+	index := c.Replica().ConfigIndex() // before the list, which is then as new or newer
 	infos, err := c.Replica().Members(ctx)
 	if err != nil {
 		return wire.Members{}, fresh, control.ReadError(err)
 	}
-	list := wire.Members{Members: []wire.Member{}}
+	list := wire.Members{Members: []wire.Member{}, ConfigIndex: index}
 	for _, m := range infos {
 		list.Members = append(list.Members, c.member(view.Registry, m))
 	}
@@ -73,46 +75,55 @@ func (c *Cluster) servers(ctx context.Context) map[string]string {
 	return all
 }
 
-// AddMember takes the coordinator at a peer address in. Errors: invalid,
-// conflict, unavailable, unknown.
-func (c *Cluster) AddMember(ctx context.Context, who control.Principal, in wire.AddMember) (wire.Member, error) {
+// AddMember takes the coordinator at a peer address in, and tells the index of the
+// configuration then. Errors: invalid, conflict (also: the configuration is another
+// than that of change), unavailable, unknown.
+func (c *Cluster) AddMember(ctx context.Context, who control.Principal, in wire.AddMember, change control.MemberChange) (wire.Member, uint64, error) {
 	if err := c.Authorize(who, control.ClusterWrite, control.Thing{}); err != nil {
-		return wire.Member{}, err
+		return wire.Member{}, 0, err
 	}
 	if in.Address == "" || len(in.Address) > 512 || !strings.Contains(in.Address, ":") {
-		return wire.Member{}, wire.Invalid("address", "an address is host:port, not %.80q", in.Address)
+		return wire.Member{}, 0, wire.Invalid("address", "an address is host:port, not %.80q", in.Address)
 	}
-	m, err := c.Replica().AddMember(ctx, in.Address, in.NonVoter)
+	done, err := c.Replica().AddMember(ctx, in.Address, in.NonVoter, change)
 	if err != nil {
-		return wire.Member{}, control.WriteError(err)
+		return wire.Member{}, 0, control.WriteError(err)
 	}
-	return c.member(c.State().Registry, m), nil
+	return c.member(c.State().Registry, done.Member), done.Index, nil
 }
 
 // RemoveMember takes a coordinator out, by id or server id. Errors: not_found,
-// conflict (the rest would have no majority), unavailable, unknown.
-func (c *Cluster) RemoveMember(ctx context.Context, who control.Principal, id string) error {
-	return c.change(ctx, who, id, c.Replica().RemoveMember)
+// conflict (the rest would have no majority; the configuration is another than that
+// of change), unavailable, unknown.
+func (c *Cluster) RemoveMember(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+	return c.change(ctx, who, id, change, c.Replica().RemoveMember)
 }
 
 // Promote gives a non-voter its vote. Errors as of RemoveMember.
-func (c *Cluster) Promote(ctx context.Context, who control.Principal, id string) error {
-	return c.change(ctx, who, id, c.Replica().Promote)
+func (c *Cluster) Promote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+	return c.change(ctx, who, id, change, c.Replica().Promote)
 }
 
 // Demote takes the vote from a voter. Errors as of RemoveMember.
-func (c *Cluster) Demote(ctx context.Context, who control.Principal, id string) error {
-	return c.change(ctx, who, id, c.Replica().Demote)
+func (c *Cluster) Demote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+	return c.change(ctx, who, id, change, c.Replica().Demote)
 }
 
-func (c *Cluster) change(ctx context.Context, who control.Principal, id string, do func(context.Context, string) error) error {
+// changeFunc changes one member.
+type changeFunc = func(ctx context.Context, id string, c control.MemberChange) (raftnode.MemberChanged, error)
+
+func (c *Cluster) change(ctx context.Context, who control.Principal, id string, on control.MemberChange, do changeFunc) (wire.ChangedMember, error) {
 	if err := c.Authorize(who, control.ClusterWrite, control.Thing{ID: id}); err != nil {
-		return err
+		return wire.ChangedMember{}, err
 	}
 	if id == "" {
-		return wire.Invalid("id", "a member's id is missing")
+		return wire.ChangedMember{}, wire.Invalid("id", "a member's id is missing")
 	}
-	return control.WriteError(do(ctx, id))
+	done, err := do(ctx, id, on)
+	if err != nil {
+		return wire.ChangedMember{}, control.WriteError(err)
+	}
+	return wire.ChangedMember{ID: id, ConfigIndex: done.Index}, nil
 }
 
 // transferTime is how long Transfer waits for the new leader to be known.

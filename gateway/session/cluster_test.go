@@ -186,18 +186,26 @@ func (s replica) WaitInTouch(context.Context) error {
 
 func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
-func (s replica) RemoveMember(context.Context, string) error             { return errors.ErrUnsupported }
+func (s replica) ConfigIndex() uint64                                    { return 0 }
 
-func (s replica) Promote(context.Context, string) error { return errors.ErrUnsupported }
+func (s replica) RemoveMember(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, errors.ErrUnsupported
+}
 
-func (s replica) Demote(context.Context, string) error { return errors.ErrUnsupported }
+func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, errors.ErrUnsupported
+}
+
+func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, errors.ErrUnsupported
+}
 
 func (s replica) Transfer(context.Context, string) (uint64, error) {
 	return 0, errors.ErrUnsupported
 }
 
-func (s replica) AddMember(context.Context, string, bool) (raftnode.MemberInfo, error) {
-	return raftnode.MemberInfo{}, errors.ErrUnsupported
+func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChanged, error) {
+	return raftnode.MemberChanged{}, errors.ErrUnsupported
 }
 
 var (

@@ -36,7 +36,7 @@ func (m *Manager) autopilotStep(ctx context.Context) error {
 	}
 	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
 		if addr := m.changedAddress(s); addr != "" {
-			return m.updateAddress(ctx, s, addr)
+			return (&configChange{Manager: m}).updateAddress(ctx, s, addr)
 		}
 	}
 	for _, s := range m.raft.GetConfiguration().Configuration().Servers {

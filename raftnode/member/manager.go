@@ -30,6 +30,8 @@ type Host interface {
 	Spawn(f func()) bool
 	// AppliedIndex is how far this process's machine is.
 	AppliedIndex() uint64
+	// ConfigIndex is the index of the newest configuration that is committed, as far as this server knows.
+	ConfigIndex() uint64
 	// Fail ends the process, with the first error of the storage or a *SupersededError.
 	Fail(err error)
 	// DisableElections has this server never campaign, or campaign again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -25,13 +26,15 @@ const (
 	opTransfer = "transfer"
 )
 
-// membershipRequest asks for one of them. Version 1: 2026-11.
+// membershipRequest asks for one of them. Version 1: 2026-11; Index and Force: 2026-12.
 type membershipRequest struct {
 	Op        string    `json:"op"`
 	ID        string    `json:"id,omitempty"` // coordinator id or server id
 	Address   string    `json:"address,omitempty"`
 	Peer      disk.Peer `json:"peer,omitzero"`
 	NonVoter  bool      `json:"non_voter,omitempty"`
+	Index     uint64    `json:"config_index,omitempty"`
+	Force     bool      `json:"force,omitempty"`
 	Forwarded bool      `json:"forwarded,omitempty"` // made its one hop
 }
 
@@ -39,35 +42,53 @@ type membershipRequest struct {
 type membershipResponse struct {
 	Cluster string `json:"cluster"`
 	Member  Info   `json:"member"`
+	// Index is that of the configuration now; 0 from a leader of an older version.
+	Index uint64 `json:"config_index,omitempty"`
 	// Past is for opTransfer: the leader is one of a later term.
 	Past uint64 `json:"past,omitempty"`
+}
+
+// Change is what an operator wants changed.
+type Change struct {
+	Index uint64 // only while the configuration is that of this index of the log; 0: whichever it is
+	// Force takes a vote away also when too few voters are left that answer: then
+	// nothing is written until more of them are back.
+	Force bool
+}
+
+// Changed is what the membership is after a change.
+type Changed struct {
+	Member Info   // of Add
+	Index  uint64 // of the configuration; 0: the leader is of an older version and does not tell
 }
 
 // Add takes in the coordinator that runs at addr, without a vote at
 // first: unless it is to stay so, it gets one when it has been well for a
 // while. Adding a member again is no error.
-func (m *Manager) Add(ctx context.Context, addr string, nonVoter bool) (Info, error) {
-	done, err := m.requestChange(ctx, membershipRequest{Op: opAdd, Address: addr, NonVoter: nonVoter})
-	return done.Member, err
+func (m *Manager) Add(ctx context.Context, addr string, nonVoter bool, c Change) (Changed, error) {
+	return m.change(ctx, membershipRequest{Op: opAdd, Address: addr, NonVoter: nonVoter}, c)
 }
 
 // Remove removes the coordinator id (or the server of that server id)
 // from the cluster for good. Conflict when the cluster could not go on.
-func (m *Manager) Remove(ctx context.Context, id string) error {
-	_, err := m.requestChange(ctx, membershipRequest{Op: opRemove, ID: id})
-	return err
+func (m *Manager) Remove(ctx context.Context, id string, c Change) (Changed, error) {
+	return m.change(ctx, membershipRequest{Op: opRemove, ID: id}, c)
 }
 
 // Promote gives the coordinator id a vote.
-func (m *Manager) Promote(ctx context.Context, id string) error {
-	_, err := m.requestChange(ctx, membershipRequest{Op: opPromote, ID: id})
-	return err
+func (m *Manager) Promote(ctx context.Context, id string, c Change) (Changed, error) {
+	return m.change(ctx, membershipRequest{Op: opPromote, ID: id}, c)
 }
 
 // Demote takes the vote of the coordinator id, until Promote.
-func (m *Manager) Demote(ctx context.Context, id string) error {
-	_, err := m.requestChange(ctx, membershipRequest{Op: opDemote, ID: id})
-	return err
+func (m *Manager) Demote(ctx context.Context, id string, c Change) (Changed, error) {
+	return m.change(ctx, membershipRequest{Op: opDemote, ID: id}, c)
+}
+
+func (m *Manager) change(ctx context.Context, o membershipRequest, c Change) (Changed, error) {
+	o.Index, o.Force = c.Index, c.Force
+	done, err := m.requestChange(ctx, o)
+	return Changed{done.Member, done.Index}, err
 }
 
 // Transfer hands leadership to the coordinator to, or to the best follower
@@ -144,18 +165,22 @@ func (m *Manager) executeChange(ctx context.Context, o membershipRequest) (done 
 	if _, ok := m.host.Leading(); !ok {
 		return done, outcome.ErrNotLeader
 	}
+	c := &configChange{Manager: m, prev: o.Index, force: o.Force}
+	if err := c.checkIndex(); err != nil {
+		return done, err
+	}
 	var id string
 	switch o.Op {
 	case opJoin:
-		id, err = m.admitMember(ctx, o.Peer, o.NonVoter)
+		id, err = c.admitMember(ctx, o.Peer, o.NonVoter)
 	case opAdd:
-		id, err = m.inviteMember(ctx, o.Address, o.NonVoter)
+		id, err = c.inviteMember(ctx, o.Address, o.NonVoter)
 	case opRemove:
-		err = m.removeMember(ctx, o.ID)
+		err = c.removeMember(ctx, o.ID)
 	case opPromote:
-		err = m.promoteMember(ctx, o.ID)
+		err = c.promoteMember(ctx, o.ID)
 	case opDemote:
-		err = m.demoteMember(ctx, o.ID)
+		err = c.demoteMember(ctx, o.ID)
 	case opTransfer:
 		done.Past, err = m.transferTo(ctx, o.ID)
 	default:
@@ -164,7 +189,7 @@ func (m *Manager) executeChange(ctx context.Context, o membershipRequest) (done 
 	if err != nil {
 		return done, err
 	}
-	done.Cluster = m.identity.Cluster()
+	done.Cluster, done.Index = m.identity.Cluster(), max(c.index, m.host.ConfigIndex())
 	if s, ok := m.Server(id); ok {
 		done.Member = m.Info(s)
 	}
@@ -190,10 +215,22 @@ func (m *Manager) awaitChange(ctx context.Context, f raft.IndexFuture) error {
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return outcome.Of(err)
+	case otherConfig(err) != nil:
+		return otherConfig(err)
 	case strings.Contains(err.Error(), "configuration"): // refused by the library's own check
 		return wire.Refuse(wire.CodeConflict, "%v", err)
 	}
 	return wire.Unknown(err)
+}
+
+// otherConfig is the refusal of a change because the configuration is another by now;
+// nil if err is none.
+func otherConfig(err error) error {
+	var want, now uint64
+	if n, _ := fmt.Sscanf(err.Error(), "configuration changed since %d (latest is %d)", &want, &now); n < 2 {
+		return nil
+	}
+	return errOtherConfig(want, now)
 }
 
 // transferTo refuses what cannot become leader. The leader is then one of a term
