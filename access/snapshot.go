@@ -8,16 +8,17 @@ import (
 
 // Names of the tables in a snapshot, in the order they are written.
 const (
-	rowToken  = "access.token"
-	rowGone   = "access.gone"
-	rowInvite = "access.invite"
+	rowToken = "access.token"
+	rowGone  = "access.gone"
+
+	TableInvitations = "access.invite"
 )
 
 // Rows yields every row with the name of its table, in the order a snapshot has
 // them. A row is good only until the next one.
 func (t *Table) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		_ = each(rowToken, t.Tokens(), yield) && each(rowGone, t.view().gone.all(), yield) && each(rowInvite, t.Invitations(), yield)
+		_ = each(rowToken, t.Tokens(), yield) && each(rowGone, t.view().gone.all(), yield) && each(TableInvitations, t.Invitations(), yield)
 	}
 }
 
@@ -40,7 +41,7 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		return true, t.loadToken(decode)
 	case rowGone:
 		return true, t.writable().gone.load(decode)
-	case rowInvite:
+	case TableInvitations:
 		return true, t.loadInvite(decode)
 	}
 	return false, nil

@@ -51,10 +51,13 @@ const (
 // command of one does to others it does to those further down. A new one is a
 // field of State, a place, and a line here.
 var domains = [domainCount]domain{
-	accessDomain:   domainOf(func(s *State) **access.Table { return &s.Access }, accessEvent),
-	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent),
-	clusterDomain:  {table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {}},
-	jobsDomain:     domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),
+	accessDomain:   domainOf(func(s *State) **access.Table { return &s.Access }, accessEvent, access.TableInvitations),
+	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent, registry.TableCoordinators),
+	clusterDomain: {
+		table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {},
+		stays: []string{rowGroup},
+	},
+	jobsDomain: domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),
 }
 
 // domain is one line of the list.
@@ -63,11 +66,15 @@ type domain struct {
 	next  func(*State) // puts a copy for the entry at State.Index in place of the table
 	// takeEvents appends the events of the table to those of the txn.
 	takeEvents func(*txn)
+	// stays are the names of its tables that belong to one group of coordinators: they
+	// are in no file that leaves it.
+	stays []string
 }
 
 // domainOf is a domain whose table is a field of State.
-func domainOf[T Domain[T, E], E any](field func(*State) *T, event func(*E) Event) domain {
+func domainOf[T Domain[T, E], E any](field func(*State) *T, event func(*E) Event, stays ...string) domain {
 	return domain{
+		stays: stays,
 		table: func(s *State) table { return *field(s) },
 		next:  func(s *State) { t := field(s); *t = (*t).Next(s.Index) },
 		takeEvents: func(tx *txn) {

@@ -151,10 +151,14 @@ func (l *loader) loadRow(line []byte) error {
 	if !ok || !found || len(row) == 0 || row[len(row)-1] != '}' {
 		return fmt.Errorf("not a row: %.40q", line)
 	}
-	row = row[:len(row)-1]
+	return l.state.loadRow(string(name), row[:len(row)-1])
+}
+
+// loadRow puts one row into its table.
+func (s *State) loadRow(name string, row []byte) error {
 	decode := func(into any) error { return decodeStrict(row, into) }
 	for i := range domains {
-		known, err := domains[i].table(l.state).Load(string(name), decode)
+		known, err := domains[i].table(s).Load(name, decode)
 		if err != nil {
 			return fmt.Errorf("table %s: %w", name, err)
 		}

@@ -38,6 +38,7 @@ func New(cfg Config) (*API, error) {
 	a.eventRoutes()
 	a.sessionRoutes()
 	a.tokenRoutes()
+	a.snapshotRoutes()
 	a.contractRoutes()
 	return a, nil
 }

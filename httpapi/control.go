@@ -8,6 +8,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/snapshots"
 	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -60,6 +61,8 @@ type UseCases interface {
 	TokenByID(ctx context.Context, who control.Principal, r control.Read, id string) (wire.Token, control.Fresh, error)
 	OwnToken(ctx context.Context, who control.Principal) (wire.Token, error)
 	RevokeToken(ctx context.Context, who control.Principal, id string) (uint64, error)
+
+	Snapshot(ctx context.Context, who control.Principal) (snapshots.Write, control.Fresh, error)
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
 	AddMember(ctx context.Context, who control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error)

@@ -14,6 +14,7 @@ import (
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/snapshots"
 	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/wire"
@@ -45,6 +46,7 @@ type fake struct {
 	refusal  error // of the next call
 	filtered bool  // the caller does not see all
 	sign     func(wire.SignIn) error
+	snapshot snapshots.Write
 }
 
 func newFake() *fake {
@@ -583,6 +585,11 @@ func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
 			return nil, false, ctx.Err()
 		}
 	}
+}
+
+func (f *fake) Snapshot(ctx context.Context, _ control.Principal) (snapshots.Write, control.Fresh, error) {
+	fresh, err := f.read(ctx, control.Read{Consistency: "strict"})
+	return f.snapshot, fresh, err
 }
 
 // The fake's tokens are one: t_1.

@@ -44,7 +44,9 @@ var may = map[string]struct {
 	"jobs":               {[]string{"wire", "wire/strictjson"}, "pure domain"},
 	"audit":              {[]string{"wire"}, "pure: the form of a trail, and the table of its anchors"},
 	"audit/trail":        {[]string{"audit"}, "hands: the files of a trail"},
-	"fsm":                {[]string{"wire", "wire/indexwait", "access", "registry", "jobs"}, "ties the domains to the log"},
+	"fsm/snapfile":       {nil, "pure: the lines of a file that a state is kept in; what is in a row it does not know"},
+	"fsm":                {[]string{"wire", "wire/indexwait", "access", "registry", "jobs", "fsm/snapfile"}, "ties the domains to the log"},
+	"backup":             {[]string{"fsm/snapfile"}, "hands: files that a state is kept in, whole or not there"},
 	"fsm/propose":        {[]string{"wire", "fsm"}, "hands: the way of all writes into the log"},
 	"registry/lease":     {[]string{"wire", "wire/awake", "registry", "fsm", "fsm/propose"}, "hands: reads views, proposes expiry"},
 	"jobs/dispatch":      {[]string{"wire", "access", "registry", "jobs", "fsm", "fsm/propose"}, "hands: reads views, proposes assignments"},
@@ -66,12 +68,13 @@ var may = map[string]struct {
 	"control/work":       {[]string{"wire", "wire/strictjson", "registry", "jobs", "fsm", "fsm/propose", "control", "control/home"}, "use cases import the core and home, not each other"},
 	"control/cluster":    {[]string{"wire", "registry", "jobs", "fsm", "fsm/propose", "raftnode", "control", "control/home"}, "use cases import the core and home, not each other"},
 	"control/tokens":     {[]string{"wire", "access", "fsm", "fsm/propose", "control"}, "use cases import the core: tokens hang on no session's home"},
+	"control/snapshots":  {[]string{"wire", "raftnode", "control"}, "use cases import the core: a state as a file hangs on no session's home"},
 	"control/methods":    {[]string{"wire", "wire/jsonrpc", "registry", "fsm/propose", "router", "control", "control/home", "control/directory", "control/work"}, "COORDINATOR: the use cases by JSON-RPC, one table for all doors"},
-	"control/usecases":   {[]string{"wire", "registry", "fsm", "fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods", "control/tokens"}, "puts the use cases together, for the node and for tests of doors"},
+	"control/usecases":   {[]string{"wire", "registry", "fsm", "fsm/propose", "control", "control/home", "control/directory", "control/work", "control/cluster", "control/methods", "control/snapshots", "control/tokens"}, "puts the use cases together, for the node and for tests of doors"},
 	"gateway/session":    {[]string{"wire", "wire/jsonrpc", "wire/strictjson", "wire/hangup", "wire/pending", "wire/unfinished", "control", "control/home", "control/methods", "router"}, "the common part of the doors for native sessions; it takes mail from the router's consumer"},
 	"gateway/tcp":        {[]string{"wire", "wire/awake", "wire/flow", "wire/hangup", "wire/pending", "wire/trywrite", "wire/unfinished", "control", "gateway/session"}, "a door translates"},
 	"gateway/ws":         {[]string{"wire", "wire/textframe", "wire/awake", "wire/flow", "wire/hangup", "wire/trywrite", "wire/unfinished", "control", "gateway/session"}, "a door translates"},
-	"httpapi":            {[]string{"wire", "wire/jsonrpc", "wire/strictjson", "control", "control/directory", "control/home", "control/work", "httpapi/rest"}, "a door translates"},
+	"httpapi":            {[]string{"wire", "wire/jsonrpc", "wire/strictjson", "control", "control/directory", "control/home", "control/snapshots", "control/work", "httpapi/rest"}, "a door translates"},
 	"httpapi/rest":       {[]string{"wire", "wire/strictjson", "wire/flow", "wire/hangup", "control"}, "the toolkit of the HTTP door: it knows who asks and how fresh an answer is, and no resource"},
 	"httpapi/ops":        {[]string{"wire", "httpapi/rest"}, "the operator's port asks its node by functions"},
 	"gateway/zmtp":       {[]string{"wire/flow", "wire/pending", "wire/unfinished", "wire/trywrite"}, "a wire protocol carries frames"},
@@ -90,7 +93,7 @@ var may = map[string]struct {
 	"cmd/clipage":        {nil, "for tests: the page of all commands"},
 	"cmd/settings":       {[]string{"client"}, "one for all programs; it hides the flags', variables' and files' rules"},
 	"cmd/coordinator":    {[]string{"cmd/version", "cmd/sdnotify", "cmd/settings", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
-	"cmd/raftctl":        {[]string{"certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "client"}, "a main"},
+	"cmd/raftctl":        {[]string{"backup", "fsm", "fsm/snapfile", "certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "client"}, "a main"},
 	"cmd/worker":         {[]string{"cmd/settings", "cmd/version", "wire", "client", "client/worker", "jobs/work"}, "a main"},
 	"integration":        {[]string{"wire", "client"}, "drives real processes from outside"},
 }
@@ -118,7 +121,7 @@ var only = map[string][]string{
 
 // pure packages have no clock, no chance, no I/O, no goroutine and no range
 // over a map: the same log must give the same state on every machine.
-var pure = []string{"access", "registry", "jobs", "fsm", "audit"}
+var pure = []string{"access", "registry", "jobs", "fsm", "fsm/snapfile", "audit"}
 
 var (
 	impureImports = []string{"os", "os/exec", "net", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "runtime", "syscall", "unsafe", "time/tzdata"}
@@ -254,7 +257,7 @@ func check(t *testing.T, path string, fset *token.FileSet, files []*ast.File) *t
 
 // exports are the compiled packages that checked code may import, by path.
 var exports = sync.OnceValues(func() (map[string]string, error) {
-	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./access", "./registry", "./jobs", "./fsm", "./audit", "maps", "slices", "time")
+	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./access", "./registry", "./jobs", "./fsm", "./fsm/snapfile", "./audit", "maps", "slices", "time")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {

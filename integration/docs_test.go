@@ -103,6 +103,18 @@ func TestJobsPage(t *testing.T) {
 	c.agree()
 }
 
+// The snapshots of docs/backup.md are taken, and checked as the page says.
+func TestBackupPage(t *testing.T) {
+	t.Parallel()
+	c, at, left := byHand(t)
+	s := c.shell(at)
+	s.do(left)
+	for _, b := range readPage(t, "docs/backup.md") {
+		s.follow(b)
+	}
+	c.agree()
+}
+
 // Every link from one page to another leads somewhere, down to the heading.
 func TestLinksOfThePages(t *testing.T) {
 	t.Parallel()

@@ -7,17 +7,18 @@ import (
 
 // Names of the tables in a snapshot, in the order they are written.
 const (
-	rowCoordinator = "registry.coordinator"
-	rowSession     = "registry.session"
-	rowEnded       = "registry.ended"
-	rowRemoved     = "registry.removed"
+	TableCoordinators = "registry.coordinator"
+
+	rowSession = "registry.session"
+	rowEnded   = "registry.ended"
+	rowRemoved = "registry.removed"
 )
 
 // Rows yields every row with the name of its table, in the order a snapshot
 // has them. A row is good only until the next one.
 func (t *Table) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		_ = each(rowCoordinator, t.Coordinators(), yield) && each(rowSession, t.Sessions(), yield) &&
+		_ = each(TableCoordinators, t.Coordinators(), yield) && each(rowSession, t.Sessions(), yield) &&
 			each(rowEnded, t.coldView().ended.all(), yield) && each(rowRemoved, t.coldView().removed.all(), yield)
 	}
 }
@@ -37,7 +38,7 @@ func each[R any](name string, rows iter.Seq[R], yield func(string, any) bool) bo
 // one of this package's.
 func (t *Table) Load(name string, decode func(any) error) (known bool, err error) {
 	switch name {
-	case rowCoordinator:
+	case TableCoordinators:
 		c := new(Coordinator)
 		if err := decode(c); err != nil {
 			return true, err

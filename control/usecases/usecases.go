@@ -16,6 +16,7 @@ import (
 	"github.com/folkmoot/folkmoot/control/directory"
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/control/methods"
+	"github.com/folkmoot/folkmoot/control/snapshots"
 	"github.com/folkmoot/folkmoot/control/tokens"
 	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/fsm"
@@ -53,6 +54,7 @@ type UseCases struct {
 	*cluster.Cluster
 	*methods.Coordinator
 	*tokens.Tokens
+	*snapshots.Snapshots
 
 	// mu guards running, cancel and closed.
 	mu      sync.Mutex
@@ -80,7 +82,7 @@ func New(cfg Config) (*UseCases, error) {
 	d, w := directory.New(core, h), work.New(core, h)
 	return &UseCases{
 		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe), Coordinator: methods.New(core, h, d, w),
-		Tokens: tokens.New(core),
+		Tokens: tokens.New(core), Snapshots: snapshots.New(core),
 	}, nil
 }
 

@@ -15,6 +15,7 @@ var (
 	typeProblem = []string{"application/problem+json"}
 	typeNDJSON  = []string{"application/x-ndjson"}
 	typeText    = []string{"text/plain; charset=utf-8"}
+	typeGzip    = []string{"application/gzip"}
 	typeSSE     = []string{"text/event-stream"}
 	noStore     = []string{"no-store"}
 	noBuffering = []string{"no"}

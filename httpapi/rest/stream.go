@@ -31,6 +31,7 @@ var (
 		errorFrame: func(problem []byte) []byte { return append(problem, '\n') },
 	}
 	text = format{contentType: typeText}
+	file = format{contentType: typeGzip}
 )
 
 const (
@@ -66,6 +67,24 @@ func (rq *Request) StartLines() (*Stream, error) { return rq.start(&jsonLines, "
 
 // StartText starts a stream of plain text. Its error is that nobody reads.
 func (rq *Request) StartText() (*Stream, error) { return rq.start(&text, "") }
+
+// StartFile starts a stream that is one compressed file, which is written by Write. Its
+// error is that nobody reads.
+func (rq *Request) StartFile() (*Stream, error) { return rq.start(&file, "") }
+
+// Write puts bytes into the buffer, and writes it once there is much in it: whoever
+// writes a long file waits for whoever reads it. Its error is that nobody reads, or that
+// the server closes.
+func (s *Stream) Write(p []byte) (int, error) {
+	n, _ := s.rq.out.Write(p)
+	if s.rq.out.Len() < maxPooledBuffer/2 {
+		return n, nil
+	}
+	if s.rq.router.streams.closed() {
+		return 0, http.ErrServerClosed
+	}
+	return n, s.Flush()
+}
 
 // start writes the headers and the preamble. The stream is not nil even if there
 // is an error.

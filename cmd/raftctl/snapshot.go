@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/backup"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/snapfile"
+)
+
+func (a *app) snapshotCmd() *cobra.Command {
+	return group("snapshot", "The whole state of the cluster as a file", a.snapshotSaveCmd(), a.snapshotInspectCmd(), a.snapshotVerifyCmd())
+}
+
+// snapshotFile is what is told of a snapshot, as JSON.
+type snapshotFile struct {
+	File string `json:"file"`
+	snapfile.Header
+	Rows   int            `json:"rows"`
+	Tables map[string]int `json:"tables,omitempty"`
+	Size   int64          `json:"size"`            // of the file
+	Bytes  int64          `json:"bytes,omitempty"` // uncompressed
+}
+
+func (a *app) snapshotSaveCmd() *cobra.Command {
+	var verify bool
+	dir := backup.Dir{Keep: 48}
+	cmd := &cobra.Command{
+		Use: "save FILE", Short: "Save the state of the cluster in a file; - is standard output", Args: cobra.MaximumNArgs(1),
+		Long: "Saves a state that is at least as new as the call. Nothing waits for it: writes go on meanwhile. The file has its name only\n" +
+			"once it is whole, checked and on the disk; if anything breaks, what was there before stays. It holds scripts, results and\n" +
+			"labels, and of tokens and secrets only their hashes. With --dir the file is called folkmoot-CLUSTER-INDEX-TIME.snap.gz, and\n" +
+			"the oldest ones of the cluster beyond --keep are removed. --verify also reads every row of it back.",
+		Example: "  raftctl snapshot save lab.snap.gz\n  raftctl snapshot save --dir /backup --keep 48 --verify",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0 && dir.Path == "" || len(args) == 1 && (dir.Path != "" || args[0] == ""):
+				return usage("snapshot save: give one of FILE and --dir")
+			case dir.Keep < 1:
+				return usage("--keep %d: at least 1", dir.Keep)
+			case cmd.Flags().Changed("keep") && dir.Path == "":
+				return usage("--keep is of --dir: a FILE is one file")
+			}
+			check := checkWhole
+			if verify {
+				check = checkEveryRow
+			}
+			write := func(w io.Writer) error { return a.download(cmd.Context(), w) }
+			switch {
+			case dir.Path != "":
+				return a.saveInDir(dir, write, check)
+			case args[0] == "-":
+				return a.pipeSnapshot(write, check)
+			}
+			if err := backup.Write(args[0], write, check); err != nil {
+				return err
+			}
+			return a.saved(args[0], 0)
+		},
+	}
+	cmd.Flags().BoolVar(&verify, "verify", false, "read every row back, as snapshot verify does, before the file has its name")
+	cmd.Flags().StringVar(&dir.Path, "dir", "", "directory to save into, in place of FILE")
+	cmd.Flags().IntVar(&dir.Keep, "keep", dir.Keep, "how many files of the cluster stay in --dir")
+	return cmd
+}
+
+// download writes the state of the cluster to w.
+func (a *app) download(ctx context.Context, w io.Writer) error {
+	body, _, err := a.client.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if n, err := io.Copy(w, body); err != nil {
+		return fmt.Errorf("after %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+func checkWhole(r io.Reader) error {
+	_, err := backup.Whole(r)
+	return err
+}
+
+func checkEveryRow(r io.Reader) error {
+	_, err := fsm.ReadFile(r)
+	return err
+}
+
+func (a *app) saveInDir(dir backup.Dir, write func(io.Writer) error, check func(io.Reader) error) error {
+	dir.Check = check
+	made, err := dir.Save(write)
+	if err != nil && made.Path == "" {
+		return err
+	}
+	return errors.Join(err, a.saved(made.Path, made.Removed))
+}
+
+// pipeSnapshot writes a snapshot to standard output, and checks it on its way.
+func (a *app) pipeSnapshot(write func(io.Writer) error, check func(io.Reader) error) error {
+	r, w := io.Pipe()
+	checked := make(chan error, 1)
+	go func() {
+		err := check(r)
+		_, rest := io.Copy(io.Discard, r) // the writer is never stopped by what is read
+		checked <- errors.Join(err, rest)
+	}()
+	err := write(io.MultiWriter(a.out, w))
+	w.Close()
+	if wrong := <-checked; err == nil {
+		err = wrong
+	}
+	return err
+}
+
+// saved tells which file there is now.
+func (a *app) saved(path string, removed int) error {
+	f, err := inspect(path)
+	if err != nil {
+		return err
+	}
+	line := fmt.Sprintf("%s: cluster %s at index %d, %d rows, %d bytes", path, f.Cluster, f.Index, f.Rows, f.Size)
+	if removed > 0 {
+		line += fmt.Sprintf("; %d older removed", removed)
+	}
+	return a.made(f, "snapshot/"+path, "%s", clean(line))
+}
+
+func (a *app) snapshotInspectCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "inspect FILE", Short: "Show what a snapshot is of, and how much is in it", Args: cobra.ExactArgs(1),
+		Long:              "Reads the file alone, and asks nobody. What is no whole snapshot is refused with the first line that is wrong.",
+		Example:           "  raftctl snapshot inspect lab.snap.gz",
+		PersistentPreRunE: a.offline,
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := inspect(args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(a.out, answer{
+				body: marshal(f), names: []string{"snapshot/" + args[0]},
+				table: func(bool) *table { return a.inspected(f) },
+			})
+		},
+	}
+}
+
+// inspect reads a snapshot to its end. Its error names the file.
+func inspect(path string) (snapshotFile, error) {
+	out := snapshotFile{File: path, Tables: map[string]int{}}
+	err := withFile(path, func(f *os.File) error {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		out.Size = info.Size()
+		in, err := snapfile.NewReader(f)
+		if err != nil {
+			return err
+		}
+		for {
+			table, _, err := in.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			out.Tables[table]++
+		}
+		out.Header, out.Rows, out.Bytes = in.Header(), in.Rows(), in.Bytes()
+		return nil
+	})
+	return out, err
+}
+
+// withFile opens a file for do; every error names it.
+func withFile(path string, do func(*os.File) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory", path)
+	}
+	if err := do(f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// inspected is the header and the number of rows of each table.
+func (a *app) inspected(f snapshotFile) *table {
+	t := a.table("what", "value")
+	t.row("cluster", f.Cluster)
+	t.row("index", f.Index)
+	t.row("term", f.Term)
+	t.row("level", f.Level)
+	t.row("created", f.Created.Format(time.RFC3339)+" by "+f.Coordinator)
+	t.row("format", fmt.Sprintf("%s, version %d", f.Format, f.Version))
+	t.row("size", fmt.Sprintf("%d bytes, %d uncompressed", f.Size, f.Bytes))
+	t.row("rows", f.Rows)
+	for _, name := range slices.Sorted(maps.Keys(f.Tables)) {
+		t.row("  "+name, f.Tables[name])
+	}
+	return t
+}
+
+func (a *app) snapshotVerifyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify FILE", Short: "Check that a snapshot is whole, unchanged, and of a state", Args: cobra.ExactArgs(1),
+		Long: "Reads the file alone, and asks nobody. It checks the hash over all lines, every row, and what rows say of each other, and\n" +
+			"ends with exit status 1 and the first line that is wrong.",
+		Example:           "  raftctl snapshot verify lab.snap.gz",
+		PersistentPreRunE: a.offline,
+		RunE: func(_ *cobra.Command, args []string) error {
+			out := snapshotFile{File: args[0]}
+			err := withFile(args[0], func(f *os.File) error {
+				info, err := f.Stat()
+				if err != nil {
+					return err
+				}
+				read, err := fsm.ReadFile(f)
+				if err != nil {
+					return err
+				}
+				out.Header, out.Rows, out.Bytes, out.Size = read.Header, read.Rows, read.Bytes, info.Size()
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return a.made(out, "snapshot/"+args[0], "%s: whole and unchanged, cluster %s at index %d, %d rows", clean(filepath.Clean(args[0])), clean(out.Cluster), out.Index, out.Rows)
+		},
+	}
+}

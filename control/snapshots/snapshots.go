@@ -1,0 +1,61 @@
+// Package snapshots holds the use cases about the whole state as a file: to write it out.
+package snapshots
+
+import (
+	"context"
+	"io"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// Snapshots is what doors call. Its methods are safe for concurrent use and return
+// *wire.Error for everything a caller can act on.
+type Snapshots struct {
+	*control.Core
+}
+
+// New returns the use cases.
+func New(core *control.Core) *Snapshots { return &Snapshots{core} }
+
+// Write writes a state as a file of package snapfile. Nothing waits for it meanwhile,
+// however slow w is; it ends with its context, and once its principal's token ends.
+type Write func(ctx context.Context, w io.Writer) error
+
+// Snapshot returns what writes a state that is at least as new as the call. Errors:
+// unavailable (also: the cluster is just being founded).
+func (s *Snapshots) Snapshot(ctx context.Context, who control.Principal) (Write, control.Fresh, error) {
+	if err := s.Authorize(who, control.Admin, control.Thing{}); err != nil {
+		return nil, control.Fresh{}, err
+	}
+	view, fresh, err := s.View(ctx, control.Read{Consistency: string(raftnode.Strict)})
+	if err == nil {
+		err = s.Authorize(who, control.Admin, control.Thing{}) // it may have ended while the read waited
+	}
+	if err != nil {
+		return nil, fresh, err
+	}
+	if view.ClusterID == "" {
+		return nil, fresh, wire.NotTried("the cluster has no id yet: it is just being founded; try again in a moment")
+	}
+	at := s.Now()
+	return func(ctx context.Context, w io.Writer) error {
+		held, release := s.Hold(ctx, who)
+		defer release()
+		return view.WriteFile(&during{held, w}, s.Self().ID, at)
+	}, fresh, nil
+}
+
+// during writes until its context ends.
+type during struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (d *during) Write(p []byte) (int, error) {
+	if err := context.Cause(d.ctx); err != nil {
+		return 0, err
+	}
+	return d.w.Write(p)
+}

@@ -1,0 +1,35 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/httpapi/rest"
+)
+
+func (a *API) snapshotRoutes() {
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/snapshot", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.snapshot})
+}
+
+// snapshot writes the whole state as one file. What cannot be written to its end is
+// broken off: nobody may take a piece for the whole.
+func (a *API) snapshot(rq *rest.Request) error {
+	return rq.LongRunning(0, func(ctx context.Context) error {
+		write, fresh, err := a.control.Snapshot(ctx, rq.Principal())
+		if rq.FreshFrom(fresh, err) != nil {
+			return err
+		}
+		s, err := rq.StartFile()
+		if err != nil {
+			return nil // the reader is gone
+		}
+		err = write(ctx, s)
+		if err == nil {
+			err = s.Flush()
+		}
+		s.AbortIfClosing()
+		s.Fail(err)
+		return nil
+	})
+}

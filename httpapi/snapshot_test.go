@@ -1,0 +1,49 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// The whole state is one file; what breaks off is no whole answer.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	d := serve(t)
+	long := strings.Repeat("0123456789abcdef", 40_000)
+	d.fake.snapshot = func(_ context.Context, w io.Writer) error {
+		for piece := long; piece != ""; {
+			n, err := io.WriteString(w, piece[:min(len(piece), 1000)])
+			if err != nil {
+				return err
+			}
+			piece = piece[n:]
+		}
+		return nil
+	}
+	a := d.do("GET", "/v1/snapshot", "").wantStatus(200)
+	if a.body != long || a.header.Get("Content-Type") != "application/gzip" || a.header.Get("X-Consistency") != "strict" {
+		t.Errorf("%d bytes with %v", len(a.body), a.header)
+	}
+	d.do("HEAD", "/v1/snapshot", "").wantStatus(200)
+	d.do("GET", "/v1/snapshot?index=3", "").wantProblem(400, wire.CodeInvalid, "index")
+	d.fake.refusal = wire.NotTried("no leader")
+	d.do("GET", "/v1/snapshot", "").wantProblem(503, wire.CodeUnavailable, "")
+
+	d.fake.snapshot = func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, long)
+		return errors.Join(err, errors.New("the disk of the state is gone"))
+	}
+	rs, err := d.client.Get("http://" + d.addr + "/v1/snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rs.Body.Close()
+	if got, err := io.ReadAll(rs.Body); err == nil {
+		t.Errorf("%d bytes, and no error: a piece is taken for the whole", len(got))
+	}
+}
