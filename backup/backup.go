@@ -180,16 +180,29 @@ type kept struct {
 	index    uint64
 }
 
-// retain removes the oldest snapshots of a cluster beyond Keep, but not the one called last.
-func (d Dir) retain(id, last string) (removed int, err error) {
+// Newest returns when the newest snapshot of a cluster in the directory was made, by its name; false: there is none, or
+// no directory yet.
+func (d Dir) Newest(id string) (at time.Time, ok bool, err error) {
+	all, err := d.list(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return time.Time{}, false, nil
+	}
+	if err != nil || len(all) == 0 {
+		return time.Time{}, false, err
+	}
+	at, err = time.Parse(stamp, all[len(all)-1].at)
+	return at, err == nil, err
+}
+
+// list returns the snapshots of a cluster, oldest first.
+func (d Dir) list(id string) (all []kept, err error) {
 	entries, err := os.ReadDir(d.Path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var all []kept
 	for _, e := range entries {
 		m := named.FindStringSubmatch(e.Name())
-		if m == nil || m[1] != cluster(id) || e.Name() == last || !e.Type().IsRegular() {
+		if m == nil || m[1] != cluster(id) || !e.Type().IsRegular() {
 			continue
 		}
 		if index, err := strconv.ParseUint(m[2], 10, 64); err == nil {
@@ -199,6 +212,16 @@ func (d Dir) retain(id, last string) (removed int, err error) {
 	slices.SortFunc(all, func(a, b kept) int {
 		return cmp.Or(strings.Compare(a.at, b.at), cmp.Compare(a.index, b.index))
 	})
+	return all, nil
+}
+
+// retain removes the oldest snapshots of a cluster beyond Keep, but not the one called last.
+func (d Dir) retain(id, last string) (removed int, err error) {
+	all, err := d.list(id)
+	if err != nil {
+		return 0, err
+	}
+	all = slices.DeleteFunc(all, func(k kept) bool { return k.name == last })
 	for len(all) > 0 && len(all) >= max(d.Keep, 1) {
 		if err := os.Remove(filepath.Join(d.Path, all[0].name)); err != nil {
 			return removed, fmt.Errorf("remove the oldest snapshot beyond %d: %w", d.Keep, err)

@@ -74,6 +74,14 @@ func TestTheNewestAreKept(t *testing.T) {
 	if got := namesIn(t, dir); !slices.Equal(got, want) {
 		t.Errorf("there are\n%q\nwant\n%q", got, want)
 	}
+	if at, ok, err := d.Newest("c1"); err != nil || !ok || !at.Equal(t0.Add(2*time.Hour)) {
+		t.Errorf("the newest is of %v, %v, %v", at, ok, err)
+	}
+	for _, none := range []backup.Dir{d, {Path: filepath.Join(dir, "nowhere")}} {
+		if at, ok, err := none.Newest("c3"); err != nil || ok {
+			t.Errorf("of a cluster without a file: %v, %v, %v", at, ok, err)
+		}
+	}
 	if made := save(t, d, snapshot("c1", 1, -9)); made.Removed != 1 {
 		t.Errorf("%+v: want one removed", made)
 	} else if _, err := os.Stat(made.Path); err != nil {

@@ -84,7 +84,7 @@ var may = map[string]struct {
 	"client":             {[]string{"wire", "wire/jsonrpc", "wire/awake", "wire/flow", "wire/hangup", "wire/trywrite"}, "an SDK has no server inside"},
 	"client/sessiontest": {[]string{"wire", "wire/jsonrpc"}, "for tests: the coordinator's end of a session"},
 	"client/worker":      {[]string{"wire", "client", "jobs/work"}, "a worker is a client that runs parts"},
-	"node":               {[]string{"wire", "access", "wire/unfinished", "wire/awake", "certfile", "certfile/authority", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "fsm/propose", "raftnode", "raftnode/disk", "raftnode/peer", "router", "router/route", "control", "control/home", "control/usecases", "httpapi", "httpapi/rest", "httpapi/ops", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
+	"node":               {[]string{"wire", "access", "backup", "wire/unfinished", "wire/awake", "certfile", "certfile/authority", "registry", "registry/lease", "jobs/dispatch", "jobs/work", "fsm", "fsm/propose", "raftnode", "raftnode/disk", "raftnode/peer", "router", "router/route", "control", "control/home", "control/usecases", "httpapi", "httpapi/rest", "httpapi/ops", "gateway/zmtp", "gateway/leco", "gateway/session", "gateway/tcp", "gateway/ws", "client", "client/worker"}, "puts one coordinator together"},
 	"integration/storm":  {nil, "for tests: which run only in a step of their own"},
 	"docs/figures":       {nil, "writes figures of the sources into the pages"},
 	"docs/restpage":      {nil, "writes the page of all REST requests from the contract"},

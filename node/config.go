@@ -82,6 +82,13 @@ type Config struct {
 	// or WhenRemovedRejoin.
 	WhenRemoved string
 
+	// BackupDir is where this coordinator keeps snapshots of the state while it leads, one
+	// every BackupInterval (default 1 h), of which the newest BackupKeep stay (default 48);
+	// "" is nowhere.
+	BackupDir      string
+	BackupInterval time.Duration
+	BackupKeep     int
+
 	Grace time.Duration // how long a lost coordinator's sessions wait before they expire, if their own leases are not longer; default 10 s
 
 	Logger *slog.Logger // default slog.Default
@@ -133,6 +140,9 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 const (
 	defaultGrace = 10 * time.Second
 	defaultDrain = 5 * time.Second
+
+	defaultBackupInterval = time.Hour
+	defaultBackupKeep     = 48
 )
 
 // allOnLoopback reports whether no port of this coordinator is reached from other
@@ -166,6 +176,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Topology = cmp.Or(c.Topology, "mesh")
 	c.Version = cmp.Or(c.Version, "dev")
 	c.Grace = cmp.Or(c.Grace, defaultGrace)
+	c.BackupInterval = cmp.Or(c.BackupInterval, defaultBackupInterval)
+	c.BackupKeep = cmp.Or(c.BackupKeep, defaultBackupKeep)
 	c.WhenRemoved = cmp.Or(c.WhenRemoved, WhenRemovedExit)
 	if c.Drain < 0 {
 		if c.Drain = 0; !c.allOnLoopback() {

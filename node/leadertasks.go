@@ -23,6 +23,9 @@ func (n *Node) registerLeaderTasks() {
 	n.raft.WhileLeading("lost homes", n.expireLostHomes)
 	n.raft.WhileLeading("removed members", n.forgetRemovedMembers)
 	n.raft.WhileLeading("dispatch", n.dispatchJobs)
+	if n.cfg.BackupDir != "" {
+		n.raft.WhileLeading("backups", n.keepBackups)
+	}
 }
 
 // expireLostHomes ends the sessions of coordinators that are gone.

@@ -53,6 +53,7 @@ var (
 	healthyDesc    = desc("member_healthy", "Whether a member is well, as this coordinator sees it: it answers, knows a leader and has nearly all of the log.", "coordinator")
 	votersDesc     = desc("voters", "Members with a vote, in the newest configuration that is known here.")
 	membersDesc    = desc("members", "All members, in the newest configuration that is known here.")
+	backupDesc     = desc("backup_last_success_timestamp_seconds", "When the newest snapshot in --backup-dir was made; absent while there is none.")
 	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
 	channelDesc    = desc("leco_channel_total", "What LECO's data and log channels have seen.", "channel", "what")
 	nativeDesc     = desc("native_total", "What the doors for native sessions have seen: connections refused, forged senders, connections cut off as slow, dead or broken.", "what")
@@ -73,7 +74,7 @@ var (
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
-		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, lecoDesc, channelDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
 		expiryDesc, reloadDesc, refusedDesc,
 	} {
@@ -102,6 +103,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.disk(st.Disk)
 	to.certificates(&c.n.certs)
 	to.refusals(c.n.port.Refused())
+	if at := c.n.lastBackup.Load(); at != 0 {
+		to.gauge(backupDesc, float64(at))
+	}
 	to.nativeDoors(c.n.native.hub.Counts())
 	to.lecoDoor(&c.n.leco)
 }

@@ -60,8 +60,9 @@ type Node struct {
 	hurryOnce     sync.Once
 	draining      atomic.Bool // Hurry would cut something short
 	membership    *membership
-	closing       atomic.Bool // set before anything is closed, so that readiness ends first
-	groupMu       sync.Mutex  // held by recordGroup
+	closing       atomic.Bool  // set before anything is closed, so that readiness ends first
+	groupMu       sync.Mutex   // held by recordGroup
+	lastBackup    atomic.Int64 // when the newest snapshot in BackupDir was made, in s of the wall clock; 0: there is none
 
 	reloaders []reloader // fixed once Open has returned
 	reloadMu  sync.Mutex // held by Reload

@@ -96,6 +96,12 @@ func (c Config) checkTimes() error {
 	if c.Drain > maxDrain {
 		return fmt.Errorf("--drain %s: at most %s", c.Drain, maxDrain)
 	}
+	if i := c.BackupInterval; i != 0 && (i < time.Second || i > 31*24*time.Hour) {
+		return fmt.Errorf("--backup-interval %s: 1s to 744h", i)
+	}
+	if c.BackupKeep < 0 || c.BackupKeep > 100_000 {
+		return fmt.Errorf("--backup-keep %d: 1 to 100000", c.BackupKeep)
+	}
 	return nil
 }
 
