@@ -31,13 +31,15 @@ func Chart(root, scratch, version string) (map[string]string, error) {
 		}
 		return Compose(scratch, filepath.Join(root, base), dirs...)
 	}
-	base, err := compose("base", "networkpolicy", "monitoring")
+	base, err := compose("base", "networkpolicy", "monitoring", "backup")
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range base {
 		switch o.Kind {
-		case "StatefulSet": // one for each lock, below
+		case "StatefulSet", "CronJob": // one for each lock, below
+		case "PersistentVolumeClaim":
+			files[o.file()] = when(".Values.backup.enabled", o.template())
 		case "NetworkPolicy":
 			files[o.file()] = when(".Values.networkPolicy", o.template())
 		case "PodMonitor":
@@ -46,9 +48,9 @@ func Chart(root, scratch, version string) (map[string]string, error) {
 			files[o.file()] = made + o.template()
 		}
 	}
-	sets, condition := "", "if"
+	sets, backups, condition := "", "", "if"
 	for _, lock := range locks {
-		objects, err := compose(lock.base, lock.components...)
+		objects, err := compose(lock.base, append([]string{"backup"}, lock.components...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -57,12 +59,15 @@ func Chart(root, scratch, version string) (map[string]string, error) {
 			switch o.Kind {
 			case "StatefulSet":
 				sets += fmt.Sprintf("{{- %s %s }}\n%s", condition, is, o.template())
-				condition = "else if"
+			case "CronJob":
+				backups += fmt.Sprintf("{{- %s %s }}\n%s", condition, is, o.template())
 			case "Issuer", "Certificate":
 				files[o.file()] = when(is, o.template())
 			}
 		}
+		condition = "else if"
 	}
+	files["templates/cronjob-folkmoot-backup.yaml"] = when(".Values.backup.enabled", backups+"{{- end }}\n")
 	files["templates/statefulset-folkmoot.yaml"] = made + sets + "{{- end }}\n"
 	return files, nil
 }
@@ -120,6 +125,10 @@ func (o Object) template() string {
 		o.at("data")["bootstrap-expect"] = e.add("quote .Values.replicas")
 	case "StatefulSet":
 		o.templateSet(&e)
+	case "CronJob":
+		o.templateBackup(&e)
+	case "PersistentVolumeClaim":
+		templateClaim(o.at("spec"), &e, ".Values.backup.storage")
 	}
 	return e.put(string(o.YAML()))
 }
@@ -145,9 +154,25 @@ func (o Object) templateSet(e *expressions) {
 			attributes[names] = strings.ReplaceAll(attributes[names].(string), "svc.cluster.local", "svc."+e.add(".Values.clusterDomain"))
 		}
 	}
-	claim := o.at("spec")["volumeClaimTemplates"].([]any)[0].(map[string]any)["spec"].(map[string]any)
-	claim["storageClassName"] = e.add("toJson .Values.storage.className")
-	claim["resources"].(map[string]any)["requests"].(map[string]any)["storage"] = e.add("quote .Values.storage.size")
+	templateClaim(o.at("spec")["volumeClaimTemplates"].([]any)[0].(map[string]any)["spec"].(map[string]any), e, ".Values.storage")
+}
+
+func (o Object) templateBackup(e *expressions) {
+	o.at("spec")["schedule"] = e.add("quote .Values.backup.schedule")
+	container := o.at("spec", "jobTemplate", "spec", "template", "spec")["containers"].([]any)[0].(map[string]any)
+	container["image"] = e.add("quote .Values.image")
+	args := container["args"].([]any)
+	for i, a := range args {
+		if strings.HasPrefix(a.(string), "--keep=") {
+			args[i] = "--keep=" + e.add("int .Values.backup.keep")
+		}
+	}
+}
+
+// templateClaim has the size and class of a claim from the values at a place.
+func templateClaim(claim map[string]any, e *expressions, values string) {
+	claim["storageClassName"] = e.add("toJson " + values + ".className")
+	claim["resources"].(map[string]any)["requests"].(map[string]any)["storage"] = e.add("quote " + values + ".size")
 }
 
 // at returns the mapping at a path, which is there.

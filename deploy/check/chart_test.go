@@ -153,6 +153,7 @@ func TestChartValues(t *testing.T) {
 	for _, v := range []map[string]any{
 		{"lock": "cert-manager", "clusterDomain": "example.org", "monitoring": true},
 		{"image": "registry.example.org:5000/folkmoot@sha256:" + strings.Repeat("0", 64), "replicas": 7, "extraArgs": []any{"--election-timeout=2s", "--leco-addr=127.0.0.1:12300"}},
+		{"lock": "none", "backup": map[string]any{"schedule": "5 4 * * *", "keep": 7, "storage": map[string]any{"className": "far", "size": "2Gi"}}},
 		{"storage": map[string]any{"className": "fast", "size": "1Ti"}, "affinity": nil},
 	} {
 		objects, err := template(v)
@@ -174,12 +175,16 @@ func TestChartValues(t *testing.T) {
 		if v["clusterDomain"] != nil && strings.Contains(text, "cluster.local") {
 			t.Errorf("with another domain cluster.local is left:\n%s", text)
 		}
+		if v["backup"] != nil && !(strings.Contains(text, "- --keep=7\n") && strings.Contains(text, "schedule: 5 4 * * *\n") && strings.Contains(text, "storage: 2Gi\n")) {
+			t.Errorf("the values of the backup are left out:\n%s", text)
+		}
 		if v["extraArgs"] != nil && !strings.Contains(text, "- --election-timeout=2s\n") {
 			t.Errorf("the extra arguments are left out:\n%s", text)
 		}
 	}
 	for want, v := range map[string]map[string]any{
 		"lock":     {"lock": "tls"},
+		"keep":     {"backup": map[string]any{"keep": 0}},
 		"replica":  {"replica": 3},
 		"replicas": {"replicas": "3"},
 		"storage":  {"storage": map[string]any{"class": "fast"}},

@@ -34,7 +34,7 @@ func sets(t *testing.T) map[string][]Object {
 	for _, name := range folders(t, "components") {
 		base, components := "overlays/dev", []string{name}
 		if name == "tokens" || strings.HasPrefix(name, "tls-") {
-			base, components = "base", []string{"non-voters", "workers", name}
+			base, components = "base", []string{"non-voters", "workers", "backup", name}
 		}
 		objects, err := compose(t, base, components...)
 		if err != nil {
@@ -174,7 +174,7 @@ func TestNamesToHoldOnTo(t *testing.T) {
 		all := typed(t, objects)
 		want := []string{"ConfigMap/folkmoot-cluster", "PodDisruptionBudget/folkmoot", "Service/folkmoot", "Service/folkmoot-peers", "ServiceAccount/folkmoot", "StatefulSet/folkmoot"}
 		if overlay != "dev" {
-			want = append(want, "NetworkPolicy/folkmoot")
+			want = append(want, "NetworkPolicy/folkmoot", "CronJob/folkmoot-backup", "PersistentVolumeClaim/folkmoot-backup")
 		}
 		for _, name := range want {
 			if all[name] == nil {
@@ -323,7 +323,7 @@ func TestNonVotersAreLikeVoters(t *testing.T) {
 // What a component locks, it locks at all that are there.
 func TestLocksReachAllPods(t *testing.T) {
 	for _, lock := range []string{"tls-own-ca", "tls-cert-manager"} {
-		objects, err := compose(t, "base", "non-voters", "workers", lock)
+		objects, err := compose(t, "base", "non-voters", "workers", "backup", lock)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,15 +339,18 @@ func TestLocksReachAllPods(t *testing.T) {
 					t.Errorf("%s: %s of %s is %q, which nothing is mounted at", lock, v, name, env[v])
 				}
 			}
-			worker := name == "Deployment/folkmoot-worker"
+			worker, backup := name == "Deployment/folkmoot-worker", name == "CronJob/folkmoot-backup"
 			for _, v := range pod.Spec.Volumes {
 				if s := v.Secret; worker && s != nil && (s.SecretName == "folkmoot-token" || s.SecretName != "folkmoot-worker-token" && len(s.Items) != 1) {
 					t.Errorf("%s: a worker is given %s whole", lock, s.SecretName)
 				}
+				if s := v.Secret; backup && s != nil && s.SecretName != "folkmoot-token" && len(s.Items) != 1 {
+					t.Errorf("%s: the backup is given %s whole, with its key", lock, s.SecretName)
+				}
 			}
 		}
-		if seen != 3 {
-			t.Errorf("%s: %d kinds of pods, want 3", lock, seen)
+		if seen != 4 {
+			t.Errorf("%s: %d kinds of pods, want 4", lock, seen)
 		}
 	}
 }
