@@ -165,7 +165,7 @@ func TestAFileOfNoStateIsRefused(t *testing.T) {
 
 // What version 1 wrote, every later binary reads to the same rows. The file is never written again.
 func TestFileOfVersion1(t *testing.T) {
-	text, err := os.ReadFile("testdata/file-v1.golden")
+	text, err := os.ReadFile("testdata/file-v1.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
