@@ -57,7 +57,7 @@ func (c *cluster) pythonSDK(native map[string]string, env []string, tests ...str
 		c.t.Fatal(err)
 	}
 	args := python(c.t, tests...)
-	ctx, cancel := context.WithTimeout(c.t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = filepath.Join("..", "sdk", "python")

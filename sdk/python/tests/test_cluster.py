@@ -123,7 +123,7 @@ class WithCluster(Scripts, Base):
         await asyncio.get_running_loop().run_in_executor(
             None, lambda: urllib.request.urlopen(request, timeout=30).close()
         )
-        await asyncio.wait_for(laser.lost.wait(), 10)
+        await asyncio.wait_for(laser.lost.wait(), 60)
         assert laser.error is not None
         self.assertIn(laser.error.code, ("not_found", "forbidden"))
 
@@ -133,7 +133,7 @@ class WithCluster(Scripts, Base):
             "twice", CLUSTER[1]["id"], session=first.id, secret=first.secret, namespace=first.namespace
         )
         self.assertEqual((second.full_name, second.home), (first.full_name, CLUSTER[1]["id"]))
-        await asyncio.wait_for(first.lost.wait(), 10)
+        await asyncio.wait_for(first.lost.wait(), 60)
         await second.send(second.full_name, b"to myself")
         self.assertEqual((await second.receive(10)).payload, [b"to myself"])
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 import unittest
 from typing import Any, AsyncIterator, Callable, List, Optional
+from unittest import mock
 
 import folkmoot
 from folkmoot import frame
@@ -31,7 +32,7 @@ class Base(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(s.close)
         return s
 
-    async def until(self, what: str, ok: Callable[[], bool], patience: float = 10.0) -> None:
+    async def until(self, what: str, ok: Callable[[], bool], patience: float = 60.0) -> None:
         end = time.monotonic() + patience
         while not ok():
             self.assertLess(time.monotonic(), end, what)
@@ -54,7 +55,7 @@ class SignIn(Base):
     async def test_what_is_no_bytes_is_encoded_or_said_to_be_wrong(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
         await gui.send("n1.laser", "\u00e9", bytearray(b"two"), memoryview(b"three"))
-        self.assertEqual((await laser.receive(5)).payload, ["\u00e9".encode(), b"two", b"three"])
+        self.assertEqual((await laser.receive(60)).payload, ["\u00e9".encode(), b"two", b"three"])
         for wrong in (7, {"a": 1}, None):
             with self.assertRaisesRegex(TypeError, "bytes or str, not"):
                 await gui.send("n1.laser", wrong)  # type: ignore[arg-type]
@@ -114,7 +115,7 @@ class Messages(Base):
     async def test_delivered_and_received(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser", [self.cluster.at("n1").address])
         delivered = await gui.send("laser", b"\x00\xff", b"", b"three")
-        m = await laser.receive(5)
+        m = await laser.receive(60)
         self.assertEqual(
             (m.sender, m.to, m.payload, m.conversation),
             ("n1.gui", "n1.laser", [b"\x00\xff", b"", b"three"], delivered.conversation),
@@ -172,7 +173,7 @@ class Messages(Base):
         ]
         await asyncio.gather(*sent)
         self.assertEqual(
-            [len(m.payload[0]) for m in [await laser.receive(5) for _ in range(3)]], [len(large), 5, 70000]
+            [len(m.payload[0]) for m in [await laser.receive(60) for _ in range(3)]], [len(large), 5, 70000]
         )
         order = [m.to for m in self.cluster.at("n1").received if m.type == frame.ANY]
         self.assertEqual(order[0], "n1.gui", "a small message to somebody else waits behind a large one")
@@ -181,12 +182,13 @@ class Messages(Base):
         gui = await self.sign_in("gui")
         for odd in (b"{", b"[" * 60_000, b'{"result": 1}', b'{"error": 3}', b'"x"', b'{"method": 3}', b"[1]"):
             await gui.send("gui", odd, type=frame.JSON)
-            self.assertEqual((await gui.receive(5)).payload, [odd])
+            self.assertEqual((await gui.receive(60)).payload, [odd])
 
+    @mock.patch.object(session_module, "MAX_INBOX", 50)
     async def test_a_full_inbox_says_busy(self) -> None:
         gui, laser = await self.sign_in("gui"), await self.sign_in("laser")
-        await asyncio.gather(*(gui.post("laser", b"x") for _ in range(session_module.MAX_INBOX + 1)))
-        answer = (await gui.receive(5)).content
+        await asyncio.gather(*(gui.post("laser", b"x") for _ in range(51)))
+        answer = (await gui.receive(60)).content
         self.assertEqual((answer["error"]["data"]["code"], laser.refused), ("busy", 1))
         self.assertEqual([m.payload async for m in _first(laser, 3)], [[b"x"]] * 3)
 
@@ -196,7 +198,7 @@ class Messages(Base):
         await asyncio.gather(
             gui.send("n1.gui", b"1"), gui.lookup("gui"), gui.send("n1.gui", b"2"), gui.send("n1.gui", b"3")
         )
-        self.assertEqual([(await gui.receive(5)).payload[0] for _ in range(3)], [b"1", b"2", b"3"])
+        self.assertEqual([(await gui.receive(60)).payload[0] for _ in range(3)], [b"1", b"2", b"3"])
 
 
 async def _first(s: folkmoot.Session, n: int) -> AsyncIterator[folkmoot.Message]:
@@ -266,7 +268,7 @@ class Calls(Base):
             ("fly", None, "error", {"code": -32601, "message": "there is no method 'fly'"}),
         ]:
             asked = self.cluster.ask("n1.laser", method, params)
-            answer = await asyncio.wait_for(asked, 10)
+            answer = await asyncio.wait_for(asked, 60)
             self.assertEqual(answer.content[key], wanted)
         await self.until("each answer has its outcome", lambda: not self.laser._link._sent)
         self.assertFalse(self.laser._inbox)
@@ -299,10 +301,11 @@ class Calls(Base):
         late = json.dumps({"jsonrpc": "2.0", "id": 1, "result": None}).encode()
         await self.laser.send("gui", late, conversation=conversation, type=frame.JSON)
         await self.laser.send("gui", b"next")
-        self.assertEqual((await self.gui.receive(5)).payload, [b"next"])
+        self.assertEqual((await self.gui.receive(60)).payload, [b"next"])
 
+    @mock.patch.object(session_module, "MAX_INBOX", 50)
     async def test_too_many_requests_are_told_busy(self) -> None:
-        calls = [self.gui.call("laser", "forever", timeout=120) for _ in range(session_module.MAX_INBOX)]
+        calls = [self.gui.call("laser", "forever", timeout=120) for _ in range(50)]
         waiting = [asyncio.ensure_future(call) for call in calls]
         await self.until("all run", lambda: self.called == len(waiting), patience=60)
         with self.assertRaises(folkmoot.MethodError) as busy:
@@ -324,10 +327,10 @@ class Calls(Base):
             come.set()
 
         await self.gui.notify("laser", "note")
-        await asyncio.wait_for(come.wait(), 5)
+        await asyncio.wait_for(come.wait(), 60)
         batch = [{"jsonrpc": "2.0", "id": 5, "method": "pong"}, {"jsonrpc": "2.0", "method": "pong"}, 3]
         await self.gui.send("laser", json.dumps(batch).encode(), type=frame.JSON)
-        answer = (await self.gui.receive(5)).content
+        answer = (await self.gui.receive(60)).content
         self.assertEqual(
             [(t["id"], "result" in t, t.get("error", {}).get("code")) for t in answer],
             [(5, True, None), (None, False, -32600)],
@@ -373,7 +376,7 @@ class Moves(Base):
             with self.assertRaises(folkmoot.Unknown):
                 await unknown
         await later
-        self.assertEqual((await laser.receive(5)).payload, [b"later"])
+        self.assertEqual((await laser.receive(60)).payload, [b"later"])
 
     async def test_what_only_a_part_had_gone_of_is_sent_again(self) -> None:
         laser, gui = await self.sign_in("laser"), await self.sign_in("gui", [self.cluster.at("n2").address])
@@ -383,7 +386,7 @@ class Moves(Base):
         await self.until("it is stuck", lambda: laser._link._connection is not None and laser._link._connection._paused)
         await self.cluster.at("n1").kill()
         await asyncio.gather(*sent)
-        self.assertEqual([len((await gui.receive(5)).payload[0]) for _ in sent], [len(large), 9])
+        self.assertEqual([len((await gui.receive(60)).payload[0]) for _ in sent], [len(large), 9])
 
     async def test_a_repeatable_call_is_asked_again(self) -> None:
         laser = await self.sign_in("laser")
@@ -429,7 +432,7 @@ class Lost(Base):
     async def test_taken_over_by_another(self) -> None:
         first = await self.sign_in("laser")
         second = await self.sign_in("laser", session=first.id, secret=first.secret)
-        await asyncio.wait_for(first.lost.wait(), 5)
+        await asyncio.wait_for(first.lost.wait(), 60)
         assert first.error is not None
         self.assertEqual(first.error.code, "conflict")
         with self.assertRaises(folkmoot.SessionLost):
@@ -442,7 +445,7 @@ class Lost(Base):
         self.cluster.rows["n1.laser"].id = "somebody else"
         for p in list(self.cluster.at("n1").peers):
             p.writer.transport.abort()
-        await asyncio.wait_for(laser.lost.wait(), 5)
+        await asyncio.wait_for(laser.lost.wait(), 60)
         assert laser.error is not None
         self.assertEqual(laser.error.code, "name_taken")
 
@@ -503,7 +506,7 @@ class TLS(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(cluster.stop)
         async with folkmoot.connect(cluster.addresses, "laser", tls=ssl.create_default_context(cafile=cert)) as laser:
             await laser.send("laser", b"x" * 200_000)
-            self.assertEqual(len((await laser.receive(5)).payload[0]), 200_000)
+            self.assertEqual(len((await laser.receive(60)).payload[0]), 200_000)
         with self.assertRaises(folkmoot.NotTried) as failed:  # the dead address that is tried last hides nothing
             await folkmoot.connect(
                 [*cluster.addresses, "127.0.0.1:1"], "laser", tls=ssl.create_default_context(), timeout=2
@@ -565,7 +568,7 @@ class WrongPorts(unittest.IsolatedAsyncioTestCase):
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         with self.assertRaises(folkmoot.NotTried):  # a silent one is asked what it is after 1 s, for 0.5 s
             await folkmoot.connect([f"127.0.0.1:{server.sockets[0].getsockname()[1]}"], "laser", timeout=1.2)
-        await asyncio.wait_for(ended, 10)
+        await asyncio.wait_for(ended, 60)
         server.close()
 
 

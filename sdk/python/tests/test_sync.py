@@ -61,7 +61,7 @@ class Sync(unittest.TestCase):
         gui.send("laser", b"1")
         gui.send("laser", b"2")
         gui.notify("laser", "unheard of")
-        self.assertEqual([laser.receive(5).payload[0] for _ in range(2)], [b"1", b"2"])
+        self.assertEqual([laser.receive(60).payload[0] for _ in range(2)], [b"1", b"2"])
         for m in laser.messages():
             self.assertEqual(m.content["method"], "unheard of")
             break
