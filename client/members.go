@@ -76,6 +76,20 @@ func (c *Client) changeMember(ctx context.Context, r request) (wire.ChangedMembe
 	return out, meta, err
 }
 
+// Autopilot tells what the leader goes by when it changes the membership by itself, and how the members are.
+func (c *Client) Autopilot(ctx context.Context, r Read) (wire.Autopilot, Meta, error) {
+	var out wire.Autopilot
+	meta, err := c.do(ctx, request{method: http.MethodGet, path: "/autopilot", query: r.into(url.Values{}), extra: r.Wait}, &out)
+	return out, meta, err
+}
+
+// SetAutopilot sets some of it; what is nil stays as it is.
+func (c *Client) SetAutopilot(ctx context.Context, in wire.AutopilotSettings) (wire.Autopilot, Meta, error) {
+	var out wire.Autopilot
+	meta, err := c.do(ctx, request{method: http.MethodPut, path: "/autopilot", body: in, repeat: harmless}, &out)
+	return out, meta, err
+}
+
 // Leader names the leader.
 func (c *Client) Leader(ctx context.Context) (wire.Leader, Meta, error) {
 	var out wire.Leader

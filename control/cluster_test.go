@@ -267,6 +267,10 @@ func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
 
 func (s replica) ConfigIndex() uint64 { return 7 }
 
+func (s replica) Autopilot() raftnode.AutopilotSettings {
+	return raftnode.AutopilotSettings{CleanupDead: true, DeadAfter: time.Hour, MinVoters: 3, Stabilize: time.Second, MaxLag: 250}
+}
+
 func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChanged, error) {
 	return raftnode.MemberChanged{Member: raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, Index: 9}, nil
 }

@@ -170,6 +170,14 @@ var matrix = map[string]want{
 	"RemoveMember": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.RemoveMember(t.Context(), who, "", anyConfig))
 	}},
+	"Autopilot": {"cluster:read", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		_, _, err := n.Autopilot(t.Context(), who, control.Read{})
+		return err
+	}},
+	"SetAutopilot": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		_, _, err := n.SetAutopilot(t.Context(), who, wire.AutopilotSettings{})
+		return err
+	}},
 	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.Promote(t.Context(), who, "", anyConfig))
 	}},

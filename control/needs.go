@@ -17,6 +17,7 @@ type Replica interface {
 	LeaderInfo() (id, serverID, addr string, term uint64)
 	Members(ctx context.Context) ([]raftnode.MemberInfo, error)
 	ConfigIndex() uint64
+	Autopilot() raftnode.AutopilotSettings
 	AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (raftnode.MemberChanged, error)
 	RemoveMember(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
 	Promote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)

@@ -22,6 +22,7 @@ var catalogue = map[string]command{
 	KindFound:      handler(1, (*txn).found),
 	KindRaiseLevel: handler(1, (*txn).raiseLevel),
 	KindGroup:      handler(1, (*txn).writeGroup),
+	KindAutopilot:  handler(2, (*txn).setAutopilot),
 
 	access.KindCreate:    tableHandler(2, (*txn).access, (*access.Table).Create),
 	access.KindRevoke:    tableHandler(2, (*txn).access, (*access.Table).Revoke),

@@ -6,6 +6,7 @@ import (
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Domain is a part of the state with rows and commands of its own; T is the type
@@ -107,14 +108,22 @@ func (clusterRows) Verify() error { return nil }
 func (c clusterRows) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		if c.s.Group.Term > 0 {
-			yield(rowGroup, &c.s.Group)
+			if !yield(rowGroup, &c.s.Group) {
+				return
+			}
+		}
+		if c.s.Autopilot != (wire.AutopilotSettings{}) {
+			yield(rowAutopilot, &c.s.Autopilot)
 		}
 	}
 }
 
 func (c clusterRows) Load(name string, decode func(any) error) (known bool, err error) {
-	if name != rowGroup {
-		return false, nil
+	switch name {
+	case rowGroup:
+		return true, c.s.loadGroup(decode)
+	case rowAutopilot:
+		return true, c.s.loadAutopilot(decode)
 	}
-	return true, c.s.loadGroup(decode)
+	return false, nil
 }

@@ -104,6 +104,21 @@ func (s *randomLog) body(kind string) any {
 			g.Servers = append(g.Servers, fsm.Server{ID: id, ServerID: id + "/1", Suffrage: s.one("voter", "nonvoter")})
 		}
 		return g
+	case fsm.KindAutopilot:
+		c := wire.AutopilotSettings{}
+		if s.often(50) {
+			c.CleanupDead = new(s.often(50))
+		}
+		if s.often(50) {
+			c.DeadAfter = new(wire.Duration(s.r.IntN(3)) * wire.Duration(time.Hour))
+		}
+		if s.often(50) {
+			c.MinVoters = new(s.r.IntN(4))
+		}
+		if s.often(30) {
+			c.Stabilization, c.MaxLag = new(wire.Duration(s.r.IntN(5)-1)*wire.Duration(time.Second)), new(s.r.Uint64N(3))
+		}
+		return c
 	case registry.KindAnnounce:
 		c := announce(fmt.Sprint("n", s.r.IntN(5)))
 		c.Coordinator.ServerID += s.one("", "", "b")

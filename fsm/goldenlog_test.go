@@ -93,6 +93,8 @@ func TestGoldenLogs(t *testing.T) {
 			entries = largerLimits
 		case "level2":
 			entries = levelTwo
+		case "autopilot":
+			entries = autopilot
 		}
 		if err := os.WriteFile(file, writeLog(entries(t)), 0o644); err != nil {
 			t.Fatal(err)
@@ -168,6 +170,19 @@ func (r *recorder) entry(commands ...command) {
 		}
 	}
 	r.entries = append(r.entries, lines)
+}
+
+// autopilot is a log of settings of the autopilot, of which a cluster of level 2 is the first to know.
+func autopilot(t *testing.T) [][][]byte {
+	r := &recorder{t: t, machine: fsm.New()}
+	r.entry(command{fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2}})
+	set := func(c wire.AutopilotSettings) command { return command{fsm.KindAutopilot, c} }
+	r.entry(set(wire.AutopilotSettings{CleanupDead: new(false)}))
+	r.entry(set(wire.AutopilotSettings{DeadAfter: new(wire.Duration(time.Hour)), MinVoters: new(3)}), set(wire.AutopilotSettings{MinVoters: new(5)}))
+	r.entry(set(wire.AutopilotSettings{}))
+	r.entry(set(wire.AutopilotSettings{CleanupDead: new(false), Stabilization: new(wire.Duration(0)), MaxLag: new(uint64(1))}))
+	r.entry(set(wire.AutopilotSettings{CleanupDead: new(true)}))
+	return r.entries
 }
 
 // levelTwo is a log of a cluster that was founded at level 2: tokens, what they

@@ -27,6 +27,7 @@ type State struct {
 	ClusterID string // "" until the cluster is founded
 	Level     int
 	Group     Group // raft's, as a leader wrote it down last
+	Autopilot wire.AutopilotSettings
 	Access    *access.Table
 	Registry  *registry.Table
 	Jobs      *jobs.Table

@@ -66,6 +66,8 @@ type UseCases interface {
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
 	AddMember(ctx context.Context, who control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error)
+	Autopilot(ctx context.Context, who control.Principal, r control.Read) (wire.Autopilot, control.Fresh, error)
+	SetAutopilot(ctx context.Context, who control.Principal, in wire.AutopilotSettings) (wire.Autopilot, uint64, error)
 	RemoveMember(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
 	Promote(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
 	Demote(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)

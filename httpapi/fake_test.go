@@ -423,6 +423,22 @@ func (f *fake) Members(ctx context.Context, _ control.Principal, r control.Read)
 	return wire.Members{ConfigIndex: configIndex, Members: []wire.Member{member, second}}, fresh, err
 }
 
+func (f *fake) Autopilot(ctx context.Context, _ control.Principal, r control.Read) (wire.Autopilot, control.Fresh, error) {
+	fresh, err := f.read(ctx, r)
+	return wire.Autopilot{
+		CleanupDead: true, DeadAfter: wire.Duration(24 * time.Hour), MinVoters: 3, Stabilization: wire.Duration(10 * time.Second), MaxLag: 250,
+		FailureTolerance: -1, Servers: []wire.ServerHealth{{ID: "n1", ServerID: "n1/1", Healthy: true}, {ID: "n2", ServerID: "n2/2", Reason: "knows no leader"}},
+	}, fresh, err
+}
+
+func (f *fake) SetAutopilot(ctx context.Context, who control.Principal, in wire.AutopilotSettings) (wire.Autopilot, uint64, error) {
+	if in.MinVoters != nil && *in.MinVoters < 1 {
+		return wire.Autopilot{}, 0, wire.Invalid("min_voters", "there is at least 1 voter")
+	}
+	out, _, err := f.Autopilot(ctx, who, control.Read{})
+	return out, 43, err
+}
+
 // configIndex is that of the configuration, which no change of the fake changes.
 const configIndex = 41
 

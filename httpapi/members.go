@@ -18,6 +18,8 @@ func (a *API) memberRoutes() {
 	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/members/:id", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: forceParams, Handle: a.changeMember(a.control.RemoveMember)})
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/promote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: casParams, Handle: a.changeMember(a.control.Promote)})
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/members/:id/demote", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: forceParams, Handle: a.changeMember(a.control.Demote)})
+	a.Handle(rest.Route{Method: http.MethodGet, Path: "/autopilot", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.autopilot})
+	a.Handle(rest.Route{Method: http.MethodPut, Path: "/autopilot", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.setAutopilot})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/leader", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.leader})
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/leader/transfer", Right: control.ClusterWrite, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.transfer})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/level", Right: control.ClusterRead, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.level})
@@ -157,6 +159,24 @@ func decodeIfAny(rq *rest.Request, fields strictjson.Fields, in any) error {
 		return err
 	}
 	return rest.DecodeStrict(rq.Body(), fields, in)
+}
+
+func (a *API) autopilot(rq *rest.Request) error { return rest.Read(rq, a.control.Autopilot) }
+
+var autopilotFields = strictjson.FieldsOf[wire.AutopilotSettings]()
+
+// setAutopilot leaves what is not in the body as it is. It answers what holds then.
+func (a *API) setAutopilot(rq *rest.Request) error {
+	var in wire.AutopilotSettings
+	if err := rq.Decode(autopilotFields, &in); err != nil {
+		return err
+	}
+	out, index, err := a.control.SetAutopilot(rq.Context(), rq.Principal(), in)
+	if err != nil {
+		return err
+	}
+	rq.WrittenAt(index)
+	return rq.JSON(http.StatusOK, out)
 }
 
 func (a *API) level(rq *rest.Request) error { return rest.Read(rq, a.control.Level) }

@@ -199,7 +199,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 		HeartbeatTimeout: o.cfg.HeartbeatTimeout, ElectionTimeout: o.cfg.ElectionTimeout,
 		DisableFastElection: o.cfg.DisableFastElection, DisableCommitInjection: o.cfg.DisableCommitInjection,
 		SnapshotInterval: o.cfg.SnapshotInterval, SnapshotThreshold: o.cfg.SnapshotThreshold, TrailingLogs: o.cfg.TrailingLogs,
-		OnRemoved: o.membership.change, Logger: o.log, Fatal: o.cfg.Fatal,
+		OnRemoved: o.membership.change, Autopilot: o.autopilot, Logger: o.log, Fatal: o.cfg.Fatal,
 	})
 	if err != nil {
 		return fmt.Errorf("--data-dir %s: %w", o.cfg.DataDir, err)

@@ -104,6 +104,8 @@ type Config struct {
 	Ping      time.Duration // pause between questions to each member: 1 s
 	Stabilize time.Duration // how long a new member must be well before it may vote: 10 s
 	MaxLag    uint64        // entries a new member may be behind when it gets its vote: 250
+	// Autopilot tells, of what the leader goes by if nothing is set, what holds now; nil: just that. It does not block.
+	Autopilot func(AutopilotSettings) AutopilotSettings
 
 	QueueCount int // proposals that may wait at the leader: 65536; then busy
 	QueueBytes int // bytes of them: 64 MiB

@@ -21,6 +21,9 @@ type (
 	MemberChanged = member.Changed
 )
 
+// AutopilotSettings are what the leader goes by when it changes the membership by itself.
+type AutopilotSettings = member.AutopilotSettings
+
 // SupersededError ends a process whose data directory runs elsewhere as well.
 type SupersededError = member.SupersededError
 
@@ -35,7 +38,7 @@ func (n *Node) memberConfig() member.Config {
 		Identity: n.identity, Calls: n.calls, Logger: n.log,
 		Join: c.Join, Announced: c.Announced, Certificate: c.Certificate, Resolve: c.Inject.Resolve,
 		Expect: c.Expect, NonVoter: c.NonVoter, Level: c.Level,
-		Ping: c.Ping, Stabilize: c.Stabilize, MaxLag: c.MaxLag,
+		Ping: c.Ping, Stabilize: c.Stabilize, MaxLag: c.MaxLag, Autopilot: c.Autopilot,
 	}
 }
 
@@ -81,6 +84,9 @@ func (h memberHost) HeldServers() []string { return h.n.unreachable.held.servers
 // Members lists raft's newest configuration, with what this node itself has
 // heard of each server. It asks nobody and so never fails while others do.
 func (n *Node) Members(context.Context) ([]MemberInfo, error) { return n.members.List(), nil }
+
+// Autopilot is what the leader goes by when it changes the membership by itself.
+func (n *Node) Autopilot() AutopilotSettings { return n.members.Settings() }
 
 // ConfigIndex is the index of the newest configuration that is committed, as far as this node's machine is; 0: it has
 // seen none yet.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -545,6 +546,76 @@ func TestConfigIndexOutlivesARestart(t *testing.T) {
 		leader.stop()
 		leader.start()
 		eventually(t, "it knows the configuration", func() bool { return leader.ConfigIndex() == want })
+	})
+}
+
+// The leader removes who has not answered for long: never below the least number of
+// voters, never if too few of the others answer, not a moment too early, one at a
+// time; and nobody if it is told so. Those without a vote go whoever is left.
+func TestDeadMembersAreRemoved(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		var cleanup atomic.Bool
+		var least atomic.Int64
+		least.Store(3)
+		settings := withConfig(func(c *raftnode.Config) {
+			c.Autopilot = func(s raftnode.AutopilotSettings) raftnode.AutopilotSettings {
+				s.CleanupDead, s.DeadAfter, s.MinVoters = cleanup.Load(), time.Minute, int(least.Load())
+				return s
+			}
+		})
+		all := []*server{}
+		for i := range 5 {
+			all = append(all, w.addServer(fmt.Sprint("n", i+1), settings, withConfig(func(c *raftnode.Config) {
+				c.Join, c.Expect = []string{"n1:1", "n2:1", "n3:1", "n4:1", "n5:1"}, 5
+			})))
+		}
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		members := func() (n int) {
+			list, err := leader.Members(background)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		cleanup.Store(true)
+		others[0].stop()
+		time.Sleep(55 * time.Second)
+		if n := members(); n != 5 {
+			t.Fatalf("after 55 seconds %d members are left", n)
+		}
+		time.Sleep(10 * time.Second)
+		if _, ok := member(t, leader, others[0].cfg.ID); ok || members() != 4 {
+			t.Fatalf("after 65 seconds %d members are left, %s among them: %t", members(), others[0].cfg.ID, ok)
+		}
+		cleanup.Store(false)
+		others[1].stop()
+		time.Sleep(2 * time.Minute)
+		if n := members(); n != 4 {
+			t.Fatalf("told to remove nobody, it has left %d", n)
+		}
+		least.Store(4)
+		cleanup.Store(true)
+		time.Sleep(time.Minute)
+		if n := members(); n != 4 {
+			t.Fatalf("of at least 4 voters %d are left", n)
+		}
+		least.Store(3)
+		eventually(t, "the second is removed", func() bool { return members() == 3 })
+		others[2].stop()
+		time.Sleep(3 * time.Minute)
+		if n := members(); n != 3 {
+			t.Fatalf("of at least 3 voters %d are left", n)
+		}
+		// Two are left, of which each is needed.
+		least.Store(1)
+		eventually(t, "the third is removed", func() bool { return members() == 2 })
+		others[3].stop()
+		time.Sleep(3 * time.Minute)
+		if n := members(); n != 2 {
+			t.Fatalf("without a majority %d are left", n)
+		}
 	})
 }
 

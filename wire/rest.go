@@ -339,6 +339,37 @@ type Members struct {
 	Next        string   `json:"next,omitempty"` // with a limit: ?after= of the next page
 }
 
+// AutopilotSettings are what the leader goes by when it changes the membership by itself.
+// It is the body of PUT /v1/autopilot: what is nil stays as it is.
+type AutopilotSettings struct {
+	CleanupDead   *bool     `json:"cleanup_dead,omitempty"`  // remove members that are dead
+	DeadAfter     *Duration `json:"dead_after,omitempty"`    // for so long a member has not answered
+	MinVoters     *int      `json:"min_voters,omitempty"`    // so many voters stay, dead or not
+	Stabilization *Duration `json:"stabilization,omitempty"` // for so long a member is well before it votes
+	MaxLag        *uint64   `json:"max_lag,omitempty"`       // entries that a member may be behind and be well
+}
+
+// Autopilot is the answer of GET and PUT /v1/autopilot: the settings that hold, and how the
+// members are.
+type Autopilot struct {
+	CleanupDead      bool           `json:"cleanup_dead"`
+	DeadAfter        Duration       `json:"dead_after"`
+	MinVoters        int            `json:"min_voters"`
+	Stabilization    Duration       `json:"stabilization"`
+	MaxLag           uint64         `json:"max_lag"`
+	Healthy          bool           `json:"healthy"`           // a leader is known, and every member is well
+	FailureTolerance int            `json:"failure_tolerance"` // healthy voters that may fail now; -1: no leader is known
+	Servers          []ServerHealth `json:"servers"`
+}
+
+// ServerHealth tells whether a member is well, as the coordinator asked sees it.
+type ServerHealth struct {
+	ID       string `json:"id"`
+	ServerID string `json:"server_id"`
+	Healthy  bool   `json:"healthy"`
+	Reason   string `json:"reason,omitempty"` // why it is not
+}
+
 // ChangedMember is the answer to DELETE /v1/members/{id}, promote and demote.
 type ChangedMember struct {
 	ID string `json:"id"`

@@ -32,6 +32,8 @@ func TestExitCodes(t *testing.T) {
 		"DELETE /jobs/j2":          wire.Job{ID: "j2", State: "done"},
 		"POST /members/n2/demote":  map[string]string{"id": "n2"},
 		"DELETE /components/n1.y":  map[string]any{"full_name": "n1.y", "index": 5},
+		"GET /autopilot":           autopilotOf(false),
+		"PUT /autopilot":           autopilotOf(true),
 		"POST /leader/transfer":    wire.Leader{ID: "n2", Term: 5},
 		"POST /level":              wire.RaisedLevel{Before: 1, Level: 2, Index: 9},
 		"GET /level":               wire.Level{Level: 1, Known: 2, Members: []wire.MemberLevel{{ID: "n1", ServerID: "n1/a", Level: 2}, {ID: "n2", ServerID: "n2/a"}}},
@@ -48,6 +50,11 @@ func TestExitCodes(t *testing.T) {
 		{"jobs forget j2", exitUsage, "", "--yes"},
 		{"jobs forget nobody -y", exitFailed, "", "not_found"},
 		{"members demote n2", exitDone, "member n2 demoted\nbefore: n1 voter, n2 nonvoter (configuration 41)\nafter:  n1 voter, n2 nonvoter (configuration 41)\n", ""},
+		{"autopilot health", exitFailed, "", "not healthy; no voter may fail"},
+		{"autopilot set dead_after=1h min_voters=3", exitDone, "cleanup_dead=true dead_after=1h0m0s min_voters=3 stabilization=10s max_lag=250\n", ""},
+		{"autopilot set dead_after", exitUsage, "", "want dead_after=VALUE"},
+		{"autopilot set dead_after=soon", exitUsage, "", "dead_after=soon"},
+		{"autopilot set colour=red", exitUsage, "", "the settings are"},
 		{"members demote n2 --force n1", exitUsage, "", "--force n2"},
 		{"members demote n2 -o json", exitDone, `{"id":"n2"}` + "\n", ""},
 		{"components remove n1.y --yes --reason old", exitDone, "component n1.y removed\n", ""},
@@ -327,5 +334,13 @@ func TestIndex(t *testing.T) {
 	})})
 	if code, out, errs := raftctl(t, f, "components", "get", "n1.x", "--index", "900", "--timeout", "1m", "-o", "json"); code != exitDone || !strings.Contains(out, `"index":900`) {
 		t.Errorf("a state that comes nearer: exit %d, stdout %q, stderr %q, want the one of index 900", code, out, errs)
+	}
+}
+
+// autopilotOf is an autopilot whose one member is well or not.
+func autopilotOf(healthy bool) wire.Autopilot {
+	return wire.Autopilot{
+		CleanupDead: true, DeadAfter: wire.Duration(time.Hour), MinVoters: 3, Stabilization: wire.Duration(10 * time.Second), MaxLag: 250, Healthy: healthy,
+		Servers: []wire.ServerHealth{{ID: "n1", ServerID: "n1/1", Healthy: healthy}},
 	}
 }

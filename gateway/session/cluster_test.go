@@ -187,6 +187,7 @@ func (s replica) WaitInTouch(context.Context) error {
 func (s replica) Status() raftnode.Status                                { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { return nil, nil }
 func (s replica) ConfigIndex() uint64                                    { return 0 }
+func (s replica) Autopilot() raftnode.AutopilotSettings                  { return raftnode.AutopilotSettings{} }
 
 func (s replica) RemoveMember(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
 	return raftnode.MemberChanged{}, errors.ErrUnsupported

@@ -7,9 +7,27 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// AutopilotSettings are what the leader goes by when it changes the membership by itself.
+type AutopilotSettings struct {
+	CleanupDead bool          // remove members that are dead
+	DeadAfter   time.Duration // for so long a member has not answered
+	MinVoters   int           // so many voters stay, dead or not
+	Stabilize   time.Duration // for so long a member is well before it may vote
+	MaxLag      uint64        // entries that a member may be behind and be well, or get its vote
+}
+
+// Settings are those of now.
+func (m *Manager) Settings() AutopilotSettings {
+	s := AutopilotSettings{CleanupDead: true, DeadAfter: 24 * time.Hour, MinVoters: 3, Stabilize: m.cfg.Stabilize, MaxLag: m.cfg.MaxLag}
+	if m.cfg.Autopilot != nil {
+		s = m.cfg.Autopilot(s)
+	}
+	return s
+}
+
 // Autopilot is a task of the leader: it writes changed addresses into the
-// configuration and gives votes to members that have proved themselves, one
-// change at a time.
+// configuration, gives votes to members that have proved themselves, and removes
+// those that are dead, one change at a time.
 func (m *Manager) Autopilot(ctx context.Context) error {
 	tick := time.NewTicker(m.cfg.Ping)
 	defer tick.Stop()
@@ -46,7 +64,39 @@ func (m *Manager) autopilotStep(ctx context.Context) error {
 			return m.awaitChange(ctx, m.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, changeTimeout))
 		}
 	}
+	if s, ok := m.deadMember(m.Settings()); ok {
+		m.log.Warn("a member has not answered for long and is removed", "server", s.ID, "silent", m.silence(string(s.ID)).Round(time.Second))
+		return m.awaitChange(ctx, m.raft.RemoveServer(s.ID, 0, changeTimeout))
+	}
 	return nil
+}
+
+// deadMember is a member to be removed: it has been silent for long, and without it
+// enough voters are left, of which a majority answers. Those without a vote go first.
+func (m *Manager) deadMember(by AutopilotSettings) (dead raft.Server, found bool) {
+	if !by.CleanupDead {
+		return dead, false
+	}
+	voters := m.OtherVoters() + 1 // the leader votes
+	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
+		if string(s.ID) == m.serverID || m.silence(string(s.ID)) < by.DeadAfter {
+			continue
+		}
+		if s.Suffrage != raft.Voter {
+			return s, true
+		}
+		if !found && voters > by.MinVoters && (&configChange{Manager: m}).checkQuorumWithout(s) == nil {
+			dead, found = s, true
+		}
+	}
+	return dead, found
+}
+
+// silence is for how long a server has not answered, of the time in which this process
+// could have heard it.
+func (m *Manager) silence(serverID string) time.Duration {
+	k, _ := m.peers.lookup(serverID)
+	return m.peers.clock.Now() - k.answeredClock
 }
 
 // changedAddress is the address of a server that has answered at another one than the
@@ -70,10 +120,11 @@ func (m *Manager) changedAddress(s raft.Server) string {
 // without a gap for the time of stabilisation, and is close behind.
 func (m *Manager) promotable(serverID string) bool {
 	k, ok := m.peers.lookup(serverID)
+	by := m.Settings()
 	return ok && !k.hello.NonVoter &&
 		m.peers.fresh(k) &&
-		k.answered.Sub(k.healthySince) >= m.cfg.Stabilize &&
-		k.hello.Last+m.cfg.MaxLag >= m.raft.LastIndex()
+		k.answered.Sub(k.healthySince) >= by.Stabilize &&
+		k.hello.Last+by.MaxLag >= m.raft.LastIndex()
 }
 
 // pruneNonMembers drops the records of servers that are no members and have

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ type Info struct {
 	Suffrage              string // voter, nonvoter
 	State                 string // leader, follower, candidate, stopped; unreachable
 	Alive, Healthy        bool
-	NonVoter              bool // is to stay without a vote
+	Reason                string // why it is not healthy
+	NonVoter              bool   // is to stay without a vote
 	LastIndex             uint64
 	AppliedIndex          uint64
 	LastContact           time.Duration // since its last answer to this node; -1: never
@@ -61,8 +63,27 @@ func (m *Manager) Info(s raft.Server) Info {
 	}
 	info.LastIndex, info.AppliedIndex, info.Version, info.Boot, info.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.NonVoter
 	info.Certificate = h.Certificate
-	info.Healthy = info.Alive && h.Leader != "" && h.Last+m.cfg.MaxLag >= m.raft.CommitIndex() && !m.isUnreachable(id)
+	info.Reason = m.illness(info, h.Leader)
+	info.Healthy = info.Reason == ""
 	return info
+}
+
+// illness is why a member is not well; "" if it is.
+func (m *Manager) illness(info Info, leader string) string {
+	commit := m.raft.CommitIndex()
+	switch {
+	case info.LastContact < 0:
+		return "has not answered yet"
+	case !info.Alive:
+		return fmt.Sprintf("has not answered for %s", info.LastContact.Round(time.Second))
+	case leader == "":
+		return "knows no leader"
+	case info.LastIndex+m.Settings().MaxLag < commit:
+		return fmt.Sprintf("is %d entries behind", commit-info.LastIndex)
+	case m.isUnreachable(info.ServerID):
+		return "gets nothing of the log: the leader does not reach it"
+	}
+	return ""
 }
 
 // isUnreachable reports whether the leader, this server or as it said last, does not

@@ -76,6 +76,8 @@ type Config struct {
 	Ping      time.Duration // pause between questions to each member
 	Stabilize time.Duration // how long a new member must be well before it may vote
 	MaxLag    uint64        // entries a new member may be behind when it gets its vote
+	// Autopilot tells, of what the leader goes by if nothing is set, what holds now; nil: just that. It does not block.
+	Autopilot func(AutopilotSettings) AutopilotSettings
 }
 
 // Manager keeps one server's membership of its group. Before Attach only Self, Address, AddressOr, PingNow and
