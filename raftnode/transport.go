@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -101,11 +102,17 @@ func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 }
 
 func (q *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
-	return q.recordResult(id, q.preVoteTransport.RequestVote(id, q.resolve(id, to), a, r))
+	if err := q.recordResult(id, q.preVoteTransport.RequestVote(id, q.resolve(id, to), a, r)); err != nil {
+		return err
+	}
+	return believable(r.Term)
 }
 
 func (q *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
-	return q.recordResult(id, q.preVoteTransport.RequestPreVote(id, q.resolve(id, to), a, r))
+	if err := q.recordResult(id, q.preVoteTransport.RequestPreVote(id, q.resolve(id, to), a, r)); err != nil {
+		return err
+	}
+	return believable(r.Term)
 }
 
 // InstallSnapshot is held like AppendEntries, until some of the snapshot was
@@ -195,6 +202,11 @@ func (q *transport) forward() {
 	for {
 		select {
 		case rpc := <-in:
+			if err := believable(termOf(rpc.Command)); err != nil {
+				q.log.Error("a request of raft is refused: its sender is damaged", "error", err)
+				rpc.Respond(nil, err)
+				continue
+			}
 			if rpc.Reader != nil { // a snapshot: raft's loop does nothing else while it is received
 				rpc.Reader = progressReader{rpc.Reader, q.progress}
 			}
@@ -207,6 +219,34 @@ func (q *transport) forward() {
 			return
 		}
 	}
+}
+
+// maxTerm is the newest term that raft is told of. No cluster gets there by
+// elections; a term above comes of a server that is damaged, and raft would take it
+// over for good: behind the last number there is no next term to elect a leader in.
+const maxTerm = 1 << 62
+
+// believable refuses a term above maxTerm.
+func believable(term uint64) error {
+	if term > maxTerm {
+		return fmt.Errorf("term %d is none that a cluster can have come to", term)
+	}
+	return nil
+}
+
+// termOf is the term that a request of raft names; 0 if it names none.
+func termOf(command any) uint64 {
+	switch c := command.(type) {
+	case *raft.AppendEntriesRequest:
+		return c.Term
+	case *raft.RequestVoteRequest:
+		return c.Term
+	case *raft.RequestPreVoteRequest:
+		return c.Term
+	case *raft.InstallSnapshotRequest:
+		return c.Term
+	}
+	return 0
 }
 
 // inject hands raft a request as if it had come from outside, and waits for
