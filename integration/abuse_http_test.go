@@ -106,6 +106,7 @@ func (r request) do(a *attack) {
 	}
 	ask(a.n1, "without a token", none)
 	ask(a.n1, "with a wrong token", none, "Authorization", "Bearer "+strings.Repeat("f", len(a.token)))
+	ask(a.c.nodes[2], "with few rights", append([]int{403}, r.want...), "Authorization", "Bearer "+a.low)
 	ask(a.c.others(a.c.nodes[0])[0], "with all rights", r.want, "Authorization", "Bearer "+a.token)
 	ask(a.laptop, "where nobody is asked", r.want)
 }

@@ -91,6 +91,13 @@ func nativeAbuse() (rows []abuse) {
 	add("NATS CVE-2026-27889", "a ping of 65 bytes", frameOf(wire.Message{Type: wire.TypePing, Payload: [][]byte{make([]byte, 65)}}), true)
 	add("NATS 2026-16", "a sign-in without a token", signInFrame("evil", ""), false)
 	add("NATS 2026-16", "a sign-in with a wrong token", signInFrame("evil", strings.Repeat("f", 57)), false)
+	rows = append(rows, abuse{"NATS 2026-16", "a sign-in with few rights", func(a *attack) {
+		for _, p := range a.c.nodes {
+			conn := a.dial(p.component)
+			_, _ = io.WriteString(conn, preamble+signInFrame("evil", a.low))
+			a.hears(conn, `"needs":"components:write@`+p.name+`"`)
+		}
+	}})
 	add("NATS 2026-16", "another method before the sign-in", askFrame("shut_down", map[string]any{}), false)
 	add("NATS 2026-16", "a message before the sign-in", frameOf(wire.Message{To: "n1.victim", Payload: [][]byte{{1}}}), false)
 	add("NATS 2026-16", "a receipt and a sign-in without a token", frameOf(wire.Message{Type: wire.TypeReceipt, Payload: [][]byte{{0, 0, 1}}})+signInFrame("evil", ""), false)

@@ -33,6 +33,7 @@ type attack struct {
 	laptop *process // asks for no token
 	leco   string   // n1's door
 	token  string   // of the operator's file: may do everything
+	low    string   // of the state: may see components of a namespace that nobody has
 	victim wire.SignedIn
 	apis   map[*process]*client.Client // one each: their connections count too
 	secret []string                    // what no log and no answer to others may hold
@@ -95,6 +96,19 @@ func newAttack(t *testing.T) *attack {
 	for _, p := range append(a.c.nodes, a.laptop) {
 		a.apis[p], p.before = p.api(), p.use()
 	}
+	if _, _, err := a.apis[a.n1].RaiseLevel(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	low, meta, err := a.apis[a.n1].CreateToken(t.Context(), wire.NewToken{Grants: []string{"components:read@nowhere"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range a.c.nodes { // all know it
+		if _, _, err := a.apis[p].Namespaces(t.Context(), client.Read{Index: meta.Index}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.low, a.secret = low.Token, append(a.secret, low.Token)
 	return a
 }
 
