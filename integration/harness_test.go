@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -240,6 +242,10 @@ func (p *process) stop() {
 // end cleans up after a test: kills what runs, fails the test if the process
 // raced or panicked, and shows its log if the test failed.
 func (p *process) end() {
+	figures := ""
+	if p.t.Failed() && p.ops != "" && p.running() {
+		figures = p.figures()
+	}
 	p.kill()
 	text := p.log.String()
 	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
@@ -248,8 +254,29 @@ func (p *process) end() {
 		}
 	}
 	if p.t.Failed() {
-		p.t.Logf("log of %s:\n%s", p.name, p.tail())
+		p.t.Logf("log of %s:\n%s%s", p.name, p.tail(), figures)
 	}
+}
+
+// figures are the metrics of a coordinator that tell what became of messages and writes.
+func (p *process) figures() string {
+	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := c.Get("http://" + p.ops + "/metrics")
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err.Error()
+	}
+	var told strings.Builder
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "folkmoot_") && !strings.HasSuffix(line, " 0\n") && !strings.Contains(line, "_bucket") {
+			told.WriteString(line)
+		}
+	}
+	return told.String()
 }
 
 func around(text, sign string) string {

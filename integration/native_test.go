@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,6 +34,15 @@ func nativeCluster(t *testing.T) (*cluster, map[string][]string) {
 func (c *cluster) component(name string, at []string, more client.Component) *client.Session {
 	c.t.Helper()
 	more.Addrs, more.SignIn.Name = at, name
+	if more.Logger == nil {
+		said := &logFile{}
+		more.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.t.Cleanup(func() {
+			if c.t.Failed() {
+				c.t.Logf("log of component %s:\n%s", name, said.String())
+			}
+		})
+	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	n, err := client.Dial(ctx, more)
