@@ -14,6 +14,11 @@ const (
 	KindFound      = "fsm.found"
 	KindRaiseLevel = "fsm.raise_level"
 	KindGroup      = "fsm.group"
+
+	KindBeginRestore  = "fsm.begin_restore"
+	KindRestoreChunk  = "fsm.restore_chunk"
+	KindCommitRestore = "fsm.commit_restore"
+	KindDropRestore   = "fsm.drop_restore"
 )
 
 // catalogue is every command of the cluster. Add, with the level that
@@ -23,6 +28,11 @@ var catalogue = map[string]command{
 	KindRaiseLevel: handler(1, (*txn).raiseLevel),
 	KindGroup:      handler(1, (*txn).writeGroup),
 	KindAutopilot:  handler(2, (*txn).setAutopilot),
+
+	KindBeginRestore:  handler(restoreLevel, (*txn).beginRestore),
+	KindRestoreChunk:  handler(restoreLevel, (*txn).addChunk),
+	KindCommitRestore: handler(restoreLevel, (*txn).commitRestore),
+	KindDropRestore:   handler(restoreLevel, (*txn).dropRestore),
 
 	access.KindCreate:    tableHandler(2, (*txn).access, (*access.Table).Create),
 	access.KindRevoke:    tableHandler(2, (*txn).access, (*access.Table).Revoke),

@@ -56,7 +56,7 @@ var domains = [domainCount]domain{
 	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent, registry.TableCoordinators),
 	clusterDomain: {
 		table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {},
-		stays: []string{rowGroup},
+		stays: []string{rowGroup, rowAutopilot, rowRestored, rowRestoring, rowChunk},
 	},
 	jobsDomain: domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),
 }
@@ -102,19 +102,18 @@ func (s *State) Verify() error {
 // State: they are copied with it.
 type clusterRows struct{ s *State }
 
-func (clusterRows) Writes() int   { return 0 }
-func (clusterRows) Verify() error { return nil }
+func (clusterRows) Writes() int     { return 0 }
+func (c clusterRows) Verify() error { return c.s.verifyRestore() }
 
 func (c clusterRows) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		if c.s.Group.Term > 0 {
-			if !yield(rowGroup, &c.s.Group) {
-				return
-			}
+		if c.s.Group.Term > 0 && !yield(rowGroup, &c.s.Group) {
+			return
 		}
-		if c.s.Autopilot != (wire.AutopilotSettings{}) {
-			yield(rowAutopilot, &c.s.Autopilot)
+		if c.s.Autopilot != (wire.AutopilotSettings{}) && !yield(rowAutopilot, &c.s.Autopilot) {
+			return
 		}
+		c.s.restoreRows()(yield)
 	}
 }
 
@@ -125,5 +124,5 @@ func (c clusterRows) Load(name string, decode func(any) error) (known bool, err 
 	case rowAutopilot:
 		return true, c.s.loadAutopilot(decode)
 	}
-	return false, nil
+	return c.s.loadRestore(name, decode)
 }

@@ -86,7 +86,7 @@ func TestAFileHasNothingOfTheGroup(t *testing.T) {
 	apply(t, m, access.KindInvite, access.Invite{Hash: "h", ID: "n4", Expires: t0})
 	apply(t, m, registry.KindSignIn, signIn("laser", "s1"))
 	for _, line := range linesOf(t, fileOf(t, m.View())) {
-		for _, table := range []string{"registry.coordinator", "fsm.group", "access.invite"} {
+		for _, table := range []string{"registry.coordinator", "fsm.group", "fsm.autopilot", "access.invite"} {
 			if strings.Contains(line, table) {
 				t.Errorf("the file has %s", line)
 			}

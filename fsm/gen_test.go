@@ -119,6 +119,8 @@ func (s *randomLog) body(kind string) any {
 			c.Stabilization, c.MaxLag = new(wire.Duration(s.r.IntN(5)-1)*wire.Duration(time.Second)), new(s.r.Uint64N(3))
 		}
 		return c
+	case fsm.KindBeginRestore, fsm.KindRestoreChunk, fsm.KindCommitRestore, fsm.KindDropRestore:
+		return s.restoreBody(kind)
 	case registry.KindAnnounce:
 		c := announce(fmt.Sprint("n", s.r.IntN(5)))
 		c.Coordinator.ServerID += s.one("", "", "b")
@@ -282,4 +284,35 @@ func (s *randomLog) refs(job, session string) (refs []jobs.Ref) {
 		refs = append(refs, jobs.Ref{Job: job, Part: s.r.IntN(6) - 1, Attempt: s.r.IntN(3), Session: session})
 	}
 	return refs
+}
+
+// restoreBody goes on with what is under way mostly.
+func (s *randomLog) restoreBody(kind string) any {
+	file := fixedFile()
+	now, _ := s.machine.View().Restoring()
+	id := now.ID
+	if id == "" || s.often(10) {
+		id = fmt.Sprint("r", s.r.IntN(9))
+	}
+	switch kind {
+	case fsm.KindBeginRestore:
+		c := fsm.BeginRestore{ID: fmt.Sprint("r", s.r.IntN(9)), Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: s.often(70)}
+		if s.often(10) {
+			c.Cluster, c.Index = s.one("", "c2"), s.r.Uint64N(99)
+		}
+		return c
+	case fsm.KindRestoreChunk:
+		from := int(now.Received)
+		if s.often(20) {
+			from = s.r.IntN(len(file))
+		}
+		from = min(from, len(file))
+		return fsm.RestoreChunk{ID: id, At: int64(from), Data: file[from:min(len(file), from+len(file)/(1+s.r.IntN(3)))]}
+	case fsm.KindCommitRestore:
+		if s.often(60) { // or the logs would be about nothing else
+			id = "none"
+		}
+		return fsm.CommitRestore{ID: id}
+	}
+	return fsm.DropRestore{ID: id, Changed: now.Changed * uint64(s.r.IntN(2))}
 }

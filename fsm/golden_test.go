@@ -56,6 +56,9 @@ func examples() map[string][]command {
 		{Job: "j1", Part: 0, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 		{Job: "j1", Part: 2, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 	}}
+	file := fixedFile()
+	begin := fsm.BeginRestore{ID: "r1", Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: true}
+	founded, newestAnn := command{fsm.KindFound, fsm.Found{Cluster: "c9", Level: 2}}, command{registry.KindAnnounce, newest("n1")}
 	var (
 		ann    = command{registry.KindAnnounce, full}
 		ann2   = command{registry.KindAnnounce, announce("n2")}
@@ -103,6 +106,17 @@ func examples() map[string][]command {
 		registry.KindExpire + "+max_losses": {ann, in, {jobs.KindSubmit, limited}, give, expire},
 		fsm.KindFound:                       {{fsm.KindFound, fsm.Found{Cluster: "c1"}}},
 		fsm.KindRaiseLevel:                  {ann, {fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 1}}},
+		fsm.KindBeginRestore:                {founded, {fsm.KindBeginRestore, begin}},
+		fsm.KindRestoreChunk:                {founded, {fsm.KindBeginRestore, begin}, {fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", Data: file[:100]}}},
+		fsm.KindCommitRestore: {
+			founded, newestAnn,
+			{registry.KindSignIn, laser},
+			{fsm.KindBeginRestore, begin},
+			{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", Data: file[:100]}},
+			{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", At: 100, Data: file[100:]}},
+			{fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}},
+		},
+		fsm.KindDropRestore: {founded, {fsm.KindBeginRestore, begin}, {fsm.KindDropRestore, fsm.DropRestore{ID: "r1", Changed: 2}}},
 		fsm.KindGroup: {
 			{fsm.KindGroup, fsm.Group{Term: 2, Leader: "n1", ServerID: "n1/1", Servers: []fsm.Server{{"n1", "n1/1", "voter"}, {"n2", "n2/1", "nonvoter"}}}},
 			{fsm.KindGroup, fsm.Group{Term: 3, Leader: "n2", ServerID: "n2/1", Servers: []fsm.Server{{"n1", "n1/1", "nonvoter"}, {"n2", "n2/1", "voter"}}}},

@@ -95,6 +95,8 @@ func TestGoldenLogs(t *testing.T) {
 			entries = levelTwo
 		case "autopilot":
 			entries = autopilot
+		case "restore":
+			entries = restoring
 		}
 		if err := os.WriteFile(file, writeLog(entries(t)), 0o644); err != nil {
 			t.Fatal(err)
@@ -473,4 +475,27 @@ func asError(e *wire.Error) error {
 		return nil
 	}
 	return e
+}
+
+// restoring is a log in which a file is restored over sessions, parts at work and tokens.
+func restoring(t *testing.T) [][][]byte {
+	r := &recorder{t: t, machine: fsm.New()}
+	r.entry(command{fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2}})
+	r.entry(command{registry.KindAnnounce, newest("n1")}, command{registry.KindAnnounce, newest("n2")})
+	r.entry(command{access.KindCreate, access.Create{ID: "t_0", Hash: registry.HashSecret("other"), Grants: access.Grants{{Right: access.Admin}}}})
+	r.entry(command{registry.KindSignIn, worker("a")}, command{registry.KindSignIn, worker("b")})
+	r.entry(command{jobs.KindSubmit, jobs.Submit{ID: "own", Spec: spec(t)}})
+	file := fixedFile()
+	for _, foreign := range []bool{false, true} {
+		id := fmt.Sprint("r", foreign)
+		begin := fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: foreign}
+		half := len(file) / 2
+		r.entry(command{fsm.KindBeginRestore, fsm.BeginRestore{ID: "given up", Cluster: "c1", Index: 17, Level: 2, Size: 9, SHA256: sumOf(file)}})
+		r.entry(command{fsm.KindDropRestore, fsm.DropRestore{ID: "given up"}}, command{fsm.KindBeginRestore, begin})
+		r.entry(command{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: id, Data: file[:half]}}, command{registry.KindSignIn, worker("c-" + id)})
+		r.entry(command{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: id, At: int64(half), Data: file[half:]}})
+		r.entry(command{registry.KindSignOut, registry.SignOut{FullName: "n1.c-" + id, Session: "s-c-" + id}}, command{fsm.KindCommitRestore, fsm.CommitRestore{ID: id}},
+			command{jobs.KindCancel, jobs.Cancel{ID: "j1", Reason: "behind it in the same entry"}})
+	}
+	return r.entries
 }

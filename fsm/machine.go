@@ -32,8 +32,11 @@ type State struct {
 	Registry  *registry.Table
 	Jobs      *jobs.Table
 
+	staged   *staged  // nil: no file is being restored
+	restored Restored // the last one that was
+
 	events int    // emitted by the entry at Index
-	loaded uint64 // index of the snapshot this state began with
+	loaded uint64 // index of the snapshot this state began with, or of the entry that restored a file
 }
 
 // Position is where in the feed this state stands: Feed.Since(Position())
@@ -134,10 +137,15 @@ func (m *Machine) applyAll(old *State, index uint64, commands [][]byte, results 
 }
 
 // publish makes a state the present one: the view first, then its events, so
-// that a reader of the events finds a view at least as new.
+// that a reader of the events finds a view at least as new. A state that was restored
+// has none that say how it became so: all readers lag, and list again.
 func (m *Machine) publish(s *State, events []Event) {
 	m.state.Store(s)
-	m.feed.publish(s.Index, events)
+	if s.loaded == s.Index {
+		m.feed.reset(s.Position())
+	} else {
+		m.feed.publish(s.Index, events)
+	}
 	m.wake(s)
 }
 
