@@ -27,7 +27,8 @@ const maxAnswer = 256 << 20
 type request struct {
 	method, path string // path below /v1, escaped
 	query        url.Values
-	body         any // JSON; nil for none
+	body         any    // JSON; nil for none
+	file         []byte // in place of body: a compressed file
 	session      string
 	key          string // Idempotency-Key; makes the request harmless
 	repeat       repeat
@@ -233,7 +234,7 @@ func (r request) lost(ctx context.Context, base string, err error, unsent bool) 
 // payload is the body as JSON, nil if there is none.
 func (r request) payload() ([]byte, error) {
 	if r.body == nil {
-		return nil, nil
+		return r.file, nil
 	}
 	b, err := json.Marshal(r.body)
 	if err != nil {
@@ -276,6 +277,9 @@ func (c *Client) build(ctx context.Context, base string, r request, payload []by
 	}
 	if payload != nil {
 		req.Header.Set("Content-Type", "application/json")
+		if r.file != nil {
+			req.Header.Set("Content-Type", "application/gzip")
+		}
 	}
 	if req.Header.Get("Accept") == "" {
 		req.Header.Set("Accept", "application/json")

@@ -4,6 +4,10 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/folkmoot/folkmoot/wire"
 )
 
 // Snapshot opens the whole state of the cluster as one file, at least as new as the call, to be read to its end: an answer
@@ -23,4 +27,20 @@ type snapshotBody struct{ *stream }
 func (s snapshotBody) Close() error {
 	s.stream.Close()
 	return nil
+}
+
+// restoreTime is how long a restore may take beyond an ordinary call.
+const restoreTime = time.Hour
+
+// Restore puts the state of a snapshot, given as the bytes of its file, in place of the cluster's, all of it or nothing.
+// cluster is the id of the cluster that is asked; foreign says that the snapshot may be of another. After an unknown
+// outcome look before you repeat it. Errors: invalid (no whole snapshot), conflict (another cluster or level).
+func (c *Client) Restore(ctx context.Context, file []byte, cluster string, foreign bool) (wire.Restored, Meta, error) {
+	q := url.Values{"cluster": {cluster}}
+	if foreign {
+		q.Set("foreign", "true")
+	}
+	var out wire.Restored
+	meta, err := c.do(ctx, request{method: http.MethodPut, path: "/snapshot", query: q, file: file, extra: restoreTime}, &out)
+	return out, meta, err
 }

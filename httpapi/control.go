@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"iter"
 
 	"github.com/folkmoot/folkmoot/control"
@@ -63,6 +64,7 @@ type UseCases interface {
 	RevokeToken(ctx context.Context, who control.Principal, id string) (uint64, error)
 
 	Snapshot(ctx context.Context, who control.Principal) (snapshots.Write, control.Fresh, error)
+	Restore(ctx context.Context, who control.Principal, to snapshots.Target, open func() (io.Reader, error)) (wire.Restored, error)
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
 	AddMember(ctx context.Context, who control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"sort"
 	"strconv"
@@ -606,6 +607,23 @@ func (c *cursor) Next(ctx context.Context) ([]wire.Event, bool, error) {
 func (f *fake) Snapshot(ctx context.Context, _ control.Principal) (snapshots.Write, control.Fresh, error) {
 	fresh, err := f.read(ctx, control.Read{Consistency: "strict"})
 	return f.snapshot, fresh, err
+}
+
+func (f *fake) Restore(_ context.Context, _ control.Principal, to snapshots.Target, open func() (io.Reader, error)) (wire.Restored, error) {
+	if to.Cluster == "" {
+		return wire.Restored{}, wire.Invalid("cluster", "which?")
+	}
+	file, err := open()
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	b, err := io.ReadAll(file)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if refusal := f.takeRefusal(); refusal != nil {
+		return wire.Restored{}, refusal
+	}
+	return wire.Restored{Cluster: to.Cluster, FileCluster: fmt.Sprint(to.Foreign), FileIndex: 812, Rows: len(b), Index: 9}, err
 }
 
 // The fake's tokens are one: t_1.

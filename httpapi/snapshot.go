@@ -5,11 +5,13 @@ import (
 	"net/http"
 
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/snapshots"
 	"github.com/folkmoot/folkmoot/httpapi/rest"
 )
 
 func (a *API) snapshotRoutes() {
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/snapshot", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.snapshot})
+	a.Handle(rest.Route{Method: http.MethodPut, Path: "/snapshot", Right: control.Admin, Scope: rest.ScopeNone, Params: []string{"cluster", "foreign"}, MaxBody: snapshots.MaxFile, Handle: a.restore})
 }
 
 // snapshot writes the whole state as one file. What cannot be written to its end is
@@ -31,5 +33,23 @@ func (a *API) snapshot(rq *rest.Request) error {
 		s.AbortIfClosing()
 		s.Fail(err)
 		return nil
+	})
+}
+
+// restore puts the state of a file in place of the cluster's. The file is not read unless the
+// caller may do that.
+func (a *API) restore(rq *rest.Request) error {
+	to := snapshots.Target{Cluster: rq.Params().Get("cluster")}
+	var err error
+	if to.Foreign, err = rq.Params().Flag("foreign"); err != nil {
+		return err
+	}
+	return rq.LongRunning(0, func(ctx context.Context) error {
+		done, err := a.control.Restore(ctx, rq.Principal(), to, rq.File)
+		if err != nil {
+			return err
+		}
+		rq.WrittenAt(done.Index)
+		return rq.JSON(http.StatusOK, &done)
 	})
 }

@@ -47,3 +47,23 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%d bytes, and no error: a piece is taken for the whole", len(got))
 	}
 }
+
+// A snapshot is restored over a cluster that is named, and read only then.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	d := serve(t)
+	put := func(query, kind, body string) answer {
+		t.Helper()
+		return d.do("PUT", "/v1/snapshot"+query, body, "Content-Type", kind)
+	}
+	var done wire.Restored
+	put("?cluster=c1&foreign", "application/gzip", "bytes").wantStatus(200).decode(&done)
+	if want := (wire.Restored{Cluster: "c1", FileCluster: "true", FileIndex: 812, Rows: 5, Index: 9}); done != want {
+		t.Errorf("restored %+v, want %+v", done, want)
+	}
+	put("", "application/gzip", "bytes").wantProblem(400, wire.CodeInvalid, "cluster")
+	put("?cluster=c1&foreign=perhaps", "application/gzip", "bytes").wantProblem(400, wire.CodeInvalid, "foreign")
+	put("?cluster=c1", "application/json", "{}").wantProblem(415, wire.CodeInvalid, "")
+	d.fake.refusal = wire.Refuse(wire.CodeConflict, "the snapshot is of cluster c2, this is cluster c1")
+	put("?cluster=c1", "application/gzip", "bytes").wantProblem(409, wire.CodeConflict, "")
+}

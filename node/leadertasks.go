@@ -23,6 +23,7 @@ func (n *Node) registerLeaderTasks() {
 	n.raft.WhileLeading("lost homes", n.expireLostHomes)
 	n.raft.WhileLeading("removed members", n.forgetRemovedMembers)
 	n.raft.WhileLeading("dispatch", n.dispatchJobs)
+	n.raft.WhileLeading("restores", n.dropRestores)
 	if n.cfg.BackupDir != "" {
 		n.raft.WhileLeading("backups", n.keepBackups)
 	}
@@ -197,6 +198,41 @@ func (n *Node) forgetAbsent(ctx context.Context, members []raftnode.MemberInfo, 
 		if err := n.propose(ctx, registry.KindForget, registry.Forget{ID: c.ID, ServerID: c.ServerID}); err == nil {
 			n.log.Info("forgot a removed coordinator", "id", c.ID, "server_id", c.ServerID)
 			delete(absent, c.ServerID)
+		}
+	}
+}
+
+// restoreInterval is how often the leader looks whether a restore goes on, and restoreChecks
+// at how many looks in a row one that stands still is given up: whoever takes it through the
+// log tries each step for a minute.
+const (
+	restoreInterval = 10 * time.Second
+	restoreChecks   = 12
+)
+
+// dropRestores drops the pieces of a file that nobody goes on to restore.
+func (n *Node) dropRestores(ctx context.Context) error {
+	var last fsm.Restoring
+	same := 0
+	tick := time.NewTicker(restoreInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		now, some := n.machine.View().Restoring()
+		if !some || now != last {
+			last, same = now, 0
+			continue
+		}
+		if same++; same < restoreChecks {
+			continue
+		}
+		if err := n.propose(ctx, fsm.KindDropRestore, fsm.DropRestore{ID: now.ID, Changed: now.Changed}); err == nil {
+			n.log.Warn("a restore that nobody went on with was given up", "id", now.ID, "received", now.Received, "size", now.Size)
+			same = 0
 		}
 	}
 }

@@ -192,3 +192,140 @@ func TestBackupsThatFail(t *testing.T) {
 		}
 	}
 }
+
+// restores is a cluster of three with a worker, and what to ask it by.
+func restores(t *testing.T) ([]*node.Node, *client.Client, string) {
+	t.Helper()
+	dir := t.TempDir()
+	peers := freeAddrs(t, 3)
+	var nodes []*node.Node
+	var addrs []string
+	for i, id := range []string{"n1", "n2", "n3"} {
+		n := run(t, node.Config{
+			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 3, Worker: id == "n1", Slots: 2,
+			HeartbeatTimeout: 5 * time.Second, ElectionTimeout: 5 * time.Second, // a busy machine is no reason for another leader
+		})
+		nodes, addrs = append(nodes, n), append(addrs, n.Addrs().HTTP)
+	}
+	ready(t, nodes...)
+	c, err := client.New(client.Config{Addrs: addrs, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	status, _, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nodes, c, status.ClusterID
+}
+
+// finish submits a job and waits for its end.
+func finish(t *testing.T, c *client.Client, script string) wire.Job {
+	t.Helper()
+	job, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: script, Items: rawItems("1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return awaitJob(t, c, job.ID)
+}
+
+func awaitJob(t *testing.T, c *client.Client, id string) wire.Job {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		job, _, err := c.Job(t.Context(), id, client.Read{})
+		if err == nil && client.Final(job.State) {
+			return job
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("job %s does not end: %+v, %v", id, job, err)
+		}
+	}
+}
+
+// A snapshot is restored over a cluster that works: what came after it is gone, sessions are over, the worker signs in anew
+// and goes on, a job that was at work in the snapshot is done, and all members have the same state.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	nodes, c, cluster := restores(t)
+	before := finish(t, c, "echo before")
+	open, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: "echo open", Items: rawItems("1", "2", "3")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, _, err := c.SignIn(t.Context(), wire.SignIn{Name: "laser", Lease: wire.Duration(10 * time.Minute)}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := save(t, c)
+	after := finish(t, c, "echo after")
+	awaitJob(t, c, open.ID)
+
+	for name, refusal := range map[string]struct {
+		file    []byte
+		cluster string
+		code    wire.Code
+	}{
+		"another cluster":   {file, "none", wire.CodeConflict},
+		"a piece":           {file[:len(file)/2], cluster, wire.CodeInvalid},
+		"a text":            {[]byte("state"), cluster, wire.CodeInvalid},
+		"without a cluster": {file, "", wire.CodeInvalid},
+	} {
+		if _, _, err := c.Restore(t.Context(), refusal.file, refusal.cluster, true); wire.CodeOf(err) != refusal.code {
+			t.Errorf("%s: %v, want %s", name, err, refusal.code)
+		}
+	}
+	if _, _, err := c.Job(t.Context(), after.ID, client.Read{}); err != nil {
+		t.Fatalf("what was refused changed something: %v", err)
+	}
+
+	done, meta, err := c.Restore(t.Context(), file, cluster, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Cluster != cluster || done.FileCluster != cluster || done.Index <= done.FileIndex || meta.Index != done.Index {
+		t.Errorf("restored %+v at %d", done, meta.Index)
+	}
+	strict := client.Read{Consistency: "strict"}
+	if _, _, err := c.Job(t.Context(), after.ID, strict); wire.CodeOf(err) != wire.CodeNotFound {
+		t.Errorf("a job of after the snapshot: %v", err)
+	}
+	if j, _, err := c.Job(t.Context(), before.ID, strict); err != nil || j.State != "done" {
+		t.Errorf("a job of before the snapshot: %+v, %v", j, err)
+	}
+	if _, _, err := c.Heartbeat(t.Context(), "n1.laser", session.Secret); wire.CodeOf(err) == "" {
+		t.Error("the secret of a session of before still opens something")
+	}
+	if j := awaitJob(t, c, open.ID); j.State != "done" {
+		t.Errorf("the job that was open in the snapshot ended as %s: %s", j.State, j.Reason)
+	}
+	if j := finish(t, c, "echo new"); j.State != "done" {
+		t.Errorf("a new job ended as %s: %s", j.State, j.Reason)
+	}
+	digests := map[string]string{}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		clear(digests)
+		indices := map[uint64]bool{}
+		for _, n := range nodes {
+			one, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Timeout: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, _, err := one.Digest(t.Context(), 0)
+			one.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			digests[d.Digest], indices[d.Index] = n.Addrs().ID, true
+		}
+		if len(indices) == 1 && len(digests) == 1 {
+			return
+		}
+		if len(indices) == 1 {
+			t.Fatalf("at one index the states differ: %v", digests)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("they do not come to one index: %v", indices)
+		}
+	}
+}

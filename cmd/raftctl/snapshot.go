@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 )
 
 func (a *app) snapshotCmd() *cobra.Command {
-	return group("snapshot", "The whole state of the cluster as a file", a.snapshotSaveCmd(), a.snapshotInspectCmd(), a.snapshotVerifyCmd())
+	return group("snapshot", "The whole state of the cluster as a file", a.snapshotSaveCmd(), a.snapshotInspectCmd(), a.snapshotVerifyCmd(), a.snapshotRestoreCmd())
 }
 
 // snapshotFile is what is told of a snapshot, as JSON.
@@ -244,4 +245,68 @@ func (a *app) snapshotVerifyCmd() *cobra.Command {
 			return a.made(out, "snapshot/"+args[0], "%s: whole and unchanged, cluster %s at index %d, %d rows", clean(filepath.Clean(args[0])), clean(out.Cluster), out.Index, out.Rows)
 		},
 	}
+}
+
+func (a *app) snapshotRestoreCmd() *cobra.Command {
+	var cluster string
+	var foreign bool
+	cmd := &cobra.Command{
+		Use: "restore FILE", Short: "Put the state of a snapshot in place of the cluster's, all of it or nothing", Args: cobra.ExactArgs(1),
+		Long: "Replaces the whole state: jobs and results that are not in the file are gone. Every session ends, and components sign in anew.\n" +
+			"Members, and the tokens of this cluster, stay as they are. The file is checked whole, here and there, before anything is\n" +
+			"changed. On a terminal it asks for the id of the cluster; elsewhere --cluster gives it (raftctl status shows it). A file of\n" +
+			"another cluster needs --foreign, and brings its tokens.",
+		Example: "  raftctl snapshot restore lab.snap.gz --cluster 428c35555761d0ac",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			read, file, err := readSnapshot(args[0])
+			if err != nil {
+				return err
+			}
+			if cluster == "" {
+				if cluster, err = a.askCluster(cmd.Context(), read); err != nil {
+					return err
+				}
+			}
+			done, meta, err := a.client.Restore(cmd.Context(), file, cluster, foreign)
+			if err != nil {
+				return err
+			}
+			return a.done(meta.Body, "snapshot/"+args[0], "cluster %s has the state of cluster %s at index %d, %d rows, since index %d; all sessions have ended",
+				done.Cluster, clean(done.FileCluster), done.FileIndex, done.Rows, done.Index)
+		},
+	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "id of the cluster whose state is replaced")
+	cmd.Flags().BoolVar(&foreign, "foreign", false, "the snapshot may be of another cluster; its tokens come too")
+	return cmd
+}
+
+// readSnapshot returns a file that is whole, and what it is of.
+func readSnapshot(path string) (*fsm.File, []byte, error) {
+	var read *fsm.File
+	var all []byte
+	err := withFile(path, func(f *os.File) (err error) {
+		if all, err = io.ReadAll(f); err == nil {
+			read, err = fsm.ReadFile(bytes.NewReader(all))
+		}
+		return err
+	})
+	return read, all, err
+}
+
+// askCluster asks for the id of the cluster that is overwritten, on a terminal.
+func (a *app) askCluster(ctx context.Context, f *fsm.File) (string, error) {
+	if !terminal(a.in) || !terminal(a.err) {
+		return "", usage("snapshot restore: give --cluster ID, the id of the cluster whose state is replaced (raftctl status shows it)")
+	}
+	status, _, err := a.client.Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(a.err, "The state of cluster %s is replaced by that of %s at index %d, %d rows. Type the id of the cluster: ",
+		status.ClusterID, clean(f.Header.Cluster), f.Header.Index, f.Rows)
+	var typed string
+	if _, err := fmt.Fscanln(a.in, &typed); err != nil || typed != status.ClusterID {
+		return "", errors.New("not confirmed, nothing was done")
+	}
+	return typed, nil
 }

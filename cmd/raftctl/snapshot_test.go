@@ -176,3 +176,37 @@ func TestSnapshotInspectAndVerify(t *testing.T) {
 		}
 	}
 }
+
+func TestSnapshotRestore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lab.snap.gz")
+	if err := os.WriteFile(path, stateFile(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := coordinator(t, map[string]any{"PUT /snapshot": wire.Restored{Cluster: "c9", FileCluster: "c1", FileIndex: 2, Rows: 1, Index: 40}})
+	code, out, errs := raftctl(t, f, "snapshot", "restore", path, "--cluster", "c9", "--foreign")
+	if code != 0 || !strings.Contains(out, "cluster c9 has the state of cluster c1 at index 2, 1 rows, since index 40") || errs != "" {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+	if got := f.requests(); got != "PUT /v1/snapshot?cluster=c9&foreign=true" || f.bodies[0] != string(stateFile(t)) {
+		t.Errorf("asked %q with %d bytes", got, len(f.bodies[0]))
+	}
+	bad := filepath.Join(t.TempDir(), "bad")
+	if err := os.WriteFile(bad, []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"give --cluster ID":   {path},
+		"not a snapshot of a": {bad, "--cluster", "c9"},
+		"no such file":        {bad + "x", "--cluster", "c9"},
+	} {
+		f := coordinator(t, nil)
+		code, _, errs := raftctl(t, f, append([]string{"snapshot", "restore"}, args...)...)
+		if code == 0 || !strings.Contains(errs, want) || f.requests() != "" {
+			t.Errorf("%q: %d %q, asked %q", args, code, errs, f.requests())
+		}
+	}
+	f = coordinator(t, map[string]any{"PUT /snapshot": problem(409, wire.CodeConflict, "the snapshot is of cluster c1, this is cluster c9")})
+	if code, _, errs := raftctl(t, f, "snapshot", "restore", path, "--cluster", "c9"); code != 1 || !strings.Contains(errs, "is of cluster c1") {
+		t.Errorf("%d %q", code, errs)
+	}
+}

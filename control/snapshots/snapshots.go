@@ -1,4 +1,4 @@
-// Package snapshots holds the use cases about the whole state as a file: to write it out.
+// Package snapshots holds the use cases about the whole state as a file: to write it out, and to put one in its place.
 package snapshots
 
 import (
@@ -14,10 +14,12 @@ import (
 // *wire.Error for everything a caller can act on.
 type Snapshots struct {
 	*control.Core
+	dir string
 }
 
-// New returns the use cases.
-func New(core *control.Core) *Snapshots { return &Snapshots{core} }
+// New returns the use cases. What is restored lies in dir meanwhile; "" is the system's
+// temporary directory.
+func New(core *control.Core, dir string) *Snapshots { return &Snapshots{core, dir} }
 
 // Write writes a state as a file of package snapfile. Nothing waits for it meanwhile,
 // however slow w is; it ends with its context, and once its principal's token ends.

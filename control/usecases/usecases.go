@@ -82,7 +82,7 @@ func New(cfg Config) (*UseCases, error) {
 	d, w := directory.New(core, h), work.New(core, h)
 	return &UseCases{
 		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe), Coordinator: methods.New(core, h, d, w),
-		Tokens: tokens.New(core), Snapshots: snapshots.New(core),
+		Tokens: tokens.New(core), Snapshots: snapshots.New(core, cfg.DataDir),
 	}, nil
 }
 

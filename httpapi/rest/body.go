@@ -52,6 +52,19 @@ func (rq *Request) Decode(fields strictjson.Fields, into any) error {
 	return DecodeStrict(rq.body, fields, into)
 }
 
+// File returns the body as a compressed file, of at most the route's size, to be read by the
+// handler itself. Errors: invalid, too_large, unavailable (the caller is gone).
+func (rq *Request) File() (io.Reader, error) {
+	given := rq.r.Header["Content-Type"]
+	if len(given) != 1 || given[0] != typeGzip[0] && given[0] != "application/octet-stream" {
+		return nil, &StatusError{http.StatusUnsupportedMediaType, wire.Refuse(wire.CodeInvalid, "a body here needs one Content-Type: application/gzip")}
+	}
+	if rq.r.ContentLength > rq.route.MaxBody {
+		return nil, tooLarge(rq.route.MaxBody)
+	}
+	return rq.r.Body, rq.checkCaller()
+}
+
 func tooLarge(limit int64) error {
 	return wire.Refuse(wire.CodeTooLarge, "a body is at most %d bytes here: send less at once, or the place where the rest is; "+
 		"messages up to 64 MiB go over a native session", limit)

@@ -1,0 +1,217 @@
+package snapshots
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
+	"github.com/folkmoot/folkmoot/raftnode"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// MaxFile is how many bytes a snapshot to restore may have, and chunkSize how many of them
+// one entry of the log takes along: in JSON they are a third more.
+const (
+	MaxFile   = 1 << 30
+	chunkSize = 128 << 10
+)
+
+// patience is how long a step of a restore is tried while there is no leader, and pause the
+// wait between two tries.
+const (
+	patience = time.Minute
+	pause    = 200 * time.Millisecond
+)
+
+// Target says over what a file is restored.
+type Target struct {
+	Cluster string // the id of this cluster, told again, so that no other is overwritten by mistake
+	Foreign bool   // the file may be of another cluster
+}
+
+// Restore puts the state of a file, which is opened once it is clear that the caller may do
+// that, in place of the cluster's, all of it or nothing. The file is read whole and checked before anything is proposed; then it goes through the log in
+// pieces, which change nothing until the last step. A change of leaders in the middle is
+// waited for. It blocks for as long as that takes. Errors: invalid (no whole snapshot, with
+// its first wrong line), too_large, conflict (another cluster, of the file or of the target;
+// a level that the cluster is not at; another restore began), unavailable (nothing was
+// restored), unknown (look at the state before it is repeated).
+func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Target, open func() (io.Reader, error)) (wire.Restored, error) {
+	if err := s.Authorize(who, control.Admin, control.Thing{}); err != nil {
+		return wire.Restored{}, err
+	}
+	if to.Cluster == "" {
+		return wire.Restored{}, wire.Invalid("cluster", "cluster is the id of the cluster whose state is replaced: raftctl status shows it")
+	}
+	ctx, release := s.Hold(ctx, who)
+	defer release()
+	view, _, err := s.View(ctx, control.Read{Consistency: string(raftnode.Strict)})
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	if to.Cluster != view.ClusterID {
+		return wire.Restored{}, wire.Refuse(wire.CodeConflict, "this is cluster %s, not %.80q: nothing was restored", view.ClusterID, to.Cluster)
+	}
+	file, err := open()
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	temp, begin, err := s.receive(file)
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	defer func() {
+		temp.Close()
+		_ = os.Remove(temp.Name()) // an old one goes with the next
+	}()
+	rows, err := s.examine(temp, &begin)
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	begin.Foreign = to.Foreign
+	done, err := s.carryOut(ctx, who, temp, begin)
+	if err != nil {
+		return wire.Restored{}, err
+	}
+	s.Log().Warn("the state was restored from a snapshot", "cluster", begin.Cluster, "from", begin.Index, "index", done.Index, "rows", rows)
+	return wire.Restored{Cluster: view.ClusterID, FileCluster: begin.Cluster, FileIndex: begin.Index, Rows: rows, Index: done.Index}, nil
+}
+
+// tempName is what the bytes of a file are kept in meanwhile.
+const tempName = "restore-*.tmp"
+
+// receive writes a file to the disk.
+func (s *Snapshots) receive(file io.Reader) (*os.File, fsm.BeginRestore, error) {
+	if left, err := filepath.Glob(filepath.Join(s.dir, tempName)); err == nil {
+		for _, name := range left {
+			if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+				_ = os.Remove(name)
+			}
+		}
+	}
+	temp, err := os.CreateTemp(s.dir, tempName)
+	if err != nil {
+		return nil, fsm.BeginRestore{}, wire.NotTried("no room for the snapshot: %v", err)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(&onDisk{w: temp}, sum), io.LimitReader(file, MaxFile+1))
+	var full *diskError
+	switch {
+	case err == nil && n > MaxFile:
+		err = wire.Refuse(wire.CodeTooLarge, "a snapshot to restore has at most %d bytes", MaxFile)
+	case errors.As(err, &full):
+		err = wire.NotTried("no room for the snapshot: %v", full.error)
+	case err != nil:
+		err = wire.Invalid("", "the body broke off after %d bytes: %v", n, err)
+	}
+	if err != nil {
+		temp.Close()
+		_ = os.Remove(temp.Name())
+		return nil, fsm.BeginRestore{}, err
+	}
+	return temp, fsm.BeginRestore{ID: newID(), Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// onDisk marks the errors of the disk.
+type onDisk struct{ w io.Writer }
+
+type diskError struct{ error }
+
+func (d *onDisk) Write(p []byte) (int, error) {
+	n, err := d.w.Write(p)
+	if err != nil {
+		err = &diskError{err}
+	}
+	return n, err
+}
+
+func newID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return "r_" + hex.EncodeToString(b[:])
+}
+
+// examine reads the whole file as the state machine will, and notes what its header says.
+func (s *Snapshots) examine(file io.ReadSeeker, begin *fsm.BeginRestore) (rows int, err error) {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return 0, wire.NotTried("read the snapshot again: %v", err)
+	}
+	f, err := fsm.ReadFile(file)
+	if err != nil {
+		return 0, wire.Invalid("", "%v", err)
+	}
+	begin.Cluster, begin.Index, begin.Level = f.Header.Cluster, f.Header.Index, f.Header.Level
+	return f.Rows, nil
+}
+
+// carryOut takes a file through the log.
+func (s *Snapshots) carryOut(ctx context.Context, who control.Principal, file io.ReaderAt, begin fsm.BeginRestore) (fsm.Restored, error) {
+	author := who.Author(control.Admin, "")
+	if _, err := step[fsm.Restoring](ctx, s, fsm.KindBeginRestore, author, begin); err != nil {
+		return fsm.Restored{}, err
+	}
+	drop := func(err error) (fsm.Restored, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), propose.Timeout)
+		defer cancel()
+		_, _, _ = propose.Do[bool](ctx, s.Proposer(), fsm.KindDropRestore, author, fsm.DropRestore{ID: begin.ID}) // else the leader drops it in time
+		return fsm.Restored{}, err
+	}
+	buf := make([]byte, chunkSize)
+	for at := int64(0); at < begin.Size; {
+		n, err := file.ReadAt(buf[:min(chunkSize, begin.Size-at)], at)
+		if n == 0 && err != nil {
+			return drop(wire.NotTried("nothing was restored: read the snapshot again: %v", err))
+		}
+		if _, err := step[int64](ctx, s, fsm.KindRestoreChunk, author, fsm.RestoreChunk{ID: begin.ID, At: at, Data: buf[:n]}); err != nil {
+			return drop(notRestored(err))
+		}
+		at += int64(n)
+	}
+	done, err := step[fsm.Restored](ctx, s, fsm.KindCommitRestore, author, fsm.CommitRestore{ID: begin.ID})
+	if err != nil && wire.CodeOf(err) != wire.CodeUnknown {
+		return drop(notRestored(err))
+	}
+	return done, err
+}
+
+// notRestored says of an unknown outcome of a step before the last that nothing was restored.
+func notRestored(err error) error {
+	if wire.CodeOf(err) == wire.CodeUnknown {
+		return wire.NotTried("nothing was restored: %v", err)
+	}
+	return err
+}
+
+// step proposes one command until its outcome is known, for as long as patience lasts: done
+// twice, each of them is one.
+func step[R any](ctx context.Context, s *Snapshots, kind string, author propose.Author, body any) (R, error) {
+	var out R
+	var err error
+	unknown := false
+	for began := time.Now(); ; {
+		if out, _, err = propose.Do[R](ctx, s.Proposer(), kind, author, body); err == nil {
+			return out, nil
+		}
+		code := wire.CodeOf(err)
+		unknown = unknown || code == wire.CodeUnknown
+		if code != wire.CodeUnknown && code != wire.CodeUnavailable && code != wire.CodeBusy {
+			return out, err
+		}
+		if time.Since(began) > patience || !control.Sleep(ctx, pause) {
+			if unknown && code != wire.CodeUnknown {
+				err = wire.Unknown(fmt.Errorf("the last try: %w", err))
+			}
+			return out, err
+		}
+	}
+}
