@@ -431,6 +431,8 @@ func (p *process) said(words string) int { return strings.Count(p.log.String(), 
 //	a lost volume, no second cluster             TestStatefulSet
 //	a pod that loses all others                  TestStatefulSetCutPod
 //	3 to 5, to 3, and to 5 again                 TestStormStatefulSetScales
+//	rollout gate and rollout run                 TestRollout
+//	a member that is gone for good is removed    TestDeadMembersAreRemoved of raftnode
 //	a Secret replaced, nothing restarted         TestRotationUnderLoad of node, TestChangedFilesAreUsed of certfile
 //
 // What a StatefulSet does to its pods, in the order of a bad day: one of the

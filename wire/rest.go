@@ -313,6 +313,8 @@ type Member struct {
 	LastContactMs float64 `json:"last_contact_ms"` // since it last answered the coordinator asked; -1: never
 	Version       string  `json:"version"`
 	Healthy       bool    `json:"healthy"`
+	Boot          uint64  `json:"boot,omitempty"`      // how often it was started with its data directory; 0: not known
+	NonVoter      bool    `json:"non_voter,omitempty"` // it is to stay without a vote
 	// Certificate is that of its peer port; nil without TLS, and while it is not known.
 	Certificate *MemberCertificate `json:"certificate,omitempty"`
 }

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+func (a *app) rolloutCmd() *cobra.Command {
+	return group("rollout", "Restart the coordinators one by one, and tell whether that may begin", a.rolloutGateCmd(), a.rolloutRunCmd())
+}
+
+// sight is the cluster as a rollout sees it.
+type sight struct {
+	members wire.Members
+	health  wire.Autopilot
+	status  wire.Status // of the coordinator that answered
+}
+
+func (a *app) look(ctx context.Context) (s sight, err error) {
+	if s.members, _, err = a.client.Members(ctx, client.Read{}); err != nil {
+		return s, err
+	}
+	if s.health, _, err = a.client.Autopilot(ctx, client.Read{}); err != nil {
+		return s, err
+	}
+	s.status, _, err = a.client.Status(ctx)
+	return s, err
+}
+
+// member is the one of that id.
+func (s *sight) member(id string) (wire.Member, bool) {
+	i := slices.IndexFunc(s.members.Members, func(m wire.Member) bool { return m.ID == id })
+	if i < 0 {
+		return wire.Member{}, false
+	}
+	return s.members.Members[i], true
+}
+
+// blockers are the reasons why no coordinator may be restarted now, but for those of one
+// that is to be restarted itself, ignore.
+func (s *sight) blockers(ignore string) (reasons []string) {
+	say := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
+	leaders, newest := 0, uint64(0)
+	for _, m := range s.members.Members {
+		newest = max(newest, m.LastIndex)
+		if m.State == "leader" {
+			leaders++
+		}
+	}
+	if leaders != 1 {
+		say("%d members lead, want one", leaders)
+	}
+	ignoredIsIll := false
+	for _, h := range s.health.Servers {
+		m, _ := s.member(h.ID)
+		switch {
+		case !h.Healthy && h.ID == ignore:
+			ignoredIsIll = true
+		case !h.Healthy:
+			say("%s %s", h.ID, h.Reason)
+		case h.ID != ignore && m.AppliedIndex+s.health.MaxLag < newest:
+			say("%s has applied the log to %d of %d", h.ID, m.AppliedIndex, newest)
+		case h.ID != ignore && m.Suffrage != "voter" && !m.NonVoter:
+			say("%s has no vote yet: it gets it once it has been well for a while", h.ID)
+		}
+	}
+	if least := 1; s.health.FailureTolerance < least && !ignoredIsIll || s.health.FailureTolerance < 0 {
+		say("%d voters may fail, want at least %d", max(0, s.health.FailureTolerance), least)
+	}
+	if d := s.status.Disk; d != nil && d.Low {
+		say("the disk of %s is nearly full", s.status.ID)
+	}
+	if s.status.Warning != "" {
+		say("%s warns: %s", s.status.ID, s.status.Warning)
+	}
+	return reasons
+}
+
+func (a *app) rolloutGateCmd() *cobra.Command {
+	var ignore string
+	cmd := &cobra.Command{
+		Use: "gate", Short: "Tell whether a coordinator may be restarted now; exit status 1 if not", Args: cobra.NoArgs,
+		Long: "Every member must be well and have caught up, one leads, a voter may fail, none is still to get its vote, and the disk of the\n" +
+			"coordinator that answers has room. Else each reason is a line, and the exit status 1.",
+		Example: "  raftctl rollout gate && kubectl apply -k overlays/prod\n  raftctl rollout gate --ignore folkmoot-2",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			s, err := a.look(ctx)
+			if err != nil {
+				return err
+			}
+			if _, ok := s.member(ignore); ignore != "" && !ok {
+				return usage("--ignore %s: there is no such member", ignore)
+			}
+			if why := s.blockers(ignore); len(why) > 0 {
+				return errors.New(strings.Join(why, "\n"))
+			}
+			_, err = fmt.Fprintln(a.out, "a coordinator may be restarted")
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&ignore, "ignore", "", "`ID` of a member that need not be well: it is the one to be restarted")
+	cmd.RegisterFlagCompletionFunc("ignore", a.completeMembers)
+	return cmd
+}
+
+// rollout is one run over the coordinators.
+type rollout struct {
+	a       *app
+	cmd     *cobra.Command
+	restart string
+	only    []string
+	timeout time.Duration
+	done    *rolloutRecord
+}
+
+func (a *app) rolloutRunCmd() *cobra.Command {
+	r := &rollout{a: a}
+	anew := false
+	cmd := &cobra.Command{
+		Use: "run --restart COMMAND", Short: "Restart the coordinators one by one, the leader last", Args: cobra.NoArgs,
+		Long: "COMMAND is run by sh -c for one coordinator after the other, {id} in it being its id. Before each one the gate must be open;\n" +
+			"after it, the coordinator must have begun anew and all be well within --timeout. The leader is last: leadership is handed to one\n" +
+			"that is done. The first that does not come back ends it, with exit status 1; the same command again goes on where it was.",
+		Example: "  raftctl rollout run --restart 'kubectl delete pod {id}'\n" +
+			"  raftctl rollout run --restart 'ssh {id} systemctl restart folkmoot' --timeout 10m",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if !strings.Contains(r.restart, "{id}") {
+				return usage("--restart %q: it must name the coordinator by {id}", r.restart)
+			}
+			r.cmd, r.timeout = cmd, 10*time.Minute
+			if cmd.Flags().Changed("timeout") {
+				r.timeout = a.flags.timeout
+			}
+			return r.run(anew)
+		},
+	}
+	cmd.Flags().StringVar(&r.restart, "restart", "", "`COMMAND` that restarts the coordinator {id}")
+	cmd.Flags().StringSliceVar(&r.only, "only", nil, "`IDS` of those to restart; default: all")
+	cmd.Flags().BoolVar(&anew, "anew", false, "begin anew, though the last run did not come to its end")
+	cmd.MarkFlagRequired("restart")
+	cmd.RegisterFlagCompletionFunc("only", a.completeMembers)
+	return cmd
+}
+
+// plainID is what may stand in a line of the shell as it is.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+func (r *rollout) run(anew bool) error {
+	s, err := r.look(r.cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, id := range r.only {
+		if _, ok := s.member(id); !ok {
+			return usage("--only %s: there is no such member", id)
+		}
+	}
+	for _, m := range s.members.Members {
+		switch {
+		case m.Boot == 0 && m.Alive:
+			return fmt.Errorf("%s does not tell how often %s was started: it runs an older version; restart the coordinators by hand this time", s.status.ID, m.ID)
+		case !plainID.MatchString(m.ID):
+			return fmt.Errorf("the id %q cannot be put into a line of the shell", m.ID)
+		}
+	}
+	if r.done, err = openRollout(s.members.Members, s.status.ClusterID, r.restart, anew); err != nil {
+		return err
+	}
+	for {
+		next, ok := r.next(&s)
+		if !ok {
+			fmt.Fprintln(r.a.out, "all are done")
+			return r.done.remove()
+		}
+		if why := s.blockers(next.ID); len(why) > 0 {
+			return fmt.Errorf("%s is not restarted:\n%s", next.ID, strings.Join(why, "\n"))
+		}
+		if next.State == "leader" {
+			if err := r.handOver(&s, next); err != nil {
+				return err
+			}
+		}
+		if err := r.restartOne(next); err != nil {
+			return err
+		}
+		if s, err = r.look(r.cmd.Context()); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *rollout) look(ctx context.Context) (sight, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(r.timeout, 30*time.Second))
+	defer cancel()
+	return r.a.look(ctx)
+}
+
+// next is who is to be restarted now: one that is ill, those without a vote, other
+// followers, then the leader.
+func (r *rollout) next(s *sight) (next wire.Member, found bool) {
+	rank := func(m wire.Member) int {
+		switch {
+		case !m.Healthy:
+			return -1
+		case m.State == "leader":
+			return 2
+		case m.Suffrage == "voter":
+			return 1
+		}
+		return 0
+	}
+	for _, m := range s.members.Members {
+		if len(r.only) > 0 && !slices.Contains(r.only, m.ID) || r.done.begunAnew(m) && m.Healthy {
+			continue
+		}
+		if !found || rank(m) < rank(next) {
+			next, found = m, true
+		}
+	}
+	return next, found
+}
+
+// handOver gives leadership to a voter that is done, or to any other if none is.
+func (r *rollout) handOver(s *sight, leader wire.Member) error {
+	to := ""
+	for _, m := range s.members.Members {
+		if m.ID != leader.ID && m.Suffrage == "voter" && m.Healthy && (to == "" || r.done.begunAnew(m)) {
+			to = m.ID
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.cmd.Context(), min(r.timeout, time.Minute))
+	defer cancel()
+	l, _, err := r.a.client.TransferLeadership(ctx, to)
+	if err != nil {
+		return fmt.Errorf("leadership of %s was not handed to %s, so it is not restarted: %w", leader.ID, to, err)
+	}
+	fmt.Fprintf(r.a.out, "%s leads, in term %d\n", l.ID, l.Term)
+	return nil
+}
+
+// restartOne runs the command for one coordinator and waits until that has begun anew and
+// all are well.
+func (r *rollout) restartOne(m wire.Member) error {
+	if !r.done.begunAnew(m) { // else it was restarted, and is still on its way
+		fmt.Fprintf(r.a.out, "%s is restarted\n", m.ID)
+		sh := exec.CommandContext(r.cmd.Context(), "sh", "-c", strings.ReplaceAll(r.restart, "{id}", m.ID))
+		sh.Stdout, sh.Stderr = r.a.err, r.a.err
+		if err := sh.Run(); err != nil {
+			return fmt.Errorf("restart %s by %q: %w", m.ID, strings.ReplaceAll(r.restart, "{id}", m.ID), err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.cmd.Context(), r.timeout)
+	defer cancel()
+	return r.a.await(ctx, func(ctx context.Context) (bool, string, error) {
+		s, err := r.look(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		now, ok := s.member(m.ID)
+		switch {
+		case !ok:
+			return false, "it is no member", nil
+		case !r.done.begunAnew(now):
+			return false, "it was not started anew", nil
+		}
+		why := s.blockers("")
+		return len(why) == 0, strings.Join(why, "; "), nil
+	}, m.ID+" is back and all are well", r.timeout)
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// wellSight is a cluster of three in which one may be restarted.
+func wellSight() sight {
+	s := sight{health: wire.Autopilot{Healthy: true, FailureTolerance: 1, MaxLag: 250}}
+	for _, id := range []string{"n1", "n2", "n3"} {
+		s.members.Members = append(s.members.Members, wire.Member{
+			ID: id, ServerID: id + "/1", Suffrage: "voter", State: "follower", Healthy: true, Alive: true, LastIndex: 1000, AppliedIndex: 1000, Boot: 1,
+		})
+		s.health.Servers = append(s.health.Servers, wire.ServerHealth{ID: id, ServerID: id + "/1", Healthy: true})
+	}
+	s.members.Members[0].State = "leader"
+	return s
+}
+
+// The gate is shut by each of its reasons, which it names.
+func TestRolloutGate(t *testing.T) {
+	if s := wellSight(); len(s.blockers("")) > 0 {
+		t.Fatalf("all is well, and the gate says %q", s.blockers(""))
+	}
+	for want, harm := range map[string]func(*sight){
+		"0 members lead":            func(s *sight) { s.members.Members[0].State = "follower" },
+		"2 members lead":            func(s *sight) { s.members.Members[1].State = "leader" },
+		"n2 knows no leader":        func(s *sight) { s.health.Servers[1].Healthy, s.health.Servers[1].Reason = false, "knows no leader" },
+		"0 voters may fail":         func(s *sight) { s.health.FailureTolerance = 0 },
+		"n3 has applied the log to": func(s *sight) { s.members.Members[2].AppliedIndex = 700 },
+		"n3 has no vote yet":        func(s *sight) { s.members.Members[2].Suffrage = "nonvoter" },
+		"disk of n1 is nearly full": func(s *sight) { s.status.ID, s.status.Disk = "n1", &wire.DiskSpace{Low: true} },
+		"n1 warns: look":            func(s *sight) { s.status.ID, s.status.Warning = "n1", "look" },
+	} {
+		s := wellSight()
+		harm(&s)
+		if why := s.blockers(""); len(why) != 1 || !strings.Contains(why[0], want) {
+			t.Errorf("want one reason with %q, got %q", want, why)
+		}
+	}
+	s := wellSight()
+	s.members.Members[2].Suffrage, s.members.Members[2].NonVoter = "nonvoter", true
+	s.health.Servers[1].Healthy, s.health.FailureTolerance = false, 0
+	if why := s.blockers("n2"); len(why) > 0 {
+		t.Errorf("n2 is to be restarted, n3 is to have no vote, and the gate says %q", why)
+	}
+}
+
+// Who is not well is next, then those without a vote, then other followers, the leader last;
+// a record tells who was restarted since, also by an empty disk.
+func TestRolloutOrder(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	s := wellSight()
+	s.members.Members[2].Suffrage = "nonvoter"
+	var order []string
+	for {
+		record, err := openRollout(s.members.Members, "c1", "x {id}", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, ok := (&rollout{done: record}).next(&s)
+		if !ok {
+			if err := record.remove(); err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		order = append(order, next.ID)
+		i := slices.IndexFunc(s.members.Members, func(m wire.Member) bool { return m.ID == next.ID })
+		if m := &s.members.Members[i]; m.ID == "n2" && m.Healthy {
+			m.Healthy, m.Boot = false, 2 // it is on its way
+		} else if m.ID == "n3" {
+			m.ServerID, m.Boot = "n3/2", 1
+		} else {
+			m.Healthy, m.Boot = true, 2
+		}
+	}
+	if want := []string{"n3", "n2", "n2", "n1"}; !slices.Equal(order, want) {
+		t.Errorf("the order was %q, want %q", order, want)
+	}
+	file := filepath.Join(os.Getenv("XDG_CONFIG_HOME"), "folkmoot", "rollout-c1.json")
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openRollout(s.members.Members, "c1", "x {id}", false); err == nil || !strings.Contains(err.Error(), "--anew") {
+		t.Errorf("a broken record: %v", err)
+	}
+	if _, err := openRollout(s.members.Members, "c1", "x {id}", true); err != nil {
+		t.Errorf("begun anew: %v", err)
+	}
+}
