@@ -189,6 +189,9 @@ func TestRestoreOfAFileThatIsAhead(t *testing.T) {
 	m := fsm.New()
 	apply(t, m, fsm.KindFound, fsm.Found{Cluster: "c9", Level: 2})
 	apply(t, m, registry.KindAnnounce, newest("n1"))
+	for m.View().Index < source.Index/2 { // so that some rows are of an index that this log has, less
+		m.Apply(m.View().Index+1, nil)
+	}
 	c := fsm.BeginRestore{ID: "r1", Cluster: source.ClusterID, Index: source.Index, Level: source.Level, Size: int64(len(file)), SHA256: sumOf(file), Foreign: true}
 	restore(t, m, file, c, 64<<10)
 	view := m.View()
