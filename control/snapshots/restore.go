@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
@@ -72,7 +71,7 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	}
 	defer func() {
 		temp.Close()
-		_ = os.Remove(temp.Name()) // an old one goes with the next
+		_ = os.Remove(temp.Name()) // else it goes at the next start
 	}()
 	rows, err := s.examine(temp, &begin)
 	if err != nil {
@@ -92,13 +91,6 @@ const tempName = "restore-*.tmp"
 
 // receive writes a file to the disk.
 func (s *Snapshots) receive(file io.Reader) (*os.File, fsm.BeginRestore, error) {
-	if left, err := filepath.Glob(filepath.Join(s.dir, tempName)); err == nil {
-		for _, name := range left {
-			if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
-				_ = os.Remove(name)
-			}
-		}
-	}
 	temp, err := os.CreateTemp(s.dir, tempName)
 	if err != nil {
 		return nil, fsm.BeginRestore{}, wire.NotTried("no room for the snapshot: %v", err)

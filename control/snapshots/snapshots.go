@@ -4,6 +4,8 @@ package snapshots
 import (
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/raftnode"
@@ -17,9 +19,18 @@ type Snapshots struct {
 	dir string
 }
 
-// New returns the use cases. What is restored lies in dir meanwhile; "" is the system's
-// temporary directory.
-func New(core *control.Core, dir string) *Snapshots { return &Snapshots{core, dir} }
+// New returns the use cases. What is restored lies in dir meanwhile, which is this process's
+// alone: what one that was killed left there is removed. "" is the system's temporary
+// directory.
+func New(core *control.Core, dir string) *Snapshots {
+	if dir != "" {
+		left, _ := filepath.Glob(filepath.Join(dir, tempName)) // the pattern is well formed
+		for _, name := range left {
+			_ = os.Remove(name) // it only takes room
+		}
+	}
+	return &Snapshots{core, dir}
+}
 
 // Write writes a state as a file of package snapfile. Nothing waits for it meanwhile,
 // however slow w is; it ends with its context, and once its principal's token ends.
