@@ -22,6 +22,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
+// hashedToken is one of the token file, which has only its hash.
+const hashedToken = "another-token-that-nobody-guesses-in-time"
+
 // operation is one of the contract, as far as rights go.
 type operation struct {
 	ID             string          `json:"operationId"`
@@ -289,13 +292,12 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 	return verdict{Outcome: "allowed", Filtered: op.Scope == "rows" && rs.Header.Get("X-Filtered") == "true"}, said
 }
 
-// Every operation of the contract answers every kind of token as its x-right and x-scope promise, at the leader and at a
-// follower alike.
-func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
-	t.Parallel()
+// startMatrix starts two coordinators, n1 the leader of one of them, that ask for tokens, and returns what asks both; by
+// the client everything may be done.
+func startMatrix(t *testing.T, each func(*node.Config)) (*matrix, []*node.Node, *client.Client) {
+	t.Helper()
 	dir := t.TempDir()
-	hashed := "another-token-that-nobody-guesses-in-time"
-	sum := sha256.Sum256([]byte(hashed))
+	sum := sha256.Sum256([]byte(hashedToken))
 	file := filepath.Join(dir, "tokens")
 	if err := os.WriteFile(file, []byte(token+"\nsha256:"+hex.EncodeToString(sum[:])+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -303,12 +305,16 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	peers := freeAddrs(t, 2)
 	var nodes []*node.Node
 	m := &matrix{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, namespace: "n1"}
-	defer m.client.CloseIdleConnections()
+	t.Cleanup(m.client.CloseIdleConnections)
 	for i, id := range []string{"n1", "n2"} {
-		n := run(t, node.Config{
+		cfg := node.Config{
 			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 2, TokenFile: file,
 			HeartbeatTimeout: 5 * time.Second, ElectionTimeout: 5 * time.Second, // a busy machine is no reason for another leader
-		})
+		}
+		if each != nil {
+			each(&cfg)
+		}
+		n := run(t, cfg)
 		nodes = append(nodes, n)
 		m.addrs = append(m.addrs, n.Addrs().HTTP)
 	}
@@ -317,7 +323,30 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer operator.Close()
+	t.Cleanup(operator.Close)
+	return m, nodes, operator
+}
+
+// everywhere waits until every coordinator has what was written at an index.
+func (m *matrix) everywhere(index uint64) {
+	m.t.Helper()
+	for _, addr := range m.addrs {
+		here, err := client.New(client.Config{Addrs: []string{addr}, Token: token, Timeout: time.Minute})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if _, _, err := here.Namespaces(m.t.Context(), client.Read{Index: index}); err != nil {
+			m.t.Fatal(err)
+		}
+		here.Close()
+	}
+}
+
+// Every operation of the contract answers every kind of token as its x-right and x-scope promise, at the leader and at a
+// follower alike.
+func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
+	t.Parallel()
+	m, nodes, operator := startMatrix(t, nil)
 	session, _, err := operator.SignIn(t.Context(), wire.SignIn{Name: "asking", Lease: wire.Duration(10 * time.Minute)}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -326,16 +355,7 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, addr := range m.addrs { // both have what is asked for
-		here, err := client.New(client.Config{Addrs: []string{addr}, Token: token, Timeout: time.Minute})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := here.Job(t.Context(), job.ID, client.Read{Index: meta.Index}); err != nil {
-			t.Fatal(err)
-		}
-		here.Close()
-	}
+	m.everywhere(meta.Index)
 	m.secret, m.job, m.jobIn = session.Secret, job.ID, "default"
 
 	var doc contract
@@ -353,13 +373,14 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sum := sha256.Sum256([]byte(hashedToken))
 	_, m.jobsHaveNamespaces = doc.Components.Schemas["SubmitJob"].Properties["namespace"]
 	bearers := []bearer{
 		{name: "no token"},
 		{name: "a wrong token", token: "some-other-token-of-no-use-at-all"},
 		{name: "the hash of a token", token: hex.EncodeToString(sum[:])},
 		{name: "a token of the file", token: token, known: true, grants: []string{"admin"}},
-		{name: "a token whose hash is in the file", token: hashed, known: true, grants: []string{"admin"}},
+		{name: "a token whose hash is in the file", token: hashedToken, known: true, grants: []string{"admin"}},
 	}
 	bearers = append(bearers, m.tokens(operator)...)
 	m.judge(doc.operations(t), bearers)
@@ -415,16 +436,7 @@ func (m *matrix) tokens(operator *client.Client) (all []bearer) {
 	}
 	expired := create("one that expires", wire.NewToken{Grants: []string{"admin"}, TTL: wire.Duration(time.Second)})
 	time.Sleep(time.Until(*expired.Expires) + time.Millisecond)
-	for _, addr := range m.addrs { // both know them
-		here, err := client.New(client.Config{Addrs: []string{addr}, Token: token, Timeout: time.Minute})
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		if _, _, err := here.Tokens(m.t.Context(), client.Page{}, client.Read{Index: max(newest, meta.Index)}); err != nil {
-			m.t.Fatal(err)
-		}
-		here.Close()
-	}
+	m.everywhere(max(newest, meta.Index))
 	return append(all, bearer{name: "a revoked token", token: revoked.Token}, bearer{name: "an expired token", token: expired.Token})
 }
 

@@ -14,7 +14,7 @@ import (
 type method struct {
 	summary string
 	params  []Param
-	right   control.Right // what the sender needs; a use case asks for it once more, for its thing
+	right   control.Right // what the sender needs; who carries it out asks for it, in the namespace of its thing
 	// atLECO is the summary of a method that the LECO door carries out itself; "":
 	// it does not.
 	atLECO string
@@ -89,7 +89,10 @@ type none struct{}
 var table = map[string]method{
 	"pong": with("Nothing: the message counts as a sign of life.",
 		func(c *Coordinator, ctx context.Context, from caller, _ none) (any, uint64, error) {
-			_, err := c.home.Beat(ctx, from.session)
+			err := c.Authorize(from.who, control.ComponentsWrite, control.ComponentThing(from.session.FullName))
+			if err == nil {
+				_, err = c.home.Beat(ctx, from.session)
+			}
 			return nil, 0, err
 		}).needs(control.ComponentsWrite).leco("Nothing: the message counts as a heartbeat."),
 	"sign_out": with("Sign the sender out.",
@@ -187,9 +190,6 @@ func (c *Coordinator) call(ctx context.Context, from caller, name string, raw js
 	}
 	if from.session.Home == c.Self().ID {
 		c.home.Alive(from.session)
-	}
-	if err := c.Authorize(from.who, m.right, control.Thing{}); err != nil {
-		return nil, 0, err
 	}
 	return m.do(c, ctx, from, raw)
 }

@@ -58,7 +58,7 @@ func (c *Coordinator) serveOne(ctx context.Context, from caller, content []byte,
 	}
 	var result any
 	var known bool
-	if own != nil {
+	if own != nil && table[in.Method].atNative {
 		if err = c.Authorize(from.who, rightFor(in.Method), control.Thing{}); err == nil {
 			result, known, err = own.Carry(ctx, in.Method, in.Params)
 		}
