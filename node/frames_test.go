@@ -35,7 +35,7 @@ type frame struct {
 }
 
 // frames has what is asked by each frame of a session: by each method of COORDINATOR, by a message, and by each type of
-// frames about the connection. TestEveryFrame holds its keys to the product.
+// frames about the connection. TestEveryFrameAndEveryKindOfToken holds its keys to the product.
 var frames = map[string][]frame{
 	"pong":                   {{rest: "PUT /components/SELF/heartbeat"}},
 	"send_local_components":  {{rest: "GET /namespaces"}},
@@ -364,7 +364,7 @@ func (m *matrix) askFramesBeforeTheSignIn(at node.Addrs) {
 		case name == "message":
 			to, content = "n1.nobody", "1"
 		case name == "sign_in":
-			content = fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"somebody"}}`)
+			content = `{"jsonrpc":"2.0","id":1,"method":"sign_in","params":{"name":"somebody"}}`
 		}
 		asked = append(asked, name)
 		if out, err = wire.AppendFrame(out, &wire.Message{To: to, Conversation: [16]byte{1}, ID: uint32(len(asked)), Type: wire.TypeJSON, Payload: [][]byte{[]byte(content)}}); err != nil {
