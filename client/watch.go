@@ -4,23 +4,39 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// watches share one subscription of a component's connection; after a move it goes on where it was.
+// watches share one subscription of a component's connection, to the topics of all of them; after a move it goes on where
+// it was.
 type watches struct {
 	lock chan struct{} // capacity 1: one change of the subscription after the other, in the order of their requests
 
 	mu           sync.Mutex
 	all          map[*watch]bool
-	conversation [16]byte // of the last subscription
-	live         bool     // it was answered on the connection of now: set and cleared by the connection's reader
-	position     string   // behind the last event
-	cluster      string   // the id of the one that at is a place of
+	conversation [16]byte        // of the last subscription that was answered
+	topics       map[string]bool // and what it is to
+	asked        [16]byte        // of the one that is asked for; zero: none
+	asking       map[string]bool
+	live         bool   // it was answered on the connection of now: set and cleared by the connection's reader
+	position     string // behind the last event
+	last         event  // whose position that is
+	cluster      string // the id of the one that at is a place of
 }
+
+// event is where an event is in the feed.
+type event struct {
+	index uint64
+	seq   int
+}
+
+// after reports whether e comes behind o.
+func (e event) after(o event) bool { return e.index > o.index || e.index == o.index && e.seq > o.seq }
 
 // watch is one caller of Watch.
 type watch struct {
@@ -38,8 +54,8 @@ type place struct {
 // maxWatchEvents bounds what waits for one watch; one that falls behind gets KindLagged.
 const maxWatchEvents = 1024
 
-// Watch yields events of the cluster in order, from now on (if that does not work, the first turn has the error),
-// without a gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a
+// Watch yields events of the cluster in order, from now on, or from where the watches of the session are that there were
+// before, without a gap or a repeat also when the session moves: wire.TopicComponent unless topics are named. Where there is a
 // gap, an event of KindLagged comes in its place: list again. It ends with ctx or with the component, with an error.
 // Data is a json.RawMessage, or nil.
 func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.Event, error], error) {
@@ -53,7 +69,7 @@ func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.E
 	s := &n.watches
 	s.mu.Lock()
 	if len(s.all) == 0 && !s.live {
-		s.position = "" // of those who watched before
+		s.position, s.last = "", event{} // of those who watched before
 	}
 	s.all[w] = true
 	s.mu.Unlock()
@@ -108,7 +124,7 @@ func (s *watches) unsubscribe(n *Session) {
 	s.mu.Lock()
 	idle := len(s.all) == 0 && s.live
 	if idle {
-		s.live, s.conversation = false, [16]byte{}
+		s.live, s.conversation, s.asked = false, [16]byte{}, [16]byte{}
 	}
 	s.mu.Unlock()
 	if idle {
@@ -128,8 +144,24 @@ func (s *watches) acquire(ctx context.Context) error {
 
 func (s *watches) release() { <-s.lock }
 
-// allTopics are what is subscribed to; each watch filters its own.
-var allTopics = []string{wire.TopicComponent, wire.TopicJob, wire.TopicMember}
+// wanted are the topics of all watches; mu is held.
+func (s *watches) wanted() map[string]bool {
+	all := map[string]bool{}
+	for w := range s.all {
+		maps.Copy(all, w.topics)
+	}
+	return all
+}
+
+// covers reports whether the subscription of now brings these topics; mu is held.
+func (s *watches) covers(topics map[string]bool) bool {
+	for topic := range topics {
+		if !s.topics[topic] {
+			return false
+		}
+	}
+	return s.live
+}
 
 // subscribe asks for events, behind the last event if there was one, until the connection of now brings them.
 func (s *watches) subscribe(ctx context.Context, n *Session) error {
@@ -141,13 +173,14 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	defer s.release()
 	for {
 		s.mu.Lock()
-		if s.live || len(s.all) == 0 {
+		want := s.wanted()
+		if len(want) == 0 || s.covers(want) {
 			s.mu.Unlock()
 			return nil
 		}
 		conversation := NewConversation()
-		params := map[string]any{"topics": allTopics}
-		if s.conversation = conversation; s.position != "" {
+		params := map[string]any{"topics": slices.Sorted(maps.Keys(want))}
+		if s.asked, s.asking = conversation, want; s.position != "" {
 			params["after"] = s.position
 			if s.cluster != "" {
 				params["cluster"] = s.cluster
@@ -169,13 +202,15 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 func (s *watches) onSubscribed(m *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.Conversation != s.conversation {
+	if m.Conversation != s.asked {
 		return
 	}
+	s.asked = [16]byte{}
 	var out place
 	if result(wire.Coordinator, *m, &out) != nil {
-		return
+		return // the one before, if any, goes on
 	}
+	s.conversation, s.topics = m.Conversation, s.asking
 	if s.live = true; s.position == "" {
 		s.position, s.cluster = out.At, out.Cluster
 	}
@@ -210,7 +245,7 @@ func (s *watches) dispatch(conversation [16]byte, method string, params json.Raw
 	if method == KindLagged {
 		var in place
 		_ = json.Unmarshal(params, &in)
-		s.position, s.cluster = in.At, in.Cluster
+		s.position, s.cluster, s.last = in.At, in.Cluster, event{}
 		for w := range s.all {
 			w.markLagged()
 		}
@@ -224,7 +259,11 @@ func (s *watches) dispatch(conversation [16]byte, method string, params json.Raw
 	if e.Data = nil; len(data) > 0 {
 		e.Data = data
 	}
-	s.position = position(e)
+	at := event{e.Index, e.Seq}
+	if !at.after(s.last) {
+		return true // it came by the subscription before
+	}
+	s.position, s.last = position(e), at
 	for w := range s.all {
 		if !w.topics[e.Topic] {
 			continue

@@ -70,6 +70,7 @@ class Session:
         self._end_task: Optional[asyncio.Task[None]] = None
         self._watches: Set[Watch] = set()
         self._watch_conversation = b""
+        self._watch_asked = b""  # the conversation of the subscription that is asked for
         self._watch_position = ""  # "index.seq" of the newest event seen
         self._watch_cluster = ""  # the id of the cluster that the position belongs to
         self._watch_tasks: Set[asyncio.Task[None]] = set()
@@ -317,10 +318,15 @@ class Session:
                 params["after"] = self._watch_position
                 if self._watch_cluster:
                     params["cluster"] = self._watch_cluster
-            self._watch_conversation = conversation = new_conversation()
-            subscribed: answers.Subscribed = await self._link.call_coordinator(
-                "subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation
-            )
+            self._watch_asked = conversation = new_conversation()
+            try:
+                subscribed: answers.Subscribed = await self._link.call_coordinator(
+                    "subscribe", params, timeout=TIMEOUT, repeat=True, conversation=conversation
+                )
+            except Refused:  # the subscription of before goes on
+                self._watch_asked = b""
+                raise
+            self._watch_conversation, self._watch_asked = conversation, b""
             at = subscribed.get("at", "")
             if not self._watch_position:
                 self._watch_position, self._watch_cluster = at, subscribed.get("cluster", "")
@@ -347,7 +353,7 @@ class Session:
 
     def _handle_event(self, m: Message, content: jsonrpc.Object) -> None:
         params = jsonrpc.as_object(content.get("params")) or {}
-        if m.conversation != self._watch_conversation:
+        if m.conversation not in (self._watch_conversation, self._watch_asked):
             return  # from a subscription that was replaced
         if content["method"] == "lagged":
             self._watch_position = str(params.get("at", self._watch_position))
