@@ -257,8 +257,8 @@ func (g *goingOn) follow(what string, events iter.Seq2[wire.Event, error]) {
 
 func (g *goingOn) wait() { g.wg.Wait() }
 
-// ended waits for the end of all of it and returns the index at which the sessions ended. told is when the token ended.
-func (g *goingOn) ended(l *locked, told time.Time) (at uint64) {
+// ended waits for the end of all of it and returns the index at which the sessions ended. since is when the token ended.
+func (g *goingOn) ended(l *locked, since time.Time) (at uint64) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
 	defer cancel()
@@ -287,14 +287,15 @@ func (g *goingOn) ended(l *locked, told time.Time) (at uint64) {
 	}
 	g.wait()
 	for what, how := range g.over {
-		if !strings.Contains(how, "unauthorized") && !strings.Contains(how, "session is lost") || strings.Contains(how, late.FullName) {
+		told := strings.Contains(how, "unauthorized") || strings.Contains(how, "session is lost") || strings.Contains(how, "token revoked")
+		if !told || strings.Contains(how, late.FullName) {
 			g.t.Errorf("%s ended with %s, want it told that its token is not valid any more", what, how)
 		}
 		if g.seen[what] >= at {
 			g.t.Errorf("%s was told of index %d, the token ended at %d", what, g.seen[what], at)
 		}
-		g.t.Logf("%s ended %v after its token: %s", what, g.when[what].Sub(told).Round(time.Millisecond), how)
-		if took := g.when[what].Sub(told); took > patience/2 {
+		g.t.Logf("%s ended %v after its token: %s", what, g.when[what].Sub(since).Round(time.Millisecond), how)
+		if took := g.when[what].Sub(since); took > patience/2 {
 			g.t.Errorf("%s ended %v after its token", what, took)
 		}
 	}
