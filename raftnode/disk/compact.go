@@ -58,6 +58,14 @@ func replaceByCopy(path string) error {
 	if err := copyBolt(partial, from); err != nil {
 		return errors.Join(fmt.Errorf("%s: nothing was changed: %w", path, err), os.Remove(partial))
 	}
+	old, errOld := fileSize(path)
+	size, err := fileSize(partial)
+	if err := errors.Join(errOld, err); err != nil {
+		return err
+	}
+	if size >= old { // nothing was free
+		return os.Remove(partial)
+	}
 	return os.Rename(partial, path)
 }
 

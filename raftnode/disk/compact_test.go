@@ -76,6 +76,9 @@ func TestCompact(t *testing.T) {
 	if err != nil || after*4 > before {
 		t.Fatalf("from %d to %d bytes, %v", before, after, err)
 	}
+	if again, same, err := Compact(dir); err != nil || again != after || same != after {
+		t.Errorf("a second time from %d to %d bytes, %v; want %d as it is", again, same, err, after)
+	}
 	if left, err := pathExists(path + compactSuffix); err != nil || left {
 		t.Errorf("the copy is left: %t, %v", left, err)
 	}
