@@ -64,21 +64,36 @@ func (t *Trail) writeAll(now time.Time, closing bool) {
 		}
 		n, err := t.writeBatch(batch)
 		t.took(n)
+		if err == nil {
+			_ = 0 // more may come for ever
+		}
 		if err != nil {
 			t.lastTry = now
 			t.failed(err)
 			return
 		}
 	}
-	if closing || now.Sub(t.lastSync) >= SyncEvery && len(w.tail) > 0 {
-		t.lastSync = now
-		if err := w.sync(); err != nil {
-			t.lastTry = now
-			t.failed(err)
-			return
-		}
+	if err := t.sync(now, closing); err != nil {
+		t.lastTry = now
+		t.failed(err)
+		return
 	}
 	t.well()
+}
+
+// sync makes what is written certain if that is due, or at once.
+func (t *Trail) sync(now time.Time, atOnce bool) error {
+	if !atOnce && (now.Sub(t.lastSync) < SyncEvery || len(t.writer.tail) == 0) {
+		return nil
+	}
+	t.lastSync = now
+	if err := t.writer.sync(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.certain = t.writer.certain
+	return nil
 }
 
 // batch is what waits, with a line before it that says what was lost. It is the writer's until took.
@@ -133,11 +148,11 @@ func (t *Trail) failed(err error) {
 	}
 }
 
-// well notes that everything is written, and what of it is certain.
+// well notes that everything is written.
 func (t *Trail) well() {
 	t.mu.Lock()
 	before := t.failure
-	t.failure, t.certain = nil, t.writer.certain
+	t.failure = nil
 	t.moved()
 	t.mu.Unlock()
 	if before != nil {

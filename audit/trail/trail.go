@@ -34,6 +34,7 @@ const (
 	maxPending      = 8192
 	maxPendingBytes = 4 << 20
 	maxBatch        = 256 << 10 // bytes that are written at once
+	maxUncertain    = 4 << 20   // bytes that are written and not yet on the disk
 )
 
 // Config is what a Trail is made of. Dir and Coordinator are needed, the rest has defaults.

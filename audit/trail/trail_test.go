@@ -312,7 +312,7 @@ func TestKilledWriters(t *testing.T) {
 		}
 		var newest audit.Anchor
 		in := bufio.NewScanner(out)
-		for range 20 {
+		for n := 0; n < 20 || newest.Seq <= last; n++ { // until this one has made something certain
 			if !in.Scan() {
 				t.Fatalf("the writer ended: %v", in.Err())
 			}
@@ -396,6 +396,55 @@ func (f faultyFile) Sync() error {
 		return syscall.EIO
 	}
 	return f.File.Sync()
+}
+
+// busyDisk has something more to be recorded whenever something is written.
+type busyDisk struct {
+	trail.Disk
+	more func()
+}
+
+func (d busyDisk) Create(path string) (trail.File, error) {
+	f, err := d.Disk.Create(path)
+	return busyFile{f, d.more}, err
+}
+
+type busyFile struct {
+	trail.File
+	more func()
+}
+
+func (f busyFile) Write(b []byte) (int, error) {
+	f.more()
+	return f.File.Write(b)
+}
+
+// What is written becomes certain within SyncEvery though there is always something more to write.
+func TestAlwaysMoreToWrite(t *testing.T) {
+	var tr *trail.Trail
+	var at atomic.Int64
+	at.Store(time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC).UnixNano())
+	now := func() time.Time { return time.Unix(0, at.Load()) }
+	ready, newest := make(chan struct{}), make(chan uint64, 1)
+	writes := 0
+	more := func() {
+		<-ready
+		switch writes++; {
+		case writes < 1000:
+			at.Add(int64(trail.SyncEvery / 100))
+			tr.Record(done(writes))
+		case writes == 1000:
+			seq, _ := tr.Newest()
+			newest <- seq
+		}
+	}
+	tr = open(t, trail.Config{Dir: t.TempDir(), Now: now}.With(busyDisk{trail.System, more}, 1<<20, now))
+	close(ready)
+	tr.Record(done(0))
+	if seq := <-newest; seq < 850 {
+		t.Errorf("after 1000 lines in %v line %d is the newest that is on the disk", 1000*trail.SyncEvery/100, seq)
+	}
+	closed(t, tr)
 }
 
 // While the disk is full the trail says so; once there is room again it mends itself, and nothing is lost that there was
