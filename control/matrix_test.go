@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
+	"github.com/folkmoot/folkmoot/control/snapshots"
 	"github.com/folkmoot/folkmoot/control/work"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/registry"
@@ -177,6 +179,12 @@ var matrix = map[string]want{
 	"SetAutopilot": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		_, _, err := n.SetAutopilot(t.Context(), who, wire.AutopilotSettings{})
 		return err
+	}},
+	"Snapshot": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.Snapshot(t.Context(), who))
+	}},
+	"Restore": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore(n.Restore(t.Context(), who, snapshots.Target{}, func() (io.Reader, error) { return strings.NewReader(""), nil }))
 	}},
 	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.Promote(t.Context(), who, "", anyConfig))
