@@ -192,9 +192,6 @@ func TestEqualRefusalsAreOne(t *testing.T) {
 		t.Errorf("after a minute: %+v", out)
 	}
 	m.Add(refusal(61 * time.Second))
-	if out := m.Take(audit.Done); len(out) != 0 {
-		t.Errorf("refusals were taken as done: %v", out)
-	}
 	if out := m.All(); len(out) != 2 || out[0].Who.Token != "t_2" || out[0].Times > 1 {
 		t.Errorf("the rest: %+v", out)
 	}
@@ -215,18 +212,112 @@ func TestMinuteIsNotMadeLonger(t *testing.T) {
 	}
 }
 
-// Whoever makes up ever new refusals costs lines, not memory.
+// Whoever makes up ever new refusals gets a bounded number of lines, and every refusal is in one of them. What was told
+// apart before still is.
 func TestMergerIsBounded(t *testing.T) {
 	var m audit.Merger
-	given := 0
-	for i := range 5000 {
+	count := func(events []audit.Event) (n int) {
+		for _, e := range events {
+			n += max(e.Times, 1)
+		}
+		return n
+	}
+	for i := range 100_000 {
 		e := refusal(0)
 		e.Target = fmt.Sprint(i)
-		given += len(m.Add(e))
+		e.Who.Token = fmt.Sprintf("t_%d", i%2000)
+		if out := m.Add(e); len(out) > 0 {
+			t.Fatalf("it gave out %+v", out)
+		}
 	}
-	if held := len(m.All()); held > 1024 || held+given != 5000 {
-		t.Errorf("%d held and %d given out", held, given)
+	e := refusal(time.Second)
+	e.Target, e.Who.Token = "7", "t_7"
+	m.Add(e)
+	out := m.Due(t0.Add(time.Minute))
+	if len(out) > 1000 || count(out) != 100_001 || out[7].Target != "7" || out[7].Times != 2 {
+		t.Fatalf("%d lines for %d refusals; the eighth is %+v", len(out), count(out), out[7])
 	}
+	byToken, least := out[600], out[len(out)-1]
+	if byToken.Target != audit.Several || byToken.Who.Token == "" || byToken.Who.Remote != "" || byToken.What != e.What {
+		t.Errorf("beyond the first bound: %+v", byToken)
+	}
+	if least.What != audit.Several || least.Who != (audit.Who{}) || least.Code != e.Code || least.Door != e.Door || least.Times < 2 {
+		t.Errorf("beyond the second: %+v", least)
+	}
+}
+
+// A reader sees at once what has come, and of equal ones not each.
+func TestMergerShows(t *testing.T) {
+	var m audit.Merger
+	times := func(after time.Duration) (n int) {
+		for _, e := range m.Show(t0.Add(after)) {
+			n += max(e.Times, 1)
+		}
+		return n
+	}
+	polled := refusal(0)
+	polled.Outcome, polled.Polled = audit.Done, true
+	m.Add(polled)
+	m.Add(refusal(0))
+	m.Add(refusal(time.Second))
+	if n := times(time.Second); n != 2 {
+		t.Errorf("%d are shown, want 2", n)
+	}
+	m.Add(refusal(2 * time.Second))
+	if n := times(3 * time.Second); n != 0 {
+		t.Errorf("just after the first time %d are shown", n)
+	}
+	m.Add(refusal(12 * time.Second))
+	if n := times(12 * time.Second); n != 2 {
+		t.Errorf("ten seconds later %d are shown, want 2", n)
+	}
+	m.Add(refusal(30 * time.Second))
+	out := m.Due(t0.Add(time.Minute))
+	if len(out) != 2 || !out[0].Polled || !out[1].At.Equal(t0.Add(30*time.Second)) {
+		t.Errorf("after the minute: %+v", out)
+	}
+}
+
+// What looks like a secret is in no line, wherever a caller has put it; what only begins like one stays.
+func TestLinesHaveNoSecrets(t *testing.T) {
+	const tail = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
+	const session = "8c5a1f0e-1111-8222-8333-0123456789ab"
+	for given, want := range map[string]string{
+		"fmt_" + tail: "[secret]",
+		"a/fmt_" + tail + "/b, fmj_" + tail + ".": "a/[secret]/b, [secret].",
+		session + "." + tail:                      session + ".[secret]",
+		"n1." + session + "." + tail + " fmt_x":   "n1." + session + ".[secret] fmt_x",
+		session:                                   session,
+		"n1." + tail:                              "n1." + tail,
+		"fmt_short and t_0123456789abcdef":        "fmt_short and t_0123456789abcdef",
+		"":                                        "",
+	} {
+		if got := audit.WithoutSecrets(given); got != want {
+			t.Errorf("%s: got %q, want %q", given, got, want)
+		}
+	}
+	e := refusal(0)
+	for _, field := range []*string{&e.What, &e.Target, &e.Code, &e.Needs, &e.RequestID, &e.Who.Token, &e.Who.Name, &e.Who.Session, &e.Who.Certificate, &e.Who.Remote} {
+		*field = strings.Repeat("x", 240) + "fmt_" + tail
+	}
+	var c audit.Chain
+	if line := string(c.Append(nil, "n1", e)); strings.Contains(line, tail[:8]) || strings.Contains(line, "fmt_") {
+		t.Errorf("a secret is in %s", line)
+	}
+}
+
+// However a secret is put among other bytes, nothing of it is left, and nothing else is taken away that is needed to see
+// whose it was.
+func FuzzWithoutSecrets(f *testing.F) {
+	const tail = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
+	f.Add("a/", "/b")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		for _, secret := range []string{"fmt_" + tail, "fmj_" + tail, "8c5a1f0e-1111-8222-8333-0123456789ab." + tail} {
+			if got := audit.WithoutSecrets(before + secret + after); strings.Contains(got, tail) {
+				t.Errorf("%q is left of %q", got, before+secret+after)
+			}
+		}
+	})
 }
 
 func FuzzParseLine(f *testing.F) {

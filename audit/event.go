@@ -41,16 +41,17 @@ type Event struct {
 	Index     uint64 // of the write; 0: none
 	RequestID string // ""; not known
 	Times     int    // how many equal ones the line stands for; 0 and 1 are one
-	Read      bool   // it changed nothing, and is not in the line: equal ones become one line, as refusals do
+	Polled    bool   // it reads the trail, again and again: equal ones become one line, as refusals do. It is not in the line
 }
 
-// Merges reports whether equal events within a minute become one line.
-func (e *Event) Merges() bool { return e.Outcome == Refused || e.Read }
+// Merges reports whether equal events within a minute become one line: what changed nothing costs whoever asks for it
+// nothing either.
+func (e *Event) Merges() bool { return e.Outcome == Refused || e.Outcome == NotTried || e.Polled }
 
 // Who asked. All fields may be empty.
 type Who struct {
 	Token       string `json:"token,omitempty"`       // the id, never the secret
-	Name        string `json:"name,omitempty"`        // of the token, else of the session or where it asks from
+	Name        string `json:"name,omitempty"`        // of the token; of who has none, the name that it gives itself
 	Session     string `json:"session,omitempty"`     // the id, never the secret
 	Certificate string `json:"certificate,omitempty"` // the URI, else the subject, of the certificate that was presented
 	Remote      string `json:"remote,omitempty"`      // address and port
@@ -59,7 +60,8 @@ type Who struct {
 // MaxField is how many bytes of a field that a caller chose are kept; what is longer is shortened.
 const MaxField = 256
 
-// bounded returns the event with every text valid and of bounded size: a caller's names must not fill the disk.
+// bounded returns the event with every text valid, of bounded size and without secrets: a caller's names must not fill
+// the disk, and may be something else by mistake.
 func (e Event) bounded() Event {
 	for _, s := range []*string{
 		&e.Door, &e.What, &e.Target, &e.Outcome, &e.Code, &e.Needs, &e.RequestID,
@@ -71,6 +73,7 @@ func (e Event) bounded() Event {
 }
 
 func clip(s string) string {
+	s = WithoutSecrets(s)
 	if len(s) > MaxField {
 		s = strings.ToValidUTF8(s[:MaxField], "") + "..."
 	}
@@ -121,6 +124,13 @@ func ParseLine(raw []byte) (Line, error) {
 		return l, fault(Changed, "this is no line of a trail: prev is 64 hex digits, and seq counts from 1")
 	}
 	return l, nil
+}
+
+// Page is a part of a trail.
+type Page struct {
+	First, Last uint64            // numbers of the oldest and the newest line that there are; 0: there is none
+	Lines       []json.RawMessage // as they stand in the files
+	Next        uint64            // the number behind which there are more; 0: these were the last
 }
 
 func isHash(s string) bool {

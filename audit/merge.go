@@ -8,36 +8,78 @@ import (
 // MergeFor is how long equal events are one line.
 const MergeFor = time.Minute
 
-// maxHeld bounds how many different events are held back; beyond it the oldest is given out early.
-const maxHeld = 1024
+// showEvery is how often within that time a reader is shown what equal ones have come.
+const showEvery = 10 * time.Second
+
+// Bounds of how many different events are held back at once: beyond each, what is new is told apart by less.
+const (
+	maxExact   = 512
+	maxByToken = maxExact + 256 // what was asked for by which token
+)
+
+// Several stands for what is no longer told apart.
+const Several = "..."
 
 // Merger makes one event of equal ones: it holds the first back until its minute is over and counts those that come
-// meanwhile. Its clock is the time of the events and that of Due. The zero value is ready.
+// meanwhile. Whoever makes up ever new ones gets no more than a bounded number of lines a minute: those beyond are told
+// apart by token and what was asked for alone, then by door and outcome. Its clock is the time of the events and that
+// of Due and Show. The zero value is ready.
 type Merger struct {
-	held  []*Event // by the time of the first
-	byKey map[Event]*Event
+	held  []*held // by since
+	byKey map[Event]*held
 }
 
-// Add takes an event. What is no longer held back, for want of room, is returned.
+// held is equal events within a minute.
+type held struct {
+	key   Event
+	first Event     // of those that were not given out yet
+	times int       // how many that are; 0: none
+	since time.Time // when the minute began
+	shown time.Time // when a reader was shown it; zero: never
+}
+
+// out is what was not given out yet.
+func (h *held) out() Event {
+	e := h.first
+	e.Times = h.times
+	h.times = 0
+	return e
+}
+
+// Add takes an event. What is no longer held back, since nobody has asked for it in time, is returned.
 func (m *Merger) Add(e Event) (out []Event) {
-	e = e.bounded()
-	k := sameAs(e)
-	if first, ok := m.byKey[k]; ok && e.At.Sub(first.At) < MergeFor {
-		first.Times = max(first.Times, 1) + max(e.Times, 1)
-		return nil
-	} else if ok { // its minute is over, and nobody has asked since
-		out = m.take(func(held *Event) bool { return held == first })
+	h, e := m.of(e.bounded())
+	if h != nil && e.At.Sub(h.since) >= MergeFor { // nobody has asked since
+		out = m.drop(func(old *held) bool { return old == h })
+		h = nil
 	}
-	if m.byKey == nil {
-		m.byKey = map[Event]*Event{}
+	if h == nil {
+		h = &held{key: sameAs(e), since: e.At}
+		if m.byKey == nil {
+			m.byKey = map[Event]*held{}
+		}
+		m.byKey[h.key] = h
+		m.held = append(m.held, h)
 	}
-	if len(m.held) >= maxHeld {
-		oldest := m.held[0]
-		out = append(out, m.take(func(held *Event) bool { return held == oldest })...)
+	if h.times == 0 {
+		h.first = e
 	}
-	m.byKey[k] = &e
-	m.held = append(m.held, &e)
+	h.times += max(e.Times, 1)
 	return out
+}
+
+// of returns what an event is held by, nil if there is none yet, and the event as it is told apart.
+func (m *Merger) of(e Event) (*held, Event) {
+	if h, ok := m.byKey[sameAs(e)]; ok || len(m.held) < maxExact {
+		return h, e
+	}
+	e.Target, e.RequestID, e.Needs = Several, "", ""
+	e.Who = Who{Token: e.Who.Token, Name: e.Who.Name}
+	if h, ok := m.byKey[sameAs(e)]; ok || len(m.held) < maxByToken {
+		return h, e
+	}
+	e.What, e.Who = Several, Who{}
+	return m.byKey[sameAs(e)], e
 }
 
 // sameAs is what equal events have in common: all but when, on which connection and under which id it was asked. The
@@ -55,34 +97,47 @@ func sameAs(e Event) Event {
 
 // Due takes out the events whose minute is over, oldest first.
 func (m *Merger) Due(now time.Time) []Event {
-	return m.take(func(e *Event) bool { return now.Sub(e.At) >= MergeFor })
+	if next, ok := m.Next(); !ok || now.Before(next) {
+		return nil
+	}
+	return m.drop(func(h *held) bool { return now.Sub(h.since) >= MergeFor })
 }
 
-// Next is when Due has something; false: nothing is held back.
+// Next is when Due has something to do; false: nothing is held back.
 func (m *Merger) Next() (time.Time, bool) {
 	if len(m.held) == 0 {
 		return time.Time{}, false
 	}
-	return m.held[0].At.Add(MergeFor), true
+	return m.held[0].since.Add(MergeFor), true
 }
 
-// Take takes out all events with this outcome.
-func (m *Merger) Take(outcome string) []Event {
-	return m.take(func(e *Event) bool { return e.Outcome == outcome })
+// Show takes out what a reader is to see before its minute is over: what came since it was last shown, unless that was
+// just now, so that somebody who goes on reading does not get a line for each. Reading the trail itself is not shown:
+// a reader that goes on would see nothing else.
+func (m *Merger) Show(now time.Time) (out []Event) {
+	for _, h := range m.held {
+		if h.times > 0 && !h.first.Polled && (h.shown.IsZero() || now.Sub(h.shown) >= showEvery) {
+			out = append(out, h.out())
+			h.shown = now
+		}
+	}
+	return out
 }
 
 // All takes out all events.
-func (m *Merger) All() []Event { return m.take(func(*Event) bool { return true }) }
+func (m *Merger) All() []Event { return m.drop(func(*held) bool { return true }) }
 
-func (m *Merger) take(which func(*Event) bool) (out []Event) {
+func (m *Merger) drop(which func(*held) bool) (out []Event) {
 	kept := m.held[:0]
-	for _, e := range m.held {
-		if !which(e) {
-			kept = append(kept, e)
+	for _, h := range m.held {
+		if !which(h) {
+			kept = append(kept, h)
 			continue
 		}
-		out = append(out, *e)
-		delete(m.byKey, sameAs(*e))
+		if h.times > 0 {
+			out = append(out, h.out())
+		}
+		delete(m.byKey, h.key)
 	}
 	clear(m.held[len(kept):])
 	m.held = kept

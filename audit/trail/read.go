@@ -3,7 +3,6 @@ package trail
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,22 +13,15 @@ import (
 	"github.com/folkmoot/folkmoot/audit"
 )
 
-// Page is a part of a trail.
-type Page struct {
-	First, Last uint64            // numbers of the oldest and the newest line that there are; 0: there is none
-	Lines       []json.RawMessage // as they stand in the files
-	Next        uint64            // after which line there are more; 0: these were the last
-}
-
 // maxPage bounds the lines of a page together, in bytes.
 const maxPage = 1 << 20
 
-// Read returns up to limit lines behind number after, oldest first: fewer if they are long. Nobody is held up by it. Errors:
-// a file cannot be read, or was changed.
-func (t *Trail) Read(after uint64, limit int) (Page, error) {
+// Read returns up to limit lines behind number after, oldest first: fewer if they are long. It holds no writer up.
+// Errors: a file cannot be read, or was changed.
+func (t *Trail) Read(after uint64, limit int) (audit.Page, error) {
 	numbers, err := fileNumbers(t.cfg.Dir)
 	if err != nil {
-		return Page{}, err
+		return audit.Page{}, err
 	}
 	r := reader{dir: t.cfg.Dir}
 	return r.page(numbers, after, limit)
@@ -38,7 +30,7 @@ func (t *Trail) Read(after uint64, limit int) (Page, error) {
 // reader reads files of a trail that another may write meanwhile: what has no newline yet is not there.
 type reader struct{ dir string }
 
-func (r reader) page(numbers []int, after uint64, limit int) (p Page, err error) {
+func (r reader) page(numbers []int, after uint64, limit int) (p audit.Page, err error) {
 	start := len(numbers)
 	for i := len(numbers) - 1; i >= 0; i-- {
 		first, last, err := r.span(numbers[i])
@@ -118,7 +110,7 @@ func (r reader) damaged(number int, err error) error {
 }
 
 // lines appends the lines of a file that are behind number after.
-func (r reader) lines(number int, p *Page, after uint64, limit int) error {
+func (r reader) lines(number int, p *audit.Page, after uint64, limit int) error {
 	f, size, err := r.open(number)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -37,11 +37,26 @@ func (t *Trail) step(now time.Time) (wait time.Duration, more bool) {
 	}
 	closing := t.closing
 	t.mu.Unlock()
+	t.sayLoss()
 	t.writeAll(now, closing)
 	if closing {
 		return 0, false
 	}
 	return t.nextStep(now), true
+}
+
+// sayLoss logs and counts, once, that more is recorded than there is room for.
+func (t *Trail) sayLoss() {
+	t.mu.Lock()
+	first := t.lost > 0 && !t.loss
+	t.loss = t.lost > 0
+	if first {
+		t.failures++
+	}
+	t.mu.Unlock()
+	if first {
+		t.cfg.Logger.Error("events of the audit trail are lost: more is recorded than the disk takes; a line will say how many", "dir", t.cfg.Dir)
+	}
 }
 
 // writeAll writes what waits, and makes it certain when that is due.

@@ -61,6 +61,7 @@ type Trail struct {
 	accepted uint64        // events that came to pending, ever
 	settled  uint64        // of them, those that were written
 	lost     int           // events that there was no room for, since the last line that says so
+	loss     bool          // it was logged that there are
 	failure  error         // why nothing can be written now
 	failures uint64        // attempts that failed, ever
 	certain  audit.Chain   // the newest line that is on the disk
@@ -145,8 +146,8 @@ func (t *Trail) resume() error {
 	return nil
 }
 
-// Record takes an event; its time is set if it has none. Refusals and reads that are equal within a minute become one
-// line, which is written when the minute is over, or for refusals when somebody reads the trail. It never blocks.
+// Record takes an event; its time is set if it has none. Those that merge and are equal within a minute become one line,
+// which is written when the minute is over, or when somebody reads the trail (see audit.Merger). It never blocks.
 func (t *Trail) Record(e audit.Event) {
 	if e.At.IsZero() {
 		e.At = t.cfg.Now()
@@ -208,11 +209,11 @@ func (t *Trail) Newest() (seq uint64, hash string) {
 	return t.certain.Seq, t.certain.Hash
 }
 
-// Flush waits until what was recorded before is written, refusals that are held back too. Errors: why it cannot be
-// written, and that of ctx.
+// Flush waits until what was recorded before is written, what is held back too: only of what was written in the last ten
+// seconds more may be. Errors: why it cannot be written, and that of ctx.
 func (t *Trail) Flush(ctx context.Context) error {
 	t.mu.Lock()
-	for _, e := range t.held.Take(audit.Refused) {
+	for _, e := range t.held.Show(t.cfg.Now()) {
 		t.accept(e)
 	}
 	want := t.accepted

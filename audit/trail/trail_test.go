@@ -264,12 +264,12 @@ func TestDirectoryIsOfOne(t *testing.T) {
 	}
 }
 
-// Equal refusals are one line, also before their minute is over if somebody looks; reads wait for theirs.
-func TestRefusalsAndReadsAreMerged(t *testing.T) {
+// Equal refusals are one line, also before their minute is over if somebody looks; who reads the trail waits for that.
+func TestRefusalsAndReadersAreMerged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		tr := open(t, trail.Config{Dir: dir})
-		read := audit.Event{What: "GET /v1/audit", Outcome: audit.Done, Read: true}
+		read := audit.Event{What: "GET /v1/audit", Outcome: audit.Done, Polled: true}
 		for range 20 {
 			tr.Record(refused("a"))
 			tr.Record(read)
@@ -287,9 +287,14 @@ func TestRefusalsAndReadsAreMerged(t *testing.T) {
 			t.Errorf("%s", p.Lines[0])
 		}
 		tr.Record(refused("b"))
+		tr.Record(refused("a"))
+		flush(t, tr)
+		if p, _ = tr.Read(1, 10); len(p.Lines) != 1 || !strings.Contains(string(p.Lines[0]), `"target":"b"`) {
+			t.Errorf("read again at once: %s", p.Lines)
+		}
 		time.Sleep(61 * time.Second)
 		synctest.Wait()
-		if p, _ = tr.Read(1, 10); len(p.Lines) != 2 {
+		if p, _ = tr.Read(2, 10); len(p.Lines) != 2 {
 			t.Errorf("after the minute: %s", p.Lines)
 		}
 		closed(t, tr)
