@@ -89,15 +89,20 @@ func (p *Port) recordRefused(e *socketEntry, err error) {
 	if errors.Is(err, io.EOF) { // a probe that only tried the port
 		return
 	}
-	r := Refused{Remote: e.tcp.RemoteAddr().String(), Certificate: e.certificate, Reason: reasonOf(err), Err: err}
-	p.refusals.count(r.Reason)
-	if p.ctx.Err() != nil {
-		return
+	r := p.countRefused(e, reasonOf(err), err)
+	if p.ctx.Err() == nil {
+		p.refusalLog.warn(p.log, "peer connection refused", "remote", r.Remote, "certificate", r.Certificate, "reason", r.Reason, "error", err)
 	}
-	p.refusalLog.warn(p.log, "peer connection refused", "remote", r.Remote, "certificate", r.Certificate, "reason", r.Reason, "error", err)
-	if p.cfg.OnRefused != nil {
+}
+
+// countRefused counts a refusal and tells Config.OnRefused.
+func (p *Port) countRefused(e *socketEntry, why Reason, err error) Refused {
+	r := Refused{Remote: e.tcp.RemoteAddr().String(), Certificate: e.certificate, Reason: why, Err: err}
+	p.refusals.count(why)
+	if p.cfg.OnRefused != nil && p.ctx.Err() == nil {
 		p.cfg.OnRefused(r)
 	}
+	return r
 }
 
 // handshake does TLS and the acceptor's side of the greeting.

@@ -29,7 +29,8 @@ type Config struct {
 	// TLS is asked before every handshake for the certificate and the authorities of mutual TLS, which CheckOwn has
 	// accepted; it must be quick. Nil speaks in plain text.
 	TLS func() *certfile.Content
-	// OnRefused, if not nil, is told of every connection that is refused. It must be quick.
+	// OnRefused, if not nil, is told of every connection that is refused, and of calls of those that are no members. It
+	// must be quick.
 	OnRefused func(Refused)
 	// Self is asked for the own Hello at every new connection and every call;
 	// it must be quick. A Version of 0 is sent as wire.Version.

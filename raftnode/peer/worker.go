@@ -18,9 +18,10 @@ import (
 
 // worker serves the calls of one accepted connection.
 type worker struct {
-	port *Port
-	from Hello
-	out  *sendQueue
+	port   *Port
+	from   Hello
+	socket *socketEntry
+	out    *sendQueue
 
 	ctx context.Context // ends with the connection
 	wg  sync.WaitGroup  // handlers and the writer
@@ -33,7 +34,7 @@ type worker struct {
 // handlers have returned then.
 func (p *Port) serve(c conn, from Hello) {
 	ctx, cancel := context.WithCancel(p.ctx)
-	d := &worker{port: p, from: from, out: newSendQueue(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
+	d := &worker{port: p, from: from, socket: c.socket(), out: newSendQueue(p.limits), ctx: ctx, running: map[uint64]context.CancelFunc{}}
 	silence := 4 * p.limits.PingInterval
 	d.wg.Go(func() {
 		_ = d.out.write(ctx, flow.NewWriter(c, silence), silence, func() {})
@@ -101,7 +102,7 @@ func (d *worker) startHandler(f frame) error {
 		var body []byte
 		err := d.port.admit(KindCall, f.method, d.from)
 		if err != nil {
-			d.port.refusals.count(ReasonNotMember)
+			d.port.countRefused(d.socket, ReasonNotMember, err)
 		} else {
 			body, err = d.port.handle(ctx, d.from, f.method, f.body)
 		}
