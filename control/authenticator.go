@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,8 +49,14 @@ type localTokens struct {
 type localSet struct {
 	asked  bool // there is a token file
 	byHash map[[sha256.Size]byte]string
-	ids    map[string]bool
+	names  map[string]string // by id
 }
+
+// What tokens are called that are not in the state.
+const (
+	fileTokenName   = "token file"
+	workerTokenName = "own worker"
+)
 
 func newLocalTokens() *localTokens {
 	l := &localTokens{changed: make(chan struct{})}
@@ -64,10 +69,12 @@ func (l *localTokens) change(do func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	do()
-	next := &localSet{asked: len(l.file) > 0, byHash: map[[sha256.Size]byte]string{}, ids: map[string]bool{}}
-	for _, sum := range slices.Concat(l.file, l.worker) {
-		id := localTokenID(sum)
-		next.byHash[sum], next.ids[id] = id, true
+	next := &localSet{asked: len(l.file) > 0, byHash: map[[sha256.Size]byte]string{}, names: map[string]string{}}
+	for name, sums := range map[string][][sha256.Size]byte{fileTokenName: l.file, workerTokenName: l.worker} {
+		for _, sum := range sums {
+			id := localTokenID(sum)
+			next.byHash[sum], next.names[id] = id, name
+		}
 	}
 	l.set.Store(next)
 	close(l.changed)
@@ -147,9 +154,9 @@ func (a *Authenticator) Authenticate(from Credentials) (Principal, error) {
 	from.Token = ""
 	who := Principal{from: from, admitted: true}
 	if token != "" && !from.Door.withoutTokens() {
-		id, err := a.identify(token)
+		id, name, err := a.identify(token)
 		if err == nil && id != "" {
-			who.token, who.seed = id, seedOf(token)
+			who.token, who.tokenName, who.seed = id, name, seedOf(token)
 			return who, nil
 		}
 		if err != nil && a.asks() {
@@ -162,34 +169,53 @@ func (a *Authenticator) Authenticate(from Credentials) (Principal, error) {
 	return who, nil
 }
 
-// identify returns the id of a token, "" if it is not known. It looks it up by its
-// hash: what the time of that tells is about hashes, which open nothing, and it
-// does not depend on how many tokens there are. Errors: unauthorized (it was revoked,
-// or has expired).
-func (a *Authenticator) identify(token string) (string, error) {
+// identify returns the id and the name of a token, "" if it is not known. It looks it
+// up by its hash: what the time of that tells is about hashes, which open nothing, and
+// it does not depend on how many tokens there are. Errors: unauthorized (it was
+// revoked, or has expired).
+func (a *Authenticator) identify(token string) (id, name string, err error) {
 	sum := sha256.Sum256([]byte(token))
 	if a.local != nil {
-		if id, ok := a.local.set.Load().byHash[sum]; ok {
-			return id, nil
+		set := a.local.set.Load()
+		if id, ok := set.byHash[sum]; ok {
+			return id, set.names[id], nil
 		}
 	}
 	hash := hex.EncodeToString(sum[:])
 	row, ok := a.tokens().TokenByHash(hash)
 	if !ok {
 		if gone, was := a.tokens().GoneByHash(hash); was {
-			return "", wire.Refuse(wire.CodeUnauthorized, "%s", gone.Text())
+			return "", "", noToken(gone.ID, gone.Text())
 		}
-		return "", nil
+		return "", "", nil
 	}
-	return row.ID, a.inTime(row)
+	return row.ID, row.Name, a.inTime(row)
+}
+
+// tokenName is what a token is called; "" if it has no name, or is not valid any more.
+func (a *Authenticator) tokenName(id string) string {
+	if a.local != nil {
+		if name, ok := a.local.set.Load().names[id]; ok {
+			return name
+		}
+	}
+	row, _ := a.tokens().Token(id)
+	return row.Name
 }
 
 // inTime refuses a token that has expired.
 func (a *Authenticator) inTime(row access.Token) error {
 	if !row.Expires.IsZero() && !a.now().Before(row.Expires) {
-		return wire.Refuse(wire.CodeUnauthorized, "token %s expired at %s", row.ID, row.Expires.UTC().Format(time.RFC3339))
+		return noToken(row.ID, fmt.Sprintf("token %s expired at %s", row.ID, row.Expires.UTC().Format(time.RFC3339)))
 	}
 	return nil
+}
+
+// noToken refuses a token that was one.
+func noToken(id, why string) error {
+	e := wire.Refuse(wire.CodeUnauthorized, "%s", why)
+	e.Token = id
+	return e
 }
 
 // tokens are those of the state of now.
@@ -227,7 +253,7 @@ func (a *Authenticator) permissionOf(who Principal) (permission, error) {
 	case who.token == "":
 		return permission{}, wire.Refuse(wire.CodeUnauthorized, "a token is asked for by now: present one")
 	}
-	if a.local.set.Load().ids[who.token] {
+	if _, local := a.local.set.Load().names[who.token]; local {
 		return permission{all: true}, nil
 	}
 	row, ok := a.tokens().Token(who.token)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -95,12 +96,46 @@ func (a *Authenticator) AuthorizeRow(who Principal, right Right, row Thing, gone
 	case may.allows(right.Read(), row):
 		return forbidden(who, right, row)
 	}
-	return gone
+	return &hidden{gone, right, row}
+}
+
+// hidden is a refusal in the words of what is not there: only the audit trail says
+// what it was.
+type hidden struct {
+	gone  error
+	right Right
+	row   Thing
+}
+
+func (h *hidden) Error() string { return h.gone.Error() }
+
+// Unwrap returns what the caller is answered.
+func (h *hidden) Unwrap() error { return h.gone }
+
+// HiddenNeed is the grant for want of which a caller was told that there is nothing;
+// "": nothing is hidden by this error.
+func HiddenNeed(err error) string {
+	var h *hidden
+	if !errors.As(err, &h) {
+		return ""
+	}
+	return needed(h.right, h.row).String()
 }
 
 // forbidden is the refusal of what a principal lacks. Its namespace is one that
 // the caller has sent, or may read.
 func forbidden(who Principal, right Right, thing Thing) *wire.Error {
+	need := needed(right, thing)
+	e := wire.Refuse(wire.CodeForbidden, "this needs %s, which nobody has at this door", need)
+	if who.token != "" {
+		e = wire.Refuse(wire.CodeForbidden, "this needs %s, which token %s has not", need, who.token)
+	}
+	e.Needs, e.Token = need.String(), who.token
+	return e
+}
+
+// needed is the grant that has a right for a thing.
+func needed(right Right, thing Thing) access.Grant {
 	need := access.Grant{Right: right, Namespace: thing.Namespace}
 	if need.Namespace == "" && right.Scope()&access.OfCluster == 0 {
 		need.Namespace = access.Everywhere
@@ -108,12 +143,7 @@ func forbidden(who Principal, right Right, thing Thing) *wire.Error {
 	if len(need.Namespace) > wire.MaxName {
 		need.Namespace = need.Namespace[:wire.MaxName]
 	}
-	e := wire.Refuse(wire.CodeForbidden, "this needs %s, which nobody has at this door", need)
-	if who.token != "" {
-		e = wire.Refuse(wire.CodeForbidden, "this needs %s, which token %s has not", need, who.token)
-	}
-	e.Needs, e.Token = need.String(), who.token
-	return e
+	return need
 }
 
 // VisibleNamespaces is of which namespaces a principal may read the rows.

@@ -49,8 +49,12 @@ func (b Bounds) withDefaults() Bounds {
 	return b
 }
 
-// AdmitJob refuses a job for which there is no room. Errors: busy, unavailable.
+// AdmitJob refuses a job for which there is no room, and every job while no record of it can be made (see Recordable).
+// Errors: busy, unavailable.
 func (c *Core) AdmitJob(ctx context.Context, id string, spec jobs.Spec) error {
+	if err := c.Recordable(); err != nil {
+		return err
+	}
 	return c.admit(ctx, func(view *fsm.State) error { return c.bounds.forJob(view, id, spec) })
 }
 

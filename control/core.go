@@ -28,6 +28,7 @@ type Config struct {
 	Peers         Peers             // nil: this coordinator is alone
 	Self          registry.Coordinator
 	Authenticator *Authenticator   // default: everybody may come in
+	Trail         Trail            // of who asked for what; nil: none is kept
 	Bounds        Bounds           // of what users can make the state grow to
 	Now           func() time.Time // default time.Now
 	Random        io.Reader        // default crypto/rand
@@ -45,6 +46,7 @@ type Core struct {
 	peers   Peers
 	self    registry.Coordinator
 	bounds  Bounds
+	trail   Trail // nil: none
 	now     func() time.Time
 	random  io.Reader
 	log     *slog.Logger
@@ -78,7 +80,7 @@ func New(cfg Config) (*Core, error) {
 	}
 	return &Core{
 		Authenticator: cfg.Authenticator.of(cfg.Machine, cfg.Now, cfg.Self.Namespace),
-		machine:       cfg.Machine, replica: cfg.Replica, writes: cfg.Proposer, peers: cfg.Peers, self: cfg.Self, bounds: cfg.Bounds.withDefaults(),
+		machine:       cfg.Machine, replica: cfg.Replica, writes: cfg.Proposer, peers: cfg.Peers, self: cfg.Self, bounds: cfg.Bounds.withDefaults(), trail: cfg.Trail,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(),
 	}, nil
 }

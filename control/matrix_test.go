@@ -156,6 +156,13 @@ var matrix = map[string]want{
 	"Members": {"cluster:read", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore2(n.Members(t.Context(), who, control.Read{}))
 	}},
+	"Audit": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		_, err := n.Audit(t.Context(), who, 0, 1)
+		return err
+	}},
+	"AuditAnchors": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return ignore2(n.AuditAnchors(t.Context(), who, control.Read{}, ""))
+	}},
 	"Digest": {"cluster:read", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore2(n.Digest(t.Context(), who, control.Read{}))
 	}},

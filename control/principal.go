@@ -36,11 +36,12 @@ type Credentials struct {
 // Principal is who asks for a use case. Authenticate makes one of what was
 // presented; the zero value is somebody who presented nothing.
 type Principal struct {
-	from     Credentials // without the token
-	token    string      // id of the token that was presented; "": none is known
-	seed     [32]byte    // of what is derived for the bearer of this token alone
-	session  bool        // it is a session, which asks by its connection or mailbox
-	admitted bool        // Authenticate, or a session's sign-in, has let it in
+	from      Credentials // without the token
+	token     string      // id of the token that was presented; "": none is known
+	tokenName string      // of that token; "" has none, or is not known
+	seed      [32]byte    // of what is derived for the bearer of this token alone
+	session   bool        // it is a session, which asks by its connection or mailbox
+	admitted  bool        // Authenticate, or a session's sign-in, has let it in
 }
 
 // Name is the author that the log names: the session's full name where that is

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 )
@@ -47,6 +48,8 @@ var catalogue = map[string]command{
 	registry.KindSignOut:  tableHandler(1, (*txn).registry, (*registry.Table).SignOut),
 	registry.KindExpire:   tableHandler(1, (*txn).registry, (*registry.Table).Expire),
 	registry.KindRemove:   tableHandler(1, (*txn).registry, (*registry.Table).Remove),
+
+	audit.KindAnchor: tableHandler(2, (*txn).audit, (*audit.Table).Anchor),
 
 	jobs.KindSubmit:  tableHandler(1, (*txn).jobs, (*jobs.Table).Submit),
 	jobs.KindAssign:  tableHandler(1, (*txn).jobs, (*jobs.Table).Assign),

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -45,6 +46,7 @@ const (
 	registryDomain
 	clusterDomain
 	jobsDomain
+	auditDomain
 	domainCount
 )
 
@@ -59,6 +61,10 @@ var domains = [domainCount]domain{
 		stays: []string{rowGroup, rowAutopilot, rowRestored, rowRestoring, rowChunk},
 	},
 	jobsDomain: domainOf(func(s *State) **jobs.Table { return &s.Jobs }, jobsEvent),
+	auditDomain: { // it tells of nothing
+		table: func(s *State) table { return s.Audit }, next: func(s *State) { s.Audit = s.Audit.Next(s.Index) }, takeEvents: func(*txn) {},
+		stays: []string{audit.KindAnchor},
+	},
 }
 
 // domain is one line of the list.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -246,6 +247,8 @@ func (s *randomLog) jobBody(kind, job, session, reason string) any {
 		return jobs.Elapse{From: s.machine.View().Jobs.Elapsed() * time.Duration(s.r.IntN(5)/2), By: time.Duration(s.r.IntN(5)) * time.Minute}
 	case jobs.KindForget:
 		return jobs.Forget{ID: job}
+	case audit.KindAnchor:
+		return audit.Anchoring{Coordinator: s.one("n1", "n2"), ServerID: s.one("n1/1", "n1/2"), Seq: s.r.Uint64N(5), Hash: strings.Repeat(s.one("0a", "ff", "x"), 32)}
 	}
 	s.t.Fatalf("no random command of kind %s", kind)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -59,8 +60,11 @@ func examples() map[string][]command {
 	file := fixedFile()
 	begin := fsm.BeginRestore{ID: "r1", Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: true}
 	founded, newestAnn := command{fsm.KindFound, fsm.Found{Cluster: "c9", Level: 2}}, command{registry.KindAnnounce, newest("n1")}
+	newer := full
+	newer.Coordinator.Level = 2
 	var (
 		ann    = command{registry.KindAnnounce, full}
+		annNew = command{registry.KindAnnounce, newer}
 		ann2   = command{registry.KindAnnounce, announce("n2")}
 		in     = command{registry.KindSignIn, laser}
 		job    = command{jobs.KindSubmit, submit}
@@ -105,6 +109,7 @@ func examples() map[string][]command {
 		jobs.KindSubmit + "+max_losses":     {{jobs.KindSubmit, limited}},
 		registry.KindExpire + "+max_losses": {ann, in, {jobs.KindSubmit, limited}, give, expire},
 		fsm.KindFound:                       {{fsm.KindFound, fsm.Found{Cluster: "c1"}}},
+		audit.KindAnchor:                    {annNew, {fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 2}}, {audit.KindAnchor, audit.Anchoring{Coordinator: "n1", ServerID: "n1/1", Seq: 812, Hash: strings.Repeat("0a", 32)}}},
 		fsm.KindRaiseLevel:                  {ann, {fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 1}}},
 		fsm.KindBeginRestore:                {founded, {fsm.KindBeginRestore, begin}},
 		fsm.KindRestoreChunk:                {founded, {fsm.KindBeginRestore, begin}, {fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", Data: file[:100]}}},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
@@ -97,6 +98,8 @@ func TestGoldenLogs(t *testing.T) {
 			entries = autopilot
 		case "restore":
 			entries = restoring
+		case "anchors":
+			entries = anchors
 		}
 		if err := os.WriteFile(file, writeLog(entries(t)), 0o644); err != nil {
 			t.Fatal(err)
@@ -497,5 +500,21 @@ func restoring(t *testing.T) [][][]byte {
 		r.entry(command{registry.KindSignOut, registry.SignOut{FullName: "n1.c-" + id, Session: "s-c-" + id}}, command{fsm.KindCommitRestore, fsm.CommitRestore{ID: id}},
 			command{jobs.KindCancel, jobs.Cancel{ID: "j1", Reason: "behind it in the same entry"}})
 	}
+	return r.entries
+}
+
+// anchors is a log with more anchors of a trail than are kept and the same one twice.
+func anchors(t *testing.T) [][][]byte {
+	r := &recorder{t: t, machine: fsm.New()}
+	row := announce("n1")
+	row.Coordinator.Level = 2
+	r.entry(command{registry.KindAnnounce, row}, command{fsm.KindRaiseLevel, fsm.RaiseLevel{Level: 2}})
+	anchor := func(coordinator string, seq uint64) command {
+		return command{audit.KindAnchor, audit.Anchoring{Coordinator: coordinator, ServerID: coordinator + "/1", Seq: seq, Hash: registry.HashSecret(fmt.Sprint(seq))}}
+	}
+	for seq := range uint64(70) {
+		r.entry(anchor("n1", seq+1))
+	}
+	r.entry(anchor("n1", 70), anchor("n2", 1), anchor("n1", 3))
 	return r.entries
 }

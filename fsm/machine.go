@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -31,6 +32,7 @@ type State struct {
 	Access    *access.Table
 	Registry  *registry.Table
 	Jobs      *jobs.Table
+	Audit     *audit.Table // anchors of audit trails
 
 	staged   *staged  // nil: no file is being restored
 	restored Restored // the last one that was
@@ -70,7 +72,7 @@ func New() *Machine {
 }
 
 func empty() *State {
-	return &State{Level: 1, Access: new(access.Table), Registry: new(registry.Table), Jobs: new(jobs.Table)}
+	return &State{Level: 1, Access: new(access.Table), Registry: new(registry.Table), Jobs: new(jobs.Table), Audit: new(audit.Table)}
 }
 
 // View returns the state as of the last entry applied.

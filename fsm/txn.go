@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/access"
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/registry"
 )
@@ -46,6 +47,11 @@ func (tx *txn) registry() *registry.Table {
 func (tx *txn) jobs() *jobs.Table {
 	tx.own(jobsDomain)
 	return tx.Jobs
+}
+
+func (tx *txn) audit() *audit.Table {
+	tx.own(auditDomain)
+	return tx.Audit
 }
 
 // own copies the table of a domain, once.

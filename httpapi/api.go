@@ -35,6 +35,7 @@ func New(cfg Config) (*API, error) {
 	a.callRoutes()
 	a.jobRoutes()
 	a.statusRoutes()
+	a.auditRoutes()
 	a.eventRoutes()
 	a.sessionRoutes()
 	a.tokenRoutes()

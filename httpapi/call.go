@@ -13,7 +13,7 @@ import (
 )
 
 func (a *API) callRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/call/:full/:method", Right: control.MessagesSend, Scope: rest.ScopePath, Params: []string{"timeout"}, MaxBody: MaxMessageBody, Handle: a.call})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/call/:full/:method", Right: control.MessagesSend, Scope: rest.ScopePath, Params: []string{"timeout"}, MaxBody: MaxMessageBody, Routine: true, Handle: a.call})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/call/:full/:method", Right: control.MessagesSend, Scope: rest.ScopePath, SideEffects: true, Handle: a.callByQuery})
 }
 

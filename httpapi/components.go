@@ -17,7 +17,7 @@ func (a *API) componentRoutes() {
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components", Right: control.ComponentsRead, Scope: rest.ScopeRows, Params: rest.With(rest.ListParams, "namespace", "prefix", "match", "label"), Handle: a.components})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full", Right: control.ComponentsRead, Scope: rest.ScopePath, Params: rest.ReadParams, Handle: a.component})
 	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/components/:full", Right: control.ComponentsWrite, RightWithoutSession: control.Admin, Scope: rest.ScopePath, Params: rest.With(rest.NoParams, "reason"), Handle: a.endComponent})
-	a.Handle(rest.Route{Method: http.MethodPut, Path: "/components/:full/heartbeat", Right: control.ComponentsWrite, Scope: rest.ScopePath, Params: rest.NoParams, Handle: a.heartbeat})
+	a.Handle(rest.Route{Method: http.MethodPut, Path: "/components/:full/heartbeat", Right: control.ComponentsWrite, Scope: rest.ScopePath, Params: rest.NoParams, Routine: true, Handle: a.heartbeat})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/namespaces", Right: control.ComponentsRead, Scope: rest.ScopeRows, Params: rest.ReadParams, Handle: a.namespaces})
 }
 
@@ -37,13 +37,23 @@ func (a *API) signIn(rq *rest.Request) error {
 			return wire.Invalid("lease", "a lease is %v to %v, not 0", directory.ShortestLease, directory.LongestLease)
 		}
 	}
+	rq.About(fullName(in.Namespace, in.Name), "")
 	out, err := a.control.SignIn(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
 	if err != nil {
 		return err
 	}
+	rq.About(out.FullName, out.Session)
 	rq.WrittenAt(out.Index)
 	writeSignedIn(rq.Buffer(), &out)
 	return rq.Send(http.StatusCreated)
+}
+
+// fullName is that of a component whose namespace may be left to the coordinator.
+func fullName(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "." + name
 }
 
 func (a *API) heartbeat(rq *rest.Request) error {

@@ -76,6 +76,8 @@ type UseCases interface {
 	Transfer(ctx context.Context, who control.Principal, in wire.Transfer) (wire.Leader, error)
 	Leader(ctx context.Context, who control.Principal) (wire.Leader, error)
 	Status(ctx context.Context, who control.Principal) (wire.Status, error)
+	Audit(ctx context.Context, who control.Principal, after uint64, limit int) (wire.Audit, error)
+	AuditAnchors(ctx context.Context, who control.Principal, r control.Read, coordinator string) (wire.AuditAnchors, control.Fresh, error)
 	Digest(ctx context.Context, who control.Principal, r control.Read) (wire.Digest, control.Fresh, error)
 	Level(ctx context.Context, who control.Principal, r control.Read) (wire.Level, control.Fresh, error)
 	RaiseLevel(ctx context.Context, who control.Principal, in wire.RaiseLevel) (wire.RaisedLevel, error)

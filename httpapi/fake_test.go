@@ -674,3 +674,28 @@ func (f *fake) RevokeToken(_ context.Context, _ control.Principal, id string) (u
 	_, err := f.tokenRow(id)
 	return 9, err
 }
+
+func (f *fake) Audit(_ context.Context, who control.Principal, after uint64, limit int) (wire.Audit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastWho = who
+	if f.refusal != nil {
+		return wire.Audit{}, f.refusal
+	}
+	out := wire.Audit{Coordinator: "n1", First: 3, Last: 9}
+	for seq := max(after+1, 3); seq <= 9; seq++ {
+		if len(out.Lines) == limit {
+			out.Next = seq - 1
+			break
+		}
+		out.Lines = append(out.Lines, fmt.Appendf(nil, `{"prev":"%064d","seq":%d,"at":"2026-11-30T01:02:03.004Z","coordinator":"n1","who":{},"what":"x","outcome":"done"}`, seq-1, seq))
+	}
+	return out, nil
+}
+
+func (f *fake) AuditAnchors(_ context.Context, who control.Principal, r control.Read, coordinator string) (wire.AuditAnchors, control.Fresh, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastWho, f.lastRead = who, r
+	return wire.AuditAnchors{Anchors: []wire.AuditAnchor{{Coordinator: coordinator, ServerID: coordinator + "/1", Seq: 5, Hash: fmt.Sprintf("%064d", 5), Index: 7, At: t0}}}, control.Fresh{Index: f.index}, f.refusal
+}

@@ -33,10 +33,12 @@ func (a *API) submit(rq *rest.Request) error {
 	if err := wire.CheckZeros(rq.Body()); err != nil {
 		return err
 	}
+	rq.About(in.ID, "")
 	job, index, err := a.control.Submit(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
 	if err != nil {
 		return err
 	}
+	rq.About(job.ID, "")
 	rq.WrittenAt(index)
 	return rq.JSON(http.StatusAccepted, &job)
 }

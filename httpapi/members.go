@@ -56,6 +56,7 @@ func (a *API) addMember(rq *rest.Request) error {
 	if err := rq.Decode(addMemberFields, &in); err != nil {
 		return err
 	}
+	rq.About(in.Address, "")
 	change, err := changeParams(rq, "")
 	if err != nil {
 		return err
@@ -66,6 +67,7 @@ func (a *API) addMember(rq *rest.Request) error {
 			return err
 		}
 		rq.WrittenAt(index)
+		rq.About(m.ID, "")
 		return rq.JSON(http.StatusCreated, m)
 	})
 }
@@ -144,11 +146,13 @@ func (a *API) transfer(rq *rest.Request) error {
 	if err := decodeIfAny(rq, transferFields, &in); err != nil {
 		return err
 	}
+	rq.About(in.To, "")
 	return withinChangeTimeout(rq, func(ctx context.Context) error {
 		l, err := a.control.Transfer(ctx, rq.Principal(), in)
 		if err != nil {
 			return err
 		}
+		rq.About(l.ID, "")
 		return rq.JSON(http.StatusOK, l)
 	})
 }

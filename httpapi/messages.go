@@ -14,7 +14,7 @@ import (
 )
 
 func (a *API) messageRoutes() {
-	a.Handle(rest.Route{Method: http.MethodPost, Path: "/messages", Right: control.MessagesSend, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxMessageBody, Handle: a.sendMessage})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/messages", Right: control.MessagesSend, Scope: rest.ScopeBody, Params: rest.NoParams, MaxBody: MaxMessageBody, Routine: true, Handle: a.sendMessage})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/components/:full/messages", Right: control.ComponentsWrite, Scope: rest.ScopePath, SideEffects: true, Params: []string{"after", "wait", "limit"}, Handle: a.inbox})
 }
 

@@ -60,6 +60,7 @@ var rightOf = map[string]struct {
 	"GET /snapshot":                    {"admin", "none"},
 	"PUT /snapshot":                    {"admin", "none"},
 	"GET /audit":                       {"admin", "none"},
+	"GET /audit/anchors":               {"admin", "none"},
 	"GET /debug/bundle":                {"admin", "none"},
 	"POST /ca/sign":                    {"join", "none"},
 }

@@ -39,6 +39,7 @@ func (a *API) createToken(rq *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	rq.About(t.ID, "")
 	rq.WrittenAt(t.Index)
 	return rq.JSON(http.StatusCreated, &t)
 }

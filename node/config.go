@@ -50,6 +50,9 @@ type Config struct {
 	// machines may reach all the same.
 	OpenDoors []string
 
+	// AuditDir is where it is recorded who asked for what; "": nowhere.
+	AuditDir string
+
 	PeerCA, PeerCert, PeerKey string // mutual TLS on the peer port
 	HTTPCert, HTTPKey         string // TLS on REST and native sessions
 

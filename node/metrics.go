@@ -67,6 +67,7 @@ var (
 	expiryDesc     = desc("certificate_expiry_timestamp_seconds", "When the certificate of a port ends, in seconds since 1970.", "port")
 	reloadDesc     = desc("tls_reload_failures_total", "Changed certificate files that could not be used: the old ones stay.")
 	refusedDesc    = desc("peer_refused_total", "Connections, and calls of those that are no members, refused at the peer port, by reason.", "reason")
+	auditDesc      = desc("audit_failures_total", "Attempts to write the audit trail that failed.")
 	toleranceDesc  = desc("failure_tolerance", "Healthy voters that may fail now before writes stop; -1 when nobody can tell.")
 )
 
@@ -76,7 +77,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
-		expiryDesc, reloadDesc, refusedDesc,
+		expiryDesc, reloadDesc, refusedDesc, auditDesc,
 	} {
 		out <- d
 	}
@@ -105,6 +106,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.refusals(c.n.port.Refused())
 	if at := c.n.lastBackup.Load(); at != 0 {
 		to.gauge(backupDesc, float64(at))
+	}
+	if c.n.trail != nil {
+		to.counter(auditDesc, c.n.trail.Failures())
 	}
 	to.nativeDoors(c.n.native.hub.Counts())
 	to.lecoDoor(&c.n.leco)

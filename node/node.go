@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit/trail"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/usecases"
 	"github.com/folkmoot/folkmoot/fsm"
@@ -48,6 +49,7 @@ type Node struct {
 	tokens     *tokenFile // nil: none
 
 	authenticator *control.Authenticator
+	trail         *trail.Trail // nil: none is kept
 
 	listeners     struct{ http, ops net.Listener }
 	workerToken   string // of the own worker

@@ -33,6 +33,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	for _, step := range []func(context.Context) error{
 		o.readFiles,   // before anything is written: a typo founds no cluster
 		o.openDataDir, // first: it says who we are and refuses a second process
+		o.openTrail,   // before anything can be asked for
 		o.openOperatorPort,
 		o.bindPorts, // before they are announced, since port 0 takes any
 		o.openRaft,  // with state of its own it votes from here on
@@ -171,6 +172,7 @@ func (o *opener) bindPeerPort() (err error) {
 	}
 	if o.certs.peer != nil {
 		cfg.TLS = o.certs.peer.Current
+		cfg.OnRefused = o.recordPeerRefused
 	}
 	if o.port, err = peer.Listen(cfg); err != nil {
 		return fmt.Errorf("--peer-addr %s: %w", o.cfg.PeerAddr, err)
@@ -232,7 +234,7 @@ func (o *opener) openControl(context.Context) (err error) {
 		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
 		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe,
-		Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
+		Trail: o.controlTrail(), Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
 	})
 	if err != nil {
 		return err

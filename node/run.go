@@ -37,6 +37,7 @@ func (n *Node) Run(asked context.Context) error {
 	}
 	part("control", n.control.Run)
 	part("announce", n.announce)
+	part("audit", n.anchorTrail)
 	part("disk", n.disk.run)
 	part("token file", n.watchTokens)
 	for _, w := range n.certs.watchers() {
@@ -162,5 +163,7 @@ func (n *Node) Close(ctx context.Context) error {
 	errs = append(errs, n.port.Close())
 	n.listeners.http.Close()
 	n.listeners.ops.Close()
+	// The trail behind all that is recorded in it.
+	errs = append(errs, n.closeTrail())
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
 // Validate returns the first setting that cannot work, by its flag's name.
 func (c Config) Validate() error {
 	for _, check := range []func() error{
-		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkListeners, c.checkAdvertise, c.checkOpenDoors, c.checkSecurity,
+		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkAuditDir, c.checkListeners, c.checkAdvertise, c.checkOpenDoors, c.checkSecurity,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -121,6 +122,30 @@ func (c Config) checkFiles() error {
 func (c Config) peerHasTLS() bool { return c.PeerCA != "" || c.TLSDir != "" }
 
 func (c Config) httpHasTLS() bool { return c.HTTPCert != "" || c.TLSDir != "" }
+
+// checkAuditDir refuses a directory that cannot be made or read, before anything is written.
+func (c Config) checkAuditDir() error {
+	if c.AuditDir == "" || within(c.DataDir, c.AuditDir) { // the data directory may not be there yet
+		return nil
+	}
+	if same, err := filepath.Rel(c.DataDir, c.AuditDir); err == nil && same == "." {
+		return fmt.Errorf("--audit-dir %s is the data directory: give it one of its own, such as %s", c.AuditDir, filepath.Join(c.DataDir, "audit"))
+	}
+	_, err := os.ReadDir(c.AuditDir)
+	if errors.Is(err, os.ErrNotExist) {
+		_, err = os.ReadDir(filepath.Dir(filepath.Clean(c.AuditDir))) // it is made in there
+	}
+	if err != nil {
+		return fmt.Errorf("--audit-dir: %w", err)
+	}
+	return nil
+}
+
+// within reports whether a path is below a directory.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel) && rel != "."
+}
 
 // addrFlag is an address with its flag.
 type addrFlag struct{ flag, addr string }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/cmd/settings"
@@ -43,6 +45,7 @@ func (s *serveSettings) declareCoordinator() {
 	s.StringVar(&c.ID, "id", "", "stable name of this coordinator (default: the host name)")
 	s.StringVar(&c.Namespace, "namespace", "", "namespace it presides over (default: the id)")
 	s.StringVar(&c.DataDir, "data-dir", "./data", "everything it keeps")
+	s.StringVar(&c.AuditDir, "audit-dir", defaultAuditDir, "where it is recorded who asked for what; DATA is --data-dir, and an empty one records nothing")
 	s.StringSliceVar(&c.Join, "join", nil, "addresses or a name of other coordinators, tried in turn for ever; may contain itself")
 	s.IntVar(&c.Expect, "bootstrap-expect", 0, "found a cluster when this many empty coordinators have met (default: 1 without --join)")
 	s.StringVar(&c.Topology, "topology", "mesh", "which coordinators keep links: mesh, ring, tree, grid or file:PATH; the same at all")
@@ -129,6 +132,17 @@ func (s *serveSettings) declareRaft() {
 	s.Uint64Var(&c.TrailingLogs, "trailing-logs", 0, "Raft: entries kept behind a snapshot")
 }
 
+// defaultAuditDir stands for a directory in the data directory, wherever that is.
+const defaultAuditDir = "DATA/audit"
+
+// auditDir is the directory that a setting stands for; "" is none.
+func auditDir(setting, dataDir string) string {
+	if below, ok := strings.CutPrefix(setting, "DATA/"); ok {
+		return filepath.Join(dataDir, below)
+	}
+	return setting
+}
+
 // config loads the settings and returns the node's configuration. It logs a
 // warning of each variable of environ that nobody uses.
 func (s *serveSettings) config(environ []string) (node.Config, error) {
@@ -139,6 +153,7 @@ func (s *serveSettings) config(environ []string) (node.Config, error) {
 	c.DisableFastElection, c.DisableCommitInjection = !s.fastElection, !s.injectCommits
 	c.Join, c.HTTPHosts, c.LECOPeers = settings.Trimmed(c.Join), settings.Trimmed(c.HTTPHosts), settings.Trimmed(c.LECOPeers)
 	c.TLSHosts = settings.Trimmed(c.TLSHosts)
+	c.AuditDir = auditDir(c.AuditDir, c.DataDir)
 	c.Version = version.Short()
 	var err error
 	if c.Logger, c.LogLevel, err = s.log.Open(os.Stderr); err != nil {

@@ -103,7 +103,7 @@ func (f *fleet) coordinators(n int) error {
 		p := &proc{name: id, http: at(i), args: []string{
 			"serve", "--id", id, "--data-dir", filepath.Join(f.dir, id), "--log-format", "text",
 			"--http-addr", at(i), "--peer-addr", peers[i], "--ops-addr", at(2*n + i), "--component-addr", "127.0.0.1:0",
-			"--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(n),
+			"--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(n), "--audit-dir", "",
 		}}
 		f.procs = append(f.procs, p)
 		if err := f.run(p); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -20,7 +21,7 @@ func (c *Coordinator) Call(ctx context.Context, who control.Principal, method st
 	if err != nil {
 		return nil, 0, err
 	}
-	return c.call(ctx, caller{who.ForSession(s), s}, method, params)
+	return c.call(ctx, caller{who: who.ForSession(s), session: s}, method, params)
 }
 
 // Serves reports whether Call carries out methods of to: COORDINATOR, also by its
@@ -69,8 +70,8 @@ func (c *Coordinator) Request(ctx context.Context, who control.Principal, to, me
 }
 
 // CallAs is Call for a session that a door knows by its connection.
-func (c *Coordinator) CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error) {
-	return c.call(ctx, c.asSession(s), method, params)
+func (c *Coordinator) CallAs(ctx context.Context, way Way, s registry.Session, method string, params json.RawMessage) (any, uint64, error) {
+	return c.call(ctx, c.asSession(s, way), method, params)
 }
 
 // AuthorizeMethod refuses a method that a door carries out itself to who may not
@@ -82,4 +83,16 @@ func (c *Coordinator) AuthorizeMethod(from control.Credentials, method string) e
 		return err
 	}
 	return c.Authorize(who, rightFor(method), control.Thing{})
+}
+
+// RecordMethod tells the audit trail what came of a method that a door has carried
+// out, or refused, itself, if that belongs there: what is about the coordinator, and
+// whatever is refused for want of a right. Sign-ins the door records when they are over.
+func (c *Coordinator) RecordMethod(way Way, session, method string, err error) {
+	if m := table[method]; !m.recorded() && !wantsRight(err) {
+		return
+	}
+	e := audit.Event{Door: way.Door, Who: way.From.Audited(), What: method}
+	e.Who.Session = session
+	c.Record(control.Audited(e, 0, err))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -20,6 +21,7 @@ type method struct {
 	atLECO string
 	// atNative: the door of native sessions carries it out itself.
 	atNative bool
+	routine  bool // see recorded
 	// do carries it out at all other doors; nil: they do not have it.
 	do func(c *Coordinator, ctx context.Context, from caller, raw json.RawMessage) (any, uint64, error)
 }
@@ -29,6 +31,12 @@ type Param struct {
 	Name     string         `json:"name"`
 	Schema   map[string]any `json:"schema"`
 	Required bool           `json:"required"`
+}
+
+// recorded reports whether the audit trail has what a door carries out of a method: what coordinators ask each other for
+// all the time is not in it.
+func (m method) recorded() bool {
+	return !m.routine && (m.right == control.ClusterWrite || m.right == control.Admin)
 }
 
 func (m method) names() []string {
@@ -74,6 +82,12 @@ func (m method) leco(summary string) method {
 // itself.
 func (m method) native() method {
 	m.atNative = true
+	return m
+}
+
+// often returns the row as one that is asked for all the time.
+func (m method) often() method {
+	m.routine = true
 	return m
 }
 
@@ -154,21 +168,31 @@ var table = map[string]method{
 	"coordinator_sign_in":  byDoor().leco("Sign a coordinator in, under its namespace.").needs(control.ClusterWrite),
 	"coordinator_sign_out": byDoor().leco("Sign a coordinator out.").needs(control.ClusterWrite),
 	"add_nodes":            byDoor(need("nodes", "object")).leco("Link to these coordinators.").needs(control.ClusterWrite),
-	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace.").needs(control.ClusterWrite),
+	"record_components":    byDoor(need("components", "array")).leco("Remember the names in the sender's namespace.").needs(control.ClusterWrite).often(),
 	"remove_expired_addresses": byDoor(need("expiration_time", "number")).
 		leco("Forget who was silent for three times as many seconds, and ask who was for as many.").needs(control.Admin),
 	"set_log_level": byDoor(need("level", "string")).leco("Set the log level: DEBUG, INFO, WARNING, ERROR or CRITICAL.").needs(control.ClusterWrite),
 	"shut_down":     byDoor().leco("Sign out from the other coordinators and stop.").needs(control.ClusterWrite),
 }
 
-// caller is who asks for a method: a principal, and the session that it asks for.
+// caller is who asks for a method: a principal, the session that it asks for, and by which way it came, as far as that is
+// known.
 type caller struct {
 	who     control.Principal
 	session registry.Session
+	way     Way
+}
+
+// Way is how a caller came, for the audit trail.
+type Way struct {
+	Door string // see audit.Event; "" is not known
+	From control.Credentials
 }
 
 // asSession is the caller of what a session asks over its mailbox or its connection.
-func (c *Coordinator) asSession(s registry.Session) caller { return caller{c.AsSession(s), s} }
+func (c *Coordinator) asSession(s registry.Session, way Way) caller {
+	return caller{c.AsSession(s), s, way}
+}
 
 // rightFor is what a principal needs for a method; AnyRight if there is no such method.
 func rightFor(name string) control.Right {
@@ -191,5 +215,32 @@ func (c *Coordinator) call(ctx context.Context, from caller, name string, raw js
 	if from.session.Home == c.Self().ID {
 		c.home.Alive(from.session)
 	}
-	return m.do(c, ctx, from, raw)
+	out, index, err := m.do(c, ctx, from, raw)
+	c.record(from, name, out, index, err)
+	return out, index, err
+}
+
+// record tells the audit trail what came of a method, if that belongs there: all writes of jobs, which REST has as well,
+// and whatever is refused for want of a right.
+func (c *Coordinator) record(from caller, method string, out any, index uint64, err error) {
+	if rightFor(method) != control.JobsWrite && !wantsRight(err) {
+		return
+	}
+	e := audit.Event{Door: from.way.Door, Who: c.WithTokenName(from.who).Audited(), What: method}
+	if e.Door == "" {
+		e.Door = from.who.AuditDoor()
+	}
+	if e.Who.Session = from.session.ID; e.Who.Remote == "" {
+		at := from.way.From.Audited()
+		e.Who.Remote, e.Who.Certificate = at.Remote, at.Certificate
+	}
+	if job, ok := out.(wire.Job); ok {
+		e.Target = job.ID
+	}
+	c.Record(control.Audited(e, index, err))
+}
+
+func wantsRight(err error) bool {
+	code := wire.CodeOf(err)
+	return code == wire.CodeUnauthorized || code == wire.CodeForbidden || control.HiddenNeed(err) != ""
 }

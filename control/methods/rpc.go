@@ -14,19 +14,23 @@ import (
 // batch, and returns the content of the answer; nil is no answer. own (nil:
 // none) are the methods of the door that the session came by.
 func (c *Coordinator) serve(ctx context.Context, s registry.Session, content []byte, own DoorMethods) []byte {
+	from := c.asSession(s, Way{})
+	if own != nil {
+		from.way = own.Way()
+	}
 	elements, batch, err := jsonrpc.Split(content)
 	switch {
 	case err != nil:
 		return c.encode(s, badRequest(jsonrpc.CodeParse, err))
 	case !batch:
-		return c.encode(s, c.serveOne(ctx, c.asSession(s), elements[0], own))
+		return c.encode(s, c.serveOne(ctx, from, elements[0], own))
 	case len(elements) == 0 || len(elements) > jsonrpc.MaxBatch:
 		return c.encode(s, badRequest(jsonrpc.CodeInvalidRequest, errBatchSize))
 	}
 	var answers []json.RawMessage
 	complete := true
 	for _, one := range elements {
-		if r := c.serveOne(ctx, c.asSession(s), one, own); r != nil {
+		if r := c.serveOne(ctx, from, one, own); r != nil {
 			body := c.encode(s, r)
 			complete = complete && body != nil
 			answers = append(answers, body)
@@ -61,6 +65,8 @@ func (c *Coordinator) serveOne(ctx context.Context, from caller, content []byte,
 	if own != nil && table[in.Method].atNative {
 		if err = c.Authorize(from.who, rightFor(in.Method), control.Thing{}); err == nil {
 			result, known, err = own.Carry(ctx, in.Method, in.Params)
+		} else {
+			c.record(from, in.Method, nil, 0, err)
 		}
 	}
 	if !known && err == nil {
@@ -98,4 +104,6 @@ type DoorMethods interface {
 	// Carry carries out one of them, for which the sender has the right; known is
 	// false, and nothing was done, when the door has no such method.
 	Carry(ctx context.Context, method string, params json.RawMessage) (result any, known bool, err error)
+	// Way is by which door the sender came, and from where.
+	Way() Way
 }

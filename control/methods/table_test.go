@@ -46,7 +46,7 @@ func closed(t *testing.T) *Coordinator {
 func TestEveryMethodAuthorizes(t *testing.T) {
 	t.Parallel()
 	c := closed(t)
-	stranger := caller{control.Principal{}, registry.Session{ID: "s", FullName: "n2.gui", Namespace: "n2", Name: "gui", Home: "n2"}}
+	stranger := caller{session: registry.Session{ID: "s", FullName: "n2.gui", Namespace: "n2", Name: "gui", Home: "n2"}}
 	params := json.RawMessage(`{}`)
 	for name, m := range table {
 		if m.right == "" {
@@ -84,3 +84,5 @@ func (d carriesNothing) Carry(_ context.Context, method string, _ json.RawMessag
 	d.t.Errorf("%s was carried out", method)
 	return nil, true, nil
 }
+
+func (carriesNothing) Way() Way { return Way{} }

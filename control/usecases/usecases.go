@@ -35,6 +35,7 @@ type Config struct {
 	Peers         control.Peers     // nil: this coordinator is alone
 	Self          registry.Coordinator
 	Authenticator *control.Authenticator // default: everybody may come in
+	Trail         control.Trail          // see control.Config
 	DataDir       string                 // see home.Config
 	LogBudget     int64                  // see home.Config
 	Bounds        control.Bounds         // of what users can make the state grow to
@@ -69,7 +70,7 @@ type UseCases struct {
 // peer methods "control.*" at Peers.
 func New(cfg Config) (*UseCases, error) {
 	core, err := control.New(control.Config{
-		Machine: cfg.Machine, Replica: cfg.Replica, Proposer: cfg.Proposer, Peers: cfg.Peers, Self: cfg.Self, Authenticator: cfg.Authenticator,
+		Machine: cfg.Machine, Replica: cfg.Replica, Proposer: cfg.Proposer, Peers: cfg.Peers, Self: cfg.Self, Authenticator: cfg.Authenticator, Trail: cfg.Trail,
 		Bounds: cfg.Bounds, Now: cfg.Now, Random: cfg.Random, Logger: cfg.Logger,
 	})
 	if err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/jsonrpc"
@@ -83,12 +85,9 @@ func (d *Door) call(from sender, m *wire.Message, rq request) (any, error) {
 		d.counts.add(cNotSignedIn)
 		return nil, notSignedIn()
 	}
+	way := methods.Way{Door: audit.DoorLECO, From: control.Credentials{Door: control.DoorLECO, Remote: from.conn.conn.RemoteAddr(), Name: from.full}}
 	if handle, ok := handlers[rq.Method]; ok {
-		by := control.Credentials{Door: control.DoorLECO, Remote: from.conn.conn.RemoteAddr(), Name: from.full}
-		if err := d.cluster.AuthorizeMethod(by, rq.Method); err != nil {
-			return nil, err
-		}
-		return handle(d, from, m, rq.Params)
+		return d.carryOut(from, m, rq, way, handle)
 	}
 	if rq.Method == "rpc.discover" {
 		return d.discover(from), nil
@@ -102,11 +101,49 @@ func (d *Door) call(from sender, m *wire.Message, rq request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, callTimeout)
 	defer cancel()
-	result, _, err := d.cluster.CallAs(ctx, row, rq.Method, rq.Params)
+	result, _, err := d.cluster.CallAs(ctx, way, row, rq.Method, rq.Params)
 	if errors.Is(err, jsonrpc.ErrNoMethod) {
 		return nil, noMethod(rq.Method)
 	}
 	return result, err
+}
+
+// carryOut carries a method out that is the door's own, if the sender may ask for it.
+func (d *Door) carryOut(from sender, m *wire.Message, rq request, way methods.Way, handle handler) (result any, err error) {
+	session := ""
+	if from.reg != nil {
+		session = d.sessionOf(from.reg)
+	}
+	refused := d.cluster.AuthorizeMethod(way.From, rq.Method)
+	if refused != nil {
+		d.cluster.RecordMethod(way, session, rq.Method, refused)
+		return nil, refused
+	}
+	result, err = handle(d, from, m, rq.Params)
+	if rq.Method != "sign_in" { // which is recorded when it is written
+		d.cluster.RecordMethod(way, session, rq.Method, auditedError(err))
+	}
+	return result, err
+}
+
+// auditedError is an error of a handler as the audit trail has it: nothing was done.
+func auditedError(err error) error {
+	var known *wire.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var own *jsonrpc.Error
+	switch {
+	case !errors.As(err, &own):
+		return wire.Unknown(err)
+	case own.Code == jsonrpc.CodeNotSignedIn:
+		return wire.Refuse(wire.CodeUnauthorized, "%s", own.Message)
+	case own.Code == jsonrpc.CodeDuplicateName:
+		return wire.Refuse(wire.CodeNameTaken, "%s", own.Message)
+	case own.Code == jsonrpc.CodeServer:
+		return wire.Refuse(wire.CodeConflict, "%s", own.Message)
+	}
+	return wire.Invalid("params", "%s", own.Message)
 }
 
 // refresh looks up what the sender is signed in as now.

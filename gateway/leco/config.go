@@ -7,8 +7,10 @@ import (
 	"net"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/registry"
@@ -23,11 +25,15 @@ type Cluster interface {
 	Changed() <-chan struct{}
 	Authenticate(from control.Credentials) (control.Principal, error)
 	Enter(ctx context.Context, who control.Principal, in wire.SignIn, key string) (*home.Session, wire.SignedIn, bool, error)
+	// Record tells the audit trail what came of a sign-in.
+	Record(e audit.Event)
 	EndSessions(ctx context.Context, sessions []registry.Fence, reason string) error
 	Post(m wire.Message, o router.PostOptions, done func(error))
 	// AuthorizeMethod is asked before the door carries out a method itself.
 	AuthorizeMethod(from control.Credentials, method string) error
-	CallAs(ctx context.Context, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
+	// RecordMethod is told what came of that.
+	RecordMethod(way methods.Way, session, method string, err error)
+	CallAs(ctx context.Context, way methods.Way, s registry.Session, method string, params json.RawMessage) (any, uint64, error)
 }
 
 // Config is what Open needs: Cluster and Listener; the rest has defaults.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/registry"
@@ -79,14 +80,9 @@ func (d *Door) unregister(reg *registration) {
 // signIn gives the sender its name on this connection. A name that is free
 // here is granted within Config.Answer, even if the write takes longer.
 func (d *Door) signIn(from sender, _ *wire.Message) (any, error) {
-	if from.namespace != d.namespace {
-		return nil, notSignedIn()
-	}
-	if err := registry.CheckName("name", from.name); err != nil {
-		return nil, invalidRequest(err.Error())
-	}
-	reg, err := d.register(from)
+	reg, err := d.checkedRegister(from)
 	if err != nil {
+		d.recordSignIn(from.conn, from.full, nil, auditedError(err))
 		return nil, err
 	}
 	wait := time.NewTimer(d.cfg.Answer)
@@ -106,6 +102,17 @@ func (d *Door) signIn(from sender, _ *wire.Message) (any, error) {
 	}
 	reg.granted = true
 	return nil, nil
+}
+
+// checkedRegister is register for a sender that may have no name, or one of another namespace.
+func (d *Door) checkedRegister(from sender) (*registration, error) {
+	if from.namespace != d.namespace {
+		return nil, notSignedIn()
+	}
+	if err := registry.CheckName("name", from.name); err != nil {
+		return nil, invalidRequest(err.Error())
+	}
+	return d.register(from)
 }
 
 // register returns the sender's registration: the one it has, or a new one whose
@@ -148,6 +155,16 @@ func (d *Door) register(from sender) (*registration, error) {
 	d.judgeStranger(from.conn)
 	d.pendingRegistrations++
 	return reg, nil
+}
+
+// recordSignIn tells the audit trail what came of a sign-in; handle is nil where it was refused.
+func (d *Door) recordSignIn(conn *peerConn, full string, handle *home.Session, err error) {
+	e := audit.Event{Door: audit.DoorLECO, Who: audit.Who{Name: full, Remote: conn.conn.RemoteAddr()}, What: "sign_in", Target: full}
+	var index uint64
+	if handle != nil {
+		e.Who.Session, index = handle.ID(), handle.Row().Index
+	}
+	d.cluster.Record(control.Audited(e, index, err))
 }
 
 // orphaned reports whether a session is one of this door's whose connection is
@@ -211,6 +228,7 @@ func (d *Door) tryWriteSignIn(ctx context.Context, reg *registration, key string
 
 // signInWritten completes a registration whose sign-in is written.
 func (d *Door) signInWritten(reg *registration, handle *home.Session) {
+	d.recordSignIn(reg.conn, reg.full, handle, nil)
 	fence := handle.Row().Fence()
 	d.mu.Lock()
 	gone := reg.ended.Load()
@@ -231,6 +249,7 @@ func (d *Door) signInWritten(reg *registration, handle *home.Session) {
 // signInRefused removes a registration whose sign-in could not be written; a
 // component that got another answer is sent the error "not signed in".
 func (d *Door) signInRefused(reg *registration, err error) {
+	d.recordSignIn(reg.conn, reg.full, nil, control.WriteError(err))
 	f := errorOf(err)
 	if f.Code == jsonrpc.CodeDuplicateName {
 		d.counts.add(cDuplicate)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/control/methods"
@@ -25,6 +26,8 @@ type Control interface {
 	Doors(who control.Principal) ([]wire.Door, error)
 	// Ask hands a session's message to COORDINATOR; see methods.Coordinator.
 	Ask(ctx context.Context, s *home.Session, m *wire.Message, own methods.DoorMethods) []byte
+	// Record tells the audit trail what came of a sign-in.
+	Record(e audit.Event)
 	// Name is the full name of the COORDINATOR here.
 	Name() string
 }

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
+	"github.com/folkmoot/folkmoot/control/methods"
 	"github.com/folkmoot/folkmoot/router"
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/hangup"
@@ -145,28 +147,18 @@ func (c *Conn) signIn(rq signInRequest) (*home.Session, []byte) {
 
 func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*home.Session, wire.Welcome, error) {
 	var out wire.Welcome
-	if rq.bad != nil {
-		return nil, out, rq.bad
-	}
-	in := rq.hello
-	if in == nil {
-		in = new(wire.Hello)
-		if err := jsonrpc.DecodeParams(rq.params, nil, in); err != nil {
-			return nil, out, err
-		}
+	in, err := rq.decode()
+	if err != nil {
+		c.recordSignIn(c.from.Audited(), in, out.SignedIn, jsonrpc.ErrorOf(err).Refusal())
+		return nil, out, err
 	}
 	who, err := c.authenticate(in.Token)
 	if err != nil {
+		c.recordSignIn(c.from.Audited(), in, out.SignedIn, err)
 		return nil, out, err
 	}
-	switch {
-	case in.Lease == 0 && in.Session != "": // it keeps that of before
-	case in.Lease == 0:
-		in.Lease = wire.Duration(wire.DefaultLease)
-	case time.Duration(in.Lease) < wire.ShortestNativeLease:
-		return nil, out, wire.Invalid("lease", "a lease of a native session is at least %v", wire.ShortestNativeLease)
-	}
-	live, signed, resumed, err := c.hub.control.Enter(ctx, who, in.SignIn, in.Key)
+	live, signed, resumed, err := c.enter(ctx, who, in)
+	c.recordSignIn(who.Audited(), in, signed, err)
 	if err != nil {
 		return nil, out, err
 	}
@@ -176,6 +168,43 @@ func (c *Conn) enterSession(ctx context.Context, rq signInRequest) (*home.Sessio
 	}
 	c.direct = hangup.SameEndpoint(in.Address, c.from.Remote)
 	return live, wire.Welcome{SignedIn: signed, Resumed: resumed, Coordinators: doors}, nil
+}
+
+// decode returns what a sign-in asks for. With an error that is empty.
+func (rq *signInRequest) decode() (*wire.Hello, error) {
+	if rq.hello != nil && rq.bad == nil {
+		return rq.hello, nil
+	}
+	in := new(wire.Hello)
+	err := rq.bad
+	if err == nil {
+		err = jsonrpc.DecodeParams(rq.params, nil, in)
+	}
+	if err != nil {
+		return new(wire.Hello), err
+	}
+	return in, nil
+}
+
+// enter signs a principal in.
+func (c *Conn) enter(ctx context.Context, who control.Principal, in *wire.Hello) (*home.Session, wire.SignedIn, bool, error) {
+	switch {
+	case in.Lease == 0 && in.Session != "": // it keeps that of before
+	case in.Lease == 0:
+		in.Lease = wire.Duration(wire.DefaultLease)
+	case time.Duration(in.Lease) < wire.ShortestNativeLease:
+		return nil, wire.SignedIn{}, false, wire.Invalid("lease", "a lease of a native session is at least %v", wire.ShortestNativeLease)
+	}
+	return c.hub.control.Enter(ctx, who, in.SignIn, in.Key)
+}
+
+// recordSignIn tells the audit trail what came of a sign-in.
+func (c *Conn) recordSignIn(who audit.Who, in *wire.Hello, signed wire.SignedIn, err error) {
+	e := audit.Event{Door: c.door(), Who: who, What: "sign_in", Target: signed.FullName}
+	if e.Who.Session = signed.Session; e.Target == "" {
+		e.Target = strings.TrimPrefix(in.Namespace+"."+in.Name, ".")
+	}
+	c.hub.control.Record(control.Audited(e, signed.Index, err))
 }
 
 // authenticate returns the principal that signs in: the one that the door let in, or
@@ -304,6 +333,17 @@ func (m connMethods) Carry(ctx context.Context, method string, params json.RawMe
 	}
 	result, err = handle(m.c, ctx, params)
 	return result, true, err
+}
+
+// Way implements methods.DoorMethods.
+func (m connMethods) Way() methods.Way { return methods.Way{Door: m.c.door(), From: m.c.from} }
+
+// door is the connection's door as the audit trail names it.
+func (c *Conn) door() string {
+	if c.opts.Principal != nil {
+		return audit.DoorWS
+	}
+	return audit.DoorNative
 }
 
 // signOut ends the session; the connection may sign in again.

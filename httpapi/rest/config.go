@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/control"
 )
 
@@ -42,6 +43,9 @@ type Config struct {
 	// are judged. Addresses, names without a dot and private names always pass;
 	// "*" lets any name pass.
 	Hosts []string
+	// Audit, if given, is told of each write, of what an administrator reads, and of
+	// whatever is refused for want of a right. It must not block.
+	Audit func(audit.Event)
 	// TLS, if given, is used for every connection.
 	TLS *tls.Config
 

@@ -113,6 +113,7 @@ func (rq *Request) FreshFrom(f control.Fresh, err error) error {
 // WrittenAt sets the headers of a write at an index of the log; 0 is a call that
 // wrote nothing.
 func (rq *Request) WrittenAt(index uint64) {
+	rq.writtenAt = index
 	if index == 0 {
 		rq.setFreshness(rq.router.cfg.Coordinator.Now())
 		return

@@ -71,10 +71,14 @@ func classOf(status int) int {
 // and its method only if it is a known one, since callers choose both (promhttp
 // CVE-2022-21698).
 func (m *metrics) unrouted(method string, status int) {
+	m.requests.WithLabelValues(methodLabel(method), "none", classes[classOf(status)]).Inc()
+}
+
+// methodLabel is a method if it is a known one, else "other".
+func methodLabel(method string) string {
 	switch method {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-	default:
-		method = "other"
+		return method
 	}
-	m.requests.WithLabelValues(method, "none", classes[classOf(status)]).Inc()
+	return "other"
 }

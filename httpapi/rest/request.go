@@ -30,6 +30,10 @@ type Request struct {
 	out          bytes.Buffer // the answer while it is made
 	bodyRead     bool         // to its end
 	freshnessSet bool
+
+	// For the audit trail.
+	target, session string
+	writtenAt       uint64
 }
 
 // handle checks the query and calls the route's handler.
@@ -60,6 +64,7 @@ const maxPooledBuffer = 64 << 10
 
 func (rq *Request) release() {
 	rq.route, rq.echo, rq.w, rq.r, rq.freshnessSet, rq.bodyRead, rq.body, rq.principal = nil, nil, nil, nil, false, false, nil, control.Principal{}
+	rq.target, rq.session, rq.writtenAt = "", "", 0
 	clear(rq.params)
 	rq.params = rq.params[:0]
 	if rq.in.Cap() > maxPooledBuffer {

@@ -28,6 +28,11 @@ type Route struct {
 	Params                     []string // query parameters it takes; nil: any
 	// MaxBody is how many bytes a body may have; 0: no body is read.
 	MaxBody int64
+	// Routine marks a write that the audit trail does not have unless it is refused for
+	// want of a right: heartbeats and messages.
+	Routine bool
+	// Polled marks a read of the audit trail that is in it, but not every time.
+	Polled bool
 	// SideEffects marks a GET that does more than read: it has no HEAD.
 	SideEffects bool
 	// Handle answers a request, or returns the error that is answered. It may
@@ -135,7 +140,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["X-Content-Type-Options"] = nosniff
 	rt.ids.SetHeader(h, r)
 	if err := CheckOrigin(r, rt.hosts); err != nil {
-		rt.refuse(w, r, err)
+		rt.refuse(w, r, nil, err)
 		return
 	}
 	rt.echo.ServeHTTP(w, r)
@@ -151,11 +156,12 @@ func (rt *Router) Beat() {
 	rt.freshness.set(http.Header{}, rt.cfg.Coordinator.Now(), rt.cfg.Coordinator.ClusterID())
 }
 
-// refuse answers a request that reached no handler.
-func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, err error) {
+// refuse answers a request that reached no handler; route is nil where it is not known.
+func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, route *Route, err error) {
 	Unread(w, r)
 	rt.freshness.set(w.Header(), rt.cfg.Coordinator.Now(), rt.cfg.Coordinator.ClusterID())
 	rt.metrics.unrouted(r.Method, WriteProblem(w, err))
+	rt.recordUnrouted(r, route, w.Header().Get("X-Request-Id"), err)
 }
 
 // routingError answers a request that has no route. A caller without a known
@@ -168,7 +174,7 @@ func (rt *Router) routingError(err error, c echo.Context) {
 		c.Response().Header().Del(echo.HeaderAllow)
 		err = unauthorized
 	}
-	rt.refuse(c.Response().Writer, c.Request(), err)
+	rt.refuse(c.Response().Writer, c.Request(), nil, err)
 }
 
 // serve carries one request through its handler and counts the outcome. A
@@ -176,10 +182,10 @@ func (rt *Router) routingError(err error, c echo.Context) {
 func (rt *Router) serve(route *Route, c echo.Context) {
 	start := time.Now()
 	var principal control.Principal
+	var err error
 	if route.Right != RightJoin { // else its handler judges the token
-		var err error
 		if principal, err = rt.authenticate(c.Request()); err != nil {
-			rt.refuse(c.Response().Writer, c.Request(), err)
+			rt.refuse(c.Response().Writer, c.Request(), route, err)
 			return
 		}
 	}
@@ -191,12 +197,14 @@ func (rt *Router) serve(route *Route, c echo.Context) {
 				panic(fault)
 			}
 			rt.cfg.Logger.Error("request panicked", "method", route.Method, "path", route.Path, "request_id", rq.w.Header().Get("X-Request-Id"), "fault", fault, "stack", string(debug.Stack()))
-			rq.writeError(wire.Refuse(wire.CodeInternal, "internal fault; the log of this coordinator has it under this request id"))
+			err = wire.Refuse(wire.CodeInternal, "internal fault; the log of this coordinator has it under this request id")
+			rq.writeError(err)
 		}
+		rq.record(err)
 		route.metrics.observe(rq.w.Status, time.Since(start))
 		rq.release()
 	}()
-	if err := rq.handle(); err != nil {
+	if err = rq.handle(); err != nil {
 		rq.writeError(err)
 	}
 }

@@ -1,0 +1,363 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/audit"
+	"github.com/folkmoot/folkmoot/audit/trail"
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/node"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// marked stands in every secret and body of the tests of the trail: none of it may be in a line.
+const marked = "MARKED-0123456789-0123456789-0123456789"
+
+// restAsker asks one node over REST.
+type restAsker struct {
+	t    *testing.T
+	addr string
+}
+
+// do returns the status and the body of the answer.
+func (a restAsker) do(method, path, token, body string, header ...string) (int, string) {
+	a.t.Helper()
+	r, err := http.NewRequestWithContext(a.t.Context(), method, "http://"+a.addr+"/v1"+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return resp.StatusCode, string(out)
+}
+
+// lines reads the whole trail from its files.
+func trailLines(t *testing.T, dir string) (all []audit.Line, raw string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "000001.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")) {
+		l, err := audit.ParseLine(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	return all, string(b)
+}
+
+func tokenFile(t *testing.T, token string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What is asked for at the doors is in the trail: writes, refusals, sign-ins, what only an administrator reads; heartbeats,
+// messages and other reads are not. No secret and no body is in any line.
+func TestTrailHasWhatWasAskedFor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked)})
+	ready(t, n)
+	rest := restAsker{t, n.Addrs().HTTP}
+	want := func(what string, got int, body string, status int) {
+		t.Helper()
+		if got != status {
+			t.Errorf("%s: %d %s, want %d", what, got, body, status)
+		}
+	}
+	do := func(status int, method, path, token, body string, header ...string) string {
+		t.Helper()
+		got, answer := rest.do(method, path, token, body, header...)
+		want(method+" "+path, got, answer, status)
+		return answer
+	}
+	signedIn := do(201, "POST", "/components", marked, `{"name":"laser","labels":{"note":"`+marked+`"}}`, "X-Request-Id", "req-1", "Idempotency-Key", marked)
+	_, after, _ := strings.Cut(signedIn, `"secret":"`)
+	secret, _, _ := strings.Cut(after, `"`)
+	if secret == "" {
+		t.Fatalf("no secret in %s", signedIn)
+	}
+	do(200, "PUT", "/components/n1.laser/heartbeat", marked, "", "X-Session", secret)
+	do(403, "PUT", "/components/n1.laser/heartbeat", marked, "", "X-Session", strings.Split(secret, ".")[0]+"."+strings.Repeat("A", 43))
+	do(200, "GET", "/components", marked, "")
+	for range 5 {
+		do(401, "GET", "/components", "wrong-"+marked, "")
+	}
+	do(401, "GET", "/"+marked, "wrong-"+marked, "")
+	do(401, "DELETE", "/components/"+marked, "", "")
+	do(409, "POST", "/components", marked, `{"name":"laser"}`)
+	do(202, "POST", "/jobs", marked, `{"runtime":"sh","script":"echo `+marked+`","items":[1],"id":"job-1"}`)
+	do(200, "DELETE", "/jobs/job-1?reason="+marked, marked, "")
+	do(200, "POST", "/messages", marked, `{"to":"n1.laser","payload":["`+base64.StdEncoding.EncodeToString([]byte(marked))+`"]}`, "X-Session", secret)
+	do(200, "DELETE", "/components/n1.laser", marked, "", "X-Session", secret)
+	made := do(201, "POST", "/tokens", marked, `{"name":"ops","grants":["jobs:read@lab1","jobs:write@lab1"]}`)
+	_, after, _ = strings.Cut(made, `"token":"`)
+	token, _, _ := strings.Cut(after, `"`)
+	do(202, "POST", "/jobs", token, `{"runtime":"sh","script":"true","items":[1],"id":"job-2","namespace":"lab1"}`)
+	do(403, "POST", "/jobs", token, `{"runtime":"sh","script":"true","items":[1],"id":"job-3"}`)
+	do(404, "GET", "/jobs/job-1", token, "")
+	do(404, "GET", "/jobs/none", token, "")
+	do(404, "DELETE", "/tokens/"+token, marked, "")
+	do(404, "DELETE", "/tokens/"+marked, marked, "")
+	do(400, "POST", "/jobs?token="+token, token, `{}`)
+	do(200, "GET", "/tokens", marked, "")
+
+	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Token: marked})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	first, meta, err := c.Audit(t.Context(), 0, 1)
+	if err != nil || first.Coordinator != "n1" || len(first.Lines) != 1 || first.Next != 1 || first.Last < 9 {
+		t.Fatalf("the trail over REST: %+v, %v", first, err)
+	}
+	if meta.Index == 0 {
+		t.Error("the answer has no index")
+	}
+	stop()
+	if _, err := trail.Verify(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	all, raw := trailLines(t, dir)
+	if strings.Contains(raw, "MARKED") || strings.Contains(raw, secret) || strings.Contains(raw, token[4:]) {
+		t.Errorf("a secret or a body is in the trail:\n%s", raw)
+	}
+	session, _, _ := strings.Cut(secret, ".")
+	for _, w := range []audit.Line{
+		{What: "POST /v1/components", Target: "n1.laser", Outcome: "done", RequestID: "req-1", Who: audit.Who{Session: session}},
+		{What: "PUT /v1/components/:full/heartbeat", Outcome: "refused", Code: "forbidden"}, // another session's secret
+		{What: "GET /v1/components", Outcome: "refused", Code: "unauthorized", Times: 5},
+		{What: "GET /v1/...", Outcome: "refused", Code: "unauthorized"},
+		{What: "DELETE /v1/components/:full", Outcome: "refused", Code: "unauthorized"},
+		{What: "POST /v1/components", Target: "laser", Outcome: "refused", Code: "name_taken"},
+		{What: "POST /v1/jobs", Target: "job-1", Outcome: "done"},
+		{What: "DELETE /v1/jobs/:id", Target: "job-1", Outcome: "done"},
+		{What: "DELETE /v1/components/:full", Target: "n1.laser", Outcome: "done"},
+		{What: "GET /v1/audit", Outcome: "done"},
+		{What: "POST /v1/tokens", Outcome: "done", Who: audit.Who{Name: "token file"}},
+		{What: "POST /v1/jobs", Target: "job-2", Outcome: "done", Who: audit.Who{Name: "ops"}},
+		{What: "POST /v1/jobs", Target: "job-3", Outcome: "refused", Code: "forbidden", Needs: "jobs:write@default", Who: audit.Who{Name: "ops"}},
+		{What: "GET /v1/jobs/:id", Target: "job-1", Outcome: "refused", Code: "not_found", Needs: "jobs:read@default", Who: audit.Who{Name: "ops"}},
+		{What: "GET /v1/tokens", Outcome: "done", Who: audit.Who{Name: "token file"}},
+	} {
+		found := 0
+		for _, l := range all {
+			if l.What == w.What && l.Outcome == w.Outcome && l.Code == w.Code && l.Times == w.Times && (w.Target == "" || l.Target == w.Target) &&
+				(w.RequestID == "" || l.RequestID == w.RequestID) && (w.Who.Session == "" || l.Who.Session == w.Who.Session) &&
+				l.Needs == w.Needs && (w.Who.Name == "" || l.Who.Name == w.Who.Name && l.Who.Token != "") {
+				found++
+				if l.Door != "http" || l.Who.Remote == "" || l.Coordinator != "n1" || (l.Index == 0) != (l.Outcome != "done" || strings.HasPrefix(l.What, "GET")) {
+					t.Errorf("%+v", l)
+				}
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d lines like %+v in\n%s", found, w, raw)
+		}
+	}
+	for _, l := range all {
+		if strings.Contains(l.Target, "none") {
+			t.Errorf("a read of what is not there is in the trail: %+v", l)
+		}
+		if l.Outcome == "done" && (strings.Contains(l.What, "heartbeat") || strings.Contains(l.What, "messages")) {
+			t.Errorf("a routine request is in the trail: %+v", l)
+		}
+	}
+}
+
+// Native sign-ins, and jobs that sessions hand in, are in the trail as well.
+func TestTrailHasNativeSessions(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked)})
+	ready(t, n)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	connect := func(name, token string) (*client.Session, error) {
+		return client.Dial(ctx, client.Component{Addrs: []string{n.Addrs().Component}, Token: token, SignIn: wire.SignIn{Name: name}})
+	}
+	if s, err := connect("thief", "wrong-"+marked); err == nil {
+		s.Close(ctx)
+		t.Error("a wrong token was let in")
+	}
+	s, err := connect("laser", marked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Submit(ctx, wire.SubmitJob{Runtime: "sh", Script: marked, ID: "job-1", Items: rawItems("1")}); err != nil {
+		t.Errorf("submit: %v", err)
+	}
+	s.Close(ctx)
+	stop()
+	all, raw := trailLines(t, dir)
+	if strings.Contains(raw, "MARKED") {
+		t.Errorf("a secret or a body is in the trail:\n%s", raw)
+	}
+	for _, w := range []audit.Line{
+		{What: "sign_in", Target: "thief", Outcome: "refused", Code: "unauthorized"},
+		{What: "sign_in", Target: "n1.laser", Outcome: "done"},
+		{What: "jobs.submit", Target: "job-1", Outcome: "done"},
+	} {
+		found := false
+		for _, l := range all {
+			found = found || l.What == w.What && l.Outcome == w.Outcome && l.Code == w.Code && (l.Target == w.Target || w.Code == "unauthorized" && l.Target == "") &&
+				l.Door == "native" && (l.Index > 0) == (w.Outcome == "done")
+		}
+		if !found {
+			t.Errorf("no line like %+v in\n%s", w, raw)
+		}
+	}
+}
+
+// While nothing can be recorded, jobs and what needs admin or cluster:write are refused, and the rest goes on; it mends
+// itself.
+func TestNothingIsRecorded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir})
+	ready(t, n)
+	rest := restAsker{t, n.Addrs().HTTP}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // what the writer mends must not be possible
+		t.Fatal(err)
+	}
+	eventually := func(method, path, body string, status int) string {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			got, answer := rest.do(method, path, "", body)
+			if got == status {
+				return answer
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s %s: %d %s, want %d", method, path, got, answer, status)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	const job = `{"runtime":"sh","script":"true","items":[1]}`
+	if got, answer := rest.do("POST", "/components", "", `{"name":"laser","lease":"1h"}`); got != 201 {
+		t.Fatalf("sign-in: %d %s", got, answer)
+	}
+	if answer := eventually("POST", "/jobs", job, 503); !strings.Contains(answer, `"code":"unavailable"`) || !strings.Contains(answer, "audit trail of n1") {
+		t.Errorf("a job: %s", answer)
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"GET", "/audit", "", 503},
+		{"POST", "/leader/transfer", "", 503},
+		{"DELETE", "/components/n1.laser", "", 503},
+		{"GET", "/components", "", 200},
+		{"GET", "/status", "", 200},
+		{"GET", "/namespaces", "", 200},
+		{"POST", "/components", `{"name":"other"}`, 201},
+	} {
+		if got, answer := rest.do(c.method, c.path, "", c.body); got != c.status {
+			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, got, answer, c.status)
+		}
+	}
+	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if !strings.Contains(string(metrics), "folkmoot_audit_failures_total ") || strings.Contains(string(metrics), "folkmoot_audit_failures_total 0\n") {
+		t.Error("the failures are not counted")
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually("POST", "/jobs", job, 202)
+}
+
+// A directory that cannot be the trail's ends the start before anything is written.
+func TestWrongAuditDir(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "audit"), filepath.Join(t.TempDir(), "no", "such"), data} {
+		_, err := node.Open(t.Context(), node.Config{ID: "n1", DataDir: data, AuditDir: dir})
+		var config *node.ConfigError
+		if !errors.As(err, &config) || !strings.Contains(err.Error(), "--audit-dir") || !strings.Contains(err.Error(), dir) && !strings.Contains(err.Error(), filepath.Dir(dir)) {
+			t.Errorf("%s: %v", dir, err)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Fatalf("%s: the data directory was made", dir)
+		}
+	}
+}
+
+// Within a minute of a line the cluster knows it, and the trail is held to that.
+func TestTrailIsAnchored(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir})
+	ready(t, n)
+	rest := restAsker{t, n.Addrs().HTTP}
+	if got, answer := rest.do("POST", "/components", "", `{"name":"laser"}`); got != 201 {
+		t.Fatalf("sign-in: %d %s", got, answer)
+	}
+	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if status, _, err := c.Status(t.Context()); err != nil || status.Level < 2 {
+		t.Skipf("the cluster was founded at level %d, and anchors are of level 2 (%v)", status.Level, err)
+	}
+	var anchors []audit.Anchor
+	for deadline := time.Now().Add(60 * time.Second); len(anchors) == 0; time.Sleep(50 * time.Millisecond) {
+		list, _, err := c.AuditAnchors(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range list.Anchors {
+			anchors = append(anchors, audit.Anchor(a))
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no anchor within a minute")
+		}
+	}
+	if found, err := trail.Verify(dir, anchors); err != nil || found.Anchors == 0 || found.Coordinator != "n1" {
+		t.Errorf("%+v, %v", found, err)
+	}
+	anchors[0].Hash = audit.Zero
+	if _, err := trail.Verify(dir, anchors); err == nil {
+		t.Error("another line was not found")
+	}
+}
