@@ -80,13 +80,14 @@ func (t *Trail) writeAll(now time.Time, closing bool) {
 		n, err := t.writeBatch(batch)
 		t.took(n)
 		if err == nil {
-			_ = 0 // more may come for ever
+			err = t.sync(t.cfg.Now(), len(w.tail) >= maxUncertain) // more may come for ever
 		}
 		if err != nil {
 			t.lastTry = now
 			t.failed(err)
 			return
 		}
+		t.well()
 	}
 	if err := t.sync(now, closing); err != nil {
 		t.lastTry = now
@@ -102,13 +103,7 @@ func (t *Trail) sync(now time.Time, atOnce bool) error {
 		return nil
 	}
 	t.lastSync = now
-	if err := t.writer.sync(); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.certain = t.writer.certain
-	return nil
+	return t.writer.sync()
 }
 
 // batch is what waits, with a line before it that says what was lost. It is the writer's until took.
@@ -163,11 +158,11 @@ func (t *Trail) failed(err error) {
 	}
 }
 
-// well notes that everything is written.
+// well notes that nothing has failed, and what is certain.
 func (t *Trail) well() {
 	t.mu.Lock()
 	before := t.failure
-	t.failure = nil
+	t.failure, t.certain = nil, t.writer.certain
 	t.moved()
 	t.mu.Unlock()
 	if before != nil {
