@@ -13,31 +13,31 @@ import (
 	"github.com/folkmoot/folkmoot/audit"
 )
 
-// Coordinator says whose trail is in a directory, by its newest line; "" is that there is none, or that it cannot be
-// read. Errors: the directory cannot be read.
-func Coordinator(dir string) (string, error) {
+// NewestLine returns the newest line of the trail in a directory that can be read; the zero value is that there is none.
+// Errors: the directory cannot be read.
+func NewestLine(dir string) (audit.Line, error) {
 	numbers, err := fileNumbers(dir)
 	if err != nil {
-		return "", err
+		return audit.Line{}, err
 	}
 	r := reader{dir}
 	for i := len(numbers) - 1; i >= 0; i-- {
 		f, size, err := r.open(numbers[i])
 		if err != nil {
-			return "", err
+			return audit.Line{}, err
 		}
 		var raw []byte
 		if size > 0 {
 			_, raw, err = lineBefore(f, size-1)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
-			return "", err
+			return audit.Line{}, err
 		}
 		if line, err := audit.ParseLine(raw); err == nil {
-			return line.Coordinator, nil
+			return line, nil
 		}
 	}
-	return "", nil
+	return audit.Line{}, nil
 }
 
 // tornAgain is how long Verify waits for the rest of a line that a coordinator is writing just now.

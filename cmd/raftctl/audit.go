@@ -44,18 +44,24 @@ func (a *app) auditVerifyCmd() *cobra.Command {
 	}
 }
 
+// anchorsLater is after which time the cluster certainly knows of a line: it is told within a minute.
+const anchorsLater = 2 * time.Minute
+
 // anchorsOf asks the cluster what it was told of the trail in a directory.
 func (a *app) anchorsOf(ctx context.Context, dir string) (anchors []audit.Anchor, err error) {
-	coordinator, err := trail.Coordinator(dir)
+	newest, err := trail.NewestLine(dir)
 	if err != nil {
 		return nil, err
 	}
-	if coordinator == "" {
-		return nil, fmt.Errorf("%s has no line that says whose trail it is: there is nothing to compare", dir)
+	if newest.Coordinator == "" {
+		return nil, fmt.Errorf("%s has no line that says whose trail it is: there is nothing to compare, and what was there is gone", dir)
 	}
-	list, _, err := a.client.AuditAnchors(ctx, coordinator)
+	list, _, err := a.client.AuditAnchors(ctx, newest.Coordinator)
 	if err != nil {
 		return nil, err
+	}
+	if at, err := time.Parse(time.RFC3339, newest.At); len(list.Anchors) == 0 && (err != nil || time.Since(at) > anchorsLater) {
+		return nil, fmt.Errorf("%s: not the anchored one: the cluster was told nothing of a trail of %s (it must be at level 2: raftctl level)", dir, clean(newest.Coordinator))
 	}
 	for _, l := range list.Anchors {
 		anchors = append(anchors, audit.Anchor(l))

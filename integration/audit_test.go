@@ -1,0 +1,100 @@
+package integration_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/client"
+	"github.com/folkmoot/folkmoot/wire"
+)
+
+// A coordinator that is killed in the middle of its writes goes on with its audit trail, which is whole; an end that is
+// cut from it is found by what the cluster was told, and a line that is changed by the chain alone.
+func TestAuditTrailOfAKilledCoordinator(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	n1 := c.nodes[0]
+	dir := filepath.Join(n1.data, "audit")
+	for round := range 3 {
+		api, err := client.New(client.Config{Addrs: []string{n1.http}, Timeout: 2 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan int)
+		go func() {
+			made := 0
+			defer func() { done <- made }()
+			for ; ; made++ {
+				in := wire.SignIn{Name: fmt.Sprintf("c%d-%d", round, made), Lease: wire.Duration(time.Hour)}
+				if _, _, err := api.SignIn(t.Context(), in, ""); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(300 * time.Millisecond) // how many writes that are does not matter
+		n1.kill()
+		made := <-done
+		api.Close()
+		if made == 0 {
+			t.Log("no write was made before it was killed")
+		}
+		n1.start()
+		c.waitHealthy(1)
+	}
+	verify := func(args ...string) (string, int) {
+		t.Helper()
+		out, errs, code := c.raftctl(append([]string{"audit", "verify", dir}, args...)...)
+		return out + errs, code
+	}
+	anchored := func() bool {
+		said, code := verify("--addr", n1.http)
+		if code != 0 {
+			t.Fatalf("the trail of a killed coordinator: exit %d\n%s", code, said)
+		}
+		return strings.Contains(said, "compared with what the cluster was told")
+	}
+	for deadline := time.Now().Add(2 * patience); !anchored(); time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster was told nothing of the trail")
+		}
+	}
+	if out, errs, code := c.raftctl("audit", "tail", "--lines", "5"); code != 0 || !strings.Contains(out, "POST /v1/components") {
+		t.Errorf("audit tail: exit %d\n%s%s", code, out, errs)
+	}
+	n1.stop()
+	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	last := files[len(files)-1]
+	whole, err := os.ReadFile(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte) {
+		t.Helper()
+		if err := os.WriteFile(last, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(bytes.Replace(whole, []byte(`"outcome":"done"`), []byte(`"outcome":"dane"`), 1))
+	if said, code := verify(); code != 1 || !strings.Contains(said, filepath.Base(last)+":") || !strings.Contains(said, "changed") {
+		t.Errorf("a changed line: exit %d\n%s", code, said)
+	}
+	first := whole[:bytes.IndexByte(whole, '\n')+1]
+	write(first)
+	if said, code := verify(); code != 0 {
+		t.Errorf("a cut end without the cluster: exit %d\n%s", code, said)
+	}
+	n1.args = append(n1.args, "--audit-dir", filepath.Join(c.dir, "elsewhere")) // what was cut is to stay as it is
+	n1.start()
+	c.waitHealthy(1)
+	if said, code := verify("--addr", n1.http); code != 1 || !strings.Contains(said, filepath.Base(last)+":1") || !strings.Contains(said, "cut") {
+		t.Errorf("a cut end: exit %d\n%s", code, said)
+	}
+}
