@@ -59,6 +59,9 @@ func (s *randomLog) line() []byte {
 	if s.r.IntN(3) == 0 {
 		kind = []string{registry.KindSignIn, jobs.KindSubmit, jobs.KindAssign, jobs.KindFinish}[s.r.IntN(4)]
 	}
+	if under, _ := s.machine.View().Restoring(); under.ID != "" && s.often(10) { // else hardly one comes to its end
+		kind = []string{fsm.KindRestoreChunk, fsm.KindCommitRestore}[s.r.IntN(2)]
+	}
 	line, err := fsm.Encode(kind, s.clock(), s.author(), s.body(kind))
 	if err != nil {
 		s.t.Fatal(err)
