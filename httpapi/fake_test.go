@@ -282,7 +282,7 @@ func (f *fake) Request(_ context.Context, _ control.Principal, to, method string
 }
 
 func (f *fake) Submit(_ context.Context, _ control.Principal, in wire.SubmitJob, _ string) (wire.Job, uint64, error) {
-	j := wire.Job{ID: in.ID, Name: in.Name, State: "queued", Runtime: in.Runtime, Priority: 50, MaxAttempts: 3, Parts: wire.PartCounts{Total: len(in.Items)}, Submitted: t0, Script: in.Script}
+	j := wire.Job{ID: in.ID, Name: in.Name, State: "queued", Namespace: in.Namespace, Runtime: in.Runtime, Priority: 50, MaxAttempts: 3, Parts: wire.PartCounts{Total: len(in.Items)}, Submitted: t0, Script: in.Script}
 	f.change(func() { f.index++; j.Index = f.index; f.jobs[j.ID] = j })
 	return j, j.Index, nil
 }
