@@ -12,7 +12,7 @@ import (
 // the log is carried out whatever they are.
 const (
 	MaxTokens    = 10_000 // in the state; CheckRoom
-	MaxInvites   = 1_000  // join tokens in the state, used ones too; CheckRoom
+	MaxInvites   = 1_000  // join tokens in the state, used ones too; CheckInviteRoom
 	MaxGrants    = 64     // of one token
 	MaxTokenName = 255    // bytes
 	MaxTTL       = 10 * 365 * 24 * time.Hour
@@ -20,16 +20,22 @@ const (
 	MaxOver      = 1_000 // tokens that one command ends, or touches
 )
 
-// CheckRoom refuses a further token, or a further join token, where there are as
-// many as may be. The error is a *wire.Error of code busy.
+// CheckRoom refuses a further token where there are as many as may be. The error
+// is a *wire.Error of code busy.
 func (t *Table) CheckRoom() error {
-	switch {
-	case t.Len() >= MaxTokens:
-		return wire.Refuse(wire.CodeBusy, "there are %d tokens already, and no more than %d may be: revoke those that nobody uses", t.Len(), MaxTokens)
-	case t.Invited() >= MaxInvites:
-		return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go when they expire", t.Invited(), MaxInvites)
+	if t.Len() < MaxTokens {
+		return nil
 	}
-	return nil
+	return wire.Refuse(wire.CodeBusy, "there are %d tokens already, and no more than %d may be: revoke those that nobody uses", t.Len(), MaxTokens)
+}
+
+// CheckInviteRoom refuses a further join token where there are as many as may be.
+// The error is a *wire.Error of code busy.
+func (t *Table) CheckInviteRoom() error {
+	if t.Invited() < MaxInvites {
+		return nil
+	}
+	return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go when they expire", t.Invited(), MaxInvites)
 }
 
 // Validate says which field of a token no door of this binary lets through. The

@@ -43,4 +43,21 @@ func (c *Client) TokenSelf(ctx context.Context) (wire.Token, Meta, error) {
 	return out, meta, err
 }
 
+// CreateJoinToken makes a token by which the coordinator of an id gets one certificate. The answer is the only one that has
+// it. Asked again after an unknown outcome, within this call, it is the same token.
+func (c *Client) CreateJoinToken(ctx context.Context, in wire.NewJoinToken) (wire.JoinToken, Meta, error) {
+	var out wire.JoinToken
+	meta, err := c.do(ctx, request{method: http.MethodPost, path: "/tokens/join", body: in, key: NewKey()}, &out)
+	return out, meta, err
+}
+
+// SignCertificate has a certificate signed for a coordinator; the client's token is a join token, which is used up. The
+// caller sees to it, by Config.TLS, that the token is shown to nobody but its cluster. After an unknown outcome the
+// token may be used up.
+func (c *Client) SignCertificate(ctx context.Context, in wire.SignCertificate) (wire.SignedCertificate, Meta, error) {
+	var out wire.SignedCertificate
+	meta, err := c.do(ctx, request{method: http.MethodPost, path: "/ca/sign", body: in}, &out)
+	return out, meta, err
+}
+
 func tokenPath(id string) string { return "/tokens/" + url.PathEscape(id) }

@@ -172,7 +172,7 @@ func (a *Authenticator) Authenticate(from Credentials) (Principal, error) {
 // identify returns the id and the name of a token, "" if it is not known. It looks it
 // up by its hash: what the time of that tells is about hashes, which open nothing, and
 // it does not depend on how many tokens there are. Errors: unauthorized (it was
-// revoked, or has expired).
+// revoked, has expired, or is a join token).
 func (a *Authenticator) identify(token string) (id, name string, err error) {
 	sum := sha256.Sum256([]byte(token))
 	if a.local != nil {
@@ -186,6 +186,9 @@ func (a *Authenticator) identify(token string) (id, name string, err error) {
 	if !ok {
 		if gone, was := a.tokens().GoneByHash(hash); was {
 			return "", "", noToken(gone.ID, gone.Text())
+		}
+		if strings.HasPrefix(token, wire.JoinTokenPrefix) {
+			return "", "", wire.Refuse(wire.CodeUnauthorized, "a join token opens the signing of one certificate (raftctl ca request), and nothing else")
 		}
 		return "", "", nil
 	}

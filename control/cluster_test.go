@@ -37,6 +37,7 @@ type testCluster struct {
 
 	lastCommand   []byte                 // the command that was committed last
 	authenticator *control.Authenticator // of coordinators that start
+	signers       map[string]*testSigner // of coordinators that start, by id; missing: nobody signs there
 	bounds        control.Bounds         // of coordinators that start
 	cutOff        map[string]bool        // coordinators that are out of touch with the log
 
@@ -96,9 +97,13 @@ func (w *testCluster) start(id string) {
 	s := w.nodes[id]
 	s.mail = &fakeMail{node: s, boxes: map[string]*fakeMailbox{}}
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
-	c, err := usecases.New(usecases.Config{
+	cfg := usecases.Config{
 		Machine: s.machine, Replica: replica{s}, Mail: s.mail, Peers: fakePeers{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.authenticator,
-	})
+	}
+	if signer := w.signers[id]; signer != nil {
+		cfg.Signer = signer
+	}
+	c, err := usecases.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

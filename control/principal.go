@@ -39,6 +39,7 @@ type Principal struct {
 	from      Credentials // without the token
 	token     string      // id of the token that was presented; "": none is known
 	tokenName string      // of that token; "" has none, or is not known
+	join      string      // the join token, if it was that
 	seed      [32]byte    // of what is derived for the bearer of this token alone
 	session   bool        // it is a session, which asks by its connection or mailbox
 	admitted  bool        // Authenticate, or a session's sign-in, has let it in
@@ -54,7 +55,8 @@ func (p Principal) Name() string {
 }
 
 // Token is the id of the principal's token: t_... of one in the state, file:... of
-// one that only this coordinator knows; "" if it has none.
+// one that only this coordinator knows, join:ID of a join token for coordinator ID; ""
+// if it has none.
 func (p Principal) Token() string { return p.token }
 
 // Author is the principal as the author of a command that needs a right in a

@@ -30,6 +30,8 @@ type UseCases interface {
 	ClusterID() string
 	// Authenticate is asked once for each request, before its body is read.
 	Authenticate(from control.Credentials) (control.Principal, error)
+	// AuthenticateJoin is asked in its place for a route that takes a join token.
+	AuthenticateJoin(ctx context.Context, from control.Credentials) (control.Principal, error)
 	// Filtered tells whether there may be rows of a right that who does not see.
 	Filtered(who control.Principal, right control.Right) bool
 
@@ -62,6 +64,8 @@ type UseCases interface {
 	TokenByID(ctx context.Context, who control.Principal, r control.Read, id string) (wire.Token, control.Fresh, error)
 	OwnToken(ctx context.Context, who control.Principal) (wire.Token, error)
 	RevokeToken(ctx context.Context, who control.Principal, id string) (uint64, error)
+	CreateJoinToken(ctx context.Context, who control.Principal, in wire.NewJoinToken, key string) (wire.JoinToken, error)
+	SignCertificate(ctx context.Context, who control.Principal, in wire.SignCertificate) (wire.SignedCertificate, error)
 
 	Snapshot(ctx context.Context, who control.Principal) (snapshots.Write, control.Fresh, error)
 	Restore(ctx context.Context, who control.Principal, to snapshots.Target, open func() (io.Reader, error)) (wire.Restored, error)

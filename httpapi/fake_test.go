@@ -699,3 +699,24 @@ func (f *fake) AuditAnchors(_ context.Context, who control.Principal, r control.
 	f.lastWho, f.lastRead = who, r
 	return wire.AuditAnchors{Anchors: []wire.AuditAnchor{{Coordinator: coordinator, ServerID: coordinator + "/1", Seq: 5, Hash: fmt.Sprintf("%064d", 5), Index: 7, At: t0}}}, control.Fresh{Index: f.index}, f.refusal
 }
+
+// AuthenticateJoin lets the join token fmj_good in.
+func (f *fake) AuthenticateJoin(_ context.Context, from control.Credentials) (control.Principal, error) {
+	if from.Token == "fmj_good" {
+		return control.Principal{}, nil
+	}
+	return control.Principal{}, wire.Refuse(wire.CodeUnauthorized, "the join token is not known here")
+}
+
+func (f *fake) CreateJoinToken(_ context.Context, _ control.Principal, in wire.NewJoinToken, key string) (wire.JoinToken, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastKey = key
+	return wire.JoinToken{ID: in.ID, Token: "fmj_secret", Expires: t0.Add(time.Duration(in.TTL)), Index: 9}, f.takeRefusal()
+}
+
+func (f *fake) SignCertificate(_ context.Context, _ control.Principal, in wire.SignCertificate) (wire.SignedCertificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return wire.SignedCertificate{Certificate: "signed " + in.CSR, CA: "trusted"}, f.takeRefusal()
+}

@@ -14,6 +14,8 @@ func (a *API) tokenRoutes() {
 	a.Handle(rest.Route{Method: http.MethodPost, Path: "/tokens", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.createToken})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/tokens", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.ListParams, Handle: a.tokens})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/tokens/self", Right: control.AnyRight, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.tokenSelf})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/tokens/join", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: MaxBody, Handle: a.createJoinToken})
+	a.Handle(rest.Route{Method: http.MethodPost, Path: "/ca/sign", Right: control.JoinRight, Scope: rest.ScopeNone, Params: rest.NoParams, MaxBody: maxSignBody, Handle: a.signCertificate})
 	a.Handle(rest.Route{Method: http.MethodGet, Path: "/tokens/:id", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.ReadParams, Handle: a.token})
 	a.Handle(rest.Route{Method: http.MethodDelete, Path: "/tokens/:id", Right: control.Admin, Scope: rest.ScopeNone, Params: rest.NoParams, Handle: a.revokeToken})
 }
@@ -101,4 +103,41 @@ func (a *API) revokeToken(rq *rest.Request) error {
 	}
 	rq.WrittenAt(index)
 	return rq.JSON(http.StatusOK, revokedToken{ID: id, Index: index})
+}
+
+var newJoinTokenFields = strictjson.FieldsOf[wire.NewJoinToken]()
+
+// createJoinToken answers the token, once; a repeat by the same Idempotency-Key the same.
+func (a *API) createJoinToken(rq *rest.Request) error {
+	var in wire.NewJoinToken
+	if err := rq.Decode(newJoinTokenFields, &in); err != nil {
+		return err
+	}
+	if in.TTL == 0 && rest.HasField(rq.Body(), "ttl") {
+		return wire.Invalid("ttl", "ttl is above 0: leave it out for 10m")
+	}
+	t, err := a.control.CreateJoinToken(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
+	if err != nil {
+		return err
+	}
+	rq.WrittenAt(t.Index)
+	return rq.JSON(http.StatusCreated, &t)
+}
+
+// maxSignBody is the longest body of POST /ca/sign: the longest request for a
+// certificate, with each end of a line escaped.
+const maxSignBody = 32 << 10
+
+var signFields = strictjson.FieldsOf[wire.SignCertificate]()
+
+func (a *API) signCertificate(rq *rest.Request) error {
+	var in wire.SignCertificate
+	if err := rq.Decode(signFields, &in); err != nil {
+		return err
+	}
+	signed, err := a.control.SignCertificate(rq.Context(), rq.Principal(), in)
+	if err != nil {
+		return err
+	}
+	return rq.JSON(http.StatusOK, &signed)
 }

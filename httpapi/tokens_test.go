@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -36,4 +37,29 @@ func TestTokenRoutes(t *testing.T) {
 	}
 	d.fake.refusal = wire.Refuse(wire.CodeConflict, "the cluster is at level 1: raftctl level raise")
 	d.do("POST", "/v1/tokens", `{"grants":["admin"]}`).wantProblem(409, wire.CodeConflict, "")
+}
+
+func TestJoinRoutes(t *testing.T) {
+	t.Parallel()
+	d := serve(t)
+	var made wire.JoinToken
+	a := d.do("POST", "/v1/tokens/join", `{"id":"n4","ttl":"5m"}`, "Idempotency-Key", "0123456789abcdef").wantStatus(201).decode(&made)
+	if made.Token != "fmj_secret" || made.ID != "n4" || !made.Expires.Equal(t0.Add(5*time.Minute)) || a.header.Get("X-Index") != "9" || d.fake.lastKey != "0123456789abcdef" {
+		t.Errorf("got %s at %s, key %q", a.body, a.header.Get("X-Index"), d.fake.lastKey)
+	}
+	for body, field := range map[string]string{`{"id":"n4","ttl":0}`: "ttl", `{"id":4}`: "id", `{"id":"n4","grants":["admin"]}`: "grants"} {
+		d.do("POST", "/v1/tokens/join", body).wantProblem(400, wire.CodeInvalid, field)
+	}
+	var signed wire.SignedCertificate
+	d.do("POST", "/v1/ca/sign", `{"csr":"x"}`, "Authorization", "Bearer fmj_good").wantStatus(200).decode(&signed)
+	if signed.Certificate != "signed x" || signed.CA != "trusted" {
+		t.Errorf("signed: %+v", signed)
+	}
+	for _, headers := range [][]string{nil, {"Authorization", "Bearer fmj_other"}, {"Authorization", "Basic fmj_good"}} { // before the body is looked at
+		d.do("POST", "/v1/ca/sign", `{"csr":`, headers...).wantProblem(401, wire.CodeUnauthorized, "")
+	}
+	d.do("POST", "/v1/ca/sign", `{"csr":"x","uri":"n1"}`, "Authorization", "Bearer fmj_good").wantProblem(400, wire.CodeInvalid, "uri")
+	d.do("POST", "/v1/ca/sign", `{"csr":"`+strings.Repeat("x", 32<<10)+`"}`, "Authorization", "Bearer fmj_good").wantProblem(413, wire.CodeTooLarge, "")
+	d.fake.refusal = wire.Refuse(wire.CodeConflict, "the cluster's authority was changed")
+	d.do("POST", "/v1/ca/sign", `{"csr":"x"}`, "Authorization", "Bearer fmj_good").wantProblem(409, wire.CodeConflict, "")
 }

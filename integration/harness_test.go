@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -46,8 +47,9 @@ type process struct {
 	http, peer, ops string
 	component       string // native sessions; the same at every start, as a coordinator's row has it
 	data            string
-	token           string // that its clients send; "" is none
-	before          use    // what it took before it was abused
+	token           string      // that its clients send; "" is none
+	tls             *tls.Config // of its clients; nil is plain text
+	before          use         // what it took before it was abused
 	log             *logFile
 	cmd             *exec.Cmd
 	done            chan struct{}
@@ -301,7 +303,7 @@ func apiOf(t *testing.T, at ...*process) *client.Client {
 	for _, p := range at {
 		addrs = append(addrs, p.http)
 	}
-	c, err := client.New(client.Config{Addrs: addrs, Token: at[0].token, Timeout: patience})
+	c, err := client.New(client.Config{Addrs: addrs, Token: at[0].token, TLS: at[0].tls, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +12,7 @@ import (
 	"testing"
 )
 
-// setUpHosts makes three network namespaces on one bridge, and names for them, inside
+// setUpHosts makes four network namespaces on one bridge, and names for them, inside
 // the namespaces of the shell that runs it: all of it ends with that. $1 is a file for /etc/hosts.
 const setUpHosts = `set -eu
 mount -t tmpfs tmpfs /run
@@ -20,7 +21,7 @@ mount --bind "$1" /etc/hosts
 ip link set lo up
 ip link add br0 type bridge
 ip link set br0 up
-for i in 1 2 3; do
+for i in 1 2 3 4; do
   ip netns add host$i
   ip link add v$i type veth peer name eth0 netns host$i
   ip link set v$i master br0 up
@@ -32,22 +33,34 @@ echo ready
 exec sleep 3600
 `
 
-// hosts are three hosts of one network on this machine.
+// scp is what copies files between the hosts, each of which has its directory beside the others.
+const scp = `#!/bin/sh
+set -eu
+for to; do :; done
+case $to in host[1-4]:) ;; *) echo "scp: no host $to" >&2; exit 1;; esac
+while [ $# -gt 1 ]; do
+  case $1 in -*) ;; *) cp -rp "$1" "../${to%:}/";; esac
+  shift
+done
+`
+
+// hosts are four hosts of one network on this machine.
 type hosts struct {
 	t       *testing.T
-	sandbox int // the process that has the network
+	sandbox int    // the process that has the network
+	dir     string // of the directories of all
 }
 
-// threeHosts makes them, or skips the test where that is not permitted.
-func threeHosts(t *testing.T) *hosts {
+// fourHosts makes them, or skips the test where that is not permitted.
+func fourHosts(t *testing.T) *hosts {
 	t.Helper()
 	for _, tool := range []string{"unshare", "nsenter", "ip", "curl", "hostname"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("three network namespaces cannot be made here: there is no %s", tool)
+			t.Skipf("network namespaces cannot be made here: there is no %s", tool)
 		}
 	}
 	names := filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(names, []byte("127.0.0.1 localhost\n10.99.0.1 host1\n10.99.0.2 host2\n10.99.0.3 host3\n"), 0o600); err != nil {
+	if err := os.WriteFile(names, []byte("127.0.0.1 localhost\n10.99.0.1 host1\n10.99.0.2 host2\n10.99.0.3 host3\n10.99.0.4 host4\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"--net", "--mount"}
@@ -63,18 +76,22 @@ func threeHosts(t *testing.T) *hosts {
 	var wrong strings.Builder
 	cmd.Stderr = &wrong
 	if err := cmd.Start(); err != nil {
-		t.Skipf("three network namespaces cannot be made here: %v", err)
+		t.Skipf("network namespaces cannot be made here: %v", err)
 	}
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	if line != "ready\n" {
 		_ = cmd.Wait()
-		t.Skipf("three network namespaces cannot be made here: %s", wrong.String())
+		t.Skipf("network namespaces cannot be made here: %s", wrong.String())
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return &hosts{t, cmd.Process.Pid}
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o700), os.WriteFile(filepath.Join(dir, "bin", "scp"), []byte(scp), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	return &hosts{t, cmd.Process.Pid, dir}
 }
 
 // shell is the shell of one host, in a directory of its own.
@@ -84,10 +101,13 @@ func (h *hosts) shell(name string) *shell {
 	if os.Geteuid() != 0 {
 		enter = append(enter, "--user", "--preserve-credentials")
 	}
-	dir := h.t.TempDir()
+	dir := filepath.Join(h.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
 	enter = append(enter, "--", "nsenter", "--net=/run/netns/"+name, "--", "unshare", "--uts", "--", "bash", "-c", `hostname "$1" && cd "$2" && exec bash`, "bash", name, dir)
 	s := &shell{t: h.t, dir: dir, cmd: exec.Command("nsenter", enter...)}
-	s.cmd.Env = append(cleanEnv(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir)
+	s.cmd.Env = append(cleanEnv(), "PATH="+bin+":"+filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
@@ -112,12 +132,12 @@ func (h *hosts) shell(name string) *shell {
 }
 
 // What docs/operations.md tells to type on three hosts makes a cluster of them, word by
-// word, which outlives the restart of one.
+// word, which outlives the restart of one, takes in a fourth, and another in the place of a lost one.
 func TestOperationsPage(t *testing.T) {
 	t.Parallel()
-	h := threeHosts(t)
+	h := fourHosts(t)
 	at := map[string]*shell{}
-	for _, name := range []string{"host1", "host2", "host3"} {
+	for _, name := range []string{"host1", "host2", "host3", "host4"} {
 		at[name] = h.shell(name)
 	}
 	followed := 0
@@ -128,8 +148,8 @@ func TestOperationsPage(t *testing.T) {
 		}
 		followed++
 		if b.is("sh each") {
-			for _, s := range at {
-				s.prints(b, s.do(b.text))
+			for _, name := range []string{"host1", "host2", "host3"} {
+				at[name].prints(b, at[name].do(b.text))
 			}
 			continue
 		}
@@ -137,22 +157,31 @@ func TestOperationsPage(t *testing.T) {
 		if s == nil {
 			t.Fatalf("%s: no host %q", b.place, b.args[0])
 		}
+		if strings.Contains(b.text, "tokens join --id host3") { // it is lost before the page goes on
+			at["host3"].do("kill -9 %1\nwait %1 || true\nrm -rf data tls token")
+		}
 		said := s.do(b.text)
 		s.prints(b, said)
 		if strings.Contains(b.text, "/v1/components") && !strings.Contains(said, `"secret":"`) {
 			t.Errorf("%s: the sign-in printed %s", b.place, said)
 		}
 	}
-	if followed != 5 {
-		t.Errorf("docs/operations.md has %d blocks of commands, and this test knows of 5", followed)
+	if followed != 12 {
+		t.Errorf("docs/operations.md has %d blocks of commands, and this test knows of 12", followed)
+	}
+	if said := at["host2"].do("stat -c %a token tls/ca.pem tls/ca-key.pem"); said != "600\n600\n600\n" {
+		t.Errorf("modes of what was copied to host2: %s", said)
+	}
+	if said := at["host4"].do("test ! -e tls/ca-key.pem && raftctl --addr host1:7380 ca request --join-token-file join --id host4 --out again 2>&1 || true"); !strings.Contains(said, "was used") {
+		t.Errorf("the join token a second time: %s", said)
 	}
 	// The hosts have reached each other's operator's port all along.
 	for _, path := range []string{"livez", "readyz", "startupz"} {
-		if said := at["host1"].do("curl -sS http://host3:7390/" + path); said != "ok\n" {
-			t.Errorf("/%s of host3 says %q", path, said)
+		if said := at["host1"].do("curl -sS http://host2:7390/" + path); said != "ok\n" {
+			t.Errorf("/%s of host2 says %q", path, said)
 		}
 	}
-	if said := at["host1"].do("curl -sS -o /dev/null -w '%{http_code}' http://host3:7390/debug/pprof/"); said != "404" {
-		t.Errorf("/debug/pprof/ of host3: %s", said)
+	if said := at["host1"].do("curl -sS -o /dev/null -w '%{http_code}' http://host2:7390/debug/pprof/"); said != "404" {
+		t.Errorf("/debug/pprof/ of host2: %s", said)
 	}
 }

@@ -258,7 +258,7 @@ func TestEveryFrameAndEveryKindOfToken(t *testing.T) {
 	if got, want := slices.Sorted(maps.Keys(frames)), productFrames(t); !slices.Equal(got, want) {
 		t.Fatalf("frames has %q, the product %q: write down what each is asked with", got, want)
 	}
-	m, nodes, operator := startMatrix(t, nil)
+	m, nodes, operator := startMatrix(t, nil, nil)
 	if _, _, err := operator.RaiseLevel(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}

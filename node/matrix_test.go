@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/node"
 	"github.com/folkmoot/folkmoot/wire"
@@ -101,6 +103,7 @@ var bodies = map[string]string{
 	"transfer":        `{"to":"nobody"}`,
 	"createToken":     `{"grants":[]}`,
 	"createJoinToken": `{"id":""}`,
+	"signCertificate": `{"csr":"none"}`,
 	"setLevel":        `{"level":0}`,
 	"restore":         `{}`,
 	"setAutopilot":    `{"min_voters":-1}`,
@@ -110,6 +113,7 @@ var bodies = map[string]string{
 type bearer struct {
 	name, token string
 	known       bool
+	join        bool     // it is a join token, and good
 	grants      []string // "admin" is everything
 }
 
@@ -165,8 +169,12 @@ type verdict struct {
 // expected is what the contract promises a bearer.
 func expected(b *bearer, op *operation, asked string) verdict {
 	switch {
-	case !b.known || op.Right == "join": // which is for join tokens alone
+	case op.Right == "join" && b.join:
+		return verdict{Outcome: "allowed"}
+	case !b.known:
 		return verdict{Outcome: "unauthorized"}
+	case op.Right == "join": // which no grant is, not even admin
+		return verdict{Outcome: "forbidden", Needs: "join"}
 	case op.Right == "events":
 		rights := []string{"components:read", "jobs:read", "services:read", "locks:read", "flows:read"}
 		if !slices.ContainsFunc(rights, func(r string) bool { return b.may(r, "?") }) && !b.may("cluster:read", "") {
@@ -209,6 +217,8 @@ func (b *bearer) seesAll(right string) bool {
 type matrix struct {
 	t         *testing.T
 	client    *http.Client
+	tls       *tls.Config // nil: plain text
+	scheme    string
 	addrs     []string
 	secret    string // of a session
 	job       string // a job's id
@@ -232,9 +242,6 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 	var body io.Reader
 	if op.Body != nil {
 		text, ok := bodies[op.ID]
-		if op.Right == "join" {
-			text, ok = "{}", true
-		}
 		if !m.jobsHaveNamespaces && op.ID == "submit" {
 			text = strings.Replace(text, `,"namespace":"NS"`, "", 1)
 		}
@@ -245,7 +252,7 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 	}
 	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
 	defer cancel()
-	rq, err := http.NewRequestWithContext(ctx, op.method, "http://"+addr+"/v1"+path, body)
+	rq, err := http.NewRequestWithContext(ctx, op.method, m.scheme+addr+"/v1"+path, body)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -293,8 +300,8 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 }
 
 // startMatrix starts two coordinators, n1 the leader of one of them, that ask for tokens, and returns what asks both; by
-// the client everything may be done.
-func startMatrix(t *testing.T, each func(*node.Config)) (*matrix, []*node.Node, *client.Client) {
+// the client everything may be done. With an authority they have TLS.
+func startMatrix(t *testing.T, ca *authority.CA, each func(*node.Config)) (*matrix, []*node.Node, *client.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	sum := sha256.Sum256([]byte(hashedToken))
@@ -304,12 +311,19 @@ func startMatrix(t *testing.T, each func(*node.Config)) (*matrix, []*node.Node, 
 	}
 	peers := freeAddrs(t, 2)
 	var nodes []*node.Node
-	m := &matrix{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, namespace: "n1"}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	m := &matrix{t: t, client: &http.Client{Transport: transport}, scheme: "http://", namespace: "n1"}
+	if ca != nil {
+		m.tls, m.scheme, transport.TLSClientConfig = trusting(ca), "https://", trusting(ca)
+	}
 	t.Cleanup(m.client.CloseIdleConnections)
 	for i, id := range []string{"n1", "n2"} {
 		cfg := node.Config{
 			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 2, TokenFile: file,
 			HeartbeatTimeout: 5 * time.Second, ElectionTimeout: 5 * time.Second, // a busy machine is no reason for another leader
+		}
+		if ca != nil {
+			cfg.TLSDir = ownCA(t, ca)
 		}
 		if each != nil {
 			each(&cfg)
@@ -319,7 +333,7 @@ func startMatrix(t *testing.T, each func(*node.Config)) (*matrix, []*node.Node, 
 		m.addrs = append(m.addrs, n.Addrs().HTTP)
 	}
 	ready(t, nodes...)
-	operator, err := client.New(client.Config{Addrs: m.addrs, Token: token, Timeout: time.Minute})
+	operator, err := client.New(client.Config{Addrs: m.addrs, Token: token, TLS: m.tls, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +345,7 @@ func startMatrix(t *testing.T, each func(*node.Config)) (*matrix, []*node.Node, 
 func (m *matrix) everywhere(index uint64) {
 	m.t.Helper()
 	for _, addr := range m.addrs {
-		here, err := client.New(client.Config{Addrs: []string{addr}, Token: token, Timeout: time.Minute})
+		here, err := client.New(client.Config{Addrs: []string{addr}, Token: token, TLS: m.tls, Timeout: time.Minute})
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -346,7 +360,7 @@ func (m *matrix) everywhere(index uint64) {
 // follower alike.
 func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	t.Parallel()
-	m, nodes, operator := startMatrix(t, nil)
+	m, nodes, operator := startMatrix(t, newAuthority(t), nil)
 	session, _, err := operator.SignIn(t.Context(), wire.SignIn{Name: "asking", Lease: wire.Duration(10 * time.Minute)}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -359,7 +373,7 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	m.secret, m.job, m.jobIn = session.Secret, job.ID, "default"
 
 	var doc contract
-	rq, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+m.addrs[0]+"/v1/openapi.json", nil)
+	rq, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.scheme+m.addrs[0]+"/v1/openapi.json", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,6 +443,14 @@ func (m *matrix) tokens(operator *client.Client) (all []bearer) {
 	for _, grant := range grants {
 		all = append(all, bearer{name: "grant " + grant, token: create(grant, wire.NewToken{Grants: []string{grant}}).Token, known: true, grants: []string{grant}})
 	}
+	if m.tls != nil { // else nobody has a certificate
+		join, meta, err := operator.CreateJoinToken(m.t.Context(), wire.NewJoinToken{ID: "n9"})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		newest = max(newest, meta.Index)
+		all = append(all, bearer{name: "a join token", token: join.Token, join: true}, bearer{name: "a damaged join token", token: join.Token + "_"})
+	}
 	revoked := create("one to be revoked", wire.NewToken{Grants: []string{"admin"}})
 	meta, err := operator.RevokeToken(m.t.Context(), revoked.ID)
 	if err != nil {
@@ -454,10 +476,10 @@ func (m *matrix) judgeSignIns(at node.Addrs, bearers []bearer) {
 			in := wire.SignIn{Name: fmt.Sprintf("as-%d", i), Namespace: m.namespace, Runtimes: runtimes, Slots: len(runtimes)}
 			for door, dial := range map[string]func(context.Context) (*client.Session, error){
 				"native": func(ctx context.Context) (*client.Session, error) {
-					return client.Dial(ctx, client.Component{Addrs: []string{at.Component}, SignIn: in, Token: b.token, Timeout: time.Minute})
+					return client.Dial(ctx, client.Component{Addrs: []string{at.Component}, SignIn: in, Token: b.token, TLS: m.tls, Timeout: time.Minute})
 				},
 				"ws": func(ctx context.Context) (*client.Session, error) {
-					c, err := client.New(client.Config{Addrs: []string{at.HTTP}, Token: b.token})
+					c, err := client.New(client.Config{Addrs: []string{at.HTTP}, Token: b.token, TLS: m.tls})
 					if err != nil {
 						return nil, err
 					}

@@ -233,7 +233,7 @@ func (o *opener) openControl(context.Context) (err error) {
 	o.control, err = usecases.New(usecases.Config{
 		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
-		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe,
+		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe, Signer: &o.certs,
 		Trail: o.controlTrail(), Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
 	})
 	if err != nil {

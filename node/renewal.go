@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile"
@@ -126,7 +129,7 @@ func (n *Node) handleSign(_ context.Context, from peer.Hello, body []byte) ([]by
 	if n.certs.peer == nil {
 		return nil, wire.Refuse(wire.CodeForbidden, "without TLS on the peer port nobody proves who it is")
 	}
-	signed, err := n.certs.sign(from.ID, body)
+	signed, err := n.certs.Sign(from.ID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +137,8 @@ func (n *Node) handleSign(_ context.Context, from peer.Hello, body []byte) ([]by
 	return json.Marshal(signed)
 }
 
-// sign makes a certificate for a member. Of the request only the key and the hosts are taken.
-func (c *certificates) sign(id string, request []byte) (wire.SignedCertificate, error) {
+// Sign implements tokens.Signer.
+func (c *certificates) Sign(id string, request []byte) (wire.SignedCertificate, error) {
 	ca, err := c.signer()
 	if err != nil {
 		return wire.SignedCertificate{}, err
@@ -153,6 +156,23 @@ func (c *certificates) sign(id string, request []byte) (wire.SignedCertificate, 
 		trust = append(trust, authority.EncodeCertificate(a.Raw)...)
 	}
 	return wire.SignedCertificate{Certificate: string(cert), CA: string(trust)}, nil
+}
+
+// Authority implements tokens.Signer.
+func (c *certificates) Authority() (sum [sha256.Size]byte, err error) {
+	if c.peer == nil {
+		return sum, wire.Refuse(wire.CodeConflict, "coordinators show no certificates to each other here, so that nobody needs one to join: give them all a --tls-dir first")
+	}
+	ca, err := c.signer()
+	if err != nil {
+		return sum, err
+	}
+	return sha256.Sum256(ca.Certificate().Raw), nil
+}
+
+// Trusts implements tokens.Signer.
+func (c *certificates) Trusts(sum [sha256.Size]byte) bool {
+	return c.peer != nil && slices.ContainsFunc(c.peer.Current().Authorities, func(a *x509.Certificate) bool { return sha256.Sum256(a.Raw) == sum })
 }
 
 // signer is the own authority; unavailable without one.

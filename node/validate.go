@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
-
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
 // validHost matches names of hosts, loosely: it refuses only what no Host header
 // can be.
@@ -37,8 +36,8 @@ func (c Config) Validate() error {
 func (c Config) checkNames() error {
 	names := []struct{ flag, name string }{{"--id", c.ID}, {"--namespace", c.Namespace}}
 	for _, n := range names {
-		if !validID.MatchString(n.name) {
-			return fmt.Errorf("%s %q: letters, digits, - and _, at most 63, starting with a letter or digit", n.flag, n.name)
+		if !authority.IsMemberID(n.name) {
+			return fmt.Errorf("%s %q: %s", n.flag, n.name, authority.MemberIDRule)
 		}
 	}
 	for _, n := range names {

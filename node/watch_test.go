@@ -13,7 +13,7 @@ import (
 // and one that is refused ends nothing.
 func TestWatchesWithAFewRights(t *testing.T) {
 	t.Parallel()
-	m, nodes, operator := startMatrix(t, nil)
+	m, nodes, operator := startMatrix(t, nil, nil)
 	if _, _, err := operator.RaiseLevel(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}

@@ -326,12 +326,6 @@ type MemberCertificate struct {
 	Trusts  []string  `json:"trusts"` // of all authorities that it trusts
 }
 
-// SignedCertificate is a signed certificate in PEM: the certificate, and the authorities to trust.
-type SignedCertificate struct {
-	Certificate string `json:"certificate"`
-	CA          string `json:"ca"`
-}
-
 // Members is the answer of GET /v1/members.
 type Members struct {
 	// ConfigIndex is the index of the log at which the membership was changed last: ?cas= of

@@ -1,6 +1,12 @@
 package wire
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+)
 
 // What tokens look like, by their beginnings.
 const (
@@ -49,4 +55,40 @@ type JoinToken struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
 	Index   uint64    `json:"index,omitempty"` // of the write
+}
+
+// FormatJoinToken writes a join token: fmj_, the SHA-256 of the authority that is to
+// sign, by which whoever has the token knows the cluster, and the secret.
+func FormatJoinToken(authority [sha256.Size]byte, secret string) string {
+	return JoinTokenPrefix + base64.RawURLEncoding.EncodeToString(authority[:]) + "_" + secret
+}
+
+// ParseJoinToken returns the SHA-256 of the authority that a join token names.
+// Whether the token is good only the cluster knows.
+func ParseJoinToken(token string) (authority [sha256.Size]byte, err error) {
+	rest, ok := strings.CutPrefix(token, JoinTokenPrefix)
+	size := base64.RawURLEncoding.EncodedLen(sha256.Size)
+	if !ok || len(rest) <= size+1 || rest[size] != '_' {
+		return authority, errors.New("this is no join token, fmj_..._...: raftctl tokens join makes one")
+	}
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(rest[:size])
+	if err != nil || len(sum) != sha256.Size {
+		return authority, errors.New("the join token is damaged")
+	}
+	return [sha256.Size]byte(sum), nil
+}
+
+// SignCertificate is the body of POST /v1/ca/sign: a certificate request in PEM,
+// of which the key and the hosts are taken alone.
+type SignCertificate struct {
+	CSR string `json:"csr"`
+	// ID, if it is given, is the coordinator that the caller means: a join token for
+	// another is refused, and not used up. The certificate has the id of the token.
+	ID string `json:"id,omitempty"`
+}
+
+// SignedCertificate is a signed certificate in PEM: the certificate, and the authorities to trust.
+type SignedCertificate struct {
+	Certificate string `json:"certificate"`
+	CA          string `json:"ca"`
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,20 +90,26 @@ func TestRequestsNameNobody(t *testing.T) {
 		t.Error("it outlives its authority")
 	}
 
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 1024)
+	must(t, err)
+	weak, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"host4"}}, rsaKey)
+	must(t, err)
 	forged := bytes.Clone(greedy)
 	forged[len(forged)-1] ^= 1 // of the signature
 	for situation, text := range map[string][]byte{
-		"nothing":             nil,
-		"no PEM":              greedy,
-		"a certificate":       signed,
-		"two requests":        append(bytes.Clone(text), text...),
-		"a broken signature":  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: forged}),
-		"a long one":          append(bytes.Repeat([]byte("x\n"), authority.MaxRequest), text...),
-		"a name of no host":   request(t, key, authority.Hosts{DNS: []string{"a b"}}),
-		"a path as a host":    request(t, key, authority.Hosts{DNS: []string{"a/../b"}}),
-		"more hosts than 64":  request(t, key, authority.Hosts{DNS: strings.Fields(strings.Repeat("host ", 65))}),
-		"an empty host":       request(t, key, authority.Hosts{DNS: []string{""}}),
-		"an unfinished block": text[:len(text)/2],
+		"nothing":                nil,
+		"no PEM":                 greedy,
+		"a certificate":          signed,
+		"two requests":           append(bytes.Clone(text), text...),
+		"a broken signature":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: forged}),
+		"a long one":             append(bytes.Repeat([]byte("x\n"), authority.MaxRequest), text...),
+		"a name of no host":      request(t, key, authority.Hosts{DNS: []string{"a b"}}),
+		"a path as a host":       request(t, key, authority.Hosts{DNS: []string{"a/../b"}}),
+		"more hosts than 64":     request(t, key, authority.Hosts{DNS: strings.Fields(strings.Repeat("host ", 65))}),
+		"more addresses than 64": request(t, key, authority.Hosts{IPs: slices.Repeat([]net.IP{{192, 0, 2, 7}}, 65)}),
+		"a weak key":             pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: weak}),
+		"an empty host":          request(t, key, authority.Hosts{DNS: []string{""}}),
+		"an unfinished block":    text[:len(text)/2],
 	} {
 		if _, _, err := authority.ParseRequest(text); err == nil {
 			t.Errorf("request of %s: got no error", situation)

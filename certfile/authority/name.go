@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -12,6 +13,14 @@ const (
 	RoleMember = "member" // a coordinator
 	RoleClient = "client" // anybody else
 )
+
+var memberID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// MemberIDRule says in words what IsMemberID takes.
+const MemberIDRule = "letters, digits, - and _, at most 63, starting with a letter or digit"
+
+// IsMemberID reports whether a coordinator can have this id.
+func IsMemberID(id string) bool { return memberID.MatchString(id) }
 
 // Name is whom a certificate belongs to. It stands there as its only URI, spiffe://CLUSTER/ROLE/ID.
 type Name struct{ Cluster, Role, ID string }

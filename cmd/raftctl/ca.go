@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,13 +14,13 @@ import (
 )
 
 func (a *app) caCmd() *cobra.Command {
-	return group("ca", "The cluster's own certificate authority", a.caInitCmd(), a.caIssueCmd(), a.caRotateCmd(), a.caShowCmd())
+	return group("ca", "The cluster's own certificate authority", a.caInitCmd(), a.caIssueCmd(), a.caRequestCmd(), a.caRotateCmd(), a.caShowCmd())
 }
 
 // offline is for commands that ask nobody.
 func (a *app) offline(cmd *cobra.Command, _ []string) error {
-	if err := cmd.ValidateFlagGroups(); err != nil {
-		return usage("%v", err)
+	if err := checkFlags(cmd); err != nil {
+		return err
 	}
 	if err := a.checkOutput(); err != nil {
 		return err
@@ -65,18 +64,15 @@ func (a *app) caInitCmd() *cobra.Command {
 	return cmd
 }
 
-// memberID is what a coordinator can be called.
-var memberID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
-
 // leafFlags say whose certificate is wanted.
 type leafFlags struct {
 	id, out string
 	hosts   []string
 }
 
-func (l *leafFlags) define(cmd *cobra.Command) {
+func (l *leafFlags) define(cmd *cobra.Command, out string) {
 	cmd.Flags().StringVar(&l.id, "id", "", "whose: the --id of the coordinator")
-	cmd.Flags().StringVar(&l.out, "out", "", "directory for ca.pem, cert.pem and key.pem; those that are there are replaced")
+	cmd.Flags().StringVar(&l.out, "out", "", out)
 	cmd.Flags().StringSliceVar(&l.hosts, "hosts", nil, "names and addresses under which it is called, beside localhost")
 	_ = cmd.MarkFlagRequired("id")
 	_ = cmd.MarkFlagRequired("out")
@@ -84,8 +80,8 @@ func (l *leafFlags) define(cmd *cobra.Command) {
 
 // names checks the flags and sorts the hosts.
 func (l *leafFlags) names() (authority.Hosts, error) {
-	if !memberID.MatchString(l.id) {
-		return authority.Hosts{}, usage("--id %q: letters, digits, - and _, at most 63, starting with a letter or digit", l.id)
+	if !authority.IsMemberID(l.id) {
+		return authority.Hosts{}, usage("--id %q: %s", l.id, authority.MemberIDRule)
 	}
 	hosts, err := authority.MemberHosts(l.hosts)
 	if err != nil {
@@ -153,7 +149,7 @@ func (a *app) caIssueCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the authority")
-	l.define(cmd)
+	l.define(cmd, "directory for ca.pem, cert.pem and key.pem; those that are there are replaced")
 	cmd.Flags().StringVar(&role, "role", authority.RoleMember, "member (a coordinator), or client (for --http-client-ca)")
 	cmd.Flags().DurationVar(&ttl, "ttl", certfile.LeafLife, "how long it is valid")
 	_ = cmd.MarkFlagRequired("dir")

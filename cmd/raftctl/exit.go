@@ -78,6 +78,9 @@ func (a *app) explainNoLeader(e *client.CallError) {
 	fmt.Fprintf(a.err, "a leader needs more than half of the voters up and in reach of each other%s\n", can)
 }
 
+// signPath is the one call that is made with a join token.
+const signPath = "/ca/sign"
+
 // hint prints what to do next, where that is known.
 func (a *app) hint(e *client.CallError) {
 	switch e.Err.Code {
@@ -91,8 +94,14 @@ func (a *app) hint(e *client.CallError) {
 			fmt.Fprintln(a.err, "nothing was done: it is safe to repeat it")
 		}
 	case wire.CodeUnknown:
+		if e.Path == signPath {
+			break // the message says what to do
+		}
 		fmt.Fprintln(a.err, "it may or may not have happened: look before you repeat it")
 	case wire.CodeUnauthorized:
+		if e.Path == signPath {
+			break
+		}
 		if a.flags.client.Token == "" && a.flags.client.TokenFile == "" {
 			fmt.Fprintln(a.err, "no token was sent: give one by --token-file, FOLKMOOT_TOKEN_FILE or a context")
 		} else {

@@ -48,14 +48,26 @@ func (f *flags) load() error {
 	return nil
 }
 
+// checkFlags refuses a command line that lacks a flag, or has too many. Cobra itself does it too late to be about usage.
+func checkFlags(cmd *cobra.Command) error {
+	err := cmd.ValidateRequiredFlags()
+	if err == nil {
+		err = cmd.ValidateFlagGroups()
+	}
+	if err != nil {
+		return usage("%v", err)
+	}
+	return nil
+}
+
 // start loads the settings and makes the client.
 func (a *app) start(cmd *cobra.Command) error {
 	if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
 		a.started = true
 		return nil // the command to be completed has the flags: complete starts with it
 	}
-	if err := cmd.ValidateFlagGroups(); err != nil {
-		return usage("%v", err)
+	if err := checkFlags(cmd); err != nil {
+		return err
 	}
 	if err := textOnly(cmd, cmd.Flags().Args()); err != nil {
 		return err

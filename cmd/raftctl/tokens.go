@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) tokensCmd() *cobra.Command {
-	return group("tokens", "Who may do what", a.tokensNewCmd(), a.tokensCreateCmd(), a.tokensListCmd(), a.tokensGetCmd(), a.tokensRevokeCmd(), a.tokensSelfCmd())
+	return group("tokens", "Who may do what", a.tokensNewCmd(), a.tokensCreateCmd(), a.tokensListCmd(), a.tokensGetCmd(), a.tokensRevokeCmd(), a.tokensJoinCmd(), a.tokensSelfCmd())
 }
 
 // tokensNewCmd makes a token for the token file of coordinators; it asks nobody.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -164,6 +165,36 @@ func (a *app) tokensRevokeCmd() *cobra.Command {
 			return a.done(meta.Body, "token/"+args[0], "token %s is revoked", args[0])
 		},
 	}
+}
+
+func (a *app) tokensJoinCmd() *cobra.Command {
+	var id string
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use: "join --id ID", Short: "Make a token by which one coordinator gets its certificate, once", Args: cobra.NoArgs,
+		Long: "What is printed is a file for --join-token-file of raftctl ca request, on the host of the new coordinator. The token opens the\n" +
+			"signing of one certificate for this id, and nothing else. A member must have ca-key.pem.",
+		Example: "  raftctl tokens join --id n4 >join",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !authority.IsMemberID(id) {
+				return usage("--id %q: %s", id, authority.MemberIDRule)
+			}
+			if ttl < time.Second || ttl > time.Hour {
+				return usage("--ttl %s: from 1s to 1h", ttl)
+			}
+			ctx, cancel := a.limited(cmd)
+			defer cancel()
+			t, meta, err := a.client.CreateJoinToken(ctx, wire.NewJoinToken{ID: id, TTL: wire.Duration(ttl)})
+			if err != nil {
+				return err
+			}
+			return a.done(meta.Body, "join/"+t.ID, "# join token for %s, until %s\n%s", clean(t.ID), t.Expires.UTC().Format(time.RFC3339), t.Token)
+		},
+	}
+	cmd.Flags().StringVar(&id, "id", "", "the --id of the coordinator")
+	cmd.Flags().DurationVar(&ttl, "ttl", 10*time.Minute, "how long it is good, at most 1h")
+	_ = cmd.MarkFlagRequired("id")
+	return cmd
 }
 
 func (a *app) tokensSelfCmd() *cobra.Command {

@@ -16,10 +16,12 @@ import (
 func TestCreatedTokenIsATokenFile(t *testing.T) {
 	ends := time.Date(2026, 12, 30, 10, 0, 0, 0, time.UTC)
 	f := coordinator(t, map[string]any{
-		"POST /tokens": wire.Token{ID: "t_1", Token: "fmt_secret", Name: "bench\n#", Grants: []string{"write@lab1"}, Expires: &ends},
+		"POST /tokens":      wire.Token{ID: "t_1", Token: "fmt_secret", Name: "bench\n#", Grants: []string{"write@lab1"}, Expires: &ends},
+		"POST /tokens/join": wire.JoinToken{ID: "n4", Token: "fmj_secret", Expires: ends},
 	})
 	for want, args := range map[string][]string{
 		"fmt_secret": {"tokens", "create", "--name", "bench", "--grant", "write@lab1", "--ttl", "720h"},
+		"fmj_secret": {"tokens", "join", "--id", "n4", "--ttl", "5m"},
 	} {
 		code, out, stderr := raftctl(t, f, args...)
 		if code != exitDone {
@@ -33,7 +35,12 @@ func TestCreatedTokenIsATokenFile(t *testing.T) {
 			t.Errorf("%v printed %q, of which a token file is %q, %v", args, out, got, err)
 		}
 	}
-	if bodies := strings.Join(f.bodies, "\n"); !strings.Contains(bodies, `{"name":"bench","grants":["write@lab1"],"ttl":"720h0m0s"}`) {
+	for _, args := range [][]string{{"--id", "n/4"}, {"--id", "n4", "--ttl", "2h"}, {"--id", "n4", "--ttl", "0s"}, nil} {
+		if code, _, stderr := raftctl(t, f, append([]string{"tokens", "join"}, args...)...); code != exitUsage {
+			t.Errorf("tokens join %v: exit %d, %s", args, code, stderr)
+		}
+	}
+	if bodies := strings.Join(f.bodies, "\n"); !strings.Contains(bodies, `{"name":"bench","grants":["write@lab1"],"ttl":"720h0m0s"}`) || !strings.Contains(bodies, `{"id":"n4","ttl":"5m0s"}`) {
 		t.Errorf("asked for %s", bodies)
 	}
 }

@@ -17,10 +17,18 @@ import (
 // *wire.Error for everything a caller can act on.
 type Tokens struct {
 	*control.Core
+	signer Signer // nil: nobody signs here
 }
 
-// New returns the use cases.
-func New(core *control.Core) *Tokens { return &Tokens{core} }
+// New returns the use cases, and registers the peer methods "tokens.*". signer signs
+// certificates here; nil is nobody.
+func New(core *control.Core, signer Signer) *Tokens {
+	k := &Tokens{core, signer}
+	if core.Peers() != nil {
+		k.handlePeers()
+	}
+	return k
+}
 
 // openKey is how long a key is at least while no token is asked for: then it alone
 // stands for the secret.
@@ -62,7 +70,7 @@ func (k *Tokens) check(who control.Principal, in wire.NewToken, key string) (acc
 	if err := k.atLevel(); err != nil {
 		return nil, err
 	}
-	if err := control.CheckKey(key); err != nil {
+	if err := checkKey(who, key); err != nil {
 		return nil, err
 	}
 	grants, err := access.ParseGrants(in.Grants)
@@ -77,16 +85,21 @@ func (k *Tokens) check(who control.Principal, in wire.NewToken, key string) (acc
 	case !control.PlainText(in.Name, access.MaxTokenName):
 		return nil, wire.Invalid("name", "a name is at most %d bytes of plain text", access.MaxTokenName)
 	}
-	if who.Token() != "" {
-		return grants, nil
-	}
-	if key != "" && len(key) < openKey {
-		return nil, wire.Invalid("Idempotency-Key", "while no token is asked for, the key alone stands for the secret: at least %d random characters", openKey)
-	}
-	if !grants.Allow(control.Admin, "") {
+	if who.Token() == "" && !grants.Allow(control.Admin, "") {
 		return nil, wire.Refuse(wire.CodeConflict, "this is the first token, and tokens are asked for from then on: its grants must have admin, or nobody could make another")
 	}
 	return grants, nil
+}
+
+// checkKey checks the idempotency key of a new secret. Errors: invalid.
+func checkKey(who control.Principal, key string) error {
+	if err := control.CheckKey(key); err != nil {
+		return err
+	}
+	if who.Token() == "" && key != "" && len(key) < openKey {
+		return wire.Invalid("Idempotency-Key", "while no token is asked for, the key alone stands for the secret: at least %d random characters", openKey)
+	}
+	return nil
 }
 
 // atLevel refuses what the cluster's level does not have. Errors: conflict.

@@ -43,6 +43,7 @@ type Config struct {
 	Random        io.Reader              // default crypto/rand
 	Logger        *slog.Logger           // default: discard
 	Describe      func(*wire.Status)     // see cluster.New
+	Signer        tokens.Signer          // see tokens.New
 }
 
 // UseCases are all that doors call. All methods are safe for concurrent use and
@@ -67,7 +68,7 @@ type UseCases struct {
 // New returns use cases that answer at once; Run must be running for mailboxes,
 // leases and part logs to be kept, for COORDINATOR to answer, and for the state to
 // learn when tokens were used. It registers the
-// peer methods "control.*" at Peers.
+// peer methods "control.*" and "tokens.*" at Peers.
 func New(cfg Config) (*UseCases, error) {
 	core, err := control.New(control.Config{
 		Machine: cfg.Machine, Replica: cfg.Replica, Proposer: cfg.Proposer, Peers: cfg.Peers, Self: cfg.Self, Authenticator: cfg.Authenticator, Trail: cfg.Trail,
@@ -83,7 +84,7 @@ func New(cfg Config) (*UseCases, error) {
 	d, w := directory.New(core, h), work.New(core, h)
 	return &UseCases{
 		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe), Coordinator: methods.New(core, h, d, w),
-		Tokens: tokens.New(core), Snapshots: snapshots.New(core, cfg.DataDir),
+		Tokens: tokens.New(core, cfg.Signer), Snapshots: snapshots.New(core, cfg.DataDir),
 	}, nil
 }
 

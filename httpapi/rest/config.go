@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -21,6 +22,9 @@ type Coordinator interface {
 	// Authenticate is asked once for each request, before its body is read.
 	// Errors: unauthorized.
 	Authenticate(from control.Credentials) (control.Principal, error)
+	// AuthenticateJoin is asked in its place for a route of control.JoinRight. Errors:
+	// unauthorized, unavailable.
+	AuthenticateJoin(ctx context.Context, from control.Credentials) (control.Principal, error)
 	// Now returns without blocking how fresh this coordinator's own state is.
 	Now() control.Fresh
 	Leads() string     // id of the leader; "" while none is known

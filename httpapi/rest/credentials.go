@@ -10,14 +10,22 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// authenticate hands over what a request presents. Errors: unauthorized; invalid (who is
-// let in has put a token into the query).
-func (rt *Router) authenticate(r *http.Request) (control.Principal, error) {
+// authenticate hands over what a request for a route of this right presents. Errors:
+// unauthorized; invalid (who is let in has put a token into the query); of a route that
+// takes a join token unavailable, too.
+func (rt *Router) authenticate(r *http.Request, right control.Right) (control.Principal, error) {
 	given := r.Header["Authorization"]
 	token, wellFormed := bearer(given)
-	who, err := rt.cfg.Coordinator.Authenticate(control.Credentials{
+	from := control.Credentials{
 		Door: control.DoorREST, Remote: r.RemoteAddr, Certificate: certificate(r), Token: token, Secret: first(r.Header["X-Session"]),
-	})
+	}
+	var who control.Principal
+	var err error
+	if right == control.JoinRight {
+		who, err = rt.cfg.Coordinator.AuthenticateJoin(r.Context(), from)
+	} else {
+		who, err = rt.cfg.Coordinator.Authenticate(from)
+	}
 	switch {
 	case err == nil:
 		if name := tokenInQuery(r.URL.RawQuery); name != "" {
@@ -40,16 +48,6 @@ func (rt *Router) authenticate(r *http.Request) (control.Principal, error) {
 
 // onlyHeader says where a token belongs.
 const onlyHeader = "send it as the header Authorization: Bearer TOKEN"
-
-// Bearer returns the token that the request presents, for a route that judges it itself
-// (RightJoin). Errors: unauthorized.
-func (rq *Request) Bearer() (string, error) {
-	token, ok := bearer(rq.r.Header["Authorization"])
-	if !ok || token == "" {
-		return "", wire.Refuse(wire.CodeUnauthorized, "this call needs a join token as one header Authorization: Bearer TOKEN")
-	}
-	return token, nil
-}
 
 // tokenPrefixes begin the tokens that are made here.
 var tokenPrefixes = []string{wire.TokenPrefix, wire.JoinTokenPrefix}

@@ -170,7 +170,7 @@ func (rt *Router) routingError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	if _, unauthorized := rt.authenticate(c.Request()); unauthorized != nil {
+	if _, unauthorized := rt.authenticate(c.Request(), ""); unauthorized != nil {
 		c.Response().Header().Del(echo.HeaderAllow)
 		err = unauthorized
 	}
@@ -181,13 +181,10 @@ func (rt *Router) routingError(err error, c echo.Context) {
 // handler's panic is an internal fault of this request alone.
 func (rt *Router) serve(route *Route, c echo.Context) {
 	start := time.Now()
-	var principal control.Principal
-	var err error
-	if route.Right != RightJoin { // else its handler judges the token
-		if principal, err = rt.authenticate(c.Request()); err != nil {
-			rt.refuse(c.Response().Writer, c.Request(), route, err)
-			return
-		}
+	principal, err := rt.authenticate(c.Request(), route.Right)
+	if err != nil {
+		rt.refuse(c.Response().Writer, c.Request(), route, err)
+		return
 	}
 	rq := rt.requests.Get().(*Request)
 	rq.route, rq.echo, rq.w, rq.r, rq.principal = route, c, c.Response(), c.Request(), principal

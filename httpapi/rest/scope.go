@@ -18,6 +18,3 @@ const (
 // RightEvents stands for the rights of a route whose rows need those of what they are
 // about.
 const RightEvents control.Right = "events"
-
-// RightJoin is that of a join token, which no other token has.
-const RightJoin control.Right = "join"
