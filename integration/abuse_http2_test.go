@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -122,8 +123,11 @@ func http2Floods() map[string][]byte {
 func TestAbuseOfHTTP2(t *testing.T) {
 	t.Parallel()
 	s := startSecured(t)
-	eventually(t, "the coordinator to be ready", func(ctx ctx) error {
-		_, err := s.metrics(ctx)
+	eventually(t, "the coordinator to lead", func(ctx ctx) error {
+		leads, err := s.metric(ctx, "folkmoot_is_leader")
+		if err == nil && leads != 1 {
+			err = errors.New("it does not lead yet")
+		}
 		return err
 	})
 	laptop := &cluster{t: t, dir: t.TempDir()}

@@ -36,6 +36,7 @@ var judgesNothing = map[string]struct {
 	"router/route/epoch.go":         {1, "the same"},
 	"client/link.go":                {1, "a UUID of version 7 begins with the date"},
 	"control/authenticator.go":      {1, "the date at which a token expired, as text"},
+	"control/jointoken.go":          {1, "the same of a join token"},
 	"control/uses.go":               {3, "the hour in which a token was used last, for people"},
 }
 

@@ -325,6 +325,7 @@ func TestWrongAuditDir(t *testing.T) {
 
 // Within a minute of a line the cluster knows it, and the trail is held to that.
 func TestTrailIsAnchored(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "audit")
 	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir})
 	ready(t, n)
