@@ -345,12 +345,13 @@ func TestIndexOfAnotherCluster(t *testing.T) {
 		w.Header().Set("X-Cluster", "new")
 		say(w, 200, wire.Components{}) // at index 812
 	})
-	c := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: 300 * time.Millisecond})
+	c := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: time.Minute})
 	_, meta, err := c.Components(t.Context(), client.Components{Read: client.Read{Index: 900, Cluster: "old"}})
 	if err != nil || meta.Index != 812 || meta.Cluster != "new" {
 		t.Errorf("with an index of another cluster: %v at %d of %q, want the answer at 812 of the new one", err, meta.Index, meta.Cluster)
 	}
-	if _, _, err := c.Components(t.Context(), client.Components{Read: client.Read{Index: 900, Cluster: "new"}}); wire.CodeOf(err) != wire.CodeUnavailable {
+	hasty := dial(t, client.Config{Addrs: []string{s.URL}, Timeout: 300 * time.Millisecond})
+	if _, _, err := hasty.Components(t.Context(), client.Components{Read: client.Read{Index: 900, Cluster: "new"}}); wire.CodeOf(err) != wire.CodeUnavailable {
 		t.Errorf("with an index of the same cluster that is not reached: %v, want unavailable", err)
 	}
 }

@@ -115,6 +115,23 @@ func TestBackupPage(t *testing.T) {
 	c.agree()
 }
 
+// The audit page's commands, with the trail of the cluster that README starts by hand.
+func TestAuditPage(t *testing.T) {
+	t.Parallel()
+	c, at, left := byHand(t)
+	s := c.shell(at)
+	s.do(left)
+	if err := os.Symlink(c.nodes[0].data, filepath.Join(s.dir, "data", "n1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range readPage(t, "docs/audit.md") {
+		if b.kind != "" { // that is a line of the trail
+			s.follow(b)
+		}
+	}
+	c.agree()
+}
+
 // Every link from one page to another leads somewhere, down to the heading.
 func TestLinksOfThePages(t *testing.T) {
 	t.Parallel()
