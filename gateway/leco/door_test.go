@@ -303,6 +303,48 @@ func TestSignInDuringAnElection(t *testing.T) {
 	}
 }
 
+// Whoever gets a message can answer it: one from a name that is not written yet waits where the receiver's answers go by
+// the directory.
+func TestAnswerToANameThatIsNotWrittenYet(t *testing.T) {
+	t.Parallel()
+	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })
+	rest, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := s.Inbox(t.Context(), by(rest.Secret), "n1.rest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := s.log.hold()
+	defer release()
+	p := connect(t, s.door.Addr(), "CA")
+	p.result("null", "COORDINATOR", "sign_in", nil)
+	answered := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := box.Receive(ctx, 0, 1)
+		if err == nil {
+			_, err = s.Send(ctx, by(rest.Secret), wire.SendMessage{To: "CA", Content: json.RawMessage(`{"id":7,"result":null}`)}, "")
+		}
+		answered <- err
+	}()
+	p.say("rest", "a question", `{"id":7,"method":"pong","jsonrpc":"2.0"}`)
+	select {
+	case err := <-answered:
+		t.Fatalf("the question was delivered before its sender's name was written, and answering it gave %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	release()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if m := p.next(); m.from != "n1.rest" || string(m.content.ID) != "7" {
+		t.Errorf("got %+v", m)
+	}
+}
+
 func TestSignInIsTakenBack(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })

@@ -137,7 +137,7 @@ func (d *Door) register(from sender) (*registration, error) {
 		d.log.Info("a LECO name passes to a new connection", "name", reg.full, "from", reg.conn.conn.RemoteAddr(), "to", from.conn.conn.RemoteAddr())
 		d.unregister(reg)
 	}
-	if live && !d.orphaned(row) {
+	if live && !d.isOurs(row) {
 		d.counts.add(cDuplicate)
 		return nil, duplicateName(nil)
 	}
@@ -167,9 +167,9 @@ func (d *Door) recordSignIn(conn *peerConn, full string, handle *home.Session, e
 	d.cluster.Record(control.Audited(e, index, err))
 }
 
-// orphaned reports whether a session is one of this door's whose connection is
-// gone, perhaps since before a restart of the coordinator: it has no registration.
-func (d *Door) orphaned(row registry.Session) bool {
+// isOurs reports whether a session is one of this door's. If it has no registration,
+// its connection is gone, perhaps since before a restart of the coordinator.
+func (d *Door) isOurs(row registry.Session) bool {
 	return row.Kind == string(control.DoorLECO) && row.Home == d.id
 }
 
@@ -194,7 +194,7 @@ func (d *Door) writeSignIn(reg *registration) {
 		case wire.CodeConflict: // that session came about and ended meanwhile
 			key = rand.Text()
 		case wire.CodeNameTaken:
-			if row, live := d.cluster.State().Registry.Session(reg.full); live && !d.orphaned(row) {
+			if row, live := d.cluster.State().Registry.Session(reg.full); live && !d.isOurs(row) {
 				d.signInRefused(reg, err)
 				return
 			}
@@ -213,7 +213,7 @@ func (d *Door) writeSignIn(reg *registration) {
 func (d *Door) tryWriteSignIn(ctx context.Context, reg *registration, key string) (*home.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	if row, live := d.cluster.State().Registry.Session(reg.full); live && d.orphaned(row) {
+	if row, live := d.cluster.State().Registry.Session(reg.full); live && d.isOurs(row) {
 		if err := d.cluster.EndSessions(ctx, []registry.Fence{row.Fence()}, "its connection was lost"); err != nil {
 			return nil, err
 		}

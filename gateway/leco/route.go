@@ -120,15 +120,15 @@ func (d *Door) deliverPending(m *wire.Message) bool {
 }
 
 // awaitRegistration holds a message, and those of its sender behind it, until the
-// sender's sign-in is written: other coordinators would not know it. Receivers at
-// home here do not wait.
+// sender's sign-in is written: before, the directory does not know whom the receiver
+// answers. Components of this door are answered without it: see deliverPending.
 func (d *Door) awaitRegistration(reg *registration, to string) {
 	select {
 	case <-reg.decided:
 		return
 	default:
 	}
-	if row, ok := d.cluster.State().Registry.Session(to); ok && row.Home == d.id {
+	if row, ok := d.cluster.State().Registry.Session(to); ok && d.isOurs(row) {
 		return
 	}
 	limit := time.NewTimer(d.cfg.Provisional / 3)
