@@ -619,6 +619,35 @@ func TestDeadMembersAreRemoved(t *testing.T) {
 	})
 }
 
+// A newcomer that the leader has not reached yet is not silent since the leader's process began.
+func TestANewcomerHasTimeToAnswer(t *testing.T) {
+	t.Parallel()
+	const deadAfter = time.Minute
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) {
+			c.Autopilot = func(s raftnode.AutopilotSettings) raftnode.AutopilotSettings {
+				s.DeadAfter = deadAfter
+				return s
+			}
+		}))
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		time.Sleep(2 * deadAfter)
+		w.partition([]string{"n4:1"}, []string{leader.addr}) // it joins through another member
+		n4 := w.addServer("n4", withConfig(func(c *raftnode.Config) { c.Join = []string{others[0].addr} }))
+		eventually(t, "n4 is a member", func() bool { _, ok := member(t, leader, "n4"); return ok })
+		began, index := time.Now(), leader.ConfigIndex()
+		n4.stop() // nor does it ask again
+		for time.Since(began) < deadAfter-2*time.Second {
+			if now := leader.ConfigIndex(); now != index {
+				t.Fatalf("%v after it has joined the membership is changed, at index %d", time.Since(began), now)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		eventually(t, "n4 is removed, for it never answered", func() bool { _, ok := member(t, leader, "n4"); return !ok })
+	})
+}
+
 // By force a vote is taken though too few are left; never the last one.
 func TestForcedChange(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func (m *Manager) autopilotStep(ctx context.Context) error {
 		}
 	}
 	if s, ok := m.deadMember(m.Settings()); ok {
-		m.log.Warn("a member has not answered for long and is removed", "server", s.ID, "silent", m.silence(string(s.ID)).Round(time.Second))
+		m.log.Warn("a member has not answered for long and is removed", "server", s.ID, "silent", m.peers.silence(string(s.ID)).Round(time.Second))
 		return m.awaitChange(ctx, m.raft.RemoveServer(s.ID, 0, changeTimeout))
 	}
 	return nil
@@ -79,7 +79,7 @@ func (m *Manager) deadMember(by AutopilotSettings) (dead raft.Server, found bool
 	}
 	voters := m.OtherVoters() + 1 // the leader votes
 	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
-		if string(s.ID) == m.serverID || m.silence(string(s.ID)) < by.DeadAfter {
+		if string(s.ID) == m.serverID || m.peers.silence(string(s.ID)) < by.DeadAfter {
 			continue
 		}
 		if s.Suffrage != raft.Voter {
@@ -90,13 +90,6 @@ func (m *Manager) deadMember(by AutopilotSettings) (dead raft.Server, found bool
 		}
 	}
 	return dead, found
-}
-
-// silence is for how long a server has not answered, of the time in which this process
-// could have heard it.
-func (m *Manager) silence(serverID string) time.Duration {
-	k, _ := m.peers.lookup(serverID)
-	return m.peers.clock.Now() - k.answeredClock
 }
 
 // changedAddress is the address of a server that has answered at another one than the
@@ -130,6 +123,7 @@ func (m *Manager) promotable(serverID string) bool {
 // pruneNonMembers drops the records of servers that are no members and have
 // not been heard of for a while.
 func (m *Manager) pruneNonMembers() {
+	m.peers.recordMembers(m.raft.GetConfiguration().Configuration().Servers)
 	if err := m.identity.PrunePeers(m.memberOrHeard); err != nil {
 		m.failStorage(err)
 	}

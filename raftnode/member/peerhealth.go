@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire/awake"
 )
@@ -17,6 +19,8 @@ type peerHealth struct {
 	peers     map[string]peerState
 	lastCalls map[string]time.Time // by server id: when it asked last
 	probing   map[string]bool      // by address: a question is under way
+	// memberSince is, by server id, when by the clock this process first saw that the server is a member.
+	memberSince map[string]time.Duration
 }
 
 type peerState struct {
@@ -94,6 +98,35 @@ func (c *peerHealth) lookup(serverID string) (peerState, bool) {
 func (c *peerHealth) alive(serverID string) (bool, time.Time) {
 	k, ok := c.lookup(serverID)
 	return ok && c.fresh(k), k.answered
+}
+
+// recordMembers notes who is a member now, and forgets who is none any more.
+func (c *peerHealth) recordMembers(servers []raft.Server) {
+	now := c.clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.memberSince
+	c.memberSince = make(map[string]time.Duration, len(servers))
+	for _, s := range servers {
+		since, ok := before[string(s.ID)]
+		if !ok {
+			since = now
+		}
+		c.memberSince[string(s.ID)] = since
+	}
+}
+
+// silence is for how long a member has not answered, of the time in which this process
+// could have heard it as one: a newcomer is not silent since the process began.
+func (c *peerHealth) silence(serverID string) time.Duration {
+	now := c.clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, ok := c.memberSince[serverID]
+	if !ok {
+		return 0 // it has become one this moment
+	}
+	return now - max(since, c.peers[serverID].answeredClock)
 }
 
 // fresh reports whether an answer still counts as life. Nobody could be heard

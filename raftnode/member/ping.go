@@ -44,7 +44,9 @@ func (m *Manager) pingLoop() {
 func (m *Manager) pingTargets() map[string]string {
 	to := map[string]string{}
 	lost := false
-	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
+	members := m.raft.GetConfiguration().Configuration().Servers
+	m.peers.recordMembers(members)
+	for _, s := range members {
 		if string(s.ID) == m.serverID {
 			continue
 		}
