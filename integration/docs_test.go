@@ -93,41 +93,38 @@ func TestMessagesPage(t *testing.T) {
 func TestJobsPage(t *testing.T) {
 	t.Parallel()
 	python(t)
-	c, at, left := byHand(t)
-	c.haveWorkers(1)
-	s := c.shell(at)
-	s.do(left)
-	for _, b := range readPage(t, "docs/jobs.md") {
-		s.follow(b)
-	}
-	c.agree()
+	followByHand(t, readPage(t, "docs/jobs.md"), func(c *cluster, _ *shell) { c.haveWorkers(1) })
 }
 
 // The snapshots of docs/backup.md are taken, and checked as the page says.
 func TestBackupPage(t *testing.T) {
 	t.Parallel()
-	c, at, left := byHand(t)
-	s := c.shell(at)
-	s.do(left)
-	for _, b := range readPage(t, "docs/backup.md") {
-		s.follow(b)
-	}
-	c.agree()
+	followByHand(t, readPage(t, "docs/backup.md"), nil)
 }
 
 // The audit page's commands, with the trail of the cluster that README starts by hand.
 func TestAuditPage(t *testing.T) {
 	t.Parallel()
+	page := slices.DeleteFunc(readPage(t, "docs/audit.md"), func(b block) bool { return b.kind == "" }) // a line of the trail
+	followByHand(t, page, func(c *cluster, s *shell) {
+		if err := os.Symlink(c.nodes[0].data, filepath.Join(s.dir, "data", "n1")); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// followByHand carries out a page's blocks with the cluster that README starts by hand,
+// which prepare (nil: nothing) makes ready for them.
+func followByHand(t *testing.T, page []block, prepare func(*cluster, *shell)) {
+	t.Helper()
 	c, at, left := byHand(t)
 	s := c.shell(at)
 	s.do(left)
-	if err := os.Symlink(c.nodes[0].data, filepath.Join(s.dir, "data", "n1")); err != nil {
-		t.Fatal(err)
+	if prepare != nil {
+		prepare(c, s)
 	}
-	for _, b := range readPage(t, "docs/audit.md") {
-		if b.kind != "" { // that is a line of the trail
-			s.follow(b)
-		}
+	for _, b := range page {
+		s.follow(b)
 	}
 	c.agree()
 }

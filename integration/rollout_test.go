@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +16,6 @@ import (
 // same command goes on where it was.
 func TestRollout(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("there is no curl")
-	}
 	c := startCluster(t, 3, steadyLeader...)
 	if out := c.ctl(0, "rollout", "gate"); !strings.Contains(out, "may be restarted") {
 		t.Errorf("the gate said %q", out)
@@ -43,8 +40,8 @@ func TestRollout(t *testing.T) {
 	defer by.Close()
 	stop := c.keepWriting()
 	defer stop()
-	run := []string{"rollout", "run", "--restart", "curl -sS " + by.URL + "/{id}"}
-	if out := c.ctl(1, append(run, "--timeout", "20s")...); !strings.Contains(out, stays.name+" is back") {
+	run := []string{"rollout", "run", "--restart", askEnv + "=" + by.URL + "/{id} " + os.Args[0]}
+	if out := c.ctl(1, append(run, "--timeout", "45s")...); !strings.Contains(out, stays.name+" is back") {
 		t.Errorf("the first run said %q", out)
 	}
 	if out := c.ctl(1, "rollout", "gate"); !strings.Contains(out, stays.name) || !strings.Contains(out, "want at least 1") {
