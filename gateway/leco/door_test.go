@@ -345,6 +345,45 @@ func TestAnswerToANameThatIsNotWrittenYet(t *testing.T) {
 	}
 }
 
+// Nothing is sent under a name that is another's in the end.
+func TestNothingIsSentUnderARefusedName(t *testing.T) {
+	t.Parallel()
+	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })
+	rest, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := s.Inbox(t.Context(), by(rest.Secret), "n1.rest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := s.log.hold()
+	p := connect(t, s.door.Addr(), "CA")
+	p.result("null", "COORDINATOR", "sign_in", nil)
+	s.log.mu.Lock()
+	s.log.held = nil
+	s.log.mu.Unlock()
+	s.propose(registry.KindSignIn, registry.SignIn{Name: "CA", Namespace: "n1", Session: "other", SecretHash: "h", Home: "n1", Kind: "rest"})
+	p.say("rest", "not mine", `{"id":7,"method":"pong","jsonrpc":"2.0"}`)
+	eventually(t, "the message is read, and waits", func() bool { return s.door.Counts()["messages"] == 2 })
+	release()
+	codes := map[int]bool{}
+	for range 2 { // the sign-in that is taken back, and the message that was not sent
+		codes[p.next().code()] = true
+	}
+	if !codes[-32090] {
+		t.Errorf("got %v, want -32090", codes)
+	}
+	if _, err := s.Send(t.Context(), by(rest.Secret), wire.SendMessage{To: "rest", Content: json.RawMessage(`"own"`)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := box.Receive(ctx, 0, 5); err != nil || len(got) != 1 || got[0].From != "n1.rest" {
+		t.Errorf("the receiver got %+v, %v, want its own message alone", got, err)
+	}
+}
+
 func TestSignInIsTakenBack(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })

@@ -180,19 +180,22 @@ func (d *Door) writeSignIn(reg *registration) {
 	defer cancel()
 	key := rand.Text()
 	var err error
+	unknown := false // an attempt may have been carried out
 	for {
 		var handle *home.Session
 		if handle, err = d.tryWriteSignIn(ctx, reg, key); err == nil {
 			d.signInWritten(reg, handle)
 			return
 		}
+		code := wire.CodeOf(err)
+		unknown = unknown || code == wire.CodeUnknown
 		if ctx.Err() != nil {
 			break
 		}
-		switch wire.CodeOf(err) {
+		switch code {
 		case wire.CodeUnavailable, wire.CodeUnknown, wire.CodeBusy:
 		case wire.CodeConflict: // that session came about and ended meanwhile
-			key = rand.Text()
+			key, unknown = rand.Text(), false
 		case wire.CodeNameTaken:
 			if row, live := d.cluster.State().Registry.Session(reg.full); live && !d.isOurs(row) {
 				d.signInRefused(reg, err)
@@ -205,6 +208,9 @@ func (d *Door) writeSignIn(reg *registration) {
 		if !control.Sleep(ctx, 30*time.Millisecond) {
 			break
 		}
+	}
+	if unknown && wire.CodeOf(err) != wire.CodeUnknown {
+		err = wire.Unknown(err)
 	}
 	d.signInRefused(reg, err)
 }

@@ -90,7 +90,10 @@ func (c *peerConn) route(from sender, m wire.Message) {
 		return
 	}
 	if from.reg != nil {
-		d.awaitRegistration(from.reg, dst.full)
+		if f := d.awaitRegistration(from.reg, dst.full); f != nil {
+			d.reportFailure(from, &m, frame, f)
+			return
+		}
 	}
 	head := wire.Message{From: m.From, Conversation: m.Conversation}
 	o := router.PostOptions{LinkWait: linkWait, Borrowed: true, Write: router.WriteMode(!c.conn.Buffered())}
@@ -120,24 +123,39 @@ func (d *Door) deliverPending(m *wire.Message) bool {
 }
 
 // awaitRegistration holds a message, and those of its sender behind it, until the
-// sender's sign-in is written: before, the directory does not know whom the receiver
-// answers. Components of this door are answered without it: see deliverPending.
-func (d *Door) awaitRegistration(reg *registration, to string) {
+// sender's sign-in is written: before, the name may become another's, and the directory
+// does not know whom the receiver answers. Components of this door are answered without
+// it: see deliverPending. The error is why the message is not sent: the sign-in was
+// refused, has ended, or takes too long.
+func (d *Door) awaitRegistration(reg *registration, to string) *jsonrpc.Error {
 	select {
 	case <-reg.decided:
-		return
 	default:
+		if row, ok := d.cluster.State().Registry.Session(to); ok && d.isOurs(row) {
+			return nil
+		}
+		limit := time.NewTimer(d.cfg.Provisional / 3)
+		defer limit.Stop()
+		select {
+		case <-reg.decided:
+		case <-limit.C:
+			return errorOf(signInUnderWay(reg))
+		case <-reg.ctx.Done():
+			return notSignedIn()
+		}
 	}
-	if row, ok := d.cluster.State().Registry.Session(to); ok && d.isOurs(row) {
-		return
+	switch {
+	case reg.refusal != nil: // which was set before decided was closed
+		return reg.refusal
+	case reg.ended.Load():
+		return notSignedIn()
 	}
-	limit := time.NewTimer(d.cfg.Provisional / 3)
-	defer limit.Stop()
-	select {
-	case <-reg.decided:
-	case <-limit.C:
-	case <-reg.ctx.Done():
-	}
+	return nil
+}
+
+// signInUnderWay is why nothing was done for a component whose sign-in is not written.
+func signInUnderWay(reg *registration) error {
+	return wire.NotTried("the sign-in of %s is under way: repeat", reg.full)
 }
 
 // linkWait is how long a message waits for a coordinator that cannot be dialled.
@@ -171,7 +189,7 @@ func (d *Door) dropStale(reg *registration) *jsonrpc.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if reg.session == "" { // not written yet
-		return errorOf(wire.NotTried("the sign-in of %s is under way: repeat", reg.full))
+		return errorOf(signInUnderWay(reg))
 	}
 	d.unregister(reg)
 	d.reaper.add("it is not at home here any more", reg.fence) // changes nothing if that is so
