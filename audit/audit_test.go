@@ -132,6 +132,32 @@ func TestVerifierNamesThePlace(t *testing.T) {
 	}
 }
 
+// A chain that was made up behind the newest line that the cluster was told of is nobody's trail.
+func TestVerifierOfAChainBehindTheNewestAnchor(t *testing.T) {
+	lines, _ := trail(10)
+	_, end := trail(8)
+	made := audit.Chain{Seq: end.Seq, Hash: audit.HashLine([]byte("made up"))}
+	e := refusal(0)
+	e.Target = "somebody else"
+	chain := bytes.Split(bytes.TrimSuffix(made.Append(made.Append(nil, "n1", e), "n1", e), []byte("\n")), []byte("\n"))
+	_, err := verify(chain, []audit.Anchor{anchor(lines, 8), anchor(lines, 3)})
+	var f *audit.Fault
+	if !errors.As(err, &f) || f.Kind != audit.Missing || !strings.Contains(f.Why, "line number 8 ") || !strings.Contains(f.Why, "begins with number 9") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Lines of two coordinators are not one trail, however they are tied.
+func TestVerifierOfTwoCoordinators(t *testing.T) {
+	var c audit.Chain
+	b := c.Append(c.Append(nil, "n1", refusal(0)), "n2", refusal(0))
+	_, err := verify(bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")), nil)
+	var f *audit.Fault
+	if !errors.As(err, &f) || f.Kind != audit.Changed || f.Line != 2 {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Every byte of every line but the last is held by the chain, and that of the last by its anchor.
 func TestVerifierFindsEveryByte(t *testing.T) {
 	lines, _ := trail(4)

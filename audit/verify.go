@@ -80,6 +80,8 @@ func (v *Verifier) follows(s *seen) *Fault {
 	want := v.last.line.Seq + 1
 	tied := s.line.Prev == v.last.hash
 	switch {
+	case tied && s.line.Seq == want && s.line.Coordinator != v.last.line.Coordinator:
+		return fault(Changed, "it is a line of %q in the trail of %q", s.line.Coordinator, v.last.line.Coordinator).at(s.file, s.n)
 	case tied && s.line.Seq == want:
 		return nil
 	case tied:
@@ -189,6 +191,9 @@ func (v *Verifier) judge(t Trail, anchors []Anchor) (Trail, error) {
 		default:
 			t.Anchors++
 		}
+	}
+	if newest := anchors[len(anchors)-1]; newest.Seq < t.First { // nothing of what is left was compared
+		return t, fault(Missing, "the cluster was told of line number %d at index %d, and the trail begins with number %d", newest.Seq, newest.Index, t.First)
 	}
 	return t, nil
 }
