@@ -62,3 +62,36 @@ func TestContractAndRoutesAreTheSame(t *testing.T) {
 		t.Error("the contract is not JSON")
 	}
 }
+
+// What the door takes without a value (?follow) the contract says so of, wherever it is taken.
+func TestContractHasParametersWithoutValue(t *testing.T) {
+	t.Parallel()
+	body, err := httpapi.Contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := map[string]int{"stale": 0, "default": 0, "consistent": 0, "follow": 0, "foreign": 0, "forget": 0}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			for _, ref := range op.Parameters {
+				p := ref.Value
+				if _, ok := bare[p.Name]; !ok || p.In != openapi3.ParameterInQuery {
+					continue
+				}
+				bare[p.Name]++
+				if !p.AllowEmptyValue || p.Schema.Value.VisitJSON("") != nil {
+					t.Errorf("%s %s: the contract does not allow a bare ?%s", method, path, p.Name)
+				}
+			}
+		}
+	}
+	for name, n := range bare {
+		if n == 0 {
+			t.Errorf("no request takes ?%s", name)
+		}
+	}
+}
