@@ -18,17 +18,17 @@ func (c *Client) Members(ctx context.Context, r Read) (wire.Members, Meta, error
 
 // MemberChange says on which conditions the membership is changed. Its zero value is none.
 type MemberChange struct {
-	// Index is the ConfigIndex of the Members in sight of which the change was decided. If the
+	// ConfigIndex is that of the Members in sight of which the change was decided. If the
 	// membership is another by then, the change is refused (conflict). 0: it does not matter.
-	Index uint64
+	ConfigIndex uint64
 	// Force takes a member, or its vote, away though too few voters are left that answer.
 	Force bool
 }
 
 func (m MemberChange) query(id string) url.Values {
 	q := url.Values{}
-	if m.Index > 0 {
-		q.Set("cas", strconv.FormatUint(m.Index, 10))
+	if m.ConfigIndex > 0 {
+		q.Set("cas", strconv.FormatUint(m.ConfigIndex, 10))
 	}
 	if m.Force {
 		q.Set("force", id)
@@ -39,7 +39,7 @@ func (m MemberChange) query(id string) url.Values {
 // repeat is whether a change may be asked for again when it is not known whether it was done:
 // the second time, the index would be another.
 func (m MemberChange) repeat() repeat {
-	if m.Index > 0 {
+	if m.ConfigIndex > 0 {
 		return 0
 	}
 	return harmless
@@ -54,23 +54,23 @@ func (c *Client) AddMember(ctx context.Context, in wire.AddMember, on MemberChan
 }
 
 // RemoveMember takes a coordinator out of the cluster, by id.
-func (c *Client) RemoveMember(ctx context.Context, id string, on MemberChange) (wire.ChangedMember, Meta, error) {
+func (c *Client) RemoveMember(ctx context.Context, id string, on MemberChange) (wire.MemberChangeResult, Meta, error) {
 	return c.changeMember(ctx, request{method: http.MethodDelete, path: memberPath(id), query: on.query(id)})
 }
 
 // Promote gives a coordinator a vote. Of the conditions Force means nothing here.
-func (c *Client) Promote(ctx context.Context, id string, on MemberChange) (wire.ChangedMember, Meta, error) {
+func (c *Client) Promote(ctx context.Context, id string, on MemberChange) (wire.MemberChangeResult, Meta, error) {
 	on.Force = false
 	return c.changeMember(ctx, request{method: http.MethodPost, path: memberPath(id) + "/promote", query: on.query(id), repeat: on.repeat()})
 }
 
 // Demote takes a coordinator's vote; it goes on replicating.
-func (c *Client) Demote(ctx context.Context, id string, on MemberChange) (wire.ChangedMember, Meta, error) {
+func (c *Client) Demote(ctx context.Context, id string, on MemberChange) (wire.MemberChangeResult, Meta, error) {
 	return c.changeMember(ctx, request{method: http.MethodPost, path: memberPath(id) + "/demote", query: on.query(id), repeat: on.repeat()})
 }
 
-func (c *Client) changeMember(ctx context.Context, r request) (wire.ChangedMember, Meta, error) {
-	var out wire.ChangedMember
+func (c *Client) changeMember(ctx context.Context, r request) (wire.MemberChangeResult, Meta, error) {
+	var out wire.MemberChangeResult
 	r.extra = membershipExtra
 	meta, err := c.do(ctx, r, &out)
 	return out, meta, err

@@ -276,23 +276,23 @@ func (s replica) Autopilot() raftnode.AutopilotSettings {
 	return raftnode.AutopilotSettings{CleanupDead: true, DeadAfter: time.Hour, MinVoters: 3, Stabilize: time.Second, MaxLag: 250}
 }
 
-func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{Member: raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, Index: 9}, nil
+func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{Member: raftnode.MemberInfo{ID: "n9", ServerID: "n9/1"}, ConfigIndex: 9}, nil
 }
 
-func (s replica) RemoveMember(_ context.Context, id string, on control.MemberChange) (raftnode.MemberChanged, error) {
+func (s replica) RemoveMember(_ context.Context, id string, on control.MemberChange) (raftnode.MemberChangeResult, error) {
 	if id != "n2" {
-		return raftnode.MemberChanged{}, wire.Refuse(wire.CodeNotFound, "no member %s", id)
+		return raftnode.MemberChangeResult{}, wire.Refuse(wire.CodeNotFound, "no member %s", id)
 	}
-	return raftnode.MemberChanged{Index: on.Index + 1}, nil
+	return raftnode.MemberChangeResult{ConfigIndex: on.ConfigIndex + 1}, nil
 }
 
-func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, nil
+func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, nil
 }
 
-func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, nil
+func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, nil
 }
 
 // Transfer gives leadership up in term 3, unless n1, who leads, is named.

@@ -18,10 +18,10 @@ type Replica interface {
 	Members(ctx context.Context) ([]raftnode.MemberInfo, error)
 	ConfigIndex() uint64
 	Autopilot() raftnode.AutopilotSettings
-	AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (raftnode.MemberChanged, error)
-	RemoveMember(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
-	Promote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
-	Demote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChanged, error)
+	AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (raftnode.MemberChangeResult, error)
+	RemoveMember(ctx context.Context, id string, c MemberChange) (raftnode.MemberChangeResult, error)
+	Promote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChangeResult, error)
+	Demote(ctx context.Context, id string, c MemberChange) (raftnode.MemberChangeResult, error)
 	Transfer(ctx context.Context, to string) (past uint64, err error)
 	Status() raftnode.Status
 	Health() (ready bool, reason string)

@@ -220,9 +220,9 @@ func TestClusterReads(t *testing.T) {
 		refused(t, err, wire.CodeInvalid, "missing")
 		_, err = n1.RemoveMember(t.Context(), anyone, "n7", anyConfig)
 		refused(t, err, wire.CodeNotFound, "n7")
-		done, err := n1.RemoveMember(t.Context(), anyone, "n2", control.MemberChange{Index: members.ConfigIndex})
+		done, err := n1.RemoveMember(t.Context(), anyone, "n2", control.MemberChange{ConfigIndex: members.ConfigIndex})
 		noError(t, err)
-		if done != (wire.ChangedMember{ID: "n2", ConfigIndex: 8}) {
+		if done != (wire.MemberChangeResult{ID: "n2", ConfigIndex: 8}) {
 			t.Errorf("removed from the configuration %d: %+v", members.ConfigIndex, done)
 		}
 		_, err = n1.Transfer(t.Context(), anyone, wire.Transfer{})

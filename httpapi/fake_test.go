@@ -450,11 +450,11 @@ func (f *fake) AddMember(_ context.Context, _ control.Principal, in wire.AddMemb
 	return m, configIndex, err
 }
 
-func (f *fake) changeOf(id string, c control.MemberChange) (wire.ChangedMember, error) {
-	if c.Index != 0 && c.Index != configIndex {
-		return wire.ChangedMember{}, wire.Refuse(wire.CodeConflict, "the configuration is that of index %d, not %d", configIndex, c.Index)
+func (f *fake) changeOf(id string, c control.MemberChange) (wire.MemberChangeResult, error) {
+	if c.ConfigIndex != 0 && c.ConfigIndex != configIndex {
+		return wire.MemberChangeResult{}, wire.Refuse(wire.CodeConflict, "the configuration is that of index %d, not %d", configIndex, c.ConfigIndex)
 	}
-	return wire.ChangedMember{ID: id, ConfigIndex: configIndex}, f.known(id)
+	return wire.MemberChangeResult{ID: id, ConfigIndex: configIndex}, f.known(id)
 }
 
 func (f *fake) known(id string) error {
@@ -464,15 +464,15 @@ func (f *fake) known(id string) error {
 	return nil
 }
 
-func (f *fake) RemoveMember(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+func (f *fake) RemoveMember(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.MemberChangeResult, error) {
 	return f.changeOf(id, c)
 }
 
-func (f *fake) Promote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+func (f *fake) Promote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.MemberChangeResult, error) {
 	return f.changeOf(id, c)
 }
 
-func (f *fake) Demote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error) {
+func (f *fake) Demote(_ context.Context, _ control.Principal, id string, c control.MemberChange) (wire.MemberChangeResult, error) {
 	return f.changeOf(id, c)
 }
 

@@ -82,7 +82,7 @@ var (
 // changeParams reads the conditions of a change of the member id. Errors: invalid.
 func changeParams(rq *rest.Request, id string) (c control.MemberChange, err error) {
 	p := rq.Params()
-	if c.Index, err = p.Index("cas"); err != nil {
+	if c.ConfigIndex, err = p.Index("cas"); err != nil {
 		return c, err
 	}
 	if p.Has("force") {
@@ -94,7 +94,7 @@ func changeParams(rq *rest.Request, id string) (c control.MemberChange, err erro
 }
 
 // memberChange changes the member id.
-type memberChange = func(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.ChangedMember, error)
+type memberChange = func(ctx context.Context, who control.Principal, id string, c control.MemberChange) (wire.MemberChangeResult, error)
 
 func (a *API) changeMember(do memberChange) func(*rest.Request) error {
 	return func(rq *rest.Request) error {

@@ -15,10 +15,10 @@ import (
 // MemberInfo is one server of the group as this node sees it.
 type MemberInfo = member.Info
 
-// MemberChange says on which conditions the membership is changed, MemberChanged what it is then.
+// MemberChange says on which conditions the membership is changed, MemberChangeResult what it is then.
 type (
-	MemberChange  = member.Change
-	MemberChanged = member.Changed
+	MemberChange       = member.Change
+	MemberChangeResult = member.ChangeResult
 )
 
 // AutopilotSettings are what the leader goes by when it changes the membership by itself.
@@ -95,23 +95,23 @@ func (n *Node) ConfigIndex() uint64 { return n.replica.config.Load() }
 // AddMember takes in the coordinator that runs at addr, without a vote at
 // first: unless it is to stay so, it gets one when it has been well for a
 // while. Adding a member again is no error.
-func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (MemberChanged, error) {
+func (n *Node) AddMember(ctx context.Context, addr string, nonVoter bool, c MemberChange) (MemberChangeResult, error) {
 	return n.members.Add(ctx, addr, nonVoter, c)
 }
 
 // RemoveMember removes the coordinator id (or the server of that server id)
 // from the cluster for good. Conflict when the cluster could not go on.
-func (n *Node) RemoveMember(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+func (n *Node) RemoveMember(ctx context.Context, id string, c MemberChange) (MemberChangeResult, error) {
 	return n.members.Remove(ctx, id, c)
 }
 
 // Promote gives the coordinator id a vote.
-func (n *Node) Promote(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+func (n *Node) Promote(ctx context.Context, id string, c MemberChange) (MemberChangeResult, error) {
 	return n.members.Promote(ctx, id, c)
 }
 
 // Demote takes the vote of the coordinator id, until Promote.
-func (n *Node) Demote(ctx context.Context, id string, c MemberChange) (MemberChanged, error) {
+func (n *Node) Demote(ctx context.Context, id string, c MemberChange) (MemberChangeResult, error) {
 	return n.members.Demote(ctx, id, c)
 }
 

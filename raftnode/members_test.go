@@ -484,19 +484,19 @@ func TestChangesAreForOneConfiguration(t *testing.T) {
 		}
 		id := others[1].cfg.ID
 		for _, at := range []*server{leader, others[0]} {
-			for _, change := range []func(context.Context, string, raftnode.MemberChange) (raftnode.MemberChanged, error){at.Node.RemoveMember, at.Node.Promote, at.Node.Demote} {
-				_, err := change(background, id, raftnode.MemberChange{Index: first + 7})
+			for _, change := range []func(context.Context, string, raftnode.MemberChange) (raftnode.MemberChangeResult, error){at.Node.RemoveMember, at.Node.Promote, at.Node.Demote} {
+				_, err := change(background, id, raftnode.MemberChange{ConfigIndex: first + 7})
 				if text := fmt.Sprintf("of index %d by now, and this change is for that of %d", first, first+7); wire.CodeOf(err) != wire.CodeConflict || !strings.Contains(err.Error(), text) {
 					t.Errorf("got %v, want a conflict with %q", err, text)
 				}
 			}
 		}
-		var done [2]raftnode.MemberChanged
+		var done [2]raftnode.MemberChangeResult
 		var errs [2]error
 		var both sync.WaitGroup
 		for i, at := range []*server{leader, others[0]} {
 			both.Go(func() {
-				done[i], errs[i] = at.Node.Demote(background, others[i].cfg.ID, raftnode.MemberChange{Index: first})
+				done[i], errs[i] = at.Node.Demote(background, others[i].cfg.ID, raftnode.MemberChange{ConfigIndex: first})
 			})
 		}
 		both.Wait()
@@ -508,12 +508,12 @@ func TestChangesAreForOneConfiguration(t *testing.T) {
 			t.Fatalf("two changes of one configuration: %v, %v", errs[0], errs[1])
 		}
 		eventually(t, "all know the new configuration", func() bool {
-			return all[0].ConfigIndex() == done[winner].Index && all[1].ConfigIndex() == done[winner].Index && all[2].ConfigIndex() == done[winner].Index
+			return all[0].ConfigIndex() == done[winner].ConfigIndex && all[1].ConfigIndex() == done[winner].ConfigIndex && all[2].ConfigIndex() == done[winner].ConfigIndex
 		})
-		if done[winner].Index <= first {
-			t.Errorf("the configuration of %d became that of %d", first, done[winner].Index)
+		if done[winner].ConfigIndex <= first {
+			t.Errorf("the configuration of %d became that of %d", first, done[winner].ConfigIndex)
 		}
-		if _, err := leader.Node.Promote(background, others[winner].cfg.ID, raftnode.MemberChange{Index: done[winner].Index}); err != nil {
+		if _, err := leader.Node.Promote(background, others[winner].cfg.ID, raftnode.MemberChange{ConfigIndex: done[winner].ConfigIndex}); err != nil {
 			t.Errorf("the change after it: %v", err)
 		}
 		// Raft judges, too, in the words that are translated.

@@ -366,8 +366,8 @@ type ServerHealth struct {
 	Reason   string `json:"reason,omitempty"` // why it is not
 }
 
-// ChangedMember is the answer to DELETE /v1/members/{id}, promote and demote.
-type ChangedMember struct {
+// MemberChangeResult is the answer to DELETE /v1/members/{id}, promote and demote.
+type MemberChangeResult struct {
 	ID string `json:"id"`
 	// ConfigIndex is that of GET /v1/members after the change; 0: the leader is of an older version.
 	ConfigIndex uint64 `json:"config_index,omitempty"`

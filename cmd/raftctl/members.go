@@ -84,7 +84,7 @@ func (a *app) changeMembers(cmd *cobra.Command, change memberChange) error {
 	}
 	ctx, cancel := a.limited(cmd)
 	defer cancel()
-	name, said, meta, err := change.do(ctx, client.MemberChange{Index: before.ConfigIndex, Force: change.force})
+	name, said, meta, err := change.do(ctx, client.MemberChange{ConfigIndex: before.ConfigIndex, Force: change.force})
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (a *app) membersAddCmd() *cobra.Command {
 }
 
 // changeFunc changes one member.
-type changeFunc = func(c *client.Client, ctx context.Context, id string, on client.MemberChange) (wire.ChangedMember, client.Meta, error)
+type changeFunc = func(c *client.Client, ctx context.Context, id string, on client.MemberChange) (wire.MemberChangeResult, client.Meta, error)
 
 // changeMember is a command that changes one member. What it has done is said by format,
 // of the id.

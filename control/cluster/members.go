@@ -89,41 +89,41 @@ func (c *Cluster) AddMember(ctx context.Context, who control.Principal, in wire.
 	if err != nil {
 		return wire.Member{}, 0, control.WriteError(err)
 	}
-	return c.member(c.State().Registry, done.Member), done.Index, nil
+	return c.member(c.State().Registry, done.Member), done.ConfigIndex, nil
 }
 
 // RemoveMember takes a coordinator out, by id or server id. Errors: not_found,
 // conflict (the rest would have no majority; the configuration is another than that
 // of change), unavailable, unknown.
-func (c *Cluster) RemoveMember(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+func (c *Cluster) RemoveMember(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.MemberChangeResult, error) {
 	return c.change(ctx, who, id, change, c.Replica().RemoveMember)
 }
 
 // Promote gives a non-voter its vote. Errors as of RemoveMember.
-func (c *Cluster) Promote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+func (c *Cluster) Promote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.MemberChangeResult, error) {
 	return c.change(ctx, who, id, change, c.Replica().Promote)
 }
 
 // Demote takes the vote from a voter. Errors as of RemoveMember.
-func (c *Cluster) Demote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.ChangedMember, error) {
+func (c *Cluster) Demote(ctx context.Context, who control.Principal, id string, change control.MemberChange) (wire.MemberChangeResult, error) {
 	return c.change(ctx, who, id, change, c.Replica().Demote)
 }
 
 // changeFunc changes one member.
-type changeFunc = func(ctx context.Context, id string, c control.MemberChange) (raftnode.MemberChanged, error)
+type changeFunc = func(ctx context.Context, id string, c control.MemberChange) (raftnode.MemberChangeResult, error)
 
-func (c *Cluster) change(ctx context.Context, who control.Principal, id string, on control.MemberChange, do changeFunc) (wire.ChangedMember, error) {
+func (c *Cluster) change(ctx context.Context, who control.Principal, id string, on control.MemberChange, do changeFunc) (wire.MemberChangeResult, error) {
 	if err := c.Authorize(who, control.ClusterWrite, control.Thing{ID: id}); err != nil {
-		return wire.ChangedMember{}, err
+		return wire.MemberChangeResult{}, err
 	}
 	if id == "" {
-		return wire.ChangedMember{}, wire.Invalid("id", "a member's id is missing")
+		return wire.MemberChangeResult{}, wire.Invalid("id", "a member's id is missing")
 	}
 	done, err := do(ctx, id, on)
 	if err != nil {
-		return wire.ChangedMember{}, control.WriteError(err)
+		return wire.MemberChangeResult{}, control.WriteError(err)
 	}
-	return wire.ChangedMember{ID: id, ConfigIndex: done.Index}, nil
+	return wire.MemberChangeResult{ID: id, ConfigIndex: done.ConfigIndex}, nil
 }
 
 // transferTime is how long Transfer waits for the new leader to be known.

@@ -189,24 +189,24 @@ func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) { retur
 func (s replica) ConfigIndex() uint64                                    { return 0 }
 func (s replica) Autopilot() raftnode.AutopilotSettings                  { return raftnode.AutopilotSettings{} }
 
-func (s replica) RemoveMember(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, errors.ErrUnsupported
+func (s replica) RemoveMember(context.Context, string, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, errors.ErrUnsupported
 }
 
-func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, errors.ErrUnsupported
+func (s replica) Promote(context.Context, string, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, errors.ErrUnsupported
 }
 
-func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, errors.ErrUnsupported
+func (s replica) Demote(context.Context, string, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, errors.ErrUnsupported
 }
 
 func (s replica) Transfer(context.Context, string) (uint64, error) {
 	return 0, errors.ErrUnsupported
 }
 
-func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChanged, error) {
-	return raftnode.MemberChanged{}, errors.ErrUnsupported
+func (s replica) AddMember(context.Context, string, bool, control.MemberChange) (raftnode.MemberChangeResult, error) {
+	return raftnode.MemberChangeResult{}, errors.ErrUnsupported
 }
 
 var (

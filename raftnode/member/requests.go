@@ -50,45 +50,45 @@ type membershipResponse struct {
 
 // Change is what an operator wants changed.
 type Change struct {
-	Index uint64 // only while the configuration is that of this index of the log; 0: whichever it is
+	ConfigIndex uint64 // only while the configuration is that of this index of the log; 0: whichever it is
 	// Force takes a vote away also when too few voters are left that answer: then
 	// nothing is written until more of them are back.
 	Force bool
 }
 
-// Changed is what the membership is after a change.
-type Changed struct {
-	Member Info   // of Add
-	Index  uint64 // of the configuration; 0: the leader is of an older version and does not tell
+// ChangeResult is what the membership is after a change.
+type ChangeResult struct {
+	Member      Info   // of Add
+	ConfigIndex uint64 // of the configuration; 0: the leader is of an older version and does not tell
 }
 
 // Add takes in the coordinator that runs at addr, without a vote at
 // first: unless it is to stay so, it gets one when it has been well for a
 // while. Adding a member again is no error.
-func (m *Manager) Add(ctx context.Context, addr string, nonVoter bool, c Change) (Changed, error) {
+func (m *Manager) Add(ctx context.Context, addr string, nonVoter bool, c Change) (ChangeResult, error) {
 	return m.change(ctx, membershipRequest{Op: opAdd, Address: addr, NonVoter: nonVoter}, c)
 }
 
 // Remove removes the coordinator id (or the server of that server id)
 // from the cluster for good. Conflict when the cluster could not go on.
-func (m *Manager) Remove(ctx context.Context, id string, c Change) (Changed, error) {
+func (m *Manager) Remove(ctx context.Context, id string, c Change) (ChangeResult, error) {
 	return m.change(ctx, membershipRequest{Op: opRemove, ID: id}, c)
 }
 
 // Promote gives the coordinator id a vote.
-func (m *Manager) Promote(ctx context.Context, id string, c Change) (Changed, error) {
+func (m *Manager) Promote(ctx context.Context, id string, c Change) (ChangeResult, error) {
 	return m.change(ctx, membershipRequest{Op: opPromote, ID: id}, c)
 }
 
 // Demote takes the vote of the coordinator id, until Promote.
-func (m *Manager) Demote(ctx context.Context, id string, c Change) (Changed, error) {
+func (m *Manager) Demote(ctx context.Context, id string, c Change) (ChangeResult, error) {
 	return m.change(ctx, membershipRequest{Op: opDemote, ID: id}, c)
 }
 
-func (m *Manager) change(ctx context.Context, o membershipRequest, c Change) (Changed, error) {
-	o.Index, o.Force = c.Index, c.Force
+func (m *Manager) change(ctx context.Context, o membershipRequest, c Change) (ChangeResult, error) {
+	o.Index, o.Force = c.ConfigIndex, c.Force
 	done, err := m.requestChange(ctx, o)
-	return Changed{done.Member, done.Index}, err
+	return ChangeResult{done.Member, done.Index}, err
 }
 
 // Transfer hands leadership to the coordinator to, or to the best follower
