@@ -20,14 +20,14 @@ func (a *app) rolloutCmd() *cobra.Command {
 	return group("rollout", "Restart the coordinators one by one, and tell whether that may begin", a.rolloutGateCmd(), a.rolloutRunCmd())
 }
 
-// sight is the cluster as a rollout sees it.
-type sight struct {
+// clusterState is the cluster as a rollout sees it.
+type clusterState struct {
 	members wire.Members
 	health  wire.Autopilot
 	status  wire.Status // of the coordinator that answered
 }
 
-func (a *app) look(ctx context.Context) (s sight, err error) {
+func (a *app) readCluster(ctx context.Context) (s clusterState, err error) {
 	if s.members, _, err = a.client.Members(ctx, client.Read{}); err != nil {
 		return s, err
 	}
@@ -39,7 +39,7 @@ func (a *app) look(ctx context.Context) (s sight, err error) {
 }
 
 // member is the one of that id.
-func (s *sight) member(id string) (wire.Member, bool) {
+func (s *clusterState) member(id string) (wire.Member, bool) {
 	i := slices.IndexFunc(s.members.Members, func(m wire.Member) bool { return m.ID == id })
 	if i < 0 {
 		return wire.Member{}, false
@@ -49,7 +49,7 @@ func (s *sight) member(id string) (wire.Member, bool) {
 
 // blockers are the reasons why no coordinator may be restarted now, but for those of one
 // that is to be restarted itself, ignore.
-func (s *sight) blockers(ignore string) (reasons []string) {
+func (s *clusterState) blockers(ignore string) (reasons []string) {
 	say := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
 	leaders, newest := 0, uint64(0)
 	for _, m := range s.members.Members {
@@ -97,7 +97,7 @@ func (a *app) rolloutGateCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := a.limited(cmd)
 			defer cancel()
-			s, err := a.look(ctx)
+			s, err := a.readCluster(ctx)
 			if err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ type rollout struct {
 
 func (a *app) rolloutRunCmd() *cobra.Command {
 	r := &rollout{a: a}
-	anew := false
+	fromStart := false
 	cmd := &cobra.Command{
 		Use: "run --restart COMMAND", Short: "Restart the coordinators one by one, the leader last", Args: cobra.NoArgs,
 		Long: "COMMAND is run by sh -c for one coordinator after the other, {id} in it being its id. Before each one the gate must be open;\n" +
@@ -144,12 +144,12 @@ func (a *app) rolloutRunCmd() *cobra.Command {
 			if cmd.Flags().Changed("timeout") {
 				r.timeout = a.flags.timeout
 			}
-			return r.run(anew)
+			return r.run(fromStart)
 		},
 	}
 	cmd.Flags().StringVar(&r.restart, "restart", "", "`COMMAND` that restarts the coordinator {id}")
 	cmd.Flags().StringSliceVar(&r.only, "only", nil, "`IDS` of those to restart; default: all")
-	cmd.Flags().BoolVar(&anew, "anew", false, "begin anew, though the last run did not come to its end")
+	cmd.Flags().BoolVar(&fromStart, "from-start", false, "begin with the first again, though the last run did not come to its end")
 	cmd.MarkFlagRequired("restart")
 	cmd.RegisterFlagCompletionFunc("only", a.completeMembers)
 	return cmd
@@ -158,8 +158,8 @@ func (a *app) rolloutRunCmd() *cobra.Command {
 // plainID is what may stand in a line of the shell as it is.
 var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-func (r *rollout) run(anew bool) error {
-	s, err := r.look(r.cmd.Context())
+func (r *rollout) run(fromStart bool) error {
+	s, err := r.readCluster(r.cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (r *rollout) run(anew bool) error {
 			return fmt.Errorf("the id %q cannot be put into a line of the shell", m.ID)
 		}
 	}
-	if r.done, err = openRollout(s.members.Members, s.status.ClusterID, r.restart, anew); err != nil {
+	if r.done, err = openRollout(s.members.Members, s.status.ClusterID, r.restart, fromStart); err != nil {
 		return err
 	}
 	for {
@@ -196,21 +196,21 @@ func (r *rollout) run(anew bool) error {
 		if err := r.restartOne(next); err != nil {
 			return err
 		}
-		if s, err = r.look(r.cmd.Context()); err != nil {
+		if s, err = r.readCluster(r.cmd.Context()); err != nil {
 			return err
 		}
 	}
 }
 
-func (r *rollout) look(ctx context.Context) (sight, error) {
+func (r *rollout) readCluster(ctx context.Context) (clusterState, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(r.timeout, 30*time.Second))
 	defer cancel()
-	return r.a.look(ctx)
+	return r.a.readCluster(ctx)
 }
 
 // next is who is to be restarted now: one that is ill, those without a vote, other
 // followers, then the leader.
-func (r *rollout) next(s *sight) (next wire.Member, found bool) {
+func (r *rollout) next(s *clusterState) (next wire.Member, found bool) {
 	rank := func(m wire.Member) int {
 		switch {
 		case !m.Healthy:
@@ -234,7 +234,7 @@ func (r *rollout) next(s *sight) (next wire.Member, found bool) {
 }
 
 // handOver gives leadership to a voter that is done, or to any other if none is.
-func (r *rollout) handOver(s *sight, leader wire.Member) error {
+func (r *rollout) handOver(s *clusterState, leader wire.Member) error {
 	to := ""
 	for _, m := range s.members.Members {
 		if m.ID != leader.ID && m.Suffrage == "voter" && m.Healthy && (to == "" || r.done.begunAnew(m)) {
@@ -265,7 +265,7 @@ func (r *rollout) restartOne(m wire.Member) error {
 	ctx, cancel := context.WithTimeout(r.cmd.Context(), r.timeout)
 	defer cancel()
 	return r.a.await(ctx, func(ctx context.Context) (bool, string, error) {
-		s, err := r.look(ctx)
+		s, err := r.readCluster(ctx)
 		if err != nil {
 			return false, "", err
 		}

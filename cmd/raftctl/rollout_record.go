@@ -25,7 +25,7 @@ type serverBoot struct {
 }
 
 // openRollout reads the record of this cluster's rollout by this command, or begins one.
-func openRollout(members []wire.Member, cluster, restart string, anew bool) (*rolloutRecord, error) {
+func openRollout(members []wire.Member, cluster, restart string, fromStart bool) (*rolloutRecord, error) {
 	contexts, err := contextsFile()
 	if err != nil {
 		return nil, err
@@ -36,9 +36,9 @@ func openRollout(members []wire.Member, cluster, restart string, anew bool) (*ro
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return nil, err
-	case !anew:
+	case !fromStart:
 		if err := json.Unmarshal(b, r); err != nil {
-			return nil, fmt.Errorf("%s, the record of the last run: %w; begin with --anew", r.file, err)
+			return nil, fmt.Errorf("%s, the record of the last run: %w; begin again with --from-start", r.file, err)
 		}
 	}
 	if r.Restart != restart {

@@ -10,9 +10,9 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// wellSight is a cluster of three in which one may be restarted.
-func wellSight() sight {
-	s := sight{health: wire.Autopilot{Healthy: true, FailureTolerance: 1, MaxLag: 250}}
+// healthyCluster is a cluster of three in which one may be restarted.
+func healthyCluster() clusterState {
+	s := clusterState{health: wire.Autopilot{Healthy: true, FailureTolerance: 1, MaxLag: 250}}
 	for _, id := range []string{"n1", "n2", "n3"} {
 		s.members.Members = append(s.members.Members, wire.Member{
 			ID: id, ServerID: id + "/1", Suffrage: "voter", State: "follower", Healthy: true, Alive: true, LastIndex: 1000, AppliedIndex: 1000, Boot: 1,
@@ -25,26 +25,28 @@ func wellSight() sight {
 
 // The gate is shut by each of its reasons, which it names.
 func TestRolloutGate(t *testing.T) {
-	if s := wellSight(); len(s.blockers("")) > 0 {
+	if s := healthyCluster(); len(s.blockers("")) > 0 {
 		t.Fatalf("all is well, and the gate says %q", s.blockers(""))
 	}
-	for want, harm := range map[string]func(*sight){
-		"0 members lead":            func(s *sight) { s.members.Members[0].State = "follower" },
-		"2 members lead":            func(s *sight) { s.members.Members[1].State = "leader" },
-		"n2 knows no leader":        func(s *sight) { s.health.Servers[1].Healthy, s.health.Servers[1].Reason = false, "knows no leader" },
-		"0 voters may fail":         func(s *sight) { s.health.FailureTolerance = 0 },
-		"n3 has applied the log to": func(s *sight) { s.members.Members[2].AppliedIndex = 700 },
-		"n3 has no vote yet":        func(s *sight) { s.members.Members[2].Suffrage = "nonvoter" },
-		"disk of n1 is nearly full": func(s *sight) { s.status.ID, s.status.Disk = "n1", &wire.DiskSpace{Low: true} },
-		"n1 warns: look":            func(s *sight) { s.status.ID, s.status.Warning = "n1", "look" },
+	for want, harm := range map[string]func(*clusterState){
+		"0 members lead": func(s *clusterState) { s.members.Members[0].State = "follower" },
+		"2 members lead": func(s *clusterState) { s.members.Members[1].State = "leader" },
+		"n2 knows no leader": func(s *clusterState) {
+			s.health.Servers[1].Healthy, s.health.Servers[1].Reason = false, "knows no leader"
+		},
+		"0 voters may fail":         func(s *clusterState) { s.health.FailureTolerance = 0 },
+		"n3 has applied the log to": func(s *clusterState) { s.members.Members[2].AppliedIndex = 700 },
+		"n3 has no vote yet":        func(s *clusterState) { s.members.Members[2].Suffrage = "nonvoter" },
+		"disk of n1 is nearly full": func(s *clusterState) { s.status.ID, s.status.Disk = "n1", &wire.DiskSpace{Low: true} },
+		"n1 warns: look":            func(s *clusterState) { s.status.ID, s.status.Warning = "n1", "look" },
 	} {
-		s := wellSight()
+		s := healthyCluster()
 		harm(&s)
 		if why := s.blockers(""); len(why) != 1 || !strings.Contains(why[0], want) {
 			t.Errorf("want one reason with %q, got %q", want, why)
 		}
 	}
-	s := wellSight()
+	s := healthyCluster()
 	s.members.Members[2].Suffrage, s.members.Members[2].NonVoter = "nonvoter", true
 	s.health.Servers[1].Healthy, s.health.FailureTolerance = false, 0
 	if why := s.blockers("n2"); len(why) > 0 {
@@ -56,7 +58,7 @@ func TestRolloutGate(t *testing.T) {
 // a record tells who was restarted since, also by an empty disk.
 func TestRolloutOrder(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	s := wellSight()
+	s := healthyCluster()
 	s.members.Members[2].Suffrage = "nonvoter"
 	var order []string
 	for {
@@ -88,10 +90,10 @@ func TestRolloutOrder(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openRollout(s.members.Members, "c1", "x {id}", false); err == nil || !strings.Contains(err.Error(), "--anew") {
+	if _, err := openRollout(s.members.Members, "c1", "x {id}", false); err == nil || !strings.Contains(err.Error(), "--from-start") {
 		t.Errorf("a broken record: %v", err)
 	}
 	if _, err := openRollout(s.members.Members, "c1", "x {id}", true); err != nil {
-		t.Errorf("begun anew: %v", err)
+		t.Errorf("begun from the start: %v", err)
 	}
 }
