@@ -35,10 +35,14 @@ func TestCreatedTokenIsATokenFile(t *testing.T) {
 			t.Errorf("%v printed %q, of which a token file is %q, %v", args, out, got, err)
 		}
 	}
-	for _, args := range [][]string{{"--id", "n/4"}, {"--id", "n4", "--ttl", "2h"}, {"--id", "n4", "--ttl", "0s"}, nil} {
+	for _, args := range [][]string{{"--id", "n/4"}, {"--id", "n4", "--ttl", "0s"}, {"--id", "n4", "--ttl", "-5m"}, nil} {
 		if code, _, stderr := raftctl(t, f, append([]string{"tokens", "join"}, args...)...); code != exitUsage {
 			t.Errorf("tokens join %v: exit %d, %s", args, code, stderr)
 		}
+	}
+	f.answers["POST /tokens/join"] = problem(400, wire.CodeInvalid, "ttl is from 1s to 1h0m0s, not 2h0m0s")
+	if code, _, stderr := raftctl(t, f, "tokens", "join", "--id", "n4", "--ttl", "2h"); code != exitFailed || !strings.Contains(stderr, "not 2h0m0s") {
+		t.Errorf("a time that the coordinator refuses: exit %d, %s", code, stderr)
 	}
 	if bodies := strings.Join(f.bodies, "\n"); !strings.Contains(bodies, `{"name":"bench","grants":["write@lab1"],"ttl":"720h0m0s"}`) || !strings.Contains(bodies, `{"id":"n4","ttl":"5m0s"}`) {
 		t.Errorf("asked for %s", bodies)
