@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +12,10 @@ import (
 )
 
 // WriteFile writes the state as a file of package snapfile: all but what belongs to this group of coordinators alone.
-// It runs beside everything else, as long as w takes, with little memory. created is the clock of the coordinator by.
-func (s *State) WriteFile(w io.Writer, by string, created time.Time) error {
-	f, err := snapfile.NewWriter(w, snapfile.Header{
+// It runs beside everything else, as long as w takes, with little memory; once ctx has ended it writes nothing more, and
+// its error is the cause. created is the clock of the coordinator by.
+func (s *State) WriteFile(ctx context.Context, w io.Writer, by string, created time.Time) error {
+	f, err := snapfile.NewWriter(&during{ctx, w}, snapfile.Header{
 		Cluster: s.ClusterID, Index: s.Index, Term: s.Group.Term, Level: s.Level, Created: created, Coordinator: by,
 	})
 	if err != nil {
@@ -31,6 +33,19 @@ func (s *State) WriteFile(w io.Writer, by string, created time.Time) error {
 	}
 	_, err = f.Close()
 	return err
+}
+
+// during writes until its context ends.
+type during struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (d *during) Write(p []byte) (int, error) {
+	if err := context.Cause(d.ctx); err != nil {
+		return 0, err
+	}
+	return d.w.Write(p)
 }
 
 // File is what a file of package snapfile holds.

@@ -3,7 +3,9 @@ package fsm_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,7 +23,7 @@ import (
 func fileOf(tb testing.TB, s *fsm.State) []byte {
 	tb.Helper()
 	var b bytes.Buffer
-	if err := s.WriteFile(&b, "n1", t0); err != nil {
+	if err := s.WriteFile(tb.Context(), &b, "n1", t0); err != nil {
 		tb.Fatal(err)
 	}
 	return b.Bytes()
@@ -233,4 +235,15 @@ func FuzzReadFile(f *testing.F) {
 			t.Errorf("a file was taken whose rows contradict each other: %v", err)
 		}
 	})
+}
+
+// A file that nobody wants any more is written no further.
+func TestAFileIsWrittenUntilItsContextEnds(t *testing.T) {
+	gone := errors.New("the token was revoked")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	var b bytes.Buffer
+	if err := cluster(t, "c1").View().WriteFile(ctx, &b, "n1", t0); !errors.Is(err, gone) || b.Len() != 0 {
+		t.Errorf("%d bytes, %v", b.Len(), err)
+	}
 }

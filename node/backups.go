@@ -47,7 +47,7 @@ func untilBackup(newest, now time.Time, interval time.Duration) time.Duration {
 // backUp makes one snapshot.
 func (n *Node) backUp(ctx context.Context, dir backup.Dir) {
 	view, now := n.machine.View(), time.Now()
-	made, err := dir.Save(func(w io.Writer) error { return view.WriteFile(&whileLeading{ctx, w}, n.cfg.ID, now) })
+	made, err := dir.Save(func(w io.Writer) error { return view.WriteFile(ctx, w, n.cfg.ID, now) })
 	switch {
 	case made.Path == "" && ctx.Err() != nil: // another leads, and goes on
 	case made.Path == "":
@@ -59,17 +59,4 @@ func (n *Node) backUp(ctx context.Context, dir backup.Dir) {
 			n.log.Warn("older snapshots stay", "dir", dir.Path, "error", err)
 		}
 	}
-}
-
-// whileLeading writes until its context ends.
-type whileLeading struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (l *whileLeading) Write(p []byte) (int, error) {
-	if err := context.Cause(l.ctx); err != nil {
-		return 0, err
-	}
-	return l.w.Write(p)
 }

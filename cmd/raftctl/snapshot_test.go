@@ -37,7 +37,7 @@ func stateFile(t *testing.T) []byte {
 		}
 	}
 	var b bytes.Buffer
-	if err := m.View().WriteFile(&b, "n1", at); err != nil {
+	if err := m.View().WriteFile(t.Context(), &b, "n1", at); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -56,19 +56,6 @@ func (s *Snapshots) Snapshot(ctx context.Context, who control.Principal) (Write,
 	return func(ctx context.Context, w io.Writer) error {
 		held, release := s.Hold(ctx, who)
 		defer release()
-		return view.WriteFile(&during{held, w}, s.Self().ID, at)
+		return view.WriteFile(held, w, s.Self().ID, at)
 	}, fresh, nil
-}
-
-// during writes until its context ends.
-type during struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (d *during) Write(p []byte) (int, error) {
-	if err := context.Cause(d.ctx); err != nil {
-		return 0, err
-	}
-	return d.w.Write(p)
 }
