@@ -25,7 +25,7 @@ func (n *Node) registerLeaderTasks() {
 	n.raft.WhileLeading("dispatch", n.dispatchJobs)
 	n.raft.WhileLeading("restores", n.dropRestores)
 	if n.cfg.BackupDir != "" {
-		n.raft.WhileLeading("backups", n.keepBackups)
+		n.raft.WhileLeading("backups", n.backups.whileLeading)
 	}
 }
 

@@ -104,7 +104,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.disk(st.Disk)
 	to.certificates(&c.n.certs)
 	to.refusals(c.n.port.Refused())
-	if at := c.n.lastBackup.Load(); at != 0 {
+	if at := c.n.backups.last.Load(); at != 0 {
 		to.gauge(backupDesc, float64(at))
 	}
 	if c.n.trail != nil {

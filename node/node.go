@@ -50,6 +50,7 @@ type Node struct {
 
 	authenticator *control.Authenticator
 	trail         *trail.Trail // nil: none is kept
+	backups       *backups
 
 	listeners     struct{ http, ops net.Listener }
 	workerToken   string // of the own worker
@@ -62,9 +63,8 @@ type Node struct {
 	hurryOnce     sync.Once
 	draining      atomic.Bool // Hurry would cut something short
 	membership    *membership
-	closing       atomic.Bool  // set before anything is closed, so that readiness ends first
-	groupMu       sync.Mutex   // held by recordGroup
-	lastBackup    atomic.Int64 // when the newest snapshot in BackupDir was made, in s of the wall clock; 0: there is none
+	closing       atomic.Bool // set before anything is closed, so that readiness ends first
+	groupMu       sync.Mutex  // held by recordGroup
 
 	reloaders []reloader // fixed once Open has returned
 	reloadMu  sync.Mutex // held by Reload

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/folkmoot/folkmoot/backup"
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/home"
 	"github.com/folkmoot/folkmoot/control/usecases"
@@ -73,11 +74,14 @@ func newOpener(cfg Config) (*opener, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	return &opener{Node: &Node{
+	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("coordinator", cfg.ID), started: time.Now(), files: openFileLimit(), machine: fsm.New(),
 		stopRequested: make(chan struct{}), hurried: make(chan struct{}), membership: newMembership(),
 		unfinished: unfinished.New(unfinishedBytes(memoryLimit())),
-	}}, nil
+	}
+	dir := backup.Dir{Path: cfg.BackupDir, Keep: cfg.BackupKeep}
+	n.backups = newBackups(dir, cfg.BackupDir, cfg.BackupInterval, cfg.ID, n.machine.View, n.log)
+	return &opener{Node: n}, nil
 }
 
 // readFiles reads every file that a setting names.

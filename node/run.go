@@ -165,5 +165,7 @@ func (n *Node) Close(ctx context.Context) error {
 	n.listeners.ops.Close()
 	// The trail behind all that is recorded in it.
 	errs = append(errs, n.closeTrail())
+	// Last, since a disk that hangs uses up all the time that ctx leaves.
+	errs = append(errs, n.backups.close(ctx))
 	return errors.Join(errs...)
 }
