@@ -78,7 +78,7 @@ var (
 	digits = regexp.MustCompile(`\d`)
 	table  = regexp.MustCompile(`(?m)(^\|.*\n)+`)
 	// shapes of the figures in a page, by verb.
-	shapes = map[byte]string{'n': `\d+(?:,\d{3})*`, 's': `\d+\s+(?:MiB|KiB|bytes)`, 't': `\d+(?:\.\d+)?\s+(?:ms|s|min|h)`}
+	shapes = map[byte]string{'n': `\d+(?:,\d{3})*`, 's': `\d+\s+(?:GiB|MiB|KiB|bytes)`, 't': `\d+(?:\.\d+)?\s+(?:ms|s|min|h)`}
 )
 
 // pattern finds the phrase in a page, whatever its figures are; each is a

@@ -84,6 +84,23 @@ var pages = []page{
 		{"| labels of a component | %n, each of at most %n bytes with its key |", of("wire.MaxLabels", "wire.MaxLabelSize")},
 		{"| the last %n, and the last %n that an operator removed |", of("registry.KeepEnded", "registry.KeepEnded")},
 	}},
+	{"docs/limits.md", "## Tokens", []phrase{
+		{"| tokens in the state | %n |", of("access.MaxTokens")},
+		{"| grants of one; its name | %n; %s |", of("access.MaxGrants", "access.MaxTokenName")},
+		{"| tokens that are gone and remembered | the last %n |", of("access.KeepGone")},
+		{"| join tokens, used ones included | %n |", of("access.MaxInvites")},
+		{"| how long a join token lasts | at most %t |", of("access.MaxInviteTTL")},
+	}},
+	{"docs/limits.md", "## Snapshots", []phrase{
+		{"| a file that is restored | %s |", of("control/snapshots.MaxFile")},
+	}},
+	{"docs/limits.md", "## The audit trail", []phrase{
+		{"| anchors of the audit trail of one coordinator | the last %n |", of("audit.KeptAnchors")},
+		{"of which there are anchors | %n |", of("audit.KeptCoordinators")},
+	}},
+	{"docs/backup.md", "", []phrase{
+		{"The file has at most %s (else", of("control/snapshots.MaxFile")},
+	}},
 	{"docs/limits.md", "## Events", []phrase{
 		{"| events that a coordinator remembers | %n, and %s of them |", of("fsm.FeedSize", "fsm.FeedBytes")},
 	}},

@@ -52,7 +52,7 @@ func number(v int64) string {
 }
 
 func size(v int64) string {
-	for shift, unit := range map[int]string{20: "MiB", 10: "KiB"} {
+	for shift, unit := range map[int]string{30: "GiB", 20: "MiB", 10: "KiB"} {
 		if v>>shift > 0 && v>>shift < 1024 && v%(1<<shift) == 0 {
 			return fmt.Sprintf("%d %s", v>>shift, unit)
 		}
