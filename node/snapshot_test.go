@@ -330,50 +330,87 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// The leadership changes hands while a large file goes through the log: it is restored once, or not at all.
+// The leadership changes hands while a large file goes through the log: it is restored once, or not at all, and one of
+// three is restored; afterwards, with the leadership at rest, every one is.
 func TestRestoreWhileLeadersChange(t *testing.T) {
 	t.Parallel()
-	_, c, cluster := restores(t)
+	nodes, c, cluster := restores(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	script := make([]byte, 150<<10)
-	for range 12 { // nothing that compresses: some MiB, and so dozens of entries
-		for i := range script {
-			script[i] = 'a' + byte(random.IntN(26))
+	for round := 1; ; round++ {
+		var all []string
+		for range 12 { // nothing that compresses: a MiB more in each round, and so many entries
+			for i := range script {
+				script[i] = 'a' + byte(random.IntN(26))
+			}
+			job, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: ": " + string(script), Items: rawItems("1")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, job.ID)
 		}
-		job, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: ": " + string(script), Items: rawItems("1")})
-		if err != nil {
-			t.Fatal(err)
+		for _, id := range all {
+			awaitJob(t, c, id)
 		}
-		awaitJob(t, c, job.ID)
+		file := save(t, c)
+		after := finish(t, c, "echo after")
+		changes, err := restoreAmongChanges(t, nodes, c, func() error {
+			_, _, err := c.Restore(t.Context(), file, cluster, false)
+			return err
+		})
+		_, _, missing := c.Job(t.Context(), after.ID, client.Read{Consistency: "strict"})
+		switch {
+		case err == nil && wire.CodeOf(missing) != wire.CodeNotFound:
+			t.Errorf("restored, and a job of after the snapshot is there: %v", missing)
+		case wire.CodeOf(err) == wire.CodeUnavailable && missing != nil:
+			t.Errorf("it is said that nothing was restored (%v), and the job is gone: %v", err, missing)
+		case err != nil && wire.CodeOf(err) != wire.CodeUnavailable && wire.CodeOf(err) != wire.CodeUnknown:
+			t.Error(err)
+		}
+		t.Logf("%d bytes, %d changes of leaders, %v", len(file), changes, err)
+		if err == nil && changes > 0 {
+			break
+		}
+		if round == 3 {
+			t.Fatalf("nothing was restored while leaders changed: at last %d changes, %v", changes, err)
+		}
 	}
 	file := save(t, c)
 	after := finish(t, c, "echo after")
+	if _, _, err := c.Restore(t.Context(), file, cluster, false); err != nil {
+		t.Errorf("restore once no leader changes: %v", err)
+	}
+	if _, _, err := c.Job(t.Context(), after.ID, client.Read{Consistency: "strict"}); wire.CodeOf(err) != wire.CodeNotFound {
+		t.Errorf("a job of after the snapshot: %v", err)
+	}
+}
+
+// restoreAmongChanges hands the leadership over after every piece of a file that is restored, and returns how often the
+// leadership changed while pieces of it were in the state, and how the restore ended.
+func restoreAmongChanges(t *testing.T, nodes []*node.Node, c *client.Client, restore func() error) (changes int, _ error) {
+	t.Helper()
 	ended := make(chan error, 1)
-	go func() {
-		_, _, err := c.Restore(t.Context(), file, cluster, false)
-		ended <- err
-	}()
-	changes := 0
-	for err := error(nil); ; {
+	go func() { ended <- restore() }()
+	had, term := int64(-1), uint64(0)
+	for next := 0; ; {
 		select {
-		case err = <-ended:
-			_, _, missing := c.Job(t.Context(), after.ID, client.Read{Consistency: "strict"})
-			switch {
-			case err == nil && wire.CodeOf(missing) != wire.CodeNotFound:
-				t.Errorf("restored, and a job of after the snapshot is there: %v", missing)
-			case wire.CodeOf(err) == wire.CodeUnavailable && missing != nil:
-				t.Errorf("it is said that nothing was restored (%v), and the job is gone: %v", err, missing)
-			case err != nil && wire.CodeOf(err) != wire.CodeUnavailable && wire.CodeOf(err) != wire.CodeUnknown:
-				t.Error(err)
-			}
-			t.Logf("%d bytes, %d changes of leaders, %v", len(file), changes, err)
-			return
-		default:
+		case err := <-ended:
+			return changes, err
+		case <-time.After(time.Millisecond):
 		}
-		for _, id := range []string{"n1", "n2", "n3"} {
-			if _, _, err := c.TransferLeadership(t.Context(), id); err == nil {
-				changes++
-			}
+		n := nodes[next%len(nodes)]
+		received, some := n.Restoring()
+		if !some || received <= had {
+			continue
 		}
+		had, next = received, next+1
+		leader, _, err := c.TransferLeadership(t.Context(), n.Addrs().ID)
+		if err != nil {
+			continue
+		}
+		if _, still := n.Restoring(); still && leader.Term > term && term > 0 { // the first may have led already
+			changes++
+		}
+		term = leader.Term
 	}
 }
