@@ -1,18 +1,23 @@
 package integration_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // way is a network between two places, as long as it is open.
 type way struct {
-	mu   sync.Mutex
-	open chan struct{} // closed while bytes pass
+	mu     sync.Mutex
+	open   chan struct{} // closed while bytes pass
+	stands atomic.Int32  // how many wait
 }
 
 func openWay() *way {
@@ -26,6 +31,8 @@ func (g *way) wait() {
 	g.mu.Lock()
 	open := g.open
 	g.mu.Unlock()
+	g.stands.Add(1)
+	defer g.stands.Add(-1)
 	<-open
 }
 
@@ -173,31 +180,72 @@ func TestCutIsSilent(t *testing.T) {
 	g := openWay()
 	r := newRelay(t, g)
 	r.leadsTo(ip)
-	g.cut()
 	c, err := net.Dial("tcp", net.JoinHostPort(r.ip, "7300"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Write([]byte("late")); err != nil {
+	b, err := l.Accept()
+	if err != nil {
 		t.Fatal(err)
 	}
-	came := make(chan error, 1)
-	go func() {
-		b, err := l.Accept()
-		if err == nil {
-			defer b.Close()
-			_, err = io.ReadFull(b, make([]byte, 4))
+	defer b.Close()
+	deadline := time.Now().Add(patience)
+	for _, end := range []net.Conn{b, c} {
+		if err := end.SetDeadline(deadline); err != nil {
+			t.Fatal(err)
 		}
-		came <- err
-	}()
-	select {
-	case err := <-came:
-		t.Errorf("something came through: %v", err)
-	default:
+	}
+	pass := func(from, to net.Conn, text string) {
+		t.Helper()
+		if _, err := from.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
+			t.Fatalf("%q came for %q: %v", got, text, err)
+		}
+	}
+	pass(c, b, "there")
+	pass(b, c, "and back")
+	g.cut()
+	for _, from := range []net.Conn{b, c} {
+		if _, err := from.Write([]byte("late")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "what is sent either way to wait at the cut", func(context.Context) error {
+		if n := g.stands.Load(); n != 2 {
+			return fmt.Errorf("%d wait", n)
+		}
+		return nil
+	})
+	for _, to := range []net.Conn{b, c} {
+		if n, err := arrived(t, to); n != -1 || !errors.Is(err, syscall.EAGAIN) {
+			t.Errorf("%d bytes came through, %v; want nothing, and no end", n, err)
+		}
 	}
 	g.heal()
-	if err := <-came; err != nil && !errors.Is(err, net.ErrClosed) {
-		t.Errorf("what waited did not come: %v", err)
+	for _, to := range []net.Conn{b, c} {
+		got := make([]byte, 4)
+		if _, err := io.ReadFull(to, got); err != nil || string(got) != "late" {
+			t.Errorf("what waited did not come, but %q, %v", got, err)
+		}
 	}
+}
+
+// arrived looks for what can be read at once, and leaves it there; 0 is the end.
+func arrived(t *testing.T, c net.Conn) (n int, err error) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed := raw.Read(func(fd uintptr) bool {
+		n, _, err = syscall.Recvfrom(int(fd), make([]byte, 64), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	}); failed != nil {
+		t.Fatal(failed)
+	}
+	return n, err
 }
