@@ -16,7 +16,7 @@ const KindAnchor = "audit.anchor"
 
 // Anchors that are kept. They are rules of the log: every binary must keep the same.
 const (
-	KeptAnchors      = 64  // for each coordinator, the newest
+	KeptAnchors      = 64  // for each coordinator: the newest, and what shows that a trail was begun anew
 	KeptCoordinators = 256 // of which anchors are kept; beyond it those of the one that was silent for longest go
 )
 
@@ -59,6 +59,35 @@ type anchored struct {
 	anchors     []Anchor
 }
 
+// forgetOldest removes the oldest anchor of those that need not stay; where all must but the newest, the oldest of all.
+func (r *anchored) forgetOldest() {
+	oldest := max(0, slices.Index(r.begunAnew()[:len(r.anchors)-1], false))
+	r.anchors = slices.Delete(r.anchors, oldest, oldest+1)
+}
+
+// begunAnew says of each anchor whether it shows that a trail was begun anew: that of a line, and behind it one of the
+// same server that is of no later line. Without the two, those that came then would look like the anchors of a whole
+// trail. Of each server it is the pair with the highest number, which its trail takes longest to reach again.
+func (r *anchored) begunAnew() (shows []bool) {
+	type server struct{ last, high, low int } // places from 1; 0: none
+	servers := map[string]server{}
+	seq := func(place int) uint64 { return r.anchors[place-1].Seq }
+	for i := range r.anchors {
+		s := servers[r.anchors[i].ServerID]
+		if s.last > 0 && r.anchors[i].Seq <= seq(s.last) && (s.high == 0 || seq(s.last) > seq(s.high)) {
+			s.high, s.low = s.last, i+1
+		}
+		s.last = i + 1
+		servers[r.anchors[i].ServerID] = s
+	}
+	shows = make([]bool, len(r.anchors))
+	for i := range r.anchors {
+		s := servers[r.anchors[i].ServerID]
+		shows[i] = s.high == i+1 || s.low == i+1
+	}
+	return shows
+}
+
 func (r *anchored) newest() *Anchor { return &r.anchors[len(r.anchors)-1] }
 
 // Next returns a copy for the commands of the entry at index.
@@ -81,8 +110,10 @@ func (t *Table) Anchor(c Anchoring, at time.Time) (Anchor, error) {
 		}
 	}
 	a := Anchor{Coordinator: c.Coordinator, ServerID: c.ServerID, Seq: c.Seq, Hash: c.Hash, Index: t.index, At: at}
-	before = before[max(0, len(before)+1-KeptAnchors):]
 	row := anchored{c.Coordinator, append(slices.Clone(before), a)}
+	for len(row.anchors) > KeptAnchors {
+		row.forgetOldest()
+	}
 	t.rows = slices.Clone(t.rows) // frozen views read the old one
 	if known {
 		t.rows[place] = row

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,64 @@ func TestLast64AnchorsAreKept(t *testing.T) {
 	}
 	if got := tab.Of("n3"); got != nil {
 		t.Errorf("n3 has anchors: %v", got)
+	}
+}
+
+// A trail that is begun anew shows for ever, however many anchors come then; and no server's takes more than two of the
+// places, nor all of them the newest one's.
+func TestAnchorsOfATrailBegunAnew(t *testing.T) {
+	tab := new(audit.Table)
+	index := uint64(0)
+	tell := func(server, seq int) {
+		index++
+		c := anchoring("n1", uint64(seq))
+		c.ServerID = fmt.Sprintf("n1/%d", server)
+		c.Hash = audit.HashLine(fmt.Append(nil, index)) // another line, also where it has a number of before
+		tab = write(t, tab, index, c)
+		if got := tab.Of("n1"); len(got) > 64 || got[len(got)-1].Index != index {
+			t.Fatalf("%d anchors behind index %d, the newest of them of %d", len(got), index, got[len(got)-1].Index)
+		}
+	}
+	of := func(server int) (seqs []uint64) {
+		for _, a := range tab.Of("n1") {
+			if a.ServerID == fmt.Sprintf("n1/%d", server) {
+				seqs = append(seqs, a.Seq)
+			}
+		}
+		return seqs
+	}
+	for _, seq := range []int{400, 500, 20} { // begun anew behind 500
+		tell(1, seq)
+	}
+	for seq := 21; seq < 800; seq++ {
+		tell(1, seq)
+	}
+	if got := of(1); len(got) != 64 || !slices.Equal(got[:3], []uint64{500, 20, 738}) {
+		t.Errorf("begun anew behind 500: kept are %v", got)
+	}
+	tell(1, 800)
+	tell(1, 10) // and behind 800
+	for seq := 11; seq < 200; seq++ {
+		tell(1, seq)
+	}
+	if got := of(1); len(got) != 64 || !slices.Equal(got[:3], []uint64{800, 10, 138}) {
+		t.Errorf("and behind 800: kept are %v", got)
+	}
+	tell(1, 200)
+	tell(1, 200) // another line of the same number
+	tell(1, 201)
+	if got := of(1); !slices.Equal(got[:2], []uint64{800, 10}) {
+		t.Errorf("and behind 200: kept are %v", got)
+	}
+	for seq := range 100 {
+		tell(2, seq+1)
+	}
+	if got := of(1); !slices.Equal(got, []uint64{800, 10}) || len(of(2)) != 62 {
+		t.Errorf("a new disk: kept are %v, and of the old one %v", of(2), got)
+	}
+	for server := 3; server < 103; server++ {
+		tell(server, 9)
+		tell(server, 1)
 	}
 }
 

@@ -503,7 +503,7 @@ func restoring(t *testing.T) [][][]byte {
 	return r.entries
 }
 
-// anchors is a log with more anchors of a trail than are kept and the same one twice.
+// anchors is a log with more anchors of a trail than are kept, the same one twice, and a trail that is begun anew.
 func anchors(t *testing.T) [][][]byte {
 	r := &recorder{t: t, machine: fsm.New()}
 	row := announce("n1")
@@ -516,5 +516,8 @@ func anchors(t *testing.T) [][][]byte {
 		r.entry(anchor("n1", seq+1))
 	}
 	r.entry(anchor("n1", 70), anchor("n2", 1), anchor("n1", 3))
+	for seq := range uint64(90) {
+		r.entry(anchor("n1", seq+4))
+	}
 	return r.entries
 }
