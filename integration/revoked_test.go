@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ func TestWhatGoesOnByATokenEndsWithIt(t *testing.T) {
 		on := l.begin(t, "revoked", made.Token)
 		g := newGate(t)
 		l.startWorker(t, "leaves", made.Token, l.nodes[1])
-		l.workers("leaves")
+		l.workers("n2.leaves")
 		l.submit(l.nodes[0], g.job("moves", 1))
 		g.began(0, 1)
 		pid, err := strconv.Atoi(exists(t, filepath.Join(g.dir, "began0.1")))
@@ -37,7 +38,7 @@ func TestWhatGoesOnByATokenEndsWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.startWorker(t, "stays", l.operator, l.nodes[2])
-		l.workers("leaves", "stays")
+		l.workers("n2.leaves", "n3.stays")
 		meta, err := l.nodes[0].api().RevokeToken(t.Context(), made.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -139,13 +140,20 @@ func (l *locked) startWorker(t *testing.T, name, token string, at *process) {
 	p.start()
 }
 
-// workers waits until exactly these are signed in.
+// workers waits until exactly these are signed in; they are in the order of their names.
 func (l *locked) workers(names ...string) {
 	l.t.Helper()
 	eventually(l.t, fmt.Sprintf("the workers %v", names), func(ctx ctx) error {
 		all, _, err := l.api().Workers(ctx, client.Read{})
-		if err != nil || len(all.Workers) != len(names) {
-			return fmt.Errorf("there are %+v, %w", all.Workers, err)
+		if err != nil {
+			return err
+		}
+		var there []string
+		for _, w := range all.Workers {
+			there = append(there, w.FullName)
+		}
+		if slices.Sort(there); !slices.Equal(there, names) {
+			return fmt.Errorf("there are %v", there)
 		}
 		return nil
 	})
