@@ -2,14 +2,16 @@ package integration_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -21,28 +23,28 @@ func TestAuditTrailOfAKilledCoordinator(t *testing.T) {
 	n1 := c.nodes[0]
 	dir := filepath.Join(n1.data, "audit")
 	for round := range 3 {
-		api, err := client.New(client.Config{Addrs: []string{n1.http}, Timeout: 2 * time.Second})
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan int)
-		go func() {
-			made := 0
-			defer func() { done <- made }()
-			for ; ; made++ {
-				in := wire.SignIn{Name: fmt.Sprintf("c%d-%d", round, made), Lease: wire.Duration(time.Hour)}
-				if _, _, err := api.SignIn(t.Context(), in, ""); err != nil {
+		api := n1.api()
+		ctx, cancel := context.WithCancel(t.Context())
+		var made atomic.Int64
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			for {
+				in := wire.SignIn{Name: fmt.Sprintf("c%d-%d", round, made.Load()), Lease: wire.Duration(time.Hour)}
+				if _, _, err := api.SignIn(ctx, in, ""); err != nil {
 					return
 				}
+				made.Add(1)
 			}
-		}()
-		time.Sleep(300 * time.Millisecond) // how many writes that are does not matter
+		})
+		eventually(t, "some writes to be done", func(context.Context) error {
+			if n := made.Load(); n < 10 {
+				return fmt.Errorf("%d are", n)
+			}
+			return nil
+		})
 		n1.kill()
-		made := <-done
-		api.Close()
-		if made == 0 {
-			t.Log("no write was made before it was killed")
-		}
+		cancel()
+		ended.Wait()
 		n1.start()
 		c.waitHealthy(1)
 	}
