@@ -50,7 +50,7 @@ func startSecured(t *testing.T) *secured {
 // dials opens a TLS connection that offers protocols.
 func (s *secured) dials(t *testing.T, offered ...string) (*tls.Conn, error) {
 	t.Helper()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", s.http, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: offered})
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", s.http, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: offered})
 	if err == nil {
 		_ = conn.SetDeadline(time.Now().Add(patience))
 	}
@@ -148,7 +148,7 @@ func TestAbuseOfHTTP2(t *testing.T) {
 			for where, dial := range map[string]func() (net.Conn, error){
 				"TLS":       func() (net.Conn, error) { return s.dials(t) },
 				"TLS, h2":   func() (net.Conn, error) { return s.dials(t, "h2", "http/1.1") },
-				"plain TCP": func() (net.Conn, error) { return net.DialTimeout("tcp", plainly.http, 10*time.Second) },
+				"plain TCP": func() (net.Conn, error) { return net.DialTimeout("tcp", plainly.http, patience) },
 			} {
 				conn, err := dial()
 				if err != nil {

@@ -186,7 +186,7 @@ func packed(name string, value any) []byte {
 func (m *impostor) throw(t *testing.T, p *process, row thrown) {
 	t.Helper()
 	for range row.times {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", p.peer, &tls.Config{
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", p.peer, &tls.Config{
 			Certificates: []tls.Certificate{m.certificate}, RootCAs: m.authorities, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13,
 		})
 		if err != nil {

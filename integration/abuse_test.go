@@ -161,7 +161,7 @@ func (a *attack) nothingIsLeft() {
 // dial opens a connection that is closed with the row.
 func (a *attack) dial(addr string) net.Conn {
 	a.Helper()
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		a.Fatalf("dial %s: %v", addr, err)
 	}
@@ -224,7 +224,7 @@ func (a *attack) beginSlowly() (check func(*testing.T)) {
 		"silence on peer": {a.n1.peer, ""}, "half a hello on peer": {a.n1.peer, "C\x00\x00\x01\x00{"},
 		"silence on leco": {a.leco, ""}, "half a greeting on leco": {a.leco, "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03"},
 	} {
-		conn, err := net.DialTimeout("tcp", s.addr, 10*time.Second)
+		conn, err := net.DialTimeout("tcp", s.addr, patience)
 		if err != nil {
 			a.Fatalf("%s: %v", what, err)
 		}

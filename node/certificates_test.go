@@ -199,7 +199,7 @@ func trusting(ca *authority.CA, show ...tls.Certificate) *tls.Config {
 func status(addr string, cfg *tls.Config) (int, error) {
 	tr := &http.Transport{TLSClientConfig: cfg}
 	defer tr.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: tr, Timeout: 30 * time.Second}).Get("https://" + addr + "/v1/status")
+	resp, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Get("https://" + addr + "/v1/status")
 	if err != nil {
 		return 0, err
 	}
@@ -337,7 +337,7 @@ func TestClientAuthority(t *testing.T) {
 		t.Errorf("with the right certificate: got %d, %v", code, err)
 	}
 	eventually(t, "the own worker is signed in", func() bool {
-		c := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(ca, good)}, Timeout: 30 * time.Second}
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(ca, good)}, Timeout: time.Minute}
 		defer c.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "https://"+n.Addrs().HTTP+"/v1/workers", nil)
 		must(t, err)

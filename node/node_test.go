@@ -74,7 +74,7 @@ func start(t *testing.T, cfg node.Config) (_ *node.Node, stop func()) {
 		if err := <-ended; err != nil {
 			t.Errorf("run %s: %v", cfg.ID, err)
 		}
-		end, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := n.Close(end); err != nil {
 			t.Errorf("close %s: %v", cfg.ID, err)
@@ -86,7 +86,7 @@ func start(t *testing.T, cfg node.Config) (_ *node.Node, stop func()) {
 
 func ready(t *testing.T, nodes ...*node.Node) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for _, n := range nodes {
 		for !n.Ready() {
 			if time.Now().After(deadline) {
@@ -367,7 +367,7 @@ func TestSessionsMoveByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entering, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	entering, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, port, _ := net.SplitHostPort(nodes[0].Addrs().Component)
 	laser, err := client.Dial(entering, client.Component{

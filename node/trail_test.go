@@ -201,7 +201,7 @@ func TestTrailHasNativeSessions(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
 	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked)})
 	ready(t, n)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	connect := func(name, token string) (*client.Session, error) {
 		return client.Dial(ctx, client.Component{Addrs: []string{n.Addrs().Component}, Token: token, SignIn: wire.SignIn{Name: name}})
@@ -254,7 +254,7 @@ func TestNothingIsRecorded(t *testing.T) {
 	}
 	eventually := func(method, path, body string, status int) string {
 		t.Helper()
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			got, answer := rest.do(method, path, "", body)
 			if got == status {
