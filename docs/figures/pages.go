@@ -95,8 +95,14 @@ var pages = []page{
 		{"| a file that is restored | %s |", of("control/snapshots.MaxFile")},
 	}},
 	{"docs/limits.md", "## The audit trail", []phrase{
-		{"| anchors of the audit trail of one coordinator | the last %n |", of("audit.KeptAnchors")},
+		{"| anchors of the audit trail of one coordinator | %n |", of("audit.KeptAnchors")},
 		{"of which there are anchors | %n |", of("audit.KeptCoordinators")},
+	}},
+	{"docs/audit.md", "", []phrase{
+		{"a new file at %s, of which %n are kept", of("audit/trail.MaxFile", "audit/trail.Keep")},
+		{"After %n different refusals in a minute", of("audit.maxExact")},
+		{"the last %n are kept, and of a trail", of("audit.KeptAnchors")},
+		{"Up to %n events wait in memory", of("audit/trail.maxPending")},
 	}},
 	{"docs/backup.md", "", []phrase{
 		{"The file has at most %s (else", of("control/snapshots.MaxFile")},
