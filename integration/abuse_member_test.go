@@ -41,12 +41,14 @@ func TestAbuseByADamagedMember(t *testing.T) {
 		held[p] = p.use()
 	}
 	for what, row := range m.rows() {
-		t.Run(what, func(t *testing.T) {
+		if !t.Run(what, func(t *testing.T) {
 			for _, p := range m.nodes[:2] {
 				m.throw(t, p, row)
 			}
 			m.serves(t, what)
-		})
+		}) {
+			return // the rows to come would say the same, each after a minute
+		}
 	}
 	for _, p := range m.nodes[:2] {
 		eventually(t, p.name+" to hold what it held", func(context.Context) error {
@@ -137,7 +139,7 @@ func (m *impostor) rows() map[string]thrown {
 	header := func(more ...any) []byte {
 		return packedMap(append([]any{"ProtocolVersion", uint64(3), "ID", []byte("n3"), "Addr", []byte("127.0.0.1:1")}, more...)...)
 	}
-	for what, term := range map[string]uint64{"0": 0, "a term of before": 1, "a later term": 1000, "the last one there is": math.MaxUint64} {
+	for what, term := range map[string]uint64{"0": 0, "a term of before": 1, "a later term": 1000, "2^62": 1 << 62, "the last one there is": math.MaxUint64} {
 		rows["R: entries of term "+what] = thrown{"R", append([]byte{0}, header("Term", term, "PrevLogEntry", uint64(1)<<60, "PrevLogTerm", term, "LeaderCommitIndex", uint64(1)<<60)...), 1}
 		rows["R: a candidate of term "+what] = thrown{"R", append([]byte{1}, header("Term", term, "Candidate", []byte("127.0.0.1:1"), "LastLogIndex", uint64(1)<<60, "LastLogTerm", term, "LeadershipTransfer", true)...), 1}
 		rows["R: a snapshot of term "+what] = thrown{"R", slicesOf([]byte{2}, header("Term", term, "LastLogIndex", uint64(1)<<60, "LastLogTerm", term, "Size", uint64(1)<<60), garbage[:1000]), 1}

@@ -276,6 +276,19 @@ func (n *Node) leading() (term uint64, ok bool) {
 	return term, ok
 }
 
+// ownTerm is the term of this server; also while raft is being made, which takes
+// requests before it is handed out.
+func (n *Node) ownTerm() uint64 {
+	if n.running.Load() {
+		return n.raft.CurrentTerm()
+	}
+	term, err := n.stores.Stable.GetUint64([]byte("CurrentTerm"))
+	if err != nil {
+		return 0 // it has none yet
+	}
+	return term
+}
+
 // leader is where the leader is; here says that it is this server.
 func (n *Node) leader() (serverID, addr string, here bool, err error) {
 	a, id := n.raft.LeaderWithID()

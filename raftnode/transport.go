@@ -3,7 +3,6 @@ package raftnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -34,6 +33,7 @@ type transport struct {
 	closing       context.Context // no request is held after it: raft's end waits for them
 	// stillNeeded reports whether a request of the leader of term to a server is still of use.
 	stillNeeded func(id raft.ServerID, term uint64) bool
+	terms       termCheck // what may be believed of terms
 
 	consumer chan raft.RPC
 	ctx      context.Context // ends at Close
@@ -59,7 +59,7 @@ var (
 func newTransport(t preVoteTransport, where func(raft.ServerID, raft.ServerAddress) raft.ServerAddress, n *Node) *transport {
 	q := &transport{
 		preVoteTransport: t, resolve: where, snapshotsSent: &n.snapshotsSent, unreachable: &n.unreachable, progress: &n.progress, log: n.log,
-		closing: n.ctx, stillNeeded: n.stillNeeded, consumer: make(chan raft.RPC),
+		closing: n.ctx, stillNeeded: n.stillNeeded, terms: termCheck{own: n.ownTerm, log: n.log}, consumer: make(chan raft.RPC),
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.wg.Go(q.forward)
@@ -71,7 +71,11 @@ func (q *transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // AppendEntriesPipeline and the others dial the server where it is now.
 func (q *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
-	return q.preVoteTransport.AppendEntriesPipeline(id, q.resolve(id, to))
+	under, err := q.preVoteTransport.AppendEntriesPipeline(id, q.resolve(id, to))
+	if err != nil {
+		return nil, err
+	}
+	return newCheckedPipeline(under, func(term uint64) error { return q.terms.checkAnswer(id, term) }), nil
 }
 
 // AppendEntries is held while the server is not reached, see hold. Heartbeats
@@ -90,6 +94,9 @@ func (q *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *ra
 func (q *transport) appendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 	err := q.recordResult(id, q.preVoteTransport.AppendEntries(id, q.resolve(id, to), a, r))
 	if err == nil {
+		err = q.terms.checkAnswer(id, r.Term)
+	}
+	if err == nil {
 		q.snapshotsSent.recordAppend(id, a, r)
 	}
 	return err
@@ -105,14 +112,14 @@ func (q *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, a *raft
 	if err := q.recordResult(id, q.preVoteTransport.RequestVote(id, q.resolve(id, to), a, r)); err != nil {
 		return err
 	}
-	return believable(r.Term)
+	return q.terms.checkAnswer(id, r.Term)
 }
 
 func (q *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, a *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
 	if err := q.recordResult(id, q.preVoteTransport.RequestPreVote(id, q.resolve(id, to), a, r)); err != nil {
 		return err
 	}
-	return believable(r.Term)
+	return q.terms.checkAnswer(id, r.Term)
 }
 
 // InstallSnapshot is held like AppendEntries, until some of the snapshot was
@@ -128,6 +135,9 @@ func (q *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, a *
 	more, err := send()
 	if err != nil && more {
 		err = q.retryWhileNeeded(id, a.Term, err, send)
+	}
+	if err == nil {
+		err = q.terms.checkAnswer(id, r.Term)
 	}
 	if err == nil && r.Success {
 		q.snapshotsSent.recordSnapshot(id)
@@ -202,8 +212,7 @@ func (q *transport) forward() {
 	for {
 		select {
 		case rpc := <-in:
-			if err := believable(termOf(rpc.Command)); err != nil {
-				q.log.Error("a request of raft is refused: its sender is damaged", "error", err)
+			if err := q.terms.checkRequest(rpc.Command); err != nil {
 				rpc.Respond(nil, err)
 				continue
 			}
@@ -219,34 +228,6 @@ func (q *transport) forward() {
 			return
 		}
 	}
-}
-
-// maxTerm is the newest term that raft is told of. No cluster gets there by
-// elections; a term above comes of a server that is damaged, and raft would take it
-// over for good: behind the last number there is no next term to elect a leader in.
-const maxTerm = 1 << 62
-
-// believable refuses a term above maxTerm.
-func believable(term uint64) error {
-	if term > maxTerm {
-		return fmt.Errorf("term %d is none that a cluster can have come to", term)
-	}
-	return nil
-}
-
-// termOf is the term that a request of raft names; 0 if it names none.
-func termOf(command any) uint64 {
-	switch c := command.(type) {
-	case *raft.AppendEntriesRequest:
-		return c.Term
-	case *raft.RequestVoteRequest:
-		return c.Term
-	case *raft.RequestPreVoteRequest:
-		return c.Term
-	case *raft.InstallSnapshotRequest:
-		return c.Term
-	}
-	return 0
 }
 
 // inject hands raft a request as if it had come from outside, and waits for

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -102,6 +101,7 @@ func TestRequestsToAnUnreachablePeerAreHeld(t *testing.T) {
 				preVoteTransport: under, unreachable: &unreachablePeers{}, snapshotsSent: &snapshotsSent{}, log: slog.New(slog.DiscardHandler), closing: t.Context(),
 				resolve:     func(_ raft.ServerID, a raft.ServerAddress) raft.ServerAddress { return a },
 				stillNeeded: func(_ raft.ServerID, term uint64) bool { return term == 3 && time.Since(began) < c.lasts },
+				terms:       termCheck{own: func() uint64 { return 3 }},
 			}
 			var err error
 			var answered bool
@@ -149,58 +149,4 @@ func TestAHeldRequestIsWoken(t *testing.T) {
 			t.Errorf("after the end it goes on, at %v", time.Since(began))
 		}
 	})
-}
-
-// voter answers and asks with a term of its own making.
-type voter struct {
-	preVoteTransport
-	term     uint64
-	requests chan raft.RPC
-}
-
-func (v *voter) RequestVote(_ raft.ServerID, _ raft.ServerAddress, _ *raft.RequestVoteRequest, r *raft.RequestVoteResponse) error {
-	r.Term = v.term
-	return nil
-}
-
-func (v *voter) RequestPreVote(_ raft.ServerID, _ raft.ServerAddress, _ *raft.RequestPreVoteRequest, r *raft.RequestPreVoteResponse) error {
-	r.Term = v.term
-	return nil
-}
-
-func (v *voter) Consumer() <-chan raft.RPC { return v.requests }
-func (v *voter) Close() error              { return nil }
-
-// A term behind which there is none is taken from nobody: raft would keep it, and never elect a leader again.
-func TestATermThatCannotBeIsRefused(t *testing.T) {
-	t.Parallel()
-	for term, taken := range map[uint64]bool{0: true, 7: true, maxTerm: true, maxTerm + 1: false, math.MaxUint64: false} {
-		v := &voter{term: term, requests: make(chan raft.RPC)}
-		q := newTransport(v, func(_ raft.ServerID, a raft.ServerAddress) raft.ServerAddress { return a }, &Node{ctx: t.Context(), log: slog.New(slog.DiscardHandler)})
-		if err := q.RequestVote("n2/a", "n2:1", &raft.RequestVoteRequest{}, &raft.RequestVoteResponse{}); (err == nil) != taken {
-			t.Errorf("a vote of term %d: %v", term, err)
-		}
-		if err := q.RequestPreVote("n2/a", "n2:1", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}); (err == nil) != taken {
-			t.Errorf("a promise of a vote of term %d: %v", term, err)
-		}
-		for _, request := range []any{
-			&raft.AppendEntriesRequest{Term: term}, &raft.RequestVoteRequest{Term: term}, &raft.RequestPreVoteRequest{Term: term}, &raft.InstallSnapshotRequest{Term: term},
-		} {
-			answer := make(chan raft.RPCResponse, 1)
-			v.requests <- raft.RPC{Command: request, RespChan: answer}
-			select {
-			case rpc := <-q.Consumer():
-				if !taken {
-					t.Errorf("%T of term %d reaches raft", rpc.Command, term)
-				}
-			case a := <-answer:
-				if taken || a.Error == nil {
-					t.Errorf("%T of term %d is answered %v", request, term, a.Error)
-				}
-			}
-		}
-		if err := q.Close(); err != nil {
-			t.Error(err)
-		}
-	}
 }
