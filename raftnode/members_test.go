@@ -524,6 +524,40 @@ func TestChangesAreForOneConfiguration(t *testing.T) {
 	})
 }
 
+// A change of which one step is done and the next is not is told as unknown, not as refused: the old server of a
+// coordinator that comes back with an empty disk is removed, and then its leader no longer leads.
+func TestAChangeThatIsHalfDoneIsUnknown(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
+		defer func() { stopAll(all) }()
+		leader, others := leaderOf(t, all)
+		others[1].stop()
+		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
+		back := w.addServer(others[1].cfg.ID)
+		all = append(all, back)
+		steps := 0
+		leader.OnConfigChange(func(context.Context) {
+			steps++
+			err := raftnode.Raft(leader.Node).LeadershipTransferToServer(raft.ServerID(others[0].ServerID()), raft.ServerAddress(others[0].addr)).Error()
+			if err != nil {
+				t.Errorf("hand over: %v", err)
+			}
+		})
+		index := leader.ConfigIndex()
+		_, err := leader.Node.AddMember(background, back.addr, false, raftnode.MemberChange{ConfigIndex: index})
+		if wire.CodeOf(err) != wire.CodeUnknown || !strings.Contains(err.Error(), "one step of the change is done") {
+			t.Fatalf("half a change: %v, want unknown", err)
+		}
+		if now := leader.ConfigIndex(); steps != 1 || now == index {
+			t.Errorf("%d steps were done, and the configuration is that of %d, it was that of %d", steps, now, index)
+		}
+		if _, err := leader.AddMember(background, back.addr, false); err != nil {
+			t.Errorf("what is missing, ordered again: %v", err)
+		}
+	})
+}
+
 // A configuration's index outlives a restart from a snapshot.
 func TestConfigIndexOutlivesARestart(t *testing.T) {
 	t.Parallel()

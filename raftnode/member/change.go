@@ -13,13 +13,33 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// configChange is one order that this server carries out as the leader, in one step of the
-// configuration or two.
+// configChange is one order that this server carries out as the leader, in one step or
+// two: of the configuration, or a server that is told its role before it.
 type configChange struct {
 	*Manager
-	prev  uint64 // the index that the configuration must have for the next step; 0: any
-	index uint64 // that it has after the last one; 0: nothing was changed
-	force bool   // also where too few voters are left that can be reached
+	prev    uint64 // the index that the configuration must have for the next step; 0: any
+	index   uint64 // that it has after the last one; 0: nothing was changed
+	roleSet bool   // a server took note of a new role
+	force   bool   // also where too few voters are left that can be reached
+}
+
+// outcome is the error of the order. After a step that was done nothing that stops the
+// next one is told as a refusal, which promises that nothing has happened; nor is the
+// order begun anew, for a configuration that is gone by then.
+func (c *configChange) outcome(err error) error {
+	if err == nil || c.index == 0 && !c.roleSet || wire.CodeOf(err) == wire.CodeUnknown {
+		return err
+	}
+	return wire.Refuse(wire.CodeUnknown, "one step of the change is done and the next is not: look at the members, and order again what is missing: %v", err)
+}
+
+// setRole is assignRole as a step of the order.
+func (c *configChange) setRole(ctx context.Context, addr, serverID string, nonVoter bool) error {
+	if err := c.assignRole(ctx, addr, serverID, nonVoter); err != nil {
+		return err
+	}
+	c.roleSet = true
+	return nil
 }
 
 // await waits for one step.
@@ -112,7 +132,7 @@ func (c *configChange) inviteMember(ctx context.Context, addr string, nonVoter b
 		return "", wire.Refuse(wire.CodeConflict, "%s at %s belongs to another cluster, %s", h.ServerID, addr, h.Cluster)
 	}
 	if nonVoter != h.NonVoter && h.ServerID != c.serverID {
-		if err := c.assignRole(ctx, h.Address, h.ServerID, nonVoter); err != nil {
+		if err := c.setRole(ctx, h.Address, h.ServerID, nonVoter); err != nil {
 			return "", err
 		}
 	}
@@ -182,7 +202,7 @@ func (c *configChange) promoteMember(ctx context.Context, id string) error {
 		return wire.Refuse(wire.CodeConflict, "%s does not answer: a vote of its own would only be missing", id)
 	}
 	addr, _ := c.addresses.lookup(string(s.ID))
-	if err := c.assignRole(ctx, addr, string(s.ID), false); err != nil {
+	if err := c.setRole(ctx, addr, string(s.ID), false); err != nil {
 		return err
 	}
 	c.log.Info("a member gets a vote", "server", s.ID)
@@ -201,7 +221,7 @@ func (c *configChange) demoteMember(ctx context.Context, id string) error {
 		return err
 	}
 	addr, _ := c.addresses.lookup(string(s.ID))
-	if err := c.assignRole(ctx, addr, string(s.ID), true); err != nil {
+	if err := c.setRole(ctx, addr, string(s.ID), true); err != nil {
 		return err
 	}
 	c.log.Info("a member loses its vote", "server", s.ID)

@@ -187,7 +187,7 @@ func (m *Manager) executeChange(ctx context.Context, o membershipRequest) (done 
 		err = wire.Invalid("op", "unknown order %q", o.Op)
 	}
 	if err != nil {
-		return done, err
+		return done, c.outcome(err)
 	}
 	done.Cluster, done.Index = m.identity.Cluster(), max(c.index, m.host.ConfigIndex())
 	if s, ok := m.Server(id); ok {
