@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 )
@@ -66,7 +67,24 @@ func replaceByCopy(path string) error {
 	if size >= old { // nothing was free
 		return os.Remove(partial)
 	}
+	if err := copyOwner(partial, path); err != nil {
+		return errors.Join(fmt.Errorf("%s: nothing was changed: %w", path, err), os.Remove(partial))
+	}
 	return os.Rename(partial, path)
+}
+
+// copyOwner gives a file the owner, the group and the mode of another. Who runs this is not
+// always who runs the coordinator, which could not open a file of root's.
+func copyOwner(path, from string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: no owner is told", from)
+	}
+	return errors.Join(os.Chown(path, int(owner.Uid), int(owner.Gid)), os.Chmod(path, info.Mode().Perm()))
 }
 
 // copyBolt writes what is in a file into another one, to the disk.

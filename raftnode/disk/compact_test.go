@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -72,9 +73,29 @@ func TestCompact(t *testing.T) {
 	if err := os.WriteFile(path+compactSuffix, []byte("half a copy"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 { // who runs this is another than who runs the coordinator
+		if err := os.Chown(path, 1234, 5678); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	before, after, err := Compact(dir)
 	if err != nil || after*4 > before {
 		t.Fatalf("from %d to %d bytes, %v", before, after, err)
+	}
+	is, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, now := was.Sys().(*syscall.Stat_t), is.Sys().(*syscall.Stat_t)
+	if os.SameFile(was, is) || is.Mode() != was.Mode() || now.Uid != owner.Uid || now.Gid != owner.Gid {
+		t.Errorf("a file %v of %d:%d became one %v of %d:%d", was.Mode(), owner.Uid, owner.Gid, is.Mode(), now.Uid, now.Gid)
 	}
 	if again, same, err := Compact(dir); err != nil || again != after || same != after {
 		t.Errorf("a second time from %d to %d bytes, %v; want %d as it is", again, same, err, after)
