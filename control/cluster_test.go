@@ -29,6 +29,7 @@ type testCluster struct {
 	mu          sync.Mutex
 	index       uint64
 	proposeErr  error           // of the next proposals
+	proposeErrs []error         // of the next proposals, one each, before that
 	unreachable map[string]bool // coordinators that are not reached
 	nodes       map[string]*testNode
 	// lagging are coordinators whose view stays as it is until they write or read
@@ -181,6 +182,13 @@ func (w *testCluster) failProposals(err error) {
 	w.proposeErr = err
 }
 
+// failNextProposals fails as many proposals as there are errors, each with its own.
+func (w *testCluster) failNextProposals(errs ...error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.proposeErrs = errs
+}
+
 func (w *testCluster) outOfTouch(id string, out bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -211,6 +219,9 @@ var _ control.Replica = replica{}
 func (s replica) Propose(_ context.Context, command []byte) (uint64, any, error) {
 	s.cluster.mu.Lock()
 	fail := s.cluster.proposeErr
+	if once := s.cluster.proposeErrs; len(once) > 0 {
+		fail, s.cluster.proposeErrs = once[0], once[1:]
+	}
 	s.cluster.mu.Unlock()
 	if fail != nil {
 		return 0, nil, fail

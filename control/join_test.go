@@ -241,6 +241,13 @@ func TestJoinTokenTroubles(t *testing.T) {
 		refused(t, err, wire.CodeUnknown, "try it once more")
 		w.failProposals(nil)
 
+		// It may have taken it, and what the next try is told does not take that back.
+		for _, next := range []error{wire.NotTried("no leader"), wire.Refuse(wire.CodeBusy, "too many"), wire.Refuse(wire.CodeUnauthorized, "was used")} {
+			w.failNextProposals(wire.Unknown(errors.New("the leader is gone")), next)
+			_, err = n2.joinBy(t, made.Token, csr)
+			refused(t, err, wire.CodeUnknown, "try it once more")
+		}
+
 		// The authority was changed: not signed, not used up.
 		signer.trusted[sha256.Sum256(ca.Certificate().Raw)] = false
 		_, err = n2.joinBy(t, made.Token, csr)

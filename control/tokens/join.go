@@ -189,10 +189,8 @@ func (k *Tokens) useUp(ctx context.Context, row access.Invitation, remote string
 		}
 		unknown = true
 	}
-	switch code := wire.CodeOf(err); {
-	case code == wire.CodeUnknown, code == wire.CodeUnavailable && unknown:
+	if unknown && err != nil { // what the last try was told says nothing of those before
 		return wire.Unknown(err)
-	default:
-		return err
 	}
+	return err
 }
