@@ -3,54 +3,46 @@ package integration_test
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/folkmoot/folkmoot/client"
 )
 
 // secured is one coordinator whose REST speaks TLS.
-type secured struct {
-	*process
-	roots *x509.CertPool
-	token string
-}
+type secured struct{ *process }
 
 // startSecured starts one that asks for a token, too.
-func startSecured(t *testing.T) *secured {
+func startSecured(t *testing.T) secured {
 	t.Helper()
 	dir := t.TempDir()
 	c := &cluster{t: t, dir: t.TempDir()}
 	c.ctl(0, "ca", "init", "--cluster", "lab", "--dir", dir)
 	c.ctl(0, "ca", "issue", "--dir", dir, "--id", "n8", "--hosts", "127.0.0.1", "--out", filepath.Join(dir, "n8"))
-	s := &secured{token: "operator-" + strings.Repeat("0123456789abcdef", 3), roots: x509.NewCertPool()}
-	file := filepath.Join(dir, "token")
-	if err := os.WriteFile(file, []byte(s.token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	pem, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	trust, err := client.LoadTLS(filepath.Join(dir, "ca.pem"), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.roots.AppendCertsFromPEM(pem)
 	free := ports(t, 3)
-	s.process = c.prepare("n8", free[0], free[1], free[2], "--token-file", file,
+	p := c.prepare("n8", free[0], free[1], free[2],
 		"--http-cert", filepath.Join(dir, "n8", "cert.pem"), "--http-key", filepath.Join(dir, "n8", "key.pem"))
-	s.start()
-	return s
+	p.asksForToken(operatorToken)
+	p.tls = trust
+	p.start()
+	c.waitHealthy(1)
+	return secured{p}
 }
 
 // dials opens a TLS connection that offers protocols.
-func (s *secured) dials(t *testing.T, offered ...string) (*tls.Conn, error) {
+func (s secured) dials(t *testing.T, offered ...string) (*tls.Conn, error) {
 	t.Helper()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", s.http, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: offered})
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", s.http, &tls.Config{RootCAs: s.tls.RootCAs, NextProtos: offered})
 	if err == nil {
 		_ = conn.SetDeadline(time.Now().Add(patience))
 	}
@@ -58,9 +50,9 @@ func (s *secured) dials(t *testing.T, offered ...string) (*tls.Conn, error) {
 }
 
 // serves answers a client that does nothing wrong.
-func (s *secured) serves(t *testing.T) {
+func (s secured) serves(t *testing.T) {
 	t.Helper()
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots}, DisableKeepAlives: true, ForceAttemptHTTP2: true}, Timeout: patience}
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: s.tls.Clone(), DisableKeepAlives: true, ForceAttemptHTTP2: true}, Timeout: patience}
 	for _, token := range []string{s.token, ""} {
 		rq, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.http+"/v1/leader", nil)
 		if err != nil {
@@ -123,20 +115,13 @@ func http2Floods() map[string][]byte {
 func TestAbuseOfHTTP2(t *testing.T) {
 	t.Parallel()
 	s := startSecured(t)
-	eventually(t, "the coordinator to lead", func(ctx ctx) error {
-		leads, err := s.metric(ctx, "folkmoot_is_leader")
-		if err == nil && leads != 1 {
-			err = errors.New("it does not lead yet")
-		}
-		return err
-	})
 	laptop := &cluster{t: t, dir: t.TempDir()}
 	free := ports(t, 3)
 	plainly := laptop.prepare("n9", free[0], free[1], free[2])
 	plainly.start()
 	laptop.waitHealthy(1)
 	s.serves(t)
-	before := s.use()
+	s.before = s.use()
 	if conn, err := s.dials(t, "h2"); err == nil {
 		if got := conn.ConnectionState().NegotiatedProtocol; got != "" {
 			t.Errorf("%s was agreed on", got)
@@ -180,11 +165,5 @@ func TestAbuseOfHTTP2(t *testing.T) {
 	if upgrade.status != http.StatusOK {
 		t.Errorf("an upgrade to h2c is answered %d", upgrade.status)
 	}
-	eventually(t, "it to hold what it held", func(ctx) error {
-		if now := s.use(); now.files > before.files+10 || now.goroutines > before.goroutines+25 || now.heap > maxHeap {
-			t.Logf("%+v, it had %+v", now, before)
-			return io.ErrNoProgress
-		}
-		return nil
-	})
+	s.holdsWhatItHeld(10, 25)
 }

@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -36,9 +35,8 @@ type impostor struct {
 func TestAbuseByADamagedMember(t *testing.T) {
 	t.Parallel()
 	m := newImpostor(t)
-	held := map[*process]use{}
 	for _, p := range m.nodes[:2] {
-		held[p] = p.use()
+		p.before = p.use()
 	}
 	for what, row := range m.rows() {
 		if !t.Run(what, func(t *testing.T) {
@@ -51,12 +49,7 @@ func TestAbuseByADamagedMember(t *testing.T) {
 		}
 	}
 	for _, p := range m.nodes[:2] {
-		eventually(t, p.name+" to hold what it held", func(context.Context) error {
-			if now, before := p.use(), held[p]; now.files > before.files+10 || now.goroutines > before.goroutines+25 || now.heap > maxHeap {
-				return fmt.Errorf("%+v, it had %+v", now, before)
-			}
-			return nil
-		})
+		p.holdsWhatItHeld(10, 25)
 	}
 	m.nodes[2].start()
 	m.waitHealthy(3)

@@ -99,12 +99,7 @@ func TestAbuseByScripts(t *testing.T) {
 	t.Parallel()
 	a := newCluster(t, 1)
 	p := a.nodes[0]
-	p.token = "operator-" + strings.Repeat("0123456789abcdef", 3)
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(p.token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.args = append(p.args, "--token-file", file)
+	p.asksForToken(operatorToken)
 	p.start()
 	a.waitHealthy(1)
 	api := p.api()
@@ -138,7 +133,7 @@ func TestAbuseByScripts(t *testing.T) {
 	t.Cleanup(w.end)
 	w.start()
 	a.haveWorkers(1)
-	before := p.use()
+	p.before = p.use()
 	rows := scripts(worker.Token)
 	for what, row := range rows { // all at once, as they would come
 		limit := patience
@@ -183,12 +178,7 @@ func TestAbuseByScripts(t *testing.T) {
 	next := a.submit(p, wire.SubmitJob{Runtime: "sh", Script: "echo 1", Items: numbers(4)})
 	a.ended(next.ID, "done")
 	noProcess(t, marker)
-	eventually(t, "the coordinator to hold what it held", func(ctx) error {
-		if now := p.use(); now.files > before.files+20 || now.goroutines > before.goroutines+50 || now.heap > maxHeap {
-			return fmt.Errorf("%+v, it had %+v", now, before)
-		}
-		return nil
-	})
+	p.holdsWhatItHeld(20, 50)
 	size := int64(0)
 	_ = filepath.Walk(filepath.Join(p.data, "joblogs"), func(_ string, info os.FileInfo, err error) error {
 		if err == nil && !info.IsDir() {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,13 +69,9 @@ func TestAbuse(t *testing.T) {
 // newAttack starts the victims.
 func newAttack(t *testing.T) *attack {
 	t.Helper()
-	a := &attack{T: t, token: "operator-" + strings.Repeat("0123456789abcdef", 3)}
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("# the operator's\n"+a.token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a := &attack{T: t, token: operatorToken}
 	// A leader that is lost here is lost by what is thrown, not by a machine that is busy.
-	a.c = newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s", "--token-file", file)
+	a.c = newCluster(t, 3, "--heartbeat-timeout", "5s", "--election-timeout", "5s")
 	a.n1, a.leco = a.c.nodes[0], ports(t, 1)[0]
 	a.n1.args = append(a.n1.args, "--leco-addr", a.leco)
 	laptop := &cluster{t: t, dir: t.TempDir()}
@@ -84,7 +79,7 @@ func newAttack(t *testing.T) *attack {
 	a.laptop = laptop.prepare("n9", free[0], free[1], free[2])
 	for _, p := range append(a.c.nodes, a.laptop) {
 		if p != a.laptop {
-			p.token = a.token
+			p.asksForToken(a.token)
 		}
 		p.start()
 	}
@@ -133,13 +128,7 @@ func (a *attack) state() (s string) {
 func (a *attack) nothingIsLeft() {
 	a.Helper()
 	for _, p := range append(a.c.nodes, a.laptop) {
-		eventually(a.T, p.name+" to hold what it held", func(context.Context) error {
-			if now := p.use(); now.files > p.before.files+10 || now.goroutines > p.before.goroutines+25 || now.heap > maxHeap {
-				return fmt.Errorf("%d files, %d goroutines, %d MB; it had %d, %d, %d", now.files, now.goroutines, now.heap>>20,
-					p.before.files, p.before.goroutines, p.before.heap>>20)
-			}
-			return nil
-		})
+		p.holdsWhatItHeld(10, 25)
 		for _, secret := range a.secret {
 			if strings.Contains(p.log.String(), secret) {
 				a.Errorf("%s has logged a secret: %s", p.name, around(p.log.String(), secret))

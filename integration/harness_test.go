@@ -145,6 +145,22 @@ func (c *cluster) prepare(id, http, peer, ops string, extra ...string) *process 
 	return p
 }
 
+// operatorToken may do everything at a coordinator that asks for it.
+const operatorToken = "operator-0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// asksForToken has a coordinator that is not started yet ask for one of these tokens, by a file of its own. Its clients
+// send the first.
+func (p *process) asksForToken(tokens ...string) (file string) {
+	p.t.Helper()
+	file = filepath.Join(p.t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("# the operator's\n"+strings.Join(tokens, "\n")+"\n"), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.token = tokens[0]
+	p.args = append(p.args, "--token-file", file)
+	return file
+}
+
 // worker starts a worker process that signs in at the given coordinators.
 func (c *cluster) worker(name string, slots int, at ...*process) *process {
 	c.t.Helper()

@@ -96,6 +96,17 @@ func (p *process) use() (u use) {
 	return u
 }
 
+// holdsWhatItHeld waits until a coordinator holds no more than it did before, but for so many files and goroutines.
+func (p *process) holdsWhatItHeld(files, goroutines int) {
+	p.t.Helper()
+	eventually(p.t, p.name+" to hold what it held", func(ctx) error {
+		if now := p.use(); now.files > p.before.files+files || now.goroutines > p.before.goroutines+goroutines || now.heap > maxHeap {
+			return fmt.Errorf("%+v, it had %+v", now, p.before)
+		}
+		return nil
+	})
+}
+
 // A coordinator that may open few files keeps enough of them for the cluster,
 // however many connections say nothing.
 func TestStormFewOpenFiles(t *testing.T) {

@@ -19,24 +19,23 @@ import (
 // tlsCluster is a cluster with TLS and tokens, of which n1 alone has the authority's key.
 type tlsCluster struct {
 	*cluster
-	ca, token string // the directory of the authority, and the file of the operator's token
+	ca, token string // the directory of the authority, and a file with the operator's token
 }
 
 // startTLSCluster starts three coordinators.
 func startTLSCluster(t *testing.T) *tlsCluster {
 	t.Helper()
 	dir := t.TempDir()
-	s := &tlsCluster{ca: filepath.Join(dir, "ca"), token: filepath.Join(dir, "token")}
+	s := &tlsCluster{ca: filepath.Join(dir, "ca")}
 	s.cluster = newCluster(t, 3)
 	c := s.cluster
 	s.ctl(0, "ca", "init", "--cluster", "lab", "--dir", s.ca)
 	secret := strings.TrimSpace(s.ctl(0, "tokens", "new"))
-	must(t, os.WriteFile(s.token, []byte(secret+"\n"), 0o600))
 	trust, err := client.LoadTLS(filepath.Join(s.ca, "ca.pem"), "", "")
 	must(t, err)
 	for i, p := range c.nodes {
-		p.args = append(p.args, "--tls-dir", s.tls(p.name), "--token-file", s.token)
-		p.token, p.tls = secret, trust
+		p.args = append(p.args, "--tls-dir", s.tls(p.name))
+		p.tls, s.token = trust, p.asksForToken(secret)
 		if i > 0 {
 			s.ctl(0, "ca", "issue", "--dir", s.ca, "--id", p.name, "--out", s.tls(p.name))
 			continue
@@ -115,8 +114,9 @@ func TestJoinTokens(t *testing.T) {
 	says(s.request(1, n1, file, "n4", again), "was used")
 	says(s.request(1, n2, file, "n4", again), "was used")
 
-	n4 := s.join("n4", "--tls-dir", s.tls("n4"), "--token-file", s.token)
-	n4.token, n4.tls = n1.token, n1.tls
+	n4 := s.join("n4", "--tls-dir", s.tls("n4"))
+	n4.asksForToken(n1.token)
+	n4.tls = n1.tls
 	n4.start()
 	eventually(t, "n4 is a healthy member", func(ctx context.Context) error {
 		m, _, err := n2.api().Members(ctx, client.Read{})

@@ -37,7 +37,7 @@ func TestWhatGoesOnByATokenEndsWithIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.startWorker(t, "stays", l.operator, l.nodes[2])
+		l.startWorker(t, "stays", operatorToken, l.nodes[2])
 		l.workers("n2.leaves", "n3.stays")
 		meta, err := l.nodes[0].api().RevokeToken(t.Context(), made.ID)
 		if err != nil {
@@ -73,7 +73,7 @@ func TestWhatGoesOnByATokenEndsWithIt(t *testing.T) {
 		t.Parallel()
 		on := l.begin(t, "file", l.second)
 		on.kind = "expired" // of which the log knows no more
-		if err := os.WriteFile(l.file, []byte(l.operator+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(l.file, []byte(operatorToken+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		on.ended(l, time.Now())
@@ -83,25 +83,19 @@ func TestWhatGoesOnByATokenEndsWithIt(t *testing.T) {
 // locked is a cluster that asks for tokens, each coordinator by a file of its own; of n2's the second line is another.
 type locked struct {
 	*cluster
-	operator, second string
-	file             string // n2's
+	second string
+	file   string // n2's
 }
 
 func newLocked(t *testing.T) *locked {
 	t.Helper()
-	l := &locked{cluster: newCluster(t, 3, steadyLeader...), operator: "operator-" + strings.Repeat("0123456789abcdef", 3), second: "second-" + strings.Repeat("fedcba9876543210", 3)}
+	l := &locked{cluster: newCluster(t, 3, steadyLeader...), second: "second-" + strings.Repeat("fedcba9876543210", 3)}
 	for _, p := range l.nodes {
-		file := filepath.Join(t.TempDir(), "token")
-		lines := l.operator + "\n"
 		if p.name == "n2" {
-			l.file = file
-			lines += l.second + "\n"
+			l.file = p.asksForToken(operatorToken, l.second)
+		} else {
+			p.asksForToken(operatorToken)
 		}
-		if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p.token = l.operator
-		p.args = append(p.args, "--token-file", file)
 		p.start()
 	}
 	l.waitHealthy(3)
