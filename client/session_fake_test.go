@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,8 @@ type fakeCoordinator struct {
 	addr            string
 	down            bool          // takes no connection
 	silent          bool          // reads everything and writes nothing
-	delay           time.Duration // until a ping or a sign-out is answered
+	delay           time.Duration // until a ping, a sign-out or a subscription is answered
+	forbidden       string        // a topic that nobody may watch here
 	unauthenticated int           // messages answered "sign in first"
 	attempts        []uint64      // of the sign-ins asked for
 	refuse          *wire.Error   // what the next sign-in is answered
@@ -273,12 +275,17 @@ func (v *fakeConn) handle(m *wire.Message) {
 		return
 	}
 	if m.To == wire.Coordinator {
+		if topic := v.coordinator.forbidden; topic != "" && rq.Method == "subscribe" && bytes.Contains(rq.Params, []byte(`"`+topic+`"`)) {
+			e := wire.Refuse(wire.CodeForbidden, "news of %s are not for you", topic)
+			v.sendContent(m.Conversation, 0, map[string]any{"id": 1, "error": map[string]any{"code": -32000, "message": e.Message, "data": e}})
+			return
+		}
 		result := v.call(m, rq.Method, rq.Params)
 		answer := func() {
 			v.sendContent(m.Conversation, 0, map[string]any{"id": 1, "result": result})
 			v.notify()
 		}
-		if rq.Method == "sign_out" {
+		if rq.Method == "sign_out" || rq.Method == "subscribe" {
 			v.delayed(answer)
 		} else {
 			answer()

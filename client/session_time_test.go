@@ -281,6 +281,57 @@ func TestSessionWatchesDoNotDisturbEachOther(t *testing.T) {
 	}
 }
 
+// A watch that is refused fails alone: neither another one that is asked for at the same moment, nor the connection.
+func TestARefusedWatchFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeCluster(t, 10*time.Second, "a")
+		w.change("a", func(s *fakeCoordinator) { s.forbidden, s.delay = wire.TopicJob, time.Second })
+		gui := w.signIn("gui", client.Component{})
+		errs := map[string]chan error{}
+		for _, topic := range []string{wire.TopicMember, wire.TopicComponent, wire.TopicJob, wire.TopicLock} {
+			errs[topic] = make(chan error, 1)
+		}
+		watch := func(topics ...string) {
+			for _, topic := range topics {
+				go func() {
+					_, err := gui.Watch(t.Context(), topic)
+					errs[topic] <- err
+				}()
+				synctest.Wait() // the first is asked for, and the others wait for their turn
+			}
+		}
+		watch(wire.TopicMember, wire.TopicComponent, wire.TopicJob)
+		for _, topic := range []string{wire.TopicMember, wire.TopicComponent} {
+			if err := <-errs[topic]; err != nil {
+				t.Errorf("%s, which is allowed: %v", topic, err)
+			}
+		}
+		if err := <-errs[wire.TopicJob]; wire.CodeOf(err) != wire.CodeForbidden {
+			t.Errorf("%s, which is not: %v", wire.TopicJob, err)
+		}
+
+		// Nor is one that waits for its turn asked for with the others when the connection is a new one.
+		w.change("a", func(s *fakeCoordinator) { s.delay, s.attempts = time.Minute, nil })
+		watch(wire.TopicLock, wire.TopicJob)
+		w.change("a", func(s *fakeCoordinator) { s.delay = 0 })
+		w.kick("a")
+		if err := <-errs[wire.TopicLock]; err != nil {
+			t.Errorf("%s, which is allowed, over a new connection: %v", wire.TopicLock, err)
+		}
+		if err := <-errs[wire.TopicJob]; wire.CodeOf(err) != wire.CodeForbidden {
+			t.Errorf("%s, which is not, over a new connection: %v", wire.TopicJob, err)
+		}
+		time.Sleep(time.Minute)
+		w.change("a", func(s *fakeCoordinator) {
+			if len(s.attempts) != 1 {
+				t.Errorf("the connection was made %d times anew, want once", len(s.attempts))
+			}
+		})
+		closed(t, gui)
+		w.stop()
+	})
+}
+
 // A sign-in that may have been taken is not said to be untried.
 func TestSessionSignInOutcomes(t *testing.T) {
 	for want, set := range map[wire.Code]func(*fakeCoordinator){

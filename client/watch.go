@@ -40,9 +40,10 @@ func (e event) after(o event) bool { return e.index > o.index || e.index == o.in
 
 // watch is one caller of Watch.
 type watch struct {
-	topics map[string]bool
-	events chan wire.Event
-	lagged chan string // capacity 1: where the events go on
+	topics   map[string]bool
+	events   chan wire.Event
+	lagged   chan string // capacity 1: where the events go on
+	accepted bool        // the subscription has brought its topics once; guarded by the watches' mu
 }
 
 // place is one in the feed of a cluster, as a coordinator sends it.
@@ -73,7 +74,7 @@ func (n *Session) Watch(ctx context.Context, topics ...string) (iter.Seq2[wire.E
 	}
 	s.all[w] = true
 	s.mu.Unlock()
-	if err := s.subscribe(ctx, n); err != nil {
+	if err := s.subscribe(ctx, n, w); err != nil {
 		s.remove(n, w)
 		return nil, err
 	}
@@ -144,11 +145,14 @@ func (s *watches) acquire(ctx context.Context) error {
 
 func (s *watches) release() { <-s.lock }
 
-// wanted are the topics of all watches; mu is held.
-func (s *watches) wanted() map[string]bool {
+// wanted are the topics of the watches that were accepted, and of own: one that is refused must not fail the others.
+// mu is held.
+func (s *watches) wanted(own *watch) map[string]bool {
 	all := map[string]bool{}
 	for w := range s.all {
-		maps.Copy(all, w.topics)
+		if w.accepted || w == own {
+			maps.Copy(all, w.topics)
+		}
 	}
 	return all
 }
@@ -163,8 +167,9 @@ func (s *watches) covers(topics map[string]bool) bool {
 	return s.live
 }
 
-// subscribe asks for events, behind the last event if there was one, until the connection of now brings them.
-func (s *watches) subscribe(ctx context.Context, n *Session) error {
+// subscribe asks for events, behind the last event if there was one, until the connection of now brings them: those of the
+// watches that were accepted, and of own, which is one from then on; own may be nil.
+func (s *watches) subscribe(ctx context.Context, n *Session, own *watch) error {
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if err := s.acquire(ctx); err != nil {
@@ -173,8 +178,11 @@ func (s *watches) subscribe(ctx context.Context, n *Session) error {
 	defer s.release()
 	for {
 		s.mu.Lock()
-		want := s.wanted()
+		want := s.wanted(own)
 		if len(want) == 0 || s.covers(want) {
+			if own != nil {
+				own.accepted = true
+			}
 			s.mu.Unlock()
 			return nil
 		}
@@ -220,7 +228,7 @@ func (s *watches) onSubscribed(m *wire.Message) {
 func (s *watches) resume(n *Session, l *link) {
 	s.mu.Lock()
 	s.live = false
-	again := len(s.all) > 0
+	again := len(s.wanted(nil)) > 0 // one that waits for its answer asks itself
 	s.mu.Unlock()
 	if !again {
 		return
@@ -228,7 +236,7 @@ func (s *watches) resume(n *Session, l *link) {
 	n.start(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		defer cancel()
-		if err := s.subscribe(ctx, n); err != nil && n.ctx.Err() == nil {
+		if err := s.subscribe(ctx, n, nil); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("not subscribed again", "error", err)
 			l.close() // the next connection may do better
 		}

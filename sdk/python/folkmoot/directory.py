@@ -88,6 +88,7 @@ class Watch:
     def __init__(self, topics: FrozenSet[str], on_close: Callable[[Watch], None]) -> None:
         self.topics = topics
         self.index = 0  #: of the state the news begins after
+        self._accepted = False  # by the subscription, once
         self._on_close = on_close
         self._queue: Deque[Event] = deque()
         self._changed = asyncio.Event()

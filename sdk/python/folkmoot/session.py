@@ -305,15 +305,19 @@ class Session:
         watch = Watch(frozenset(topics), self._unwatch)
         self._watches.add(watch)
         try:
-            watch.index = await self._subscribe()
+            watch.index = await self._subscribe(watch)
         except BaseException:
             self._watches.discard(watch)
             raise
         return watch
 
-    async def _subscribe(self) -> int:
+    async def _subscribe(self, own: Optional[Watch] = None) -> int:
+        """Asks for the news of the watches that were accepted and of own: one that is refused fails alone."""
         async with self._subscribe_lock:
-            params: Dict[str, Any] = {"topics": sorted({t for w in self._watches for t in w.topics})}
+            wanted = [w for w in self._watches if w._accepted or w is own]
+            if not wanted:
+                return 0
+            params: Dict[str, Any] = {"topics": sorted({t for w in wanted for t in w.topics})}
             if self._watch_position:
                 params["after"] = self._watch_position
                 if self._watch_cluster:
@@ -327,6 +331,8 @@ class Session:
                 self._watch_asked = b""
                 raise
             self._watch_conversation, self._watch_asked = conversation, b""
+            if own is not None:
+                own._accepted = True
             at = subscribed.get("at", "")
             if not self._watch_position:
                 self._watch_position, self._watch_cluster = at, subscribed.get("cluster", "")

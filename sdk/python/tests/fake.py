@@ -180,6 +180,7 @@ class Coordinator:
         self.slow = 0.0  # seconds it takes to read one frame
         self.no_outcomes = False
         self.sign_out_delay = 0.0  # seconds until a sign-out is answered
+        self.forbidden = ""  # a topic that nobody may watch here
         self.outcome: Optional[Refusal] = None  # of every message
         self.unavailable = 0  # so many sign-ins are not tried
         self.conflicts = 0  # so many sign-ins are refused
@@ -362,6 +363,8 @@ class Peer:
                 "coordinators": [{"id": c.id, "namespace": c.id, "address": c.address} for c in cluster.coordinators]
             }
         if method == "subscribe":
+            if self.home.forbidden in p["topics"]:
+                raise Refusal("forbidden", f"news of {self.home.forbidden} are not for you")
             self.subscribed = (m.conversation, p.get("topics", ["component"]))
             self.last_event = int(p["after"].partition(".")[0]) if "after" in p else cluster.index
             return {"at": f"{self.last_event}.0"}

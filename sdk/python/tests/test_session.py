@@ -424,6 +424,19 @@ class Moves(Base):
             lagged = await watch.next(5)
             self.assertEqual((lagged.kind, lagged.index), ("lagged", 900))
 
+    async def test_a_refused_watch_fails_alone(self) -> None:
+        self.cluster.at("n1").forbidden = "job"
+        gui = await self.sign_in("gui")
+        topics = "member", "component", "job"
+        ends = await asyncio.gather(*(gui.watch(topic) for topic in topics), return_exceptions=True)
+        refused = [topic for topic, end in zip(topics, ends) if isinstance(end, BaseException)]
+        self.assertEqual(refused, ["job"])
+        self.assertIsInstance(ends[2], folkmoot.Refused)
+        await self.sign_in("a")
+        watch = ends[1]
+        assert isinstance(watch, folkmoot.Watch)
+        self.assertEqual((await watch.next(5)).key, "n1.a")
+
     async def test_lists_come_in_pages(self) -> None:
         for name in "abcde":
             await self.sign_in(name)
