@@ -14,6 +14,9 @@ import (
 // KindAnchor is the kind of Anchoring, and the name of the table of anchors in a snapshot.
 const KindAnchor = "audit.anchor"
 
+// Level is the level of the cluster from which on there are anchors in the state.
+const Level = 2
+
 // Anchors that are kept. They are rules of the log: every binary must keep the same.
 const (
 	KeptAnchors      = 64  // for each coordinator: the newest, and what shows that a trail was begun anew

@@ -49,7 +49,7 @@ var catalogue = map[string]command{
 	registry.KindExpire:   tableHandler(1, (*txn).registry, (*registry.Table).Expire),
 	registry.KindRemove:   tableHandler(1, (*txn).registry, (*registry.Table).Remove),
 
-	audit.KindAnchor: tableHandler(2, (*txn).audit, (*audit.Table).Anchor),
+	audit.KindAnchor: tableHandler(audit.Level, (*txn).audit, (*audit.Table).Anchor),
 
 	jobs.KindSubmit:  tableHandler(1, (*txn).jobs, (*jobs.Table).Submit),
 	jobs.KindAssign:  tableHandler(1, (*txn).jobs, (*jobs.Table).Assign),
