@@ -166,3 +166,25 @@ func TestAnchorsRoundTrip(t *testing.T) {
 		t.Error("it took a row of another table")
 	}
 }
+
+// An anchor holds a trail to the line it is of.
+func TestAnchorHoldsATrail(t *testing.T) {
+	line := []byte(`{"seq":5}`)
+	a := audit.Anchor{Seq: 5, Hash: audit.HashLine(line), Index: 9}
+	for name, c := range map[string]struct {
+		page audit.Page
+		want audit.Kind
+	}{
+		"it is there":          {audit.Page{First: 1, Last: 8, Lines: []json.RawMessage{line}}, ""},
+		"it is the newest":     {audit.Page{First: 5, Last: 5, Lines: []json.RawMessage{line}}, ""},
+		"it is too old":        {audit.Page{First: 6, Last: 8, Lines: []json.RawMessage{[]byte(`{"seq":6}`)}}, ""},
+		"there is another one": {audit.Page{First: 1, Last: 8, Lines: []json.RawMessage{[]byte(`{"seq":5,"x":1}`)}}, audit.NotAnchored},
+		"it is cut":            {audit.Page{First: 1, Last: 4}, audit.Cut},
+		"there is nothing":     {audit.Page{}, audit.Cut},
+	} {
+		got := a.Holds(c.page)
+		if (got == nil) != (c.want == "") || got != nil && got.Kind != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -180,14 +180,14 @@ func (v *Verifier) judge(t Trail, anchors []Anchor) (Trail, error) {
 		s := v.wanted[a.Seq]
 		switch {
 		case a.Seq > t.Last:
-			f := fault(Cut, "the trail ends with line number %d, and the cluster was told of number %d at index %d", t.Last, a.Seq, a.Index)
+			f := cut(t.Last, a)
 			if v.last != nil {
 				f = f.at(v.last.file, v.last.n)
 			}
 			return t, f
 		case s == nil: // it is older than the files that are kept
 		case s.hash != a.Hash:
-			return t, fault(NotAnchored, "the cluster was told another line number %d at index %d", a.Seq, a.Index).at(s.file, s.n)
+			return t, another(a).at(s.file, s.n)
 		default:
 			t.Anchors++
 		}
@@ -196,6 +196,28 @@ func (v *Verifier) judge(t Trail, anchors []Anchor) (Trail, error) {
 		return t, fault(Missing, "the cluster was told of line number %d at index %d, and the trail begins with number %d", newest.Seq, newest.Index, t.First)
 	}
 	return t, nil
+}
+
+func cut(last uint64, a Anchor) *Fault {
+	return fault(Cut, "the trail ends with line number %d, and the cluster was told of number %d at index %d", last, a.Seq, a.Index)
+}
+
+func another(a Anchor) *Fault {
+	return fault(NotAnchored, "the cluster was told another line number %d at index %d", a.Seq, a.Index)
+}
+
+// Holds says where a trail is not the one that an anchor is of, by the page that has the anchor's line first: cut, or not
+// the anchored one. nil: it is, or the line is older than what is kept.
+func (a Anchor) Holds(p Page) *Fault {
+	switch {
+	case a.Seq > p.Last:
+		return cut(p.Last, a)
+	case a.Seq < p.First || len(p.Lines) == 0:
+		return nil
+	case HashLine(p.Lines[0]) != a.Hash:
+		return another(a)
+	}
+	return nil
 }
 
 // anchoredServer is one life of a coordinator, which had one data directory.

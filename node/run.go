@@ -37,7 +37,8 @@ func (n *Node) Run(asked context.Context) error {
 	}
 	part("control", n.control.Run)
 	part("announce", n.announce)
-	part("audit", n.anchorTrail)
+	doorsClosed := make(chan struct{})
+	part("audit", func(ctx context.Context) error { return n.anchorTrail(ctx, doorsClosed) })
 	part("disk", n.disk.run)
 	part("token file", n.watchTokens)
 	for _, w := range n.certs.watchers() {
@@ -58,6 +59,7 @@ func (n *Node) Run(asked context.Context) error {
 	part("watchdog", n.watchdog.run)
 	part("native sessions", func(context.Context) error { return n.serveNative() })
 	g.Go(func() error {
+		defer close(doorsClosed)
 		reason := n.awaitEnd(asked, ctx)
 		n.closing.Store(true)
 		if ctx.Err() == nil {
@@ -117,7 +119,9 @@ func (n *Node) drain(ctx context.Context, reason error) {
 }
 
 // StopTime is how long Run may go on after it was asked to end.
-func (n *Node) StopTime() time.Duration { return n.cfg.Drain + handOverTimeout + doorsTimeout }
+func (n *Node) StopTime() time.Duration {
+	return n.cfg.Drain + handOverTimeout + doorsTimeout + lastAnchor
+}
 
 // Hurry ends the draining of a node whose Run was asked to end: what is under way
 // is still finished. False says that it was not draining. It may be called from

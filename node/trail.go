@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/folkmoot/folkmoot/audit"
 	"github.com/folkmoot/folkmoot/audit/trail"
 	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 )
 
@@ -63,39 +65,127 @@ func (n *Node) recordPeerRefused(r peer.Refused) {
 	}
 }
 
-// The cluster is told the newest line every anchorEvery: within a minute also if some attempts fail.
+// The cluster is told the newest line every anchorEvery: within a minute also if some attempts fail. At the end it is told
+// the last one, for which lastAnchor is the time.
 const (
 	anchorEvery = 15 * time.Second
-	anchorLevel = 2 // of the commands of the log
+	anchorLate  = time.Minute // after which it is logged that the cluster is told nothing
+	lastAnchor  = 2 * time.Second
 )
 
-// anchorTrail tells the cluster the newest line of the trail whenever there is a new one, until ctx ends.
-func (n *Node) anchorTrail(ctx context.Context) error {
+// anchorer tells the cluster the newest line of the trail whenever there is a new one.
+type anchorer struct {
+	log    *slog.Logger
+	now    func() time.Time
+	newest func() (seq uint64, hash string)
+	// hold looks once whether the trail is the one that the cluster was told of before; the error is that it does not know yet.
+	hold func(context.Context) error
+	// tell tells the cluster a line. told is false where there are no anchors yet.
+	tell func(_ context.Context, seq uint64, hash string) (told bool, err error)
+
+	held   bool      // hold is done
+	told   uint64    // the newest line that the cluster knows
+	late   time.Time // since when it could not be told one; zero: it could
+	warned bool
+}
+
+// step tells the cluster the newest line if it does not know it.
+func (a *anchorer) step(ctx context.Context) {
+	err := a.try(ctx)
+	switch {
+	case err == nil:
+		if a.warned {
+			a.log.Info("the cluster is told of the audit trail again")
+		}
+		a.late, a.warned = time.Time{}, false
+		return
+	case a.late.IsZero():
+		a.late = a.now()
+	case !a.warned && a.now().Sub(a.late) > anchorLate:
+		a.warned = true
+		a.log.Warn("the cluster is told nothing of the audit trail: what is cut from its end since then does not show", "since", a.late, "error", err)
+	}
+	a.log.Debug("anchor the audit trail", "error", err)
+}
+
+func (a *anchorer) try(ctx context.Context) error {
+	if !a.held {
+		if err := a.hold(ctx); err != nil {
+			return err
+		}
+		a.held = true
+	}
+	seq, hash := a.newest()
+	if seq == a.told {
+		return nil
+	}
+	told, err := a.tell(ctx, seq, hash)
+	if err == nil && told {
+		a.told = seq
+	}
+	return err
+}
+
+// anchorTrail tells the cluster the newest line of the trail until ctx ends, and the last one once nothing comes to the
+// trail any more: ended is closed then.
+func (n *Node) anchorTrail(ctx context.Context, ended <-chan struct{}) error {
 	if n.trail == nil {
 		return nil
 	}
+	a := anchorer{log: n.log, now: time.Now, newest: n.trail.Newest, hold: n.holdTrail, tell: n.anchor}
 	tick := time.NewTicker(anchorEvery)
 	defer tick.Stop()
-	var told uint64
-	for {
+	for ctx.Err() == nil {
+		a.step(ctx)
 		select {
 		case <-tick.C:
-			told = n.anchorNewest(ctx, told)
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	<-ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnchor)
+	defer cancel()
+	if err := n.trail.Settle(ctx); err != nil {
+		n.log.Debug("write the last lines of the audit trail", "error", err)
+	}
+	a.step(ctx)
+	return nil
 }
 
-// anchorNewest tells the cluster the newest line behind told and returns which it knows now.
-func (n *Node) anchorNewest(ctx context.Context, told uint64) uint64 {
-	seq, hash := n.trail.Newest()
-	if seq == told || n.machine.View().Level < anchorLevel {
-		return told
+// anchor tells the cluster a line of the trail, unless it is at a level without anchors.
+func (n *Node) anchor(ctx context.Context, seq uint64, hash string) (told bool, err error) {
+	if n.machine.View().Level < audit.Level {
+		return false, nil
 	}
-	if err := n.propose(ctx, audit.KindAnchor, audit.Anchoring{Coordinator: n.cfg.ID, ServerID: n.raft.ServerID(), Seq: seq, Hash: hash}); err != nil {
-		n.log.Debug("anchor the audit trail", "seq", seq, "err", err)
-		return told
+	err = n.propose(ctx, audit.KindAnchor, audit.Anchoring{Coordinator: n.cfg.ID, ServerID: n.raft.ServerID(), Seq: seq, Hash: hash})
+	return err == nil, err
+}
+
+// holdTrail holds the trail to the newest line that the cluster was told of it before this start. What is wrong is logged
+// and recorded; the error is that the cluster cannot be asked.
+func (n *Node) holdTrail(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	if _, err := n.raft.Ready(ctx, raftnode.Default, 0); err != nil {
+		return err
 	}
-	return seq
+	var newest audit.Anchor
+	for _, a := range n.machine.View().Audit.Of(n.cfg.ID) {
+		if a.ServerID == n.raft.ServerID() && a.Seq >= newest.Seq {
+			newest = a
+		}
+	}
+	if newest.Seq == 0 {
+		return nil
+	}
+	page, err := n.trail.Read(newest.Seq-1, 1)
+	if err != nil {
+		n.log.Error("the audit trail cannot be held to what the cluster was told of it", "dir", n.cfg.AuditDir, "error", err)
+		return nil
+	}
+	if fault := newest.Holds(page); fault != nil {
+		n.log.Error("the audit trail is not what was written: raftctl audit verify says where", "dir", n.cfg.AuditDir, "fault", fault)
+		n.trail.Record(audit.Event{What: "find a fault in the trail", Target: fault.Error(), Outcome: audit.Done})
+	}
+	return nil
 }

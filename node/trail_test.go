@@ -362,3 +362,48 @@ func TestTrailIsAnchored(t *testing.T) {
 		t.Error("another line was not found")
 	}
 }
+
+// The last lines before an orderly end are anchored: a coordinator that starts with a trail that was cut meanwhile says so,
+// and one whose trail is whole does not.
+func TestTrailCutBetweenStarts(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "audit")
+	cfg := node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir}
+	session := func(name string) (lines []audit.Line) {
+		n, stop := start(t, cfg)
+		ready(t, n)
+		rest := restAsker{t, n.Addrs().HTTP}
+		for range 2 { // the second is not in what is cut below
+			if got, answer := rest.do("POST", "/components", "", `{"name":"`+name+`"}`); got != 201 && got != 409 {
+				t.Fatalf("sign-in: %d %s", got, answer)
+			}
+		}
+		stop()
+		lines, _ = trailLines(t, dir)
+		return lines
+	}
+	faults := func(lines []audit.Line) (found []string) {
+		for _, l := range lines {
+			if l.What == "find a fault in the trail" {
+				found = append(found, l.Target)
+			}
+		}
+		return found
+	}
+	before := session("a")
+	if len(before) != 2 || len(faults(session("b"))) > 0 {
+		t.Fatalf("the trail of an orderly end: %+v", before)
+	}
+	file := filepath.Join(dir, "000001.jsonl")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := bytes.LastIndexByte(whole[:len(whole)-1], '\n') + 1
+	if err := os.WriteFile(file, whole[:end], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := faults(session("c")); len(got) != 1 || !strings.HasPrefix(got[0], "cut: the trail ends with line number 3, and the cluster was told of number 4 ") {
+		t.Errorf("faults that were found: %q", got)
+	}
+}

@@ -35,10 +35,11 @@ func (t *Trail) step(now time.Time) (wait time.Duration, more bool) {
 	for _, e := range t.held.Due(now) {
 		t.accept(e)
 	}
-	closing := t.closing
+	closing, atOnce := t.closing, t.atOnce
+	t.atOnce = false
 	t.mu.Unlock()
 	t.sayLoss()
-	t.writeAll(now, closing)
+	t.writeAll(now, closing || atOnce)
 	if closing {
 		return 0, false
 	}
@@ -59,11 +60,11 @@ func (t *Trail) sayLoss() {
 	}
 }
 
-// writeAll writes what waits, and makes it certain when that is due.
-func (t *Trail) writeAll(now time.Time, closing bool) {
+// writeAll writes what waits, and makes it certain when that is due, or at once.
+func (t *Trail) writeAll(now time.Time, atOnce bool) {
 	w := &t.writer
 	if w.broken != nil {
-		if !closing && now.Sub(t.lastTry) < retryEvery {
+		if !atOnce && now.Sub(t.lastTry) < retryEvery {
 			return
 		}
 		t.lastTry = now
@@ -89,7 +90,7 @@ func (t *Trail) writeAll(now time.Time, closing bool) {
 		}
 		t.well()
 	}
-	if err := t.sync(now, closing); err != nil {
+	if err := t.sync(now, atOnce); err != nil {
 		t.lastTry = now
 		t.failed(err)
 		return
@@ -163,6 +164,9 @@ func (t *Trail) well() {
 	t.mu.Lock()
 	before := t.failure
 	t.failure, t.certain = nil, t.writer.certain
+	if t.writer.certain == t.writer.chain {
+		t.synced = t.settled
+	}
 	t.moved()
 	t.mu.Unlock()
 	if before != nil {

@@ -48,8 +48,8 @@ type Config struct {
 	disk    disk
 }
 
-// Trail is the trail of one coordinator. Its methods are safe for concurrent use; none but Close, Flush and Read blocks
-// for a disk.
+// Trail is the trail of one coordinator. Its methods are safe for concurrent use; none but Close, Flush, Settle
+// and Read blocks for a disk.
 type Trail struct {
 	cfg  Config
 	lock *os.File
@@ -60,6 +60,8 @@ type Trail struct {
 	held     audit.Merger
 	accepted uint64        // events that came to pending, ever
 	settled  uint64        // of them, those that were written
+	synced   uint64        // of them, those that are on the disk
+	atOnce   bool          // somebody waits until all is on the disk
 	lost     int           // events that there was no room for, since the last line that says so
 	loss     bool          // it was logged that there are
 	failure  error         // why nothing can be written now
@@ -219,14 +221,33 @@ func (t *Trail) Flush(ctx context.Context) error {
 	want := t.accepted
 	t.mu.Unlock()
 	t.signal()
+	return t.await(ctx, func() bool { return t.settled >= want })
+}
+
+// Settle waits until all that was recorded before is on the disk, also what is held back, so that Newest is the last line
+// of it. Errors: why it cannot be written, and that of ctx.
+func (t *Trail) Settle(ctx context.Context) error {
+	t.mu.Lock()
+	for _, e := range t.held.All() {
+		t.accept(e)
+	}
+	t.atOnce = true
+	want := t.accepted
+	t.mu.Unlock()
+	t.signal()
+	return t.await(ctx, func() bool { return t.synced >= want })
+}
+
+// await waits until the writer has come so far; it is asked with mu held.
+func (t *Trail) await(ctx context.Context, far func() bool) error {
 	for {
 		t.mu.Lock()
-		settled, failure, progress := t.settled, t.failure, t.progress
+		there, failure, progress := far(), t.failure, t.progress
 		t.mu.Unlock()
 		switch {
 		case failure != nil:
 			return failure
-		case settled >= want:
+		case there:
 			return nil
 		}
 		select {

@@ -2,6 +2,7 @@ package trail_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -573,6 +574,33 @@ func TestFilesTakenAway(t *testing.T) {
 				t.Errorf("%s: %v", name, f)
 			}
 		})
+	}
+}
+
+// Who settles a trail has all of it on the disk, though no sync is due and refusals are held back for their minute.
+func TestSettled(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC) // and it stays
+	tr := open(t, trail.Config{Dir: dir}.With(trail.System, trail.MaxFile, func() time.Time { return at }))
+	for i := range 3 { // the first is synced at once
+		tr.Record(done(i))
+		flush(t, tr)
+	}
+	tr.Record(refused("n4"))
+	flush(t, tr) // a reader is shown the first, and not at once the next
+	tr.Record(refused("n4"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := tr.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	last, err := trail.NewestLine(dir)
+	if seq, _ := tr.Newest(); err != nil || seq != 5 || last.Seq != 5 || last.Outcome != audit.Refused {
+		t.Errorf("on the disk is number %d, in the file %+v (%v)", seq, last, err)
+	}
+	closed(t, tr)
+	if err := tr.Settle(ctx); err != nil {
+		t.Errorf("closed: %v", err)
 	}
 }
 
