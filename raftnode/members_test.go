@@ -850,3 +850,19 @@ func TestSnapshotToNewMember(t *testing.T) {
 		}
 	})
 }
+
+// A newcomer that founds nothing joins a cluster whose members have all been started
+// again since they founded it: none of them is a founder any more.
+func TestJoinAfterARestartOfAll(t *testing.T) {
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w)
+		stopAll(all)
+		for _, s := range all {
+			s.start()
+		}
+		leader, _ := leaderOf(t, all)
+		n4 := w.addServer("n4", withConfig(func(c *raftnode.Config) { c.Join = addrs(all...) }))
+		defer stopAll(append(all, n4))
+		eventually(t, "n4 is a member", func() bool { return len(n4.Status().ServerID) > 0 && n4.ClusterID() == leader.ClusterID() })
+	})
+}

@@ -47,7 +47,7 @@ func (m *Manager) discoveryLoop() {
 		cancel()
 		var err error
 		switch {
-		case slices.ContainsFunc(found.answers, func(h Hello) bool { return h.Cluster != "" && h.FounderSet != m.founderSet(found.answers) }):
+		case m.mayJoin(found.answers):
 			err = m.requestJoin(found.answers)
 		case m.cfg.Expect > 0 && m.hasNoState():
 			err = m.bootstrap(found)
@@ -82,6 +82,14 @@ func (m *Manager) discoveryLoop() {
 			return
 		}
 	}
+}
+
+// mayJoin reports whether one of those who answer has a cluster that this server is no
+// founder of. Its founders, of which this one may be, tell of the same set until
+// they are started again.
+func (m *Manager) mayJoin(answers []Hello) bool {
+	set := m.founderSet(answers)
+	return slices.ContainsFunc(answers, func(h Hello) bool { return h.Cluster != "" && (set == "" || h.FounderSet != set) })
 }
 
 // permanent reports refusals that a retry alone does not cure.
