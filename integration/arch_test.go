@@ -93,7 +93,7 @@ var may = map[string]struct {
 	"cmd/clipage":        {nil, "for tests: the page of all commands"},
 	"cmd/settings":       {[]string{"client"}, "one for all programs; it hides the flags', variables' and files' rules"},
 	"cmd/coordinator":    {[]string{"cmd/version", "cmd/sdnotify", "cmd/settings", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
-	"cmd/raftctl":        {[]string{"backup", "fsm", "fsm/snapfile", "certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "client", "audit", "audit/trail", "raftnode/disk"}, "a main; raftnode/disk for what is done to the files of a stopped coordinator"},
+	"cmd/raftctl":        {[]string{"backup", "fsm", "fsm/snapfile", "certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "client", "audit", "audit/trail", "raftnode", "raftnode/disk"}, "a main; raftnode and raftnode/disk for what is done to the files of a stopped coordinator"},
 	"cmd/worker":         {[]string{"cmd/settings", "cmd/version", "wire", "client", "client/worker", "jobs/work"}, "a main"},
 	"integration":        {[]string{"wire", "client"}, "drives real processes from outside"},
 }

@@ -85,6 +85,13 @@ type Config struct {
 	// or WhenRemovedRejoin.
 	WhenRemoved string
 
+	// RecoverPeers makes the cluster one of the coordinators in it alone, ID=HOST:PORT
+	// separated by commas, once for each RecoverWord, because the others are lost for good:
+	// as raftnode.Recover does, before the data directory is opened. A coordinator that is
+	// not in it joins them with an empty directory, and founds no cluster.
+	RecoverPeers string
+	RecoverWord  string
+
 	// BackupDir is where this coordinator keeps snapshots of the state while it leads, one
 	// every BackupInterval (default 1 h), of which the newest BackupKeep stay (default 48);
 	// "" is nowhere.

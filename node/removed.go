@@ -62,6 +62,9 @@ func (m *membership) isOut() bool {
 // takeIdentity opens the data directory as the coordinator that it holds, or as a
 // new one when that one was removed and is to join again.
 func (o *opener) takeIdentity() (err error) {
+	if err := o.recoverOnce(); err != nil {
+		return err
+	}
 	if o.identity, err = raftdisk.OpenIdentity(o.cfg.DataDir, o.cfg.ID); err != nil {
 		return err
 	}
@@ -78,6 +81,12 @@ func (o *opener) takeIdentity() (err error) {
 		}
 		o.log.Warn("this coordinator was removed: its data is set aside, and it joins as a new one", "cluster", self.Cluster, "aside", aside)
 		if o.identity, err = raftdisk.OpenIdentity(o.cfg.DataDir, o.cfg.ID); err != nil {
+			return err
+		}
+	}
+	if word := o.cfg.RecoverWord; word != "" {
+		o.cfg.Expect = 0
+		if err := o.identity.Update(func(l *raftdisk.SelfRecord) { l.Recovered = word }); err != nil {
 			return err
 		}
 	}

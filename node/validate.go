@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
+	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/router/route"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -69,6 +70,14 @@ func (c Config) checkCluster() error {
 		}
 	default:
 		return fmt.Errorf("--when-removed %q: exit or rejoin", c.WhenRemoved)
+	}
+	if err := allOrNone("--recover-peers and --recover-once", c.RecoverPeers, c.RecoverWord); err != nil {
+		return err
+	}
+	if c.RecoverPeers != "" {
+		if _, err := raftnode.ParseRecoverPeers(c.RecoverPeers); err != nil {
+			return fmt.Errorf("--recover-peers: %w", err)
+		}
 	}
 	if c.Slots < 0 || c.Slots > 1024 {
 		return fmt.Errorf("--slots %d: 0 to 1024", c.Slots)

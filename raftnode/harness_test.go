@@ -277,6 +277,7 @@ type server struct {
 	machine *recordingMachine
 	logs    *raft.InmemStore
 	snaps   raft.SnapshotStore
+	files   bool // votes, log and snapshots are in files, not in memory
 	addr    string
 	fatal   chan error
 	wrap    func(*raft.InmemTransport) raft.Transport
@@ -287,6 +288,9 @@ type option func(*server)
 
 // quickPromotion makes the waits of membership short.
 func quickPromotion(s *server) { s.cfg.Stabilize = 2 * time.Second }
+
+// onFiles keeps votes, log and snapshots in files.
+func onFiles(s *server) { s.files = true }
 
 func withConfig(edit func(*raftnode.Config)) option { return func(s *server) { edit(&s.cfg) } }
 
@@ -362,10 +366,10 @@ func (s *server) tryStart() error {
 	if s.wrap != nil {
 		c.Inject.Transport = s.wrap(trans)
 	}
-	if c.Inject.Logs == nil {
+	if c.Inject.Logs == nil && !s.files {
 		c.Inject.Logs, c.Inject.Stable = s.logs, s.logs
 	}
-	if c.Inject.Snapshots == nil {
+	if c.Inject.Snapshots == nil && !s.files {
 		c.Inject.Snapshots = s.snaps
 	}
 	c.Inject.Resolve = func(_ context.Context, a string) []string { return strings.Split(a, ",") }

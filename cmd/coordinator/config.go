@@ -57,6 +57,8 @@ func (s *serveSettings) declareCoordinator() {
 	c.Drain = autoDrain
 	s.Var((*drainValue)(&c.Drain), "drain", "how long requests are still served at the end, while /readyz says no already; auto: 5s, or 0s while every port is on loopback")
 	s.StringVar(&c.WhenRemoved, "when-removed", node.WhenRemovedExit, "what follows from a removal from the cluster: exit (status 5), or rejoin: stay, and join as new at the next start")
+	s.StringVar(&c.RecoverPeers, "recover-peers", "", "n1=HOST:PORT,...: the cluster goes on with these alone, because the others are lost for good; see docs/operations.md")
+	s.StringVar(&c.RecoverWord, "recover-once", "", "any word: --recover-peers is carried out once for each, at the start, by whoever has a disk of before")
 	s.StringVar(&c.BackupDir, "backup-dir", "", "where the leader keeps snapshots of the state; the same at all coordinators, each of which may lead (default: none)")
 	s.DurationVar(&c.BackupInterval, "backup-interval", time.Hour, "how often it makes one")
 	s.IntVar(&c.BackupKeep, "backup-keep", 48, "how many of the newest stay there")

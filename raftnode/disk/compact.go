@@ -21,20 +21,13 @@ const compactSuffix = ".compact"
 // locked meanwhile. The file is replaced at once, when the copy is whole and on the disk:
 // whatever ends this, one of the two is there.
 func Compact(dir string) (before, after int64, err error) {
-	local, path := join(dir, localFile), join(dir, boltFile)
-	for _, name := range []string{local, path} {
-		if there, err := pathExists(name); err != nil {
-			return 0, 0, err
-		} else if !there {
-			return 0, 0, fmt.Errorf("%s is no data directory of a coordinator that has run: %s is missing", dir, name)
-		}
-	}
 	// A coordinator opens local.db first, so with that it is kept away from the log, too.
-	lock, err := openBolt(local, 0)
+	lock, err := OpenStopped(dir)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer lock.Close()
+	path := join(dir, boltFile)
 	if before, err = fileSize(path); err != nil {
 		return 0, 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -38,6 +39,10 @@ type SelfRecord struct {
 	Role        string `json:"role,omitempty"` // an operator's word against the configuration
 	// Superseded is the newer process of this server that ended the last one.
 	Superseded Peer `json:"superseded,omitzero"`
+	// Recovering is the directory with the copy of before, while a recovery is under way. Since 2026-12.
+	Recovering string `json:"recovering,omitempty"`
+	// Recovered is the word of the last recovery that was asked for with one. Since 2026-12.
+	Recovered string `json:"recovered,omitempty"`
 }
 
 // Roles an operator has given.
@@ -140,20 +145,67 @@ func (l *Identity) load(id string, fresh bool) error {
 			return fmt.Errorf("format %d is not known to this build (it knows %d)", l.self.Version, localFormat)
 		case l.self.ID != id:
 			return fmt.Errorf("it belongs to coordinator %q, not to %q", l.self.ID, id)
+		case l.self.Recovering != "":
+			return fmt.Errorf("a recovery was begun and did not end: repeat raftctl recover with the same --peers, or put back what is in %s", join(l.dir, l.self.Recovering))
 		}
 		l.self.Boot++
 		if err := putSealedJSON(self, keySelf, l.self); err != nil {
 			return err
 		}
-		return peers.ForEach(func(k, v []byte) error {
-			var p Peer
-			if err := decodeSealedJSON(k, v, &p); err != nil {
+		return l.loadPeers(peers)
+	})
+}
+
+func (l *Identity) loadPeers(peers *bbolt.Bucket) error {
+	return peers.ForEach(func(k, v []byte) error {
+		var p Peer
+		if err := decodeSealedJSON(k, v, &p); err != nil {
+			return err
+		}
+		l.peers[p.ServerID] = p
+		return nil
+	})
+}
+
+// ErrNeverRun is of a directory in which no coordinator has run.
+var ErrNeverRun = errors.New("is no data directory of a coordinator that has run")
+
+// OpenStopped opens the data directory of a coordinator that has run and does not run
+// now, for this process alone, to work on its files: nothing is made, and no boot is
+// counted. The caller closes it.
+func OpenStopped(dir string) (*Identity, error) {
+	for _, name := range []string{localFile, boltFile} {
+		if there, err := pathExists(join(dir, name)); err != nil {
+			return nil, err
+		} else if !there {
+			return nil, fmt.Errorf("%s %w: %s is missing", dir, ErrNeverRun, join(dir, name))
+		}
+	}
+	path := join(dir, localFile)
+	db, err := openBolt(path, 0)
+	if err != nil {
+		return nil, err
+	}
+	l := &Identity{db: db, path: path, dir: dir, peers: map[string]Peer{}}
+	err = RecoverFaults(path, func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			self, peers := tx.Bucket(bucketSelf), tx.Bucket(bucketPeers)
+			if self == nil || peers == nil || self.Get(keySelf) == nil {
+				return errors.New("it holds no identity")
+			}
+			if err := decodeSealedJSON(keySelf, self.Get(keySelf), &l.self); err != nil {
 				return err
 			}
-			l.peers[p.ServerID] = p
-			return nil
+			if l.self.Version != localFormat {
+				return fmt.Errorf("format %d is not known to this build (it knows %d)", l.self.Version, localFormat)
+			}
+			return l.loadPeers(peers)
 		})
 	})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return l, nil
 }
 
 func newIncarnation() string {
@@ -294,6 +346,34 @@ func (l *Identity) PrunePeers(keep func(serverID string) bool) error {
 	for _, id := range ids {
 		delete(l.peers, id)
 	}
+	return nil
+}
+
+// ReplacePeers stores records in the place of all that there are.
+func (l *Identity) ReplacePeers(records []Peer) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	peers := map[string]Peer{}
+	err := l.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.DeleteBucket(bucketPeers); err != nil {
+			return err
+		}
+		b, err := tx.CreateBucket(bucketPeers)
+		if err != nil {
+			return err
+		}
+		for _, p := range records {
+			if err := putSealedJSON(b, []byte(p.ServerID), p); err != nil {
+				return err
+			}
+			peers[p.ServerID] = p
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	l.peers = peers
 	return nil
 }
 

@@ -29,8 +29,8 @@ func SetAside(dir string, now time.Time, keep ...string) (aside string, err erro
 			names = append(names, name)
 		}
 	}
-	if aside, err = makeAside(dir, now); err != nil {
-		return "", err
+	if aside, err = makeAside(dir, asidePrefix, now); err != nil {
+		return "", fmt.Errorf("set aside: %w", err)
 	}
 	for _, name := range append(names, localFile) {
 		if name == localFile { // all else is moved for certain before the identity is
@@ -45,9 +45,9 @@ func SetAside(dir string, now time.Time, keep ...string) (aside string, err erro
 	return aside, errors.Join(syncDir(aside), syncDir(dir))
 }
 
-// makeAside makes a directory of a name that was not there.
-func makeAside(dir string, now time.Time) (string, error) {
-	name := asidePrefix + now.UTC().Format("20060102T150405Z")
+// makeAside makes a directory of a name that was not there: the prefix and a time.
+func makeAside(dir, prefix string, now time.Time) (string, error) {
+	name := prefix + now.UTC().Format("20060102T150405Z")
 	for i := 1; ; i++ {
 		path := join(dir, name)
 		if i > 1 {
@@ -57,7 +57,7 @@ func makeAside(dir string, now time.Time) (string, error) {
 		case err == nil:
 			return path, nil
 		case !errors.Is(err, fs.ErrExist):
-			return "", fmt.Errorf("set aside: %w", err)
+			return "", err
 		}
 	}
 }

@@ -200,6 +200,9 @@ func (s *SnapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	return meta, &snapshotReader{ReadCloser: r, meta: meta}, nil
 }
 
+// GiveToOwner makes whoever owns a data directory's identity the owner of the snapshots in it, if this process is root.
+func (s *SnapshotStore) GiveToOwner(dir string) error { return GiveToOwner(dir, s.dir) }
+
 // LastIndex is the index of the newest snapshot, 0 if there is none.
 func (s *SnapshotStore) LastIndex() uint64 { return s.lastIndex.Load() }
 
