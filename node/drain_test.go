@@ -78,11 +78,7 @@ func TestALeaderDrainsAndHandsOver(t *testing.T) {
 	ready(t, all[0].Node, all[1].Node, all[2].Node)
 	ask := func(r running) (*client.Client, wire.Status) {
 		t.Helper()
-		c, err := client.New(client.Config{Addrs: []string{r.Addrs().HTTP}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
+		c := clientOf(t, "", r.Node)
 		st, _, err := c.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)

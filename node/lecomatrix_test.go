@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,22 +71,15 @@ func TestEveryMethodOfLECO(t *testing.T) {
 			t.Parallel()
 			cfg := node.Config{ID: "n1", DataDir: t.TempDir(), LECOAddr: "127.0.0.1:0", OpenDoors: door.open, ElectionTimeout: 5 * time.Second, HeartbeatTimeout: 5 * time.Second}
 			if door.byFile {
-				cfg.TokenFile = filepath.Join(t.TempDir(), "tokens")
-				if err := os.WriteFile(cfg.TokenFile, []byte(token+"\n"), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				cfg.TokenFile = tokenFile(t, token)
 			}
 			n := run(t, cfg)
 			ready(t, n)
-			operator, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Token: token, Timeout: time.Minute})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer operator.Close()
+			operator := clientOf(t, token, n)
 			before := dealAs(t, n.Addrs().LECO, "before")
 			before.signIn(operator)
 			if !door.byFile {
-				operator = tokenOfState(t, operator, n.Addrs().HTTP)
+				operator = tokenOfState(t, operator, n)
 			}
 			job := wire.SubmitJob{ID: "quality", Runtime: "sh", Script: "true", Items: rawItems("1")}
 			if _, _, err := operator.Submit(t.Context(), job); err != nil {
@@ -114,7 +105,7 @@ func TestEveryMethodOfLECO(t *testing.T) {
 }
 
 // tokenOfState makes a token, so that tokens are asked for, and returns a client that has it.
-func tokenOfState(t *testing.T, anybody *client.Client, addr string) *client.Client {
+func tokenOfState(t *testing.T, anybody *client.Client, n *node.Node) *client.Client {
 	t.Helper()
 	if _, _, err := anybody.RaiseLevel(t.Context(), 2); err != nil {
 		t.Fatal(err)
@@ -123,12 +114,7 @@ func tokenOfState(t *testing.T, anybody *client.Client, addr string) *client.Cli
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(client.Config{Addrs: []string{addr}, Token: made.Token, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
+	return clientOf(t, made.Token, n)
 }
 
 // dealing is a component of LECO.

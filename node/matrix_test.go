@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -305,10 +304,7 @@ func startMatrix(t *testing.T, ca *authority.CA, each func(*node.Config)) (*matr
 	t.Helper()
 	dir := t.TempDir()
 	sum := sha256.Sum256([]byte(hashedToken))
-	file := filepath.Join(dir, "tokens")
-	if err := os.WriteFile(file, []byte(token+"\nsha256:"+hex.EncodeToString(sum[:])+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := tokenFile(t, token, "sha256:"+hex.EncodeToString(sum[:]))
 	peers := freeAddrs(t, 2)
 	var nodes []*node.Node
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}

@@ -102,11 +102,7 @@ func ready(t *testing.T, nodes ...*node.Node) {
 func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), Worker: true, Slots: 1, Version: "v1.2.3"})
 	ready(t, n)
-	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, "", n)
 	resp0, err := http.Get("http://" + n.Addrs().HTTP + "/v1/status")
 	if err != nil {
 		t.Fatal(err)
@@ -198,10 +194,7 @@ func TestThreeNodesBehindLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := filepath.Join(dir, "tokens")
-	if err := os.WriteFile(tokens, []byte("# operators\n"+token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tokens := tokenFile(t, "# operators", token)
 	peers := freeAddrs(t, 3)
 	var nodes []*node.Node
 	var addrs []string
@@ -277,11 +270,7 @@ func TestThreeNodesBehindLocks(t *testing.T) {
 // A coordinator is called by many names: the operator's port takes every one,
 // REST all that no page can have got by binding a name of its own to loopback.
 func TestNamesOfHosts(t *testing.T) {
-	dir := t.TempDir()
-	tokens := filepath.Join(dir, "tokens")
-	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tokens := tokenFile(t, token)
 	cert, key := certificate(t, "n1.lab")
 	get := func(url, host string) (int, string) {
 		t.Helper()
@@ -335,10 +324,7 @@ func TestNamesOfHosts(t *testing.T) {
 // certificates are made out to names alone.
 func TestSessionsMoveByName(t *testing.T) {
 	dir := t.TempDir()
-	tokens := filepath.Join(dir, "tokens")
-	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tokens := tokenFile(t, token)
 	cert, key := certificate(t, "localhost")
 	peers := freeAddrs(t, 3)
 	var nodes []*node.Node
@@ -472,10 +458,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 // A token file that cannot be used is refused before anything is written: a typo founds no cluster.
 func TestABadTokenFileFoundsNothing(t *testing.T) {
 	dir := t.TempDir()
-	short := filepath.Join(dir, "short")
-	if err := os.WriteFile(short, []byte("too-short\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	short := tokenFile(t, "too-short")
 	for _, file := range []string{filepath.Join(dir, "typo"), short, dir} {
 		data := filepath.Join(dir, "data")
 		n, err := node.Open(t.Context(), node.Config{ID: "n1", DataDir: data, TokenFile: file, Logger: slog.New(slog.DiscardHandler)})

@@ -37,20 +37,11 @@ func TestSnapshotHasAllThatWasWrittenAndNoSecret(t *testing.T) {
 	t.Parallel()
 	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir()})
 	ready(t, n)
-	open, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Timeout: time.Minute})
+	token, _, err := clientOf(t, "", n).CreateToken(t.Context(), wire.NewToken{Name: "ops", Grants: []string{"admin"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer open.Close()
-	token, _, err := open.CreateToken(t.Context(), wire.NewToken{Name: "ops", Grants: []string{"admin"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Timeout: time.Minute, Token: token.Token})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, token.Token, n)
 	session, _, err := c.SignIn(t.Context(), wire.SignIn{Name: "laser", Lease: wire.Duration(10 * time.Minute)}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -99,21 +90,16 @@ func TestTheLeaderKeepsBackups(t *testing.T) {
 	peers := freeAddrs(t, 2)
 	backups := map[string]string{"n1": filepath.Join(dir, "backups of n1"), "n2": filepath.Join(dir, "backups of n2")}
 	var nodes []*node.Node
-	var addrs []string
 	for i, id := range []string{"n1", "n2"} {
 		n := run(t, node.Config{
 			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 2,
 			HeartbeatTimeout: 5 * time.Second, ElectionTimeout: 5 * time.Second, // a busy machine is no reason for another leader
 			BackupDir: backups[id], BackupInterval: time.Second, BackupKeep: 1,
 		})
-		nodes, addrs = append(nodes, n), append(addrs, n.Addrs().HTTP)
+		nodes = append(nodes, n)
 	}
 	ready(t, nodes...)
-	c, err := client.New(client.Config{Addrs: addrs, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, "", nodes...)
 	leader, _, err := c.Leader(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -172,11 +158,7 @@ func TestBackupsThatFail(t *testing.T) {
 	}
 	n := run(t, node.Config{ID: "n1", DataDir: filepath.Join(dir, "data"), BackupDir: file, BackupInterval: time.Second, BackupKeep: 1})
 	ready(t, n)
-	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, "", n)
 	if _, _, err := c.Submit(t.Context(), wire.SubmitJob{Runtime: "sh", Script: "true", Items: rawItems("1")}); err != nil {
 		t.Error(err)
 	}
@@ -199,20 +181,15 @@ func restores(t *testing.T) ([]*node.Node, *client.Client, string) {
 	dir := t.TempDir()
 	peers := freeAddrs(t, 3)
 	var nodes []*node.Node
-	var addrs []string
 	for i, id := range []string{"n1", "n2", "n3"} {
 		n := run(t, node.Config{
 			ID: id, DataDir: filepath.Join(dir, id), PeerAddr: peers[i], Join: peers, Expect: 3, Worker: id == "n1", Slots: 2,
 			HeartbeatTimeout: 5 * time.Second, ElectionTimeout: 5 * time.Second, // a busy machine is no reason for another leader
 		})
-		nodes, addrs = append(nodes, n), append(addrs, n.Addrs().HTTP)
+		nodes = append(nodes, n)
 	}
 	ready(t, nodes...)
-	c, err := client.New(client.Config{Addrs: addrs, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := clientOf(t, "", nodes...)
 	status, _, err := c.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -302,21 +279,20 @@ func TestRestore(t *testing.T) {
 	if j := finish(t, c, "echo new"); j.State != "done" {
 		t.Errorf("a new job ended as %s: %s", j.State, j.Reason)
 	}
+	var each []*client.Client
+	for _, n := range nodes {
+		each = append(each, clientOf(t, "", n))
+	}
 	digests := map[string]string{}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		clear(digests)
 		indices := map[uint64]bool{}
-		for _, n := range nodes {
-			one, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Timeout: time.Minute})
+		for i, c := range each {
+			d, _, err := c.Digest(t.Context(), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			d, _, err := one.Digest(t.Context(), 0)
-			one.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			digests[d.Digest], indices[d.Index] = n.Addrs().ID, true
+			digests[d.Digest], indices[d.Index] = nodes[i].Addrs().ID, true
 		}
 		if len(indices) == 1 && len(digests) == 1 {
 			return

@@ -3,7 +3,6 @@ package node_test
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,27 +17,12 @@ import (
 func TestATokenTakenOutOfTheFileEndsItsSessions(t *testing.T) {
 	t.Parallel()
 	const goes = "another-token-that-is-taken-out-again"
-	file := filepath.Join(t.TempDir(), "tokens")
-	write := func(lines string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(token + "\n" + goes + "\n")
+	file := tokenFile(t, token, goes)
 	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), TokenFile: file})
 	ready(t, n)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	by := func(token string) *client.Client {
-		c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Token: token, Timeout: time.Minute})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	operator, other := by(token), by(goes)
+	operator, other := clientOf(t, token, n), clientOf(t, goes, n)
 	laser, meta, err := other.SignIn(ctx, wire.SignIn{Name: "laser", Lease: wire.Duration(time.Hour)}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +30,9 @@ func TestATokenTakenOutOfTheFileEndsItsSessions(t *testing.T) {
 	if _, _, err := operator.SignIn(ctx, wire.SignIn{Name: "camera", Lease: wire.Duration(time.Hour)}, ""); err != nil {
 		t.Fatal(err)
 	}
-	write(token + "\n")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for e, err := range operator.Events(ctx, client.Events{Topics: []string{wire.TopicComponent}, Index: meta.Index}) {
 		if err != nil {
 			t.Fatalf("the session has not ended: %v", err)

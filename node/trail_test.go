@@ -57,7 +57,7 @@ func (a restAsker) do(method, path, token, body string, header ...string) (int, 
 	return resp.StatusCode, string(out)
 }
 
-// lines reads the whole trail from its files.
+// trailLines reads the whole trail from its files.
 func trailLines(t *testing.T, dir string) (all []audit.Line, raw string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "000001.jsonl"))
@@ -72,15 +72,6 @@ func trailLines(t *testing.T, dir string) (all []audit.Line, raw string) {
 		all = append(all, l)
 	}
 	return all, string(b)
-}
-
-func tokenFile(t *testing.T, token string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // What is asked for at the doors is in the trail: writes, refusals, sign-ins, what only an administrator reads; heartbeats,
@@ -133,11 +124,7 @@ func TestTrailHasWhatWasAskedFor(t *testing.T) {
 	do(400, "POST", "/jobs?token="+token, token, `{}`)
 	do(200, "GET", "/tokens", marked, "")
 
-	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}, Token: marked})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, marked, n)
 	first, meta, err := c.Audit(t.Context(), 0, 1)
 	if err != nil || first.Coordinator != "n1" || len(first.Lines) != 1 || first.Next != 1 || first.Last < 9 {
 		t.Fatalf("the trail over REST: %+v, %v", first, err)
@@ -333,11 +320,7 @@ func TestTrailIsAnchored(t *testing.T) {
 	if got, answer := rest.do("POST", "/components", "", `{"name":"laser"}`); got != 201 {
 		t.Fatalf("sign-in: %d %s", got, answer)
 	}
-	c, err := client.New(client.Config{Addrs: []string{n.Addrs().HTTP}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := clientOf(t, "", n)
 	if _, _, err := c.RaiseLevel(t.Context(), 2); err != nil { // of which anchors are
 		t.Fatal(err)
 	}
