@@ -30,6 +30,7 @@ type testCluster struct {
 	index       uint64
 	proposeErr  error           // of the next proposals
 	proposeErrs []error         // of the next proposals, one each, before that
+	membersErr  error           // of who asks for the members
 	unreachable map[string]bool // coordinators that are not reached
 	nodes       map[string]*testNode
 	// lagging are coordinators whose view stays as it is until they write or read
@@ -278,6 +279,12 @@ func (s replica) WaitInTouch(context.Context) error {
 
 func (s replica) Status() raftnode.Status { return raftnode.Status{} }
 func (s replica) Members(context.Context) ([]raftnode.MemberInfo, error) {
+	s.cluster.mu.Lock()
+	fail := s.cluster.membersErr
+	s.cluster.mu.Unlock()
+	if fail != nil {
+		return nil, fail
+	}
 	return []raftnode.MemberInfo{{ID: "n1", ServerID: "n1/1"}, {ID: "n2", ServerID: "n2/1"}}, nil
 }
 

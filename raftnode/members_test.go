@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -679,6 +680,25 @@ func TestANewcomerHasTimeToAnswer(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		eventually(t, "n4 is removed, for it never answered", func() bool { _, ok := member(t, leader, "n4"); return !ok })
+	})
+}
+
+// A lag that was set beyond all bounds makes nobody ill.
+func TestTheLargestLag(t *testing.T) {
+	t.Parallel()
+	synctestNetwork(t, func(t *testing.T, w *network) {
+		all := startThree(w, withConfig(func(c *raftnode.Config) {
+			c.Autopilot = func(s raftnode.AutopilotSettings) raftnode.AutopilotSettings {
+				s.MaxLag, s.Stabilize = math.MaxUint64, 2*time.Second
+				return s
+			}
+		}))
+		all = append(all, w.addServer("n4", joinOption(all[0].addr)))
+		defer func() { stopAll(all) }()
+		eventually(t, "all four are well and vote", func() bool {
+			list, err := all[0].Members(background)
+			return err == nil && len(list) == 4 && !slices.ContainsFunc(list, func(m raftnode.MemberInfo) bool { return !m.Healthy || m.Suffrage != "voter" })
+		})
 	})
 }
 

@@ -69,7 +69,7 @@ func (s *clusterState) blockers(ignore string) (reasons []string) {
 			ignoredIsIll = true
 		case !h.Healthy:
 			say("%s %s", h.ID, h.Reason)
-		case h.ID != ignore && m.AppliedIndex+s.health.MaxLag < newest:
+		case h.ID != ignore && m.AppliedIndex < newest && newest-m.AppliedIndex > s.health.MaxLag:
 			say("%s has applied the log to %d of %d", h.ID, m.AppliedIndex, newest)
 		case h.ID != ignore && m.Suffrage != "voter" && !m.NonVoter:
 			say("%s has no vote yet: it gets it once it has been well for a while", h.ID)

@@ -16,6 +16,7 @@ const (
 	mostDeadAfter     = 365 * 24 * time.Hour
 	mostStabilization = time.Hour
 	mostMinVoters     = 99
+	mostMaxLag        = 1_000_000_000
 )
 
 // Autopilot tells what the leader goes by when it changes the membership by itself, and
@@ -37,13 +38,9 @@ func (c *Cluster) autopilot(ctx context.Context) (wire.Autopilot, error) {
 	if err != nil {
 		return wire.Autopilot{}, control.ReadError(err)
 	}
-	by := c.Replica().Autopilot()
+	out := c.settings()
 	leader, _, _, _ := c.Replica().LeaderInfo()
-	out := wire.Autopilot{
-		CleanupDead: by.CleanupDead, DeadAfter: wire.Duration(by.DeadAfter), MinVoters: by.MinVoters,
-		Stabilization: wire.Duration(by.Stabilize), MaxLag: by.MaxLag,
-		Healthy: leader != "" && len(members) > 0, FailureTolerance: c.Replica().Status().Tolerance, Servers: []wire.ServerHealth{},
-	}
+	out.Healthy, out.FailureTolerance = leader != "" && len(members) > 0, c.Replica().Status().Tolerance
 	for _, m := range members {
 		out.Healthy = out.Healthy && m.Healthy
 		out.Servers = append(out.Servers, wire.ServerHealth{ID: m.ID, ServerID: m.ServerID, Healthy: m.Healthy, Reason: m.Reason})
@@ -51,8 +48,18 @@ func (c *Cluster) autopilot(ctx context.Context) (wire.Autopilot, error) {
 	return out, nil
 }
 
-// SetAutopilot sets some of it, and tells what holds then. Errors: invalid, conflict (the
-// cluster's level is below 2), unavailable, unknown (repeat it).
+// settings are those that hold here, without how the members are.
+func (c *Cluster) settings() wire.Autopilot {
+	by := c.Replica().Autopilot()
+	return wire.Autopilot{
+		CleanupDead: by.CleanupDead, DeadAfter: wire.Duration(by.DeadAfter), MinVoters: by.MinVoters,
+		Stabilization: wire.Duration(by.Stabilize), MaxLag: by.MaxLag, FailureTolerance: -1, Servers: []wire.ServerHealth{},
+	}
+}
+
+// SetAutopilot sets some of it, and tells what holds then. If the members cannot be asked
+// for behind the write, which is done, there are no servers in the answer. Errors: invalid,
+// conflict (the cluster's level is below 2), unavailable, unknown (repeat it).
 func (c *Cluster) SetAutopilot(ctx context.Context, who control.Principal, in wire.AutopilotSettings) (wire.Autopilot, uint64, error) {
 	if err := c.Authorize(who, control.ClusterWrite, control.Thing{}); err != nil {
 		return wire.Autopilot{}, 0, err
@@ -60,15 +67,29 @@ func (c *Cluster) SetAutopilot(ctx context.Context, who control.Principal, in wi
 	if err := checkAutopilot(in); err != nil {
 		return wire.Autopilot{}, 0, err
 	}
-	_, index, err := propose.Do[wire.AutopilotSettings](ctx, c.Proposer(), fsm.KindAutopilot, who.Author(control.ClusterWrite, ""), in)
+	set, index, err := propose.Do[wire.AutopilotSettings](ctx, c.Proposer(), fsm.KindAutopilot, who.Author(control.ClusterWrite, ""), in)
 	if err != nil {
 		return wire.Autopilot{}, 0, err
 	}
-	if _, _, err := c.View(ctx, control.Read{Index: index}); err != nil {
-		return wire.Autopilot{}, index, err
+	// What is done is done: that it cannot be read says nothing of it.
+	out := c.settings()
+	if _, _, err := c.View(ctx, control.Read{Index: index}); err == nil {
+		if read, err := c.autopilot(ctx); err == nil {
+			out = read
+		}
 	}
-	out, err := c.autopilot(ctx)
-	return out, index, err
+	override(&out.CleanupDead, set.CleanupDead)
+	override(&out.DeadAfter, set.DeadAfter)
+	override(&out.MinVoters, set.MinVoters)
+	override(&out.Stabilization, set.Stabilization)
+	override(&out.MaxLag, set.MaxLag)
+	return out, index, nil
+}
+
+func override[T any](to, by *T) {
+	if by != nil {
+		*to = *by
+	}
 }
 
 func checkAutopilot(in wire.AutopilotSettings) error {
@@ -79,8 +100,8 @@ func checkAutopilot(in wire.AutopilotSettings) error {
 		return wire.Invalid("min_voters", "it is 1 to %d, not %d", mostMinVoters, *in.MinVoters)
 	case in.Stabilization != nil && (*in.Stabilization < 0 || time.Duration(*in.Stabilization) > mostStabilization):
 		return wire.Invalid("stabilization", "it is 0 to %s, not %s", mostStabilization, time.Duration(*in.Stabilization))
-	case in.MaxLag != nil && *in.MaxLag < 1:
-		return wire.Invalid("max_lag", "it is at least 1 entry")
+	case in.MaxLag != nil && (*in.MaxLag < 1 || *in.MaxLag > mostMaxLag):
+		return wire.Invalid("max_lag", "it is 1 to %d entries, not %d", mostMaxLag, *in.MaxLag)
 	}
 	return nil
 }

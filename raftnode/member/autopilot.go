@@ -117,8 +117,11 @@ func (m *Manager) promotable(serverID string) bool {
 	return ok && !k.hello.NonVoter &&
 		m.peers.fresh(k) &&
 		k.answered.Sub(k.healthySince) >= by.Stabilize &&
-		k.hello.Last+by.MaxLag >= m.raft.LastIndex()
+		behind(k.hello.Last, m.raft.LastIndex()) <= by.MaxLag
 }
+
+// behind is how many entries are missing from one index to another.
+func behind(has, newest uint64) uint64 { return newest - min(has, newest) }
 
 // pruneNonMembers drops the records of servers that are no members and have
 // not been heard of for a while.

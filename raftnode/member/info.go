@@ -78,7 +78,7 @@ func (m *Manager) illness(info Info, leader string) string {
 		return fmt.Sprintf("has not answered for %s", info.LastContact.Round(time.Second))
 	case leader == "":
 		return "knows no leader"
-	case info.LastIndex+m.Settings().MaxLag < commit:
+	case behind(info.LastIndex, commit) > m.Settings().MaxLag:
 		return fmt.Sprintf("is %d entries behind", commit-info.LastIndex)
 	case m.isUnreachable(info.ServerID):
 		return "gets nothing of the log: the leader does not reach it"
