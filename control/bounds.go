@@ -26,7 +26,15 @@ type Bounds struct {
 
 	Components     int   // default 1,000,000
 	ComponentBytes int64 // names, labels, places and runtimes of all components; default 512 MiB
+
+	// RestoreBytes bounds a snapshot that is restored, uncompressed: while it is, every
+	// coordinator holds the state of before, that of the file, and the file itself.
+	// Default 512 MiB.
+	RestoreBytes int64
 }
+
+// DefaultRestoreBytes is Bounds.RestoreBytes if nothing else is said.
+const DefaultRestoreBytes = 512 << 20
 
 func (b Bounds) withDefaults() Bounds {
 	def := func(n *int64, v int64) {
@@ -46,6 +54,7 @@ func (b Bounds) withDefaults() Bounds {
 	def(&b.ResultBytes, 256<<20)
 	defInt(&b.Components, 1_000_000)
 	def(&b.ComponentBytes, 512<<20)
+	def(&b.RestoreBytes, DefaultRestoreBytes)
 	return b
 }
 

@@ -58,10 +58,17 @@ type File struct {
 
 // ReadFile reads a whole file, checks every row of it, and what rows say of each other. Its error names the first line
 // that is wrong.
-func ReadFile(r io.Reader) (*File, error) { return readFile(r, Level) }
+func ReadFile(r io.Reader) (*File, error) { return readFile(r, Level, snapfile.MaxBytes) }
 
-func readFile(r io.Reader, maxLevel int) (*File, error) {
-	in, err := snapfile.NewReader(r)
+// LengthError says that a file is longer than what ReadFileUpTo was to read.
+type LengthError = snapfile.LengthError
+
+// ReadFileUpTo is ReadFile for files of at most so many bytes, uncompressed: what is read is in memory. Of a longer one
+// no more is read, and the error is a *LengthError.
+func ReadFileUpTo(r io.Reader, most int64) (*File, error) { return readFile(r, Level, most) }
+
+func readFile(r io.Reader, maxLevel int, most int64) (*File, error) {
+	in, err := snapfile.NewReaderUpTo(r, most)
 	if err != nil {
 		return nil, err
 	}

@@ -302,9 +302,12 @@ func (s *randomLog) restoreBody(kind string) any {
 	}
 	switch kind {
 	case fsm.KindBeginRestore:
-		c := fsm.BeginRestore{ID: fmt.Sprint("r", s.r.IntN(9)), Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: s.often(70)}
+		c := fsm.BeginRestore{ID: fmt.Sprint("r", s.r.IntN(9)), Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file), Foreign: s.often(70)}
 		if s.often(10) {
 			c.Cluster, c.Index = s.one("", "c2"), s.r.Uint64N(99)
+		}
+		if s.often(10) {
+			c.Bytes += int64(s.r.IntN(3)) - 1
 		}
 		return c
 	case fsm.KindRestoreChunk:

@@ -58,7 +58,7 @@ func examples() map[string][]command {
 		{Job: "j1", Part: 2, Attempt: 1, Worker: "n1.laser", Session: "s1", Home: "n1"},
 	}}
 	file := fixedFile()
-	begin := fsm.BeginRestore{ID: "r1", Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: true}
+	begin := fsm.BeginRestore{ID: "r1", Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file), Foreign: true}
 	founded, newestAnn := command{fsm.KindFound, fsm.Found{Cluster: "c9", Level: 2}}, command{registry.KindAnnounce, newest("n1")}
 	newer := full
 	newer.Coordinator.Level = 2

@@ -491,9 +491,9 @@ func restoring(t *testing.T) [][][]byte {
 	file := fixedFile()
 	for _, foreign := range []bool{false, true} {
 		id := fmt.Sprint("r", foreign)
-		begin := fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file), Foreign: foreign}
+		begin := fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file), Foreign: foreign}
 		half := len(file) / 2
-		r.entry(command{fsm.KindBeginRestore, fsm.BeginRestore{ID: "given up", Cluster: "c1", Index: 17, Level: 2, Size: 9, SHA256: sumOf(file)}})
+		r.entry(command{fsm.KindBeginRestore, fsm.BeginRestore{ID: "given up", Cluster: "c1", Index: 17, Level: 2, Size: 9, Bytes: 9, SHA256: sumOf(file)}})
 		r.entry(command{fsm.KindDropRestore, fsm.DropRestore{ID: "given up"}}, command{fsm.KindBeginRestore, begin})
 		r.entry(command{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: id, Data: file[:half]}}, command{registry.KindSignIn, worker("c-" + id)})
 		r.entry(command{fsm.KindRestoreChunk, fsm.RestoreChunk{ID: id, At: int64(half), Data: file[half:]}})

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm/snapfile"
 	"github.com/folkmoot/folkmoot/jobs"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -22,7 +23,8 @@ import (
 // for ever.
 const (
 	restoreLevel   = 2
-	maxRestoreSize = 4 << 30 // bytes of a file
+	maxRestoreSize = 4 << 30  // bytes of a file
+	maxRestored    = 16 << 30 // bytes of its lines, uncompressed
 )
 
 // Names of the tables of what is restored.
@@ -46,6 +48,7 @@ type BeginRestore struct {
 	Index   uint64 `json:"index"`   // likewise
 	Level   int    `json:"level"`   // likewise
 	Size    int64  `json:"size"`    // of the file, in bytes
+	Bytes   int64  `json:"bytes"`   // of its lines, uncompressed: no more is read of it
 	SHA256  string `json:"sha256"`  // hex, of all its bytes
 	// Foreign: it may be of another cluster. The tokens of such a one come with it.
 	Foreign bool `json:"foreign,omitempty"`
@@ -86,6 +89,8 @@ func (tx *txn) beginRestore(c BeginRestore, _ time.Time) (Restoring, error) {
 	switch {
 	case c.ID == "" || c.Size <= 0 || c.Size > maxRestoreSize || len(c.SHA256) != hex.EncodedLen(sha256.Size):
 		return Restoring{}, wire.Invalid("size", "a restore has an id, a sum, and 1 to %d bytes", int64(maxRestoreSize))
+	case c.Bytes <= 0 || c.Bytes > maxRestored:
+		return Restoring{}, wire.Invalid("bytes", "a file to restore has 1 to %d bytes, uncompressed", int64(maxRestored))
 	case tx.ClusterID == "":
 		return Restoring{}, wire.Refuse(wire.CodeConflict, "the cluster is not founded yet")
 	case c.Cluster != tx.ClusterID && !c.Foreign:
@@ -157,12 +162,17 @@ func (tx *txn) commitRestore(c CommitRestore, at time.Time) (Restored, error) {
 	if sum := f.sum(); sum != f.SHA256 {
 		return Restored{}, wire.Refuse(wire.CodeConflict, "the bytes have the SHA-256 %s, want %.64s", sum, f.SHA256)
 	}
-	file, err := readFile(f.reader(), tx.maxLevel)
+	file, err := readFile(f.reader(), tx.maxLevel, f.Bytes)
+	var long *snapfile.LengthError
+	if errors.As(err, &long) {
+		return Restored{}, wire.Refuse(wire.CodeConflict, "%v: another one was announced", long)
+	}
 	if err != nil { // these bytes were read whole before they were proposed
 		return Restored{}, &stopError{fmt.Errorf("a snapshot to restore: %w: this binary is too old", err)}
 	}
-	if h := file.Header; h.Cluster != f.Cluster || h.Index != f.Index || h.Level != f.Level {
-		return Restored{}, wire.Refuse(wire.CodeConflict, "the file is of cluster %.80s, index %d, level %d: another one was announced", h.Cluster, h.Index, h.Level)
+	if h := file.Header; h.Cluster != f.Cluster || h.Index != f.Index || h.Level != f.Level || file.Bytes != f.Bytes {
+		return Restored{}, wire.Refuse(wire.CodeConflict, "the file is of cluster %.80s, index %d, level %d, and has %d bytes uncompressed: another one was announced",
+			h.Cluster, h.Index, h.Level, file.Bytes)
 	}
 	tx.take(file, f.Foreign, at)
 	tx.restored = Restored{ID: f.ID, Cluster: f.Cluster, From: f.Index, Index: tx.Index, At: at}

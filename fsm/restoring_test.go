@@ -20,8 +20,11 @@ import (
 //go:embed testdata/file-v1.snap.gz
 var fixed []byte
 
-// fixedFile is testdata/file-v1.golden, compressed: of cluster c1, index 17, level 2.
+// fixedFile is testdata/file-v1.jsonl, compressed: of cluster c1, index 17, level 2.
 func fixedFile() []byte { return bytes.Clone(fixed) }
+
+// fixedBytes is how many bytes it has, uncompressed.
+const fixedBytes = 2689
 
 func sumOf(b []byte) string {
 	sum := sha256.Sum256(b)
@@ -29,7 +32,7 @@ func sumOf(b []byte) string {
 }
 
 func begin(file []byte, id string) fsm.BeginRestore {
-	return fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), SHA256: sumOf(file)}
+	return fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file)}
 }
 
 // restore puts a file into the state, in chunks of so many bytes.
@@ -186,13 +189,17 @@ func TestRestoreOfAFileThatIsAhead(t *testing.T) {
 		t.Fatal("take another seed")
 	}
 	file := fileOf(t, source)
+	read, err := fsm.ReadFile(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
 	m := fsm.New()
 	apply(t, m, fsm.KindFound, fsm.Found{Cluster: "c9", Level: 2})
 	apply(t, m, registry.KindAnnounce, newest("n1"))
 	for m.View().Index < source.Index/2 { // so that some rows are of an index that this log has, less
 		m.Apply(m.View().Index+1, nil)
 	}
-	c := fsm.BeginRestore{ID: "r1", Cluster: source.ClusterID, Index: source.Index, Level: source.Level, Size: int64(len(file)), SHA256: sumOf(file), Foreign: true}
+	c := fsm.BeginRestore{ID: "r1", Cluster: source.ClusterID, Index: source.Index, Level: source.Level, Size: int64(len(file)), Bytes: read.Bytes, SHA256: sumOf(file), Foreign: true}
 	restore(t, m, file, c, 64<<10)
 	view := m.View()
 	if err := view.Verify(); err != nil {
@@ -251,6 +258,8 @@ func TestRestoreIsRefused(t *testing.T) {
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Cluster = "c2" }), wire.CodeConflict, "of cluster c2, this is cluster c1")
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Level = 3 }), wire.CodeConflict, "raftctl level raise")
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Size = 5 << 30 }), wire.CodeInvalid, "bytes")
+	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Bytes = 0 }), wire.CodeInvalid, "uncompressed")
+	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Bytes = 16<<30 + 1 }), wire.CodeInvalid, "uncompressed")
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.SHA256 = "" }), wire.CodeInvalid, "a sum")
 	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "not under way")
 	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{}, wire.CodeConflict, "not under way")
@@ -287,6 +296,13 @@ func TestRestoreIsRefused(t *testing.T) {
 	apply(t, m, fsm.KindBeginRestore, other)
 	apply(t, m, fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r3", Data: file})
 	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r3"}, wire.CodeConflict, "another one was announced")
+	for more, words := range map[int64]string{1: "another one was announced", -1: "longer than", 1 - fixedBytes: "longer than 1 bytes"} {
+		other := begin(file, fmt.Sprint("bytes", more)) // no more of it is read than was announced, and it must be as much
+		other.Bytes += more
+		apply(t, m, fsm.KindBeginRestore, other)
+		apply(t, m, fsm.KindRestoreChunk, fsm.RestoreChunk{ID: other.ID, Data: file})
+		refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: other.ID}, wire.CodeConflict, words)
+	}
 
 	first := restore(t, m, file, begin(file, "r4"), 300)
 	again := apply(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r4"}).(fsm.Restored)

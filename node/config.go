@@ -38,6 +38,9 @@ type Config struct {
 	// JobResultBytes bounds the results of one job, ResultBytes those of all jobs;
 	// 0 is control's default.
 	JobResultBytes, ResultBytes int64
+	// RestoreBytes bounds a snapshot that is restored, uncompressed; 0 is control's
+	// default. It is never above a quarter of the memory that this process is granted.
+	RestoreBytes int64
 
 	Join      []string // addresses or names of coordinators, tried in turn without end
 	Expect    int      // found a cluster when this many empty coordinators have met; 0: 1 without Join

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"math"
 	"runtime/debug"
 
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -18,6 +20,13 @@ const (
 // unfinishedBytes returns that bound for the limit that the garbage collector keeps to.
 func unfinishedBytes(memory int64) int64 {
 	return max(leastUnfinished, min(memory/4, mostUnfinished))
+}
+
+// restoreBytes returns how large a snapshot may be that is restored, if asked says so (0: the
+// default) and that is not above a quarter of the memory: the state of before, that of the
+// file and the file itself are there at once.
+func restoreBytes(asked, memory int64) int64 {
+	return min(cmp.Or(asked, control.DefaultRestoreBytes), memory/4)
 }
 
 // memoryLimit returns how many bytes the garbage collector keeps to: what the program has set

@@ -238,7 +238,7 @@ func (o *opener) openControl(context.Context) (err error) {
 		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
 		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe, Signer: &o.certs,
-		Trail: o.controlTrail(), Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes},
+		Trail: o.controlTrail(), Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes, RestoreBytes: restoreBytes(o.cfg.RestoreBytes, memoryLimit())},
 	})
 	if err != nil {
 		return err

@@ -54,6 +54,7 @@ func (s *serveSettings) declareCoordinator() {
 	s.IntVar(&c.Slots, "slots", 0, "parts at once of that worker (default: one for each processor)")
 	settings.BytesVar(s.FlagSet, &c.JobResultBytes, "job-result-bytes", "16MiB", "results of one job together, with the error texts of its parts: a part beyond it fails as result_quota")
 	settings.BytesVar(s.FlagSet, &c.ResultBytes, "result-bytes", "256MiB", "the same for all jobs that are kept; the same at all coordinators, which hold them in memory")
+	settings.BytesVar(s.FlagSet, &c.RestoreBytes, "restore-bytes", "512MiB", "a snapshot that is restored, uncompressed, but not above a quarter of the memory; every coordinator holds it beside the state; the same at all")
 	c.Drain = autoDrain
 	s.Var((*drainValue)(&c.Drain), "drain", "how long requests are still served at the end, while /readyz says no already; auto: 5s, or 0s while every port is on loopback")
 	s.StringVar(&c.WhenRemoved, "when-removed", node.WhenRemovedExit, "what follows from a removal from the cluster: exit (status 5), or rejoin: stay, and join as new at the next start")

@@ -138,11 +138,16 @@ func (s *Snapshots) examine(file io.ReadSeeker, begin *fsm.BeginRestore) (rows i
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return 0, wire.NotTried("read the snapshot again: %v", err)
 	}
-	f, err := fsm.ReadFile(file)
-	if err != nil {
+	f, err := fsm.ReadFileUpTo(file, s.Bounds().RestoreBytes)
+	var long *fsm.LengthError
+	switch {
+	case errors.As(err, &long):
+		return 0, wire.Refuse(wire.CodeTooLarge, "%v: nothing was restored; while it is, every coordinator holds the state of before, that of the file, and the file: "+
+			"with the memory for that, --restore-bytes takes more", long)
+	case err != nil:
 		return 0, wire.Invalid("", "%v", err)
 	}
-	begin.Cluster, begin.Index, begin.Level = f.Header.Cluster, f.Header.Index, f.Header.Level
+	begin.Cluster, begin.Index, begin.Level, begin.Bytes = f.Header.Cluster, f.Header.Index, f.Header.Level, f.Bytes
 	return f.Rows, nil
 }
 

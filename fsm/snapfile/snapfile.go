@@ -32,6 +32,7 @@ const (
 )
 
 // Bounds of what is read, in bytes uncompressed: one line, and all of a file. What is written never comes near the first.
+// They are rules of level 2: the log is judged by them where a file is restored, so neither is ever lowered.
 const (
 	MaxLine  = 4 << 20
 	MaxBytes = 16 << 30
@@ -124,14 +125,28 @@ type Reader struct {
 	buf    []byte        // the present line, when it is longer than the buffer of lines
 	line   int           // its number, from 1
 	bytes  int64
+	most   int64 // that bytes may become
 	rows   int
 	header Header
 	err    error
 }
 
+// LengthError says that a file is longer than what its reader takes.
+type LengthError struct {
+	Most int64 // bytes, uncompressed
+}
+
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("the snapshot is longer than %d bytes, uncompressed", e.Most)
+}
+
 // NewReader reads and checks the header. The rest of the file is read by Next.
-func NewReader(r io.Reader) (*Reader, error) {
-	f := &Reader{raw: bufio.NewReaderSize(r, 64<<10), sum: sha256.New()}
+func NewReader(r io.Reader) (*Reader, error) { return NewReaderUpTo(r, MaxBytes) }
+
+// NewReaderUpTo is NewReader for files of at most so many bytes, uncompressed: of a longer one no more is read, and the
+// error is a *LengthError.
+func NewReaderUpTo(r io.Reader, most int64) (*Reader, error) {
+	f := &Reader{raw: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), most: min(most, MaxBytes)}
 	zip, err := gzip.NewReader(f.raw)
 	if err != nil {
 		return nil, fmt.Errorf("line 1: not a snapshot of a cluster: %w", plain(err))
@@ -241,8 +256,8 @@ func (f *Reader) next() ([]byte, error) {
 	f.buf = f.buf[:0]
 	for {
 		piece, err := f.lines.ReadSlice('\n')
-		if f.bytes += int64(len(piece)); f.bytes > MaxBytes {
-			return nil, fmt.Errorf("the snapshot is longer than %d bytes", int64(MaxBytes))
+		if f.bytes += int64(len(piece)); f.bytes > f.most {
+			return nil, &LengthError{f.most}
 		}
 		if err == nil && len(f.buf) == 0 {
 			return piece[:len(piece)-1], nil
