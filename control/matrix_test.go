@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"reflect"
@@ -191,7 +192,7 @@ var matrix = map[string]want{
 		return ignore2(n.Snapshot(t.Context(), who))
 	}},
 	"Restore": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
-		return ignore(n.Restore(t.Context(), who, snapshots.Target{}, func() (io.Reader, error) { return strings.NewReader(""), nil }))
+		return ignore(n.Restore(t.Context(), who, snapshots.Target{}, func(context.Context) (io.Reader, error) { return strings.NewReader(""), nil }))
 	}},
 	"Promote": {"cluster:write", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore(n.Promote(t.Context(), who, "", anyConfig))

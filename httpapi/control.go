@@ -68,7 +68,7 @@ type UseCases interface {
 	SignCertificate(ctx context.Context, who control.Principal, in wire.SignCertificate) (wire.SignedCertificate, error)
 
 	Snapshot(ctx context.Context, who control.Principal) (snapshots.Write, control.Fresh, error)
-	Restore(ctx context.Context, who control.Principal, to snapshots.Target, open func() (io.Reader, error)) (wire.Restored, error)
+	Restore(ctx context.Context, who control.Principal, to snapshots.Target, open func(context.Context) (io.Reader, error)) (wire.Restored, error)
 
 	Members(ctx context.Context, who control.Principal, r control.Read) (wire.Members, control.Fresh, error)
 	AddMember(ctx context.Context, who control.Principal, in wire.AddMember, c control.MemberChange) (wire.Member, uint64, error)

@@ -609,15 +609,18 @@ func (f *fake) Snapshot(ctx context.Context, _ control.Principal) (snapshots.Wri
 	return f.snapshot, fresh, err
 }
 
-func (f *fake) Restore(_ context.Context, _ control.Principal, to snapshots.Target, open func() (io.Reader, error)) (wire.Restored, error) {
+func (f *fake) Restore(ctx context.Context, _ control.Principal, to snapshots.Target, open func(context.Context) (io.Reader, error)) (wire.Restored, error) {
 	if to.Cluster == "" {
 		return wire.Restored{}, wire.Invalid("cluster", "which?")
 	}
-	file, err := open()
+	file, err := open(ctx)
 	if err != nil {
 		return wire.Restored{}, err
 	}
 	b, err := io.ReadAll(file)
+	if err != nil {
+		return wire.Restored{}, wire.Invalid("", "%v", err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if refusal := f.takeRefusal(); refusal != nil {

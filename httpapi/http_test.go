@@ -474,6 +474,20 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// Neither does a snapshot that is to be restored, however long one may take that comes.
+func TestSlowUpload(t *testing.T) {
+	t.Parallel()
+	d := serve(t, func(c *httpapi.Config) { c.ReadTimeout = 100 * time.Millisecond })
+	c := dial(t, d.addr)
+	if _, err := io.WriteString(c, "PUT /v1/snapshot?cluster=c1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/gzip\r\nContent-Length: 100\r\n\r\nbytes"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 400 ") {
+		t.Errorf("got %q, %v, want 400 and the end", b, err)
+	}
+}
+
 // A write is not tried once its caller has closed the connection, with a body or
 // without one: whoever comes back from standing still finds it before the end.
 func TestRequestOfAGoneCallerIsNotTried(t *testing.T) {

@@ -32,6 +32,9 @@ const (
 	pause    = 200 * time.Millisecond
 )
 
+// restoreRetry is when it makes sense to come again while another file is restored.
+const restoreRetry = 10 * time.Second
+
 // Target says over what a file is restored.
 type Target struct {
 	Cluster string // the id of this cluster, told again, so that no other is overwritten by mistake
@@ -39,13 +42,15 @@ type Target struct {
 }
 
 // Restore puts the state of a file, which is opened once it is clear that the caller may do
-// that, in place of the cluster's, all of it or nothing. The file is read whole and checked before anything is proposed; then it goes through the log in
-// pieces, which change nothing until the last step. A change of leaders in the middle is
-// waited for. It blocks for as long as that takes. Errors: invalid (no whole snapshot, with
-// its first wrong line), too_large, conflict (another cluster, of the file or of the target;
-// a level that the cluster is not at; another restore began), unavailable (nothing was
-// restored), unknown (look at the state before it is repeated).
-func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Target, open func() (io.Reader, error)) (wire.Restored, error) {
+// that, in place of the cluster's, all of it or nothing. The file is read whole, as long as
+// the context lasts that open is given, and checked before anything is proposed; then it goes
+// through the log in pieces, which change nothing until the last step. A change of leaders in
+// the middle is waited for. It blocks for as long as that takes. Errors: invalid (no whole
+// snapshot, with its first wrong line), too_large, busy (another file is restored by this
+// coordinator), conflict (another cluster, of the file or of the target; a level that the
+// cluster is not at; another restore began), unavailable (nothing was restored), unknown
+// (look at the state before it is repeated).
+func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Target, open func(context.Context) (io.Reader, error)) (wire.Restored, error) {
 	if err := s.Authorize(who, control.Admin, control.Thing{}); err != nil {
 		return wire.Restored{}, err
 	}
@@ -61,11 +66,17 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	if to.Cluster != view.ClusterID {
 		return wire.Restored{}, wire.Refuse(wire.CodeConflict, "this is cluster %s, not %.80q: nothing was restored", view.ClusterID, to.Cluster)
 	}
-	file, err := open()
+	if !s.restoring.CompareAndSwap(false, true) {
+		busy := wire.Refuse(wire.CodeBusy, "a snapshot is being restored by this coordinator: nothing was done with this one")
+		busy.RetryAfter = restoreRetry
+		return wire.Restored{}, busy
+	}
+	defer s.restoring.Store(false)
+	file, err := open(ctx)
 	if err != nil {
 		return wire.Restored{}, err
 	}
-	temp, begin, err := s.receive(file)
+	temp, begin, err := s.receive(ctx, file)
 	if err != nil {
 		return wire.Restored{}, err
 	}
@@ -89,8 +100,8 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 // tempName is what the bytes of a file are kept in meanwhile.
 const tempName = "restore-*.tmp"
 
-// receive writes a file to the disk.
-func (s *Snapshots) receive(file io.Reader) (*os.File, fsm.BeginRestore, error) {
+// receive writes a file to the disk. ctx is that by which it is read.
+func (s *Snapshots) receive(ctx context.Context, file io.Reader) (*os.File, fsm.BeginRestore, error) {
 	temp, err := os.CreateTemp(s.dir, tempName)
 	if err != nil {
 		return nil, fsm.BeginRestore{}, wire.NotTried("no room for the snapshot: %v", err)
@@ -103,6 +114,8 @@ func (s *Snapshots) receive(file io.Reader) (*os.File, fsm.BeginRestore, error) 
 		err = wire.Refuse(wire.CodeTooLarge, "a snapshot to restore has at most %d bytes", MaxFile)
 	case errors.As(err, &full):
 		err = wire.NotTried("no room for the snapshot: %v", full.error)
+	case err != nil && ctx.Err() != nil:
+		err = ended(ctx)
 	case err != nil:
 		err = wire.Invalid("", "the body broke off after %d bytes: %v", n, err)
 	}
@@ -112,6 +125,15 @@ func (s *Snapshots) receive(file io.Reader) (*os.File, fsm.BeginRestore, error) 
 		return nil, fsm.BeginRestore{}, err
 	}
 	return temp, fsm.BeginRestore{ID: newID(), Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// ended says why nothing was restored by the time ctx ended.
+func ended(ctx context.Context) error {
+	var why *wire.Error
+	if errors.As(context.Cause(ctx), &why) {
+		return why
+	}
+	return wire.NotTried("nothing was restored: %v", context.Cause(ctx))
 }
 
 // onDisk marks the errors of the disk.

@@ -95,7 +95,7 @@ func start(t *testing.T, bounds control.Bounds) *cluster {
 // restore restores a file.
 func (c *cluster) restore(t *testing.T, file []byte, to snapshots.Target) (wire.Restored, error) {
 	t.Helper()
-	done, err := c.Restore(t.Context(), control.Principal{}, to, func() (io.Reader, error) { return bytes.NewReader(file), nil })
+	done, err := c.Restore(t.Context(), control.Principal{}, to, func(context.Context) (io.Reader, error) { return bytes.NewReader(file), nil })
 	if left, _ := filepath.Glob(filepath.Join(c.dir, "*")); len(left) > 0 {
 		t.Errorf("%v is left", left)
 	}
@@ -135,3 +135,32 @@ func TestAFileThatIsTooLarge(t *testing.T) {
 		t.Errorf("what just fits: %+v, %v", done, err)
 	}
 }
+
+// One file is taken in at a time, and no longer than who sends it may do that.
+func TestOneFileAtATime(t *testing.T) {
+	file, _ := fileOf(t, "c1")
+	c := start(t, control.Bounds{})
+	to := snapshots.Target{Cluster: "c1"}
+	gone := wire.Refuse(wire.CodeUnauthorized, "the token was revoked")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := c.Restore(ctx, control.Principal{}, to, func(reading context.Context) (io.Reader, error) {
+		if _, err := c.Restore(t.Context(), control.Principal{}, to, nil); wire.CodeOf(err) != wire.CodeBusy {
+			t.Errorf("a second one meanwhile: %v", err)
+		}
+		cancel(gone)
+		return readerFunc(func([]byte) (int, error) { return 0, context.Cause(reading) }), nil
+	})
+	if wire.CodeOf(err) != wire.CodeUnauthorized {
+		t.Errorf("ended with %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(c.dir, "*")); len(left) > 0 || len(c.log.kinds) > 0 {
+		t.Errorf("%v is left, %v was proposed", left, c.log.kinds)
+	}
+	if _, err := c.restore(t, file, to); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/raftnode"
@@ -16,7 +17,8 @@ import (
 // *wire.Error for everything a caller can act on.
 type Snapshots struct {
 	*control.Core
-	dir string
+	dir       string
+	restoring atomic.Bool // a file is taken in: one at a time, since each may fill the disk
 }
 
 // New returns the use cases. What is restored lies in dir meanwhile, which is this process's
@@ -29,7 +31,7 @@ func New(core *control.Core, dir string) *Snapshots {
 			_ = os.Remove(name) // it only takes room
 		}
 	}
-	return &Snapshots{core, dir}
+	return &Snapshots{Core: core, dir: dir}
 }
 
 // Write writes a state as a file of package snapfile. Nothing waits for it meanwhile,

@@ -2,10 +2,14 @@ package rest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/strictjson"
@@ -53,8 +57,10 @@ func (rq *Request) Decode(fields strictjson.Fields, into any) error {
 }
 
 // File returns the body as a compressed file, of at most the route's size, to be read by the
-// handler itself. Errors: invalid, too_large, unavailable (the caller is gone).
-func (rq *Request) File() (io.Reader, error) {
+// handler itself. It may take as long as it does, but not ReadTimeout without a byte, and not
+// beyond ctx: the error is its cause then. Errors: invalid, too_large, unavailable (the caller
+// is gone).
+func (rq *Request) File(ctx context.Context) (io.Reader, error) {
 	given := rq.r.Header["Content-Type"]
 	if len(given) != 1 || given[0] != typeGzip[0] && given[0] != "application/octet-stream" {
 		return nil, &StatusError{http.StatusUnsupportedMediaType, wire.Refuse(wire.CodeInvalid, "a body here needs one Content-Type: application/gzip")}
@@ -62,7 +68,55 @@ func (rq *Request) File() (io.Reader, error) {
 	if rq.r.ContentLength > rq.route.MaxBody {
 		return nil, tooLarge(rq.route.MaxBody)
 	}
-	return rq.r.Body, rq.checkCaller()
+	return newUpload(ctx, rq.r.Body, rq.w, rq.router.cfg.ReadTimeout), rq.checkCaller()
+}
+
+// upload is a body that is read for as long as its context lasts and bytes come.
+type upload struct {
+	ctx  context.Context
+	body io.Reader
+	conn *http.ResponseController
+	step time.Duration
+
+	mu      sync.Mutex
+	reading bool
+}
+
+func newUpload(ctx context.Context, body io.Reader, w http.ResponseWriter, step time.Duration) *upload {
+	u := &upload{ctx: ctx, body: body, conn: http.NewResponseController(w), step: step}
+	context.AfterFunc(ctx, u.interrupt)
+	return u
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	u.await(time.Now().Add(u.step), true)
+	if u.ctx.Err() != nil {
+		u.await(time.Time{}, false)
+		return 0, context.Cause(u.ctx)
+	}
+	n, err := u.body.Read(p)
+	u.await(time.Time{}, false) // what comes behind the body is waited for without an end
+	if err != nil && !errors.Is(err, io.EOF) && u.ctx.Err() != nil {
+		err = context.Cause(u.ctx)
+	}
+	return n, err
+}
+
+// await says until when bytes are waited for.
+func (u *upload) await(until time.Time, reading bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.reading = reading
+	_ = u.conn.SetReadDeadline(until) // a recorder in a test has none
+}
+
+// interrupt ends a Read that waits; when none does, the connection is not the upload's any more.
+func (u *upload) interrupt() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.reading {
+		_ = u.conn.SetReadDeadline(time.Now())
+	}
 }
 
 func tooLarge(limit int64) error {
