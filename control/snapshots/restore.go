@@ -57,9 +57,9 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	if to.Cluster == "" {
 		return wire.Restored{}, wire.Invalid("cluster", "cluster is the id of the cluster whose state is replaced: raftctl status shows it")
 	}
-	ctx, release := s.Hold(ctx, who)
+	held, release := s.Hold(ctx, who)
 	defer release()
-	view, _, err := s.View(ctx, control.Read{Consistency: string(raftnode.Strict)})
+	view, _, err := s.View(held, control.Read{Consistency: string(raftnode.Strict)})
 	if err != nil {
 		return wire.Restored{}, err
 	}
@@ -72,11 +72,11 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 		return wire.Restored{}, busy
 	}
 	defer s.restoring.Store(false)
-	file, err := open(ctx)
+	file, err := open(held)
 	if err != nil {
 		return wire.Restored{}, err
 	}
-	temp, begin, err := s.receive(ctx, file)
+	temp, begin, err := s.receive(held, file)
 	if err != nil {
 		return wire.Restored{}, err
 	}
@@ -89,7 +89,7 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 		return wire.Restored{}, err
 	}
 	begin.Foreign = to.Foreign
-	done, err := s.carryOut(ctx, who, temp, begin)
+	done, err := s.carryOut(ctx, held, who, temp, begin)
 	if err != nil {
 		return wire.Restored{}, err
 	}
@@ -173,17 +173,20 @@ func (s *Snapshots) examine(file io.ReadSeeker, begin *fsm.BeginRestore) (rows i
 	return f.Rows, nil
 }
 
-// carryOut takes a file through the log.
-func (s *Snapshots) carryOut(ctx context.Context, who control.Principal, file io.ReaderAt, begin fsm.BeginRestore) (fsm.Restored, error) {
+// carryOut takes a file through the log. held is ctx for as long as the caller may do that.
+func (s *Snapshots) carryOut(ctx, held context.Context, who control.Principal, file io.ReaderAt, begin fsm.BeginRestore) (fsm.Restored, error) {
 	author := who.Author(control.Admin, "")
-	if _, err := step[fsm.Restoring](ctx, s, fsm.KindBeginRestore, author, begin); err != nil {
-		return fsm.Restored{}, err
-	}
 	drop := func(err error) (fsm.Restored, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), propose.Timeout)
 		defer cancel()
 		_, _, _ = propose.Do[bool](ctx, s.Proposer(), fsm.KindDropRestore, author, fsm.DropRestore{ID: begin.ID}) // else the leader drops it in time
 		return fsm.Restored{}, err
+	}
+	if _, unsure, err := step[fsm.Restoring](held, s, fsm.KindBeginRestore, author, begin); err != nil {
+		if !unsure {
+			return fsm.Restored{}, err
+		}
+		return drop(notRestored(err))
 	}
 	buf := make([]byte, chunkSize)
 	for at := int64(0); at < begin.Size; {
@@ -191,16 +194,26 @@ func (s *Snapshots) carryOut(ctx context.Context, who control.Principal, file io
 		if n == 0 && err != nil {
 			return drop(wire.NotTried("nothing was restored: read the snapshot again: %v", err))
 		}
-		if _, err := step[int64](ctx, s, fsm.KindRestoreChunk, author, fsm.RestoreChunk{ID: begin.ID, At: at, Data: buf[:n]}); err != nil {
+		if _, _, err := step[int64](held, s, fsm.KindRestoreChunk, author, fsm.RestoreChunk{ID: begin.ID, At: at, Data: buf[:n]}); err != nil {
 			return drop(notRestored(err))
 		}
 		at += int64(n)
 	}
-	done, err := step[fsm.Restored](ctx, s, fsm.KindCommitRestore, author, fsm.CommitRestore{ID: begin.ID})
-	if err != nil && wire.CodeOf(err) != wire.CodeUnknown {
-		return drop(notRestored(err))
+	// The tokens that come with the state end what is held by who had none: not before the
+	// outcome is known.
+	if err := s.Authorize(who, control.Admin, control.Thing{}); err != nil {
+		return drop(err)
 	}
-	return done, err
+	done, unsure, err := step[fsm.Restored](ctx, s, fsm.KindCommitRestore, author, fsm.CommitRestore{ID: begin.ID})
+	switch {
+	case err == nil:
+		return done, nil
+	case unsure && wire.CodeOf(err) != wire.CodeUnknown: // of one try that may have been the one
+		return done, wire.Unknown(fmt.Errorf("the last try: %w", err))
+	case unsure:
+		return done, err
+	}
+	return drop(notRestored(err))
 }
 
 // notRestored says of an unknown outcome of a step before the last that nothing was restored.
@@ -212,25 +225,20 @@ func notRestored(err error) error {
 }
 
 // step proposes one command until its outcome is known, for as long as patience lasts: done
-// twice, each of them is one.
-func step[R any](ctx context.Context, s *Snapshots, kind string, author propose.Author, body any) (R, error) {
-	var out R
-	var err error
-	unknown := false
+// twice, each of them is one. Where the error is not nil, unsure says that a try may have been
+// carried out all the same.
+func step[R any](ctx context.Context, s *Snapshots, kind string, author propose.Author, body any) (out R, unsure bool, err error) {
 	for began := time.Now(); ; {
 		if out, _, err = propose.Do[R](ctx, s.Proposer(), kind, author, body); err == nil {
-			return out, nil
+			return out, false, nil
 		}
 		code := wire.CodeOf(err)
-		unknown = unknown || code == wire.CodeUnknown
+		unsure = unsure || code == wire.CodeUnknown || code == wire.CodeInternal
 		if code != wire.CodeUnknown && code != wire.CodeUnavailable && code != wire.CodeBusy {
-			return out, err
+			return out, unsure, err
 		}
 		if time.Since(began) > patience || !control.Sleep(ctx, pause) {
-			if unknown && code != wire.CodeUnknown {
-				err = wire.Unknown(fmt.Errorf("the last try: %w", err))
-			}
-			return out, err
+			return out, unsure, err
 		}
 	}
 }

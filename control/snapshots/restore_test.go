@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/folkmoot/folkmoot/access"
@@ -73,8 +76,9 @@ func do(t *testing.T, m *fsm.Machine, kind string, body any) {
 // cluster is one coordinator of a cluster of level 2.
 type cluster struct {
 	*snapshots.Snapshots
-	log *fakeLog
-	dir string
+	core *control.Core
+	log  *fakeLog
+	dir  string
 }
 
 func start(t *testing.T, bounds control.Bounds) *cluster {
@@ -88,7 +92,7 @@ func start(t *testing.T, bounds control.Bounds) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Snapshots = snapshots.New(core, c.dir)
+	c.core, c.Snapshots = core, snapshots.New(core, c.dir)
 	return c
 }
 
@@ -164,3 +168,116 @@ func TestOneFileAtATime(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// The tokens of the file are asked for from the moment on that it is restored, also from who restored it while none was
+// asked for: what came of it is told all the same.
+func TestTheOneWhoBringsTheTokensIsToldOfIt(t *testing.T) {
+	file, _ := fileOf(t, "c2")
+	c := start(t, control.Bounds{})
+	c.log.answer = func(_ string, apply func() error) error {
+		err := apply()
+		c.core.Release() // as what follows the tokens does
+		return err
+	}
+	done, err := c.restore(t, file, snapshots.Target{Cluster: "c1", Foreign: true})
+	if err != nil || c.log.machine.View().Access.Len() != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if c.core.Authorize(control.Principal{}, control.Admin, control.Thing{}) == nil {
+		t.Error("it asked for no token behind it: take another file")
+	}
+}
+
+// Who may not do it any more by the last step does not do it.
+func TestARightThatEndsBeforeTheLastStep(t *testing.T) {
+	file, _ := fileOf(t, "c1")
+	c := start(t, control.Bounds{})
+	c.log.answer = func(kind string, apply func() error) error {
+		err := apply()
+		if kind == fsm.KindRestoreChunk {
+			do(t, c.log.machine, access.KindCreate, access.Create{ID: "t_2", Hash: registry.HashSecret("token 2"), Grants: access.Grants{{Right: access.Admin}}})
+		}
+		return err
+	}
+	_, err := c.restore(t, file, snapshots.Target{Cluster: "c1"})
+	if _, under := c.log.machine.View().Restoring(); wire.CodeOf(err) != wire.CodeUnauthorized || under || slices.Contains(c.log.kinds, fsm.KindCommitRestore) {
+		t.Errorf("%v, under way %v, %v", err, under, c.log.kinds)
+	}
+}
+
+// Whatever becomes of a step, what is told is true: restored, not restored, or not known; and what is certainly not
+// restored is not left in the state.
+func TestWhatIsToldOfARestore(t *testing.T) {
+	var (
+		unknown  = errors.New("leadership lost")
+		noLeader = wire.NotTried("no leader")
+		refused  = wire.Refuse(wire.CodeConflict, "no")
+		internal = wire.Refuse(wire.CodeInternal, "stopped")
+	)
+	// what is a try: carried out or not, and what is answered.
+	type what struct {
+		done bool
+		err  error
+	}
+	for name, c := range map[string]struct {
+		kind     string // of the step of which the first tries end so
+		tries    []what
+		forever  bool // the last of them again and again
+		code     wire.Code
+		restored bool
+		left     bool // in the state
+	}{
+		"all is well":                                {kind: fsm.KindCommitRestore, restored: true},
+		"the begin: refused":                         {kind: fsm.KindBeginRestore, tries: []what{{false, refused}}, code: wire.CodeConflict},
+		"the begin: never tried":                     {kind: fsm.KindBeginRestore, tries: []what{{false, noLeader}}, forever: true, code: wire.CodeUnavailable},
+		"the begin: unknown, then done":              {kind: fsm.KindBeginRestore, tries: []what{{true, unknown}}, restored: true},
+		"the begin: unknown for ever":                {kind: fsm.KindBeginRestore, tries: []what{{true, unknown}}, forever: true, code: wire.CodeUnavailable},
+		"the begin: unknown, then refused":           {kind: fsm.KindBeginRestore, tries: []what{{true, unknown}, {false, refused}}, code: wire.CodeConflict},
+		"a chunk: refused":                           {kind: fsm.KindRestoreChunk, tries: []what{{false, refused}}, code: wire.CodeConflict},
+		"a chunk: unknown, then done":                {kind: fsm.KindRestoreChunk, tries: []what{{true, unknown}}, restored: true},
+		"a chunk: unknown for ever":                  {kind: fsm.KindRestoreChunk, tries: []what{{true, unknown}}, forever: true, code: wire.CodeUnavailable},
+		"the commit: refused":                        {kind: fsm.KindCommitRestore, tries: []what{{false, refused}}, code: wire.CodeConflict},
+		"the commit: never tried":                    {kind: fsm.KindCommitRestore, tries: []what{{false, noLeader}}, forever: true, code: wire.CodeUnavailable},
+		"the commit: never tried, then done":         {kind: fsm.KindCommitRestore, tries: []what{{false, noLeader}}, restored: true},
+		"the commit: unknown, and done":              {kind: fsm.KindCommitRestore, tries: []what{{true, unknown}}, restored: true},
+		"the commit: unknown, and not done":          {kind: fsm.KindCommitRestore, tries: []what{{false, unknown}}, restored: true},
+		"the commit: unknown, then refused":          {kind: fsm.KindCommitRestore, tries: []what{{true, unknown}, {false, refused}}, code: wire.CodeUnknown, restored: true},
+		"the commit: not done, then refused":         {kind: fsm.KindCommitRestore, tries: []what{{false, unknown}, {false, refused}}, code: wire.CodeUnknown, left: true},
+		"the commit: unknown, then never tried":      {kind: fsm.KindCommitRestore, tries: []what{{true, unknown}, {false, noLeader}}, forever: true, code: wire.CodeUnknown, restored: true},
+		"the commit: unknown for ever":               {kind: fsm.KindCommitRestore, tries: []what{{true, unknown}}, forever: true, code: wire.CodeUnknown, restored: true},
+		"the commit: here the state machine stopped": {kind: fsm.KindCommitRestore, tries: []what{{true, internal}}, code: wire.CodeUnknown, restored: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				file, _ := fileOf(t, "c1")
+				n := start(t, control.Bounds{})
+				n.log.answer = func(kind string, apply func() error) error {
+					if kind != c.kind || len(c.tries) == 0 {
+						return apply()
+					}
+					now := c.tries[0]
+					if len(c.tries) > 1 || !c.forever {
+						c.tries = c.tries[1:]
+					}
+					if now.done {
+						if err := apply(); err != nil {
+							t.Error(err)
+						}
+					}
+					return now.err
+				}
+				done, err := n.restore(t, file, snapshots.Target{Cluster: "c1"})
+				if wire.CodeOf(err) != c.code || err == nil && done.Rows != 1 {
+					t.Errorf("%+v, %v, want %q", done, err, c.code)
+				}
+				view := n.log.machine.View()
+				if restored := view.Access.Len() == 1; restored != c.restored {
+					t.Errorf("restored: %v, want %v", restored, c.restored)
+				}
+				if _, left := view.Restoring(); left != c.left {
+					t.Errorf("left in the state: %v, want %v", left, c.left)
+				}
+			})
+		})
+	}
+}
