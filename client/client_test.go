@@ -181,6 +181,30 @@ func TestUnknownIsRepeatedOnlyWithAnID(t *testing.T) {
 	}
 }
 
+// A restore is repeated under one key, so that it is one; the next call is another.
+func TestARestoreHasAKey(t *testing.T) {
+	t.Parallel()
+	keys := make(chan string, 10)
+	first, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		keys <- r.Header.Get("Idempotency-Key")
+		refuse(w, 504, wire.CodeUnknown, "leadership lost")
+	})
+	second, _ := coordinator(t, func(w http.ResponseWriter, r *http.Request) {
+		keys <- r.Header.Get("Idempotency-Key")
+		say(w, 200, wire.Restored{Cluster: "c1"})
+	})
+	c := dial(t, client.Config{Addrs: []string{first.URL, second.URL}})
+	for range 2 {
+		if _, _, err := c.Restore(t.Context(), []byte("file"), "c1", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b, other := <-keys, <-keys, <-keys
+	if a != b || len(a) != 32 || other == a {
+		t.Errorf("restored under the keys %q and %q, and the next one under %q", a, b, other)
+	}
+}
+
 // An attempt that may have happened stays unknown, whatever later attempts were told.
 func TestUnknownIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,14 +33,15 @@ func (s snapshotBody) Close() error {
 const restoreTime = time.Hour
 
 // Restore puts the state of a snapshot, given as the bytes of its file, in place of the cluster's, all of it or nothing.
-// cluster is the id of the cluster that is asked; foreign says that the snapshot may be of another. After an unknown
-// outcome look before you repeat it. Errors: invalid (no whole snapshot), conflict (another cluster or level).
+// cluster is the id of the cluster that is asked; foreign says that the snapshot may be of another. A repeat within the
+// call is the same restore; after an unknown outcome look before you call again. Errors: invalid (no whole snapshot),
+// too_large, conflict (another cluster or level).
 func (c *Client) Restore(ctx context.Context, file []byte, cluster string, foreign bool) (wire.Restored, Meta, error) {
 	q := url.Values{"cluster": {cluster}}
 	if foreign {
 		q.Set("foreign", "true")
 	}
 	var out wire.Restored
-	meta, err := c.do(ctx, request{method: http.MethodPut, path: "/snapshot", query: q, file: file, extra: restoreTime}, &out)
+	meta, err := c.do(ctx, request{method: http.MethodPut, path: "/snapshot", query: q, file: file, key: NewKey(), extra: restoreTime}, &out)
 	return out, meta, err
 }

@@ -626,7 +626,7 @@ func (f *fake) Restore(ctx context.Context, _ control.Principal, to snapshots.Ta
 	if refusal := f.takeRefusal(); refusal != nil {
 		return wire.Restored{}, refusal
 	}
-	return wire.Restored{Cluster: to.Cluster, FileCluster: fmt.Sprint(to.Foreign), FileIndex: 812, Rows: len(b), Index: 9}, err
+	return wire.Restored{Cluster: to.Cluster, FileCluster: fmt.Sprint(to.Foreign, to.Key), FileIndex: 812, Rows: len(b), Index: 9}, err
 }
 
 // The fake's tokens are one: t_1.

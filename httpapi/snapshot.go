@@ -39,7 +39,7 @@ func (a *API) snapshot(rq *rest.Request) error {
 // restore puts the state of a file in place of the cluster's. The file is not read unless the
 // caller may do that.
 func (a *API) restore(rq *rest.Request) error {
-	to := snapshots.Target{Cluster: rq.Params().Get("cluster")}
+	to := snapshots.Target{Cluster: rq.Params().Get("cluster"), Key: rq.IdempotencyKey()}
 	var err error
 	if to.Foreign, err = rq.Params().Flag("foreign"); err != nil {
 		return err

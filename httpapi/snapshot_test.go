@@ -54,11 +54,11 @@ func TestRestore(t *testing.T) {
 	d := serve(t)
 	put := func(query, kind, body string) answer {
 		t.Helper()
-		return d.do("PUT", "/v1/snapshot"+query, body, "Content-Type", kind)
+		return d.do("PUT", "/v1/snapshot"+query, body, "Content-Type", kind, "Idempotency-Key", "0123456789abcdef")
 	}
 	var done wire.Restored
 	put("?cluster=c1&foreign", "application/gzip", "bytes").wantStatus(200).decode(&done)
-	if want := (wire.Restored{Cluster: "c1", FileCluster: "true", FileIndex: 812, Rows: 5, Index: 9}); done != want {
+	if want := (wire.Restored{Cluster: "c1", FileCluster: "true0123456789abcdef", FileIndex: 812, Rows: 5, Index: 9}); done != want {
 		t.Errorf("restored %+v, want %+v", done, want)
 	}
 	put("", "application/gzip", "bytes").wantProblem(400, wire.CodeInvalid, "cluster")

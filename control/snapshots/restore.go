@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/folkmoot/folkmoot/control"
@@ -39,6 +40,7 @@ const restoreRetry = 10 * time.Second
 type Target struct {
 	Cluster string // the id of this cluster, told again, so that no other is overwritten by mistake
 	Foreign bool   // the file may be of another cluster
+	Key     string // a repeat with the same file under the same key is the same restore; "": none is
 }
 
 // Restore puts the state of a file, which is opened once it is clear that the caller may do
@@ -56,6 +58,9 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	}
 	if to.Cluster == "" {
 		return wire.Restored{}, wire.Invalid("cluster", "cluster is the id of the cluster whose state is replaced: raftctl status shows it")
+	}
+	if err := control.CheckKey(to.Key); err != nil {
+		return wire.Restored{}, err
 	}
 	held, release := s.Hold(ctx, who)
 	defer release()
@@ -88,7 +93,7 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	if err != nil {
 		return wire.Restored{}, err
 	}
-	begin.Foreign = to.Foreign
+	begin.ID, begin.Foreign = restoreID(to, begin.SHA256), to.Foreign
 	done, err := s.carryOut(ctx, held, who, temp, begin)
 	if err != nil {
 		return wire.Restored{}, err
@@ -124,7 +129,7 @@ func (s *Snapshots) receive(ctx context.Context, file io.Reader) (*os.File, fsm.
 		_ = os.Remove(temp.Name())
 		return nil, fsm.BeginRestore{}, err
 	}
-	return temp, fsm.BeginRestore{ID: newID(), Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return temp, fsm.BeginRestore{Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // ended says why nothing was restored by the time ctx ended.
@@ -149,10 +154,15 @@ func (d *onDisk) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func newID() string {
-	var b [8]byte
-	rand.Read(b[:])
-	return "r_" + hex.EncodeToString(b[:])
+// restoreID is the id of the restore of a file: with a key the one that both stand for.
+func restoreID(to Target, sum string) string {
+	var b [32]byte
+	if to.Key == "" {
+		rand.Read(b[:])
+	} else {
+		b = control.Digest("folkmoot restore v1", to.Key, sum, strconv.FormatBool(to.Foreign))
+	}
+	return "r_" + hex.EncodeToString(b[:16])
 }
 
 // examine reads the whole file as the state machine will, and notes what its header says.
@@ -176,28 +186,37 @@ func (s *Snapshots) examine(file io.ReadSeeker, begin *fsm.BeginRestore) (rows i
 // carryOut takes a file through the log. held is ctx for as long as the caller may do that.
 func (s *Snapshots) carryOut(ctx, held context.Context, who control.Principal, file io.ReaderAt, begin fsm.BeginRestore) (fsm.Restored, error) {
 	author := who.Author(control.Admin, "")
+	sent := int64(0)
 	drop := func(err error) (fsm.Restored, error) {
+		now, _ := s.State().Restoring()
+		if now.ID != begin.ID {
+			now.Changed = 0 // as far as this coordinator knows nothing of it is there
+		} else if now.Received > sent {
+			return fsm.Restored{}, err // a repeat goes on with it
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), propose.Timeout)
 		defer cancel()
-		_, _, _ = propose.Do[bool](ctx, s.Proposer(), fsm.KindDropRestore, author, fsm.DropRestore{ID: begin.ID}) // else the leader drops it in time
+		_, _, _ = propose.Do[bool](ctx, s.Proposer(), fsm.KindDropRestore, author, fsm.DropRestore{ID: begin.ID, Changed: now.Changed}) // else the leader drops it in time
 		return fsm.Restored{}, err
 	}
-	if _, unsure, err := step[fsm.Restoring](held, s, fsm.KindBeginRestore, author, begin); err != nil {
+	begun, unsure, err := step[fsm.Restoring](held, s, fsm.KindBeginRestore, author, begin)
+	if err != nil {
 		if !unsure {
 			return fsm.Restored{}, err
 		}
 		return drop(notRestored(err))
 	}
 	buf := make([]byte, chunkSize)
-	for at := int64(0); at < begin.Size; {
+	for at := begun.Received; at < begin.Size; { // a repeat begins where the one before ended
 		n, err := file.ReadAt(buf[:min(chunkSize, begin.Size-at)], at)
 		if n == 0 && err != nil {
 			return drop(wire.NotTried("nothing was restored: read the snapshot again: %v", err))
 		}
+		sent = at + int64(n)
 		if _, _, err := step[int64](held, s, fsm.KindRestoreChunk, author, fsm.RestoreChunk{ID: begin.ID, At: at, Data: buf[:n]}); err != nil {
 			return drop(notRestored(err))
 		}
-		at += int64(n)
+		at = sent
 	}
 	// The tokens that come with the state end what is held by who had none: not before the
 	// outcome is known.

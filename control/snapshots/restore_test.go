@@ -106,12 +106,17 @@ func (c *cluster) restore(t *testing.T, file []byte, to snapshots.Target) (wire.
 	return done, err
 }
 
-// fileOf is a file of a cluster that has a token.
-func fileOf(t *testing.T, id string) (file []byte, uncompressed int64) {
+// fileOf is a file of a cluster that has these tokens, or one.
+func fileOf(t *testing.T, id string, tokens ...string) (file []byte, uncompressed int64) {
 	t.Helper()
 	m := fsm.New()
 	do(t, m, fsm.KindFound, fsm.Found{Cluster: id, Level: 2})
-	do(t, m, access.KindCreate, access.Create{ID: "t_1", Hash: registry.HashSecret("token 1"), Grants: access.Grants{{Right: access.Admin}}})
+	if tokens == nil {
+		tokens = []string{"t_1"}
+	}
+	for _, token := range tokens {
+		do(t, m, access.KindCreate, access.Create{ID: token, Hash: registry.HashSecret(token), Grants: access.Grants{{Right: access.Admin}}})
+	}
 	var b bytes.Buffer
 	if err := m.View().WriteFile(t.Context(), &b, "n1", time.Now()); err != nil {
 		t.Fatal(err)
@@ -279,5 +284,54 @@ func TestWhatIsToldOfARestore(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A repeat under the same key is the same restore: it goes on where the first one ended, and what is restored is not
+// restored again. Another file, or another key, is another one.
+func TestARepeatIsTheSameRestore(t *testing.T) {
+	file, _ := fileOf(t, "c1", []string{}...) // none, so that none is asked for behind it
+	c := start(t, control.Bounds{})
+	to := snapshots.Target{Cluster: "c1", Key: "0123456789abcdef"}
+	lost := true
+	c.log.answer = func(kind string, apply func() error) error {
+		if lost && kind == fsm.KindDropRestore {
+			return wire.NotTried("no leader")
+		}
+		if err := apply(); err != nil {
+			return err
+		}
+		if lost && kind == fsm.KindRestoreChunk {
+			return wire.Refuse(wire.CodeInternal, "stopped")
+		}
+		return nil
+	}
+	if _, err := c.restore(t, file, to); err == nil {
+		t.Fatal("it was to be lost")
+	}
+	lost, c.log.kinds = false, nil
+	first, err := c.restore(t, file, to)
+	if err != nil || !slices.Equal(c.log.kinds, []string{fsm.KindBeginRestore, fsm.KindCommitRestore}) {
+		t.Errorf("the repeat of what was lost: %+v, %v, by %v", first, err, c.log.kinds)
+	}
+	do(t, c.log.machine, registry.KindSignIn, registry.SignIn{Name: "laser", Namespace: "n1", Session: "s1", SecretHash: "h", Home: "n1", Kind: "rest", Lease: time.Minute})
+	again, err := c.restore(t, file, to)
+	if err != nil || again != first || c.log.machine.View().Registry.Len() != 1 {
+		t.Errorf("the repeat of what was done: %+v, %v, want %+v and the session of after it", again, err, first)
+	}
+	for name, change := range map[string]func(*snapshots.Target){
+		"another key": func(to *snapshots.Target) { to.Key = "fedcba9876543210" },
+		"no key":      func(to *snapshots.Target) { to.Key = "" },
+		"foreign":     func(to *snapshots.Target) { to.Foreign = true },
+	} {
+		other := to
+		change(&other)
+		if done, err := c.restore(t, file, other); err != nil || done.Index <= first.Index {
+			t.Errorf("%s: %+v, %v", name, done, err)
+		}
+	}
+	to.Key = "short"
+	if _, err := c.restore(t, file, to); wire.CodeOf(err) != wire.CodeInvalid {
+		t.Errorf("a key that is none: %v", err)
 	}
 }
