@@ -480,7 +480,8 @@ func asError(e *wire.Error) error {
 	return e
 }
 
-// restoring is a log in which a file is restored over sessions, parts at work and tokens.
+// restoring is a log in which a file is restored over sessions, parts at work and tokens, and then one of another
+// cluster.
 func restoring(t *testing.T) [][][]byte {
 	r := &recorder{t: t, machine: fsm.New()}
 	r.entry(command{fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2}})
@@ -488,10 +489,15 @@ func restoring(t *testing.T) [][][]byte {
 	r.entry(command{access.KindCreate, access.Create{ID: "t_0", Hash: registry.HashSecret("other"), Grants: access.Grants{{Right: access.Admin}}}})
 	r.entry(command{registry.KindSignIn, worker("a")}, command{registry.KindSignIn, worker("b")})
 	r.entry(command{jobs.KindSubmit, jobs.Submit{ID: "own", Spec: spec(t)}})
-	file := fixedFile()
+	lines := linesOf(t, fixedFile())
+	lines[0] = strings.Replace(lines[0], `"cluster":"c1"`, `"cluster":"c2"`, 1)
+	other := resealed(t, lines[:len(lines)-1]...)
 	for _, foreign := range []bool{false, true} {
-		id := fmt.Sprint("r", foreign)
-		begin := fsm.BeginRestore{ID: id, Cluster: "c1", Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file), Foreign: foreign}
+		id, of, file := fmt.Sprint("r", foreign), "c1", fixedFile()
+		if foreign {
+			of, file = "c2", other
+		}
+		begin := fsm.BeginRestore{ID: id, Cluster: of, Index: 17, Level: 2, Size: int64(len(file)), Bytes: fixedBytes, SHA256: sumOf(file), Foreign: foreign}
 		half := len(file) / 2
 		r.entry(command{fsm.KindBeginRestore, fsm.BeginRestore{ID: "given up", Cluster: "c1", Index: 17, Level: 2, Size: 9, Bytes: 9, SHA256: sumOf(file)}})
 		r.entry(command{fsm.KindDropRestore, fsm.DropRestore{ID: "given up"}}, command{fsm.KindBeginRestore, begin})

@@ -50,7 +50,7 @@ type BeginRestore struct {
 	Size    int64  `json:"size"`    // of the file, in bytes
 	Bytes   int64  `json:"bytes"`   // of its lines, uncompressed: no more is read of it
 	SHA256  string `json:"sha256"`  // hex, of all its bytes
-	// Foreign: it may be of another cluster. The tokens of such a one come with it.
+	// Foreign: it may be of another cluster. The tokens of one that is come with it.
 	Foreign bool `json:"foreign,omitempty"`
 }
 
@@ -139,7 +139,7 @@ func (tx *txn) addChunk(c RestoreChunk, _ time.Time) (int64, error) {
 }
 
 func errNotRestoring(id string) error {
-	return wire.Refuse(wire.CodeConflict, "restore %.80s is not under way: another one began, or it was given up; nothing was restored", id)
+	return wire.Refuse(wire.CodeConflict, "restore %.80s is not under way: it was given up, or another restore came after it: look at the state", id)
 }
 
 // CommitRestore puts the state of the file in place of what there is.
@@ -174,7 +174,7 @@ func (tx *txn) commitRestore(c CommitRestore, at time.Time) (Restored, error) {
 		return Restored{}, wire.Refuse(wire.CodeConflict, "the file is of cluster %.80s, index %d, level %d, and has %d bytes uncompressed: another one was announced",
 			h.Cluster, h.Index, h.Level, file.Bytes)
 	}
-	tx.take(file, f.Foreign, at)
+	tx.take(file, at)
 	tx.restored = Restored{ID: f.ID, Cluster: f.Cluster, From: f.Index, Index: tx.Index, At: at}
 	tx.staged = nil
 	tx.loaded = tx.Index
@@ -183,14 +183,15 @@ func (tx *txn) commitRestore(c CommitRestore, at time.Time) (Restored, error) {
 }
 
 // take puts the rows of a file in place of those that are there. What belongs to this group of
-// coordinators stays; so do its tokens, so that what was revoked stays so.
-func (tx *txn) take(file *File, foreign bool, at time.Time) {
+// coordinators stays; so do its tokens, so that what was revoked stays so: those of a file come
+// beside them if it is of another cluster, or if there are none.
+func (tx *txn) take(file *File, at time.Time) {
 	ahead := uint64(0)
 	if file.Header.Index > tx.Index {
 		ahead = file.Header.Index - tx.Index
 	}
 	tx.registry().EndAll(file.State.Registry, reasonRestored, at)
-	if foreign || !tx.Access.Required() {
+	if file.Header.Cluster != tx.ClusterID || !tx.Access.Required() {
 		tx.access().TakeIn(file.State.Access, func(index uint64) uint64 { return jobs.Lowered(index, ahead) })
 	}
 	tx.Jobs = file.State.Jobs.Restored(tx.Index, ahead, reasonRestored, at)

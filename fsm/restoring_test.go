@@ -151,10 +151,14 @@ func TestRestoreFencesWhatWasBefore(t *testing.T) {
 	}
 }
 
-// The tokens of this cluster stay, so that what was revoked stays so.
+// The tokens of this cluster stay, so that what was revoked stays so: also if the file is only said to be of another one.
 func TestRestoreAndTokens(t *testing.T) {
-	for _, foreign := range []bool{false, true} {
-		m := cluster(t, "c1")
+	for _, of := range []struct {
+		cluster string // that the file of c1 is restored into
+		foreign bool
+		want    []string // t_1 was revoked here
+	}{{"c1", false, []string{"t_mine"}}, {"c1", true, []string{"t_mine"}}, {"c9", true, []string{"t_0", "t_mine"}}} {
+		m := cluster(t, of.cluster)
 		file := fixedFile()
 		token := func(id, secret string) {
 			apply(t, m, access.KindCreate, access.Create{ID: id, Hash: registry.HashSecret(secret), Grants: access.Grants{{Right: access.Admin}}})
@@ -163,18 +167,14 @@ func TestRestoreAndTokens(t *testing.T) {
 		token("t_1", "token 1")
 		apply(t, m, access.KindRevoke, access.Revoke{ID: "t_1"})
 		c := begin(file, "r1")
-		c.Foreign = foreign
+		c.Foreign = of.foreign
 		restore(t, m, file, c, 1000)
 		var ids []string
 		for k := range m.View().Access.Tokens() {
 			ids = append(ids, k.ID)
 		}
-		want := []string{"t_mine"}
-		if foreign {
-			want = []string{"t_0", "t_mine"} // t_1 was revoked here
-		}
-		if !slices.Equal(ids, want) {
-			t.Errorf("foreign %v: tokens %q, want %q", foreign, ids, want)
+		if !slices.Equal(ids, of.want) {
+			t.Errorf("into %s, foreign %v: tokens %q, want %q", of.cluster, of.foreign, ids, of.want)
 		}
 		if err := m.View().Verify(); err != nil {
 			t.Error(err)
@@ -244,6 +244,9 @@ func TestReplicasRestoreAlike(t *testing.T) {
 			t.Fatalf("by a snapshot after entry %d the end is another", i+1)
 		}
 	}
+	if _, ok := m.View().Access.Token("t_1"); !ok {
+		t.Error("the file of another cluster was not restored")
+	}
 }
 
 // What is not whole, not what was announced, or not for this cluster is refused, and nothing is lost.
@@ -261,9 +264,9 @@ func TestRestoreIsRefused(t *testing.T) {
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Bytes = 0 }), wire.CodeInvalid, "uncompressed")
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.Bytes = 16<<30 + 1 }), wire.CodeInvalid, "uncompressed")
 	refused(t, m, fsm.KindBeginRestore, with(func(c *fsm.BeginRestore) { c.SHA256 = "" }), wire.CodeInvalid, "a sum")
-	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "not under way")
-	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{}, wire.CodeConflict, "not under way")
-	refused(t, m, fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", Data: file}, wire.CodeConflict, "not under way")
+	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "look at the state")
+	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{}, wire.CodeConflict, "look at the state")
+	refused(t, m, fsm.KindRestoreChunk, fsm.RestoreChunk{ID: "r1", Data: file}, wire.CodeConflict, "look at the state")
 	apply(t, m, fsm.KindBeginRestore, begin(file, "r1"))
 	chunk := func(at int64, data []byte) fsm.RestoreChunk { return fsm.RestoreChunk{ID: "r1", At: at, Data: data} }
 	for _, c := range []fsm.RestoreChunk{chunk(1, file[1:]), chunk(0, append(file, 0)), chunk(0, nil), chunk(-1, file), chunk(1<<62, file), {ID: "r2", Data: file}} {
@@ -281,7 +284,7 @@ func TestRestoreIsRefused(t *testing.T) {
 	apply(t, m, fsm.KindRestoreChunk, chunk(10, flipped[10:]))
 	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "SHA-256")
 	apply(t, m, fsm.KindBeginRestore, begin(file, "r2")) // takes the place of the first
-	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "not under way")
+	refused(t, m, fsm.KindCommitRestore, fsm.CommitRestore{ID: "r1"}, wire.CodeConflict, "look at the state")
 	if dropped := apply(t, m, fsm.KindDropRestore, fsm.DropRestore{ID: "r2", Changed: 1}); dropped != false {
 		t.Error("a restore that goes on was dropped by who saw it stand still before")
 	}
