@@ -96,7 +96,7 @@ func TestRestoreReplacesTheState(t *testing.T) {
 	if !ok || j.Counts.Assigned != 0 || j.Counts.Running != 0 || j.Namespace != "lab" {
 		t.Errorf("the job of the file is %+v, %v", j, ok)
 	}
-	if p, _ := view.Jobs.Part("j1", 0); p.State != jobs.Waiting || p.Session != "" || p.Attempt != 1 {
+	if p, _ := view.Jobs.Part("j1", 0); p.State != jobs.Waiting || p.Session != "" || p.Attempt != 1 || p.Losses != 0 {
 		t.Errorf("the part that was at work is %+v", p)
 	}
 	if view.Registry.Len() != 0 {

@@ -5,8 +5,9 @@ import "time"
 // Restored returns the rows of t, which was read from a file, as the table of the entry
 // at index. Where the file is ahead of this log, its indices are lowered by so much that
 // none is beyond index: those that would be below 1 become 1, and keep their order by
-// their other keys. Whatever a session held is taken back, since all of them are over, and
-// what was known of broken workers is forgotten with them. No event tells of it.
+// their other keys. Whatever a session held is taken back, since all of them are over, which
+// no part counts as a loss; what was known of broken workers is forgotten with them. No event
+// tells of it.
 func (t *Table) Restored(index, ahead uint64, reason string, at time.Time) *Table {
 	out := &Table{index: index, owner: new(owner)}
 	out.PutElapsed(t.elapsed)
@@ -16,6 +17,9 @@ func (t *Table) Restored(index, ahead uint64, reason string, at time.Time) *Tabl
 	}
 	for p := range t.PartRows() {
 		p.EndedIndex = Lowered(p.EndedIndex, ahead)
+		if p.State == Assigned || p.State == Running {
+			p.Losses-- // its release counts one
+		}
 		out.PutPart(p)
 	}
 	var sessions []string

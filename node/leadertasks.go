@@ -8,6 +8,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/jobs/dispatch"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/registry"
@@ -230,7 +231,8 @@ func (n *Node) dropRestores(ctx context.Context) error {
 		if same++; same < restoreChecks {
 			continue
 		}
-		if err := n.propose(ctx, fsm.KindDropRestore, fsm.DropRestore{ID: now.ID, Changed: now.Changed}); err == nil {
+		drop := fsm.DropRestore{ID: now.ID, Changed: now.Changed}
+		if dropped, _, err := propose.Do[bool](ctx, n.proposer, fsm.KindDropRestore, propose.System(n.cfg.ID), drop); err == nil && dropped {
 			n.log.Warn("a restore that nobody went on with was given up", "id", now.ID, "received", now.Received, "size", now.Size)
 			same = 0
 		}
