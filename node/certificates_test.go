@@ -124,22 +124,6 @@ func served(t *testing.T, addr string) *big.Int {
 	return c.ConnectionState().PeerCertificates[0].SerialNumber
 }
 
-// metric returns the lines of a scrape that begin so.
-func metric(t *testing.T, n *node.Node, prefix string) (lines []string) {
-	t.Helper()
-	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
-	must(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, prefix) {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
-}
-
 // Every port shows a changed certificate, whichever flags name its files; a change that is no use is counted, and
 // changes nothing.
 func TestCertificatesAreReadAgainForEveryPort(t *testing.T) {
@@ -259,15 +243,6 @@ func TestOwnAuthority(t *testing.T) {
 		code, err := status(n.Addrs().HTTP, trusting(other))
 		return code == 200 && err == nil
 	})
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("after a minute still not: %s", what)
-		}
-	}
 }
 
 // Who has no authority gets a new certificate from a member that has, for its own id.

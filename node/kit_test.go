@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,4 +36,30 @@ func clientOf(t *testing.T, token string, nodes ...*node.Node) *client.Client {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// eventually waits for what must come about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after a minute still not: %s", what)
+		}
+	}
+}
+
+// metric returns the lines of a scrape that begin so.
+func metric(t *testing.T, n *node.Node, prefix string) (lines []string) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
+	must(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }

@@ -86,14 +86,8 @@ func start(t *testing.T, cfg node.Config) (_ *node.Node, stop func()) {
 
 func ready(t *testing.T, nodes ...*node.Node) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
 	for _, n := range nodes {
-		for !n.Ready() {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is not ready", n.Addrs().ID)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		eventually(t, n.Addrs().ID+" is ready", n.Ready)
 	}
 }
 
@@ -159,22 +153,11 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 }
 
 // samples returns the labels of all samples of a metric, sorted as they come.
-func samples(t *testing.T, n *node.Node, metric string) (labels []string) {
+func samples(t *testing.T, n *node.Node, name string) (labels []string) {
 	t.Helper()
-	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
-		if of, ok := strings.CutPrefix(line, metric+"{"); ok {
-			of, _, _ = strings.Cut(of, " ")
-			labels = append(labels, "{"+of)
-		}
+	for _, line := range metric(t, n, name+"{") {
+		of, _, _ := strings.Cut(strings.TrimPrefix(line, name), " ")
+		labels = append(labels, of)
 	}
 	return labels
 }

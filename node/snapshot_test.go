@@ -113,17 +113,9 @@ func TestTheLeaderKeepsBackups(t *testing.T) {
 		}
 		return names
 	}
-	await := func(what string, done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
 	var first []string
-	await("the leader keeps no snapshot", func() bool { first = files(leader.ID); return len(first) == 1 })
-	await("no second one takes the place of the first", func() bool {
+	eventually(t, "the leader keeps a snapshot", func() bool { first = files(leader.ID); return len(first) == 1 })
+	eventually(t, "a second one takes the place of the first", func() bool {
 		now := files(leader.ID)
 		return len(now) == 1 && now[0] != first[0]
 	})
@@ -133,7 +125,7 @@ func TestTheLeaderKeepsBackups(t *testing.T) {
 	if _, _, err := c.TransferLeadership(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	await("the new leader does not go on", func() bool {
+	eventually(t, "the new leader goes on", func() bool {
 		there := files(other)
 		if len(there) == 0 {
 			return false
@@ -165,14 +157,10 @@ func TestBackupsThatFail(t *testing.T) {
 	if err := os.Remove(file); err != nil { // mended by itself, an interval later
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if names, _ := filepath.Glob(filepath.Join(file, "folkmoot-*.snap.gz")); len(names) > 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no snapshot, though the directory can be made")
-		}
-	}
+	eventually(t, "a snapshot is kept, since the directory can be made", func() bool {
+		names, _ := filepath.Glob(filepath.Join(file, "folkmoot-*.snap.gz"))
+		return len(names) > 0
+	})
 }
 
 // restores is a cluster of three with a worker, and what to ask it by.
@@ -284,7 +272,7 @@ func TestRestore(t *testing.T) {
 		each = append(each, clientOf(t, "", n))
 	}
 	digests := map[string]string{}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	eventually(t, "all come to one index", func() bool {
 		clear(digests)
 		indices := map[uint64]bool{}
 		for i, c := range each {
@@ -294,15 +282,10 @@ func TestRestore(t *testing.T) {
 			}
 			digests[d.Digest], indices[d.Index] = nodes[i].Addrs().ID, true
 		}
-		if len(indices) == 1 && len(digests) == 1 {
-			return
-		}
-		if len(indices) == 1 {
-			t.Fatalf("at one index the states differ: %v", digests)
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("they do not come to one index: %v", indices)
-		}
+		return len(indices) == 1
+	})
+	if len(digests) != 1 {
+		t.Errorf("at one index the states differ: %v", digests)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -239,25 +240,19 @@ func TestNothingIsRecorded(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil { // what the writer mends must not be possible
 		t.Fatal(err)
 	}
-	eventually := func(method, path, body string, status int) string {
+	submitted := func(status int) (answer string) {
 		t.Helper()
-		deadline := time.Now().Add(time.Minute)
-		for {
-			got, answer := rest.do(method, path, "", body)
-			if got == status {
-				return answer
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s %s: %d %s, want %d", method, path, got, answer, status)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		eventually(t, fmt.Sprintf("a job is answered %d", status), func() bool {
+			var got int
+			got, answer = rest.do("POST", "/jobs", "", `{"runtime":"sh","script":"true","items":[1]}`)
+			return got == status
+		})
+		return answer
 	}
-	const job = `{"runtime":"sh","script":"true","items":[1]}`
 	if got, answer := rest.do("POST", "/components", "", `{"name":"laser","lease":"1h"}`); got != 201 {
 		t.Fatalf("sign-in: %d %s", got, answer)
 	}
-	if answer := eventually("POST", "/jobs", job, 503); !strings.Contains(answer, `"code":"unavailable"`) || !strings.Contains(answer, "audit trail of n1") {
+	if answer := submitted(503); !strings.Contains(answer, `"code":"unavailable"`) || !strings.Contains(answer, "audit trail of n1") {
 		t.Errorf("a job: %s", answer)
 	}
 	for _, c := range []struct {
@@ -276,19 +271,13 @@ func TestNothingIsRecorded(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, got, answer, c.status)
 		}
 	}
-	resp, err := http.Get("http://" + n.Addrs().Ops + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics, _ := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if !strings.Contains(string(metrics), "folkmoot_audit_failures_total ") || strings.Contains(string(metrics), "folkmoot_audit_failures_total 0\n") {
-		t.Error("the failures are not counted")
+	if got := metric(t, n, "folkmoot_audit_failures_total "); len(got) != 1 || strings.HasSuffix(got[0], " 0") {
+		t.Errorf("the failures are not counted: %q", got)
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	eventually("POST", "/jobs", job, 202)
+	submitted(202)
 }
 
 // A directory that cannot be the trail's ends the start before anything is written.
@@ -325,7 +314,7 @@ func TestTrailIsAnchored(t *testing.T) {
 		t.Fatal(err)
 	}
 	var anchors []audit.Anchor
-	for deadline := time.Now().Add(60 * time.Second); len(anchors) == 0; time.Sleep(50 * time.Millisecond) {
+	eventually(t, "the cluster was told of the trail", func() bool {
 		list, _, err := c.AuditAnchors(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
@@ -333,10 +322,8 @@ func TestTrailIsAnchored(t *testing.T) {
 		for _, a := range list.Anchors {
 			anchors = append(anchors, audit.Anchor(a))
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("no anchor within a minute")
-		}
-	}
+		return len(anchors) > 0
+	})
 	if found, err := trail.Verify(dir, anchors); err != nil || found.Anchors == 0 || found.Coordinator != "n1" {
 		t.Errorf("%+v, %v", found, err)
 	}
