@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -143,26 +142,9 @@ type asker struct {
 
 // rest asks by REST, with the session's secret.
 func (a *asker) rest(line, body, secret string) answer {
+	a.t.Helper()
 	method, path, _ := strings.Cut(a.fill.Replace(line), " ")
-	var content io.Reader
-	if body != "" {
-		content = strings.NewReader(a.fill.Replace(body))
-	}
-	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
-	defer cancel()
-	rq, err := http.NewRequestWithContext(ctx, method, "http://"+a.at.HTTP+"/v1"+path, content)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	rq.Header.Set("Authorization", "Bearer "+a.by.token)
-	rq.Header.Set("X-Session", secret)
-	if body != "" {
-		rq.Header.Set("Content-Type", "application/json")
-	}
-	rs, err := a.client.Do(rq)
-	if err != nil {
-		a.t.Fatalf("%s: %v", line, err)
-	}
+	rs := a.coordinator(a.at.HTTP).ask(method, path, a.by.token, a.fill.Replace(body), "X-Session", secret)
 	defer rs.Body.Close()
 	if rs.StatusCode < 300 {
 		return answer{Outcome: "ok"} // a stream need not end

@@ -63,3 +63,52 @@ func metric(t *testing.T, n *node.Node, prefix string) (lines []string) {
 	}
 	return lines
 }
+
+// restAsker asks one coordinator over REST.
+type restAsker struct {
+	t      *testing.T
+	client *http.Client
+	at     string // scheme and address
+}
+
+// restOf asks a coordinator that has no TLS.
+func restOf(t *testing.T, n *node.Node) restAsker {
+	return restAsker{t, &http.Client{Timeout: time.Minute}, "http://" + n.Addrs().HTTP}
+}
+
+// ask returns the answer, whose body is to be closed. Headers are name, value, name, value; what is "" is not sent.
+func (a restAsker) ask(method, path, token, body string, headers ...string) *http.Response {
+	a.t.Helper()
+	rq, err := http.NewRequestWithContext(a.t.Context(), method, a.at+"/v1"+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if body != "" {
+		rq.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		rq.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i+1] != "" {
+			rq.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	rs, err := a.client.Do(rq)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return rs
+}
+
+// do returns the status and the whole body of the answer.
+func (a restAsker) do(method, path, token, body string, headers ...string) (int, string) {
+	a.t.Helper()
+	rs := a.ask(method, path, token, body, headers...)
+	defer rs.Body.Close()
+	text, err := io.ReadAll(rs.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return rs.StatusCode, string(text)
+}

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -227,6 +226,9 @@ type matrix struct {
 	jobsHaveNamespaces bool
 }
 
+// coordinator is asked over REST.
+func (m *matrix) coordinator(addr string) restAsker { return restAsker{m.t, m.client, m.scheme + addr} }
+
 // ask returns what a coordinator answers, and its text.
 func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 	m.t.Helper()
@@ -238,7 +240,7 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 	if op.named {
 		path += "?namespace=" + m.namespace
 	}
-	var body io.Reader
+	body := ""
 	if op.Body != nil {
 		text, ok := bodies[op.ID]
 		if !m.jobsHaveNamespaces && op.ID == "submit" {
@@ -247,27 +249,13 @@ func (m *matrix) ask(addr string, op *operation, b *bearer) (verdict, string) {
 		if !ok {
 			m.t.Fatalf("%s takes a body: write into bodies what %s is asked with", op, op.ID)
 		}
-		body = bytes.NewReader([]byte(strings.ReplaceAll(text, "NS", m.namespace)))
+		body = strings.ReplaceAll(text, "NS", m.namespace)
 	}
-	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
-	defer cancel()
-	rq, err := http.NewRequestWithContext(ctx, op.method, m.scheme+addr+"/v1"+path, body)
-	if err != nil {
-		m.t.Fatal(err)
+	session := m.secret
+	if op.noSession {
+		session = ""
 	}
-	if body != nil {
-		rq.Header.Set("Content-Type", "application/json")
-	}
-	if !op.noSession {
-		rq.Header.Set("X-Session", m.secret)
-	}
-	if b.token != "" {
-		rq.Header.Set("Authorization", "Bearer "+b.token)
-	}
-	rs, err := m.client.Do(rq)
-	if err != nil {
-		m.t.Fatalf("%s as %s at %s: %v", op, b.name, addr, err)
-	}
+	rs := m.coordinator(addr).ask(op.method, path, b.token, body, "X-Session", session)
 	defer rs.Body.Close()
 	if rs.StatusCode < 300 {
 		return verdict{Outcome: "allowed", Filtered: rs.Header.Get("X-Filtered") == "true"}, "" // a stream need not end
@@ -308,7 +296,7 @@ func startMatrix(t *testing.T, ca *authority.CA, each func(*node.Config)) (*matr
 	peers := freeAddrs(t, 2)
 	var nodes []*node.Node
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
-	m := &matrix{t: t, client: &http.Client{Transport: transport}, scheme: "http://", namespace: "n1"}
+	m := &matrix{t: t, client: &http.Client{Transport: transport, Timeout: time.Minute}, scheme: "http://", namespace: "n1"}
 	if ca != nil {
 		m.tls, m.scheme, transport.TLSClientConfig = trusting(ca), "https://", trusting(ca)
 	}
@@ -369,19 +357,8 @@ func TestEveryRouteAndEveryKindOfToken(t *testing.T) {
 	m.secret, m.job, m.jobIn = session.Secret, job.ID, "default"
 
 	var doc contract
-	rq, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.scheme+m.addrs[0]+"/v1/openapi.json", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rq.Header.Set("Authorization", "Bearer "+token)
-	rs, err := m.client.Do(rq)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = json.NewDecoder(rs.Body).Decode(&doc)
-	rs.Body.Close()
-	if err != nil {
-		t.Fatal(err)
+	if code, text := m.coordinator(m.addrs[0]).do("GET", "/openapi.json", token, ""); code != 200 || json.Unmarshal([]byte(text), &doc) != nil {
+		t.Fatalf("the contract: %d %.200s", code, text)
 	}
 	sum := sha256.Sum256([]byte(hashedToken))
 	_, m.jobsHaveNamespaces = doc.Components.Schemas["SubmitJob"].Properties["namespace"]

@@ -97,13 +97,7 @@ func TestOneNodeOpensAnswersAndCloses(t *testing.T) {
 	n := run(t, node.Config{ID: "solo", DataDir: t.TempDir(), Worker: true, Slots: 1, Version: "v1.2.3"})
 	ready(t, n)
 	c := clientOf(t, "", n)
-	resp0, err := http.Get("http://" + n.Addrs().HTTP + "/v1/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var status wire.Status
-	err = json.NewDecoder(resp0.Body).Decode(&status)
-	resp0.Body.Close()
+	status, _, err := c.Status(t.Context())
 	if err != nil || status.Level != fsm.Level {
 		t.Errorf("a cluster that is founded by this binary alone is at level %d (%v), want %d", status.Level, err, fsm.Level)
 	}

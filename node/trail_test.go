@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,40 +21,6 @@ import (
 
 // marked stands in every secret and body of the tests of the trail: none of it may be in a line.
 const marked = "MARKED-0123456789-0123456789-0123456789"
-
-// restAsker asks one node over REST.
-type restAsker struct {
-	t    *testing.T
-	addr string
-}
-
-// do returns the status and the body of the answer.
-func (a restAsker) do(method, path, token, body string, header ...string) (int, string) {
-	a.t.Helper()
-	r, err := http.NewRequestWithContext(a.t.Context(), method, "http://"+a.addr+"/v1"+path, strings.NewReader(body))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	out, err := io.ReadAll(resp.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return resp.StatusCode, string(out)
-}
 
 // trailLines reads the whole trail from its files.
 func trailLines(t *testing.T, dir string) (all []audit.Line, raw string) {
@@ -81,7 +45,7 @@ func TestTrailHasWhatWasAskedFor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
 	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked)})
 	ready(t, n)
-	rest := restAsker{t, n.Addrs().HTTP}
+	rest := restOf(t, n)
 	want := func(what string, got int, body string, status int) {
 		t.Helper()
 		if got != status {
@@ -233,7 +197,7 @@ func TestNothingIsRecorded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
 	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir})
 	ready(t, n)
-	rest := restAsker{t, n.Addrs().HTTP}
+	rest := restOf(t, n)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +269,7 @@ func TestTrailIsAnchored(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
 	n := run(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir})
 	ready(t, n)
-	rest := restAsker{t, n.Addrs().HTTP}
+	rest := restOf(t, n)
 	if got, answer := rest.do("POST", "/components", "", `{"name":"laser"}`); got != 201 {
 		t.Fatalf("sign-in: %d %s", got, answer)
 	}
@@ -342,7 +306,7 @@ func TestTrailCutBetweenStarts(t *testing.T) {
 	session := func(name string) (lines []audit.Line) {
 		n, stop := start(t, cfg)
 		ready(t, n)
-		rest := restAsker{t, n.Addrs().HTTP}
+		rest := restOf(t, n)
 		for range 2 { // the second is not in what is cut below
 			if got, answer := rest.do("POST", "/components", "", `{"name":"`+name+`"}`); got != 201 && got != 409 {
 				t.Fatalf("sign-in: %d %s", got, answer)
