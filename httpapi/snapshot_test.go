@@ -6,7 +6,10 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/folkmoot/folkmoot/audit"
+	"github.com/folkmoot/folkmoot/httpapi"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -46,6 +49,59 @@ func TestSnapshot(t *testing.T) {
 	if got, err := io.ReadAll(rs.Body); err == nil {
 		t.Errorf("%d bytes, and no error: a piece is taken for the whole", len(got))
 	}
+}
+
+// An answer that was broken off is in the audit trail, and counted: a piece of it is with the caller.
+func TestBrokenOffIsRecorded(t *testing.T) {
+	t.Parallel()
+	events := make(chan audit.Event, 9)
+	d := serve(t, func(c *httpapi.Config) { c.Audit = func(e audit.Event) { events <- e } })
+	d.fake.snapshot = func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, strings.Repeat("0123456789abcdef", 40_000))
+		return errors.Join(err, errors.New("the disk of the state is gone"))
+	}
+	rs, err := d.client.Get("http://" + d.addr + "/v1/snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rs.Body.Close()
+	if _, err := io.ReadAll(rs.Body); err == nil {
+		t.Error("the answer is whole")
+	}
+	select {
+	case e := <-events:
+		if e.What != "GET /v1/snapshot" || e.Outcome != audit.Unknown || e.RequestID == "" {
+			t.Errorf("recorded is %+v", e)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nothing is recorded")
+	}
+	for end := time.Now().Add(time.Minute); requests(t, d.api, "GET", "/v1/snapshot", "2xx") != 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not counted")
+		}
+	}
+}
+
+// requests is how many requests were counted.
+func requests(t *testing.T, api *httpapi.API, method, route, status string) float64 {
+	t.Helper()
+	families, err := api.Metrics().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if f.GetName() == "folkmoot_http_requests_total" && labels["method"] == method && labels["route"] == route && labels["status"] == status {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 // A snapshot is restored over a cluster that is named, and read only then.

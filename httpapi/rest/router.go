@@ -190,7 +190,9 @@ func (rt *Router) serve(route *Route, c echo.Context) {
 	rq.route, rq.echo, rq.w, rq.r, rq.principal = route, c, c.Response(), c.Request(), principal
 	defer func() {
 		if fault := recover(); fault != nil {
-			if fault == http.ErrAbortHandler {
+			if fault == http.ErrAbortHandler { // a piece of the answer is with the caller
+				rq.record(wire.Refuse(wire.CodeUnknown, "the answer was broken off"))
+				route.metrics.observe(rq.w.Status, time.Since(start))
 				panic(fault)
 			}
 			rt.cfg.Logger.Error("request panicked", "method", route.Method, "path", route.Path, "request_id", rq.w.Header().Get("X-Request-Id"), "fault", fault, "stack", string(debug.Stack()))
