@@ -40,6 +40,7 @@ type testCluster struct {
 	lastCommand   []byte                 // the command that was committed last
 	authenticator *control.Authenticator // of coordinators that start
 	signers       map[string]*testSigner // of coordinators that start, by id; missing: nobody signs there
+	trails        map[string]*testTrail  // of coordinators that start, by id; missing: none is kept
 	bounds        control.Bounds         // of coordinators that start
 	cutOff        map[string]bool        // coordinators that are out of touch with the log
 
@@ -104,6 +105,9 @@ func (w *testCluster) start(id string) {
 	}
 	if signer := w.signers[id]; signer != nil {
 		cfg.Signer = signer
+	}
+	if trail := w.trails[id]; trail != nil {
+		cfg.Trail = trail
 	}
 	c, err := usecases.New(cfg)
 	if err != nil {

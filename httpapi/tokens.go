@@ -116,6 +116,7 @@ func (a *API) createJoinToken(rq *rest.Request) error {
 	if in.TTL == 0 && rest.HasField(rq.Body(), "ttl") {
 		return wire.Invalid("ttl", "ttl is above 0: leave it out for 10m")
 	}
+	rq.About(in.ID, "")
 	t, err := a.control.CreateJoinToken(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())
 	if err != nil {
 		return err
@@ -135,6 +136,7 @@ func (a *API) signCertificate(rq *rest.Request) error {
 	if err := rq.Decode(signFields, &in); err != nil {
 		return err
 	}
+	rq.About(in.ID, "")
 	signed, err := a.control.SignCertificate(rq.Context(), rq.Principal(), in)
 	if err != nil {
 		return err

@@ -88,6 +88,7 @@ func TestTrailHasWhatWasAskedFor(t *testing.T) {
 	do(404, "DELETE", "/tokens/"+marked, marked, "")
 	do(400, "POST", "/jobs?token="+token, token, `{}`)
 	do(200, "GET", "/tokens", marked, "")
+	do(409, "POST", "/tokens/join", marked, `{"id":"n4"}`)
 
 	c := clientOf(t, marked, n)
 	first, meta, err := c.Audit(t.Context(), 0, 1)
@@ -121,6 +122,7 @@ func TestTrailHasWhatWasAskedFor(t *testing.T) {
 		{What: "POST /v1/jobs", Target: "job-2", Outcome: "done", Who: audit.Who{Name: "ops"}},
 		{What: "POST /v1/jobs", Target: "job-3", Outcome: "refused", Code: "forbidden", Needs: "jobs:write@default", Who: audit.Who{Name: "ops"}},
 		{What: "GET /v1/jobs/:id", Target: "job-1", Outcome: "refused", Code: "not_found", Needs: "jobs:read@default", Who: audit.Who{Name: "ops"}},
+		{What: "POST /v1/tokens/join", Target: "n4", Outcome: "refused", Code: "conflict"},
 		{What: "GET /v1/tokens", Outcome: "done", Who: audit.Who{Name: "token file"}},
 	} {
 		found := 0
@@ -223,7 +225,9 @@ func TestNothingIsRecorded(t *testing.T) {
 		method, path, body string
 		status             int
 	}{
-		{"GET", "/audit", "", 503},
+		{"GET", "/audit", "", 500}, // it is gone
+		{"GET", "/audit/anchors", "", 200},
+		{"GET", "/tokens", "", 503},
 		{"POST", "/leader/transfer", "", 503},
 		{"DELETE", "/components/n1.laser", "", 503},
 		{"GET", "/components", "", 200},

@@ -75,14 +75,18 @@ func (c *Coordinator) CallAs(ctx context.Context, way Way, s registry.Session, m
 }
 
 // AuthorizeMethod refuses a method that a door carries out itself to who may not
-// ask for it, by what the door knows of the caller. Errors: those of Authenticate
-// and Authorize.
+// ask for it, by what the door knows of the caller; what is recorded is refused while
+// no record can be made. Errors: those of Authenticate and Authenticator.Authorize,
+// unavailable.
 func (c *Coordinator) AuthorizeMethod(from control.Credentials, method string) error {
 	who, err := c.Authenticate(from)
 	if err != nil {
 		return err
 	}
-	return c.Authorize(who, rightFor(method), control.Thing{})
+	if err := c.Authenticator.Authorize(who, rightFor(method), control.Thing{}); err != nil || !table[method].recorded() {
+		return err
+	}
+	return c.Recordable()
 }
 
 // RecordMethod tells the audit trail what came of a method that a door has carried

@@ -216,13 +216,13 @@ func (c *Coordinator) call(ctx context.Context, from caller, name string, raw js
 		c.home.Alive(from.session)
 	}
 	out, index, err := m.do(c, ctx, from, raw)
-	c.record(from, name, out, index, err)
+	c.record(from, name, raw, out, index, err)
 	return out, index, err
 }
 
 // record tells the audit trail what came of a method, if that belongs there: all writes of jobs, which REST has as well,
 // and whatever is refused for want of a right.
-func (c *Coordinator) record(from caller, method string, out any, index uint64, err error) {
+func (c *Coordinator) record(from caller, method string, raw json.RawMessage, out any, index uint64, err error) {
 	if rightFor(method) != control.JobsWrite && !wantsRight(err) {
 		return
 	}
@@ -234,10 +234,26 @@ func (c *Coordinator) record(from caller, method string, out any, index uint64, 
 		at := from.way.From.Audited()
 		e.Who.Remote, e.Who.Certificate = at.Remote, at.Certificate
 	}
-	if job, ok := out.(wire.Job); ok {
-		e.Target = job.ID
+	if e.Target = namedID(method, raw); err == nil {
+		if job, ok := out.(wire.Job); ok { // which may have got its id here
+			e.Target = job.ID
+		}
 	}
 	c.Record(control.Audited(e, index, err))
+}
+
+// namedID is the id that params name; "": none.
+func namedID(method string, raw json.RawMessage) string {
+	object, err := jsonrpc.ObjectParams(raw, table[method].names())
+	if err != nil {
+		return ""
+	}
+	var named map[string]json.RawMessage
+	var id string
+	if json.Unmarshal(object, &named) != nil || json.Unmarshal(named["id"], &id) != nil {
+		return ""
+	}
+	return id
 }
 
 func wantsRight(err error) bool {

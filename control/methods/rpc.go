@@ -66,7 +66,7 @@ func (c *Coordinator) serveOne(ctx context.Context, from caller, content []byte,
 		if err = c.Authorize(from.who, rightFor(in.Method), control.Thing{}); err == nil {
 			result, known, err = own.Carry(ctx, in.Method, in.Params)
 		} else {
-			c.record(from, in.Method, nil, 0, err)
+			c.record(from, in.Method, in.Params, nil, 0, err)
 		}
 	}
 	if !known && err == nil {

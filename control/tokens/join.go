@@ -116,6 +116,9 @@ func (k *Tokens) SignCertificate(ctx context.Context, who control.Principal, in 
 	if err != nil {
 		return wire.SignedCertificate{}, err
 	}
+	if err := k.Recordable(); err != nil {
+		return wire.SignedCertificate{}, err
+	}
 	if _, _, err := authority.ParseRequest([]byte(in.CSR)); err != nil {
 		return wire.SignedCertificate{}, wire.Invalid("csr", "%v", err)
 	}

@@ -54,6 +54,9 @@ func (k *Tokens) handlePeers() {
 		if err := json.Unmarshal(body, &in); err != nil {
 			return nil, wire.Invalid("", "%s: %v", methodSign, err)
 		}
+		if err := k.Recordable(); err != nil {
+			return nil, err
+		}
 		signed, err := k.sign(ctx, in)
 		if err != nil {
 			return nil, err
