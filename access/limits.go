@@ -35,7 +35,7 @@ func (t *Table) CheckInviteRoom() error {
 	if t.Invited() < MaxInvites {
 		return nil
 	}
-	return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go when they expire", t.Invited(), MaxInvites)
+	return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go %v after they expire", t.Invited(), MaxInvites, KeepInvite)
 }
 
 // Validate says which field of a token no door of this binary lets through. The

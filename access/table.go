@@ -87,7 +87,14 @@ func place(expires time.Time, kind, key string) string {
 }
 
 func (k *Token) place() string      { return place(k.Expires, "t", k.ID) }
-func (v *Invitation) place() string { return place(v.Expires, "j", v.Hash) }
+func (v *Invitation) place() string { return place(v.kept(), "j", v.Hash) }
+
+// KeepInvite is for how long a join token is remembered when its time is over: what would
+// make it a second time, a repeat by the same Idempotency-Key in the hour in which it was
+// asked for, finds it.
+const KeepInvite = 3 * time.Hour
+
+func (v *Invitation) kept() time.Time { return v.Expires.Add(KeepInvite) }
 
 func (r *rows) putToken(row *Token) {
 	r.tokens.Set(row.ID, row)
@@ -161,8 +168,9 @@ func (t *Table) Invitations() iter.Seq[Invitation] {
 	}
 }
 
-// Expired returns the command that ends what has expired at a time, at most limit of
-// them; false is nothing has.
+// Expired returns the command that ends the tokens that have expired at a time, and the
+// join tokens that need not be remembered any more, at most limit of them; false is
+// nothing has.
 func (t *Table) Expired(now time.Time, limit int) (c Expire, any bool) {
 	left := limit
 	t.view().expiring.Scan(func(_ string, e expiring) bool {
@@ -171,7 +179,7 @@ func (t *Table) Expired(now time.Time, limit int) (c Expire, any bool) {
 			return false
 		case e.token != nil && !e.token.Expires.After(now):
 			c.Tokens = append(c.Tokens, e.token.ID)
-		case e.invite != nil && !e.invite.Expires.After(now):
+		case e.invite != nil && !e.invite.kept().After(now):
 			c.Invites = append(c.Invites, e.invite.Hash)
 		default:
 			return false

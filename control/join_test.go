@@ -177,10 +177,19 @@ func TestJoinTokensAmongOthers(t *testing.T) {
 		if again.Token != made.Token || !again.Expires.Equal(made.Expires) {
 			t.Errorf("made %+v, and by a repeat %+v", made, again)
 		}
+		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour)) - time.Second)
+		made, err = n1.CreateJoinToken(t.Context(), n1.bearer(t, "root"), wire.NewJoinToken{ID: "n4"}, "another-key-of-16")
+		noError(t, err)
+		time.Sleep(2 * time.Second) // over the turn of the hour
+		again, err = n2.CreateJoinToken(t.Context(), n2.bearer(t, "root"), wire.NewJoinToken{ID: "n4"}, "another-key-of-16")
+		noError(t, err)
+		if again.Token != made.Token {
+			t.Error("a repeat over the turn of the hour is another token")
+		}
 		if row, ok := n1.State().Access.Invitation(control.HashToken(made.Token)); !ok || row.CreatedBy != "t_root" {
 			t.Errorf("its row: %+v, %v", row, ok)
 		}
-		_, err = n1.CreateJoinToken(t.Context(), n1.bearer(t, "root"), wire.NewJoinToken{ID: "n5"}, key)
+		_, err = n1.CreateJoinToken(t.Context(), n1.bearer(t, "root"), wire.NewJoinToken{ID: "n5"}, "another-key-of-16")
 		refused(t, err, wire.CodeConflict, "for coordinator n4")
 		_, err = n1.CreateJoinToken(t.Context(), n1.bearer(t, "user"), wire.NewJoinToken{ID: "n4"}, "")
 		refused(t, err, wire.CodeForbidden, "admin")
@@ -204,6 +213,48 @@ func TestJoinTokensAmongOthers(t *testing.T) {
 		_, err = n1.CreateJoinToken(t.Context(), root, wire.NewJoinToken{ID: "n6"}, "")
 		refused(t, err, wire.CodeUnauthorized, "")
 	}, "n1", "n2")
+}
+
+// A join token that was used, or has expired, is no answer to a repeat by its key, and never opens anything again: while a
+// repeat would make it anew its row is there.
+func TestAUsedJoinTokenNeverComesBack(t *testing.T) {
+	runCluster(t, func(t *testing.T, w *testCluster) {
+		w.signWith(newAuthority(t))
+		w.newestLevel()
+		n1 := w.nodes["n1"]
+		who := present(control.Credentials{Remote: "10.0.0.7:1"})
+		const used, unused = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210" // nobody has a token, so they are long
+		ask := func(key string) (wire.JoinToken, error) {
+			return n1.CreateJoinToken(t.Context(), who, wire.NewJoinToken{ID: "n4"}, key)
+		}
+		first := map[string]string{}
+		for _, key := range []string{used, unused} {
+			made, err := ask(key)
+			noError(t, err)
+			first[key] = made.Token
+		}
+		_, err := n1.joinBy(t, first[used], certificateRequest(t, "host4"))
+		noError(t, err)
+		_, err = ask(used)
+		refused(t, err, wire.CodeConflict, "was used, or has expired")
+		for began := time.Now(); time.Since(began) < 6*time.Hour; {
+			time.Sleep(20 * time.Minute)
+			if over, some := n1.State().Access.Expired(time.Now(), access.MaxOver); some { // as the leader does
+				w.apply(access.KindExpire, over)
+			}
+			for _, key := range []string{used, unused} {
+				switch again, err := ask(key); {
+				case err != nil:
+					refused(t, err, wire.CodeConflict, "was used, or has expired")
+				case again.Token == first[key]:
+					t.Fatalf("the token of before is made again, %v later", time.Since(began))
+				}
+			}
+		}
+		if made, err := ask(used); err != nil || made.Token == first[used] {
+			t.Errorf("hours later the key makes %+v, %v, want another token", made, err)
+		}
+	}, "n1")
 }
 
 // What goes wrong between the token and the certificate says whether the token is used up.

@@ -9,7 +9,6 @@ import (
 	"github.com/folkmoot/folkmoot/access"
 	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/control"
-	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -33,9 +32,9 @@ const DefaultJoinTTL = 10 * time.Minute
 // CreateJoinToken makes a token by which the coordinator of an id gets one certificate,
 // and tells it, once: only its hash is kept. It names the authority that signs, so that
 // its bearer knows the cluster. With an idempotency key a repeat by the same bearer
-// answers the same token. Errors: invalid (with the field), conflict (the cluster's
-// level has no tokens; coordinators have no certificates; the key was used for another
-// id), busy (there are too many), unavailable (no coordinator that is reached can sign),
+// within the hour answers the same token. Errors: invalid (with the field), conflict (the
+// cluster's level has no tokens; coordinators have no certificates; the key was used for
+// another id, or its token is used up or has expired), busy (there are too many), unavailable (no coordinator that is reached can sign),
 // unknown (repeat with the same key).
 func (k *Tokens) CreateJoinToken(ctx context.Context, who control.Principal, in wire.NewJoinToken, key string) (wire.JoinToken, error) {
 	if err := k.Authorize(who, control.Admin, control.Thing{ID: in.ID}); err != nil {
@@ -49,16 +48,18 @@ func (k *Tokens) CreateJoinToken(ctx context.Context, who control.Principal, in 
 	if err != nil {
 		return wire.JoinToken{}, err
 	}
-	token := wire.FormatJoinToken(signs, joinSecret(who, key))
-	hash := control.HashToken(token)
-	if err := k.joinRoom(ctx, hash); err != nil {
+	token, err := k.newJoinToken(ctx, who, signs, key)
+	if err != nil {
 		return wire.JoinToken{}, err
 	}
 	row, index, err := propose.Do[access.Invitation](ctx, k.Proposer(), access.KindInvite, who.Author(control.Admin, ""), access.Invite{
-		Hash: hash, ID: in.ID, CreatedBy: by(who), Expires: k.Now().Add(ttl).UTC().Truncate(time.Second),
+		Hash: control.HashToken(token), ID: in.ID, CreatedBy: by(who), Expires: k.Now().Add(ttl).UTC().Truncate(time.Second),
 	})
 	if err != nil {
 		return wire.JoinToken{}, err
+	}
+	if row.Use != "" || !k.Now().Before(row.Expires) {
+		return wire.JoinToken{}, wire.Refuse(wire.CodeConflict, "the join token of that Idempotency-Key was used, or has expired: ask with another key")
 	}
 	return wire.JoinToken{ID: row.ID, Token: token, Expires: row.Expires, Index: index}, nil
 }
@@ -83,26 +84,35 @@ func (k *Tokens) checkJoin(who control.Principal, in wire.NewJoinToken, key stri
 	return ttl, nil
 }
 
-// joinRoom refuses a further join token where there are too many; a repeat takes no
-// room. Errors: busy, unavailable.
-func (k *Tokens) joinRoom(ctx context.Context, hash string) error {
-	_, err := control.Certain(ctx, k.Core, func(view *fsm.State) (struct{}, error) {
-		if _, repeat := view.Access.Invitation(hash); repeat {
-			return struct{}{}, nil
+// newJoinToken is the join token to be made: of a repeat, the one that there is, also over
+// the turn of the hour. A further one is refused where there are too many. Errors: busy,
+// unavailable.
+func (k *Tokens) newJoinToken(ctx context.Context, who control.Principal, signs [sha256.Size]byte, key string) (string, error) {
+	view, _, err := k.View(ctx, control.Read{Consistency: "strict"})
+	if err != nil {
+		return "", err
+	}
+	hour := k.Now().UTC().Truncate(time.Hour)
+	if key != "" {
+		for _, asked := range []time.Time{hour, hour.Add(-time.Hour)} {
+			token := wire.FormatJoinToken(signs, joinSecret(who, key, asked))
+			if _, repeat := view.Access.Invitation(control.HashToken(token)); repeat {
+				return token, nil
+			}
 		}
-		return struct{}{}, view.Access.CheckInviteRoom()
-	})
-	return err
+	}
+	return wire.FormatJoinToken(signs, joinSecret(who, key, hour)), view.Access.CheckInviteRoom()
 }
 
 // joinSecret is that of a new join token: with a key the one that it stands for, when
-// the same bearer uses it.
-func joinSecret(who control.Principal, key string) string {
+// the same bearer uses it in that hour. Its row is kept for longer than that, see
+// access.KeepInvite, so that a secret that was used up never is a new token again.
+func joinSecret(who control.Principal, key string, hour time.Time) string {
 	if key == "" {
 		return encode(random())
 	}
 	seed := who.Seed()
-	return encode(control.Digest("folkmoot join token secret v1", key, string(seed[:])))
+	return encode(control.Digest("folkmoot join token secret v1", key, string(seed[:]), hour.Format(time.RFC3339)))
 }
 
 // SignCertificate makes the certificate that a join token is for. The token is used up

@@ -89,6 +89,7 @@ var pages = []page{
 		{"| grants of one; its name | %n; %s |", of("access.MaxGrants", "access.MaxTokenName")},
 		{"| tokens that are gone and remembered | the last %n |", of("access.KeepGone")},
 		{"| join tokens, used ones included | %n |", of("access.MaxInvites")},
+		{"`busy`: they go %t after they expire", of("access.KeepInvite")},
 		{"| how long a join token lasts | at most %t |", of("access.MaxInviteTTL")},
 	}},
 	{"docs/limits.md", "## Snapshots", []phrase{
