@@ -133,7 +133,8 @@ func (a *app) rolloutRunCmd() *cobra.Command {
 		Use: "run --restart COMMAND", Short: "Restart the coordinators one by one, the leader last", Args: cobra.NoArgs,
 		Long: "COMMAND is run by sh -c for one coordinator after the other, {id} in it being its id. Before each one the gate must be open;\n" +
 			"after it, the coordinator must have begun anew and all be well within --timeout. The leader is last: leadership is handed to one\n" +
-			"that is done. The first that does not come back ends it, with exit status 1; the same command again goes on where it was.",
+			"that is done. The first that does not come back ends it, with exit status 1; the same command again goes on where it was,\n" +
+			"for a day; where nothing is left of that run it is refused without --from-start.",
 		Example: "  raftctl rollout run --restart 'kubectl delete pod {id}'\n" +
 			"  raftctl rollout run --restart 'ssh {id} systemctl restart folkmoot' --timeout 10m",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -176,8 +177,14 @@ func (r *rollout) run(fromStart bool) error {
 			return fmt.Errorf("the id %q cannot be put into a line of the shell", m.ID)
 		}
 	}
-	if r.done, err = openRollout(s.members.Members, s.status.ClusterID, r.restart, fromStart); err != nil {
+	isNew := false
+	if r.done, isNew, err = openRollout(s.members.Members, s.status.ClusterID, r.restart, fromStart, time.Now()); err != nil {
 		return err
+	}
+	if !isNew {
+		if err := r.goOn(&s); err != nil {
+			return err
+		}
 	}
 	for {
 		next, ok := r.next(&s)
@@ -200,6 +207,27 @@ func (r *rollout) run(fromStart bool) error {
 			return err
 		}
 	}
+}
+
+// goOn tells what a rollout that was begun before has done already. One that has nothing
+// left to do is refused: whoever types the command wants the coordinators restarted.
+func (r *rollout) goOn(s *clusterState) error {
+	begun, done := r.done.Begun.Format(time.RFC3339), "none"
+	var ids []string
+	for _, m := range s.members.Members {
+		if r.done.begunAnew(m) {
+			ids = append(ids, m.ID)
+		}
+	}
+	if len(ids) > 0 {
+		done = strings.Join(ids, ", ")
+	}
+	if _, left := r.next(s); !left {
+		return fmt.Errorf("all were started anew since a rollout by this command was begun at %s (%s), and there is nothing to go on with; "+
+			"to restart them again, begin with --from-start", begun, r.done.file)
+	}
+	fmt.Fprintf(r.a.out, "goes on with the rollout begun at %s; done already: %s\n", begun, done)
+	return nil
 }
 
 func (r *rollout) readCluster(ctx context.Context) (clusterState, error) {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -68,7 +70,7 @@ func TestRolloutOrder(t *testing.T) {
 	s.members.Members[2].Suffrage = "nonvoter"
 	var order []string
 	for {
-		record, err := openRollout(s.members.Members, "c1", "x {id}", false)
+		record, _, err := openRollout(s.members.Members, "c1", "x {id}", false, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,10 +98,59 @@ func TestRolloutOrder(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openRollout(s.members.Members, "c1", "x {id}", false); err == nil || !strings.Contains(err.Error(), "--from-start") {
+	if _, _, err := openRollout(s.members.Members, "c1", "x {id}", false, time.Now()); err == nil || !strings.Contains(err.Error(), "--from-start") {
 		t.Errorf("a broken record: %v", err)
 	}
-	if _, err := openRollout(s.members.Members, "c1", "x {id}", true); err != nil {
+	if _, _, err := openRollout(s.members.Members, "c1", "x {id}", true, time.Now()); err != nil {
 		t.Errorf("begun from the start: %v", err)
+	}
+}
+
+// A rollout that was given up is gone on with within a day, and says so; of an older one, and where nothing is left to do,
+// nobody is told that all are done.
+func TestAGivenUpRollout(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	s := healthyCluster()
+	begun := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
+	open := func(after time.Duration, fromStart bool) (*rolloutRecord, bool, error) {
+		return openRollout(s.members.Members, "c1", "x {id}", fromStart, begun.Add(after))
+	}
+	if _, isNew, err := open(0, false); err != nil || !isNew {
+		t.Fatalf("begun: new is %t, %v", isNew, err)
+	}
+	goOn := func(after time.Duration) (said string, err error) {
+		t.Helper()
+		record, isNew, err := open(after, false)
+		if err != nil || isNew {
+			t.Fatalf("gone on with: new is %t, %v", isNew, err)
+		}
+		var out bytes.Buffer
+		err = (&rollout{a: &app{out: &out}, done: record}).goOn(&s)
+		return out.String(), err
+	}
+	s.members.Members[1].Boot, s.members.Members[2].Boot = 2, 2
+	if said, err := goOn(time.Hour); err != nil || said != "goes on with the rollout begun at 2026-12-01T10:00:00Z; done already: n2, n3\n" {
+		t.Errorf("an hour later: %q, %v", said, err)
+	}
+	s.members.Members[0].Boot = 2
+	if said, err := goOn(2 * time.Hour); err == nil || said != "" || !strings.Contains(err.Error(), "--from-start") {
+		t.Errorf("all were restarted: %q, %v", said, err)
+	}
+	s.members.Members[0].Healthy = false // it is on its way
+	if _, err := goOn(2 * time.Hour); err != nil {
+		t.Errorf("one is not well yet: %v", err)
+	}
+	if _, _, err := open(25*time.Hour, false); err == nil || !strings.Contains(err.Error(), "2026-12-01T10:00:00Z") || !strings.Contains(err.Error(), "--from-start") {
+		t.Errorf("a day later: %v", err)
+	}
+	record, isNew, err := open(25*time.Hour, true)
+	if err != nil || !isNew || record.begunAnew(s.members.Members[1]) {
+		t.Errorf("from the start: new is %t, %v", isNew, err)
+	}
+	if err := os.WriteFile(record.file, []byte(`{"restart": "x {id}", "begun": "2026-12-01T10:00:00Z"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if record, _, err = open(0, false); err != nil || record.begunAnew(s.members.Members[1]) {
+		t.Errorf("a record of nobody: %v", err)
 	}
 }
