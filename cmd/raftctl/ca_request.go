@@ -9,9 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -75,9 +75,6 @@ func (a *app) newJoinRequest(l *leafFlags, tokenFile string) (*joinRequest, erro
 	if err != nil {
 		return nil, usage("--join-token-file %s: %v", tokenFile, err)
 	}
-	if strings.Contains(a.flags.client.Addr, "http://") {
-		return nil, usage("--addr %s: the join token is shown over https alone", a.flags.client.Addr)
-	}
 	shown, err := client.LoadTLS("", a.flags.client.Cert, a.flags.client.Key) // where there is --http-client-ca
 	if err != nil {
 		return nil, usage("--cert/--key: %v", err)
@@ -92,6 +89,11 @@ func (a *app) newJoinRequest(l *leafFlags, tokenFile string) (*joinRequest, erro
 	}
 	if a.client, err = client.New(config); err != nil {
 		return nil, usage("--addr: %v", err)
+	}
+	for _, addr := range a.client.Addrs() {
+		if u, err := url.Parse(addr); err != nil || u.Scheme != "https" {
+			return nil, usage("--addr %s: the join token is shown over https alone", addr)
+		}
 	}
 	return r, nil
 }

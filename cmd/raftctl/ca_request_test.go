@@ -163,6 +163,7 @@ func TestCARequestOverwritesNothing(t *testing.T) {
 		"an id that is none":           {[]string{t.TempDir(), "--id", "n4/x"}, "--id"},
 		"a host that is none":          {[]string{t.TempDir(), "--hosts", "a b"}, "--hosts"},
 		"no https":                     {[]string{t.TempDir(), "--addr", "http://127.0.0.1:1"}, "https alone"},
+		"no https, in capitals":        {[]string{t.TempDir(), "--addr", "127.0.0.1:1,HTTP://127.0.0.1:1"}, "https alone"},
 	} {
 		if r := request(c.args[0], c.args[1:]...); r.code != exitUsage || !strings.Contains(r.err, c.want) {
 			t.Errorf("%s: %+v, want exit code 2 and %q", situation, r, c.want)
