@@ -337,6 +337,25 @@ func TestIndex(t *testing.T) {
 	}
 }
 
+// A change of the membership that is done is done, though the members cannot be listed behind it.
+func TestAMemberChangeThatCannotBeListed(t *testing.T) {
+	asked := 0
+	f := coordinator(t, map[string]any{
+		"GET /members": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked++; asked > 1 {
+				problem(http.StatusServiceUnavailable, wire.CodeUnavailable, "no leader")(w, r)
+				return
+			}
+			fmt.Fprint(w, `{"members":[{"id":"n1","suffrage":"voter"},{"id":"n2","suffrage":"voter"}],"config_index":41}`)
+		}),
+		"POST /members/n2/demote": map[string]any{"id": "n2", "config_index": 42},
+	})
+	code, out, errs := raftctl(t, f, "members", "demote", "n2", "--timeout", "300ms")
+	if code != exitDone || !strings.Contains(out, "member n2 demoted") || !strings.Contains(errs, "the change is done") || !strings.Contains(errs, "no leader") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, errs)
+	}
+}
+
 // autopilotOf is an autopilot whose one member is well or not.
 func autopilotOf(healthy bool) wire.Autopilot {
 	return wire.Autopilot{

@@ -93,7 +93,8 @@ func (a *app) changeMembers(cmd *cobra.Command, change memberChange) error {
 	}
 	after, err := a.membersNow(cmd, meta.Index)
 	if err != nil {
-		return fmt.Errorf("it is done, but what it has left is not known: %w", err)
+		fmt.Fprintf(a.err, "raftctl: the change is done; the members as they are after it cannot be listed: %v\n", err)
+		return nil
 	}
 	_, err = fmt.Fprintf(a.out, "before: %s\nafter:  %s\n", membersLine(before), membersLine(after))
 	return err
