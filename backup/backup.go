@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/fsm/snapfile"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Write makes the file path, with mode 0600, of what write writes. It has a temporary name beside path until it is synced
@@ -69,18 +69,7 @@ func publish(temp, path string) error {
 		_ = os.Remove(temp)
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // which syncs no directories
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // Whole reads a snapshot to its end and checks that it is whole and unchanged; what its rows mean is not looked at. It

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Pair names the files of a certificate, with its chain, and of its key.
@@ -229,14 +230,5 @@ func Write(name string, text []byte) error {
 	if err := os.Rename(f.Name(), name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
-}
-
-// syncDir makes what was renamed in a directory last.
-func syncDir(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(name))
 }

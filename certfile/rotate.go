@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // nextKeyFile is the key of the authority that a rotation brings, until it signs.
@@ -113,7 +114,10 @@ func (a Authority) Switch() error {
 	if _, err := a.Next(); err != nil {
 		return err
 	}
-	return os.Rename(a.file(nextKeyFile), a.file(CAKeyFile))
+	if err := os.Rename(a.file(nextKeyFile), a.file(CAKeyFile)); err != nil {
+		return err
+	}
+	return durable.SyncDir(a.Dir)
 }
 
 // Finish leaves the authority that signs as the only one that is trusted.

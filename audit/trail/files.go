@@ -1,7 +1,6 @@
 package trail
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // suffix is that of the files of a trail, behind a number of six digits or more.
@@ -67,7 +68,7 @@ func (system) Create(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		_ = f.Close()
 		_ = os.Remove(path) // it may be made again
 		return nil, err
@@ -81,13 +82,4 @@ func (system) Open(path string) (file, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// syncDir makes the names in a directory survive a crash of the machine.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/audit"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // What is on disk.
@@ -94,7 +96,7 @@ func Open(cfg Config) (*Trail, error) {
 	if cfg.disk == nil {
 		cfg.disk = system{}
 	}
-	if err := os.MkdirAll(cfg.Dir, dirMode); err != nil {
+	if err := makeDir(cfg.Dir); err != nil {
 		return nil, err
 	}
 	lock, err := takeLock(cfg.Dir)
@@ -108,6 +110,17 @@ func Open(cfg Config) (*Trail, error) {
 	}
 	go t.run()
 	return t, nil
+}
+
+// makeDir makes the directory if it is missing, so that it outlives a power cut.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // takeLock refuses a directory in which another process writes.

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // compactTxSize is how many bytes are copied in one transaction.
@@ -35,7 +36,7 @@ func Compact(dir string) (before, after int64, err error) {
 		return before, before, err
 	}
 	after, err = fileSize(path)
-	return before, after, errors.Join(err, syncDir(dir))
+	return before, after, errors.Join(err, durable.SyncDir(dir))
 }
 
 // replaceByCopy puts a compact copy of a bbolt file in its place.
@@ -60,24 +61,19 @@ func replaceByCopy(path string) error {
 	if size >= old { // nothing was free
 		return os.Remove(partial)
 	}
-	if err := copyOwner(partial, path); err != nil {
+	if err := copyOwnerAndMode(partial, path); err != nil {
 		return errors.Join(fmt.Errorf("%s: nothing was changed: %w", path, err), os.Remove(partial))
 	}
 	return os.Rename(partial, path)
 }
 
-// copyOwner gives a file the owner, the group and the mode of another. Who runs this is not
-// always who runs the coordinator, which could not open a file of root's.
-func copyOwner(path, from string) error {
-	info, err := os.Stat(from)
+// copyOwnerAndMode gives a file the owner, the group and the mode of another.
+func copyOwnerAndMode(path, like string) error {
+	info, err := os.Stat(like)
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("%s: no owner is told", from)
-	}
-	return errors.Join(os.Chown(path, int(owner.Uid), int(owner.Gid)), os.Chmod(path, info.Mode().Perm()))
+	return errors.Join(giveTo(path, like), os.Chmod(path, info.Mode().Perm()))
 }
 
 // copyBolt writes what is in a file into another one, to the disk.

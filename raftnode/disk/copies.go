@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // recoverPrefix begins the names of the directories that CopyAside makes.
@@ -27,7 +29,7 @@ func CopyAside(dir string, now time.Time) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = errors.Join(CopyState(dir, aside), syncDir(dir))
+	err = errors.Join(CopyState(dir, aside), durable.SyncDir(dir))
 	if err == nil {
 		err = GiveToOwner(dir, aside)
 	}
@@ -58,7 +60,7 @@ func CopyState(from, to string) error {
 			return fmt.Errorf("copy of %s: %w", join(from, name), err)
 		}
 	}
-	return syncTree(to)
+	return durable.SyncTree(to)
 }
 
 func copyFile(from, to string) (err error) {
@@ -75,27 +77,16 @@ func copyFile(from, to string) (err error) {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// syncTree makes the names in all directories below dir survive a power cut.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.IsDir() {
-			return err
-		}
-		return syncDir(path)
-	})
-}
-
 // GiveToOwner makes whoever owns the identity of a data directory the owner of path and
-// all below it. Root, as whom an operator may work on the files of a coordinator that runs
-// as another, would else leave files there that the coordinator cannot open. For
-// anybody else it does nothing.
-func GiveToOwner(dir, path string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
+// all below it. Who works on the files of a stopped coordinator is not always who runs
+// the coordinator, which could not open a file of root's.
+func GiveToOwner(dir, path string) error { return giveTo(path, join(dir, localFile)) }
+
+// giveTo makes whoever owns a file, and its group, own path and all below it.
+func giveTo(path, like string) error {
 	var owner unix.Stat_t
-	if err := unix.Stat(join(dir, localFile), &owner); err != nil {
-		return &fs.PathError{Op: "stat", Path: join(dir, localFile), Err: err}
+	if err := unix.Stat(like, &owner); err != nil {
+		return &fs.PathError{Op: "stat", Path: like, Err: err}
 	}
 	return filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -9,16 +9,6 @@ import (
 	"syscall"
 )
 
-// syncDir makes a new name in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 // pathExists reports whether path is there at all.
 func pathExists(path string) (bool, error) {
 	_, err := os.Lstat(path)

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Identity is who a coordinator is, and the few things that it alone knows,
@@ -114,7 +116,7 @@ func OpenIdentity(dir, id string) (*Identity, error) {
 		db.Close()
 		return nil, err
 	}
-	return l, syncDir(dir)
+	return l, durable.SyncDir(dir)
 }
 
 // load reads the records and counts the boot.

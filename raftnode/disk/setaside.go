@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // asidePrefix begins the names of directories that SetAside makes.
@@ -34,7 +36,7 @@ func SetAside(dir string, now time.Time, keep ...string) (aside string, err erro
 	}
 	for _, name := range append(names, localFile) {
 		if name == localFile { // all else is moved for certain before the identity is
-			if err := errors.Join(syncDir(aside), syncDir(dir)); err != nil {
+			if err := errors.Join(durable.SyncDir(aside), durable.SyncDir(dir)); err != nil {
 				return "", err
 			}
 		}
@@ -42,7 +44,7 @@ func SetAside(dir string, now time.Time, keep ...string) (aside string, err erro
 			return "", fmt.Errorf("set aside: %w", err)
 		}
 	}
-	return aside, errors.Join(syncDir(aside), syncDir(dir))
+	return aside, errors.Join(durable.SyncDir(aside), durable.SyncDir(dir))
 }
 
 // makeAside makes a directory of a name that was not there: the prefix and a time.

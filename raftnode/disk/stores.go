@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // What a data directory holds, beside local.db.
@@ -147,7 +148,7 @@ func (s *Stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, r
 		return nil, nil, err
 	}
 	if s.Kind == LogStoreBolt {
-		return bolt, bolt, syncDir(c.Dir)
+		return bolt, bolt, durable.SyncDir(c.Dir)
 	}
 	wal, err := s.openWAL(c)
 	return wal, bolt, err
@@ -185,7 +186,7 @@ func (s *Stores) openWAL(c Config) (wal *raftwal.WAL, err error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, wal.Close)
-	return wal, syncDir(c.Dir)
+	return wal, durable.SyncDir(c.Dir)
 }
 
 // checkVotes makes sure that the votes are whole and this server's own.
