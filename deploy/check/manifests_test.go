@@ -181,6 +181,9 @@ func TestNamesToHoldOnTo(t *testing.T) {
 				t.Fatalf("%s has no %s", overlay, name)
 			}
 		}
+		if claim, ok := all["PersistentVolumeClaim/folkmoot-backup"].(*corev1.PersistentVolumeClaim); ok && claim.Annotations["helm.sh/resource-policy"] != "keep" {
+			t.Errorf("%s: the snapshots go with the release", overlay)
+		}
 		set := all["StatefulSet/folkmoot"].(*appsv1.StatefulSet)
 		if got := *set.Spec.Replicas; got != replicas {
 			t.Errorf("%s has %d replicas, want %d", overlay, got, replicas)
