@@ -19,25 +19,36 @@ import (
 	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
+// Content is what a snapshot has.
+type Content struct {
+	Header snapfile.Header
+	Rows   int
+	Tables map[string]int // how many rows each has
+	Bytes  int64          // uncompressed
+}
+
+// Check reads a snapshot to its end, and says what is wrong with it or what it has. Whole is one.
+type Check func(io.Reader) (Content, error)
+
 // Write makes the file path, with mode 0600, of what write writes. It has a temporary name beside path until it is synced
 // and check, which reads it from its beginning, has no error. Then it replaces what is at path. If anything fails, what is
 // at path stays as it was, and nothing of the new file stays.
-func Write(path string, write func(io.Writer) error, check func(io.Reader) error) error {
-	temp, err := writeTemp(filepath.Dir(path), write, func(r io.ReadSeeker) error { return check(r) })
+func Write(path string, write func(io.Writer) error, check Check) (Content, error) {
+	temp, content, err := writeTemp(filepath.Dir(path), write, check)
 	if err != nil {
-		return err
+		return Content{}, err
 	}
-	return publish(temp, path)
+	return content, publish(temp, path)
 }
 
 // tempPattern names files that are not whole yet.
 const tempPattern = ".folkmoot-*.snap.tmp"
 
 // writeTemp returns the name of a file that is whole, synced and checked.
-func writeTemp(dir string, write func(io.Writer) error, check func(io.ReadSeeker) error) (name string, err error) {
+func writeTemp(dir string, write func(io.Writer) error, check Check) (name string, content Content, err error) {
 	f, err := os.CreateTemp(dir, tempPattern)
 	if err != nil {
-		return "", err
+		return "", Content{}, err
 	}
 	defer func() {
 		if closed := f.Close(); err == nil {
@@ -49,18 +60,19 @@ func writeTemp(dir string, write func(io.Writer) error, check func(io.ReadSeeker
 	}()
 	out := bufio.NewWriterSize(f, 256<<10)
 	if err := write(out); err != nil {
-		return "", err
+		return "", Content{}, err
 	}
 	if err := out.Flush(); err != nil {
-		return "", err
+		return "", Content{}, err
 	}
 	if err := f.Sync(); err != nil {
-		return "", err
+		return "", Content{}, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", err
+		return "", Content{}, err
 	}
-	return f.Name(), check(f)
+	content, err = check(f)
+	return f.Name(), content, err
 }
 
 // publish gives a file its name for good.
@@ -74,17 +86,21 @@ func publish(temp, path string) error {
 
 // Whole reads a snapshot to its end and checks that it is whole and unchanged; what its rows mean is not looked at. It
 // needs little memory.
-func Whole(r io.Reader) (snapfile.Header, error) {
+func Whole(r io.Reader) (Content, error) {
 	in, err := snapfile.NewReader(r)
 	if err != nil {
-		return snapfile.Header{}, err
+		return Content{}, err
 	}
+	tables := map[string]int{}
 	for {
-		if _, _, err := in.Next(); errors.Is(err, io.EOF) {
-			return in.Header(), nil
-		} else if err != nil {
-			return snapfile.Header{}, err
+		table, _, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return Content{in.Header(), in.Rows(), tables, in.Bytes()}, nil
 		}
+		if err != nil {
+			return Content{}, err
+		}
+		tables[table]++
 	}
 }
 
@@ -93,14 +109,14 @@ func Whole(r io.Reader) (snapfile.Header, error) {
 type Dir struct {
 	Path string
 	Keep int // how many stay, at least 1
-	// Check, if given, is asked of a new file beside Whole.
-	Check func(io.Reader) error
+	// Check is asked of a new file; nil is Whole.
+	Check Check
 }
 
 // Saved is a snapshot that was kept.
 type Saved struct {
+	Content
 	Path    string
-	Header  snapfile.Header
 	Removed int // how many of the oldest were removed for it
 }
 
@@ -115,19 +131,15 @@ func (d Dir) Save(write func(io.Writer) error) (Saved, error) {
 		return Saved{}, err
 	}
 	d.removeStale()
-	var made Saved
-	temp, err := writeTemp(d.Path, write, func(r io.ReadSeeker) (err error) {
-		if made.Header, err = Whole(r); err != nil || d.Check == nil {
-			return err
-		}
-		if _, err := r.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		return d.Check(r)
-	})
+	check := d.Check
+	if check == nil {
+		check = Whole
+	}
+	temp, content, err := writeTemp(d.Path, write, check)
 	if err != nil {
 		return Saved{}, err
 	}
+	made := Saved{Content: content}
 	path := filepath.Join(d.Path, Name(made.Header))
 	if err := publish(temp, path); err != nil {
 		return Saved{}, err

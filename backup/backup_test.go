@@ -121,7 +121,7 @@ func TestAFailureLeavesTheFilesAsTheyWere(t *testing.T) {
 		if made, err := d.Save(write); err == nil || made.Path != "" {
 			t.Errorf("%s: saved %+v, %v", name, made, err)
 		}
-		if err := backup.Write(old.Path, write, func(r io.Reader) error { _, err := backup.Whole(r); return err }); err == nil {
+		if _, err := backup.Write(old.Path, write, backup.Whole); err == nil {
 			t.Errorf("%s: written", name)
 		}
 		if got := namesIn(t, dir); !slices.Equal(got, before) {
@@ -133,8 +133,8 @@ func TestAFailureLeavesTheFilesAsTheyWere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if h, err := backup.Whole(f); err != nil || h.Index != 1 {
-		t.Errorf("the older one has %+v, %v", h, err)
+	if c, err := backup.Whole(f); err != nil || c.Header.Index != 1 {
+		t.Errorf("the older one has %+v, %v", c, err)
 	}
 }
 

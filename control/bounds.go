@@ -33,9 +33,6 @@ type Bounds struct {
 	RestoreBytes int64
 }
 
-// DefaultRestoreBytes is Bounds.RestoreBytes if nothing else is said.
-const DefaultRestoreBytes = 512 << 20
-
 func (b Bounds) withDefaults() Bounds {
 	def := func(n *int64, v int64) {
 		if *n <= 0 {
@@ -54,7 +51,7 @@ func (b Bounds) withDefaults() Bounds {
 	def(&b.ResultBytes, 256<<20)
 	defInt(&b.Components, 1_000_000)
 	def(&b.ComponentBytes, 512<<20)
-	def(&b.RestoreBytes, DefaultRestoreBytes)
+	def(&b.RestoreBytes, fsm.DefaultRestoreBytes)
 	return b
 }
 

@@ -48,12 +48,20 @@ func (d *during) Write(p []byte) (int, error) {
 	return d.w.Write(p)
 }
 
+// How large a file may be that is restored: its bytes, and uncompressed where --restore-bytes says nothing else. While it
+// is, every coordinator holds the state of before, that of the file, and the file itself.
+const (
+	MaxRestoreFile      = 1 << 30
+	DefaultRestoreBytes = 512 << 20
+)
+
 // File is what a file of package snapfile holds.
 type File struct {
 	Header snapfile.Header
 	Rows   int
-	Bytes  int64  // uncompressed
-	State  *State // without coordinators: what is read from it is looked at, and restored from, never applied to
+	Tables map[string]int // how many rows each has
+	Bytes  int64          // uncompressed
+	State  *State         // without coordinators: what is read from it is looked at, and restored from, never applied to
 }
 
 // ReadFile reads a whole file, checks every row of it, and what rows say of each other. Its error names the first line
@@ -72,7 +80,7 @@ func readFile(r io.Reader, maxLevel int, most int64) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Header: in.Header(), State: empty()}
+	f := &File{Header: in.Header(), Tables: map[string]int{}, State: empty()}
 	h, s := &f.Header, f.State
 	if h.Level > maxLevel {
 		return nil, in.Wrong(fmt.Errorf("level %d: this binary knows levels 1 to %d", h.Level, maxLevel))
@@ -89,6 +97,7 @@ func readFile(r io.Reader, maxLevel int, most int64) (*File, error) {
 		if err := s.loadRow(table, row); err != nil {
 			return nil, in.Wrong(err)
 		}
+		f.Tables[table]++
 		for i := range domains {
 			if slices.Contains(domains[i].stays, table) {
 				return nil, in.Wrong(fmt.Errorf("table %s: it belongs to one group of coordinators, and is in no snapshot", table))

@@ -26,6 +26,7 @@ type backups struct {
 	store    backupStore
 	path     string
 	interval time.Duration
+	most     int64 // bytes that may be restored here, uncompressed
 	by       string
 	view     func() *fsm.State
 	log      *slog.Logger
@@ -34,8 +35,8 @@ type backups struct {
 	last atomic.Int64  // when the newest snapshot was made, in s of the wall clock; 0: there is none
 }
 
-func newBackups(store backupStore, path string, interval time.Duration, by string, view func() *fsm.State, log *slog.Logger) *backups {
-	return &backups{store: store, path: path, interval: interval, by: by, view: view, log: log, disk: make(chan struct{}, 1)}
+func newBackups(store backupStore, path string, interval time.Duration, most int64, by string, view func() *fsm.State, log *slog.Logger) *backups {
+	return &backups{store: store, path: path, interval: interval, most: most, by: by, view: view, log: log, disk: make(chan struct{}, 1)}
 }
 
 // whileLeading is a task of the leader. What fails is tried again an interval later.
@@ -130,6 +131,9 @@ func (b *backups) keepOne(ctx context.Context) time.Duration {
 		b.log.Info("snapshot kept", "file", made.Path, "index", made.Header.Index, "removed", made.Removed)
 		if err != nil {
 			b.log.Warn("older snapshots stay", "dir", b.path, "error", err)
+		}
+		if made.Bytes > b.most {
+			b.log.Warn("the snapshot is larger than what is restored here: raise --restore-bytes, with four times the memory", "bytes", made.Bytes, "restored", b.most)
 		}
 	}
 	return b.interval

@@ -46,7 +46,7 @@ func (d *slowDisk) Save(write func(io.Writer) error) (backup.Saved, error) {
 	if err := write(io.Discard); err != nil {
 		return backup.Saved{}, err
 	}
-	return backup.Saved{Path: "made", Header: snapfile.Header{Created: time.Now()}}, nil
+	return backup.Saved{Path: "made", Content: backup.Content{Header: snapfile.Header{Created: time.Now()}, Bytes: 1001}}, nil
 }
 
 // A disk that hangs holds up neither the end of a leadership, nor that of the process for longer than its time, nor the
@@ -61,7 +61,7 @@ func TestADiskThatHangsHoldsNothingUp(t *testing.T) {
 		m.Apply(1, [][]byte{line})
 		disk := &slowDisk{begun: make(chan struct{}, 10), release: make(chan struct{})}
 		var log bytes.Buffer
-		b := newBackups(disk, "/backup", time.Hour, "n1", m.View, slog.New(slog.NewTextHandler(&log, nil)))
+		b := newBackups(disk, "/backup", time.Hour, 1000, "n1", m.View, slog.New(slog.NewTextHandler(&log, nil)))
 		begun := func(want int) {
 			t.Helper()
 			synctest.Wait()
@@ -112,6 +112,9 @@ func TestADiskThatHangsHoldsNothingUp(t *testing.T) {
 		synctest.Wait()
 		if b.last.Load() != time.Now().Unix() {
 			t.Errorf("the newest was made at %d: %s", b.last.Load(), log.String())
+		}
+		if !strings.Contains(log.String(), "larger than what is restored") {
+			t.Errorf("nobody is told that it cannot be restored: %s", log.String())
 		}
 		time.Sleep(time.Hour)
 		begun(3)

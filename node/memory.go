@@ -5,7 +5,7 @@ import (
 	"math"
 	"runtime/debug"
 
-	"github.com/folkmoot/folkmoot/control"
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/wire"
 )
 
@@ -26,7 +26,7 @@ func unfinishedBytes(memory int64) int64 {
 // default) and that is not above a quarter of the memory: the state of before, that of the
 // file and the file itself are there at once.
 func restoreBytes(asked, memory int64) int64 {
-	return min(cmp.Or(asked, control.DefaultRestoreBytes), memory/4)
+	return min(cmp.Or(asked, fsm.DefaultRestoreBytes), memory/4)
 }
 
 // memoryLimit returns how many bytes the garbage collector keeps to: what the program has set

@@ -80,7 +80,7 @@ func newOpener(cfg Config) (*opener, error) {
 		unfinished: unfinished.New(unfinishedBytes(memoryLimit())),
 	}
 	dir := backup.Dir{Path: cfg.BackupDir, Keep: cfg.BackupKeep}
-	n.backups = newBackups(dir, cfg.BackupDir, cfg.BackupInterval, cfg.ID, n.machine.View, n.log)
+	n.backups = newBackups(dir, cfg.BackupDir, cfg.BackupInterval, restoreBytes(cfg.RestoreBytes, memoryLimit()), cfg.ID, n.machine.View, n.log)
 	return &opener{Node: n}, nil
 }
 

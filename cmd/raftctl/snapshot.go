@@ -52,7 +52,7 @@ func (a *app) snapshotSaveCmd() *cobra.Command {
 			case cmd.Flags().Changed("keep") && dir.Path == "":
 				return usage("--keep is of --dir: a FILE is one file")
 			}
-			check := checkWhole
+			check := backup.Check(backup.Whole)
 			if verify {
 				check = checkEveryRow
 			}
@@ -63,10 +63,11 @@ func (a *app) snapshotSaveCmd() *cobra.Command {
 			case args[0] == "-":
 				return a.pipeSnapshot(write, check)
 			}
-			if err := backup.Write(args[0], write, check); err != nil {
+			made, err := backup.Write(args[0], write, check)
+			if err != nil {
 				return err
 			}
-			return a.saved(args[0], 0)
+			return a.saved(backup.Saved{Content: made, Path: args[0]})
 		},
 	}
 	cmd.Flags().BoolVar(&verify, "verify", false, "read every row back, as snapshot verify does, before the file has its name")
@@ -88,31 +89,30 @@ func (a *app) download(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-func checkWhole(r io.Reader) error {
-	_, err := backup.Whole(r)
-	return err
+// checkEveryRow is a backup.Check.
+func checkEveryRow(r io.Reader) (backup.Content, error) {
+	f, err := fsm.ReadFile(r)
+	if err != nil {
+		return backup.Content{}, err
+	}
+	return backup.Content{Header: f.Header, Rows: f.Rows, Tables: f.Tables, Bytes: f.Bytes}, nil
 }
 
-func checkEveryRow(r io.Reader) error {
-	_, err := fsm.ReadFile(r)
-	return err
-}
-
-func (a *app) saveInDir(dir backup.Dir, write func(io.Writer) error, check func(io.Reader) error) error {
+func (a *app) saveInDir(dir backup.Dir, write func(io.Writer) error, check backup.Check) error {
 	dir.Check = check
 	made, err := dir.Save(write)
 	if err != nil && made.Path == "" {
 		return err
 	}
-	return errors.Join(err, a.saved(made.Path, made.Removed))
+	return errors.Join(err, a.saved(made))
 }
 
 // pipeSnapshot writes a snapshot to standard output, and checks it on its way.
-func (a *app) pipeSnapshot(write func(io.Writer) error, check func(io.Reader) error) error {
+func (a *app) pipeSnapshot(write func(io.Writer) error, check backup.Check) error {
 	r, w := io.Pipe()
 	checked := make(chan error, 1)
 	go func() {
-		err := check(r)
+		_, err := check(r)
 		_, rest := io.Copy(io.Discard, r) // the writer is never stopped by what is read
 		checked <- errors.Join(err, rest)
 	}()
@@ -125,16 +125,33 @@ func (a *app) pipeSnapshot(write func(io.Writer) error, check func(io.Reader) er
 }
 
 // saved tells which file there is now.
-func (a *app) saved(path string, removed int) error {
-	f, err := inspect(path)
+func (a *app) saved(made backup.Saved) error {
+	info, err := os.Stat(made.Path)
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("%s: cluster %s at index %d, %d rows, %d bytes", path, f.Cluster, f.Index, f.Rows, f.Size)
-	if removed > 0 {
-		line += fmt.Sprintf("; %d older removed", removed)
+	f := snapshotOf(made.Path, info.Size(), made.Content)
+	line := fmt.Sprintf("%s: cluster %s at index %d, %d rows, %d bytes", f.File, f.Cluster, f.Index, f.Rows, f.Size)
+	if made.Removed > 0 {
+		line += fmt.Sprintf("; %d older removed", made.Removed)
 	}
-	return a.made(f, "snapshot/"+path, "%s", clean(line))
+	a.warnOfRestore(f)
+	return a.made(f, "snapshot/"+f.File, "%s", clean(line))
+}
+
+func snapshotOf(path string, size int64, c backup.Content) snapshotFile {
+	return snapshotFile{File: path, Header: c.Header, Rows: c.Rows, Tables: c.Tables, Size: size, Bytes: c.Bytes}
+}
+
+// warnOfRestore tells of a file that is larger than what a coordinator restores.
+func (a *app) warnOfRestore(f snapshotFile) {
+	if f.Size > fsm.MaxRestoreFile {
+		fmt.Fprintf(a.err, "raftctl: %s: at most %d bytes can be restored\n", clean(f.File), fsm.MaxRestoreFile)
+	}
+	if f.Bytes > fsm.DefaultRestoreBytes {
+		fmt.Fprintf(a.err, "raftctl: %s: of %d bytes uncompressed; to restore it, coordinators need --restore-bytes of as many, which is %d by default, and four times the memory\n",
+			clean(f.File), f.Bytes, fsm.DefaultRestoreBytes)
+	}
 }
 
 func (a *app) snapshotInspectCmd() *cobra.Command {
@@ -157,29 +174,20 @@ func (a *app) snapshotInspectCmd() *cobra.Command {
 }
 
 // inspect reads a snapshot to its end. Its error names the file.
-func inspect(path string) (snapshotFile, error) {
-	out := snapshotFile{File: path, Tables: map[string]int{}}
-	err := withFile(path, func(f *os.File) error {
+func inspect(path string) (snapshotFile, error) { return checked(path, backup.Whole) }
+
+// checked tells what is in a snapshot that check finds nothing wrong with. Its error names the file.
+func checked(path string, check backup.Check) (out snapshotFile, err error) {
+	err = withFile(path, func(f *os.File) error {
 		info, err := f.Stat()
 		if err != nil {
 			return err
 		}
-		out.Size = info.Size()
-		in, err := snapfile.NewReader(f)
+		content, err := check(f)
 		if err != nil {
 			return err
 		}
-		for {
-			table, _, err := in.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			out.Tables[table]++
-		}
-		out.Header, out.Rows, out.Bytes = in.Header(), in.Rows(), in.Bytes()
+		out = snapshotOf(path, info.Size(), content)
 		return nil
 	})
 	return out, err
@@ -226,22 +234,12 @@ func (a *app) snapshotVerifyCmd() *cobra.Command {
 		Example:           "  raftctl snapshot verify lab.snap.gz",
 		PersistentPreRunE: a.offline,
 		RunE: func(_ *cobra.Command, args []string) error {
-			out := snapshotFile{File: args[0]}
-			err := withFile(args[0], func(f *os.File) error {
-				info, err := f.Stat()
-				if err != nil {
-					return err
-				}
-				read, err := fsm.ReadFile(f)
-				if err != nil {
-					return err
-				}
-				out.Header, out.Rows, out.Bytes, out.Size = read.Header, read.Rows, read.Bytes, info.Size()
-				return nil
-			})
+			out, err := checked(args[0], checkEveryRow)
 			if err != nil {
 				return err
 			}
+			out.Tables = nil
+			a.warnOfRestore(out)
 			return a.made(out, "snapshot/"+args[0], "%s: whole and unchanged, cluster %s at index %d, %d rows", clean(filepath.Clean(args[0])), clean(out.Cluster), out.Index, out.Rows)
 		},
 	}
@@ -281,20 +279,25 @@ func (a *app) snapshotRestoreCmd() *cobra.Command {
 }
 
 // readSnapshot returns a file that is whole, and what it is of.
-func readSnapshot(path string) (*fsm.File, []byte, error) {
-	var read *fsm.File
-	var all []byte
-	err := withFile(path, func(f *os.File) (err error) {
+func readSnapshot(path string) (content backup.Content, all []byte, err error) {
+	err = withFile(path, func(f *os.File) error {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if info.Size() > fsm.MaxRestoreFile {
+			return fmt.Errorf("%d bytes: at most %d can be restored", info.Size(), fsm.MaxRestoreFile)
+		}
 		if all, err = io.ReadAll(f); err == nil {
-			read, err = fsm.ReadFile(bytes.NewReader(all))
+			content, err = checkEveryRow(bytes.NewReader(all))
 		}
 		return err
 	})
-	return read, all, err
+	return content, all, err
 }
 
 // askCluster asks for the id of the cluster that is overwritten, on a terminal.
-func (a *app) askCluster(ctx context.Context, f *fsm.File) (string, error) {
+func (a *app) askCluster(ctx context.Context, f backup.Content) (string, error) {
 	if !terminal(a.in) || !terminal(a.err) {
 		return "", usage("snapshot restore: give --cluster ID, the id of the cluster whose state is replaced (raftctl status shows it)")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -194,10 +195,15 @@ func TestSnapshotRestore(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	large := filepath.Join(t.TempDir(), "large")
+	if err := errors.Join(os.WriteFile(large, nil, 0o600), os.Truncate(large, fsm.MaxRestoreFile+1)); err != nil {
+		t.Fatal(err)
+	}
 	for want, args := range map[string][]string{
 		"give --cluster ID":   {path},
 		"not a snapshot of a": {bad, "--cluster", "c9"},
 		"no such file":        {bad + "x", "--cluster", "c9"},
+		"can be restored":     {large, "--cluster", "c9"}, // not read at all
 	} {
 		f := coordinator(t, nil)
 		code, _, errs := raftctl(t, f, append([]string{"snapshot", "restore"}, args...)...)
@@ -208,5 +214,20 @@ func TestSnapshotRestore(t *testing.T) {
 	f = coordinator(t, map[string]any{"PUT /snapshot": problem(409, wire.CodeConflict, "the snapshot is of cluster c1, this is cluster c9")})
 	if code, _, errs := raftctl(t, f, "snapshot", "restore", path, "--cluster", "c9"); code != 1 || !strings.Contains(errs, "is of cluster c1") {
 		t.Errorf("%d %q", code, errs)
+	}
+}
+
+// Who makes a file that cannot be restored by default is told of it then.
+func TestAFileThatIsTooLargeToRestore(t *testing.T) {
+	for f, want := range map[*snapshotFile]string{
+		{File: "x", Size: fsm.MaxRestoreFile, Bytes: fsm.DefaultRestoreBytes}:     "",
+		{File: "x", Size: fsm.MaxRestoreFile, Bytes: fsm.DefaultRestoreBytes + 1}: "--restore-bytes",
+		{File: "x", Size: fsm.MaxRestoreFile + 1, Bytes: 1}:                       "at most 1073741824 bytes",
+	} {
+		var errs bytes.Buffer
+		(&app{err: &errs}).warnOfRestore(*f)
+		if got := errs.String(); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%+v: %q, want %q", f, got, want)
+		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 // MaxFile is how many bytes a snapshot to restore may have, and chunkSize how many of them
 // one entry of the log takes along: in JSON they are a third more.
 const (
-	MaxFile   = 1 << 30
+	MaxFile   = fsm.MaxRestoreFile
 	chunkSize = 128 << 10
 )
 

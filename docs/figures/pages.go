@@ -93,7 +93,7 @@ var pages = []page{
 		{"| how long a join token lasts | at most %t |", of("access.MaxInviteTTL")},
 	}},
 	{"docs/limits.md", "## Snapshots", []phrase{
-		{"| a file that is restored; uncompressed | %s; %s (`--restore-bytes`), or a quarter of the memory |", of("control/snapshots.MaxFile", "control.DefaultRestoreBytes")},
+		{"| a file that is restored; uncompressed | %s; %s (`--restore-bytes`), or a quarter of the memory |", of("fsm.MaxRestoreFile", "fsm.DefaultRestoreBytes")},
 	}},
 	{"docs/limits.md", "## The audit trail", []phrase{
 		{"| anchors of the audit trail of one coordinator | %n |", of("audit.KeptAnchors")},
@@ -106,7 +106,7 @@ var pages = []page{
 		{"Up to %n events wait in memory", of("audit/trail.maxPending")},
 	}},
 	{"docs/backup.md", "", []phrase{
-		{"The file has at most %s (else 413 `too_large`), and %s uncompressed", of("control/snapshots.MaxFile", "control.DefaultRestoreBytes")},
+		{"The file has at most %s (else 413 `too_large`), and %s uncompressed", of("fsm.MaxRestoreFile", "fsm.DefaultRestoreBytes")},
 	}},
 	{"docs/limits.md", "## Events", []phrase{
 		{"| events that a coordinator remembers | %n, and %s of them |", of("fsm.FeedSize", "fsm.FeedBytes")},
