@@ -18,8 +18,14 @@ type Trail interface {
 	Read(after uint64, limit int) (audit.Page, error)
 }
 
-// Record records what was asked for at a door, and what came of it. It does not block. Without a trail it does nothing.
+// Record records what was asked for at a door, and what came of it, and counts it if it was refused for want of a token
+// or a right. It does not block. Without a trail it counts alone.
 func (c *Core) Record(e audit.Event) {
+	if code := wire.Code(e.Code); code == wire.CodeNotFound && e.Needs != "" { // refused in the words of what is not there
+		c.refused.count(e.Door, wire.CodeForbidden)
+	} else {
+		c.refused.count(e.Door, code)
+	}
 	if c.trail != nil {
 		c.trail.Record(e)
 	}

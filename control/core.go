@@ -47,6 +47,7 @@ type Core struct {
 	self    registry.Coordinator
 	bounds  Bounds
 	trail   Trail // nil: none
+	refused refusals
 	now     func() time.Time
 	random  io.Reader
 	log     *slog.Logger

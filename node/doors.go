@@ -24,7 +24,7 @@ func (o *opener) openHTTPDoors(context.Context) (err error) {
 	o.api, err = httpapi.New(httpapi.Config{
 		Control: restControl{o.control}, Sessions: o.native.ws.Serve,
 		Config: rest.Config{
-			Audit: o.recorder(), Logger: o.log, TLS: tlsConfig, MaxConns: connLimit(o.files, httpFiles, httpapi.DefaultConns),
+			Audit: o.control.Record, AuditRefusals: o.trail == nil, Logger: o.log, TLS: tlsConfig, MaxConns: connLimit(o.files, httpFiles, httpapi.DefaultConns),
 			AnyHost: tlsConfig != nil || o.cfg.TokenFile != "" || !isLoopback(o.listeners.http.Addr().String()), Hosts: o.httpHosts(),
 		},
 	})

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	gometrics "github.com/armon/go-metrics"
 	goprom "github.com/armon/go-metrics/prometheus"
@@ -12,10 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/gateway/zmtp"
 	"github.com/folkmoot/folkmoot/raftnode"
 	"github.com/folkmoot/folkmoot/raftnode/peer"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/histogram"
 )
 
 // metrics returns the metrics of this node. They are collected by a scrape, so
@@ -68,6 +71,14 @@ var (
 	reloadDesc     = desc("tls_reload_failures_total", "Changed certificate files that could not be used: the old ones stay.")
 	refusedDesc    = desc("peer_refused_total", "Connections, and calls of those that are no members, refused at the peer port, by reason.", "reason")
 	auditDesc      = desc("audit_failures_total", "Attempts to write the audit trail that failed.")
+	authDesc       = desc("auth_refused_total", "Requests, sign-ins and messages refused for want of a token or a right, by door and code.", "door", "code")
+	tokensDesc     = desc("tokens", "Tokens in the state, those of the token file not among them.")
+	snapshotDesc   = desc("snapshot_last_timestamp_seconds", "When the newest snapshot of the log was begun here, in seconds since 1970; absent while there is none.")
+	logBytesDesc   = desc("log_bytes", "Size of the files that hold the log.")
+	logFreeDesc    = desc("log_free_bytes", "How much of it is free for further entries: what raftctl compact gives back.")
+	applyDesc      = desc("apply_seconds", "Time to apply an entry of the log, replayed ones too.")
+	commitDesc     = desc("commit_seconds", "Time from a write proposed here as the leader until it was committed.")
+	fsyncDesc      = desc("fsync_seconds", "Time to store entries of the log, until they are on the disk.")
 	toleranceDesc  = desc("failure_tolerance", "Healthy voters that may fail now before writes stop; -1 when nobody can tell.")
 )
 
@@ -77,7 +88,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
-		expiryDesc, reloadDesc, refusedDesc, auditDesc,
+		expiryDesc, reloadDesc, refusedDesc, auditDesc, authDesc, tokensDesc,
+		snapshotDesc, logBytesDesc, logFreeDesc, applyDesc, commitDesc, fsyncDesc,
 	} {
 		out <- d
 	}
@@ -104,6 +116,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.disk(st.Disk)
 	to.certificates(&c.n.certs)
 	to.refusals(c.n.port.Refused())
+	to.authRefusals(c.n.control.Refused())
+	to.gauge(tokensDesc, float64(c.n.machine.View().Access.Len()))
+	to.log(c.n.raft, own.LastSnapshotMade)
 	if at := c.n.backups.last.Load(); at != 0 {
 		to.gauge(backupDesc, float64(at))
 	}
@@ -223,6 +238,31 @@ func (s samples) refusals(by map[peer.Reason]uint64) {
 	for _, reason := range peer.Reasons() {
 		s.counter(refusedDesc, by[reason], string(reason))
 	}
+}
+
+// authRefusals samples every door and code, so that a first refusal is seen as an increase.
+func (s samples) authRefusals(all []control.RefusalCount) {
+	for _, r := range all {
+		s.counter(authDesc, r.Count, r.Door, string(r.Code))
+	}
+}
+
+// log samples the log of a server: its files, and how long its steps took.
+func (s samples) log(n *raftnode.Node, snapshot time.Time) {
+	if !snapshot.IsZero() {
+		s.gauge(snapshotDesc, float64(snapshot.UnixMilli())/1000)
+	}
+	size, free := n.LogSize()
+	s.gauge(logBytesDesc, float64(size))
+	s.gauge(logFreeDesc, float64(free))
+	s.histogram(applyDesc, &n.Timings().Apply)
+	s.histogram(commitDesc, &n.Timings().Commit)
+	s.histogram(fsyncDesc, n.Stored())
+}
+
+func (s samples) histogram(d *prometheus.Desc, h *histogram.Histogram) {
+	now := h.Snapshot()
+	s.out <- prometheus.MustNewConstHistogram(d, now.Count, now.Seconds, now.Buckets)
 }
 
 func (s samples) nativeDoors(counts map[string]uint64) {

@@ -44,14 +44,6 @@ func (n *Node) controlTrail() control.Trail {
 	return n.trail
 }
 
-// recorder is how REST records; nil: no trail is kept.
-func (n *Node) recorder() func(audit.Event) {
-	if n.trail == nil {
-		return nil
-	}
-	return n.trail.Record
-}
-
 // recordPeerRefused tells the trail of somebody whose certificate does not open the peer port. The code of the line is the
 // reason, as the metric peer_refused_total has it.
 func (n *Node) recordPeerRefused(r peer.Refused) {

@@ -32,6 +32,7 @@ type Node struct {
 	failStop       *disk.FailStop
 	applied        *appliedIndex
 	replica        *replica
+	timings        Timings
 	progress       progress
 	transport      *transport
 	calls          Calls
@@ -158,7 +159,7 @@ func (n *Node) startRaft() (err error) {
 		rc.HeartbeatTimeout, rc.ElectionTimeout = disabledTimeout, disabledTimeout
 		n.timeouts.electionsDisabled = true
 	}
-	n.replica = &replica{machine: n.machine, applied: n.applied, progress: &n.progress}
+	n.replica = &replica{machine: n.machine, applied: n.applied, progress: &n.progress, took: &n.timings.Apply}
 	err = disk.RecoverFaults(n.cfg.Dir, func() (err error) {
 		n.raft, err = raft.NewRaft(rc, n.replica, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.transport)
 		return err

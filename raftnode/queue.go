@@ -41,6 +41,7 @@ type queue struct {
 // proposal is one command and, once done is closed, what became of it.
 type proposal struct {
 	command  []byte
+	since    time.Time
 	dequeued bool // guarded by queue.mu
 	done     chan struct{}
 	answer   answer
@@ -75,7 +76,7 @@ func (q *queue) idleCommit() (commitPoint, bool) {
 // propose proposes command and waits for its result. When ctx ends first, the
 // command is withdrawn if it still waits, and its outcome is unknown if not.
 func (q *queue) propose(ctx context.Context, command []byte) (answer, error) {
-	p := &proposal{command: command, done: make(chan struct{})}
+	p := &proposal{command: command, since: time.Now(), done: make(chan struct{})}
 	if err := q.enqueue(p); err != nil {
 		return answer{}, err
 	}
@@ -194,6 +195,7 @@ func (q *queue) run() {
 		}
 		for i, p := range batch {
 			if p.err = err; err == nil {
+				q.node.timings.Commit.Observe(done.committed.Sub(p.since))
 				p.answer = answer{index: f.Index(), term: done.term, result: done.results[i]}
 			}
 			close(p.done)

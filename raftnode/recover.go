@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
+	"github.com/folkmoot/folkmoot/wire/histogram"
 )
 
 // RecoverConfig says how the data directory of a stopped coordinator is made that of a
@@ -152,7 +153,7 @@ func (c RecoverConfig) recover(id *disk.Identity) (r *Recovery, err error) {
 // the survivors are members, and no log behind it: in the log of another survivor there
 // may be older changes of the membership, which this one would follow.
 func (c RecoverConfig) rebuild(id *disk.Identity, stores *disk.Stores) (*Recovery, error) {
-	replica := &replica{machine: c.Machine, applied: &appliedIndex{}, progress: &progress{}}
+	replica := &replica{machine: c.Machine, applied: &appliedIndex{}, progress: &progress{}, took: new(histogram.Histogram)}
 	last, err := c.replay(stores, replica)
 	if err != nil {
 		return nil, err

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/histogram"
 )
 
 // applyResult is what raft passes from the machine to the proposer of an entry.
 type applyResult struct {
-	term    uint64
-	results []wire.Result
+	term      uint64
+	committed time.Time // as far as this server has seen
+	results   []wire.Result
 }
 
 // replica dresses a Machine as a raft.BatchingFSM. Batching is not for speed:
@@ -26,7 +29,8 @@ type replica struct {
 	machine  Machine
 	applied  *appliedIndex
 	progress *progress
-	config   atomic.Uint64 // index of the newest configuration that it was shown
+	took     *histogram.Histogram // of applying an entry
+	config   atomic.Uint64        // index of the newest configuration that it was shown
 }
 
 // Apply is for one entry; raft uses ApplyBatch.
@@ -36,6 +40,8 @@ func (r *replica) Apply(l *raft.Log) any { return r.ApplyBatch([]*raft.Log{l})[0
 func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 	defer r.progress.begin()()
 	answers := make([]any, len(logs))
+	committed := time.Now()
+	began := committed
 	for i, l := range logs {
 		var commands [][]byte
 		if l.Type == raft.LogCommand {
@@ -48,7 +54,10 @@ func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type == raft.LogConfiguration {
 			r.config.Store(l.Index)
 		}
-		answers[i] = applyResult{term: l.Term, results: results}
+		now := time.Now()
+		r.took.Observe(now.Sub(began))
+		began = now
+		answers[i] = applyResult{term: l.Term, committed: committed, results: results}
 		r.progress.moved.Add(1)
 	}
 	last := logs[len(logs)-1]

@@ -20,6 +20,7 @@ type Status struct {
 	CommitIndex             uint64
 	AppliedIndex            uint64 // of this process's own machine
 	LastSnapshot            uint64
+	LastSnapshotMade        time.Time     // zero: there is none
 	LastContact             time.Duration // since the leader's last message; 0 as leader, -1: never
 	Members, Voters         int
 	Tolerance               int // healthy voters that may fail now before writes stop; -1 when nobody can tell
@@ -46,7 +47,7 @@ func (n *Node) Status() Status {
 		ID: self.ID, ServerID: n.serverID, ClusterID: self.Cluster,
 		State: member.StateName(n.raft.State()), Leader: leader, Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.AppliedIndex(),
-		LastSnapshot: n.stores.Snapshots.LastIndex(), LastContact: contact,
+		LastSnapshot: n.stores.Snapshots.LastIndex(), LastSnapshotMade: n.stores.Snapshots.LastMade(), LastContact: contact,
 		LogStore: n.stores.Kind, PreVote: true, Removed: self.Removed,
 		Address: n.self.Address, Boot: self.Boot, LeaderChanges: n.leaderChanges.Load(),
 		Waiting:          n.queue.length(),

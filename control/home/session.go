@@ -138,6 +138,7 @@ func (s *Session) Address(to string) (full string, here bool, err error) {
 // router.PostOptions.
 func (s *Session) Post(m wire.Message, now time.Time, write router.WriteMode, done func(router.Outcome, error)) {
 	if err := s.home.Authorize(s.who, control.MessagesSend, control.ComponentThing(m.To)); err != nil {
+		s.home.CountRefused(s.who.AuditDoor(), err)
 		done(router.Refused, err)
 		return
 	}

@@ -31,7 +31,7 @@ func forWantOfRight(code wire.Code) bool {
 
 // record tells the trail what came of a request. err is what was answered.
 func (rq *Request) record(err error) {
-	if rq.router.cfg.Audit == nil {
+	if rq.router.cfg.Audit == nil || rq.router.cfg.AuditRefusals && err == nil {
 		return
 	}
 	var code wire.Code

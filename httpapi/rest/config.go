@@ -50,6 +50,8 @@ type Config struct {
 	// Audit, if given, is told of each write, of what an administrator reads, and of
 	// whatever is refused for want of a right. It must not block.
 	Audit func(audit.Event)
+	// AuditRefusals has Audit told of nothing but what is refused.
+	AuditRefusals bool
 	// TLS, if given, is used for every connection.
 	TLS *tls.Config
 

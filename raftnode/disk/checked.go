@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/folkmoot/folkmoot/wire/awake"
+	"github.com/folkmoot/folkmoot/wire/histogram"
 )
 
 // slowStore is how long one write to the log may take before the disk counts
@@ -59,6 +60,7 @@ func (f *FailStop) Fail(err error) {
 type checkedLogStore struct {
 	store raft.LogStore
 	stop  *FailStop
+	took  *histogram.Histogram // of storing entries
 }
 
 func (s checkedLogStore) FirstIndex() (uint64, error) {
@@ -92,7 +94,9 @@ func (s checkedLogStore) StoreLogs(logs []*raft.Log) error {
 	watch := awake.AfterFunc(slowStore, func() {
 		s.stop.Fail(fmt.Errorf("append to the log: the disk has not answered for %s", slowStore))
 	})
+	began := time.Now()
 	err := s.store.StoreLogs(refs)
+	s.took.Observe(time.Since(began))
 	watch.Stop()
 	return s.stop.check("append to the log", err)
 }

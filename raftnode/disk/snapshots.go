@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -31,7 +32,9 @@ type SnapshotStore struct {
 	raft.SnapshotStore
 	dir string // "" when there are no files
 
-	lastIndex atomic.Uint64 // of the newest snapshot, as far as this process has looked
+	// Of the newest snapshot, as far as this process has looked.
+	lastIndex atomic.Uint64
+	lastMade  atomic.Int64 // milliseconds since 1970; 0: not known
 
 	mu        sync.Mutex
 	lastError error // why the last Open failed
@@ -152,7 +155,7 @@ func (s *SnapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	list, err := s.SnapshotStore.List()
 	list = list[:min(1, len(list))]
 	if len(list) > 0 {
-		s.lastIndex.Store(list[0].Index)
+		s.note(list[0].Index, list[0].ID)
 	}
 	return list, err
 }
@@ -176,7 +179,7 @@ func (s *checksumSink) Close() error {
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err
 	}
-	s.store.lastIndex.Store(s.index)
+	s.store.note(s.index, s.ID())
 	if s.store.dir == "" {
 		return nil
 	}
@@ -202,6 +205,22 @@ func (s *SnapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 
 // GiveToOwner makes whoever owns a data directory's identity the owner of the snapshots in it, if this process is root.
 func (s *SnapshotStore) GiveToOwner(dir string) error { return GiveToOwner(dir, s.dir) }
+
+// note records which snapshot is the newest.
+func (s *SnapshotStore) note(index uint64, id string) {
+	s.lastIndex.Store(index)
+	if place, ok := parseSnapshotName(id); ok {
+		s.lastMade.Store(int64(place[2]))
+	}
+}
+
+// LastMade is when the newest snapshot was begun; the zero time if there is none.
+func (s *SnapshotStore) LastMade() time.Time {
+	if at := s.lastMade.Load(); at != 0 {
+		return time.UnixMilli(at)
+	}
+	return time.Time{}
+}
 
 // LastIndex is the index of the newest snapshot, 0 if there is none.
 func (s *SnapshotStore) LastIndex() uint64 { return s.lastIndex.Load() }

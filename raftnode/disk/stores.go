@@ -15,6 +15,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/wire"
 	"github.com/folkmoot/folkmoot/wire/durable"
+	"github.com/folkmoot/folkmoot/wire/histogram"
 )
 
 // What a data directory holds, beside local.db.
@@ -53,7 +54,13 @@ type Stores struct {
 	Log       raft.LogStore // fail-stop, checksums, cache
 	Stable    raft.StableStore
 	Snapshots *SnapshotStore
-	closers   []func() error
+
+	// Stored is how long it took to store entries, until they were on the disk.
+	Stored histogram.Histogram
+
+	dir     string
+	bolt    *raftboltdb.BoltStore // raft.db; nil where there are no files
+	closers []func() error
 }
 
 // Close closes the files. Nothing may use the stores any more.
@@ -66,13 +73,37 @@ func (s *Stores) Close() error {
 	return errors.Join(errs...)
 }
 
+// LogSize returns the bytes of the files that hold votes and log, and how many of them are
+// free for further entries: what Compact gives back. It reads the sizes of files, and
+// returns zeros where there are none.
+func (s *Stores) LogSize() (size, free uint64) {
+	if s.bolt == nil {
+		return 0, 0
+	}
+	files := []string{join(s.dir, boltFile)}
+	if s.Kind == LogStoreWAL {
+		if in, err := os.ReadDir(join(s.dir, walDir)); err == nil {
+			for _, f := range in {
+				files = append(files, join(s.dir, walDir, f.Name()))
+			}
+		}
+	}
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil { // else it was removed just now
+			size += uint64(info.Size())
+		}
+	}
+	stats := s.bolt.Stats()
+	return size, uint64(stats.FreePageN+stats.PendingPageN) * uint64(os.Getpagesize())
+}
+
 // keyServer names the server that the votes in raft.db belong to.
 var keyServer = []byte("folkmoot.server")
 
 // Open opens log, votes and snapshots, makes them at the first start, and reads
 // every entry once. Its errors name the file.
 func Open(c Config, id *Identity, stop *FailStop) (_ *Stores, err error) {
-	s := &Stores{}
+	s := &Stores{dir: c.Dir}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -96,7 +127,7 @@ func Open(c Config, id *Identity, stop *FailStop) (_ *Stores, err error) {
 	if err := checkEntries(join(c.Dir, logFile(s.Kind)), logs, s.Snapshots, self.Last); err != nil {
 		return nil, err
 	}
-	s.Log = checkedLogStore{store: logs, stop: stop}
+	s.Log = checkedLogStore{store: logs, stop: stop, took: &s.Stored}
 	if s.Log, err = raft.NewLogCache(cachedEntries, s.Log); err != nil {
 		return nil, err
 	}
@@ -143,6 +174,7 @@ func (s *Stores) openFiles(c Config, id *Identity, begun bool) (raft.LogStore, r
 	if err != nil {
 		return nil, nil, err
 	}
+	s.bolt = bolt
 	s.closers = append(s.closers, bolt.Close)
 	if err := RecoverFaults(path, func() error { return checkVotes(bolt, id.ServerID(), begun) }); err != nil {
 		return nil, nil, err
