@@ -453,6 +453,31 @@ func TestAlwaysMoreToWrite(t *testing.T) {
 	closed(t, tr)
 }
 
+// Many lines are few writes, also while much is not synced yet.
+func TestManyLinesAreFewWrites(t *testing.T) {
+	const lines = 4000
+	var tr *trail.Trail
+	at := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC) // no further sync is due
+	ready := make(chan struct{})
+	writes := 0
+	more := func() {
+		<-ready
+		if writes++; writes == 1 {
+			for i := range lines {
+				tr.Record(done(i))
+			}
+		}
+	}
+	tr = open(t, trail.Config{Dir: t.TempDir()}.With(busyDisk{trail.System, more}, trail.MaxFile, func() time.Time { return at }))
+	close(ready)
+	tr.Record(done(0))
+	flush(t, tr)
+	closed(t, tr)
+	if seq, _ := tr.Newest(); seq != lines+1 || writes > 20 {
+		t.Errorf("%d lines in %d writes", seq, writes)
+	}
+}
+
 // While the disk is full the trail says so; once there is room again it mends itself, and nothing is lost that there was
 // room for in memory. What was not kept is counted in a line.
 func TestFullDisk(t *testing.T) {

@@ -33,9 +33,10 @@ func (w *writer) size() int64 { return w.synced + int64(len(w.tail)) }
 // full reports whether the next line belongs into a new file.
 func (w *writer) full() bool { return w.number == 0 || w.size() >= w.maxFile }
 
-// add takes lines up to the end of the file and returns how many; the caller looks at full before.
+// add takes lines up to the end of the file, and about size bytes to be written at once, and returns how many; the
+// caller looks at full before.
 func (w *writer) add(coordinator string, events []audit.Event, size int) (n int) {
-	for n < len(events) && (n == 0 || len(w.tail) < size && w.size() < w.maxFile) {
+	for n < len(events) && (n == 0 || len(w.tail)-w.written < size && w.size() < w.maxFile) {
 		w.tail = w.chain.Append(w.tail, coordinator, events[n])
 		n++
 	}
