@@ -238,6 +238,45 @@ func TestMinuteIsNotMadeLonger(t *testing.T) {
 	}
 }
 
+// Whoever makes up names at the door that asks for no token gets a bounded number of lines a minute, and one that says how
+// many there were; what needs more than a name, and what a token vouches for, is a line each.
+func TestMergerBoundsSignInsOfNobody(t *testing.T) {
+	t0 := time.Date(2026, 11, 2, 15, 4, 5, 0, time.UTC)
+	for name, c := range map[string]struct {
+		event  audit.Event
+		merged bool
+	}{
+		"sign-ins":          {audit.Event{Door: audit.DoorLECO, What: "sign_in", Outcome: audit.Done}, true},
+		"what is done":      {audit.Event{Door: audit.DoorLECO, What: "set_log_level", Outcome: audit.Done}, false},
+		"other doors":       {audit.Event{Door: audit.DoorNative, What: "sign_in", Outcome: audit.Done}, false},
+		"sign-ins by token": {audit.Event{Door: audit.DoorLECO, What: "sign_in", Outcome: audit.Done, Who: audit.Who{Token: "t_1"}}, false},
+	} {
+		var m audit.Merger
+		for minute := range 2 {
+			own := 0
+			for i := range 3000 {
+				e := c.event
+				e.At = t0.Add(time.Duration(minute)*audit.MergeFor + time.Duration(i)*time.Millisecond)
+				e.Target, e.Index = fmt.Sprint("n1.c", i), uint64(i)
+				e.Who.Name, e.Who.Remote = e.Target, "10.0.0.7:1"
+				e, merges := m.Takes(e)
+				if !merges {
+					own++
+					continue
+				}
+				m.Add(e)
+			}
+			out := m.Due(t0.Add(time.Duration(minute+1)*audit.MergeFor + 10*time.Second))
+			switch {
+			case !c.merged && (own != 3000 || len(out) > 0):
+				t.Errorf("%s: %d lines, and %+v", name, own, out)
+			case c.merged && (own != 512 || len(out) != 1 || out[0].Times != 3000-512 || out[0].Target != audit.Several || out[0].Who != (audit.Who{}) || out[0].Index != 0 || out[0].Door != audit.DoorLECO || out[0].What != "sign_in" || out[0].Outcome != audit.Done):
+				t.Errorf("%s: %d lines, and %+v", name, own, out)
+			}
+		}
+	}
+}
+
 // Whoever makes up ever new refusals gets a bounded number of lines, and every refusal is in one of them. What was told
 // apart before still is.
 func TestMergerIsBounded(t *testing.T) {

@@ -17,6 +17,9 @@ const (
 	maxByToken = maxExact + 256 // what was asked for by which token
 )
 
+// maxUnvouched is how many sign-ins a minute are a line each at a door that asks for no token.
+const maxUnvouched = 512
+
 // Several stands for what is no longer told apart.
 const Several = "..."
 
@@ -25,8 +28,29 @@ const Several = "..."
 // apart by token and what was asked for alone, then by door and outcome. Its clock is the time of the events and that
 // of Due and Show. The zero value is ready.
 type Merger struct {
-	held  []*held // by since
-	byKey map[Event]*held
+	held      []*held // by since
+	byKey     map[Event]*held
+	unvouched int       // sign-ins that nobody vouches for
+	since     time.Time // in the minute that began then
+}
+
+// Takes reports whether an event is to be added, and as which: what changed nothing, and the many sign-ins that nobody
+// vouches for. Of all other events each is a line.
+func (m *Merger) Takes(e Event) (Event, bool) {
+	if e.Merges() {
+		return e, true
+	}
+	if e.What != "sign_in" || e.Door != DoorLECO || e.Who.Token != "" {
+		return e, false
+	}
+	if past := e.At.Sub(m.since); past < 0 || past >= MergeFor {
+		m.unvouched, m.since = 0, e.At
+	}
+	if m.unvouched++; m.unvouched <= maxUnvouched {
+		return e, false
+	}
+	e.Target, e.Who, e.RequestID, e.Index = Several, Who{}, "", 0
+	return e, true
 }
 
 // held is equal events within a minute.

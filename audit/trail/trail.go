@@ -169,7 +169,7 @@ func (t *Trail) Record(e audit.Event) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e.Merges() {
+	if e, merges := t.held.Takes(e); merges {
 		for _, out := range t.held.Add(e) {
 			t.accept(out)
 		}
