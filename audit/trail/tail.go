@@ -78,10 +78,10 @@ func mendTail(path string) (last []byte, size int64, repaired string, err error)
 func mend(f *os.File, start int64, torn []byte) (size int64, repaired string, err error) {
 	size = start + int64(len(torn))
 	if follows(f, start, torn) {
-		if _, err := f.WriteAt([]byte("\n"), size); err != nil {
-			return 0, "", err
+		if _, err := f.WriteAt([]byte("\n"), size); err == nil {
+			return size + 1, "the last line was given its end", f.Sync()
 		}
-		return size + 1, "the last line was given its end", f.Sync()
+		// There may be no room for it. A start does not wait for that: the line was not on the disk for certain.
 	}
 	if err := f.Truncate(start); err != nil {
 		return 0, "", err

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -224,6 +226,58 @@ func tornLineIsMended(t *testing.T) {
 			t.Fatalf("cut at %d: recorded as\n%s", cut, now)
 		}
 	}
+}
+
+// Where there is no room for the end of the last line, that is taken away: a start does not wait for room.
+func TestTornLineOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	tr := open(t, trail.Config{Dir: dir})
+	for i := range 3 {
+		tr.Record(done(i))
+	}
+	closed(t, tr)
+	path := filepath.Join(dir, "000001.jsonl")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	lift := limitFiles(t, info.Size()-1)
+	tr = open(t, trail.Config{Dir: dir})
+	lift()
+	tr.Record(done(7))
+	closed(t, tr)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := whole(t, dir); got.Lines != 4 || !strings.Contains(string(text), "bytes of a line without an end were taken away") {
+		t.Errorf("%d lines:\n%s", got.Lines, text)
+	}
+}
+
+// limitFiles lets this process write no file beyond a size until lift is called, as if there were no room.
+func limitFiles(t *testing.T, size int64) (lift func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	set := func(limit syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			t.Error(err)
+		}
+	}
+	lift = sync.OnceFunc(func() {
+		set(before)
+		signal.Reset(syscall.SIGXFSZ)
+	})
+	t.Cleanup(lift)
+	set(syscall.Rlimit{Cur: uint64(size), Max: before.Max})
+	return lift
 }
 
 // A line that somebody made unreadable does not keep the coordinator from going on, and is named.
