@@ -3,7 +3,6 @@ package integration_test
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +53,7 @@ type hosts struct {
 // fourHosts makes them, or skips the test where that is not permitted.
 func fourHosts(t *testing.T) *hosts {
 	t.Helper()
-	for _, tool := range []string{"unshare", "nsenter", "ip", "curl", "hostname"} {
+	for _, tool := range []string{"ip", "curl", "hostname"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("network namespaces cannot be made here: there is no %s", tool)
 		}
@@ -63,50 +62,24 @@ func fourHosts(t *testing.T) *hosts {
 	if err := os.WriteFile(names, []byte("127.0.0.1 localhost\n10.99.0.1 host1\n10.99.0.2 host2\n10.99.0.3 host3\n10.99.0.4 host4\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--net", "--mount"}
-	if os.Geteuid() != 0 {
-		args = append(args, "--map-root-user")
-	}
-	cmd := exec.Command("unshare", append(args, "sh", "-c", setUpHosts, "sh", names)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wrong strings.Builder
-	cmd.Stderr = &wrong
-	if err := cmd.Start(); err != nil {
-		t.Skipf("network namespaces cannot be made here: %v", err)
-	}
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	if line != "ready\n" {
-		_ = cmd.Wait()
-		t.Skipf("network namespaces cannot be made here: %s", wrong.String())
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	sandbox := namespaces(t, setUpHosts, names, "--net", "--mount")
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o700), os.WriteFile(filepath.Join(dir, "bin", "scp"), []byte(scp), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	return &hosts{t, cmd.Process.Pid, dir}
+	return &hosts{t, sandbox, dir}
 }
 
 // shell is the shell of one host, in a directory of its own.
 func (h *hosts) shell(name string) *shell {
 	h.t.Helper()
-	enter := []string{"--target", fmt.Sprint(h.sandbox), "--mount", "--net"}
-	if os.Geteuid() != 0 {
-		enter = append(enter, "--user", "--preserve-credentials")
-	}
 	dir := filepath.Join(h.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		h.t.Fatal(err)
 	}
-	enter = append(enter, "--", "nsenter", "--net=/run/netns/"+name, "--", "unshare", "--uts", "--", "bash", "-c", `hostname "$1" && cd "$2" && exec bash`, "bash", name, dir)
-	s := &shell{t: h.t, dir: dir, cmd: exec.Command("nsenter", enter...)}
+	enter := append(entering(h.sandbox, "--mount", "--net"),
+		"nsenter", "--net=/run/netns/"+name, "--", "unshare", "--uts", "--", "bash", "-c", `hostname "$1" && cd "$2" && exec bash`, "bash", name, dir)
+	s := &shell{t: h.t, dir: dir, cmd: exec.Command(enter[0], enter[1:]...)}
 	s.cmd.Env = append(cleanEnv(), "PATH="+bin+":"+filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var err error
