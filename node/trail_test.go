@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,8 @@ func trailLines(t *testing.T, dir string) (all []audit.Line, raw string) {
 	return all, string(b)
 }
 
-// What is asked for at the doors is in the trail: writes, refusals, sign-ins, what only an administrator reads; heartbeats,
-// messages and other reads are not. No secret and no body is in any line.
+// What is asked for at the doors is in the trail: writes, refusals, sign-ins, what only an administrator reads;
+// heartbeats, messages and other reads are not. No secret and no body is in any line.
 func TestTrailHasWhatWasAskedFor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
 	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked)})
@@ -193,6 +194,119 @@ func TestTrailHasNativeSessions(t *testing.T) {
 	}
 }
 
+// hasLines checks that each of these lines is in a trail once, and says from where it was asked, and of a write where
+// in the log that is; in wrote is what of it writes.
+func hasLines(t *testing.T, all []audit.Line, wrote []string, want ...audit.Line) {
+	t.Helper()
+	for _, w := range want {
+		found := 0
+		for _, l := range all {
+			if l.Door != w.Door || l.What != w.What || l.Target != w.Target || l.Outcome != w.Outcome || l.Code != w.Code || l.Needs != w.Needs || l.Who.Name != w.Who.Name {
+				continue
+			}
+			found++
+			if l.Who.Remote == "" || (l.Index > 0) != (w.Outcome == "done" && slices.Contains(wrote, w.What)) {
+				t.Errorf("%+v", l)
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d lines like %+v in %+v", found, w, all)
+		}
+	}
+}
+
+// What comes over LECO, which has no place for tokens, and over WebSockets is in the trail, under the name of the door.
+func TestTrailHasLECOAndWebSockets(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "audit")
+	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, TokenFile: tokenFile(t, marked), LECOAddr: "127.0.0.1:0"})
+	ready(t, n)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	robot := dealAs(t, n.Addrs().LECO, "robot")
+	robot.signIn(clientOf(t, marked, n))
+	laser, err := dialAt(ctx, n.Addrs(), "ws", marked, wire.SignIn{Name: "laser"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := laser.Submit(ctx, wire.SubmitJob{ID: "job-1", Runtime: "sh", Script: marked, Items: rawItems("1")}); err != nil {
+		t.Errorf("submit over a WebSocket: %v", err)
+	}
+	for by, code := range map[string]wire.Code{marked: wire.CodeNameTaken, "wrong-" + marked: wire.CodeUnauthorized} {
+		if again, err := dialAt(ctx, n.Addrs(), "ws", by, wire.SignIn{Name: "laser"}); wire.CodeOf(err) != code {
+			t.Errorf("sign in again over a WebSocket: %v, want %s", err, code)
+			if err == nil {
+				again.Close(ctx)
+			}
+		}
+	}
+	for _, asked := range []struct {
+		method, params string
+		code           wire.Code
+	}{
+		{"set_log_level", `{"level":"DEBUG"}`, wire.CodeForbidden},
+		{"jobs.submit", `{"id":"job-2","runtime":"sh","script":"` + marked + `","items":[1]}`, wire.CodeForbidden},
+		{"send_local_components", `{}`, ""},
+		{"pong", `{}`, ""},
+	} {
+		if got := robot.ask(asked.method, asked.params); got != asked.code {
+			t.Errorf("%s over LECO: got %q, want %q", asked.method, got, asked.code)
+		}
+	}
+	if got := dealAs(t, n.Addrs().LECO, "laser").ask("sign_in", `{}`); got == "" {
+		t.Error("a name was given twice")
+	}
+	laser.Close(ctx)
+	stop()
+	all, raw := trailLines(t, dir)
+	if strings.Contains(raw, "MARKED") || strings.Contains(raw, "pong") || strings.Contains(raw, "send_local") {
+		t.Errorf("a secret, a body or a routine request is in the trail:\n%s", raw)
+	}
+	robots, file := audit.Who{Name: "n1.robot"}, audit.Who{Name: "token file"}
+	hasLines(t, all, []string{"sign_in", "jobs.submit"},
+		audit.Line{Door: "leco", What: "sign_in", Target: "n1.robot", Outcome: "done", Who: robots},
+		audit.Line{Door: "leco", What: "sign_in", Target: "n1.laser", Outcome: "refused", Code: "name_taken", Who: audit.Who{Name: "n1.laser"}},
+		audit.Line{Door: "leco", What: "set_log_level", Outcome: "refused", Code: "forbidden", Needs: "cluster:write", Who: robots},
+		audit.Line{Door: "leco", What: "jobs.submit", Target: "job-2", Outcome: "refused", Code: "forbidden", Needs: "jobs:write@default", Who: robots},
+		audit.Line{Door: "ws", What: "sign_in", Target: "n1.laser", Outcome: "done", Who: file},
+		audit.Line{Door: "ws", What: "jobs.submit", Target: "job-1", Outcome: "done", Who: file},
+		audit.Line{Door: "ws", What: "sign_in", Target: "laser", Outcome: "refused", Code: "name_taken", Who: file},
+		audit.Line{Door: "http", What: "GET /v1/session", Outcome: "refused", Code: "unauthorized"},
+	)
+}
+
+// Where no tokens are asked for, what a component does over LECO is in the trail as done, also that it stops the
+// coordinator.
+func TestTrailHasWhatLECOMayDo(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "audit")
+	n, stop := start(t, node.Config{ID: "n1", DataDir: t.TempDir(), AuditDir: dir, LECOAddr: "127.0.0.1:0"})
+	ready(t, n)
+	robot := dealAs(t, n.Addrs().LECO, "robot")
+	robot.signIn(clientOf(t, "", n))
+	for method, params := range map[string]string{"set_log_level": `{"level":"INFO"}`, "jobs.submit": `{"id":"job-1","runtime":"sh","script":"true","items":[1]}`} {
+		if refused := robot.ask(method, params); refused != "" {
+			t.Errorf("%s: %s", method, refused)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := robot.conn.SendWait(ctx, []byte{0}, []byte("COORDINATOR"), []byte("robot"), []byte("conversationlast\x00\x00\x00\x01"), []byte(`{"id":1,"method":"shut_down","jsonrpc":"2.0"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the coordinator stops", func() bool { return !n.Ready() })
+	stop()
+	all, _ := trailLines(t, dir)
+	robots := audit.Who{Name: "n1.robot"}
+	hasLines(t, all, []string{"sign_in", "jobs.submit"},
+		audit.Line{Door: "leco", What: "sign_in", Target: "n1.robot", Outcome: "done", Who: robots},
+		audit.Line{Door: "leco", What: "set_log_level", Outcome: "done", Who: robots},
+		audit.Line{Door: "leco", What: "jobs.submit", Target: "job-1", Outcome: "done", Who: robots},
+		audit.Line{Door: "leco", What: "shut_down", Outcome: "done", Who: robots},
+	)
+}
+
 // While nothing can be recorded, jobs and what needs admin or cluster:write are refused, and the rest goes on; it mends
 // itself.
 func TestNothingIsRecorded(t *testing.T) {
@@ -301,8 +415,8 @@ func TestTrailIsAnchored(t *testing.T) {
 	}
 }
 
-// The last lines before an orderly end are anchored: a coordinator that starts with a trail that was cut meanwhile says so,
-// and one whose trail is whole does not.
+// The last lines before an orderly end are anchored: a coordinator that starts with a trail that was cut meanwhile says
+// so, and one whose trail is whole does not.
 func TestTrailCutBetweenStarts(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "audit")
