@@ -38,9 +38,13 @@ func clusterOf(o options, system, dir string) (*cluster, error) {
 	case base == "pyleco":
 		return pylecoCluster(dir)
 	case system == "folkmoot-wal":
-		return folkmootCluster(o, dir, "wal")
+		return folkmootCluster(o, dir, "wal", nil)
+	case system == "folkmoot-tls":
+		return lockedCluster(o, dir, false)
+	case system == "folkmoot-tls-tokens":
+		return lockedCluster(o, dir, true)
 	case base == "folkmoot":
-		return folkmootCluster(o, dir, "bolt")
+		return folkmootCluster(o, dir, "bolt", nil)
 	}
 	return nil, fmt.Errorf("there is no system %q", system)
 }

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// folkmootCluster is three coordinators, n1 to n3.
-func folkmootCluster(o options, dir, store string) (*cluster, error) {
+// folkmootCluster is three coordinators, n1 to n3, with extra arguments for each, by its number.
+func folkmootCluster(o options, dir, store string, extra func(i int) []string) (*cluster, error) {
 	addrs, err := freeAddrs(15)
 	if err != nil {
 		return nil, err
@@ -31,6 +31,9 @@ func folkmootCluster(o options, dir, store string) (*cluster, error) {
 			"--http-addr", s.addr, "--component-addr", s.native, "--ops-addr", s.ops,
 			"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", "3",
 		}
+		if extra != nil {
+			s.args = append(s.args, extra(i)...)
+		}
 		if o.leco {
 			s.args = append(s.args, "--leco-addr", s.leco)
 		}
@@ -42,9 +45,10 @@ func folkmootCluster(o options, dir, store string) (*cluster, error) {
 // folkmootClient speaks HTTP/1.1 on one kept connection with as little work
 // as it can, as a load generator should.
 type folkmootClient struct {
-	conn net.Conn
-	r    *bufio.Reader
-	host string
+	conn  net.Conn
+	r     *bufio.Reader
+	host  string
+	token string
 
 	buf, body []byte // used again
 	answer    []byte // valid until the next request
@@ -54,12 +58,11 @@ type folkmootClient struct {
 func dialREST(ctx context.Context, s *server) (client, error) { return dialFolkmoot(ctx, s) }
 
 func dialFolkmoot(ctx context.Context, s *server) (*folkmootClient, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", s.addr)
+	conn, err := s.lock.dial(ctx, s.addr)
 	if err != nil {
 		return nil, err
 	}
-	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: s.addr}, nil
+	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: s.addr, token: s.lock.token}, nil
 }
 
 func (f *folkmootClient) close() { f.conn.Close() }
@@ -141,6 +144,9 @@ func (f *folkmootClient) do(ctx context.Context, method, path, secret string, bo
 	for _, part := range [...]string{method, " ", path, " HTTP/1.1\r\nHost: ", f.host, "\r\n"} {
 		b = append(b, part...)
 	}
+	if f.token != "" {
+		b = append(append(append(b, "Authorization: Bearer "...), f.token...), "\r\n"...)
+	}
 	if secret != "" {
 		b = append(append(append(b, "X-Session: "...), secret...), "\r\n"...)
 	}
@@ -216,12 +222,19 @@ type folkmootState struct {
 	HeapBytes     uint64 `json:"heap_bytes"`
 }
 
-func folkmootStatus(ctx context.Context, addr string) (st folkmootState, err error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/v1/status", nil)
+func folkmootStatus(ctx context.Context, addr string) (folkmootState, error) {
+	return askStatus(ctx, plain, "http://"+addr, "")
+}
+
+func askStatus(ctx context.Context, by *http.Client, base, token string) (st folkmootState, err error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", base+"/v1/status", nil)
 	if err != nil {
 		return st, err
 	}
-	resp, err := plain.Do(req)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := by.Do(req)
 	if err != nil {
 		return st, err
 	}

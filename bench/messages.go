@@ -38,6 +38,8 @@ type outcomes struct {
 // the first server and a receiver, which feeds the tally, at the second.
 var ways = map[string]func(ctx context.Context, c *cluster, name string, size int, t *tally) (sender, error){
 	"folkmoot":            openSDK,
+	"folkmoot-tls":        openSDK,
+	"folkmoot-tls-tokens": openSDK,
 	"folkmoot-raw":        openRaw,
 	"folkmoot-raw-silent": openSilent,
 	"nats":                openNATS,

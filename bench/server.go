@@ -16,6 +16,7 @@ type server struct {
 	native string // native sessions
 	ops    string // health and profiles
 	leco   string // ZMTP
+	lock   lock   // of what clients ask, and of native sessions
 	bin    string
 	args   []string
 	log    string
