@@ -18,6 +18,9 @@ func (n *Node) ready() (bool, string) {
 	if !n.isAnnounced(n.self()) {
 		return false, "this coordinator has not taken its place in the registry yet"
 	}
+	if n.machine.View().ClusterID == "" {
+		return false, "the cluster is being founded: its level is not known yet"
+	}
 	return true, ""
 }
 
