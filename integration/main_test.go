@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -25,7 +27,16 @@ func TestMain(m *testing.M) {
 		ask(url)
 	}
 	waitTogether()
+	takeInterrupts()
 	os.Exit(buildAndRun(m))
+}
+
+// takeInterrupts has programs that tests start end by SIGINT as they do at a terminal.
+// As a background job of a shell the tests have it ignored, and would hand that on.
+func takeInterrupts() {
+	if signal.Ignored(syscall.SIGINT) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
+	}
 }
 
 // askEnv is set for this program to ask a URL in place of running tests: a command that
