@@ -177,8 +177,12 @@ func webSocketAbuse() (rows []abuse) {
 		"nothing after the handshake*":       masked("\x88\x00", ""),
 	} {
 		rows = append(rows, abuse{"RFC 6455", what, func(a *attack) {
-			for _, p := range []*process{a.n1, a.laptop} {
-				conn, rs := a.upgrade(p, "Authorization: Bearer "+a.token)
+			for _, by := range []struct {
+				at    *process
+				token string
+			}{{a.n1, a.token}, {a.n1, a.low}, {a.laptop, a.token}} {
+				p := by.at
+				conn, rs := a.upgrade(p, "Authorization: Bearer "+by.token)
 				if rs.StatusCode != 101 || rs.Header.Get("Sec-WebSocket-Extensions") != "" {
 					a.Fatalf("the handshake: %s %v", rs.Status, rs.Header)
 				}
@@ -195,6 +199,14 @@ func webSocketAbuse() (rows []abuse) {
 			}
 		}})
 	}
+	rows = append(rows, abuse{"Nomad CVE-2023-3072", "a sign-in with few rights", func(a *attack) {
+		conn, rs := a.upgrade(a.n1, "Authorization: Bearer "+a.low)
+		if rs.StatusCode != 101 {
+			a.Fatalf("the handshake: %s", rs.Status)
+		}
+		_, _ = io.WriteString(conn, masked("\x81"+string(rune(len(signIn))), signIn))
+		a.hears(conn, `"forbidden"`)
+	}})
 	for what, h := range map[string]struct {
 		headers []string
 		laptop  bool
