@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,9 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/integration/storm"
-	"github.com/folkmoot/folkmoot/wire"
 )
 
 // statefulSet plays with processes what a StatefulSet does with the pods of
@@ -301,101 +298,9 @@ func (s *statefulSet) whole(voters int) {
 	}
 }
 
-// writer is a client of the Service that signs components in, one after the
-// other, and tries each until it is told that it is in.
-type writer struct {
-	set  *statefulSet
-	stop context.CancelFunc
-	done sync.WaitGroup
-	mu   sync.Mutex
-	in   []string
-}
-
+// write has a client of the Service write.
 func (s *statefulSet) write() *writer {
-	ctx, cancel := context.WithCancel(s.t.Context())
-	w := &writer{set: s, stop: cancel}
-	w.done.Go(func() {
-		for n := 0; ctx.Err() == nil; n++ {
-			w.signIn(ctx, fmt.Sprintf("w%d", n), client.NewKey())
-		}
-	})
-	s.t.Cleanup(func() { cancel(); w.done.Wait() })
-	return w
-}
-
-func (w *writer) signIn(ctx context.Context, name, key string) {
-	for try := 0; ctx.Err() == nil; try++ {
-		at := *w.set.endpoints.Load()
-		if len(at) == 0 {
-			continue
-		}
-		c, err := client.New(client.Config{Addrs: []string{at[try%len(at)]}, Timeout: 10 * time.Second})
-		if err != nil {
-			w.set.t.Error(err)
-			return
-		}
-		in, _, err := c.SignIn(ctx, wire.SignIn{Namespace: "folkmoot-0", Name: name, Lease: wire.Duration(10 * time.Minute)}, key)
-		c.Close()
-		if err == nil {
-			w.mu.Lock()
-			w.in = append(w.in, in.FullName)
-			w.mu.Unlock()
-			return
-		}
-	}
-}
-
-func (w *writer) written() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.in)
-}
-
-// more waits until the writer was told of further writes than before.
-func (w *writer) more() {
-	w.set.t.Helper()
-	before := len(w.written())
-	eventually(w.set.t, "the writer to go on", func(ctx) error {
-		if n := len(w.written()); n <= before {
-			return fmt.Errorf("%d writes", n)
-		}
-		return nil
-	})
-}
-
-// finish ends the writer and checks that nothing is lost that it was told is in.
-func (w *writer) finish() {
-	w.set.t.Helper()
-	w.more()
-	w.stop()
-	w.done.Wait()
-	if lost := w.lost(); len(lost) > 0 {
-		w.set.t.Errorf("of %d components that were signed in %d are lost: %q", len(w.written()), len(lost), lost)
-	}
-}
-
-// lost are the writes that the writer was told of and that are not there.
-func (w *writer) lost() (names []string) {
-	w.set.t.Helper()
-	there := map[string]bool{}
-	for page := (client.Page{Limit: 10_000}); ; {
-		all, _, err := w.set.api().Components(w.set.t.Context(), client.Components{Page: page, Read: client.Read{Consistency: "strict"}})
-		if err != nil {
-			w.set.t.Fatal(err)
-		}
-		for _, c := range all.Components {
-			there[c.FullName] = true
-		}
-		if page.After = all.Next; page.After == "" {
-			break
-		}
-	}
-	for _, name := range w.written() {
-		if !there[name] {
-			names = append(names, name)
-		}
-	}
-	return names
+	return s.startWriter("folkmoot-0", func() []string { return *s.endpoints.Load() })
 }
 
 // rollout restarts the pods as kubectl rollout restart does: the highest ordinal
