@@ -3,12 +3,18 @@ package integration_test
 import (
 	"bufio"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/folkmoot/folkmoot/certfile"
+	"github.com/folkmoot/folkmoot/certfile/authority"
 )
 
 // setUpHosts makes four network namespaces on one bridge, and names for them, inside
@@ -36,9 +42,9 @@ exec sleep 3600
 const scp = `#!/bin/sh
 set -eu
 for to; do :; done
-case $to in host[1-4]:) ;; *) echo "scp: no host $to" >&2; exit 1;; esac
+case $to in host[1-4]:*) ;; *) echo "scp: no host $to" >&2; exit 1;; esac
 while [ $# -gt 1 ]; do
-  case $1 in -*) ;; *) cp -rp "$1" "../${to%:}/";; esac
+  case $1 in -*) ;; *) cp -rp "$1" "../${to%%:*}/${to#*:}";; esac
   shift
 done
 `
@@ -105,7 +111,8 @@ func (h *hosts) shell(name string) *shell {
 }
 
 // What docs/operations.md tells to type on three hosts makes a cluster of them, word by
-// word, which outlives the restart of one, takes in a fourth, and another in the place of a lost one.
+// word, which outlives the restart of one, takes in a fourth, and another in the place of a lost one, has other
+// certificates, outlives the loss of the majority, and of everything but a snapshot.
 func TestOperationsPage(t *testing.T) {
 	t.Parallel()
 	h := fourHosts(t)
@@ -113,7 +120,8 @@ func TestOperationsPage(t *testing.T) {
 	for _, name := range []string{"host1", "host2", "host3", "host4"} {
 		at[name] = h.shell(name)
 	}
-	followed, lost := 0, false
+	followed := 0
+	before := beforeBlocks(t, h, at)
 	for _, b := range readPage(t, "docs/operations.md") {
 		if b.kind != "sh" {
 			t.Errorf("%s: nothing runs this block", b.place)
@@ -130,16 +138,10 @@ func TestOperationsPage(t *testing.T) {
 		if s == nil {
 			t.Fatalf("%s: no host %q", b.place, b.args[0])
 		}
-		if strings.Contains(b.text, "tokens join --id host3") { // it is lost before the page goes on
-			at["host3"].do("kill -9 %1\nwait %1 || true\nrm -rf data tls token")
-		}
-		if strings.Contains(b.text, "recover --data-dir") && !lost { // so are these
-			lost = true
-			checkHosts(t, at)
-			at["host1"].do(`curl -sSf --cacert tls/ca.pem -H "Authorization: Bearer $(cat token)" -H 'Content-Type: application/json' \
-				https://host1:7380/v1/components -d '{"name":"keeper","lease":"1h"}'`)
-			for _, name := range []string{"host2", "host3", "host4"} {
-				at[name].do("kill -9 %1\nwait %1 || true")
+		for words, happens := range before {
+			if strings.Contains(b.text, words) {
+				happens()
+				delete(before, words) // it happens once
 			}
 		}
 		said := s.do(b.text)
@@ -148,16 +150,71 @@ func TestOperationsPage(t *testing.T) {
 			t.Errorf("%s: the sign-in printed %s", b.place, said)
 		}
 	}
-	if followed != 14 {
-		t.Errorf("docs/operations.md has %d blocks of commands, and this test knows of 14", followed)
+	if followed != 25 || len(before) > 0 {
+		t.Errorf("docs/operations.md has %d blocks of commands, and this test knows of 25; what did not happen: %v", followed, slices.Collect(maps.Keys(before)))
 	}
-	// What the cluster of four has acknowledged is there.
-	if said := at["host1"].do("raftctl --addr host1:7380 components get host1.keeper"); !strings.Contains(said, "keeper") {
-		t.Errorf("what was signed in before: %s", said)
+	if said := at["host1"].do("raftctl --addr host1:7380 jobs get kept"); !strings.Contains(said, "kept") {
+		t.Errorf("the job of before, in a new cluster: %s", said)
 	}
 }
 
-// checkHosts looks at the hosts as the page has left them, before the majority of them is lost.
+// beforeBlocks is what happens to the hosts before the first block with certain words is followed.
+func beforeBlocks(t *testing.T, h *hosts, at map[string]*shell) map[string]func() {
+	lose := func(names ...string) {
+		for _, name := range names {
+			at[name].do("kill -9 %1\nwait %1 || true")
+		}
+	}
+	reload := func() { // they would by themselves, within ten seconds
+		for _, s := range at {
+			s.do("kill -HUP %1")
+		}
+	}
+	post := func(path, body string) {
+		at["host1"].do(`curl -sSf --cacert tls/ca.pem -H "Authorization: Bearer $(cat token)" -H 'Content-Type: application/json' \
+			https://host1:7380/v1/` + path + " -d '" + body + "'")
+	}
+	return map[string]func(){
+		"tokens join --id host3": func() {
+			lose("host3")
+			at["host3"].do("rm -rf data tls token")
+		},
+		"--out issued": func() {
+			checkHosts(t, at)
+			lose("host4")
+			h.expire("host4")
+			if said := at["host4"].do(`coordinator config check --id host4 --data-dir data --tls-dir tls --token-file token || echo "status $?"`); !strings.Contains(said, "has expired") || !strings.Contains(said, "status 2") {
+				t.Errorf("with a certificate that has expired: %s", said)
+			}
+		},
+		"rotate switch": reload,
+		"rotate finish": reload,
+		"recover --data-dir": func() {
+			post("components", `{"name":"keeper","lease":"1h"}`)
+			post("jobs", `{"id":"kept","runtime":"sh","script":"echo 1","items":[1]}`)
+			lose("host3", "host4")
+		},
+		"snapshot save": func() {
+			// What the cluster of three has acknowledged is there.
+			if said := at["host1"].do("raftctl --addr host1:7380 components get host1.keeper"); !strings.Contains(said, "keeper") {
+				t.Errorf("what was signed in before: %s", said)
+			}
+		},
+	}
+}
+
+// expire gives a host a certificate that has ended.
+func (h *hosts) expire(name string) {
+	h.t.Helper()
+	ca, trust, err := certfile.Authority{Dir: filepath.Join(h.dir, "host1", "tls")}.Load()
+	must(h.t, err)
+	names, err := authority.ParseHosts([]string{name})
+	must(h.t, err)
+	dir := filepath.Join(h.dir, name, "tls")
+	must(h.t, certfile.In(dir).Issue(ca, authority.Leaf{Role: authority.RoleMember, ID: name, Hosts: names, Life: -time.Second}, trust))
+}
+
+// checkHosts looks at the hosts as the page has left them, before anything of it is exchanged or lost.
 func checkHosts(t *testing.T, at map[string]*shell) {
 	t.Helper()
 	if said := at["host2"].do("stat -c %a token tls/ca.pem tls/ca-key.pem"); said != "600\n600\n600\n" {
