@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -41,6 +42,7 @@ type process struct {
 	t               *testing.T
 	name            string
 	program         string
+	build           string // the directory of the program; "" is bin
 	args            []string
 	openFiles       int      // that it may have; 0 is as many as the test
 	wrap            []string // a command that runs the program, which is added to it
@@ -179,7 +181,7 @@ func (c *cluster) worker(name string, slots int, at ...*process) *process {
 
 func (p *process) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(filepath.Join(bin, p.program), p.args...)
+	p.cmd = exec.Command(filepath.Join(cmp.Or(p.build, bin), p.program), p.args...)
 	if p.openFiles > 0 {
 		limited := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.openFiles)
 		p.cmd = exec.Command("sh", append([]string{"-c", limited, p.cmd.Path}, p.args...)...)
