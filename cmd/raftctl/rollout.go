@@ -1,10 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,10 +62,12 @@ func (s *clusterState) blockers(ignore string) (reasons []string) {
 	if leaders != 1 {
 		say("%d members lead, want one", leaders)
 	}
+	reasons = append(reasons, s.changeBlockers(ignore)...)
 	ignoredIsIll := false
 	for _, h := range s.health.Servers {
-		m, _ := s.member(h.ID)
+		m, known := s.member(h.ID)
 		switch {
+		case !known: // see changeBlockers
 		case !h.Healthy && h.ID == ignore:
 			ignoredIsIll = true
 		case !h.Healthy:
@@ -87,12 +90,36 @@ func (s *clusterState) blockers(ignore string) (reasons []string) {
 	return reasons
 }
 
+// changeBlockers tell of a change of the membership that has not come to its end, as far as
+// the answers show it.
+func (s *clusterState) changeBlockers(ignore string) (reasons []string) {
+	listed, judged := map[string]bool{}, map[string]bool{}
+	for _, h := range s.health.Servers {
+		judged[h.ServerID] = true
+	}
+	for _, m := range s.members.Members {
+		listed[m.ServerID] = true
+		if m.ID != ignore && m.Healthy && m.AppliedIndex < s.members.ConfigIndex {
+			reasons = append(reasons, m.ID+" has not applied the last change of the membership yet")
+		}
+	}
+	if !maps.Equal(listed, judged) {
+		reasons = append(reasons, "the membership was changed while it was looked at")
+	}
+	return reasons
+}
+
 func (a *app) rolloutGateCmd() *cobra.Command {
 	var ignore string
 	cmd := &cobra.Command{
 		Use: "gate", Short: "Tell whether a coordinator may be restarted now; exit status 1 if not", Args: cobra.NoArgs,
 		Long: "Every member must be well and have caught up, one leads, a voter may fail, none is still to get its vote, and the disk of the\n" +
-			"coordinator that answers has room. Else each reason is a line, and the exit status 1.",
+			"coordinator that answers has room. Else each reason is a line, and the exit status 1.\n\n" +
+			"No change of the membership may be pending and no member may be taking a snapshot, as far as the members' answers show it:\n" +
+			"each has applied the last change that is committed, and none is behind. What they do not show is for you to look at: a change\n" +
+			"that is not committed yet; a snapshot that somebody saves (a restart of the coordinator that sends it breaks it off); and\n" +
+			"whether snapshots are kept in --backup-dir (folkmoot_backup_last_success_timestamp_seconds in the leader's metrics says when\n" +
+			"the last one was made).",
 		Example: "  raftctl rollout gate && kubectl apply -k overlays/prod\n  raftctl rollout gate --ignore folkmoot-2",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := a.limited(cmd)
@@ -132,9 +159,10 @@ func (a *app) rolloutRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run --restart COMMAND", Short: "Restart the coordinators one by one, the leader last", Args: cobra.NoArgs,
 		Long: "COMMAND is run by sh -c for one coordinator after the other, {id} in it being its id. Before each one the gate must be open;\n" +
-			"after it, the coordinator must have begun anew and all be well within --timeout. The leader is last: leadership is handed to one\n" +
-			"that is done. The first that does not come back ends it, with exit status 1; the same command again goes on where it was,\n" +
-			"for a day; where nothing is left of that run it is refused without --from-start.",
+			"after it, the coordinator must have begun anew and all be well. Both have --timeout (10m) together: a COMMAND that is not done by\n" +
+			"then is ended, with all that it has begun; it cannot ask for anything at the terminal. The leader is last: leadership is handed\n" +
+			"to one that is done, and the gate must be open again. The first that does not come back ends it, with exit status 1; the same\n" +
+			"command again goes on where it was, for a day; where nothing is left of that run it is refused without --from-start.",
 		Example: "  raftctl rollout run --restart 'kubectl delete pod {id}'\n" +
 			"  raftctl rollout run --restart 'ssh {id} systemctl restart folkmoot' --timeout 10m",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -261,7 +289,8 @@ func (r *rollout) next(s *clusterState) (next wire.Member, found bool) {
 	return next, found
 }
 
-// handOver gives leadership to a voter that is done, or to any other if none is.
+// handOver gives leadership to a voter that is done, or to any other if none is, and waits
+// until the gate is open for the one that led.
 func (r *rollout) handOver(s *clusterState, leader wire.Member) error {
 	to := ""
 	for _, m := range s.members.Members {
@@ -269,29 +298,51 @@ func (r *rollout) handOver(s *clusterState, leader wire.Member) error {
 			to = m.ID
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.cmd.Context(), min(r.timeout, time.Minute))
-	defer cancel()
-	l, _, err := r.a.client.TransferLeadership(ctx, to)
-	if err != nil {
-		return fmt.Errorf("leadership of %s was not handed to %s, so it is not restarted: %w", leader.ID, to, err)
-	}
-	fmt.Fprintf(r.a.out, "%s leads, in term %d\n", l.ID, l.Term)
-	return nil
-}
-
-// restartOne runs the command for one coordinator and waits until that has begun anew and
-// all are well.
-func (r *rollout) restartOne(m wire.Member) error {
-	if !r.done.begunAnew(m) { // else it was restarted, and is still on its way
-		fmt.Fprintf(r.a.out, "%s is restarted\n", m.ID)
-		sh := exec.CommandContext(r.cmd.Context(), "sh", "-c", strings.ReplaceAll(r.restart, "{id}", m.ID))
-		sh.Stdout, sh.Stderr = r.a.err, r.a.err
-		if err := sh.Run(); err != nil {
-			return fmt.Errorf("restart %s by %q: %w", m.ID, strings.ReplaceAll(r.restart, "{id}", m.ID), err)
-		}
+	if err := r.transfer(leader.ID, to); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.cmd.Context(), r.timeout)
 	defer cancel()
+	return r.a.await(ctx, func(ctx context.Context) (bool, string, error) {
+		s, err := r.readCluster(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		if m, _ := s.member(leader.ID); m.State == "leader" {
+			return false, "it leads", nil
+		}
+		why := s.blockers(leader.ID)
+		return len(why) == 0, strings.Join(why, "; "), nil
+	}, "an open gate for "+leader.ID, r.timeout)
+}
+
+// transfer hands leadership from one coordinator to another; to is "" for whichever.
+func (r *rollout) transfer(from, to string) error {
+	ctx, cancel := context.WithTimeout(r.cmd.Context(), min(r.timeout, time.Minute))
+	defer cancel()
+	l, _, err := r.a.client.TransferLeadership(ctx, to)
+	whom := cmp.Or(to, "another")
+	switch code := wire.CodeOf(err); {
+	case err == nil:
+		fmt.Fprintf(r.a.out, "%s leads, in term %d\n", l.ID, l.Term)
+		return nil
+	case code == wire.CodeUnknown || code == wire.CodeInternal:
+		return fmt.Errorf("it is unknown whether leadership of %s was handed to %s, so %s is not restarted: %w", from, whom, from, err)
+	}
+	return fmt.Errorf("leadership of %s was not handed to %s, so it is not restarted: %w", from, whom, err)
+}
+
+// restartOne runs the command for one coordinator and waits until that has begun anew and
+// all are well, both within the timeout.
+func (r *rollout) restartOne(m wire.Member) error {
+	ctx, cancel := context.WithTimeout(r.cmd.Context(), r.timeout)
+	defer cancel()
+	if !r.done.begunAnew(m) { // else it was restarted, and is still on its way
+		fmt.Fprintf(r.a.out, "%s is restarted\n", m.ID)
+		if err := r.runCommand(ctx, m.ID); err != nil {
+			return err
+		}
+	}
 	return r.a.await(ctx, func(ctx context.Context) (bool, string, error) {
 		s, err := r.readCluster(ctx)
 		if err != nil {

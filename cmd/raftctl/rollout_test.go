@@ -1,14 +1,23 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -40,6 +49,12 @@ func TestRolloutGate(t *testing.T) {
 		"0 voters may fail":         func(s *clusterState) { s.health.FailureTolerance = 0 },
 		"n3 has applied the log to": func(s *clusterState) { s.members.Members[2].AppliedIndex = 700 },
 		"n3 has no vote yet":        func(s *clusterState) { s.members.Members[2].Suffrage = "nonvoter" },
+		"n3 has not applied the last change": func(s *clusterState) {
+			s.members.ConfigIndex, s.members.Members[2].AppliedIndex = 1000, 999
+		},
+		"the membership was changed while": func(s *clusterState) {
+			s.health.Servers = append(s.health.Servers, wire.ServerHealth{ID: "n4", ServerID: "n4/1", Reason: "has not answered yet"})
+		},
 		"disk of n1 is nearly full": func(s *clusterState) { s.status.ID, s.status.Disk = "n1", &wire.DiskSpace{Low: true} },
 		"n1 warns: look":            func(s *clusterState) { s.status.ID, s.status.Warning = "n1", "look" },
 	} {
@@ -57,6 +72,7 @@ func TestRolloutGate(t *testing.T) {
 	s = healthyCluster()
 	s.members.Members[2].Suffrage, s.members.Members[2].NonVoter = "nonvoter", true
 	s.health.Servers[1].Healthy, s.health.FailureTolerance = false, 0
+	s.members.ConfigIndex, s.members.Members[1].AppliedIndex = 1000, 900
 	if why := s.blockers("n2"); len(why) > 0 {
 		t.Errorf("n2 is to be restarted, n3 is to have no vote, and the gate says %q", why)
 	}
@@ -152,5 +168,142 @@ func TestAGivenUpRollout(t *testing.T) {
 	}
 	if record, _, err = open(0, false); err != nil || record.begunAnew(s.members.Members[1]) {
 		t.Errorf("a record of nobody: %v", err)
+	}
+}
+
+// rolloutCluster is a cluster of three, of which n1 leads at first, and which answers raftctl.
+type rolloutCluster struct {
+	*fake
+	dir string // the restart command makes a file here, of the coordinator's name
+
+	mu     sync.Mutex
+	leader string
+	ill    int  // so many more times n3 is told not to be well
+	early  bool // n1 was restarted meanwhile
+}
+
+func startRolloutCluster(t *testing.T, transfer http.HandlerFunc) *rolloutCluster {
+	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	c := &rolloutCluster{dir: t.TempDir(), leader: "n1"}
+	answer := func(of func(s *clusterState) any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			s := c.state()
+			json.NewEncoder(w).Encode(of(&s))
+		}
+	}
+	c.fake = coordinator(t, map[string]any{
+		"GET /members": answer(func(s *clusterState) any { return s.members }),
+		"GET /autopilot": answer(func(s *clusterState) any {
+			c.ill = max(0, c.ill-1)
+			return s.health
+		}),
+		"GET /status":           wire.Status{ID: "n1", ClusterID: "c1"},
+		"POST /leader/transfer": transfer,
+	})
+	return c
+}
+
+// state is what is told now.
+func (c *rolloutCluster) state() clusterState {
+	s := healthyCluster()
+	for i := range s.members.Members {
+		m := &s.members.Members[i]
+		m.State = "follower"
+		if m.ID == c.leader {
+			m.State = "leader"
+		}
+		if c.has(m.ID) {
+			m.Boot = 2
+		}
+		if c.ill > 0 && m.ID == "n3" {
+			s.health.Servers[i].Healthy, s.health.Servers[i].Reason = false, "is 900 entries behind"
+			c.early = c.early || c.has("n1")
+		}
+	}
+	return s
+}
+
+func (c *rolloutCluster) has(id string) bool {
+	_, err := os.Stat(filepath.Join(c.dir, id))
+	return err == nil
+}
+
+// After it has handed over leadership, one is restarted once the gate is open again.
+func TestTheGateIsAskedAfterTheTransfer(t *testing.T) {
+	var c *rolloutCluster
+	c = startRolloutCluster(t, func(w http.ResponseWriter, _ *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.leader, c.ill = "n2", 3
+		json.NewEncoder(w).Encode(wire.Leader{ID: "n2", Term: 7})
+	})
+	code, out, errs := raftctl(t, c.fake, "rollout", "run", "--only", "n1", "--timeout", "1m", "--restart", "touch "+c.dir+"/{id}")
+	if code != exitDone || out != "n2 leads, in term 7\nn1 is restarted\nall are done\n" {
+		t.Errorf("exit status %d, %q, %q", code, out, errs)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.early {
+		t.Error("n1 was restarted while n3 was not well")
+	}
+}
+
+// Where nobody knows whether leadership was handed over, nobody is told that it was not.
+func TestATransferOfUnknownOutcome(t *testing.T) {
+	for want, transfer := range map[string]http.HandlerFunc{
+		"it is unknown whether leadership of n1 was handed to n2": problem(http.StatusGatewayTimeout, wire.CodeUnknown, "no answer"),
+		"leadership of n1 was not handed to n2":                   problem(http.StatusConflict, wire.CodeConflict, "n2 is not well"),
+	} {
+		c := startRolloutCluster(t, transfer)
+		status := exitFailed
+		if strings.Contains(want, "unknown") {
+			status = exitUnknown
+		}
+		code, _, errs := raftctl(t, c.fake, "rollout", "run", "--only", "n1", "--timeout", "1m", "--restart", "touch "+c.dir+"/{id}")
+		if code != status || !strings.Contains(errs, want) || c.has("n1") {
+			t.Errorf("exit status %d, %q, want %d and %q", code, errs, status, want)
+		}
+	}
+}
+
+// A restart command that does not end is ended at the end of --timeout.
+func TestARestartCommandThatHangs(t *testing.T) {
+	c := startRolloutCluster(t, nil)
+	code, _, errs := raftctl(t, c.fake, "rollout", "run", "--only", "n2", "--timeout", "5s", "--restart", "sleep 30; touch "+c.dir+"/{id}")
+	if code != exitFailed || !strings.Contains(errs, "was not done within 5s and was ended") || c.has("n2") {
+		t.Errorf("exit status %d, %q", code, errs)
+	}
+}
+
+// With a restart command all that it has begun is ended, also what does not heed a signal.
+func TestARestartCommandIsEndedWithItsGroup(t *testing.T) {
+	said, say, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	if err := said.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := &cobra.Command{}
+	cmd.SetContext(t.Context())
+	r := &rollout{a: &app{err: say}, cmd: cmd, restart: `(trap "" TERM; echo {id} begins; exec sleep 100) & wait`, timeout: time.Minute}
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(r.runCommand(ctx, "n1"), say.Close()) }()
+	line := bufio.NewReader(said)
+	if s, err := line.ReadString('\n'); err != nil || s != "n1 begins\n" {
+		t.Fatalf("the command said %q, %v", s, err)
+	}
+	cancel()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "was ended") {
+		t.Errorf("the command ended with %v", err)
+	}
+	if rest, err := line.ReadString('\n'); err != io.EOF || rest != "" { // its output is open while one is left
+		t.Errorf("a process of the command is left: %q, %v", rest, err)
 	}
 }
