@@ -28,6 +28,9 @@ func Compact(dir string) (before, after int64, err error) {
 		return 0, 0, err
 	}
 	defer lock.Close()
+	if err := DropReserve(dir); err != nil { // the copy may need its room; the next start makes it again
+		return 0, 0, err
+	}
 	path := join(dir, boltFile)
 	if before, err = fileSize(path); err != nil {
 		return 0, 0, err

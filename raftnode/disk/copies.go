@@ -25,6 +25,9 @@ var stateNames = []string{localFile, boltFile, walDir, snapshotsDir}
 // directory's name. The directory's Identity is open, so nobody changes the files. If
 // anything fails no copy is left.
 func CopyAside(dir string, now time.Time) (name string, err error) {
+	if err := DropReserve(dir); err != nil { // the copy may need its room; the next start makes it again
+		return "", err
+	}
 	aside, err := makeAside(dir, recoverPrefix, now)
 	if err != nil {
 		return "", err

@@ -17,7 +17,7 @@ const asidePrefix = "removed-"
 
 // SetAside moves what a removed server has in its data directory to
 // removed-<UTC>/ within it, and returns that directory: the next OpenIdentity
-// makes a new server. Names in keep stay, and so does what was set aside before.
+// makes a new server. Names in keep stay, and so do the reserve and what was set aside before.
 // Nothing of the directory is open. After a crash the next call moves the rest,
 // since the identity, which says that the server was removed, goes last.
 func SetAside(dir string, now time.Time, keep ...string) (aside string, err error) {
@@ -27,7 +27,7 @@ func SetAside(dir string, now time.Time, keep ...string) (aside string, err erro
 	}
 	var names []string
 	for _, e := range inside {
-		if name := e.Name(); name != localFile && name != "lost+found" && !strings.HasPrefix(name, asidePrefix) && !slices.Contains(keep, name) {
+		if name := e.Name(); name != localFile && name != "lost+found" && name != reserveFile && !strings.HasPrefix(name, asidePrefix) && !slices.Contains(keep, name) {
 			names = append(names, name)
 		}
 	}
