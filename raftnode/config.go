@@ -78,6 +78,8 @@ type Config struct {
 	Level     int    // the highest level of commands that this build's machine knows; 0: 1
 	// Certificate is what the peer port shows and trusts now, shown in Members; nil: nothing.
 	Certificate func() *wire.MemberCertificate
+	// Disk is the volume of the data directory as it is told to the others, nil while its space is not known; nil: it never is.
+	Disk func() *wire.DiskSpace
 
 	LogStore string // LogStoreBolt or LogStoreWAL; fixed by the first start
 	// HeartbeatTimeout is how long a follower waits for its leader, and

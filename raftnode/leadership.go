@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/folkmoot/folkmoot/raftnode/disk"
 	"github.com/folkmoot/folkmoot/raftnode/outcome"
 	"github.com/folkmoot/folkmoot/wire"
 )
@@ -185,12 +186,12 @@ func (n *Node) shouldHandOver() bool {
 // handOverPause is the pause between two tries to hand leadership over.
 const handOverPause = 100 * time.Millisecond
 
-// HandOver gives leadership away, to the best follower, and tries again until that
-// is done or ctx ends: its error is then the last try's. Nil, too, when this server does not lead, or
+// HandOver gives leadership away, to a voter that is well and has room on its volume before any other, and tries again until
+// that is done or ctx ends: its error is then the last try's. Nil, too, when this server does not lead, or
 // nobody else has a vote. For a server that will stop: it goes on as a follower.
 func (n *Node) HandOver(ctx context.Context) (err error) {
-	for n.shouldHandOver() {
-		if err = n.handOver(ctx, ""); err == nil {
+	for to := n.members.Successor(); n.shouldHandOver(); to = "" { // if that fails to whoever has the whole log
+		if err = n.handOver(ctx, to); err == nil {
 			return nil
 		}
 		select {
@@ -200,6 +201,36 @@ func (n *Node) HandOver(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// HandOverForRoom gives leadership to another voter that is well and whose volume is not full. It tries once; done says
+// whether this server led and leads no more. Without such a voter nothing is tried, so that among servers that are all
+// full nobody hands over.
+func (n *Node) HandOverForRoom(ctx context.Context) (done bool, err error) {
+	if _, leads := n.leading(); !leads {
+		return false, nil
+	}
+	to := n.members.SuccessorWithRoom()
+	if to == "" {
+		return false, nil
+	}
+	err = n.handOver(ctx, to)
+	return err == nil, err
+}
+
+// LeaderDisk is the volume of the leader, as it said lately; nil while there is no leader, or its space is not known.
+func (n *Node) LeaderDisk() (id string, space *wire.DiskSpace) {
+	serverID, _, here, err := n.leader()
+	switch {
+	case err != nil:
+		return "", nil
+	case here && n.cfg.Disk != nil:
+		space = n.cfg.Disk()
+	case !here && n.members.Answers(serverID):
+		h, _ := n.members.LastHello(serverID)
+		space = h.Disk
+	}
+	return disk.CoordinatorID(serverID), space
 }
 
 // handOver gives leadership to the server with that id, or to the best

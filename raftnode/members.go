@@ -36,7 +36,7 @@ func (n *Node) memberConfig() member.Config {
 			Boot: n.identity.Record().Boot, Version: c.Version,
 		},
 		Identity: n.identity, Calls: n.calls, Logger: n.log,
-		Join: c.Join, Announced: c.Announced, Certificate: c.Certificate, Resolve: c.Inject.Resolve,
+		Join: c.Join, Announced: c.Announced, Certificate: c.Certificate, Disk: c.Disk, Resolve: c.Inject.Resolve,
 		Expect: c.Expect, NonVoter: c.NonVoter, Level: c.Level,
 		Ping: c.Ping, Stabilize: c.Stabilize, MaxLag: c.MaxLag, Autopilot: c.Autopilot,
 	}

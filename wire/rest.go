@@ -317,6 +317,8 @@ type Member struct {
 	NonVoter      bool    `json:"non_voter,omitempty"` // it is to stay without a vote
 	// Certificate is that of its peer port; nil without TLS, and while it is not known.
 	Certificate *MemberCertificate `json:"certificate,omitempty"`
+	// Disk is the volume of its data directory, as it said last; nil while that is not known, and from an older version.
+	Disk *DiskSpace `json:"disk,omitempty"`
 }
 
 // MemberCertificate is what a coordinator shows at its peer port, and whom it trusts there.
@@ -458,7 +460,22 @@ type JobSize struct {
 type DiskSpace struct {
 	Free uint64 `json:"free_bytes"` // that the coordinator may write
 	Size uint64 `json:"size_bytes"`
-	Low  bool   `json:"low"` // so little that an operator should do something
+	Low  bool   `json:"low"` // so little that an operator should do something: any state but ok
+	// State is DiskOK, DiskLow, DiskFull or DiskCritical; "" from a coordinator of an older version.
+	State string `json:"state,omitempty"`
+}
+
+// The states of a volume, each with less space than the one before.
+const (
+	DiskOK       = "ok"
+	DiskLow      = "low"      // an operator should do something
+	DiskFull     = "full"     // the cluster is not led from here if another voter has room, and what makes the state grow is refused while it is
+	DiskCritical = "critical" // the coordinator ends
+)
+
+// IsFull reports whether nothing more should be put on the volume; false while the space is not known (nil).
+func (d *DiskSpace) IsFull() bool {
+	return d != nil && (d.State == DiskFull || d.State == DiskCritical)
 }
 
 // SlowConsumers are the connections that a coordinator has cut off since its

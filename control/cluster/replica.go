@@ -11,7 +11,7 @@ func (c *Cluster) member(table *registry.Table, m raftnode.MemberInfo) wire.Memb
 	out := wire.Member{
 		ID: m.ID, ServerID: m.ServerID, Address: m.Address, Suffrage: m.Suffrage, State: m.State, Alive: m.Alive,
 		LastIndex: m.LastIndex, AppliedIndex: m.AppliedIndex, LastContactMs: float64(m.LastContact.Microseconds()) / 1000,
-		Version: m.Version, Healthy: m.Healthy, Boot: m.Boot, NonVoter: m.NonVoter, Certificate: m.Certificate,
+		Version: m.Version, Healthy: m.Healthy, Boot: m.Boot, NonVoter: m.NonVoter, Certificate: m.Certificate, Disk: m.Disk,
 	}
 	if m.LastContact < 0 {
 		out.LastContactMs = -1

@@ -48,6 +48,8 @@ type Hello struct {
 	Servers []string `json:"servers,omitempty"`
 	// Certificate is that of the speaker's peer port, with TLS.
 	Certificate *wire.MemberCertificate `json:"certificate,omitempty"`
+	// Disk is the volume of the speaker's data directory. Since 2026-12.
+	Disk *wire.DiskSpace `json:"disk,omitempty"`
 	// Unreachable is said by the leader: the server ids of members that get
 	// nothing of the log, since it does not reach them.
 	Unreachable []string `json:"unreached,omitempty"`
@@ -74,6 +76,9 @@ func (m *Manager) buildHello(to string) Hello {
 	}
 	if m.cfg.Certificate != nil {
 		h.Certificate = m.cfg.Certificate()
+	}
+	if m.cfg.Disk != nil {
+		h.Disk = m.cfg.Disk()
 	}
 	if f := m.founderSetSeen.Load(); f != nil {
 		h.FounderSet = *f

@@ -26,6 +26,7 @@ type Info struct {
 	Version               string
 	Boot                  uint64
 	Certificate           *wire.MemberCertificate // of its peer port; nil if that is not known
+	Disk                  *wire.DiskSpace         // the volume of its data directory; nil if that is not known
 }
 
 // List is raft's newest configuration, with what this server itself has
@@ -62,7 +63,7 @@ func (m *Manager) Info(s raft.Server) Info {
 		info.State = h.State
 	}
 	info.LastIndex, info.AppliedIndex, info.Version, info.Boot, info.NonVoter = h.Last, h.Applied, h.Version, h.Boot, h.NonVoter
-	info.Certificate = h.Certificate
+	info.Certificate, info.Disk = h.Certificate, h.Disk
 	info.Reason = m.illness(info, h.Leader)
 	info.Healthy = info.Reason == ""
 	return info
@@ -110,13 +111,27 @@ func (m *Manager) findMember(id string) (raft.Server, error) {
 // Successor is the server id of the voter to which a leader that stops hands over:
 // of those that are well the one that was started last; "" if none is. Where all
 // are restarted one after the other, that is one whose turn is over, so that
-// leadership changes at most twice.
+// leadership changes at most twice. One whose volume is full is chosen only if there is
+// no other.
 func (m *Manager) Successor() (serverID string) {
+	if serverID = m.SuccessorWithRoom(); serverID != "" {
+		return serverID
+	}
+	return m.successor(func(Hello) bool { return true })
+}
+
+// SuccessorWithRoom is Successor among those whose volume is not full; "" if there is none.
+func (m *Manager) SuccessorWithRoom() (serverID string) {
+	return m.successor(func(h Hello) bool { return !h.Disk.IsFull() })
+}
+
+// successor is, of the other voters that are well and suit, the one that was started last.
+func (m *Manager) successor(suits func(Hello) bool) (serverID string) {
 	newest := ""
 	for _, s := range m.raft.GetConfiguration().Configuration().Servers {
 		id := string(s.ID)
 		k, ok := m.peers.lookup(id)
-		if !ok || id == m.serverID || s.Suffrage != raft.Voter || !m.Info(s).Healthy || k.hello.Run <= newest {
+		if !ok || id == m.serverID || s.Suffrage != raft.Voter || !m.Info(s).Healthy || !suits(k.hello) || k.hello.Run <= newest {
 			continue
 		}
 		serverID, newest = id, k.hello.Run

@@ -70,6 +70,8 @@ type Config struct {
 	Level     int             // the highest level of commands that this binary knows; 0: 1
 	// Certificate is what the peer port shows and trusts now; nil: nothing.
 	Certificate func() *wire.MemberCertificate
+	// Disk is the volume of the data directory, nil while its space is not known; nil: it never is.
+	Disk func() *wire.DiskSpace
 	// Resolve turns a join address into the addresses to try; nil: by DNS.
 	Resolve func(ctx context.Context, addr string) []string
 
