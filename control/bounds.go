@@ -61,19 +61,31 @@ func (c *Core) AdmitJob(ctx context.Context, id string, spec jobs.Spec) error {
 	if err := c.Recordable(); err != nil {
 		return err
 	}
-	return c.admit(ctx, func(view *fsm.State) error { return c.bounds.forJob(view, id, spec) })
+	return c.Admit(ctx, func(view *fsm.State) (bool, error) { return c.bounds.forJob(view, id, spec) })
 }
 
 // AdmitSession refuses a sign-in for which there is no room. Errors as of
 // AdmitJob.
 func (c *Core) AdmitSession(ctx context.Context, in registry.SignIn) error {
-	return c.admit(ctx, func(view *fsm.State) error { return c.bounds.forSession(view, in) })
+	return c.Admit(ctx, func(view *fsm.State) (bool, error) { return c.bounds.forSession(view, in) })
 }
 
-func (c *Core) admit(ctx context.Context, room func(*fsm.State) error) error {
-	_, err := Certain(ctx, c, func(view *fsm.State) (struct{}, error) { return struct{}{}, room(view) })
+// Admit refuses what makes the state grow where room says that there is none, and while the disks of the coordinators are
+// full. Of what takes no room (a repeat) room says that it does not grow. Errors: those of room, unavailable.
+func (c *Core) Admit(ctx context.Context, room func(*fsm.State) (grows bool, err error)) error {
+	_, err := Certain(ctx, c, func(view *fsm.State) (struct{}, error) {
+		grows, err := room(view)
+		if err == nil && grows {
+			err = c.refuses()
+		}
+		return struct{}{}, err
+	})
 	return err
 }
+
+// GrowthRefused says why nothing that makes the state grow is taken in now: the disks of the coordinators are full. Nil: it
+// is. Errors: unavailable.
+func (c *Core) GrowthRefused() error { return c.refuses() }
 
 // roomAfter is when a repeat of what found no room makes sense.
 const roomAfter = 10 * time.Second
@@ -85,28 +97,28 @@ func noRoom(format string, args ...any) error {
 }
 
 // forJob says whether one more job finds room. One that is there already is a
-// repeat, which takes none.
-func (b Bounds) forJob(view *fsm.State, id string, spec jobs.Spec) error {
+// repeat, which takes none: the state does not grow.
+func (b Bounds) forJob(view *fsm.State, id string, spec jobs.Spec) (grows bool, err error) {
 	if _, repeat := view.Jobs.Job(id); repeat {
-		return nil
+		return false, nil
 	}
 	const wayOut = "forget jobs that have ended (raftctl jobs forget, or DELETE /v1/jobs/ID?forget=1), or give jobs a shorter keep"
 	switch has := view.Jobs.Size(); {
 	case has.Jobs >= b.Jobs:
-		return noRoom("there are %d jobs, and at most %d are kept: %s", has.Jobs, b.Jobs, wayOut)
+		return true, noRoom("there are %d jobs, and at most %d are kept: %s", has.Jobs, b.Jobs, wayOut)
 	case has.Parts+spec.Parts() > b.Parts:
-		return noRoom("%d parts more do not fit: all jobs have %d of at most %d: %s", spec.Parts(), has.Parts, b.Parts, wayOut)
+		return true, noRoom("%d parts more do not fit: all jobs have %d of at most %d: %s", spec.Parts(), has.Parts, b.Parts, wayOut)
 	case has.Input+spec.Bytes() > b.InputBytes:
-		return noRoom("%d bytes of scripts, args and items more do not fit: all jobs have %d of at most %d: %s", spec.Bytes(), has.Input, b.InputBytes, wayOut)
+		return true, noRoom("%d bytes of scripts, args and items more do not fit: all jobs have %d of at most %d: %s", spec.Bytes(), has.Input, b.InputBytes, wayOut)
 	case has.Results >= b.ResultBytes:
-		return noRoom("there is no room for results: those of all jobs have %d of at most %d bytes: %s", has.Results, b.ResultBytes, wayOut)
+		return true, noRoom("there is no room for results: those of all jobs have %d of at most %d bytes: %s", has.Results, b.ResultBytes, wayOut)
 	}
-	return nil
+	return true, nil
 }
 
 // forSession says whether a sign-in finds room. A session that is there already
-// counts with what it changes.
-func (b Bounds) forSession(view *fsm.State, in registry.SignIn) error {
+// counts with what it changes: a repeat, or a take-over by as much, does not grow.
+func (b Bounds) forSession(view *fsm.State, in registry.SignIn) (grows bool, err error) {
 	more, has := in.Bytes(), view.Registry.Bytes()
 	old, live := view.Registry.SessionByID(in.Session)
 	if live {
@@ -114,12 +126,12 @@ func (b Bounds) forSession(view *fsm.State, in registry.SignIn) error {
 	}
 	switch {
 	case !live && view.Registry.Len() >= b.Components:
-		return noRoom("%d components are signed in, and at most %d may be: sign some out, or let leases that nobody needs end", view.Registry.Len(), b.Components)
+		return true, noRoom("%d components are signed in, and at most %d may be: sign some out, or let leases that nobody needs end", view.Registry.Len(), b.Components)
 	case more > 0 && has+more > b.ComponentBytes:
-		return noRoom("%d bytes more do not fit: names, labels, places and runtimes of all components have %d of at most %d: sign some out, or use less and shorter labels",
+		return true, noRoom("%d bytes more do not fit: names, labels, places and runtimes of all components have %d of at most %d: sign some out, or use less and shorter labels",
 			more, has, b.ComponentBytes)
 	}
-	return nil
+	return !live || more > 0, nil
 }
 
 // JobSize is what all jobs take, beside the bounds.

@@ -42,6 +42,7 @@ type testCluster struct {
 	signers       map[string]*testSigner // of coordinators that start, by id; missing: nobody signs there
 	trails        map[string]*testTrail  // of coordinators that start, by id; missing: none is kept
 	bounds        control.Bounds         // of coordinators that start
+	refuses       func() error           // what makes the state grow; nil: nothing is refused
 	cutOff        map[string]bool        // coordinators that are out of touch with the log
 
 	leader func() (id string, term uint64) // the leader; nil: n1 in term 3, and none is transferred
@@ -102,6 +103,12 @@ func (w *testCluster) start(id string) {
 	s.calls = map[string]func(context.Context, peer.Hello, []byte) ([]byte, error){}
 	cfg := usecases.Config{
 		Machine: s.machine, Replica: replica{s}, Mail: s.mail, Peers: fakePeers{s}, Self: w.self(id), DataDir: s.dir, Bounds: w.bounds, Authenticator: w.authenticator,
+		GrowthRefused: func() error {
+			if w.refuses == nil {
+				return nil
+			}
+			return w.refuses()
+		},
 	}
 	if signer := w.signers[id]; signer != nil {
 		cfg.Signer = signer

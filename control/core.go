@@ -30,6 +30,7 @@ type Config struct {
 	Authenticator *Authenticator   // default: everybody may come in
 	Trail         Trail            // of who asked for what; nil: none is kept
 	Bounds        Bounds           // of what users can make the state grow to
+	GrowthRefused func() error     // why nothing that makes the state grow may be written now (unavailable), nil if it may; nil: always
 	Now           func() time.Time // default time.Now
 	Random        io.Reader        // default crypto/rand
 	Logger        *slog.Logger     // default: discard
@@ -46,7 +47,8 @@ type Core struct {
 	peers   Peers
 	self    registry.Coordinator
 	bounds  Bounds
-	trail   Trail // nil: none
+	refuses func() error // Config.GrowthRefused
+	trail   Trail        // nil: none
 	refused refusals
 	now     func() time.Time
 	random  io.Reader
@@ -67,6 +69,9 @@ func New(cfg Config) (*Core, error) {
 	if cfg.Authenticator == nil {
 		cfg.Authenticator = &Authenticator{}
 	}
+	if cfg.GrowthRefused == nil {
+		cfg.GrowthRefused = func() error { return nil }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -81,7 +86,7 @@ func New(cfg Config) (*Core, error) {
 	}
 	return &Core{
 		Authenticator: cfg.Authenticator.of(cfg.Machine, cfg.Now, cfg.Self.Namespace),
-		machine:       cfg.Machine, replica: cfg.Replica, writes: cfg.Proposer, peers: cfg.Peers, self: cfg.Self, bounds: cfg.Bounds.withDefaults(), trail: cfg.Trail,
+		machine:       cfg.Machine, replica: cfg.Replica, writes: cfg.Proposer, peers: cfg.Peers, self: cfg.Self, bounds: cfg.Bounds.withDefaults(), refuses: cfg.GrowthRefused, trail: cfg.Trail,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, started: cfg.Now(),
 	}, nil
 }

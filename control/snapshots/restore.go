@@ -56,6 +56,9 @@ func (s *Snapshots) Restore(ctx context.Context, who control.Principal, to Targe
 	if err := s.Authorize(who, control.Admin, control.Thing{}); err != nil {
 		return wire.Restored{}, err
 	}
+	if err := s.GrowthRefused(); err != nil { // the whole file goes through the log
+		return wire.Restored{}, err
+	}
 	if to.Cluster == "" {
 		return wire.Restored{}, wire.Invalid("cluster", "cluster is the id of the cluster whose state is replaced: raftctl status shows it")
 	}

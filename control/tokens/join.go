@@ -101,7 +101,10 @@ func (k *Tokens) newJoinToken(ctx context.Context, who control.Principal, signs 
 			}
 		}
 	}
-	return wire.FormatJoinToken(signs, joinSecret(who, key, hour)), view.Access.CheckInviteRoom()
+	if err := view.Access.CheckInviteRoom(); err != nil {
+		return "", err
+	}
+	return wire.FormatJoinToken(signs, joinSecret(who, key, hour)), k.GrowthRefused()
 }
 
 // joinSecret is that of a new join token: with a key the one that it stands for, when

@@ -113,13 +113,12 @@ func (k *Tokens) atLevel() error {
 // room refuses a further token where there are too many; a repeat takes no room.
 // Errors: busy, unavailable.
 func (k *Tokens) room(ctx context.Context, id string) error {
-	_, err := control.Certain(ctx, k.Core, func(view *fsm.State) (struct{}, error) {
+	return k.Admit(ctx, func(view *fsm.State) (bool, error) {
 		if _, repeat := view.Access.Token(id); repeat {
-			return struct{}{}, nil
+			return false, nil
 		}
-		return struct{}{}, view.Access.CheckRoom()
+		return true, view.Access.CheckRoom()
 	})
-	return err
 }
 
 // mint returns the id and the secret of a new token: with a key those that it

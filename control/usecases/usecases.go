@@ -39,6 +39,7 @@ type Config struct {
 	DataDir       string                 // see home.Config
 	LogBudget     int64                  // see home.Config
 	Bounds        control.Bounds         // of what users can make the state grow to
+	GrowthRefused func() error           // see control.Config
 	Now           func() time.Time       // default time.Now
 	Random        io.Reader              // default crypto/rand
 	Logger        *slog.Logger           // default: discard
@@ -72,7 +73,7 @@ type UseCases struct {
 func New(cfg Config) (*UseCases, error) {
 	core, err := control.New(control.Config{
 		Machine: cfg.Machine, Replica: cfg.Replica, Proposer: cfg.Proposer, Peers: cfg.Peers, Self: cfg.Self, Authenticator: cfg.Authenticator, Trail: cfg.Trail,
-		Bounds: cfg.Bounds, Now: cfg.Now, Random: cfg.Random, Logger: cfg.Logger,
+		Bounds: cfg.Bounds, GrowthRefused: cfg.GrowthRefused, Now: cfg.Now, Random: cfg.Random, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
