@@ -39,7 +39,7 @@ func (a *app) membersListCmd() *cobra.Command {
 func (a *app) membersTable(rows []wire.Member, wide bool) *table {
 	heads := []string{"id", "address", "state", "suffrage", "alive", "last index", "lag", "last contact"}
 	if wide {
-		heads = append(heads, "version", "server id", "namespace", "http")
+		heads = append(heads, "version", "server id", "namespace", "http", "disk")
 	}
 	t := a.table(heads...).numbers("last index", "lag", "last contact")
 	var newest uint64
@@ -56,11 +56,19 @@ func (a *app) membersTable(rows []wire.Member, wide bool) *table {
 		}
 		cells := []any{m.ID, m.Address, stateColor(m.State), m.Suffrage, stateColor(yesNo(m.Alive)), m.LastIndex, newest - m.LastIndex, contact}
 		if wide {
-			cells = append(cells, m.Version, m.ServerID, m.Namespace, m.HTTPAddress)
+			cells = append(cells, m.Version, m.ServerID, m.Namespace, m.HTTPAddress, diskOf(m))
 		}
 		t.row(cells...)
 	}
 	return t
+}
+
+// diskOf is the state of a member's volume; "" where it is not known.
+func diskOf(m wire.Member) string {
+	if m.Disk == nil {
+		return ""
+	}
+	return m.Disk.State
 }
 
 // memberChange is one change of the membership, with what to print of it.

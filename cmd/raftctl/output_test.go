@@ -27,8 +27,8 @@ func lab(t *testing.T) *fake {
 	lately := ago(5 * time.Minute)
 	return coordinator(t, map[string]any{
 		"GET /members": wire.Members{Members: []wire.Member{
-			{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "n1:7300", HTTPAddress: "n1:7380", Suffrage: "voter", State: "leader", Alive: true, LastIndex: 812, LastContactMs: 0, Version: "1.0"},
-			{ID: "n2", ServerID: "n2/1", Namespace: "n2", Address: "n2:7300", HTTPAddress: "n2:7380", Suffrage: "voter", State: "follower", Alive: true, LastIndex: 810, LastContactMs: 12.4, Version: "1.0"},
+			{ID: "n1", ServerID: "n1/1", Namespace: "n1", Address: "n1:7300", HTTPAddress: "n1:7380", Suffrage: "voter", State: "leader", Alive: true, LastIndex: 812, LastContactMs: 0, Version: "1.0", Disk: &wire.DiskSpace{State: wire.DiskOK}},
+			{ID: "n2", ServerID: "n2/1", Namespace: "n2", Address: "n2:7300", HTTPAddress: "n2:7380", Suffrage: "voter", State: "follower", Alive: true, LastIndex: 810, LastContactMs: 12.4, Version: "1.0", Disk: &wire.DiskSpace{Low: true, State: wire.DiskFull}},
 			{ID: "n3", ServerID: "n3/2", Namespace: "n3", Address: "n3:7300", HTTPAddress: "n3:7380", Suffrage: "nonvoter", State: "unreachable", LastIndex: 4, LastContactMs: -1, Version: "1.0"},
 		}},
 		"GET /leader": wire.Leader{ID: "n1", ServerID: "n1/1", Address: "n1:7300", HTTPAddress: "n1:7380", Term: 4},

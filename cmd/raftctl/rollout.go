@@ -81,8 +81,13 @@ func (s *clusterState) blockers(ignore string) (reasons []string) {
 	if least := 1; s.health.FailureTolerance < least && !ignoredIsIll || s.health.FailureTolerance < 0 {
 		say("%d voters may fail, want at least %d", max(0, s.health.FailureTolerance), least)
 	}
+	for _, m := range s.members.Members {
+		if m.Disk != nil && m.Disk.State != wire.DiskOK && m.ID != s.status.ID {
+			say("the disk of %s is %s", m.ID, diskState(m.Disk))
+		}
+	}
 	if d := s.status.Disk; d != nil && d.Low {
-		say("the disk of %s is nearly full", s.status.ID)
+		say("the disk of %s is %s", s.status.ID, diskState(d))
 	}
 	if s.status.Warning != "" {
 		say("%s warns: %s", s.status.ID, s.status.Warning)
@@ -113,8 +118,8 @@ func (a *app) rolloutGateCmd() *cobra.Command {
 	var ignore string
 	cmd := &cobra.Command{
 		Use: "gate", Short: "Tell whether a coordinator may be restarted now; exit status 1 if not", Args: cobra.NoArgs,
-		Long: "Every member must be well and have caught up, one leads, a voter may fail, none is still to get its vote, and the disk of the\n" +
-			"coordinator that answers has room. Else each reason is a line, and the exit status 1.\n\n" +
+		Long: "Every member must be well and have caught up, one leads, a voter may fail, none is still to get its vote, and the disks\n" +
+			"of all have room. Else each reason is a line, and the exit status 1.\n\n" +
 			"No change of the membership may be pending and no member may be taking a snapshot, as far as the members' answers show it:\n" +
 			"each has applied the last change that is committed, and none is behind. What they do not show is for you to look at: a change\n" +
 			"that is not committed yet; a snapshot that somebody saves (a restart of the coordinator that sends it breaks it off); and\n" +

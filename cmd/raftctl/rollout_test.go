@@ -56,6 +56,7 @@ func TestRolloutGate(t *testing.T) {
 			s.health.Servers = append(s.health.Servers, wire.ServerHealth{ID: "n4", ServerID: "n4/1", Reason: "has not answered yet"})
 		},
 		"disk of n1 is nearly full": func(s *clusterState) { s.status.ID, s.status.Disk = "n1", &wire.DiskSpace{Low: true} },
+		"disk of n2 is full":        func(s *clusterState) { s.members.Members[1].Disk = &wire.DiskSpace{Low: true, State: wire.DiskFull} },
 		"n1 warns: look":            func(s *clusterState) { s.status.ID, s.status.Warning = "n1", "look" },
 	} {
 		s := healthyCluster()

@@ -75,7 +75,7 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 	if d := s.Disk; d != nil && (d.Low || wide) {
 		row := fmt.Sprintf("%.1f of %.1f GiB free", float64(d.Free)/(1<<30), float64(d.Size)/(1<<30))
 		if d.Low {
-			row += ": nearly full"
+			row += ": " + diskState(d)
 		}
 		t.row("disk", row)
 	}
@@ -96,6 +96,15 @@ func (a *app) statusTable(s wire.Status, wide bool) *table {
 		t.row("process", fmt.Sprintf("%d, %s, %d goroutines, %d MiB heap", s.ProcessID, s.GoVersion, s.Goroutines, s.HeapBytes>>20))
 	}
 	return t
+}
+
+// diskState is the state of a volume that is not well.
+func diskState(d *wire.DiskSpace) string {
+	switch d.State {
+	case wire.DiskFull, wire.DiskCritical:
+		return d.State
+	}
+	return "nearly full"
 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }
