@@ -102,6 +102,13 @@ type Config struct {
 	BackupInterval time.Duration
 	BackupKeep     int
 
+	// DiskLow, DiskFull and DiskCritical are below how much free space the volume of DataDir is in that state (see
+	// wire.DiskSpace): 15 %, 8 % and 4 %, of which at most 8, 4 and 1 GiB count.
+	DiskLow, DiskFull, DiskCritical SpaceBound
+	// DiskReserve is how many bytes, at most a tenth of the volume, are kept in DataDir while there is space, and given
+	// free when the volume is full; 0: none.
+	DiskReserve int64
+
 	Grace time.Duration // how long a lost coordinator's sessions wait before they expire, if their own leases are not longer; default 10 s
 
 	Logger *slog.Logger // default slog.Default
@@ -119,6 +126,7 @@ const (
 	StatusStorage    = 3 // the storage failed, or the log is not understood
 	StatusSuperseded = 4 // a newer process runs as this coordinator, on a copy of its data directory
 	StatusRemoved    = 5 // this coordinator was removed from the cluster
+	StatusDisk       = 6 // the volume of the data directory has hardly any space left
 )
 
 // What Config.WhenRemoved may be.
@@ -137,6 +145,8 @@ func FatalStatus(err error) int {
 		return StatusSuperseded
 	case errors.As(err, &removed):
 		return StatusRemoved
+	case isDiskCritical(err):
+		return StatusDisk
 	}
 	return StatusStorage
 }
@@ -192,6 +202,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.BackupInterval = cmp.Or(c.BackupInterval, defaultBackupInterval)
 	c.BackupKeep = cmp.Or(c.BackupKeep, defaultBackupKeep)
 	c.WhenRemoved = cmp.Or(c.WhenRemoved, WhenRemovedExit)
+	c.DiskLow, c.DiskFull, c.DiskCritical = cmp.Or(c.DiskLow, defaultLow), cmp.Or(c.DiskFull, defaultFull), cmp.Or(c.DiskCritical, defaultCritical)
 	if c.Drain < 0 {
 		if c.Drain = 0; !c.allOnLoopback() {
 			c.Drain = defaultDrain

@@ -66,7 +66,8 @@ var (
 	inVainDesc     = desc("snapshots_in_vain", "Of them, those since it last took entries of the log: above 2 it does not catch up. Only the leader counts.", "coordinator")
 	diskFreeDesc   = desc("disk_free_bytes", "Bytes that this coordinator may still write to the volume of its data directory.")
 	diskSizeDesc   = desc("disk_size_bytes", "Size of the volume of the data directory.")
-	diskLowDesc    = desc("disk_low", "Whether the volume of the data directory is nearly full.")
+	diskLowDesc    = desc("disk_low", "Whether the volume of the data directory is nearly full, or worse.")
+	diskStateDesc  = desc("disk_state", "1 for the state that the volume of the data directory is in: ok, low, full or critical.", "state")
 	expiryDesc     = desc("certificate_expiry_timestamp_seconds", "When the certificate of a port ends, in seconds since 1970.", "port")
 	reloadDesc     = desc("tls_reload_failures_total", "Changed certificate files that could not be used: the old ones stay.")
 	refusedDesc    = desc("peer_refused_total", "Connections, and calls of those that are no members, refused at the peer port, by reason.", "reason")
@@ -87,7 +88,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
 		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, lecoDesc, channelDesc,
-		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc,
+		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc, diskStateDesc,
 		expiryDesc, reloadDesc, refusedDesc, auditDesc, authDesc, tokensDesc,
 		snapshotDesc, logBytesDesc, logFreeDesc, applyDesc, commitDesc, fsyncDesc,
 	} {
@@ -218,6 +219,9 @@ func (s samples) disk(d *wire.DiskSpace) {
 	s.gauge(diskFreeDesc, float64(d.Free))
 	s.gauge(diskSizeDesc, float64(d.Size))
 	s.gauge(diskLowDesc, boolValue(d.Low))
+	for _, state := range []string{wire.DiskOK, wire.DiskLow, wire.DiskFull, wire.DiskCritical} {
+		s.gauge(diskStateDesc, boolValue(d.State == state), state)
+	}
 }
 
 func (s samples) certificates(c *certificates) {

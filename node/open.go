@@ -33,6 +33,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	o.warn()
 	for _, step := range []func(context.Context) error{
 		o.readFiles,   // before anything is written: a typo founds no cluster
+		o.checkSpace,  // before anything is written, too
 		o.openDataDir, // first: it says who we are and refuses a second process
 		o.openTrail,   // before anything can be asked for
 		o.openOperatorPort,
@@ -62,7 +63,10 @@ func Check(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return o.readFiles(context.Background())
+	if err := o.readFiles(context.Background()); err != nil {
+		return err
+	}
+	return o.cfg.checkSpace(false)
 }
 
 // newOpener completes cfg, or refuses it as a *ConfigError.
@@ -135,8 +139,9 @@ func (o *opener) openDataDir(context.Context) (err error) {
 			o.identity.Close()
 		}
 	})
-	o.disk = &diskMonitor{dir: o.cfg.DataDir, space: volumeSpace, log: o.log}
-	o.disk.check()
+	if now, _, err := o.disk.measure(); err == nil {
+		o.disk.last.Store(now) // what it asks for is done once the node runs
+	}
 	return o.openCertificates()
 }
 
@@ -201,7 +206,7 @@ func (o *opener) openRaft(ctx context.Context) (err error) {
 	}
 	o.raft, err = raftnode.Open(ctx, raftnode.Config{
 		ID: o.cfg.ID, Dir: o.cfg.DataDir, Identity: o.identity, Port: o.port, Machine: o.machine,
-		Join: o.cfg.Join, Announced: o.peerAddrs, Expect: o.cfg.Expect, NonVoter: o.cfg.NonVoter, Level: fsm.Level, Version: o.cfg.Version, Certificate: o.certs.peerInfo, LogStore: o.cfg.LogStore,
+		Join: o.cfg.Join, Announced: o.peerAddrs, Expect: o.cfg.Expect, NonVoter: o.cfg.NonVoter, Level: fsm.Level, Version: o.cfg.Version, Certificate: o.certs.peerInfo, Disk: o.disk.last.Load, LogStore: o.cfg.LogStore,
 		HeartbeatTimeout: o.cfg.HeartbeatTimeout, ElectionTimeout: o.cfg.ElectionTimeout,
 		DisableFastElection: o.cfg.DisableFastElection, DisableCommitInjection: o.cfg.DisableCommitInjection,
 		SnapshotInterval: o.cfg.SnapshotInterval, SnapshotThreshold: o.cfg.SnapshotThreshold, TrailingLogs: o.cfg.TrailingLogs,
@@ -238,7 +243,7 @@ func (o *opener) openControl(context.Context) (err error) {
 		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
 		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe, Signer: &o.certs,
-		Trail: o.controlTrail(), Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes, RestoreBytes: restoreBytes(o.cfg.RestoreBytes, memoryLimit())},
+		Trail: o.controlTrail(), GrowthRefused: o.growthRefused, Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes, RestoreBytes: restoreBytes(o.cfg.RestoreBytes, memoryLimit())},
 	})
 	if err != nil {
 		return err

@@ -21,7 +21,8 @@ const handOverTimeout = 5 * time.Second
 // part. At the end of ctx the node is not ready at once, goes on serving for
 // Config.Drain or until Hurry, hands leadership over and closes its doors. A
 // *RemovedError says that this coordinator was removed, a *ReopenError that it is
-// to be opened anew. Close must follow.
+// to be opened anew, a *DiskCriticalError that its volume has hardly any space left: then
+// it hands over at once. Close must follow.
 func (n *Node) Run(asked context.Context) error {
 	// The parts outlive asked: they serve while the node drains.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
@@ -84,6 +85,9 @@ func (n *Node) awaitEnd(asked, running context.Context) error {
 	case <-asked.Done():
 	case <-n.stopRequested:
 	case <-running.Done():
+	case <-n.disk.critical:
+		cancel()
+		return errors.Join(<-removed, n.disk.end)
 	case reason := <-removed:
 		return reason
 	}
@@ -97,11 +101,15 @@ func (n *Node) drain(ctx context.Context, reason error) {
 	if n.cfg.Drain == 0 {
 		return // Close hands leadership over
 	}
-	n.log.Info("stopping: not ready any more, requests are still served", "for", n.cfg.Drain)
-	wait := time.NewTimer(n.cfg.Drain)
-	if isRemoved(reason) {
-		wait.Reset(min(n.cfg.Drain, defaultDrain))
+	served := n.cfg.Drain
+	switch {
+	case isDiskCritical(reason): // every write takes of what is left
+		served = 0
+	case isRemoved(reason):
+		served = min(served, defaultDrain)
 	}
+	n.log.Info("stopping: not ready any more, requests are still served", "for", served)
+	wait := time.NewTimer(served)
 	defer wait.Stop()
 	n.draining.Store(true)
 	defer n.draining.Store(false)

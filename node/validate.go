@@ -25,7 +25,7 @@ var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$`)
 // Validate returns the first setting that cannot work, by its flag's name.
 func (c Config) Validate() error {
 	for _, check := range []func() error{
-		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkAuditDir, c.checkListeners, c.checkAdvertise, c.checkOpenDoors, c.checkSecurity,
+		c.checkNames, c.checkCluster, c.checkTimes, c.checkFiles, c.checkAuditDir, c.checkSpaceOrder, c.checkListeners, c.checkAdvertise, c.checkOpenDoors, c.checkSecurity,
 	} {
 		if err := check(); err != nil {
 			return err

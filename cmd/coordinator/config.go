@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,47 @@ func (s *serveSettings) declareCoordinator() {
 	s.StringVar(&c.BackupDir, "backup-dir", "", "where the leader keeps snapshots of the state; the same at all coordinators, each of which may lead (default: none)")
 	s.DurationVar(&c.BackupInterval, "backup-interval", time.Hour, "how often it makes one")
 	s.IntVar(&c.BackupKeep, "backup-keep", 48, "how many of the newest stay there")
+	c.DiskReserve = node.DefaultDiskReserve
+	s.spaceBound(&c.DiskLow, "disk-low", "15%", "8 GiB", "warns")
+	s.spaceBound(&c.DiskFull, "disk-full", "8%", "4 GiB", "leaves leadership to others with space, or refuses what makes the state grow")
+	s.spaceBound(&c.DiskCritical, "disk-critical", "4%", "1 GiB", "ends with status 6")
 	s.DurationVar(&c.Grace, "grace", 0, "how long the sessions of a lost coordinator wait before they expire, if their own leases are not longer (default 10s)")
+}
+
+// spaceBound declares below how much free space a coordinator does something.
+func (s *serveSettings) spaceBound(to *node.SpaceBound, name, value, most, does string) {
+	v := &spaceValue{to: to}
+	if err := v.Set(value); err != nil {
+		panic(name + ": " + err.Error())
+	}
+	s.Var(v, name, fmt.Sprintf("below so much free space on the volume of --data-dir, a percentage of its size (at most %s) or bytes, it %s", most, does))
+}
+
+// spaceValue is a node.SpaceBound as a flag.
+type spaceValue struct {
+	to   *node.SpaceBound
+	text string
+}
+
+// String implements pflag.Value.
+func (v *spaceValue) String() string { return v.text }
+
+// Type implements pflag.Value.
+func (v *spaceValue) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (v *spaceValue) Set(text string) error {
+	bound, isPercent, err := node.ParseSpacePercent(text)
+	if !isPercent {
+		if bound.Bytes, err = settings.ParseBytes(text); err != nil {
+			err = fmt.Errorf("a percentage such as 15%%, or bytes: %w", err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	v.text, *v.to = text, bound
+	return nil
 }
 
 // drainValue is a node.Config.Drain as a flag.

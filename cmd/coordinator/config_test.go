@@ -171,15 +171,18 @@ func TestConfigCheckRefusesAsServeDoes(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	weak := write(t, "short\n")
 	for want, args := range map[string][]string{
-		"--id":            {"--id", "a.b"},
-		"--token-file":    {"--token-file", missing},
-		"too easy":        {"--token-file", weak},
-		"--http-cert":     {"--http-cert", missing, "--http-key", missing},
-		"--topology":      {"--topology", "file:" + missing},
-		"--when-removed":  {"--when-removed", "rejoin"},
-		"--drain":         {"--drain", "1h"},
-		"--peer-addr":     {"--peer-addr", "0.0.0.0:7300"},
-		"--http-addr":     {"--http-addr", "192.0.2.1:7380"},
+		"--id":           {"--id", "a.b"},
+		"--token-file":   {"--token-file", missing},
+		"too easy":       {"--token-file", weak},
+		"--http-cert":    {"--http-cert", missing, "--http-key", missing},
+		"--topology":     {"--topology", "file:" + missing},
+		"--when-removed": {"--when-removed", "rejoin"},
+		"--drain":        {"--drain", "1h"},
+		"--peer-addr":    {"--peer-addr", "0.0.0.0:7300"},
+		"--http-addr":    {"--http-addr", "192.0.2.1:7380"},
+		"--disk-low 8% must be more than --disk-full 8%":      {"--disk-low", "8%"},
+		"--disk-full 1% must be more than --disk-critical 2%": {"--disk-full", "1%", "--disk-critical", "2%"},
+		"--disk-critical 9000000GiB: the volume of the data":  {"--disk-critical", "9000000GiB"},
 		"unknown setting": {"--config", write(t, "htp-addr: x\n")},
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
@@ -223,5 +226,21 @@ func TestDrainFlag(t *testing.T) {
 	}
 	if err := newServeSettings().Parse([]string{"--drain", "-1s"}); err == nil {
 		t.Error("a negative time to drain was taken")
+	}
+}
+
+// The bounds of free space are percent or bytes, also in a file; what is neither is refused.
+func TestSpaceFlags(t *testing.T) {
+	_, c, err := loaded(t, nil, "--config", write(t, "disk-low: 20%\ndisk-full: 3GiB\n"), "--disk-critical", "2.5 %")
+	if err != nil || c.DiskLow != (node.SpaceBound{Percent: 20}) || c.DiskFull != (node.SpaceBound{Bytes: 3 << 30}) || c.DiskCritical != (node.SpaceBound{Percent: 2.5}) {
+		t.Errorf("%v %v %v, %v", c.DiskLow, c.DiskFull, c.DiskCritical, err)
+	}
+	if _, c, err = loaded(t, nil); err != nil || c.DiskLow.Percent != 15 || c.DiskFull.Percent != 8 || c.DiskCritical.Percent != 4 || c.DiskReserve != node.DefaultDiskReserve {
+		t.Errorf("by default %v %v %v, a reserve of %d, %v", c.DiskLow, c.DiskFull, c.DiskCritical, c.DiskReserve, err)
+	}
+	for _, bad := range []string{"", "15", "much", "0%", "100%", "-1%", "NaN%", "x%", "0"} {
+		if err := newServeSettings().Parse([]string{"--disk-low", bad}); (err == nil) != (bad == "15") {
+			t.Errorf("--disk-low %q: %v", bad, err)
+		}
 	}
 }

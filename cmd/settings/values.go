@@ -47,7 +47,7 @@ func (v *bytesValue) Type() string { return "string" }
 
 // Set parses text.
 func (v *bytesValue) Set(text string) error {
-	n, err := parseBytes(text)
+	n, err := ParseBytes(text)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,8 @@ func (v *bytesValue) Set(text string) error {
 	return nil
 }
 
-func parseBytes(text string) (int64, error) {
+// ParseBytes reads a number of bytes, as BytesVar takes it.
+func ParseBytes(text string) (int64, error) {
 	digits, shift := text, 0
 	for unit, n := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
 		if rest, ok := strings.CutSuffix(text, unit); ok {
