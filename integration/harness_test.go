@@ -191,6 +191,9 @@ func (p *process) start() {
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = cleanEnv()
+	if p.program == "coordinator" {
+		p.cmd.Env = append(p.cmd.Env, anyDisk...)
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)
@@ -201,6 +204,9 @@ func (p *process) start() {
 		close(done)
 	}(p.cmd, p.done)
 }
+
+// anyDisk has a coordinator run on a volume however full others make it; flags come before it.
+var anyDisk = []string{"FOLKMOOT_DISK_LOW=3MiB", "FOLKMOOT_DISK_FULL=2MiB", "FOLKMOOT_DISK_CRITICAL=1MiB"}
 
 func cleanEnv() (env []string) {
 	for _, e := range os.Environ() {
