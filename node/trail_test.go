@@ -179,13 +179,13 @@ func TestTrailHasNativeSessions(t *testing.T) {
 		t.Errorf("a secret or a body is in the trail:\n%s", raw)
 	}
 	for _, w := range []audit.Line{
-		{What: "sign_in", Target: "thief", Outcome: "refused", Code: "unauthorized"},
+		{What: "sign_in", Outcome: "refused", Code: "unauthorized"}, // without a target, which anybody can make up
 		{What: "sign_in", Target: "n1.laser", Outcome: "done"},
 		{What: "jobs.submit", Target: "job-1", Outcome: "done"},
 	} {
 		found := false
 		for _, l := range all {
-			found = found || l.What == w.What && l.Outcome == w.Outcome && l.Code == w.Code && (l.Target == w.Target || w.Code == "unauthorized" && l.Target == "") &&
+			found = found || l.What == w.What && l.Outcome == w.Outcome && l.Code == w.Code && l.Target == w.Target &&
 				l.Door == "native" && (l.Index > 0) == (w.Outcome == "done")
 		}
 		if !found {
