@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/folkmoot/folkmoot/fsm"
 	"github.com/folkmoot/folkmoot/fsm/propose"
 	"github.com/folkmoot/folkmoot/registry"
 	"github.com/folkmoot/folkmoot/wire"
@@ -17,7 +18,7 @@ func (n *Node) announce(ctx context.Context) error {
 	var backoff announceBackoff
 	for {
 		changed := n.machine.Feed().Changed()
-		if n.isAnnounced(want) {
+		if isAnnounced(n.machine.View(), want) {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -94,8 +95,8 @@ func (b *announceBackoff) record(now time.Time, bounds waitBounds) {
 }
 
 // isAnnounced tells whether the registry has our row as it should be.
-func (n *Node) isAnnounced(want registry.Coordinator) bool {
-	got, ok := n.machine.View().Registry.Coordinator(want.ID)
+func isAnnounced(state *fsm.State, want registry.Coordinator) bool {
+	got, ok := state.Registry.Coordinator(want.ID)
 	got.Since, got.Index = want.Since, want.Index
 	return ok && got == want
 }

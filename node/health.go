@@ -1,6 +1,10 @@
 package node
 
-import "github.com/folkmoot/folkmoot/wire"
+import (
+	"github.com/folkmoot/folkmoot/fsm"
+	"github.com/folkmoot/folkmoot/registry"
+	"github.com/folkmoot/folkmoot/wire"
+)
 
 // ready tells whether clients and disruption budgets may count on this node.
 func (n *Node) ready() (bool, string) {
@@ -15,10 +19,16 @@ func (n *Node) ready() (bool, string) {
 	if ok, reason := n.raft.Health(); !ok {
 		return false, reason
 	}
-	if !n.isAnnounced(n.self()) {
+	return recorded(n.machine.View(), n.self())
+}
+
+// recorded tells whether the state has what clients count on: this coordinator, and of a cluster that was just founded its
+// level, without which half of the commands are refused. The two are written in any order.
+func recorded(state *fsm.State, self registry.Coordinator) (bool, string) {
+	switch {
+	case !isAnnounced(state, self):
 		return false, "this coordinator has not taken its place in the registry yet"
-	}
-	if n.machine.View().ClusterID == "" {
+	case state.ClusterID == "":
 		return false, "the cluster is being founded: its level is not known yet"
 	}
 	return true, ""
