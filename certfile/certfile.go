@@ -38,6 +38,7 @@ type Content struct {
 	From        Pair                // where Certificate was
 	Authorities []*x509.Certificate // nil without CA
 	Roots       *x509.CertPool      // of Authorities
+	issuer      *x509.Certificate
 }
 
 // Chain is the certificate and what stands between it and an authority.
@@ -51,10 +52,14 @@ func (c *Content) Chain() []*x509.Certificate {
 	return out
 }
 
-// Issuer is the authority that signed the certificate; nil if it is not among Authorities.
-func (c *Content) Issuer() *x509.Certificate {
+// Issuer is the authority that signed the certificate, or the last of its chain; nil if it is not among Authorities.
+func (c *Content) Issuer() *x509.Certificate { return c.issuer }
+
+// findIssuer checks signatures: it is for when the files are read, not for every handshake.
+func (c *Content) findIssuer() *x509.Certificate {
+	chain := c.Chain()
 	for _, a := range c.Authorities {
-		if c.Leaf != nil && c.Chain()[len(c.Chain())-1].CheckSignatureFrom(a) == nil {
+		if chain[len(chain)-1].CheckSignatureFrom(a) == nil {
 			return a
 		}
 	}
@@ -170,6 +175,7 @@ func (c *Content) readPair(p Pair, read func(string) ([]byte, error), note func(
 		return fmt.Errorf("%s and %s: %w", p.Cert, p.Key, err)
 	}
 	c.Certificate, c.Leaf, c.From = pair, pair.Leaf, p
+	c.issuer = c.findIssuer()
 	switch now := time.Now(); {
 	case now.After(c.Leaf.NotAfter):
 		return &ExpiredError{p.Cert, c.Leaf.NotAfter}

@@ -213,3 +213,24 @@ func TestHugeFilesAreRefused(t *testing.T) {
 		t.Errorf("a certificate of 2 MiB: got %v", err)
 	}
 }
+
+// Whoever asks for the issuer asks at every handshake, so it is found when the files are read; it is the one of several
+// authorities that signed.
+func TestTheIssuerIsFoundOnce(t *testing.T) {
+	files, ca := certfile.In(t.TempDir()), newCA(t)
+	must(t, files.Issue(ca, member("n1", time.Hour), nil))
+	foreign := authority.EncodeCertificate(newCA(t).Certificate().Raw)
+	must(t, certfile.Write(files.CA, append(foreign, authority.EncodeCertificate(ca.Certificate().Raw)...)))
+	content, err := certfile.Source{CA: files.CA, Pairs: []certfile.Pair{files.Pair}}.Load()
+	must(t, err)
+	if issuer := content.Issuer(); len(content.Authorities) != 2 || issuer == nil || !issuer.Equal(ca.Certificate()) {
+		t.Errorf("of %d authorities the issuer is %v", len(content.Authorities), issuer)
+	}
+	if n := testing.AllocsPerRun(10, func() { content.Issuer() }); n > 0 {
+		t.Errorf("to ask for the issuer takes %.0f allocations: it is looked for each time", n)
+	}
+	must(t, certfile.Write(files.CA, foreign))
+	if content, err = (certfile.Source{CA: files.CA, Pairs: []certfile.Pair{files.Pair}}).Load(); err != nil || content.Issuer() != nil {
+		t.Errorf("of a foreign authority: %v", err)
+	}
+}
