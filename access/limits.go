@@ -16,7 +16,6 @@ const (
 	MaxGrants    = 64     // of one token
 	MaxTokenName = 255    // bytes
 	MaxTTL       = 10 * 365 * 24 * time.Hour
-	MaxInviteTTL = time.Hour
 	MaxOver      = 1_000 // tokens that one command ends, or touches
 )
 

@@ -114,7 +114,7 @@ func (a *API) createJoinToken(rq *rest.Request) error {
 		return err
 	}
 	if in.TTL == 0 && rest.HasField(rq.Body(), "ttl") {
-		return wire.Invalid("ttl", "ttl is above 0: leave it out for 10m")
+		return wire.Invalid("ttl", "ttl is above 0: leave it out for %v", wire.DefaultJoinTTL)
 	}
 	rq.About(in.ID, "")
 	t, err := a.control.CreateJoinToken(rq.Context(), rq.Principal(), in, rq.IdempotencyKey())

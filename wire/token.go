@@ -42,11 +42,17 @@ type Tokens struct {
 	Next   string  `json:"next,omitempty"`
 }
 
+// How long a join token is good: if nobody says, and at most.
+const (
+	DefaultJoinTTL = 10 * time.Minute
+	MaxJoinTTL     = time.Hour
+)
+
 // NewJoinToken asks for a token with which a coordinator gets its certificate:
 // the body of POST /v1/tokens/join.
 type NewJoinToken struct {
 	ID  string   `json:"id"`            // of the coordinator
-	TTL Duration `json:"ttl,omitempty"` // default 10m, at most 1h
+	TTL Duration `json:"ttl,omitempty"` // 0: DefaultJoinTTL; at most MaxJoinTTL
 }
 
 // JoinToken opens the signing of one certificate, once, and nothing else.

@@ -192,7 +192,7 @@ func (a *app) tokensJoinCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "the --id of the coordinator")
-	cmd.Flags().DurationVar(&ttl, "ttl", 10*time.Minute, "how long it is good")
+	cmd.Flags().DurationVar(&ttl, "ttl", wire.DefaultJoinTTL, "how long it is good")
 	_ = cmd.MarkFlagRequired("id")
 	return cmd
 }

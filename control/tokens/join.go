@@ -26,9 +26,6 @@ type Signer interface {
 	Sign(id string, request []byte) (wire.SignedCertificate, error)
 }
 
-// DefaultJoinTTL is how long a join token is good if nobody says.
-const DefaultJoinTTL = 10 * time.Minute
-
 // CreateJoinToken makes a token by which the coordinator of an id gets one certificate,
 // and tells it, once: only its hash is kept. It names the authority that signs, so that
 // its bearer knows the cluster. With an idempotency key a repeat by the same bearer
@@ -77,9 +74,9 @@ func (k *Tokens) checkJoin(who control.Principal, in wire.NewJoinToken, key stri
 	}
 	switch ttl = time.Duration(in.TTL); {
 	case ttl == 0:
-		ttl = DefaultJoinTTL
-	case ttl < time.Second || ttl > access.MaxInviteTTL:
-		return 0, wire.Invalid("ttl", "ttl is from 1s to %v, not %v", access.MaxInviteTTL, ttl)
+		ttl = wire.DefaultJoinTTL
+	case ttl < time.Second || ttl > wire.MaxJoinTTL:
+		return 0, wire.Invalid("ttl", "ttl is from 1s to %v, not %v", wire.MaxJoinTTL, ttl)
 	}
 	return ttl, nil
 }

@@ -90,7 +90,7 @@ var pages = []page{
 		{"| tokens that are gone and remembered | the last %n |", of("access.KeepGone")},
 		{"| join tokens, used ones included | %n |", of("access.MaxInvites")},
 		{"`busy`: they go %t after they expire", of("access.KeepInvite")},
-		{"| how long a join token lasts | at most %t |", of("access.MaxInviteTTL")},
+		{"| how long a join token lasts | at most %t |", of("wire.MaxJoinTTL")},
 	}},
 	{"docs/limits.md", "## Snapshots", []phrase{
 		{"| a file that is restored; uncompressed | %s; %s (`--restore-bytes`), or a quarter of the memory |", of("fsm.MaxRestoreFile", "fsm.DefaultRestoreBytes")},
