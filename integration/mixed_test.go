@@ -24,7 +24,7 @@ import (
 //
 // This one is the last commit that knows level 1 alone, beside which no level can be
 // raised. The oldest that can be mixed is 296647343ad7: it gave a sign-out the field
-// "final" within level 1, and a coordinator of before ends when it meets that field.
+// "final" within level 1, which a coordinator of before does not take (-older shows both).
 var olderBuild = flag.String("older", "8471f5bf95e4", "the build that today's is mixed with")
 
 // buildOlder builds the coordinator of olderBuild, or skips the test where the history

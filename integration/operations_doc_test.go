@@ -86,7 +86,8 @@ func (h *hosts) shell(name string) *shell {
 	enter := append(entering(h.sandbox, "--mount", "--net"),
 		"nsenter", "--net=/run/netns/"+name, "--", "unshare", "--uts", "--", "bash", "-c", `hostname "$1" && cd "$2" && exec bash`, "bash", name, dir)
 	s := &shell{t: h.t, dir: dir, cmd: exec.Command(enter[0], enter[1:]...)}
-	s.cmd.Env = append(cleanEnv(), "PATH="+bin+":"+filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir)
+	s.cmd.Env = append(cleanEnv(), "PATH="+bin+":"+filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir,
+		"FOLKMOOT_DRAIN=1s") // nobody is served meanwhile
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
