@@ -48,7 +48,7 @@ image: ## bin/folkmoot.tar: the container image, without Docker: make image IMAG
 manifests: ## deploy/k8s rendered, and judged as an API server does
 	go -C deploy/check test -count=1 ./...
 
-chart: ## deploy/helm made anew from deploy/k8s
+chart: ## the alerts of deploy/k8s and deploy/helm made anew from their sources
 	go -C deploy/check run ./cmd/chart
 
 bench: ## beside etcd, in one run: docs/performance.md says what was seen

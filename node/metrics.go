@@ -57,6 +57,7 @@ var (
 	votersDesc     = desc("voters", "Members with a vote, in the newest configuration that is known here.")
 	membersDesc    = desc("members", "All members, in the newest configuration that is known here.")
 	backupDesc     = desc("backup_last_success_timestamp_seconds", "When the newest snapshot in --backup-dir was made; absent while there is none.")
+	intervalDesc   = desc("backup_interval_seconds", "How often a snapshot is made in --backup-dir; absent where none are kept.")
 	lecoDesc       = desc("leco_total", "What the LECO door has seen.", "what")
 	channelDesc    = desc("leco_channel_total", "What LECO's data and log channels have seen.", "channel", "what")
 	nativeDesc     = desc("native_total", "What the doors for native sessions have seen: connections refused, forged senders, connections cut off as slow, dead or broken.", "what")
@@ -87,7 +88,7 @@ var (
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		writesDesc, linksDesc, componentsDesc, localDesc, jobsDesc, partsDesc, jobBytesDesc, jobMaxDesc,
-		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, lecoDesc, channelDesc,
+		indexDesc, leaderDesc, termDesc, changesDesc, readyDesc, toleranceDesc, buildDesc, knownDesc, contactDesc, healthyDesc, votersDesc, membersDesc, backupDesc, intervalDesc, lecoDesc, channelDesc,
 		nativeDesc, nativeNowDesc, slowDesc, snapshotsDesc, inVainDesc, diskFreeDesc, diskSizeDesc, diskLowDesc, diskStateDesc,
 		expiryDesc, reloadDesc, refusedDesc, auditDesc, authDesc, tokensDesc,
 		snapshotDesc, logBytesDesc, logFreeDesc, applyDesc, commitDesc, fsyncDesc,
@@ -120,6 +121,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.authRefusals(c.n.control.Refused())
 	to.gauge(tokensDesc, float64(c.n.machine.View().Access.Len()))
 	to.log(c.n.raft, own.LastSnapshotMade)
+	if c.n.cfg.BackupDir != "" {
+		to.gauge(intervalDesc, c.n.cfg.BackupInterval.Seconds())
+	}
 	if at := c.n.backups.last.Load(); at != 0 {
 		to.gauge(backupDesc, float64(at))
 	}

@@ -42,7 +42,7 @@ func Chart(root, scratch, version string) (map[string]string, error) {
 			files[o.file()] = when(".Values.backup.enabled", o.template())
 		case "NetworkPolicy":
 			files[o.file()] = when(".Values.networkPolicy", o.template())
-		case "PodMonitor":
+		case "PodMonitor", "PrometheusRule":
 			files[o.file()] = when(".Values.monitoring", o.template())
 		default:
 			files[o.file()] = made + o.template()
@@ -130,7 +130,11 @@ func (o Object) template() string {
 	case "PersistentVolumeClaim":
 		templateClaim(o.at("spec"), &e, ".Values.backup.storage")
 	}
-	return e.put(string(o.YAML()))
+	text := string(o.YAML())
+	if o.Kind == "PrometheusRule" { // whose annotations are templates of Prometheus'
+		return strings.ReplaceAll(text, "{{", `{{ "{{" }}`)
+	}
+	return e.put(text)
 }
 
 func (o Object) templateSet(e *expressions) {

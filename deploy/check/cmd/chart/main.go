@@ -1,4 +1,5 @@
-// Command chart writes the Helm chart anew from deploy/k8s; make chart runs it.
+// Command chart writes anew what is made of other files: the alerts of the component
+// monitoring from deploy/prometheus, and the Helm chart from deploy/k8s. make chart runs it.
 package main
 
 import (
@@ -19,6 +20,13 @@ func main() {
 func run() error {
 	version, err := check.ProgramVersion("../..")
 	if err != nil {
+		return err
+	}
+	rules, err := check.PrometheusRule("../prometheus/rules.yaml")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile("../k8s/components/monitoring/rules.yaml", rules, 0o644); err != nil {
 		return err
 	}
 	scratch, err := os.MkdirTemp("", "folkmoot-chart-")
