@@ -18,13 +18,13 @@ func (c *Client) Snapshot(ctx context.Context) (io.ReadCloser, Meta, error) {
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	return snapshotBody{s}, s.meta, nil
+	return fileBody{s}, s.meta, nil
 }
 
-// snapshotBody is a stream as an io.ReadCloser.
-type snapshotBody struct{ *stream }
+// fileBody is a stream that is one file.
+type fileBody struct{ *stream }
 
-func (s snapshotBody) Close() error {
+func (s fileBody) Close() error {
 	s.stream.Close()
 	return nil
 }

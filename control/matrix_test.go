@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -160,6 +161,9 @@ var matrix = map[string]want{
 	"Audit": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		_, err := n.Audit(t.Context(), who, 0, 1)
 		return err
+	}},
+	"Debug": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
+		return n.Debug(t.Context(), who, 0, func() (io.Writer, error) { return nil, errors.New("nobody reads") })
 	}},
 	"AuditAnchors": {"admin", "", false, func(t *testing.T, n *testNode, who control.Principal) error {
 		return ignore2(n.AuditAnchors(t.Context(), who, control.Read{}, ""))

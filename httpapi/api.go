@@ -36,6 +36,7 @@ func New(cfg Config) (*API, error) {
 	a.jobRoutes()
 	a.statusRoutes()
 	a.auditRoutes()
+	a.debugRoutes()
 	a.eventRoutes()
 	a.sessionRoutes()
 	a.tokenRoutes()

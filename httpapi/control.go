@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/folkmoot/folkmoot/control"
 	"github.com/folkmoot/folkmoot/control/directory"
@@ -82,6 +83,7 @@ type UseCases interface {
 	Status(ctx context.Context, who control.Principal) (wire.Status, error)
 	Audit(ctx context.Context, who control.Principal, after uint64, limit int) (wire.Audit, error)
 	AuditAnchors(ctx context.Context, who control.Principal, r control.Read, coordinator string) (wire.AuditAnchors, control.Fresh, error)
+	Debug(ctx context.Context, who control.Principal, cpu time.Duration, start func() (io.Writer, error)) error
 	Digest(ctx context.Context, who control.Principal, r control.Read) (wire.Digest, control.Fresh, error)
 	Level(ctx context.Context, who control.Principal, r control.Read) (wire.Level, control.Fresh, error)
 	RaiseLevel(ctx context.Context, who control.Principal, in wire.RaiseLevel) (wire.RaisedLevel, error)

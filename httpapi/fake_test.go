@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -48,6 +49,8 @@ type fake struct {
 	filtered bool  // the caller does not see all
 	sign     func(wire.SignIn) error
 	snapshot snapshots.Write
+
+	debugBreaks error // what comes of Debug once it has written
 }
 
 func newFake() *fake {
@@ -694,6 +697,23 @@ func (f *fake) Audit(_ context.Context, who control.Principal, after uint64, lim
 		out.Lines = append(out.Lines, fmt.Appendf(nil, `{"prev":"%064d","seq":%d,"at":"2026-11-30T01:02:03.004Z","coordinator":"n1","who":{},"what":"x","outcome":"done"}`, seq-1, seq))
 	}
 	return out, nil
+}
+
+// Debug writes the text of what was asked for.
+func (f *fake) Debug(_ context.Context, who control.Principal, cpu time.Duration, start func() (io.Writer, error)) error {
+	f.mu.Lock()
+	f.lastWho = who
+	refusal, broken := f.refusal, f.debugBreaks
+	f.mu.Unlock()
+	if refusal != nil {
+		return refusal
+	}
+	w, err := start()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "a bundle with %v of the processor", cpu)
+	return errors.Join(err, broken)
 }
 
 func (f *fake) AuditAnchors(_ context.Context, who control.Principal, r control.Read, coordinator string) (wire.AuditAnchors, control.Fresh, error) {

@@ -115,6 +115,11 @@ type Config struct {
 	// LogLevel is that of Logger, for LECO's set_log_level; nil: it is fixed.
 	LogLevel *slog.LevelVar
 	Version  string // of this build
+	// Settings are those that the process was started with, and RecentLog returns the last
+	// lines that Logger has written: both for whoever may ask for all that there is to find a
+	// fault. No secret may be in them. Nil: not known.
+	Settings  []Setting
+	RecentLog func() []byte
 	// Fatal ends the process after a storage error, or when a newer process runs
 	// as this coordinator; default logs and exits with FatalStatus. It must not
 	// return normally in production.

@@ -242,7 +242,7 @@ func (o *opener) openControl(context.Context) (err error) {
 	o.control, err = usecases.New(usecases.Config{
 		Authenticator: o.authenticator,
 		Machine:       o.machine, Replica: o.raft, Proposer: o.proposer, Mail: home.MailOf(o.router), Peers: o.port, Self: o.self(),
-		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe, Signer: &o.certs,
+		DataDir: o.cfg.DataDir, Logger: o.log, Describe: o.describe, Debug: o.writeDebug, Signer: &o.certs,
 		Trail: o.controlTrail(), GrowthRefused: o.growthRefused, Bounds: control.Bounds{JobResultBytes: o.cfg.JobResultBytes, ResultBytes: o.cfg.ResultBytes, RestoreBytes: restoreBytes(o.cfg.RestoreBytes, memoryLimit())},
 	})
 	if err != nil {

@@ -187,6 +187,9 @@ func auditDir(setting, dataDir string) string {
 	return setting
 }
 
+// recentLogBytes is how much of the log is kept in memory for raftctl debug.
+const recentLogBytes = 512 << 10
+
 // config loads the settings and returns the node's configuration. It logs a
 // warning of each variable of environ that nobody uses.
 func (s *serveSettings) config(environ []string) (node.Config, error) {
@@ -200,8 +203,13 @@ func (s *serveSettings) config(environ []string) (node.Config, error) {
 	c.AuditDir = auditDir(c.AuditDir, c.DataDir)
 	c.Version = version.Short()
 	var err error
-	if c.Logger, c.LogLevel, err = s.log.Open(os.Stderr); err != nil {
+	recent := settings.NewRecentLog(recentLogBytes)
+	if c.Logger, c.LogLevel, err = s.log.Open(os.Stderr, recent); err != nil {
 		return node.Config{}, err
+	}
+	c.RecentLog = recent.Lines
+	for _, r := range s.Rows() {
+		c.Settings = append(c.Settings, node.Setting(r))
 	}
 	for _, variable := range s.Unknown(environ, clientEnv) {
 		c.Logger.Warn(variable + " is set but no setting has that name")

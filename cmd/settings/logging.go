@@ -22,8 +22,9 @@ func (l *Logging) Declare(f *pflag.FlagSet, level string) {
 	f.StringVar(&l.Level, "log-level", level, "debug, info, warn or error")
 }
 
-// Open returns a logger on w and its level, which may be changed.
-func (l Logging) Open(w io.Writer) (*slog.Logger, *slog.LevelVar, error) {
+// Open returns a logger on w and its level, which may be changed. What it writes goes to
+// copies as well.
+func (l Logging) Open(w io.Writer, copies ...io.Writer) (*slog.Logger, *slog.LevelVar, error) {
 	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
 		return nil, nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", l.Level)
@@ -35,6 +36,7 @@ func (l Logging) Open(w io.Writer) (*slog.Logger, *slog.LevelVar, error) {
 			format = "text"
 		}
 	}
+	w = io.MultiWriter(append([]io.Writer{w}, copies...)...)
 	opts := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "text":

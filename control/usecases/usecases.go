@@ -44,6 +44,7 @@ type Config struct {
 	Random        io.Reader              // default crypto/rand
 	Logger        *slog.Logger           // default: discard
 	Describe      func(*wire.Status)     // see cluster.New
+	Debug         cluster.WriteDebug     // see cluster.New
 	Signer        tokens.Signer          // see tokens.New
 }
 
@@ -84,7 +85,7 @@ func New(cfg Config) (*UseCases, error) {
 	}
 	d, w := directory.New(core, h), work.New(core, h)
 	return &UseCases{
-		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe), Coordinator: methods.New(core, h, d, w),
+		Core: core, Home: h, Directory: d, Work: w, Cluster: cluster.New(core, h, cfg.Describe, cfg.Debug), Coordinator: methods.New(core, h, d, w),
 		Tokens: tokens.New(core, cfg.Signer), Snapshots: snapshots.New(core, cfg.DataDir),
 	}, nil
 }
