@@ -11,12 +11,12 @@ import (
 // next one: whoever proposes a command asks its Validate first, and what is in
 // the log is carried out whatever they are.
 const (
-	MaxTokens    = 10_000 // in the state; CheckRoom
-	MaxInvites   = 1_000  // join tokens in the state, used ones too; CheckInviteRoom
-	MaxGrants    = 64     // of one token
-	MaxTokenName = 255    // bytes
-	MaxTTL       = 10 * 365 * 24 * time.Hour
-	MaxOver      = 1_000 // tokens that one command ends, or touches
+	MaxTokens     = 10_000 // in the state; CheckRoom
+	MaxJoinTokens = 1_000  // join tokens in the state, used ones too; CheckJoinTokenRoom
+	MaxGrants     = 64     // of one token
+	MaxTokenName  = 255    // bytes
+	MaxTTL        = 10 * 365 * 24 * time.Hour
+	MaxOver       = 1_000 // tokens that one command ends, or touches
 )
 
 // CheckRoom refuses a further token where there are as many as may be. The error
@@ -28,13 +28,13 @@ func (t *Table) CheckRoom() error {
 	return wire.Refuse(wire.CodeBusy, "there are %d tokens already, and no more than %d may be: revoke those that nobody uses", t.Len(), MaxTokens)
 }
 
-// CheckInviteRoom refuses a further join token where there are as many as may be.
+// CheckJoinTokenRoom refuses a further join token where there are as many as may be.
 // The error is a *wire.Error of code busy.
-func (t *Table) CheckInviteRoom() error {
-	if t.Invited() < MaxInvites {
+func (t *Table) CheckJoinTokenRoom() error {
+	if t.LenJoinTokens() < MaxJoinTokens {
 		return nil
 	}
-	return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go %v after they expire", t.Invited(), MaxInvites, KeepInvite)
+	return wire.Refuse(wire.CodeBusy, "there are %d join tokens already, and no more than %d may be: they go %v after they expire", t.LenJoinTokens(), MaxJoinTokens, KeepJoinToken)
 }
 
 // Validate says which field of a token no door of this binary lets through. The
@@ -66,7 +66,7 @@ func (c Create) Validate() error {
 
 // Validate says which field of a join token no door of this binary lets through.
 // The error is a *wire.Error of code invalid.
-func (c Invite) Validate() error {
+func (c CreateJoinToken) Validate() error {
 	if err := checkHash(c.Hash); err != nil {
 		return err
 	}

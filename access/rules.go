@@ -20,7 +20,7 @@ func (c *Create) checkRules() error {
 }
 
 // checkRules refuses a join token of which no row can be made.
-func (c *Invite) checkRules() error {
+func (c *CreateJoinToken) checkRules() error {
 	switch {
 	case c.Hash == "":
 		return wire.Invalid("hash", "hash is empty")

@@ -11,14 +11,14 @@ const (
 	rowToken = "access.token"
 	rowGone  = "access.gone"
 
-	TableInvitations = "access.invite"
+	TableJoinTokens = "access.join_token"
 )
 
 // Rows yields every row with the name of its table, in the order a snapshot has
 // them. A row is good only until the next one.
 func (t *Table) Rows() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		_ = each(rowToken, t.Tokens(), yield) && each(rowGone, t.view().gone.all(), yield) && each(TableInvitations, t.Invitations(), yield)
+		_ = each(rowToken, t.Tokens(), yield) && each(rowGone, t.view().gone.all(), yield) && each(TableJoinTokens, t.JoinTokens(), yield)
 	}
 }
 
@@ -41,8 +41,8 @@ func (t *Table) Load(name string, decode func(any) error) (known bool, err error
 		return true, t.loadToken(decode)
 	case rowGone:
 		return true, t.writable().gone.load(decode)
-	case TableInvitations:
-		return true, t.loadInvite(decode)
+	case TableJoinTokens:
+		return true, t.loadJoinToken(decode)
 	}
 	return false, nil
 }
@@ -61,15 +61,15 @@ func (t *Table) loadToken(decode func(any) error) error {
 	return nil
 }
 
-func (t *Table) loadInvite(decode func(any) error) error {
-	row := new(Invitation)
+func (t *Table) loadJoinToken(decode func(any) error) error {
+	row := new(JoinToken)
 	if err := decode(row); err != nil {
 		return err
 	}
-	if _, twice := t.view().invites.Get(row.Hash); twice || row.Hash == "" || row.Expires.IsZero() {
+	if _, twice := t.view().joinTokens.Get(row.Hash); twice || row.Hash == "" || row.Expires.IsZero() {
 		return fmt.Errorf("a join token for %q is there twice, or has no secret or no end", row.ID)
 	}
-	t.writable().putInvite(row)
+	t.writable().putJoinToken(row)
 	return nil
 }
 
@@ -82,7 +82,7 @@ func (t *Table) Verify() error {
 }
 
 func (r *rows) verify() (err error) {
-	ends := r.invites.Len()
+	ends := r.joinTokens.Len()
 	r.tokens.Scan(func(id string, row *Token) bool {
 		by, ok := r.hashes.Get(row.Hash)
 		e, listed := r.expiring.Get(row.place())
@@ -99,8 +99,8 @@ func (r *rows) verify() (err error) {
 		}
 		return err == nil
 	})
-	r.invites.Scan(func(hash string, row *Invitation) bool {
-		if e, ok := r.expiring.Get(row.place()); err == nil && (!ok || e.invite != row || row.Hash != hash) {
+	r.joinTokens.Scan(func(hash string, row *JoinToken) bool {
+		if e, ok := r.expiring.Get(row.place()); err == nil && (!ok || e.joinToken != row || row.Hash != hash) {
 			err = fmt.Errorf("the join token for %s is not among those that end", row.ID)
 		}
 		return err == nil

@@ -26,9 +26,9 @@ type Table struct {
 // rows is all there is, copied as one before its first change: tokens change
 // seldom.
 type rows struct {
-	tokens  btree.Map[string, *Token] // by id
-	hashes  btree.Map[string, *Token]
-	invites btree.Map[string, *Invitation] // by hash
+	tokens     btree.Map[string, *Token] // by id
+	hashes     btree.Map[string, *Token]
+	joinTokens btree.Map[string, *JoinToken] // by hash
 	// expiring are what has an end, in its order.
 	expiring btree.Map[string, expiring]
 	gone     tombstones
@@ -36,8 +36,8 @@ type rows struct {
 
 // expiring is one of the two.
 type expiring struct {
-	token  *Token
-	invite *Invitation
+	token     *Token
+	joinToken *JoinToken
 }
 
 var noRows rows // read only
@@ -74,7 +74,7 @@ func (t *Table) writable() *rows {
 			r = new(rows)
 		}
 		t.rows = &rows{
-			tokens: *r.tokens.Copy(), hashes: *r.hashes.Copy(), invites: *r.invites.Copy(), expiring: *r.expiring.Copy(), gone: r.gone.copy(),
+			tokens: *r.tokens.Copy(), hashes: *r.hashes.Copy(), joinTokens: *r.joinTokens.Copy(), expiring: *r.expiring.Copy(), gone: r.gone.copy(),
 		}
 		t.owns = true
 	}
@@ -86,15 +86,15 @@ func place(expires time.Time, kind, key string) string {
 	return fmt.Sprintf("%020d.%09d%s%s", expires.Unix()+1<<62, expires.Nanosecond(), kind, key)
 }
 
-func (k *Token) place() string      { return place(k.Expires, "t", k.ID) }
-func (v *Invitation) place() string { return place(v.kept(), "j", v.Hash) }
+func (k *Token) place() string     { return place(k.Expires, "t", k.ID) }
+func (v *JoinToken) place() string { return place(v.kept(), "j", v.Hash) }
 
-// KeepInvite is for how long a join token is remembered when its time is over: what would
+// KeepJoinToken is for how long a join token is remembered when its time is over: what would
 // make it a second time, a repeat by the same Idempotency-Key in the hour in which it was
 // asked for, finds it.
-const KeepInvite = 3 * time.Hour
+const KeepJoinToken = 3 * time.Hour
 
-func (v *Invitation) kept() time.Time { return v.Expires.Add(KeepInvite) }
+func (v *JoinToken) kept() time.Time { return v.Expires.Add(KeepJoinToken) }
 
 func (r *rows) putToken(row *Token) {
 	r.tokens.Set(row.ID, row)
@@ -110,19 +110,19 @@ func (r *rows) removeToken(row *Token) {
 	r.expiring.Delete(row.place())
 }
 
-func (r *rows) putInvite(row *Invitation) {
-	r.invites.Set(row.Hash, row)
-	r.expiring.Set(row.place(), expiring{invite: row})
+func (r *rows) putJoinToken(row *JoinToken) {
+	r.joinTokens.Set(row.Hash, row)
+	r.expiring.Set(row.place(), expiring{joinToken: row})
 }
 
-func (r *rows) removeInvite(row *Invitation) {
-	r.invites.Delete(row.Hash)
+func (r *rows) removeJoinToken(row *JoinToken) {
+	r.joinTokens.Delete(row.Hash)
 	r.expiring.Delete(row.place())
 }
 
-// Len is the number of tokens, and Invited that of join tokens, used ones too.
-func (t *Table) Len() int     { return t.view().tokens.Len() }
-func (t *Table) Invited() int { return t.view().invites.Len() }
+// Len is the number of tokens, and LenJoinTokens that of join tokens, used ones too.
+func (t *Table) Len() int           { return t.view().tokens.Len() }
+func (t *Table) LenJoinTokens() int { return t.view().joinTokens.Len() }
 
 // Required reports whether tokens are asked for: there is one, or there was one, so
 // that nobody comes in because the last one has expired.
@@ -146,9 +146,9 @@ func (t *Table) GoneByHash(hash string) (Gone, bool) {
 	return deref(t.view().gone.order.Get(at))
 }
 
-// Invitation returns the join token of the hex SHA-256 of a secret.
-func (t *Table) Invitation(hash string) (Invitation, bool) {
-	return deref(t.view().invites.Get(hash))
+// JoinToken returns the join token of the hex SHA-256 of a secret.
+func (t *Table) JoinToken(hash string) (JoinToken, bool) {
+	return deref(t.view().joinTokens.Get(hash))
 }
 
 // Tokens yields all tokens by id.
@@ -161,10 +161,10 @@ func (t *Table) TokensAfter(id string) iter.Seq[Token] {
 	}
 }
 
-// Invitations yields all join tokens by hash.
-func (t *Table) Invitations() iter.Seq[Invitation] {
-	return func(yield func(Invitation) bool) {
-		t.view().invites.Scan(func(_ string, row *Invitation) bool { return yield(*row) })
+// JoinTokens yields all join tokens by hash.
+func (t *Table) JoinTokens() iter.Seq[JoinToken] {
+	return func(yield func(JoinToken) bool) {
+		t.view().joinTokens.Scan(func(_ string, row *JoinToken) bool { return yield(*row) })
 	}
 }
 
@@ -179,8 +179,8 @@ func (t *Table) Expired(now time.Time, limit int) (c Expire, any bool) {
 			return false
 		case e.token != nil && !e.token.Expires.After(now):
 			c.Tokens = append(c.Tokens, e.token.ID)
-		case e.invite != nil && !e.invite.kept().After(now):
-			c.Invites = append(c.Invites, e.invite.Hash)
+		case e.joinToken != nil && !e.joinToken.kept().After(now):
+			c.JoinTokens = append(c.JoinTokens, e.joinToken.Hash)
 		default:
 			return false
 		}

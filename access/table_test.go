@@ -166,11 +166,11 @@ func TestExpiry(t *testing.T) {
 	do(h, (*access.Table).Create, create(1, t0.Add(3*time.Hour)))
 	do(h, (*access.Table).Create, create(2, t0.Add(time.Hour).In(time.FixedZone("", 7200))))
 	do(h, (*access.Table).Create, create(3, time.Time{}))
-	do(h, (*access.Table).Invite, access.Invite{Hash: hash(9), ID: "n4", Expires: t0.Add(2*time.Hour - access.KeepInvite)}) // it is remembered
+	do(h, (*access.Table).CreateJoinToken, access.CreateJoinToken{Hash: hash(9), ID: "n4", Expires: t0.Add(2*time.Hour - access.KeepJoinToken)}) // it is remembered
 	if c, any := h.table.Expired(t0.Add(time.Hour-1), 9); any {
 		t.Errorf("too early: %+v", c)
 	}
-	if c, _ := h.table.Expired(t0.Add(9*time.Hour), 2); !cmp.Equal(c, access.Expire{Tokens: []string{"t_0002"}, Invites: []string{hash(9)}}) {
+	if c, _ := h.table.Expired(t0.Add(9*time.Hour), 2); !cmp.Equal(c, access.Expire{Tokens: []string{"t_0002"}, JoinTokens: []string{hash(9)}}) {
 		t.Errorf("the first two are %+v", c)
 	}
 	c, _ := h.table.Expired(t0.Add(9*time.Hour), 9)
@@ -179,8 +179,8 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("ended %q", ended)
 	}
 	h.wantEvents("expired t_0002", "expired t_0001")
-	if gone, ok := h.table.Gone("t_0001"); !ok || gone.Text() != "token t_0001 has expired" || h.table.Len() != 1 || h.table.Invited() != 0 {
-		t.Errorf("gone: %+v; %d tokens and %d join tokens are left", gone, h.table.Len(), h.table.Invited())
+	if gone, ok := h.table.Gone("t_0001"); !ok || gone.Text() != "token t_0001 has expired" || h.table.Len() != 1 || h.table.LenJoinTokens() != 0 {
+		t.Errorf("gone: %+v; %d tokens and %d join tokens are left", gone, h.table.Len(), h.table.LenJoinTokens())
 	}
 	do(h, (*access.Table).Expire, c)
 	h.wantEvents()
@@ -198,23 +198,23 @@ func TestTouchGoesForwardByTheHour(t *testing.T) {
 }
 
 // A join token is for one coordinator and one use, which may be told twice.
-func TestInvitations(t *testing.T) {
+func TestJoinTokens(t *testing.T) {
 	h := &fixture{T: t, table: new(access.Table)}
-	c := access.Invite{Hash: hash(1), ID: "n4", Expires: t0.Add(time.Minute), CreatedBy: "t_0"}
-	do(h, (*access.Table).Invite, c)
-	do(h, (*access.Table).Invite, c)
+	c := access.CreateJoinToken{Hash: hash(1), ID: "n4", Expires: t0.Add(time.Minute), CreatedBy: "t_0"}
+	do(h, (*access.Table).CreateJoinToken, c)
+	do(h, (*access.Table).CreateJoinToken, c)
 	c.ID = "n5"
-	refused(h, wire.CodeConflict, (*access.Table).Invite, c)
-	for _, wrong := range []access.UseInvite{{hash(2), "n4", "u1"}, {hash(1), "n5", "u1"}} {
-		refused(h, wire.CodeUnauthorized, (*access.Table).UseInvite, wrong)
+	refused(h, wire.CodeConflict, (*access.Table).CreateJoinToken, c)
+	for _, wrong := range []access.UseJoinToken{{hash(2), "n4", "u1"}, {hash(1), "n5", "u1"}} {
+		refused(h, wire.CodeUnauthorized, (*access.Table).UseJoinToken, wrong)
 	}
 	for range 2 {
-		if row := do(h, (*access.Table).UseInvite, access.UseInvite{Hash: hash(1), ID: "n4", Use: "u1"}); row.ID != "n4" {
+		if row := do(h, (*access.Table).UseJoinToken, access.UseJoinToken{Hash: hash(1), ID: "n4", Use: "u1"}); row.ID != "n4" {
 			t.Errorf("used: %+v", row)
 		}
 	}
-	refused(h, wire.CodeUnauthorized, (*access.Table).UseInvite, access.UseInvite{Hash: hash(1), ID: "n4", Use: "u2"})
-	refused(h, wire.CodeInvalid, (*access.Table).UseInvite, access.UseInvite{Hash: hash(1), ID: "n4"})
+	refused(h, wire.CodeUnauthorized, (*access.Table).UseJoinToken, access.UseJoinToken{Hash: hash(1), ID: "n4", Use: "u2"})
+	refused(h, wire.CodeInvalid, (*access.Table).UseJoinToken, access.UseJoinToken{Hash: hash(1), ID: "n4"})
 }
 
 // So many of those that are gone are remembered, the last ones.
@@ -260,9 +260,9 @@ func TestWhatIsNoToken(t *testing.T) {
 			t.Errorf("a bad %s: %v", what, err)
 		}
 	}
-	refused(h, wire.CodeInvalid, (*access.Table).Invite, access.Invite{Hash: hash(1), ID: "n4/1", Expires: t0})
-	refused(h, wire.CodeInvalid, (*access.Table).Invite, access.Invite{Hash: hash(1), Expires: t0})
-	refused(h, wire.CodeInvalid, (*access.Table).Invite, access.Invite{Hash: hash(1), ID: "n4"})
+	refused(h, wire.CodeInvalid, (*access.Table).CreateJoinToken, access.CreateJoinToken{Hash: hash(1), ID: "n4/1", Expires: t0})
+	refused(h, wire.CodeInvalid, (*access.Table).CreateJoinToken, access.CreateJoinToken{Hash: hash(1), Expires: t0})
+	refused(h, wire.CodeInvalid, (*access.Table).CreateJoinToken, access.CreateJoinToken{Hash: hash(1), ID: "n4"})
 }
 
 // A copy goes its own way, and the one it was copied from stays.

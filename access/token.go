@@ -9,12 +9,12 @@ import (
 
 // Kinds of the commands, as the log knows them. Kinds are for ever.
 const (
-	KindCreate    = "access.create"
-	KindRevoke    = "access.revoke"
-	KindExpire    = "access.expire"
-	KindTouch     = "access.touch"
-	KindInvite    = "access.invite"
-	KindUseInvite = "access.use_invite"
+	KindCreate          = "access.create"
+	KindRevoke          = "access.revoke"
+	KindExpire          = "access.expire"
+	KindTouch           = "access.touch"
+	KindCreateJoinToken = "access.create_join_token"
+	KindUseJoinToken    = "access.use_join_token"
 )
 
 // IDPrefix begins the id of every token in the state.
@@ -107,10 +107,10 @@ func (t *Table) Revoke(c Revoke, at time.Time) (Gone, error) {
 	return Gone{}, wire.Refuse(wire.CodeNotFound, "there is no token %s", c.ID)
 }
 
-// Expire ends tokens and invitations whose time is over by the leader's clock.
+// Expire ends tokens and join tokens whose time is over by the leader's clock.
 type Expire struct {
-	Tokens  []string `json:"tokens,omitempty"`
-	Invites []string `json:"invites,omitempty"` // hashes
+	Tokens     []string `json:"tokens,omitempty"`
+	JoinTokens []string `json:"join_tokens,omitempty"` // hashes
 }
 
 // Expire returns the ids of the tokens that it ended, in the order asked. What is
@@ -123,9 +123,9 @@ func (t *Table) Expire(c Expire, at time.Time) ([]string, error) {
 			ended = append(ended, id)
 		}
 	}
-	for _, hash := range c.Invites {
-		if row, ok := t.view().invites.Get(hash); ok {
-			t.writable().removeInvite(row)
+	for _, hash := range c.JoinTokens {
+		if row, ok := t.view().joinTokens.Get(hash); ok {
+			t.writable().removeJoinToken(row)
 		}
 	}
 	return ended, nil

@@ -186,7 +186,7 @@ func TestJoinTokensAmongOthers(t *testing.T) {
 		if again.Token != made.Token {
 			t.Error("a repeat over the turn of the hour is another token")
 		}
-		if row, ok := n1.State().Access.Invitation(control.HashToken(made.Token)); !ok || row.CreatedBy != "t_root" {
+		if row, ok := n1.State().Access.JoinToken(control.HashToken(made.Token)); !ok || row.CreatedBy != "t_root" {
 			t.Errorf("its row: %+v, %v", row, ok)
 		}
 		_, err = n1.CreateJoinToken(t.Context(), n1.bearer(t, "root"), wire.NewJoinToken{ID: "n5"}, "another-key-of-16")
@@ -355,8 +355,8 @@ func TestJoinTokenTroubles(t *testing.T) {
 		}
 
 		// There is an end to how many are kept.
-		for i := n1.State().Access.Invited(); i < access.MaxInvites; i++ {
-			w.apply(access.KindInvite, access.Invite{Hash: control.HashToken(string(rune(i))), ID: "n5", Expires: time.Now().Add(time.Hour)})
+		for i := n1.State().Access.LenJoinTokens(); i < access.MaxJoinTokens; i++ {
+			w.apply(access.KindCreateJoinToken, access.CreateJoinToken{Hash: control.HashToken(string(rune(i))), ID: "n5", Expires: time.Now().Add(time.Hour)})
 		}
 		_, err = n1.CreateJoinToken(t.Context(), open, wire.NewJoinToken{ID: "n4"}, "")
 		refused(t, err, wire.CodeBusy, "join tokens")

@@ -42,13 +42,13 @@ func (c *Core) AuthenticateJoin(ctx context.Context, from Credentials) (Principa
 
 // JoinToken returns the row of a join token that is good now. Errors: those of
 // AuthenticateJoin.
-func (c *Core) JoinToken(ctx context.Context, token string) (access.Invitation, error) {
+func (c *Core) JoinToken(ctx context.Context, token string) (access.JoinToken, error) {
 	if _, err := wire.ParseJoinToken(token); err != nil {
-		return access.Invitation{}, wire.Refuse(wire.CodeUnauthorized, "%v", err)
+		return access.JoinToken{}, wire.Refuse(wire.CodeUnauthorized, "%v", err)
 	}
 	hash := HashToken(token)
-	return Certain(ctx, c, func(view *fsm.State) (access.Invitation, error) {
-		row, ok := view.Access.Invitation(hash)
+	return Certain(ctx, c, func(view *fsm.State) (access.JoinToken, error) {
+		row, ok := view.Access.JoinToken(hash)
 		switch {
 		case !ok:
 			return row, wire.Refuse(wire.CodeUnauthorized, "the join token is not known here, or has expired: have another made (raftctl tokens join)")

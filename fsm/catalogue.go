@@ -35,12 +35,12 @@ var catalogue = map[string]command{
 	KindCommitRestore: handler(restoreLevel, (*txn).commitRestore),
 	KindDropRestore:   handler(restoreLevel, (*txn).dropRestore),
 
-	access.KindCreate:    tableHandler(2, (*txn).access, (*access.Table).Create),
-	access.KindRevoke:    tableHandler(2, (*txn).access, (*access.Table).Revoke),
-	access.KindExpire:    tableHandler(2, (*txn).access, (*access.Table).Expire),
-	access.KindTouch:     tableHandler(2, (*txn).access, (*access.Table).Touch),
-	access.KindInvite:    tableHandler(2, (*txn).access, (*access.Table).Invite),
-	access.KindUseInvite: tableHandler(2, (*txn).access, (*access.Table).UseInvite),
+	access.KindCreate:          tableHandler(2, (*txn).access, (*access.Table).Create),
+	access.KindRevoke:          tableHandler(2, (*txn).access, (*access.Table).Revoke),
+	access.KindExpire:          tableHandler(2, (*txn).access, (*access.Table).Expire),
+	access.KindTouch:           tableHandler(2, (*txn).access, (*access.Table).Touch),
+	access.KindCreateJoinToken: tableHandler(2, (*txn).access, (*access.Table).CreateJoinToken),
+	access.KindUseJoinToken:    tableHandler(2, (*txn).access, (*access.Table).UseJoinToken),
 
 	registry.KindAnnounce: handler(1, (*txn).announce),
 	registry.KindForget:   tableHandler(1, (*txn).registry, (*registry.Table).Forget),

@@ -54,7 +54,7 @@ const (
 // command of one does to others it does to those further down. A new one is a
 // field of State, a place, and a line here.
 var domains = [domainCount]domain{
-	accessDomain:   domainOf(func(s *State) **access.Table { return &s.Access }, accessEvent, access.TableInvitations),
+	accessDomain:   domainOf(func(s *State) **access.Table { return &s.Access }, accessEvent, access.TableJoinTokens),
 	registryDomain: domainOf(func(s *State) **registry.Table { return &s.Registry }, registryEvent, registry.TableCoordinators),
 	clusterDomain: {
 		table: func(s *State) table { return clusterRows{s} }, next: func(*State) {}, takeEvents: func(*txn) {},

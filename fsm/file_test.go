@@ -79,16 +79,16 @@ func TestAFileHasTheWholeState(t *testing.T) {
 	}
 }
 
-// Who is a member, who voted and who is invited belongs to one group of coordinators.
+// Who is a member, who voted and who may join belongs to one group of coordinators.
 func TestAFileHasNothingOfTheGroup(t *testing.T) {
 	m := fsm.New()
 	apply(t, m, fsm.KindFound, fsm.Found{Cluster: "c1", Level: 2})
 	apply(t, m, registry.KindAnnounce, newest("n1"))
 	apply(t, m, fsm.KindGroup, fsm.Group{Term: 4, Leader: "n1", ServerID: "n1/1", Servers: []fsm.Server{{ID: "n1", ServerID: "n1/1", Suffrage: "voter"}}})
-	apply(t, m, access.KindInvite, access.Invite{Hash: "h", ID: "n4", Expires: t0})
+	apply(t, m, access.KindCreateJoinToken, access.CreateJoinToken{Hash: "h", ID: "n4", Expires: t0})
 	apply(t, m, registry.KindSignIn, signIn("laser", "s1"))
 	for _, line := range linesOf(t, fileOf(t, m.View())) {
-		for _, table := range []string{"registry.coordinator", "fsm.group", "fsm.autopilot", "access.invite"} {
+		for _, table := range []string{"registry.coordinator", "fsm.group", "fsm.autopilot", "access.join_token"} {
 			if strings.Contains(line, table) {
 				t.Errorf("the file has %s", line)
 			}

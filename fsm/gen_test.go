@@ -187,15 +187,15 @@ func (s *randomLog) accessBody(kind string) any {
 	case access.KindExpire:
 		c, _ := s.machine.View().Access.Expired(s.clock(), 2)
 		if s.often(20) {
-			c.Tokens, c.Invites = append(c.Tokens, id), append(c.Invites, hash)
+			c.Tokens, c.JoinTokens = append(c.Tokens, id), append(c.JoinTokens, hash)
 		}
 		return c
 	case access.KindTouch:
 		return access.Touch{Used: []access.Use{{Token: id, At: s.clock().Add(time.Duration(s.r.IntN(9)) * time.Hour)}, {Token: s.token(), At: s.clock()}}}
-	case access.KindInvite:
-		return access.Invite{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Expires: s.clock(), CreatedBy: "t_1"}
-	case access.KindUseInvite:
-		return access.UseInvite{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Use: s.one("u1", "u2", "")}
+	case access.KindCreateJoinToken:
+		return access.CreateJoinToken{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Expires: s.clock(), CreatedBy: "t_1"}
+	case access.KindUseJoinToken:
+		return access.UseJoinToken{Hash: hash, ID: fmt.Sprint("n", s.r.IntN(2)), Use: s.one("u1", "u2", "")}
 	}
 	s.t.Fatalf("no random command of kind %s", kind)
 	return nil

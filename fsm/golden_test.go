@@ -90,7 +90,7 @@ func examples() map[string][]command {
 			ID: "t_1", Hash: hash, Name: "ann", CreatedBy: "t_0", Expires: t0.Add(time.Hour),
 			Grants: access.Grants{{Right: access.JobsWrite, Namespace: "lab1"}, {Right: access.ClusterRead}},
 		}}
-		invite = command{access.KindInvite, access.Invite{Hash: hash, ID: "n4", CreatedBy: "t_0", Expires: t0.Add(time.Hour)}}
+		join = command{access.KindCreateJoinToken, access.CreateJoinToken{Hash: hash, ID: "n4", CreatedBy: "t_0", Expires: t0.Add(time.Hour)}}
 	)
 	ofLab := submit
 	ofLab.Spec.Namespace = "lab1"
@@ -130,12 +130,12 @@ func examples() map[string][]command {
 		fsm.KindAutopilot: {found2, {fsm.KindAutopilot, wire.AutopilotSettings{MinVoters: new(5), MaxLag: new(uint64(9))}}, {fsm.KindAutopilot, wire.AutopilotSettings{
 			CleanupDead: new(false), DeadAfter: new(wire.Duration(time.Hour)), MinVoters: new(3), Stabilization: new(wire.Duration(15 * time.Second)), MaxLag: new(uint64(250)),
 		}}},
-		access.KindCreate:    {found2, create},
-		access.KindRevoke:    {found2, aware, create, {registry.KindSignIn, owned}, {access.KindRevoke, access.Revoke{ID: "t_1"}}},
-		access.KindExpire:    {found2, create, invite, {access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_2"}, Invites: []string{hash}}}},
-		access.KindTouch:     {found2, create, {access.KindTouch, access.Touch{Used: []access.Use{{Token: "t_1", At: t0}}}}},
-		access.KindInvite:    {found2, invite},
-		access.KindUseInvite: {found2, invite, {access.KindUseInvite, access.UseInvite{Hash: hash, ID: "n4", Use: "u1"}}},
+		access.KindCreate:          {found2, create},
+		access.KindRevoke:          {found2, aware, create, {registry.KindSignIn, owned}, {access.KindRevoke, access.Revoke{ID: "t_1"}}},
+		access.KindExpire:          {found2, create, join, {access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_2"}, JoinTokens: []string{hash}}}},
+		access.KindTouch:           {found2, create, {access.KindTouch, access.Touch{Used: []access.Use{{Token: "t_1", At: t0}}}}},
+		access.KindCreateJoinToken: {found2, join},
+		access.KindUseJoinToken:    {found2, join, {access.KindUseJoinToken, access.UseJoinToken{Hash: hash, ID: "n4", Use: "u1"}}},
 
 		jobs.KindSubmit + "+namespace": {found2, {jobs.KindSubmit, ofLab}},
 		registry.KindSignIn + "+token": {found2, aware, create, {registry.KindSignIn, owned}},

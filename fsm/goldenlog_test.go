@@ -210,8 +210,8 @@ func levelTwo(t *testing.T) [][][]byte {
 		}}
 	}
 	r.entry(token(1, time.Time{}, "admin"), token(2, t0.Add(time.Hour), "write@n1", "jobs:work@*", "cluster:read"), token(3, t0.Add(2*time.Hour), `jobs:read@odd "<name>`))
-	r.entry(command{access.KindInvite, access.Invite{Hash: registry.HashSecret("join"), ID: "n4", Expires: t0.Add(time.Minute), CreatedBy: "t_1"}})
-	r.entry(command{access.KindUseInvite, access.UseInvite{Hash: registry.HashSecret("join"), ID: "n4", Use: "u1"}})
+	r.entry(command{access.KindCreateJoinToken, access.CreateJoinToken{Hash: registry.HashSecret("join"), ID: "n4", Expires: t0.Add(time.Minute), CreatedBy: "t_1"}})
+	r.entry(command{access.KindUseJoinToken, access.UseJoinToken{Hash: registry.HashSecret("join"), ID: "n4", Use: "u1"}})
 	owned := func(name, token string) registry.SignIn {
 		c := worker(name)
 		c.Token = token
@@ -233,7 +233,7 @@ func levelTwo(t *testing.T) [][][]byte {
 	r.entry(command{access.KindTouch, access.Touch{Used: []access.Use{{Token: "t_1", At: t0.Add(3 * time.Hour)}, {Token: "t_9", At: t0}}}})
 	r.entry(command{access.KindRevoke, access.Revoke{ID: "t_2"}})
 	r.asked("t_2", "components:write@n1") // gone
-	r.entry(command{access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_3"}, Invites: []string{registry.HashSecret("join")}}})
+	r.entry(command{access.KindExpire, access.Expire{Tokens: []string{"t_1", "t_3"}, JoinTokens: []string{registry.HashSecret("join")}}})
 	var many []command
 	for n := 10; n < 1020; n++ { // more than are remembered
 		many = append(many, token(n, time.Time{}, "read@n1"), command{access.KindRevoke, access.Revoke{ID: fmt.Sprint("t_", n)}})

@@ -49,7 +49,7 @@ func (k *Tokens) CreateJoinToken(ctx context.Context, who control.Principal, in 
 	if err != nil {
 		return wire.JoinToken{}, err
 	}
-	row, index, err := propose.Do[access.Invitation](ctx, k.Proposer(), access.KindInvite, who.Author(control.Admin, ""), access.Invite{
+	row, index, err := propose.Do[access.JoinToken](ctx, k.Proposer(), access.KindCreateJoinToken, who.Author(control.Admin, ""), access.CreateJoinToken{
 		Hash: control.HashToken(token), ID: in.ID, CreatedBy: by(who), Expires: k.Now().Add(ttl).UTC().Truncate(time.Second),
 	})
 	if err != nil {
@@ -93,12 +93,12 @@ func (k *Tokens) newJoinToken(ctx context.Context, who control.Principal, signs 
 	if key != "" {
 		for _, asked := range []time.Time{hour, hour.Add(-time.Hour)} {
 			token := wire.FormatJoinToken(signs, joinSecret(who, key, asked))
-			if _, repeat := view.Access.Invitation(control.HashToken(token)); repeat {
+			if _, repeat := view.Access.JoinToken(control.HashToken(token)); repeat {
 				return token, nil
 			}
 		}
 	}
-	if err := view.Access.CheckInviteRoom(); err != nil {
+	if err := view.Access.CheckJoinTokenRoom(); err != nil {
 		return "", err
 	}
 	return wire.FormatJoinToken(signs, joinSecret(who, key, hour)), k.GrowthRefused()
@@ -106,7 +106,7 @@ func (k *Tokens) newJoinToken(ctx context.Context, who control.Principal, signs 
 
 // joinSecret is that of a new join token: with a key the one that it stands for, when
 // the same bearer uses it in that hour. Its row is kept for longer than that, see
-// access.KeepInvite, so that a secret that was used up never is a new token again.
+// access.KeepJoinToken, so that a secret that was used up never is a new token again.
 func joinSecret(who control.Principal, key string, hour time.Time) string {
 	if key == "" {
 		return encode(random())
@@ -191,12 +191,12 @@ const useTries = 3
 
 // useUp uses a join token up. Errors: unauthorized (somebody else has), unavailable,
 // unknown.
-func (k *Tokens) useUp(ctx context.Context, row access.Invitation, remote string) (err error) {
+func (k *Tokens) useUp(ctx context.Context, row access.JoinToken, remote string) (err error) {
 	use := random()
-	command := access.UseInvite{Hash: row.Hash, ID: row.ID, Use: hex.EncodeToString(use[:16])}
+	command := access.UseJoinToken{Hash: row.Hash, ID: row.ID, Use: hex.EncodeToString(use[:16])}
 	unknown := false
 	for range useTries {
-		_, _, err = propose.Do[access.Invitation](ctx, k.Proposer(), access.KindUseInvite, propose.Author{By: remote}, command)
+		_, _, err = propose.Do[access.JoinToken](ctx, k.Proposer(), access.KindUseJoinToken, propose.Author{By: remote}, command)
 		if wire.CodeOf(err) != wire.CodeUnknown {
 			break
 		}

@@ -88,8 +88,8 @@ var pages = []page{
 		{"| tokens in the state | %n |", of("access.MaxTokens")},
 		{"| grants of one; its name | %n; %s |", of("access.MaxGrants", "access.MaxTokenName")},
 		{"| tokens that are gone and remembered | the last %n |", of("access.KeepGone")},
-		{"| join tokens, used ones included | %n |", of("access.MaxInvites")},
-		{"`busy`: they go %t after they expire", of("access.KeepInvite")},
+		{"| join tokens, used ones included | %n |", of("access.MaxJoinTokens")},
+		{"`busy`: they go %t after they expire", of("access.KeepJoinToken")},
 		{"| how long a join token lasts | at most %t |", of("wire.MaxJoinTTL")},
 	}},
 	{"docs/limits.md", "## Snapshots", []phrase{
