@@ -66,8 +66,9 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	a.flags.define(root)
 	root.AddCommand(a.auditCmd())
+	root.AddCommand(a.dataDirCmds()...)
 	root.AddCommand(a.statusCmd(), a.membersCmd(), a.leaderCmd(), a.autopilotCmd(), a.rolloutCmd(), a.levelCmd(), a.componentsCmd(), a.namespacesCmd(), a.jobsCmd(),
-		a.workersCmd(), a.tokensCmd(), a.snapshotCmd(), a.debugCmd(), a.compactCmd(), a.recoverCmd(), a.caCmd(), a.eventsCmd(), a.waitCmd(), a.callCmd(), a.sendCmd(), a.receiveCmd(), a.contextsCmd(), a.configCmd(), a.versionCmd(), a.completionCmd(root))
+		a.workersCmd(), a.tokensCmd(), a.snapshotCmd(), a.debugCmd(), a.caCmd(), a.eventsCmd(), a.waitCmd(), a.callCmd(), a.sendCmd(), a.receiveCmd(), a.contextsCmd(), a.configCmd(), a.versionCmd(), a.completionCmd(root))
 	return root
 }
 
