@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
-	"github.com/prometheus/prometheus/promql/promqltest"
 )
 
 const rulesFile = "../prometheus/rules.yaml"
@@ -206,14 +205,7 @@ func TestAlerts(t *testing.T) {
 // at any time: evaluated each minute, it must have held for as long as the rule wants.
 func firing(t *testing.T, engine *promql.Engine, rule rulefmt.Rule, c alertCase) []string {
 	t.Helper()
-	load := "load 1m\n"
-	for line := range strings.Lines(c.series) {
-		if line = strings.TrimSpace(line); line != "" {
-			load += "  " + line + "\n"
-		}
-	}
-	storage := promqltest.LoadedStorage(t, load)
-	defer storage.Close()
+	storage := seriesOf(t, c.series)
 	since := map[string]time.Time{}
 	var names []string
 	for at := time.Unix(0, 0).UTC(); !at.After(time.Unix(0, 0).Add(c.at)); at = at.Add(time.Minute) {
