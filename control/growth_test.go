@@ -28,7 +28,7 @@ var growth = map[string]bool{
 	"AuthorizeOwner": false, "AuthorizeSession": false,
 	"Jobs": false, "Job": false, "AwaitJob": false, "Parts": false, "Results": false, "EndedResults": false, "PartLog": false, "JobLogs": false,
 	"Leader": false, "Status": false, "Members": false, "Autopilot": false, "Digest": false, "Level": false, "Snapshot": false,
-	"Audit": false, "AuditAnchors": false, "TokenList": false, "TokenByID": false, "OwnToken": false,
+	"Audit": false, "AuditAnchors": false, "Debug": false, "TokenList": false, "TokenByID": false, "OwnToken": false,
 }
 
 // While the disks are full what makes the state grow is refused, at every coordinator, before it is proposed; all else
