@@ -17,9 +17,7 @@ import (
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, steadyLeader...)
-	if out := c.ctl(0, "rollout", "gate"); !strings.Contains(out, "may be restarted") {
-		t.Errorf("the gate said %q", out)
-	}
+	c.gateOpens()
 	led := c.leader()
 	stays := c.others(led)[1] // is not started again at first
 	var mu sync.Mutex
@@ -46,7 +44,7 @@ func TestRollout(t *testing.T) {
 	if out := c.ctl(1, "rollout", "gate"); !strings.Contains(out, stays.name) || !strings.Contains(out, "want at least 1") {
 		t.Errorf("the gate said %q", out)
 	}
-	c.ctl(0, "rollout", "gate", "--ignore", stays.name)
+	c.gateOpens("--ignore", stays.name)
 	mu.Lock()
 	failing = false
 	mu.Unlock()
@@ -72,4 +70,15 @@ func TestRollout(t *testing.T) {
 	if out := c.ctl(2, append(run, "--only", fmt.Sprint("n", 9))...); !strings.Contains(out, "no such member") {
 		t.Errorf("of nobody: %s", out)
 	}
+}
+
+// gateOpens waits until the gate is open: what coordinators know of each other is a second old.
+func (c *cluster) gateOpens(args ...string) {
+	c.t.Helper()
+	eventually(c.t, "the gate is open", func(ctx) error {
+		if out, errs, code := c.raftctl(append([]string{"rollout", "gate"}, args...)...); code != 0 || !strings.Contains(out, "may be restarted") {
+			return fmt.Errorf("exit %d: %s%s", code, out, errs)
+		}
+		return nil
+	})
 }

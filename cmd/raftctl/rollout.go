@@ -225,8 +225,8 @@ func (r *rollout) run(fromStart bool) error {
 			fmt.Fprintln(r.a.out, "all are done")
 			return r.done.remove()
 		}
-		if why := s.blockers(next.ID); len(why) > 0 {
-			return fmt.Errorf("%s is not restarted:\n%s", next.ID, strings.Join(why, "\n"))
+		if next, err = r.awaitGate(&s, next); err != nil {
+			return err
 		}
 		if next.State == "leader" {
 			if err := r.handOver(&s, next); err != nil {
@@ -238,6 +238,41 @@ func (r *rollout) run(fromStart bool) error {
 		}
 		if s, err = r.readCluster(r.cmd.Context()); err != nil {
 			return err
+		}
+	}
+}
+
+// gatePatience is how long a gate that is shut is looked at again, and gatePause how often. What
+// a coordinator tells of the others it has heard up to a second ago, and right after its own
+// start it has heard nothing.
+const (
+	gatePatience = 10 * time.Second
+	gatePause    = 300 * time.Millisecond
+)
+
+// awaitGate waits until a coordinator may be restarted, and returns it as it is then.
+func (r *rollout) awaitGate(s *clusterState, next wire.Member) (wire.Member, error) {
+	end := time.Now().Add(min(r.timeout, gatePatience))
+	for {
+		why := s.blockers(next.ID)
+		if len(why) == 0 {
+			return next, nil
+		}
+		if time.Now().After(end) {
+			return next, fmt.Errorf("%s is not restarted:\n%s", next.ID, strings.Join(why, "\n"))
+		}
+		select {
+		case <-time.After(gatePause):
+		case <-r.cmd.Context().Done():
+			return next, r.cmd.Context().Err()
+		}
+		now, err := r.readCluster(r.cmd.Context())
+		if err != nil {
+			return next, err
+		}
+		*s = now
+		if m, ok := s.member(next.ID); ok {
+			next = m
 		}
 	}
 }
