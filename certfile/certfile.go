@@ -11,13 +11,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
-	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Pair names the files of a certificate, with its chain, and of its key.
@@ -220,21 +218,4 @@ func CheckKeyFile(name string) error {
 		return fmt.Errorf("%s: the key is open to everybody on this host (mode %04o): chmod 0600, or 0440 for a group", name, mode)
 	}
 	return nil
-}
-
-// Write replaces a file by a temporary one beside it, for its owner only: a reader sees the old text or the new one.
-func Write(name string, text []byte) error {
-	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(name))
 }

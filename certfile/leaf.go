@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/folkmoot/folkmoot/certfile/authority"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Files names the files of one directory: the authorities, and a certificate with its key.
@@ -29,12 +30,12 @@ func In(dir string) Files {
 // Write replaces the certificate and its key; at once, if one file holds both.
 func (p Pair) Write(cert, key []byte) error {
 	if p.Cert == p.Key {
-		return Write(p.Cert, slices.Concat(cert, key))
+		return durable.WriteText(p.Cert, slices.Concat(cert, key))
 	}
-	if err := Write(p.Key, key); err != nil {
+	if err := durable.WriteText(p.Key, key); err != nil {
 		return err
 	}
-	return Write(p.Cert, cert)
+	return durable.WriteText(p.Cert, cert)
 }
 
 // Issue makes a certificate and writes the files: it, its key, and the authorities that its owner is to trust; nil
@@ -47,7 +48,7 @@ func (f Files) Issue(ca *authority.CA, l authority.Leaf, trust []byte) error {
 	if trust == nil {
 		trust = authority.EncodeCertificate(ca.Certificate().Raw)
 	}
-	if err := Write(f.CA, trust); err != nil {
+	if err := durable.WriteText(f.CA, trust); err != nil {
 		return err
 	}
 	return f.Pair.Write(cert, key)

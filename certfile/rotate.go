@@ -44,10 +44,10 @@ func (a Authority) Init(cluster string) (*authority.CA, error) {
 			return nil, fmt.Errorf("%s is there already, and an authority is never overwritten: name another directory", a.file(name))
 		}
 	}
-	if err := Write(a.file(CAKeyFile), key); err != nil {
+	if err := durable.WriteText(a.file(CAKeyFile), key); err != nil {
 		return nil, err
 	}
-	return ca, Write(a.file(CAFile), cert)
+	return ca, durable.WriteText(a.file(CAFile), cert)
 }
 
 // Load reads the authority that signs, and all that are trusted, in PEM.
@@ -91,13 +91,13 @@ func (a Authority) Begin() (next *authority.CA, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := Write(a.file(nextKeyFile), key); err != nil {
+	if err := durable.WriteText(a.file(nextKeyFile), key); err != nil {
 		return nil, err
 	}
 	if n := len(trust); n > 0 && trust[n-1] != '\n' {
 		trust = append(trust, '\n')
 	}
-	return next, Write(a.file(CAFile), append(trust, cert...))
+	return next, durable.WriteText(a.file(CAFile), append(trust, cert...))
 }
 
 // Next is the authority that Begin has made and Switch has not yet taken.
@@ -129,5 +129,5 @@ func (a Authority) Finish() error {
 	if err != nil {
 		return err
 	}
-	return Write(a.file(CAFile), authority.EncodeCertificate(ca.Certificate().Raw))
+	return durable.WriteText(a.file(CAFile), authority.EncodeCertificate(ca.Certificate().Raw))
 }

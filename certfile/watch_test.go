@@ -12,6 +12,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/certfile"
 	"github.com/folkmoot/folkmoot/certfile/authority"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -220,7 +221,7 @@ func TestTheIssuerIsFoundOnce(t *testing.T) {
 	files, ca := certfile.In(t.TempDir()), newCA(t)
 	must(t, files.Issue(ca, member("n1", time.Hour), nil))
 	foreign := authority.EncodeCertificate(newCA(t).Certificate().Raw)
-	must(t, certfile.Write(files.CA, append(foreign, authority.EncodeCertificate(ca.Certificate().Raw)...)))
+	must(t, durable.WriteText(files.CA, append(foreign, authority.EncodeCertificate(ca.Certificate().Raw)...)))
 	content, err := certfile.Source{CA: files.CA, Pairs: []certfile.Pair{files.Pair}}.Load()
 	must(t, err)
 	if issuer := content.Issuer(); len(content.Authorities) != 2 || issuer == nil || !issuer.Equal(ca.Certificate()) {
@@ -229,7 +230,7 @@ func TestTheIssuerIsFoundOnce(t *testing.T) {
 	if n := testing.AllocsPerRun(10, func() { content.Issuer() }); n > 0 {
 		t.Errorf("to ask for the issuer takes %.0f allocations: it is looked for each time", n)
 	}
-	must(t, certfile.Write(files.CA, foreign))
+	must(t, durable.WriteText(files.CA, foreign))
 	if content, err = (certfile.Source{CA: files.CA, Pairs: []certfile.Pair{files.Pair}}).Load(); err != nil || content.Issuer() != nil {
 		t.Errorf("of a foreign authority: %v", err)
 	}

@@ -34,7 +34,7 @@ var may = map[string]struct {
 	"wire/textframe":     {[]string{"wire", "wire/strictjson"}, "a message as JSON"},
 	"wire/trywrite":      {nil, "one system call on a socket"},
 	"wire/awake":         {nil, "a clock of this process alone"},
-	"wire/durable":       {nil, "one more system call: names of files, on the disk"},
+	"wire/durable":       {nil, "files and their names, on the disk"},
 	"wire/histogram":     {nil, "counters of durations, without a library"},
 	"wire/indexwait":     {nil, "a heap of waiters"},
 	"wire/flow":          {nil, "one more system call: what of a socket's bytes was taken"},
@@ -95,7 +95,7 @@ var may = map[string]struct {
 	"cmd/clipage":        {nil, "for tests: the page of all commands"},
 	"cmd/settings":       {[]string{"client"}, "one for all programs; it hides the flags', variables' and files' rules"},
 	"cmd/coordinator":    {[]string{"cmd/version", "cmd/sdnotify", "cmd/settings", "wire", "node", "client", "client/worker", "jobs/work"}, "a main"},
-	"cmd/raftctl":        {[]string{"backup", "fsm", "fsm/snapfile", "certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "client", "audit", "audit/trail", "raftnode", "raftnode/disk"}, "a main; raftnode and raftnode/disk for what is done to the files of a stopped coordinator"},
+	"cmd/raftctl":        {[]string{"backup", "fsm", "fsm/snapfile", "certfile", "certfile/authority", "cmd/settings", "cmd/version", "wire", "wire/strictjson", "wire/durable", "client", "audit", "audit/trail", "raftnode", "raftnode/disk"}, "a main; raftnode and raftnode/disk for what is done to the files of a stopped coordinator"},
 	"cmd/worker":         {[]string{"cmd/settings", "cmd/version", "wire", "client", "client/worker", "jobs/work"}, "a main"},
 	"integration":        {[]string{"wire", "client"}, "drives real processes from outside"},
 }

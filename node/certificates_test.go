@@ -21,6 +21,7 @@ import (
 	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/node"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 func newAuthority(t *testing.T) *authority.CA {
@@ -51,8 +52,8 @@ func ownCA(t *testing.T, ca *authority.CA) string {
 	dir := t.TempDir()
 	cert, key, err := ca.PEM()
 	must(t, err)
-	must(t, certfile.Write(filepath.Join(dir, certfile.CAFile), cert))
-	must(t, certfile.Write(filepath.Join(dir, certfile.CAKeyFile), key))
+	must(t, durable.WriteText(filepath.Join(dir, certfile.CAFile), cert))
+	must(t, durable.WriteText(filepath.Join(dir, certfile.CAKeyFile), key))
 	return dir
 }
 
@@ -94,7 +95,7 @@ func TestWrongCertificatesFoundNothing(t *testing.T) {
 		"a key of another authority": {node.Config{TLSDir: func() string {
 			d := ownCA(t, ca)
 			_, key, _ := newAuthority(t).PEM()
-			must(t, certfile.Write(filepath.Join(d, certfile.CAKeyFile), key))
+			must(t, durable.WriteText(filepath.Join(d, certfile.CAKeyFile), key))
 			return d
 		}()}, "belongs to the key"},
 	} {
@@ -236,8 +237,8 @@ func TestOwnAuthority(t *testing.T) {
 	must(t, err)
 	newCert, newKey, err := other.PEM()
 	must(t, err)
-	must(t, certfile.Write(filepath.Join(dir, certfile.CAFile), append(oldCert, newCert...)))
-	must(t, certfile.Write(filepath.Join(dir, certfile.CAKeyFile), newKey))
+	must(t, durable.WriteText(filepath.Join(dir, certfile.CAFile), append(oldCert, newCert...)))
+	must(t, durable.WriteText(filepath.Join(dir, certfile.CAKeyFile), newKey))
 	n.Reload()
 	eventually(t, "the certificate is of the new authority", func() bool {
 		code, err := status(n.Addrs().HTTP, trusting(other))

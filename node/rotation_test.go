@@ -17,6 +17,7 @@ import (
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/node"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Under a load of writes every coordinator gets a new certificate, and then another authority in three steps, with all
@@ -109,7 +110,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	copyCA := func(i int) {
 		text, err := os.ReadFile(filepath.Join(files.Dir, certfile.CAFile))
 		must(t, err)
-		must(t, certfile.Write(certfile.In(dirs[i]).CA, text))
+		must(t, durable.WriteText(certfile.In(dirs[i]).CA, text))
 	}
 	step("new certificates", issue)
 	next, err := files.Begin()

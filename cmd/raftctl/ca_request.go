@@ -19,6 +19,7 @@ import (
 	"github.com/folkmoot/folkmoot/certfile/authority"
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 func (a *app) caRequestCmd() *cobra.Command {
@@ -137,7 +138,7 @@ func (r *joinRequest) run(ctx context.Context, c *client.Client) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := certfile.Write(files.Key, keyText); err != nil {
+	if err := durable.WriteText(files.Key, keyText); err != nil {
 		return err
 	}
 	signed, err := r.ask(ctx, c, key)
@@ -148,7 +149,7 @@ func (r *joinRequest) run(ctx context.Context, c *client.Client) (err error) {
 		return fmt.Errorf("%s answered with what is no use: %w", c.Addrs()[0], err)
 	}
 	kept = true // it cannot be had again
-	if err := errors.Join(certfile.Write(files.CA, []byte(signed.CA)), certfile.Write(files.Cert, []byte(signed.Certificate))); err != nil {
+	if err := errors.Join(durable.WriteText(files.CA, []byte(signed.CA)), durable.WriteText(files.Cert, []byte(signed.Certificate))); err != nil {
 		return fmt.Errorf("the certificate came and cannot be written: %w", err)
 	}
 	if err := os.Rename(made, out); err != nil {

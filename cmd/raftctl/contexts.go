@@ -14,6 +14,7 @@ import (
 
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/cmd/settings"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // contexts is the file ~/.config/folkmoot/contexts.yaml.
@@ -311,11 +312,7 @@ func (all contexts) write() error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("contexts: %w", err)
 	}
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("contexts: %w", err)
-	}
-	if err := os.Rename(tmp, file); err != nil {
+	if err := durable.WriteText(file, b); err != nil {
 		return fmt.Errorf("contexts: %w", err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // rolloutRecord is what a rollout that was not finished has left, so that it goes on
@@ -80,11 +81,7 @@ func (r *rolloutRecord) write() error {
 	if err := os.MkdirAll(filepath.Dir(r.file), 0o700); err != nil {
 		return err
 	}
-	partial := r.file + ".new"
-	if err := os.WriteFile(partial, b, 0o600); err != nil {
-		return errors.Join(err, os.RemoveAll(partial))
-	}
-	return os.Rename(partial, r.file)
+	return durable.WriteText(r.file, b)
 }
 
 func (r *rolloutRecord) remove() error { return os.Remove(r.file) }

@@ -1,8 +1,9 @@
-// Package durable makes names of files survive a power cut.
+// Package durable makes files and their names survive a power cut.
 package durable
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +22,32 @@ func SyncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// WriteFile makes a file, for its owner only, of what write writes. It has its name once it is
+// whole and on the disk: who reads it meanwhile, and whoever finds it after a failure or
+// a power cut, has the old file or the new one. It waits for the disk.
+func WriteFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(f), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// WriteText is WriteFile for what is at hand.
+func WriteText(path string, text []byte) error {
+	return WriteFile(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
 // SyncTree is SyncDir for a directory and all below it.
