@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,13 +20,15 @@ import (
 	"github.com/folkmoot/folkmoot/client"
 	"github.com/folkmoot/folkmoot/cmd/version"
 	"github.com/folkmoot/folkmoot/wire"
+	"github.com/folkmoot/folkmoot/wire/durable"
 )
 
 // Bounds of what one coordinator may answer, packed and unpacked, and how long it may take
 // beside the profile.
 const (
 	maxDebugPacked = 64 << 20
-	maxDebugFiles  = 512 << 20
+	maxDebugBytes  = 512 << 20
+	maxDebugFiles  = 1000
 	debugTime      = time.Minute
 )
 
@@ -98,7 +98,7 @@ func (a *app) debug(ctx context.Context, file string, cpu time.Duration) error {
 	if got := slices.ContainsFunc(members, func(m *debugMember) bool { return m.Error == "" }); !got {
 		return fmt.Errorf("nobody gave anything out, and no file was made: %s: %s", clean(members[0].ID), clean(members[0].Error))
 	}
-	if err := writeWhole(file, out.write); err != nil {
+	if err := durable.WriteFile(file, out.write); err != nil {
 		return err
 	}
 	return a.debugged(out)
@@ -238,23 +238,24 @@ func unpackDebug(packed []byte) (files []unpacked, err error) {
 	if err != nil {
 		return nil, err
 	}
-	left := int64(maxDebugFiles)
-	for from := tar.NewReader(zip); ; {
+	bounded := &io.LimitedReader{R: zip, N: maxDebugBytes} // headers of files count, too
+	for from := tar.NewReader(bounded); ; {
 		h, err := from.Next()
+		var content []byte
+		if err == nil && h.Typeflag == tar.TypeReg {
+			content, err = io.ReadAll(from)
+		}
 		switch {
+		case err != nil && bounded.N <= 0:
+			return files, fmt.Errorf("it has more than %d bytes", maxDebugBytes)
 		case errors.Is(err, io.EOF):
 			return files, nil
 		case err != nil:
 			return files, err
 		case h.Typeflag != tar.TypeReg:
 			continue
-		}
-		content, err := io.ReadAll(io.LimitReader(from, left+1))
-		if left -= int64(len(content)); left < 0 {
-			return files, fmt.Errorf("its files have more than %d bytes", maxDebugFiles)
-		}
-		if err != nil {
-			return files, err
+		case len(files) == maxDebugFiles:
+			return files, fmt.Errorf("it has more than %d files", maxDebugFiles)
 		}
 		files = append(files, unpacked{fileName(path.Base(h.Name)), content})
 	}
@@ -273,18 +274,4 @@ func fileName(name string) string {
 		return "_" + name
 	}
 	return name
-}
-
-// writeWhole writes a file that only its owner reads: it has its name once it is whole, and
-// what was there before stays if anything breaks.
-func writeWhole(file string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // it has its name by then
-	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
 }

@@ -136,6 +136,40 @@ func TestDebugOfNobody(t *testing.T) {
 	}
 }
 
+// What a coordinator answers has an end: many files without anything in them count, too.
+func TestUnpackDebugIsBounded(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for range maxDebugFiles + 1 {
+		many = append(many, "x", "")
+	}
+	if files, err := unpackDebug(packedFiles(t, many...)); err == nil || !strings.Contains(err.Error(), "more than 1000 files") || len(files) != maxDebugFiles {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	header := make([]byte, 512) // of a directory, again and again
+	if err := func() error {
+		var one bytes.Buffer
+		if err := tar.NewWriter(&one).WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir}); err != nil {
+			return err
+		}
+		copy(header, one.Bytes())
+		block := bytes.Repeat(header, 2048)
+		for range maxDebugBytes/len(block) + 1 {
+			if _, err := zip.Write(block); err != nil {
+				return err
+			}
+		}
+		return zip.Close()
+	}(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unpackDebug(packed.Bytes()); err == nil || !strings.Contains(err.Error(), "more than 536870912 bytes") {
+		t.Errorf("headers without end: %v", err)
+	}
+}
+
 // Whatever a coordinator answers, no name leads out of its directory, and it is bounded.
 func FuzzUnpackDebug(f *testing.F) {
 	good := packedFiles(f, "status.json", "{}", "../../etc/passwd", "x", "..", "y", "", "z")
