@@ -40,9 +40,9 @@ func clusterOf(o options, system, dir string) (*cluster, error) {
 	case system == "folkmoot-wal":
 		return folkmootCluster(o, dir, "wal", nil)
 	case system == "folkmoot-tls":
-		return lockedCluster(o, dir, false)
+		return securedCluster(o, dir, false)
 	case system == "folkmoot-tls-tokens":
-		return lockedCluster(o, dir, true)
+		return securedCluster(o, dir, true)
 	case base == "folkmoot":
 		return folkmootCluster(o, dir, "bolt", nil)
 	}

@@ -58,11 +58,11 @@ type folkmootClient struct {
 func dialREST(ctx context.Context, s *server) (client, error) { return dialFolkmoot(ctx, s) }
 
 func dialFolkmoot(ctx context.Context, s *server) (*folkmootClient, error) {
-	conn, err := s.lock.dial(ctx, s.addr)
+	conn, err := s.asks.dial(ctx, s.addr)
 	if err != nil {
 		return nil, err
 	}
-	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: s.addr, token: s.lock.token}, nil
+	return &folkmootClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), host: s.addr, token: s.asks.token}, nil
 }
 
 func (f *folkmootClient) close() { f.conn.Close() }

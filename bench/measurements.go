@@ -32,7 +32,7 @@ func measurements() []measurement {
 		asked("stale", "reads of one row from the server that is asked", "stale reads"),
 		{name: "failover", help: "leader killed to the next acknowledged write", systems: writers, base: "etcd", run: failover},
 		{name: "soak", help: "256 writers for long; counts elections", systems: ours, run: soak},
-		theLocks(),
+		theSecurity(),
 		theMessages(),
 		theRoundtrips(),
 		theLeco(),

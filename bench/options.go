@@ -66,7 +66,7 @@ func readFlags() options {
 	f.IntVar(&o.kills, "kills", 7, "failover: leaders killed")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "soak: how long 256 writers write")
 	f.IntVar(&o.messages, "messages", 2_000_000, "messages: how many of 128 bytes, over all pairs; half as many of 1 KiB, a twentieth of 16 KiB")
-	f.IntVar(&o.tokens, "tokens", 10_000, "locks: how many tokens the state has")
+	f.IntVar(&o.tokens, "tokens", 10_000, "security: how many tokens the state has")
 	f.IntVar(&o.sessions, "sessions", 10_000, "idle: how many sessions")
 	f.DurationVar(&o.window, "window", time.Minute, "idle: how long they are watched, and the same before")
 	f.IntVar(&o.parts, "parts", 10_000, "jobs: how many parts")

@@ -14,7 +14,7 @@ import (
 
 // openNative signs a component in at one server with the product's own client.
 func openNative(ctx context.Context, s *server, name string, more func(*sdk.Component)) (*sdk.Session, error) {
-	cfg := sdk.Component{Addrs: []string{s.native}, TLS: s.lock.tls, Token: s.lock.token, SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}}
+	cfg := sdk.Component{Addrs: []string{s.native}, TLS: s.asks.tls, Token: s.asks.token, SignIn: wire.SignIn{Name: name, Lease: wire.Duration(time.Hour)}}
 	if more != nil {
 		more(&cfg)
 	}

@@ -12,11 +12,11 @@ import (
 // server is one process of a cluster.
 type server struct {
 	name   string
-	addr   string // what clients ask: REST, gRPC, NATS' protocol
-	native string // native sessions
-	ops    string // health and profiles
-	leco   string // ZMTP
-	lock   lock   // of what clients ask, and of native sessions
+	addr   string      // what clients ask: REST, gRPC, NATS' protocol
+	native string      // native sessions
+	ops    string      // health and profiles
+	leco   string      // ZMTP
+	asks   credentials // of clients of addr and native
 	bin    string
 	args   []string
 	log    string

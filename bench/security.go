@@ -19,40 +19,40 @@ import (
 	"github.com/folkmoot/folkmoot/wire"
 )
 
-// lock is what a server asks of its clients.
-type lock struct {
+// credentials are what a server asks of its clients.
+type credentials struct {
 	tls   *tls.Config // nil: plain text
 	token string      // "": none
 }
 
 // dial connects to an address, by TLS if that is asked for.
-func (l lock) dial(ctx context.Context, addr string) (net.Conn, error) {
-	if l.tls == nil {
+func (c credentials) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if c.tls == nil {
 		return new(net.Dialer).DialContext(ctx, "tcp", addr)
 	}
-	return (&tls.Dialer{Config: l.tls}).DialContext(ctx, "tcp", addr)
+	return (&tls.Dialer{Config: c.tls}).DialContext(ctx, "tcp", addr)
 }
 
-// open are systems by what they ask, the first of which asks for nothing.
-var open = []string{"folkmoot", "folkmoot-tls", "folkmoot-tls-tokens"}
+// secured are systems by what they ask of clients, the first of which asks for nothing.
+var secured = []string{"folkmoot", "folkmoot-tls", "folkmoot-tls-tokens"}
 
-func theLocks() measurement {
+func theSecurity() measurement {
 	m := measurement{
-		name: "locks", base: open[0], systems: open, run: locks,
+		name: "security", base: secured[0], systems: secured, run: security,
 		help: "what TLS on every port and tokens cost: writes and strict reads by REST on kept connections, messages of 128 bytes by the product's Go client; " +
 			"of the tokens all requests show one of -tokens, which may write and read",
 	}
 	for _, what := range []string{"write", "strict"} {
-		m.sheets = append(m.sheets, sheet{what: "locks " + what, title: what + " by REST", row: "clients", columns: inMillis, by: rate})
+		m.sheets = append(m.sheets, sheet{what: "security " + what, title: what + " by REST", row: "clients", columns: inMillis, by: rate})
 	}
 	m.sheets = append(m.sheets, sheet{
-		what: "locks messages", title: "messages of 128 bytes between clients of two servers, received", row: "pairs", columns: []column{columnRate}, by: rate,
+		what: "security messages", title: "messages of 128 bytes between clients of two servers, received", row: "pairs", columns: []column{columnRate}, by: rate,
 	})
 	return m
 }
 
-// locks measures the same of each system.
-func locks(ctx context.Context, o options, m measurement, dir string, res results) error {
+// security measures the same of each system.
+func security(ctx context.Context, o options, m measurement, dir string, res results) error {
 	return eachRound(ctx, o, m, dir, func(c *cluster, system string) error {
 		if system == "folkmoot-tls-tokens" {
 			if err := c.handOutTokens(ctx, o.tokens); err != nil {
@@ -61,13 +61,13 @@ func locks(ctx context.Context, o options, m measurement, dir string, res result
 		}
 		for _, what := range []string{"write", "strict"} {
 			for _, n := range o.clients {
-				stop := o.profile(c, fmt.Sprintf("locks-%s-%d", what, n))
+				stop := o.profile(c, fmt.Sprintf("security-%s-%d", what, n))
 				s, err := load(ctx, c, what, n, o.duration, o.spread)
 				stop()
 				if err != nil {
 					return fmt.Errorf("%s with %d clients: %w", what, n, err)
 				}
-				res.add("locks "+what, n, system, s)
+				res.add("security "+what, n, system, s)
 				fmt.Fprintf(os.Stderr, "  %-7s %4d clients: %8.0f/s  p50 %6.2f ms  p99 %6.2f ms  errors %d\n", what, n, s.rate, s.p50, s.p99, s.errors)
 			}
 		}
@@ -76,21 +76,21 @@ func locks(ctx context.Context, o options, m measurement, dir string, res result
 			if err != nil {
 				return fmt.Errorf("messages of %d pairs: %w", pairs, err)
 			}
-			res.add("locks messages", pairs, system, s)
+			res.add("security messages", pairs, system, s)
 			fmt.Fprintf(os.Stderr, "  messages %3d pairs: %9.0f/s received, %s\n", pairs, s.rate, s.note)
 		}
 		return nil
 	})
 }
 
-// lockedCluster is three coordinators with an authority of their own, and with a token
+// securedCluster is three coordinators with an authority of their own, and with a token
 // file if tokens are asked for.
-func lockedCluster(o options, dir string, tokens bool) (*cluster, error) {
+func securedCluster(o options, dir string, tokens bool) (*cluster, error) {
 	trust, err := makeAuthority(dir)
 	if err != nil {
 		return nil, err
 	}
-	l := lock{tls: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS13, ServerName: "127.0.0.1"}}
+	l := credentials{tls: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS13, ServerName: "127.0.0.1"}}
 	tokenFile := filepath.Join(dir, "token")
 	if tokens {
 		l.token = strings.Repeat("operator", 8)
@@ -109,7 +109,7 @@ func lockedCluster(o options, dir string, tokens bool) (*cluster, error) {
 		return nil, err
 	}
 	for _, s := range c.servers {
-		s.lock = l
+		s.asks = l
 	}
 	by := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: l.tls}}
 	c.leaderOf = func(ctx context.Context, addr string) (string, error) {
@@ -155,7 +155,7 @@ func (c *cluster) handOutTokens(ctx context.Context, n int) error {
 	for _, s := range c.servers {
 		addrs = append(addrs, s.addr)
 	}
-	api, err := sdk.New(sdk.Config{Addrs: addrs, TLS: c.servers[0].lock.tls, Token: c.servers[0].lock.token})
+	api, err := sdk.New(sdk.Config{Addrs: addrs, TLS: c.servers[0].asks.tls, Token: c.servers[0].asks.token})
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (c *cluster) handOutTokens(ctx context.Context, n int) error {
 		return fmt.Errorf("tokens: %w", err)
 	}
 	for _, s := range c.servers {
-		s.lock.token = secrets[0]
+		s.asks.token = secrets[0]
 	}
 	return nil
 }
