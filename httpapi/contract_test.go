@@ -26,6 +26,24 @@ func TestContractIsValid(t *testing.T) {
 	}
 }
 
+// loadContract returns what GET /v1/openapi.json is answered, and the same read.
+func loadContract() (body []byte, doc *openapi3.T, err error) {
+	if body, err = httpapi.Contract(); err != nil {
+		return nil, nil, err
+	}
+	doc, err = openapi3.NewLoader().LoadFromData(body)
+	return body, doc, err
+}
+
+func readContract(t *testing.T) (body []byte, doc *openapi3.T) {
+	t.Helper()
+	body, doc, err := loadContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body, doc
+}
+
 // Every route is in the contract, and everything in the contract is a route.
 func TestContractAndRoutesAreTheSame(t *testing.T) {
 	t.Parallel()
@@ -33,14 +51,7 @@ func TestContractAndRoutesAreTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := httpapi.Contract()
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body, doc := readContract(t)
 	written := map[rest.RouteInfo]bool{}
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
@@ -66,14 +77,7 @@ func TestContractAndRoutesAreTheSame(t *testing.T) {
 // What the door takes without a value (?follow) the contract says so of, wherever it is taken.
 func TestContractHasParametersWithoutValue(t *testing.T) {
 	t.Parallel()
-	body, err := httpapi.Contract()
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, doc := readContract(t)
 	bare := map[string]int{"stale": 0, "default": 0, "consistent": 0, "follow": 0, "foreign": 0, "forget": 0}
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {

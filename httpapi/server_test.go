@@ -166,11 +166,7 @@ func (a answer) wantProblem(status int, code wire.Code, field string) problem {
 }
 
 var contract = sync.OnceValues(func() (routers.Router, error) {
-	body, err := httpapi.Contract()
-	if err != nil {
-		return nil, err
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
+	_, doc, err := loadContract()
 	if err != nil {
 		return nil, err
 	}

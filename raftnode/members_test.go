@@ -525,16 +525,24 @@ func TestChangesAreForOneConfiguration(t *testing.T) {
 	})
 }
 
+// threeWithoutOne starts a cluster of three, of which the last of the others is stopped and
+// seen to be gone.
+func threeWithoutOne(w *network) (all []*server, leader *server, others []*server) {
+	w.t.Helper()
+	all = startThree(w)
+	leader, others = leaderOf(w.t, all)
+	others[1].stop()
+	eventually(w.t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
+	return all, leader, others
+}
+
 // A change of which one step is done and the next is not is told as unknown, not as refused: the old server of a
 // coordinator that comes back with an empty disk is removed, and then its leader no longer leads.
 func TestAChangeThatIsHalfDoneIsUnknown(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
-		all := startThree(w)
+		all, leader, others := threeWithoutOne(w)
 		defer func() { stopAll(all) }()
-		leader, others := leaderOf(t, all)
-		others[1].stop()
-		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
 		back := w.addServer(others[1].cfg.ID)
 		all = append(all, back)
 		steps := 0
@@ -706,11 +714,8 @@ func TestTheLargestLag(t *testing.T) {
 func TestForcedChange(t *testing.T) {
 	t.Parallel()
 	synctestNetwork(t, func(t *testing.T, w *network) {
-		all := startThree(w)
+		all, leader, others := threeWithoutOne(w)
 		defer func() { stopAll(all) }()
-		leader, others := leaderOf(t, all)
-		others[1].stop()
-		eventually(t, "it is seen to be gone", func() bool { alive, _ := leader.Alive(others[1].cfg.ID); return !alive })
 		if err := leader.RemoveMember(background, others[0].cfg.ID); wire.CodeOf(err) != wire.CodeConflict {
 			t.Fatalf("without force: %v", err)
 		}

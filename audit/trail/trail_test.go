@@ -181,19 +181,25 @@ func TestFirstFileIsMissed(t *testing.T) {
 	}
 }
 
+// threeLines is a trail of three lines that was closed, and its file.
+func threeLines(t *testing.T) (dir, path string) {
+	t.Helper()
+	dir = t.TempDir()
+	tr := open(t, trail.Config{Dir: dir})
+	for i := range 3 {
+		tr.Record(done(i))
+	}
+	closed(t, tr)
+	return dir, filepath.Join(dir, "000001.jsonl")
+}
+
 // A process may be killed at any byte of a line: the next one mends that, says so, and the chain holds.
 func TestTornLineIsMended(t *testing.T) {
 	synctest.Test(t, tornLineIsMended) // the verifier waits for a writer
 }
 
 func tornLineIsMended(t *testing.T) {
-	dir := t.TempDir()
-	tr := open(t, trail.Config{Dir: dir})
-	for i := range 3 {
-		tr.Record(done(i))
-	}
-	closed(t, tr)
-	path := filepath.Join(dir, "000001.jsonl")
+	dir, path := threeLines(t)
 	full, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -230,13 +236,7 @@ func tornLineIsMended(t *testing.T) {
 
 // Where there is no room for the end of the last line, that is taken away: a start does not wait for room.
 func TestTornLineOnAFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	tr := open(t, trail.Config{Dir: dir})
-	for i := range 3 {
-		tr.Record(done(i))
-	}
-	closed(t, tr)
-	path := filepath.Join(dir, "000001.jsonl")
+	dir, path := threeLines(t)
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func TestTornLineOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	lift := limitFiles(t, info.Size()-1)
-	tr = open(t, trail.Config{Dir: dir})
+	tr := open(t, trail.Config{Dir: dir})
 	lift()
 	tr.Record(done(7))
 	closed(t, tr)

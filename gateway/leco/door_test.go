@@ -308,14 +308,7 @@ func TestSignInDuringAnElection(t *testing.T) {
 func TestAnswerToANameThatIsNotWrittenYet(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })
-	rest, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := s.Inbox(t.Context(), by(rest.Secret), "n1.rest")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rest, box := s.restComponent(t)
 	release := s.log.hold()
 	defer release()
 	p := connect(t, s.door.Addr(), "CA")
@@ -326,7 +319,7 @@ func TestAnswerToANameThatIsNotWrittenYet(t *testing.T) {
 		defer cancel()
 		_, err := box.Receive(ctx, 0, 1)
 		if err == nil {
-			_, err = s.Send(ctx, by(rest.Secret), wire.SendMessage{To: "CA", Content: json.RawMessage(`{"id":7,"result":null}`)}, "")
+			_, err = s.Send(ctx, rest, wire.SendMessage{To: "CA", Content: json.RawMessage(`{"id":7,"result":null}`)}, "")
 		}
 		answered <- err
 	}()
@@ -349,14 +342,7 @@ func TestAnswerToANameThatIsNotWrittenYet(t *testing.T) {
 func TestNothingIsSentUnderARefusedName(t *testing.T) {
 	t.Parallel()
 	s := open(t, "n1", func(c *leco.Config) { c.Answer = 20 * time.Millisecond })
-	rest, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := s.Inbox(t.Context(), by(rest.Secret), "n1.rest")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rest, box := s.restComponent(t)
 	release := s.log.hold()
 	p := connect(t, s.door.Addr(), "CA")
 	p.result("null", "COORDINATOR", "sign_in", nil)
@@ -374,7 +360,7 @@ func TestNothingIsSentUnderARefusedName(t *testing.T) {
 	if !codes[-32090] {
 		t.Errorf("got %v, want -32090", codes)
 	}
-	if _, err := s.Send(t.Context(), by(rest.Secret), wire.SendMessage{To: "rest", Content: json.RawMessage(`"own"`)}, ""); err != nil {
+	if _, err := s.Send(t.Context(), rest, wire.SendMessage{To: "rest", Content: json.RawMessage(`"own"`)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

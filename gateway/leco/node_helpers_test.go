@@ -84,6 +84,20 @@ func (r *replica) Ready(context.Context, raftnode.Consistency, uint64) (raftnode
 
 func (r *replica) WaitInTouch(context.Context) error { return nil }
 
+// restComponent signs n1.rest in by REST, and opens its inbox.
+func (s *testNode) restComponent(t *testing.T) (control.Principal, *home.Inbox) {
+	t.Helper()
+	in, err := s.SignIn(t.Context(), anyone, wire.SignIn{Name: "rest"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := s.Inbox(t.Context(), by(in.Secret), "n1.rest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return by(in.Secret), box
+}
+
 // open starts a coordinator of this namespace.
 func open(t *testing.T, namespace string, change ...func(*leco.Config)) *testNode {
 	t.Helper()
