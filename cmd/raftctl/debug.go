@@ -194,7 +194,7 @@ func (f *debugFile) write(w io.Writer) error {
 	zip := gzip.NewWriter(w)
 	to := tar.NewWriter(zip)
 	for _, m := range f.Members {
-		files, err := unpackDebug(m.packed)
+		files, err := unpackDebug(m.packed, maxDebugBytes)
 		if m.Error == "" && err != nil {
 			m.Error = fmt.Sprintf("what it answers is no whole file: %v", err)
 		}
@@ -228,9 +228,9 @@ type unpacked struct {
 	content []byte
 }
 
-// unpackDebug returns the files of a coordinator's answer; with an error those before the
-// fault. Nothing of their names but the last part counts.
-func unpackDebug(packed []byte) (files []unpacked, err error) {
+// unpackDebug returns the files of a coordinator's answer, of which it unpacks at most so many
+// bytes; with an error those before the fault. Nothing of their names but the last part counts.
+func unpackDebug(packed []byte, most int64) (files []unpacked, err error) {
 	if len(packed) == 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -238,7 +238,7 @@ func unpackDebug(packed []byte) (files []unpacked, err error) {
 	if err != nil {
 		return nil, err
 	}
-	bounded := &io.LimitedReader{R: zip, N: maxDebugBytes} // headers of files count, too
+	bounded := &io.LimitedReader{R: zip, N: most} // headers of files count, too
 	for from := tar.NewReader(bounded); ; {
 		h, err := from.Next()
 		var content []byte
@@ -247,7 +247,7 @@ func unpackDebug(packed []byte) (files []unpacked, err error) {
 		}
 		switch {
 		case err != nil && bounded.N <= 0:
-			return files, fmt.Errorf("it has more than %d bytes", maxDebugBytes)
+			return files, fmt.Errorf("it has more than %d bytes", most)
 		case errors.Is(err, io.EOF):
 			return files, nil
 		case err != nil:
